@@ -1,1 +1,53 @@
-//! Placeholder.
+//! The kinds of `cloister.dev/v1alpha1`: their fields, schemas, CEL rules and printer columns, and the constants
+//! (labels, finalizers, reasons) that are part of the contract.
+//!
+//! Nothing here decides or talks to a cluster. A rule that the API server can check stands in a kind's schema, so
+//! that bad input is refused where it is written; what needs another object to judge is left to `cloister-core`.
+
+pub mod condition;
+pub mod labels;
+pub mod schema;
+
+mod access_policy;
+mod cloister_config;
+mod egress;
+mod egress_allowlist;
+mod grant;
+mod grant_mount;
+mod research_namespace;
+mod storage_access_grant;
+mod storage_resource;
+mod subject;
+
+pub use access_policy::*;
+pub use cloister_config::*;
+pub use egress::*;
+pub use egress_allowlist::*;
+pub use grant::*;
+pub use grant_mount::*;
+pub use research_namespace::*;
+pub use storage_access_grant::*;
+pub use storage_resource::*;
+pub use subject::*;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+
+/// The API group of every kind.
+pub const GROUP: &str = "cloister.dev";
+
+/// The one served version.
+pub const VERSION: &str = "v1alpha1";
+
+/// The definitions of all kinds, in the order in which they are documented.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![
+        ResearchNamespace::crd(),
+        EgressAllowlist::crd(),
+        StorageResource::crd(),
+        AccessPolicy::crd(),
+        StorageAccessGrant::crd(),
+        GrantMount::crd(),
+        CloisterConfig::crd(),
+    ]
+}

@@ -1,0 +1,119 @@
+use crate::{Principal, Subject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema, core::Duration};
+use serde::{Deserialize, Serialize};
+
+/// People of whom some must agree.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ApprovalRule {
+    /// What the rule is called in a grant's status; unique in its list.
+    #[schemars(schema_with = "crate::schema::dns_label")]
+    pub name: String,
+    /// How many of them must agree.
+    #[schemars(range(min = 1, max = 16))]
+    pub required: u32,
+    /// Who may.
+    #[schemars(length(min = 1, max = 64))]
+    pub approvers: Vec<Principal>,
+}
+
+/// Whether a reason must be given.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JustificationRequirement {
+    /// Whether a grant without one is refused.
+    #[serde(default)]
+    pub required: bool,
+}
+
+/// Whether a ticket must be named.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TicketRequirement {
+    /// Whether a grant without one is refused.
+    #[serde(default)]
+    pub required: bool,
+    /// What a ticket looks like, as an RE2 expression; anything where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub pattern: Option<String>,
+}
+
+/// Who may ask, who must agree, how many, for how long, and with what justification.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
+#[kube(
+    group = "cloister.dev",
+    version = "v1alpha1",
+    kind = "AccessPolicy",
+    plural = "accesspolicies",
+    shortname = "apol",
+    category = "cloister",
+    status = "AccessPolicyStatus",
+    derive = "PartialEq",
+    doc = "Who may ask, who must agree, how many, for how long, and with what justification.",
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
+        .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
+    printcolumn(name = "Rules", type_ = "string", json_path = ".spec.approvalRules[*].name"),
+    printcolumn(name = "Max duration", type_ = "string", json_path = ".spec.maxDuration"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.defaultDuration) || duration(self.defaultDuration) <= duration(self.maxDuration)")
+    .message(Message::Message("defaultDuration must not exceed maxDuration".into()))
+    .reason(Reason::FieldValueInvalid))]
+pub struct AccessPolicySpec {
+    /// Who may ask. Nobody where it is empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub requesters: Vec<Principal>,
+    /// Subjects, matched literally, that a grant may name. Where it is empty: the requester, and ServiceAccounts of the namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub beneficiaries: Vec<Subject>,
+    /// Who must agree: all rules, by distinct people, each person counted for one rule.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub approval_rules: Vec<ApprovalRule>,
+    /// The longest that a grant may last.
+    #[schemars(schema_with = "crate::schema::duration")]
+    pub max_duration: Duration,
+    /// How long a grant lasts that names no duration; `maxDuration` where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::optional_duration")]
+    pub default_duration: Option<Duration>,
+    /// How long a request waits for a decision; 24h where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "pendingRequestTTL")]
+    #[schemars(schema_with = "crate::schema::optional_duration")]
+    pub pending_request_ttl: Option<Duration>,
+    /// How far in the future a grant may start; 168h where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::optional_duration")]
+    pub max_start_delay: Option<Duration>,
+    /// Whether a reason must be given.
+    #[serde(default)]
+    pub justification: JustificationRequirement,
+    /// Whether a ticket must be named.
+    #[serde(default)]
+    pub ticket: TicketRequirement,
+    /// CEL expressions over `request`; one that is true replaces all approvalRules. One that fails counts as false.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 1024)))]
+    pub auto_approve: Vec<String>,
+}
+
+/// What the operator made of a policy.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessPolicyStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, and Stalled where something is broken, such as an expression that does not compile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::conditions")]
+    pub conditions: Vec<Condition>,
+}

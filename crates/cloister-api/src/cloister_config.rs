@@ -1,0 +1,180 @@
+use crate::{Sensitivity, Tier};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Where the cluster's own DNS is.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct DnsConfig {
+    /// The namespace of its pods and of its Service.
+    #[schemars(schema_with = "crate::schema::dns_label")]
+    pub namespace: String,
+    /// Its pods.
+    #[schemars(schema_with = "crate::schema::label_selector")]
+    pub pod_selector: LabelSelector,
+    /// Its Service; the Service's addresses are opened too.
+    #[schemars(schema_with = "crate::schema::dns_label")]
+    pub service: String,
+    /// Addresses of a cache on each node.
+    #[schemars(schema_with = "crate::schema::addresses")]
+    pub node_local_addresses: Vec<String>,
+}
+
+impl Default for DnsConfig {
+    fn default() -> Self {
+        DnsConfig {
+            namespace: "kube-system".into(),
+            pod_selector: LabelSelector {
+                match_labels: Some([("k8s-app".to_owned(), "kube-dns".to_owned())].into()),
+                match_expressions: None,
+            },
+            service: "kube-dns".into(),
+            node_local_addresses: vec!["169.254.20.10".into()],
+        }
+    }
+}
+
+/// How many people must agree at least, by sensitivity. A weaker policy opens nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct MinimumApprovals {
+    /// For Low.
+    #[schemars(range(max = 16))]
+    pub low: u32,
+    /// For Moderate.
+    #[schemars(range(max = 16))]
+    pub moderate: u32,
+    /// For High.
+    #[schemars(range(max = 16))]
+    pub high: u32,
+    /// For Critical.
+    #[schemars(range(max = 16))]
+    pub critical: u32,
+}
+
+impl Default for MinimumApprovals {
+    fn default() -> Self {
+        MinimumApprovals { low: 0, moderate: 0, high: 1, critical: 2 }
+    }
+}
+
+impl MinimumApprovals {
+    /// How many for this sensitivity.
+    pub fn of(&self, sensitivity: Sensitivity) -> u32 {
+        match sensitivity {
+            Sensitivity::Low => self.low,
+            Sensitivity::Moderate => self.moderate,
+            Sensitivity::High => self.high,
+            Sensitivity::Critical => self.critical,
+        }
+    }
+}
+
+/// The settings of the whole cluster: one object, called `cloister`. Where it is absent the defaults hold.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
+#[kube(
+    group = "cloister.dev",
+    version = "v1alpha1",
+    kind = "CloisterConfig",
+    plural = "cloisterconfigs",
+    category = "cloister",
+    status = "CloisterConfigStatus",
+    derive = "PartialEq",
+    doc = "The settings of the whole cluster: one object, called cloister.",
+    validation = Rule::new("self.metadata.name == 'cloister'")
+        .message(Message::Message("there is one CloisterConfig, and it is called cloister".into())),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct CloisterConfigSpec {
+    /// Where the cluster's own DNS is.
+    #[serde(default)]
+    pub dns: DnsConfig,
+    /// Where people come from, such as the VPN: what `fromAccessNetworks` opens to.
+    #[serde(default)]
+    #[schemars(schema_with = "crate::schema::any_cidrs")]
+    pub access_networks: Vec<String>,
+    /// The networks of pods, Services and nodes: never part of a `networks` rule.
+    #[serde(default)]
+    #[schemars(schema_with = "crate::schema::any_cidrs")]
+    pub cluster_networks: Vec<String>,
+    /// The namespaces that credentials are read from, and no others. Each needs the operator's Role.
+    #[serde(default = "credential_namespaces")]
+    #[schemars(schema_with = "crate::schema::dns_labels")]
+    pub credential_namespaces: Vec<String>,
+    /// How many people must agree at least, by sensitivity.
+    #[serde(default)]
+    pub minimum_approvals: MinimumApprovals,
+    /// The RuntimeClass of each tier that needs one.
+    #[serde(default = "runtime_class_names")]
+    #[schemars(schema_with = "runtime_classes")]
+    pub runtime_classes: BTreeMap<String, String>,
+}
+
+impl CloisterConfigSpec {
+    /// The RuntimeClass that pods of this tier must name: `None` where they need none.
+    ///
+    /// # Errors
+    ///
+    /// They need one, and none is configured.
+    pub fn runtime_class(&self, tier: Tier) -> Result<Option<&str>, RuntimeClassMissing> {
+        match tier {
+            Tier::Standard => Ok(None),
+            Tier::Sandboxed => match self.runtime_classes.get("Sandboxed") {
+                Some(name) => Ok(Some(name)),
+                None => Err(RuntimeClassMissing),
+            },
+        }
+    }
+}
+
+/// A tier needs a RuntimeClass, and CloisterConfig names none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuntimeClassMissing;
+
+fn runtime_classes(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let name = crate::schema::dns_label(generator);
+    schemars::json_schema!({
+        "type": "object",
+        "properties": {"Sandboxed": name},
+    })
+}
+
+fn credential_namespaces() -> Vec<String> {
+    vec!["cloister-credentials".into()]
+}
+
+fn runtime_class_names() -> BTreeMap<String, String> {
+    [("Sandboxed".to_owned(), "gvisor".to_owned())].into()
+}
+
+impl Default for CloisterConfigSpec {
+    fn default() -> Self {
+        CloisterConfigSpec {
+            dns: DnsConfig::default(),
+            access_networks: Vec::new(),
+            cluster_networks: Vec::new(),
+            credential_namespaces: credential_namespaces(),
+            minimum_approvals: MinimumApprovals::default(),
+            runtime_classes: runtime_class_names(),
+        }
+    }
+}
+
+/// What the operator made of the settings.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CloisterConfigStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, and Stalled where something is broken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::conditions")]
+    pub conditions: Vec<Condition>,
+}

@@ -1,0 +1,52 @@
+//! Condition types and reasons. A reason is part of the contract: people search for it, and tools match on it.
+
+/// `Ready`: nothing is broken. A pending or an ended grant is ready, and so is a namespace with a rule that needs a
+/// grant, so that a tool that waits does not hang.
+pub const READY: &str = "Ready";
+
+/// `Stalled`: broken until somebody changes something (kstatus).
+pub const STALLED: &str = "Stalled";
+
+/// `Enforced`: the namespace denies by default, and pods are admitted.
+pub const ENFORCED: &str = "Enforced";
+
+/// `Approved`: the grant's policy was met.
+pub const APPROVED: &str = "Approved";
+
+/// `Active`: what the grant opens stands.
+pub const ACTIVE: &str = "Active";
+
+/// `RevocationUnconfirmed`: something that the grant opened could not yet be confirmed gone.
+pub const REVOCATION_UNCONFIRMED: &str = "RevocationUnconfirmed";
+
+/// The reasons of conditions.
+pub mod reason {
+    /// First sight: nothing was decided yet.
+    pub const PROGRESSING: &str = "Progressing";
+    /// All that was declared stands.
+    pub const RECONCILED: &str = "Reconciled";
+    /// The object cannot be read by this version of the operator; what it governs is closed.
+    pub const UNDECODABLE: &str = "Undecodable";
+    /// The name belongs to the system, to the operator, or to a credential namespace.
+    pub const NAME_RESERVED: &str = "NameReserved";
+    /// A Namespace of that name exists and was not offered for adoption.
+    pub const NAMESPACE_EXISTS: &str = "NamespaceExists";
+    /// The Namespace to adopt holds policies or bindings that somebody else wrote.
+    pub const FOREIGN_OBJECTS: &str = "ForeignObjects";
+    /// The Namespace is being deleted.
+    pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
+    /// The object is being deleted.
+    pub const DELETING: &str = "Deleting";
+    /// Pods are still running in a namespace that is being deleted.
+    pub const WAITING_FOR_PODS: &str = "WaitingForPods";
+    /// A grant is still being revoked in a namespace that is being closed.
+    pub const WAITING_FOR_GRANTS: &str = "WaitingForGrants";
+    /// A RuntimeClass for the tier is not configured.
+    pub const RUNTIME_CLASS_MISSING: &str = "RuntimeClassMissing";
+    /// The API server refused a write, or could not be reached.
+    pub const APPLY_FAILED: &str = "ApplyFailed";
+    /// The allowlist has ended.
+    pub const EXPIRED: &str = "Expired";
+    /// The configuration cannot be read by this version of the operator; nothing is opened meanwhile.
+    pub const CONFIG_UNDECODABLE: &str = "ConfigUndecodable";
+}

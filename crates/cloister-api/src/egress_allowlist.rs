@@ -1,0 +1,79 @@
+use crate::EgressRule;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// When an allowlist opens in a namespace that it allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Attach {
+    /// Where the ResearchNamespace names the allowlist, or has a rule of its own that it covers.
+    #[default]
+    OnRequest,
+    /// In every ResearchNamespace that the selector allows.
+    Always,
+}
+
+/// Destinations that security has agreed to, and which research namespaces may use them.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
+#[kube(
+    group = "cloister.dev",
+    version = "v1alpha1",
+    kind = "EgressAllowlist",
+    plural = "egressallowlists",
+    shortname = "eal",
+    category = "cloister",
+    status = "EgressAllowlistStatus",
+    derive = "PartialEq",
+    doc = "Destinations that security has agreed to, and which research namespaces may use them.",
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
+        .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
+    printcolumn(name = "Attach", type_ = "string", json_path = ".spec.attach"),
+    printcolumn(name = "Rules", type_ = "string", json_path = ".spec.rules[*].name"),
+    printcolumn(name = "Used by", type_ = "integer", json_path = ".status.namespaces"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Expires", type_ = "string", json_path = ".spec.expiresAt"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Description", type_ = "string", json_path = ".spec.description", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct EgressAllowlistSpec {
+    /// What these destinations are for, in a sentence.
+    #[serde(default)]
+    #[schemars(schema_with = "crate::schema::text")]
+    pub description: String,
+    /// Which research namespaces may use it, by the labels of the ResearchNamespace. `{}` allows all; absent allows none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::optional_label_selector")]
+    pub namespace_selector: Option<LabelSelector>,
+    /// OnRequest or Always.
+    #[serde(default)]
+    pub attach: Attach,
+    /// When it ends, as an RFC 3339 time; it does not end where this is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+    /// The destinations. Each becomes a NetworkPolicy of its own.
+    #[schemars(length(min = 1, max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub rules: Vec<EgressRule>,
+}
+
+/// What the operator saw of an allowlist.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EgressAllowlistStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// How many research namespaces it is open in.
+    #[serde(default)]
+    pub namespaces: i64,
+    /// The first 32 of them, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub used_by: Vec<String>,
+    /// Ready, and Stalled where something is broken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::conditions")]
+    pub conditions: Vec<Condition>,
+}

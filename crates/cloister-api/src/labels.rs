@@ -1,0 +1,55 @@
+//! Labels, annotations, finalizers and names that are part of the contract.
+
+/// The label of everything the operator writes; its value is [`MANAGER`].
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+
+/// The field manager of every write, and the value of [`MANAGED_BY`].
+pub const MANAGER: &str = "cloister";
+
+/// On a Namespace: the ResearchNamespace it belongs to, which has the same name. Admission policies bind by it, and
+/// nobody but the operator may set it.
+pub const RESEARCH_NAMESPACE: &str = "cloister.dev/research-namespace";
+
+/// On a Namespace: `true` once its deny policies stand. Until then no pod is admitted.
+pub const ENFORCED: &str = "cloister.dev/enforced";
+
+/// On a Namespace: its isolation tier.
+pub const TIER: &str = "cloister.dev/tier";
+
+/// On a Namespace of a tier that needs one: the RuntimeClass that every pod must name.
+pub const RUNTIME_CLASS: &str = "cloister.dev/runtime-class";
+
+/// On a Namespace whose ResearchNamespace was deleted with `deletionPolicy: Retain`.
+pub const RETAINED: &str = "cloister.dev/retained";
+
+/// Annotation on an existing Namespace, set by somebody other than the operator: the name of the ResearchNamespace
+/// that may take it over.
+pub const ADOPT: &str = "cloister.dev/adopt";
+
+/// On an object that a grant opened: the grant's name.
+pub const GRANT: &str = "cloister.dev/grant";
+
+/// On every pod of a research namespace, set and checked at admission: the pod's ServiceAccount.
+pub const SERVICE_ACCOUNT: &str = "cloister.dev/service-account";
+
+/// Annotation on a GrantMount: the version of the source credential that the copy was made from.
+pub const CREDENTIAL_VERSION: &str = "cloister.dev/credential-version";
+
+/// Finalizer of a ResearchNamespace: held until the namespace is closed (`Retain`) or gone (`Delete`).
+pub const NAMESPACE_FINALIZER: &str = "cloister.dev/namespace";
+
+/// Finalizer of the policies that deny by default: held until no pod is left (CVE-2024-7598).
+pub const ENFORCED_FINALIZER: &str = "cloister.dev/enforced";
+
+/// Finalizer of a grant: held until its revocation is confirmed.
+pub const GRANT_FINALIZER: &str = "cloister.dev/grant";
+
+/// What the name of every copied credential begins with. Admission lets only the account named in the rest of it
+/// reference such a Secret.
+pub const GRANT_SECRET_PREFIX: &str = "cloister-grant-";
+
+/// The namespace of the operator.
+pub const SYSTEM_NAMESPACE: &str = "cloister-system";
+
+/// The ServiceAccount of the operator in [`SYSTEM_NAMESPACE`].
+pub const OPERATOR_ACCOUNT: &str = "cloister-operator";

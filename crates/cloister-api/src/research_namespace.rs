@@ -1,0 +1,268 @@
+use crate::{EgressRule, Port, Subject};
+use k8s_openapi::apimachinery::pkg::{
+    api::resource::Quantity,
+    apis::meta::v1::{Condition, LabelSelector, Time},
+};
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// How strongly the pods of a namespace are isolated from the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum Tier {
+    /// The restricted Pod Security Standard.
+    Standard,
+    /// The restricted Pod Security Standard, and every pod must name the sandboxing RuntimeClass.
+    Sandboxed,
+}
+
+/// What a member may do in the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum MemberRole {
+    /// Runs workloads and asks for grants, and edits the needs of the ResearchNamespace itself.
+    Owner,
+    /// Runs workloads and asks for grants.
+    Researcher,
+    /// Looks.
+    Viewer,
+}
+
+/// The people of one role.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Owner, Researcher or Viewer.
+    pub role: MemberRole,
+    /// Who has the role.
+    #[schemars(length(min = 1, max = 64))]
+    pub subjects: Vec<Subject>,
+}
+
+/// What the pods of the namespace need to reach.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceEgress {
+    /// EgressAllowlists to open: all their rules, where their selector allows this namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::dns_labels")]
+    pub allowlists: Vec<String>,
+    /// Needs of its own. Each opens as far as an allowlist that this namespace may use covers it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub rules: Vec<EgressRule>,
+    /// ResearchNamespaces to reach. Each opens where the other side names this one in `ingress.fromResearchNamespaces`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::dns_labels")]
+    pub to_research_namespaces: Vec<String>,
+}
+
+/// Pods that people reach from the access networks of the cluster (CloisterConfig), such as notebooks.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessNetworkRule {
+    /// The pods to reach. `{}` is all of them.
+    #[schemars(schema_with = "crate::schema::label_selector")]
+    pub pod_selector: LabelSelector,
+    /// The ports to reach them on.
+    #[schemars(length(min = 1, max = 32))]
+    pub ports: Vec<Port>,
+}
+
+/// Who may reach the pods of the namespace.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NamespaceIngress {
+    /// ResearchNamespaces that may reach this one. Each opens where the other side names this one in `egress.toResearchNamespaces`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::dns_labels")]
+    pub from_research_namespaces: Vec<String>,
+    /// Pods that people reach from the access networks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub from_access_networks: Vec<AccessNetworkRule>,
+}
+
+/// What a [`LimitRangeItem`] limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum LimitType {
+    /// Each container.
+    Container,
+    /// Each pod, over its containers.
+    Pod,
+    /// Each PersistentVolumeClaim.
+    PersistentVolumeClaim,
+}
+
+/// Limits of single objects, as in a Kubernetes LimitRange.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitRangeItem {
+    /// Container, Pod or PersistentVolumeClaim.
+    #[serde(rename = "type")]
+    pub type_: LimitType,
+    /// The limit of a container that names none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schema::resource_list")]
+    pub default: BTreeMap<String, Quantity>,
+    /// The request of a container that names none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schema::resource_list")]
+    pub default_request: BTreeMap<String, Quantity>,
+    /// The most that may be asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schema::resource_list")]
+    pub max: BTreeMap<String, Quantity>,
+    /// The least that may be asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schema::resource_list")]
+    pub min: BTreeMap<String, Quantity>,
+    /// How far a limit may exceed its request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schema::resource_list")]
+    pub max_limit_request_ratio: BTreeMap<String, Quantity>,
+}
+
+/// A ServiceAccount to keep in the namespace.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceAccountTemplate {
+    /// Its name. `default` is there anyway, without a token in pods.
+    #[schemars(schema_with = "crate::schema::dns_label")]
+    pub name: String,
+    /// Its annotations, such as those of a cloud's workload identity. None of `cloister.dev` or `kubernetes.io`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "annotations")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+fn annotations(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "object", "maxProperties": 16,
+        "additionalProperties": {"type": "string", "maxLength": 1024},
+        "x-kubernetes-validations": [{
+            "rule": "self.all(k, k.size() <= 317 && !k.matches('(^|[.])(cloister[.]dev|kubernetes[.]io|k8s[.]io)/'))",
+            "message": "annotations of cloister.dev, kubernetes.io and k8s.io are reserved",
+            "reason": "FieldValueForbidden",
+        }],
+    })
+}
+
+/// What becomes of the Namespace when the ResearchNamespace is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// It stays, closed and sealed, and its grants end.
+    #[default]
+    Retain,
+    /// It is deleted, with all that is in it; the policies that deny go last, after the pods.
+    Delete,
+}
+
+/// A namespace of the same name: its people, isolation tier, needed egress and quota.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
+#[kube(
+    group = "cloister.dev",
+    version = "v1alpha1",
+    kind = "ResearchNamespace",
+    plural = "researchnamespaces",
+    shortname = "rns",
+    category = "cloister",
+    status = "ResearchNamespaceStatus",
+    derive = "PartialEq",
+    doc = "A namespace of the same name that is closed by default: its people, isolation tier, needed egress and quota.",
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
+        .message(Message::Message("the name must be a DNS label of at most 63 characters: the Namespace has the same name".into())),
+    validation = Rule::new("!(self.metadata.name in ['default', 'cloister-system']) && !self.metadata.name.startsWith('kube-')")
+        .message(Message::Message("the name belongs to the system: default, cloister-system and kube-* cannot be research namespaces".into())),
+    printcolumn(name = "Tier", type_ = "string", json_path = ".spec.tier"),
+    printcolumn(name = "Enforced", type_ = "string", json_path = ".status.conditions[?(@.type==\"Enforced\")].status"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Egress", type_ = "string", json_path = ".status.egressSummary"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ResearchNamespaceSpec {
+    /// Standard or Sandboxed.
+    pub tier: Tier,
+    /// The people, by role.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["role".into()]))]
+    pub members: Vec<Member>,
+    /// What its pods need to reach. Nothing but DNS and the namespace itself where it is absent.
+    #[serde(default)]
+    pub egress: NamespaceEgress,
+    /// Who may reach its pods. Nobody but the namespace itself where it is absent.
+    #[serde(default)]
+    pub ingress: NamespaceIngress,
+    /// The most that the namespace may use, by resource name, as in a ResourceQuota.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(schema_with = "crate::schema::resource_list")]
+    pub quota: BTreeMap<String, Quantity>,
+    /// Limits and defaults of single containers, pods and claims.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub limit_range: Vec<LimitRangeItem>,
+    /// ServiceAccounts to keep in the namespace.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub service_accounts: Vec<ServiceAccountTemplate>,
+    /// Retain or Delete.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// How far a need is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum EgressState {
+    /// Open, all of it.
+    Active,
+    /// Not, or not wholly, covered by an allowlist that the namespace may use; what is covered is open.
+    NeedsGrant,
+    /// Closed, because it cannot be opened as it stands; the message says why.
+    Refused,
+}
+
+/// What became of one allowlist or one rule.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EgressStatus {
+    /// The allowlist (`allowlist/NAME`), the namespace's own rule (`rule/NAME`) or the peer (`to/NAME`, `from/NAME`).
+    pub name: String,
+    /// Active, NeedsGrant or Refused.
+    pub state: EgressState,
+    /// Why, in one word.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Why, in a sentence that says what to do.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// What the operator made of a ResearchNamespace.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResearchNamespaceStatus {
+    /// The generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// When the namespace was first closed, so that pods were admitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforced_at: Option<Time>,
+    /// How many of the needs are open: `open/declared`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub egress_summary: String,
+    /// What became of each allowlist, rule and peer; those that are not open come first, at most 256.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 256))]
+    pub egress: Vec<EgressStatus>,
+    /// Ready, Enforced, and Stalled where something is broken.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::schema::conditions")]
+    pub conditions: Vec<Condition>,
+}

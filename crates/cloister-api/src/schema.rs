@@ -1,0 +1,185 @@
+//! Schema fragments shared by the kinds. Every string and list has a bound, because the API server budgets the cost
+//! of CEL rules by the largest input that the schema allows.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// A DNS label (RFC 1123): what a Namespace, and most things in it, may be called. At most 63 characters.
+pub fn dns_label(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"})
+}
+
+/// An optional [`dns_label`].
+pub fn optional_dns_label(generator: &mut SchemaGenerator) -> Schema {
+    nullable(dns_label(generator))
+}
+
+/// A list of distinct [`dns_label`]s, at most 64.
+pub fn dns_labels(generator: &mut SchemaGenerator) -> Schema {
+    let item = dns_label(generator);
+    json_schema!({"type": "array", "maxItems": 64, "items": item, "x-kubernetes-list-type": "set"})
+}
+
+/// The name of an RBAC object: a path segment, at most 253 characters.
+pub fn rbac_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[^/%]+$"})
+}
+
+/// An optional [`rbac_name`].
+pub fn optional_rbac_name(generator: &mut SchemaGenerator) -> Schema {
+    nullable(rbac_name(generator))
+}
+
+/// One network in CIDR notation, written canonically: no host bits set, no IPv4-mapped IPv6.
+fn cidr() -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 43,
+        "x-kubernetes-validations": [
+            {"rule": "isCIDR(self)", "message": "must be a network in CIDR notation, like 203.0.113.0/24", "reason": "FieldValueInvalid"},
+            {"rule": "!isCIDR(self) || cidr(self) == cidr(self).masked()", "message": "must be the network's own address: no bits set after the prefix", "reason": "FieldValueInvalid"},
+        ],
+    })
+}
+
+/// One to 64 distinct networks.
+pub fn cidrs(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "minItems": 1, "maxItems": 64, "items": cidr(), "x-kubernetes-list-type": "set"})
+}
+
+/// An optional [`cidrs`].
+pub fn optional_cidrs(generator: &mut SchemaGenerator) -> Schema {
+    nullable(cidrs(generator))
+}
+
+/// Up to 64 distinct networks.
+pub fn any_cidrs(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "maxItems": 64, "items": cidr(), "x-kubernetes-list-type": "set"})
+}
+
+/// Up to 16 distinct addresses.
+pub fn addresses(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "maxItems": 16, "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string", "maxLength": 45,
+            "x-kubernetes-validations": [
+                {"rule": "isIP(self)", "message": "must be an IPv4 or IPv6 address", "reason": "FieldValueInvalid"},
+            ],
+        },
+    })
+}
+
+fn domain_name() -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": r"^(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)+[a-z][-a-z0-9]*[a-z0-9]$"})
+}
+
+/// A fully qualified domain name in lower case, without the trailing dot.
+pub fn one_domain_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)+[a-z][-a-z0-9]*[a-z0-9]$"})
+}
+
+/// One to 64 distinct domain names; `*.` in front stands for one or more labels.
+pub fn optional_domain_names(_: &mut SchemaGenerator) -> Schema {
+    nullable(json_schema!({"type": "array", "minItems": 1, "maxItems": 64, "items": domain_name(), "x-kubernetes-list-type": "set"}))
+}
+
+/// How long: a metav1.Duration like `4h` or `90m`, more than nothing and at most a year.
+pub fn duration(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "maxLength": 32,
+        "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$",
+        "x-kubernetes-validations": [
+            {"rule": "duration(self) >= duration('1s')", "message": "must be at least 1s", "reason": "FieldValueInvalid"},
+            {"rule": "duration(self) <= duration('8760h')", "message": "must be at most 8760h (one year)", "reason": "FieldValueInvalid"},
+        ],
+    })
+}
+
+/// An optional [`duration`].
+pub fn optional_duration(generator: &mut SchemaGenerator) -> Schema {
+    nullable(duration(generator))
+}
+
+/// A label selector, bounded to 16 labels and 16 expressions of 16 values.
+pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "x-kubernetes-map-type": "atomic",
+        "properties": {
+            "matchLabels": {
+                "description": "Labels that must be there with exactly these values.",
+                "type": "object", "maxProperties": 16,
+                "additionalProperties": {"type": "string", "maxLength": 63},
+            },
+            "matchExpressions": {
+                "description": "Requirements on labels; all must hold.",
+                "type": "array", "maxItems": 16, "x-kubernetes-list-type": "atomic",
+                "items": {
+                    "type": "object",
+                    "required": ["key", "operator"],
+                    "properties": {
+                        "key": {"description": "The label.", "type": "string", "minLength": 1, "maxLength": 317},
+                        "operator": {"description": "How the label relates to the values.", "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"]},
+                        "values": {
+                            "description": "The values, for In and NotIn; empty otherwise.",
+                            "type": "array", "maxItems": 16, "x-kubernetes-list-type": "atomic",
+                            "items": {"type": "string", "maxLength": 63},
+                        },
+                    },
+                    "x-kubernetes-validations": [{
+                        "rule": "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
+                        "message": "In and NotIn take values, Exists and DoesNotExist take none",
+                        "reason": "FieldValueInvalid",
+                    }],
+                },
+            },
+        },
+    })
+}
+
+/// An optional [`label_selector`].
+pub fn optional_label_selector(generator: &mut SchemaGenerator) -> Schema {
+    nullable(label_selector(generator))
+}
+
+/// Quantities by resource name, at most 64, as in a ResourceQuota.
+pub fn resource_list(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 64,
+        "additionalProperties": {
+            "maxLength": 64,
+            "x-kubernetes-int-or-string": true,
+            "pattern": QUANTITY,
+        },
+    })
+}
+
+/// Kubernetes' own pattern of a quantity, without a sign: less than nothing is no limit.
+const QUANTITY: &str =
+    r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
+
+/// A text for people, at most 1,024 characters.
+pub fn text(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "maxLength": 1024})
+}
+
+/// An optional [`text`].
+pub fn optional_text(generator: &mut SchemaGenerator) -> Schema {
+    nullable(text(generator))
+}
+
+/// The conditions of an object, one of each type.
+pub fn conditions(generator: &mut SchemaGenerator) -> Schema {
+    let item = generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>();
+    json_schema!({
+        "type": "array", "maxItems": 16, "items": item,
+        "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"],
+    })
+}
+
+fn nullable(mut schema: Schema) -> Schema {
+    schema.insert("nullable".into(), true.into());
+    schema
+}

@@ -1,0 +1,73 @@
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a [`Subject`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum SubjectKind {
+    /// A person, by the user name that the API server knows them by.
+    User,
+    /// Everybody in a group.
+    Group,
+    /// A ServiceAccount of the namespace.
+    ServiceAccount,
+}
+
+/// A person, a group or a ServiceAccount. It has no namespace: a ServiceAccount is one of the object's own namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:')")
+    .message(Message::Message("users and groups of the system (system:*) cannot be named".into()))
+    .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || self.name.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+    .message(Message::Message("a ServiceAccount is named by its bare name, in the same namespace".into()))
+    .reason(Reason::FieldValueInvalid))]
+pub struct Subject {
+    /// User, Group or ServiceAccount.
+    pub kind: SubjectKind,
+    /// The name, exactly as the API server knows it. Group names are compared literally.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// Who may ask, or approve: a person, a group, or a ServiceAccount of any namespace (`namespace/name`).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || (has(self.namespace) && self.namespace != '')")
+    .message(Message::Message("a ServiceAccount needs its namespace".into()))
+    .reason(Reason::FieldValueRequired))]
+#[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !has(self.namespace)")
+    .message(Message::Message("only a ServiceAccount has a namespace".into()))
+    .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("self.kind != 'User' || !self.name.startsWith('system:')")
+    .message(Message::Message("users of the system (system:*) cannot be named; name a ServiceAccount by kind".into()))
+    .reason(Reason::FieldValueForbidden))]
+pub struct Principal {
+    /// User, Group or ServiceAccount.
+    pub kind: SubjectKind,
+    /// The name, exactly as the API server knows it. Group names are compared literally.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// The namespace of a ServiceAccount; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::optional_dns_label")]
+    pub namespace: Option<String>,
+}
+
+/// A person as the API server attested them at the time. Written by admission, never by the author.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Identity {
+    /// The user name.
+    #[schemars(length(max = 1024))]
+    pub username: String,
+    /// The user's unique id; empty for users of client certificates.
+    #[serde(default)]
+    #[schemars(length(max = 1024))]
+    pub uid: String,
+    /// The groups at the time.
+    #[serde(default)]
+    #[schemars(length(max = 512))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub groups: Vec<String>,
+}

@@ -1,1 +1,15 @@
-//! Placeholder.
+//! The decisions of Cloister, as pure functions: no client, no runtime, no clock.
+//!
+//! Each kind has a `plan`: from what is declared, what is observed and the time, to what must be done and said. It is
+//! total, synchronous and deterministic. Reading the cluster and writing to it are the controller's matter.
+
+pub mod auto_approve;
+pub mod catalogue;
+pub mod child;
+pub mod condition;
+pub mod egress;
+pub mod grant;
+pub mod namespace;
+pub mod plan;
+pub mod quantity;
+pub mod settings;

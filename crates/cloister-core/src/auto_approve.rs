@@ -1,0 +1,183 @@
+//! The `autoApprove` expressions of an AccessPolicy: CEL over `request`, of which one that is true replaces all
+//! approval rules.
+//!
+//! Whatever goes wrong (an expression that does not compile, a missing field, a value that is not a boolean, a panic in
+//! the CEL library) counts as false: the request then waits for people.
+//!
+//! Durations are strings in the request: write `duration(request.requestedDuration) <= duration('4h')`. A group is asked
+//! for with `'researchers' in request.requestedBy.groups`, a field that may be absent with `has(request.ticketRef)` or
+//! `request.?ticketRef.orValue('')`.
+//!
+//! The keys of a map, unlike the elements of a list, are gone through in no fixed order: do not compare what `map` and
+//! `filter` make of them.
+//!
+//! CEL always ends, but not always soon. What bounds it here:
+//!
+//! - an expression has at most [`MAX_LENGTH`] bytes, and [`MAX_NESTING`] expressions inside one another, which bounds
+//!   the stack: both fit into 1 MiB, half of a thread's default;
+//! - `all`, `exists`, `exists_one`, `map` and `filter` do not stand inside one another, nor on one another's result, and
+//!   nothing is added or concatenated inside them. So nothing grows, and the work is at most the length of the
+//!   expression times the square of the length of the longest list: each step through a list may look through one;
+//! - there are no regular expressions, no clock, no variable but `request`, and only the functions of [`FUNCTIONS`].
+
+mod bounds;
+
+use cel::parser::Expression;
+use cel::{Context, Env, ExecutionError, ParseErrors, Value};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock};
+
+pub use bounds::FUNCTIONS;
+
+/// The longest expression, in bytes.
+pub const MAX_LENGTH: usize = 1024;
+
+/// How deep expressions stand inside one another, as in brackets, lists and calls.
+pub const MAX_NESTING: u16 = 24;
+
+/// The one variable of an expression.
+const REQUEST: &str = "request";
+
+/// The standard functions and macros. Built once: it is the larger part of a compilation.
+static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+/// What came of the expressions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// An expression is true: the first such in their order.
+    Approved {
+        /// Its place in the list, from 0.
+        index: usize,
+        /// Its text.
+        expression: String,
+    },
+    /// None is true.
+    NotApproved {
+        /// Why, for those that did not come to `false` but failed, each with its place in the list.
+        errors: Vec<String>,
+    },
+}
+
+/// What is wrong with the expressions, each message with the place in the list. Empty where all can be evaluated.
+pub fn check(expressions: &[String]) -> Vec<String> {
+    let errors = expressions.iter().enumerate().filter_map(|(index, text)| {
+        guarded(|| compile(text).map(drop))
+            .err()
+            .map(|error| located(index, &error))
+    });
+    errors.collect()
+}
+
+/// Evaluates the expressions in their order over the request, until one is true.
+///
+/// Never panics, and never approves for an expression that fails. Where the CEL library panics, the process's panic
+/// hook still reports it: silencing the hook would silence it for other threads too.
+pub fn approves(expressions: &[String], request: &serde_json::Value) -> Verdict {
+    let mut errors = Vec::new();
+    for (index, text) in expressions.iter().enumerate() {
+        match guarded(|| evaluate(text, request)) {
+            Ok(true) => {
+                return Verdict::Approved {
+                    index,
+                    expression: text.clone(),
+                };
+            }
+            Ok(false) => {}
+            Err(error) => errors.push(located(index, &error)),
+        }
+    }
+    Verdict::NotApproved { errors }
+}
+
+fn evaluate(text: &str, request: &serde_json::Value) -> Result<bool, String> {
+    let expression = compile(text)?;
+    let mut context = Context::with_env(Arc::clone(&ENV));
+    context
+        .add_variable(REQUEST, request)
+        .map_err(|error| format!("the request cannot be given to CEL: {error}"))?;
+    match Value::resolve(&expression, &context) {
+        Ok(Value::Bool(value)) => Ok(value),
+        Ok(other) => Err(format!(
+            "its value is of type {}, not bool",
+            other.type_of()
+        )),
+        Err(error) => Err(failure(&error)),
+    }
+}
+
+fn compile(text: &str) -> Result<Expression, String> {
+    // Before parsing: the parser's stack grows with the length.
+    if text.len() > MAX_LENGTH {
+        return Err(format!(
+            "it has {} bytes; at most {MAX_LENGTH} are evaluated",
+            text.len()
+        ));
+    }
+    let expression = ENV
+        .parser()
+        .max_recursion_depth(MAX_NESTING)
+        .parse(text)
+        .map_err(|errors| first(&errors))?;
+    bounds::check(&expression)?;
+    Ok(expression)
+}
+
+/// Runs what calls the CEL library, which has panicked on odd input before.
+fn guarded<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    // Nothing that was half changed is seen afterwards: all of it is dropped.
+    catch_unwind(AssertUnwindSafe(run))
+        .unwrap_or_else(|_| Err("the CEL library failed on it".to_owned()))
+}
+
+/// What failed, without the values at hand: the library writes maps in an order that changes from run to run, and a
+/// message in a policy's status is no place for a request.
+fn failure(error: &ExecutionError) -> String {
+    match error {
+        ExecutionError::NoSuchKey(_)
+        | ExecutionError::NoSuchOverload(_)
+        | ExecutionError::UndeclaredReference(_)
+        | ExecutionError::UnexpectedType { .. }
+        | ExecutionError::InvalidArgumentCount { .. }
+        | ExecutionError::FunctionError { .. } => brief(&error.to_string()),
+        ExecutionError::UnsupportedBinaryOperator(operator, ..) => {
+            format!("its values are not of types that can be taken together ({operator})")
+        }
+        ExecutionError::Overflow(operator, ..) => format!("the result is too large ({operator})"),
+        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
+            "it divides by zero".to_owned()
+        }
+        ExecutionError::IndexOutOfBounds(_) => "an index is outside of its list".to_owned(),
+        _ => "a value is not of the type that is needed".to_owned(),
+    }
+}
+
+/// The first error: those after it mostly follow from it.
+fn first(errors: &ParseErrors) -> String {
+    match errors.errors.first() {
+        Some(error) => format!("column {}: {}", error.pos.1.max(1), brief(&error.msg)),
+        None => "it cannot be parsed".to_owned(),
+    }
+}
+
+/// One line of bounded length: the library quotes whole lines.
+fn brief(message: &str) -> String {
+    const MAX: usize = 200;
+    let mut line: String = message
+        .lines()
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .take(MAX)
+        .collect();
+    if line.len() < message.len() {
+        line.push('…');
+    }
+    line
+}
+
+fn located(index: usize, error: &str) -> String {
+    format!("autoApprove[{index}]: {error}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,145 @@
+//! What is said of the objects of the catalogue: allowlists, storage, policies and the settings. They are read, never
+//! acted upon, so that a plan for one of them is a status alone.
+
+use crate::{
+    auto_approve,
+    condition::{Verdict, conditions, ready, stalled},
+    grant::{Known, eligibility, too_weak},
+    settings::Settings,
+};
+use cloister_api::{
+    AccessPolicy, AccessPolicyStatus, CloisterConfig, CloisterConfigStatus, EgressAllowlist, EgressAllowlistStatus,
+    SecretReference, StorageResource, StorageResourceStatus, StorageRole, condition::reason,
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// How many users an allowlist's status names.
+const USERS_NAMED: usize = 32;
+
+/// The status of an allowlist that is open in these namespaces (in order), where it differs from what is there.
+pub fn allowlist(allowlist: &EgressAllowlist, users: &[&str], now: Timestamp) -> Option<EgressAllowlistStatus> {
+    let before = allowlist.status.as_ref();
+    let verdicts = match &allowlist.spec.expires_at {
+        Some(end) if end.0 <= now => ready(reason::EXPIRED, format!("ended at {}; it opens nothing", end.0)),
+        _ => ready(reason::RECONCILED, format!("open in {} research namespaces", users.len())),
+    };
+    let generation = allowlist.metadata.generation;
+    let status = EgressAllowlistStatus {
+        observed_generation: generation,
+        namespaces: i64::try_from(users.len()).unwrap_or(i64::MAX),
+        used_by: users.iter().take(USERS_NAMED).map(|&name| name.to_owned()).collect(),
+        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
+    };
+    (before != Some(&status)).then_some(status)
+}
+
+/// The status of a policy.
+pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatus> {
+    let before = policy.status.as_ref();
+    let spec = &policy.spec;
+    let faults = auto_approve::check(&spec.auto_approve);
+    let pattern = spec.ticket.pattern.as_deref().and_then(eligibility::pattern_error);
+    let verdicts = if let Some(fault) = faults.first() {
+        stalled("ExpressionInvalid", format!("autoApprove: {fault}; it counts as false until it is corrected"))
+    } else if let Some(error) = pattern {
+        stalled("PatternInvalid", format!("ticket.pattern: {error}; no ticket is accepted until it is corrected"))
+    } else if spec.requesters.is_empty() {
+        ready("NobodyMayAsk", "requesters is empty, so that nobody may ask")
+    } else if spec.auto_approve.is_empty() && spec.approval_rules.is_empty() {
+        ready("NeverApproves", "there are neither approvalRules nor autoApprove, so that it never approves")
+    } else {
+        ready(reason::RECONCILED, "the policy can be used")
+    };
+    let generation = policy.metadata.generation;
+    let status = AccessPolicyStatus {
+        observed_generation: generation,
+        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
+    };
+    (before != Some(&status)).then_some(status)
+}
+
+/// What a storage resource depends on.
+pub struct StorageInput<'a> {
+    /// Finds an AccessPolicy.
+    pub policies: &'a dyn Fn(&str) -> Known<'a, AccessPolicy>,
+    /// Finds the version of a credential's Secret.
+    pub credentials: &'a dyn Fn(&SecretReference) -> Option<Box<str>>,
+    /// The settings of the cluster.
+    pub settings: &'a Settings,
+}
+
+/// The status of a storage resource.
+pub fn storage(storage: &StorageResource, input: &StorageInput<'_>, now: Timestamp) -> Option<StorageResourceStatus> {
+    let before = storage.status.as_ref();
+    let fault = storage.spec.roles.iter().find_map(|role| {
+        role_fault(storage, role, input).map(|(reason, message)| (reason, format!("role {}: {message}", role.name)))
+    });
+    let verdicts = match fault {
+        Some((reason, message)) => stalled(reason, message),
+        None => ready(reason::RECONCILED, "all roles can be asked for"),
+    };
+    let generation = storage.metadata.generation;
+    let status = StorageResourceStatus {
+        observed_generation: generation,
+        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
+    };
+    (before != Some(&status)).then_some(status)
+}
+
+fn role_fault(storage: &StorageResource, role: &StorageRole, input: &StorageInput<'_>) -> Option<(&'static str, String)> {
+    let policy = match (input.policies)(&role.access_policy) {
+        Known::Absent => {
+            return Some(("PolicyNotFound", format!("there is no AccessPolicy {}; publish it", role.access_policy)));
+        }
+        Known::Undecodable => {
+            let message = format!("AccessPolicy {} cannot be read by this version of the operator", role.access_policy);
+            return Some(("PolicyUndecodable", message));
+        }
+        Known::Read(policy) => policy,
+    };
+    if let Some(message) = too_weak(policy, storage.spec.sensitivity, input.settings) {
+        return Some(("PolicyTooWeak", message));
+    }
+    let kept = role.credential.as_ref()?.secret_ref.as_ref()?;
+    let (namespace, name) = (&kept.namespace, &kept.name);
+    if !input.settings.spec.credential_namespaces.contains(namespace) {
+        let message = format!(
+            "Secret {namespace}/{name} is outside the credentialNamespaces of CloisterConfig; keep the credential in one of them"
+        );
+        return Some(("CredentialNamespaceNotAllowed", message));
+    }
+    match (input.credentials)(kept) {
+        Some(_) => None,
+        None => Some(("CredentialMissing", format!("there is no Secret {name} in {namespace}; put the credential there"))),
+    }
+}
+
+/// The status of the settings.
+pub fn config(config: &CloisterConfig, settings: &Settings, now: Timestamp) -> Option<CloisterConfigStatus> {
+    let before = config.status.as_ref();
+    let verdicts = if settings.usable {
+        ready(reason::RECONCILED, "in force")
+    } else {
+        stalled(reason::CONFIG_UNDECODABLE, "clusterNetworks holds a network that this version of the operator cannot read; correct it")
+    };
+    let generation = config.metadata.generation;
+    let status = CloisterConfigStatus {
+        observed_generation: generation,
+        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
+    };
+    (before != Some(&status)).then_some(status)
+}
+
+/// The conditions of an object that this version of the operator cannot read.
+pub fn undecodable(error: &str) -> Vec<Verdict> {
+    let message = format!(
+        "this version of the operator cannot read it ({error}); it opens nothing until the field is taken out or the operator is \
+         updated"
+    );
+    stalled(reason::UNDECODABLE, message)
+}
+
+fn conditions_of(before: Option<&Vec<Condition>>) -> &[Condition] {
+    before.map(Vec::as_slice).unwrap_or_default()
+}

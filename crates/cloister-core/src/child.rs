@@ -1,0 +1,280 @@
+//! What the operator writes into a research namespace, and the fingerprint by which it is compared with what is there.
+//!
+//! The operator keeps no copies of what it observes, only a [`Fingerprint`] of each object's meaning: the fields that
+//! the operator owns, in a form that the API server's defaulting and its rewriting of quantities leave alone. Two
+//! objects with one fingerprint need no write.
+
+use crate::quantity;
+use cloister_api::{GrantMount, labels};
+use k8s_openapi::{
+    api::{
+        core::v1::{LimitRange, LimitRangeItem, ResourceQuota, ServiceAccount},
+        networking::v1::NetworkPolicy,
+        rbac::v1::RoleBinding,
+    },
+    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+};
+use serde::Serialize;
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hasher},
+    io,
+};
+
+/// The kinds of objects that the operator writes into a namespace, in the order in which they are applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ChildKind {
+    /// A NetworkPolicy.
+    NetworkPolicy,
+    /// A ResourceQuota.
+    ResourceQuota,
+    /// A LimitRange.
+    LimitRange,
+    /// A ServiceAccount.
+    ServiceAccount,
+    /// A RoleBinding.
+    RoleBinding,
+    /// A GrantMount.
+    GrantMount,
+}
+
+impl ChildKind {
+    /// The kind's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ChildKind::NetworkPolicy => "NetworkPolicy",
+            ChildKind::ResourceQuota => "ResourceQuota",
+            ChildKind::LimitRange => "LimitRange",
+            ChildKind::ServiceAccount => "ServiceAccount",
+            ChildKind::RoleBinding => "RoleBinding",
+            ChildKind::GrantMount => "GrantMount",
+        }
+    }
+}
+
+/// Names a child inside its namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChildKey {
+    /// Its kind.
+    pub kind: ChildKind,
+    /// Its name.
+    pub name: Box<str>,
+}
+
+impl ChildKey {
+    /// The key of a child.
+    pub fn new(kind: ChildKind, name: &str) -> Self {
+        ChildKey { kind, name: name.into() }
+    }
+}
+
+impl std::fmt::Display for ChildKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.kind.as_str(), self.name)
+    }
+}
+
+/// An object that the operator wants to stand in a namespace.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Child {
+    /// A NetworkPolicy.
+    NetworkPolicy(NetworkPolicy),
+    /// A ResourceQuota.
+    ResourceQuota(ResourceQuota),
+    /// A LimitRange.
+    LimitRange(LimitRange),
+    /// A ServiceAccount.
+    ServiceAccount(ServiceAccount),
+    /// A RoleBinding.
+    RoleBinding(RoleBinding),
+    /// A GrantMount.
+    GrantMount(Box<GrantMount>),
+}
+
+impl Child {
+    /// Its kind.
+    pub fn kind(&self) -> ChildKind {
+        match self {
+            Child::NetworkPolicy(_) => ChildKind::NetworkPolicy,
+            Child::ResourceQuota(_) => ChildKind::ResourceQuota,
+            Child::LimitRange(_) => ChildKind::LimitRange,
+            Child::ServiceAccount(_) => ChildKind::ServiceAccount,
+            Child::RoleBinding(_) => ChildKind::RoleBinding,
+            Child::GrantMount(_) => ChildKind::GrantMount,
+        }
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Child::NetworkPolicy(object) => &object.metadata,
+            Child::ResourceQuota(object) => &object.metadata,
+            Child::LimitRange(object) => &object.metadata,
+            Child::ServiceAccount(object) => &object.metadata,
+            Child::RoleBinding(object) => &object.metadata,
+            Child::GrantMount(object) => &object.metadata,
+        }
+    }
+
+    /// Its key.
+    pub fn key(&self) -> ChildKey {
+        ChildKey::new(self.kind(), self.metadata().name.as_deref().unwrap_or_default())
+    }
+
+    /// What is remembered of it.
+    pub fn observe(&self) -> ObservedChild {
+        let metadata = self.metadata();
+        let label = |key: &str| metadata.labels.as_ref().and_then(|labels| labels.get(key));
+        ObservedChild {
+            fingerprint: self.fingerprint(),
+            managed: label(labels::MANAGED_BY).is_some_and(|manager| manager == labels::MANAGER),
+            terminating: metadata.deletion_timestamp.is_some(),
+            grant: label(labels::GRANT).map(|grant| grant.as_str().into()),
+            version: match self {
+                Child::GrantMount(mount) => {
+                    mount.metadata.annotations.as_ref().and_then(|a| a.get(labels::CREDENTIAL_VERSION)).map(|v| v.as_str().into())
+                }
+                _ => None,
+            },
+        }
+    }
+
+    /// The fingerprint of what the operator owns of it.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let metadata = self.metadata();
+        let label = |key: &str| metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
+        let meta = OwnedMetadata {
+            managed_by: label(labels::MANAGED_BY),
+            grant: label(labels::GRANT),
+            enforced: metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::ENFORCED_FINALIZER),
+            owners: metadata.owner_references.iter().flatten().map(|owner| owner.uid.as_str()).collect(),
+        };
+        match self {
+            Child::NetworkPolicy(policy) => Fingerprint::of(&(meta, &policy.spec)),
+            Child::ResourceQuota(quota) => {
+                let spec = quota.spec.as_ref();
+                let hard = spec.and_then(|spec| spec.hard.as_ref()).map(canonical);
+                Fingerprint::of(&(meta, hard, spec.map(|spec| (&spec.scopes, &spec.scope_selector))))
+            }
+            Child::LimitRange(limits) => {
+                let items: Vec<_> = limits.spec.iter().flat_map(|spec| &spec.limits).map(DefaultedLimits::of).collect();
+                Fingerprint::of(&(meta, items))
+            }
+            Child::ServiceAccount(account) => {
+                // Whether a token is mounted is the operator's matter in the default account alone.
+                let automount = (metadata.name.as_deref() == Some("default"))
+                    .then_some(account.automount_service_account_token)
+                    .flatten();
+                Fingerprint::of(&(meta, automount, owned_annotations(metadata)))
+            }
+            Child::RoleBinding(binding) => {
+                Fingerprint::of(&(meta, &binding.role_ref.kind, &binding.role_ref.name, &binding.subjects))
+            }
+            Child::GrantMount(mount) => {
+                let version = metadata.annotations.as_ref().and_then(|all| all.get(labels::CREDENTIAL_VERSION));
+                Fingerprint::of(&(meta, version, &mount.spec))
+            }
+        }
+    }
+}
+
+/// Lists, on a ServiceAccount, the annotations that the operator wrote there, so that those of others can be told apart.
+pub const OWNED_ANNOTATIONS: &str = "cloister.dev/annotations";
+
+fn owned_annotations(metadata: &ObjectMeta) -> Option<(&str, Vec<Option<&str>>)> {
+    let all = metadata.annotations.as_ref()?;
+    let listed = all.get(OWNED_ANNOTATIONS)?;
+    Some((listed, listed.split(',').map(|key| all.get(key).map(String::as_str)).collect()))
+}
+
+#[derive(Serialize)]
+struct OwnedMetadata<'a> {
+    managed_by: Option<&'a str>,
+    grant: Option<&'a str>,
+    enforced: bool,
+    owners: Vec<&'a str>,
+}
+
+fn canonical(quantities: &BTreeMap<String, Quantity>) -> BTreeMap<&str, String> {
+    quantities.iter().map(|(resource, quantity)| (resource.as_str(), quantity::canonical(quantity))).collect()
+}
+
+/// A limit with the API server's defaults filled in, whether it has been there or not.
+#[derive(Serialize)]
+struct DefaultedLimits<'a> {
+    r#type: &'a str,
+    default: BTreeMap<&'a str, String>,
+    default_request: BTreeMap<&'a str, String>,
+    max: BTreeMap<&'a str, String>,
+    min: BTreeMap<&'a str, String>,
+    ratio: BTreeMap<&'a str, String>,
+}
+
+impl<'a> DefaultedLimits<'a> {
+    /// Kubernetes defaults the limits of containers alone: a missing default is the maximum, and a missing default
+    /// request is the default, or else the minimum (SetDefaults_LimitRangeItem).
+    fn of(item: &'a LimitRangeItem) -> Self {
+        let map = |quantities: &'a Option<BTreeMap<String, Quantity>>| {
+            quantities.as_ref().map(canonical).unwrap_or_default()
+        };
+        let (max, min, ratio) = (map(&item.max), map(&item.min), map(&item.max_limit_request_ratio));
+        let (mut default, mut default_request) = (map(&item.default), map(&item.default_request));
+        if item.type_ == "Container" {
+            fill(&mut default, &max);
+            fill(&mut default_request, &default);
+            fill(&mut default_request, &min);
+        }
+        DefaultedLimits { r#type: &item.type_, default, default_request, max, min, ratio }
+    }
+}
+
+fn fill<'a>(into: &mut BTreeMap<&'a str, String>, from: &BTreeMap<&'a str, String>) {
+    for (resource, quantity) in from {
+        into.entry(resource).or_insert_with(|| quantity.clone());
+    }
+}
+
+/// A hash of what the operator owns of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fingerprint(u64);
+
+impl Fingerprint {
+    /// The fingerprint of a value, by its JSON.
+    pub fn of(value: &impl Serialize) -> Self {
+        let mut hasher = HashWriter(DefaultHasher::new());
+        // Writing to a hasher cannot fail, and the values are plain trees with string keys.
+        serde_json::to_writer(&mut hasher, value).unwrap_or_default();
+        Fingerprint(hasher.0.finish())
+    }
+}
+
+struct HashWriter(DefaultHasher);
+
+impl io::Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What is remembered of an object in a research namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedChild {
+    /// The fingerprint of what the operator owns of it.
+    pub fingerprint: Fingerprint,
+    /// Whether it says that the operator manages it.
+    pub managed: bool,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// The grant that it belongs to.
+    pub grant: Option<Box<str>>,
+    /// Of a GrantMount: the version of the credential that was copied.
+    pub version: Option<Box<str>>,
+}
+
+/// The children of one namespace.
+pub type Children = BTreeMap<ChildKey, ObservedChild>;

@@ -1,0 +1,171 @@
+//! A namespace's own rules: each opens as far as allowlists cover it.
+
+use super::reach::{Reach, first_few};
+use super::{Opening, Refusal, Surroundings, Target, selector};
+use cloister_api::{EgressRule, EgressState};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use std::collections::BTreeSet;
+
+/// Reason of a rule that is open, all of it.
+pub const COVERED: &str = "Covered";
+
+/// Reason of a rule of which a part is open.
+pub const PARTLY_COVERED: &str = "PartlyCovered";
+
+/// Reason of a rule of which nothing is open.
+pub const NOT_COVERED: &str = "NotCovered";
+
+/// How far a namespace's own rule is open.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Covered {
+    /// What is open of it: one opening for each allowlist rule that covers some of it, in a fixed order, without doubles.
+    pub openings: Vec<Opening>,
+    /// Active, NeedsGrant or Refused.
+    pub state: EgressState,
+    /// The reason in one word: [`COVERED`], [`PARTLY_COVERED`], [`NOT_COVERED`], or that of a [`Refusal`].
+    pub reason: String,
+    /// Why, in a sentence that says what to do.
+    pub message: String,
+}
+
+/// Opens a namespace's own rule as far as `allowed` covers it: the rules of the allowlists that the namespace may use,
+/// each with its allowlist's name. What is opened is never wider than the rule, nor than the allowlist's rule.
+///
+/// A rule of an allowlist that is itself refused covers nothing. Whether pods are covered is judged by comparing single
+/// requirements of the selectors, one allowlist rule at a time: two rules for complementary pods open both halves, but
+/// do not make the rule Active.
+///
+/// The outcome does not depend on the order of `allowed`, nor on that of a rule's networks and ports.
+pub fn open_covered(
+    rule: &EgressRule,
+    allowed: &[(&str, &EgressRule)],
+    s: &Surroundings,
+) -> Covered {
+    let own = match Resolved::of(rule, s) {
+        Ok(own) => own,
+        Err(refusal) => return refused(&refusal),
+    };
+    let mut openings = Vec::new();
+    let mut covering = Vec::new();
+    let mut by: BTreeSet<&str> = BTreeSet::new();
+    let mut for_some_pods: BTreeSet<&str> = BTreeSet::new();
+    for (allowlist, other) in allowed {
+        if !same_kind(rule, other) {
+            continue;
+        }
+        let Ok(other) = Resolved::of(other, s) else {
+            continue;
+        };
+        let Some(common) = own.reach.intersection(&other.reach) else {
+            continue;
+        };
+        let pods = selector::conjunction(&own.pods, &other.pods);
+        let all_pods = selector::implies(&own.pods, &other.pods);
+        if !all_pods && !selector::is_satisfiable(&pods) {
+            continue;
+        }
+        openings.push(common.opening(pods));
+        if all_pods {
+            by.insert(allowlist);
+            covering.push(common);
+        } else {
+            for_some_pods.insert(allowlist);
+        }
+    }
+    openings.sort_by(Opening::compare);
+    openings.dedup();
+
+    let uncovered = own.reach.uncovered(&covering);
+    if uncovered.is_empty() {
+        let message = format!("covered by EgressAllowlist {}", first_few(by.iter()));
+        return Covered {
+            openings,
+            state: EgressState::Active,
+            reason: COVERED.to_owned(),
+            message,
+        };
+    }
+    let reason = if openings.is_empty() {
+        NOT_COVERED
+    } else {
+        PARTLY_COVERED
+    };
+    let message = needs_grant(&uncovered, &for_some_pods, openings.is_empty());
+    Covered {
+        openings,
+        state: EgressState::NeedsGrant,
+        reason: reason.to_owned(),
+        message,
+    }
+}
+
+/// A rule, resolved, and its pods.
+struct Resolved {
+    reach: Reach,
+    pods: LabelSelector,
+}
+
+impl Resolved {
+    fn of(rule: &EgressRule, s: &Surroundings) -> Result<Self, Refusal> {
+        let target = Target::of_rule(rule).ok_or(Refusal::TargetInvalid)?;
+        let reach = Reach::resolve(&target, &rule.ports, s)?;
+        Ok(Self {
+            reach,
+            pods: selector::canonical(rule.pod_selector.as_ref())?,
+        })
+    }
+}
+
+/// Whether one rule could cover any of the other; saves resolving the many that could not.
+fn same_kind(a: &EgressRule, b: &EgressRule) -> bool {
+    match (Target::of_rule(a), Target::of_rule(b)) {
+        (Some(Target::Networks(_)), Some(Target::Networks(_))) => true,
+        (Some(Target::Service(a)), Some(Target::Service(b))) => a == b,
+        _ => false,
+    }
+}
+
+fn refused(refusal: &Refusal) -> Covered {
+    Covered {
+        openings: Vec::new(),
+        state: EgressState::Refused,
+        reason: refusal.reason().to_owned(),
+        message: refusal.to_string(),
+    }
+}
+
+fn needs_grant(uncovered: &[String], for_some_pods: &BTreeSet<&str>, closed: bool) -> String {
+    let what = first_few_of(uncovered);
+    let pods = if for_some_pods.is_empty() {
+        String::new()
+    } else {
+        format!(
+            " (EgressAllowlist {} covers some of it, but only for pods that its podSelector matches; the rule's podSelector does not say as much)",
+            first_few(for_some_pods.iter())
+        )
+    };
+    let open = if closed {
+        "nothing is open"
+    } else {
+        "the rest is open"
+    };
+    format!(
+        "no EgressAllowlist that this namespace may use covers {what}{pods}; {open}. Ask security for an EgressAllowlist that covers it, \
+         or narrow the rule; `kubectl get egressallowlists` lists what there is"
+    )
+}
+
+/// Destinations have commas of their own.
+fn first_few_of(uncovered: &[String]) -> String {
+    const FEW: usize = 3;
+    let first = uncovered
+        .iter()
+        .take(FEW)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
+    match uncovered.len().saturating_sub(FEW) {
+        0 => first,
+        more => format!("{first}; and {more} more"),
+    }
+}

@@ -1,0 +1,98 @@
+//! What egress rules open: from declared destinations to the NetworkPolicies that allow them.
+//!
+//! A rule of an allowlist, or the endpoint of a storage resource, was agreed to and opens whole ([`open`]). A
+//! namespace's own rule opens as far as allowlist rules cover it ([`open_covered`]). A rule that cannot be opened as it
+//! stands is refused with a reason, and stays closed.
+//!
+//! ```
+//! use cloister_core::egress::{NeverOpened, Surroundings, open_rule};
+//!
+//! let never = NeverOpened::new(&[]);
+//! let surroundings = Surroundings { never: &never, services: &|_| None };
+//! let rule = serde_json::from_value(serde_json::json!({
+//!     "name": "lab",
+//!     "networks": ["169.254.0.0/15"],
+//!     "ports": [{"port": 443}],
+//! }))?;
+//! let spec = open_rule(&rule, &surroundings)?.to_network_policy_spec();
+//! // The metadata services in the second half are left out.
+//! let to = spec.egress.unwrap().remove(0).to.unwrap();
+//! assert_eq!(to[0].ip_block.as_ref().unwrap().cidr, "169.255.0.0/16");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod covered;
+mod label;
+mod networks;
+mod never;
+mod opening;
+mod ports;
+mod reach;
+mod refusal;
+mod selector;
+mod service;
+mod target;
+
+pub use covered::{COVERED, Covered, NOT_COVERED, PARTLY_COVERED, open_covered};
+pub use never::NeverOpened;
+pub use opening::{Opening, Peers, PolicyPort, PolicyPortNumber};
+pub use refusal::Refusal;
+pub use selector::selector_matches;
+pub use service::{ServiceFacts, ServicePortFacts};
+pub use target::Target;
+
+use cloister_api::{EgressRule, Port, ServiceReference, StorageEndpoint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use reach::Reach;
+
+/// What is known of the cluster around a rule.
+#[derive(Clone, Copy)]
+pub struct Surroundings<'a> {
+    /// The networks that no rule opens by address.
+    pub never: &'a NeverOpened,
+    /// Finds a Service. Nothing where it does not exist.
+    pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+}
+
+/// Opens the whole of what was declared, for these pods; for all pods of the namespace where there is no selector.
+///
+/// Networks are written as the shortest list of disjoint CIDRs, without those that are never opened. Overlapping and
+/// adjacent ports of one protocol become one range. A Service's ports become those of its pods.
+///
+/// # Errors
+///
+/// A [`Refusal`] where any part of it cannot be opened.
+pub fn open(
+    target: &Target,
+    ports: &[Port],
+    pods: Option<&LabelSelector>,
+    s: &Surroundings,
+) -> Result<Opening, Refusal> {
+    let reach = Reach::resolve(target, ports, s)?;
+    Ok(reach.opening(selector::canonical(pods)?))
+}
+
+/// Opens the whole of a rule.
+///
+/// # Errors
+///
+/// As [`open`], and where the rule does not name exactly one kind of target.
+pub fn open_rule(rule: &EgressRule, s: &Surroundings) -> Result<Opening, Refusal> {
+    let target = Target::of_rule(rule).ok_or(Refusal::TargetInvalid)?;
+    open(&target, &rule.ports, rule.pod_selector.as_ref(), s)
+}
+
+/// Opens the whole of a storage resource's endpoint, for these pods; for all pods of the namespace where there is no
+/// selector.
+///
+/// # Errors
+///
+/// As [`open`], and where the endpoint does not name exactly one kind of target.
+pub fn open_endpoint(
+    endpoint: &StorageEndpoint,
+    pods: Option<&LabelSelector>,
+    s: &Surroundings,
+) -> Result<Opening, Refusal> {
+    let target = Target::of_endpoint(endpoint).ok_or(Refusal::TargetInvalid)?;
+    open(&target, &endpoint.ports, pods, s)
+}

@@ -1,0 +1,218 @@
+//! What is opened, and its NetworkPolicy.
+
+use super::selector;
+use cloister_api::Protocol;
+use ipnet::IpNet;
+use k8s_openapi::api::networking::v1::{
+    IPBlock, NetworkPolicyEgressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
+
+/// The label that the API server puts on every Namespace, with its name.
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+/// One NetworkPolicy's worth: these pods may reach these peers on these ports.
+///
+/// Openings are never merged: the peers of one on the ports of another would be open too.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opening {
+    /// The pods that may, in the namespace of the policy. The empty selector is all of them.
+    pub pods: LabelSelector,
+    /// What they may reach.
+    pub peers: Peers,
+    /// On which ports. No ports open nothing.
+    pub ports: Vec<PolicyPort>,
+}
+
+/// What may be reached.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Peers {
+    /// Disjoint networks. No networks open nothing.
+    Networks(Vec<IpNet>),
+    /// Pods of one namespace, by their labels.
+    Pods {
+        /// The namespace.
+        namespace: String,
+        /// The labels that the pods must have. No labels open nothing: that would be all pods of the namespace.
+        selector: BTreeMap<String, String>,
+    },
+}
+
+/// Ports of one protocol, at the peer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PolicyPort {
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// The port, or the first of a range.
+    pub port: PolicyPortNumber,
+    /// The last port of a range; the port alone where it is absent. A named port has none.
+    pub end_port: Option<u16>,
+}
+
+/// A port by number or by name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PolicyPortNumber {
+    /// A port from 1 to 65535.
+    Number(u16),
+    /// The name of a container port of the pods that are reached.
+    Name(String),
+}
+
+impl Opening {
+    /// The spec of its NetworkPolicy, in the form in which the API server gives it back: defaults written out, sorted.
+    ///
+    /// Without peers or without ports it is a policy that opens nothing: in a NetworkPolicy, an empty list of either
+    /// would mean all of them.
+    pub fn to_network_policy_spec(&self) -> NetworkPolicySpec {
+        let to: Vec<NetworkPolicyPeer> = match &self.peers {
+            Peers::Networks(networks) => networks.iter().map(network_peer).collect(),
+            Peers::Pods { selector, .. } if selector.is_empty() => Vec::new(),
+            Peers::Pods {
+                namespace,
+                selector,
+            } => vec![pod_peer(namespace, selector)],
+        };
+        let mut ports = self.ports.clone();
+        ports.sort_unstable();
+        ports.dedup();
+        let closed = to.is_empty() || ports.is_empty();
+        let rule = || NetworkPolicyEgressRule {
+            to: Some(to),
+            ports: Some(ports.iter().map(policy_port).collect()),
+        };
+        NetworkPolicySpec {
+            pod_selector: Some(self.pods.clone()),
+            policy_types: Some(vec!["Egress".to_owned()]),
+            egress: (!closed).then(|| vec![rule()]),
+            ingress: None,
+        }
+    }
+
+    /// An order of openings, so that a list of them does not depend on the order of what they came from.
+    pub(super) fn compare(&self, other: &Self) -> Ordering {
+        (&self.peers, &self.ports)
+            .cmp(&(&other.peers, &other.ports))
+            .then_with(|| selector::compare(&self.pods, &other.pods))
+    }
+}
+
+fn network_peer(network: &IpNet) -> NetworkPolicyPeer {
+    // Never with `except`: some dataplanes enforce it wrongly.
+    let block = IPBlock {
+        cidr: network.to_string(),
+        except: None,
+    };
+    NetworkPolicyPeer {
+        ip_block: Some(block),
+        ..Default::default()
+    }
+}
+
+fn pod_peer(namespace: &str, selector: &BTreeMap<String, String>) -> NetworkPolicyPeer {
+    let labels = |labels| {
+        Some(LabelSelector {
+            match_labels: Some(labels),
+            match_expressions: None,
+        })
+    };
+    NetworkPolicyPeer {
+        namespace_selector: labels(BTreeMap::from([(
+            NAMESPACE_NAME.to_owned(),
+            namespace.to_owned(),
+        )])),
+        pod_selector: labels(selector.clone()),
+        ip_block: None,
+    }
+}
+
+fn policy_port(port: &PolicyPort) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        protocol: Some(port.protocol.as_str().to_owned()),
+        port: Some(match &port.port {
+            PolicyPortNumber::Number(number) => IntOrString::Int(i32::from(*number)),
+            PolicyPortNumber::Name(name) => IntOrString::String(name.clone()),
+        }),
+        end_port: port.end_port.map(i32::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn tcp(port: u16, end_port: Option<u16>) -> PolicyPort {
+        PolicyPort {
+            protocol: Protocol::Tcp,
+            port: PolicyPortNumber::Number(port),
+            end_port,
+        }
+    }
+
+    fn spec(peers: Peers, ports: Vec<PolicyPort>) -> serde_json::Value {
+        let opening = Opening {
+            pods: LabelSelector::default(),
+            peers,
+            ports,
+        };
+        serde_json::to_value(opening.to_network_policy_spec()).unwrap()
+    }
+
+    #[test]
+    fn networks_become_blocks() {
+        let networks = Peers::Networks(vec![
+            "10.1.0.0/16".parse().unwrap(),
+            "2001:db8::/32".parse().unwrap(),
+        ]);
+        assert_eq!(
+            spec(networks, vec![tcp(443, None), tcp(22, Some(23))]),
+            json!({
+                "podSelector": {},
+                "policyTypes": ["Egress"],
+                "egress": [{
+                    "to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}, {"ipBlock": {"cidr": "2001:db8::/32"}}],
+                    "ports": [{"protocol": "TCP", "port": 22, "endPort": 23}, {"protocol": "TCP", "port": 443}],
+                }],
+            })
+        );
+    }
+
+    #[test]
+    fn pods_are_selected_in_their_namespace() {
+        let pods = Peers::Pods {
+            namespace: "infra".to_owned(),
+            selector: BTreeMap::from([("app".to_owned(), "cache".to_owned())]),
+        };
+        let named = PolicyPort {
+            protocol: Protocol::Udp,
+            port: PolicyPortNumber::Name("dns".to_owned()),
+            end_port: None,
+        };
+        assert_eq!(
+            spec(pods, vec![named])["egress"],
+            json!([{
+                "to": [{
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "infra"}},
+                    "podSelector": {"matchLabels": {"app": "cache"}},
+                }],
+                "ports": [{"protocol": "UDP", "port": "dns"}],
+            }])
+        );
+    }
+
+    #[test]
+    fn nothing_is_never_everything() {
+        let closed = json!({"podSelector": {}, "policyTypes": ["Egress"]});
+        let network = || Peers::Networks(vec!["10.1.0.0/16".parse().unwrap()]);
+        let all_pods = Peers::Pods {
+            namespace: "infra".to_owned(),
+            selector: BTreeMap::new(),
+        };
+        assert_eq!(spec(Peers::Networks(vec![]), vec![tcp(443, None)]), closed);
+        assert_eq!(spec(network(), vec![]), closed);
+        assert_eq!(spec(all_pods, vec![tcp(443, None)]), closed);
+    }
+}

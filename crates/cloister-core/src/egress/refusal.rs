@@ -1,0 +1,91 @@
+//! Why a rule stays closed.
+
+use cloister_api::ServiceReference;
+use thiserror::Error;
+
+/// Why a rule stays closed. The message says what is wrong, with which object, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// The rule names hosts, which a NetworkPolicy cannot hold.
+    #[error(
+        "{hosts} cannot be opened by name in this release, and stays closed until one that opens egress by name; \
+         where its addresses are fixed, declare them as networks"
+    )]
+    HostsNotSupported {
+        /// The names, shortened where there are many.
+        hosts: String,
+    },
+    /// The rule names nothing to reach, or more than one kind of it.
+    #[error(
+        "the rule must name exactly one of domainNames, networks, service and privateEndpoint, and at least one of them; correct it"
+    )]
+    TargetInvalid,
+    /// There is no such Service.
+    #[error("Service {}/{} does not exist; create it, or correct the rule", .0.namespace, .0.name)]
+    ServiceNotFound(ServiceReference),
+    /// The Service has no selector: whoever writes its endpoints decides where it leads.
+    #[error("Service {}/{} has no selector, so its endpoints could be anywhere; give it one, or declare its addresses as networks", .0.namespace, .0.name)]
+    ServiceWithoutSelector(ServiceReference),
+    /// The Service is of type ExternalName: it is but another name for a host.
+    #[error("Service {}/{} is of type ExternalName and could be pointed anywhere; declare the addresses behind it as networks", .0.namespace, .0.name)]
+    ServiceExternalName(ServiceReference),
+    /// The Service has no such port.
+    #[error("Service {}/{} has no port {ports}; a rule names the Service's own ports: correct the rule or the Service", .service.namespace, .service.name)]
+    ServicePortNotFound {
+        /// The Service.
+        service: ServiceReference,
+        /// The ports that it does not have, as `TCP/8080`.
+        ports: String,
+    },
+    /// Nothing is left of the networks.
+    #[error(
+        "{networks} is never opened by address: it belongs to a metadata service, to loopback, link-local or multicast addresses, \
+         or to the cluster's own networks; to reach something in the cluster, name its service"
+    )]
+    NetworksNeverOpened {
+        /// The networks, shortened where there are many.
+        networks: String,
+    },
+    /// A network cannot be read.
+    #[error(
+        "network \"{network}\" is invalid: {problem}; write it like 203.0.113.0/24 or 2001:db8::/32"
+    )]
+    NetworkInvalid {
+        /// What was written, shortened where it is long.
+        network: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A port is none, or there are none.
+    #[error(
+        "the rule's ports are invalid: {problem}; name at least one port from 1 to 65535, with an endPort not less than its port"
+    )]
+    PortsInvalid {
+        /// What is wrong with them.
+        problem: String,
+    },
+    /// The API server would refuse a NetworkPolicy with this selector.
+    #[error("the rule's podSelector is invalid: {problem}; correct it")]
+    PodSelectorInvalid {
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl Refusal {
+    /// The reason in one word (CamelCase). It is part of the contract: tools match on it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Refusal::HostsNotSupported { .. } => "HostsNotSupported",
+            Refusal::TargetInvalid => "TargetInvalid",
+            Refusal::ServiceNotFound(_) => "ServiceNotFound",
+            Refusal::ServiceWithoutSelector(_) => "ServiceWithoutSelector",
+            Refusal::ServiceExternalName(_) => "ServiceExternalName",
+            Refusal::ServicePortNotFound { .. } => "ServicePortNotFound",
+            Refusal::NetworksNeverOpened { .. } => "NetworksNeverOpened",
+            Refusal::NetworkInvalid { .. } => "NetworkInvalid",
+            Refusal::PortsInvalid { .. } => "PortsInvalid",
+            Refusal::PodSelectorInvalid { .. } => "PodSelectorInvalid",
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! From a Service's ports to its pods'.
+
+use super::ports::{self, PortSet};
+use super::{PolicyPortNumber, Refusal};
+use cloister_api::{Port, Protocol, ServiceReference};
+use std::collections::BTreeMap;
+
+/// What is known of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceFacts {
+    /// The labels of its pods. Empty where it has no selector.
+    pub selector: BTreeMap<String, String>,
+    /// Whether its type is ExternalName.
+    pub external_name: bool,
+    /// Its ports.
+    pub ports: Vec<ServicePortFacts>,
+}
+
+/// A port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePortFacts {
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// The Service's own port, from 1 to 65535.
+    pub port: u16,
+    /// Its `targetPort`: where it leads at the pods. The Service's own port where there is none.
+    pub target: PolicyPortNumber,
+}
+
+/// A Service and those of its ports that a rule names.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ServicePorts {
+    pub(super) reference: ServiceReference,
+    pub(super) selector: BTreeMap<String, String>,
+    /// By the Service's own port: where it leads at the pods.
+    pub(super) targets: BTreeMap<(Protocol, u16), PolicyPortNumber>,
+}
+
+impl ServicePorts {
+    /// The ports of the Service that `ports` names. Each single port must be one; of a range, at least one must be.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] where the Service is not there, leads to pods that are not selected, or does not have the ports.
+    pub(super) fn resolve(
+        reference: &ServiceReference,
+        ports: &[Port],
+        facts: Option<ServiceFacts>,
+    ) -> Result<Self, Refusal> {
+        // Checks the ports themselves; a Service's ports are compared entry by entry.
+        PortSet::parse(ports)?;
+        let facts = facts.ok_or_else(|| Refusal::ServiceNotFound(reference.clone()))?;
+        if facts.external_name {
+            return Err(Refusal::ServiceExternalName(reference.clone()));
+        }
+        if facts.selector.is_empty() {
+            return Err(Refusal::ServiceWithoutSelector(reference.clone()));
+        }
+        let leads_somewhere = |fact: &&ServicePortFacts| fact.target != PolicyPortNumber::Number(0);
+        let mut targets = BTreeMap::new();
+        for port in ports {
+            let range = ports::range(port);
+            let mut named = facts
+                .ports
+                .iter()
+                .filter(leads_somewhere)
+                .filter(|fact| fact.protocol == port.protocol && range.contains(&fact.port))
+                .peekable();
+            if named.peek().is_none() {
+                let ports = ports::written(port.protocol, &range);
+                return Err(Refusal::ServicePortNotFound {
+                    service: reference.clone(),
+                    ports,
+                });
+            }
+            targets.extend(named.map(|fact| ((fact.protocol, fact.port), fact.target.clone())));
+        }
+        Ok(Self {
+            reference: reference.clone(),
+            selector: facts.selector,
+            targets,
+        })
+    }
+}

@@ -1,0 +1,101 @@
+//! What is said of a grant.
+
+use crate::{
+    condition::{self, Verdict, conditions, seconds},
+    plan::Plan,
+};
+use cloister_api::{
+    GrantPhase, GrantStatus, StorageAccessGrant,
+    condition::{ACTIVE, APPROVED, READY, REVOCATION_UNCONFIRMED, reason},
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// Writes the status of one grant, where it differs from the one before.
+pub struct Say<'a> {
+    pub metadata: &'a ObjectMeta,
+    pub before: Option<&'a GrantStatus>,
+    pub now: Timestamp,
+}
+
+impl<'a> Say<'a> {
+    pub fn about(grant: &'a StorageAccessGrant, now: Timestamp) -> Self {
+        Say { metadata: &grant.metadata, before: grant.status.as_ref(), now }
+    }
+
+    /// What was said before.
+    pub fn before(&self) -> GrantStatus {
+        self.before.cloned().unwrap_or_default()
+    }
+
+    /// All is as it should be in this phase.
+    pub fn ready(&self, plan: Plan<GrantStatus>, status: GrantStatus, reason: &str, message: String) -> Plan<GrantStatus> {
+        self.written(plan, status, reason, condition::ready(reason, message.clone()), message)
+    }
+
+    /// Broken until somebody changes something.
+    pub fn stalled(&self, plan: Plan<GrantStatus>, status: GrantStatus, reason: &str, message: String) -> Plan<GrantStatus> {
+        self.written(plan, status, reason, condition::stalled(reason, message.clone()), message)
+    }
+
+    /// On its way to something.
+    pub fn waiting(&self, plan: Plan<GrantStatus>, status: GrantStatus, reason: &str, message: String) -> Plan<GrantStatus> {
+        let verdicts = vec![Verdict::new(READY, false, reason, message.clone())];
+        self.written(plan, status, reason, verdicts, message)
+    }
+
+    /// Over, but something of it may be left.
+    pub fn unconfirmed(&self, plan: Plan<GrantStatus>, status: GrantStatus, message: String) -> Plan<GrantStatus> {
+        let why = status.reason.clone();
+        let mut verdicts = condition::stalled("RevocationUnconfirmed", message.clone());
+        verdicts.push(Verdict::new(REVOCATION_UNCONFIRMED, true, "PodsRemain", message.clone()));
+        self.written(plan, status, &why, verdicts, message)
+    }
+
+    fn written(
+        &self,
+        mut plan: Plan<GrantStatus>,
+        mut status: GrantStatus,
+        reason: &str,
+        mut verdicts: Vec<Verdict>,
+        message: String,
+    ) -> Plan<GrantStatus> {
+        let approved = status.approved_at.is_some();
+        let active = status.phase == GrantPhase::Active;
+        let phase = status.phase.as_str();
+        verdicts.push(Verdict::new(APPROVED, approved, if approved { "Approved" } else { reason }, message.clone()));
+        verdicts.push(Verdict::new(ACTIVE, active, if active { "Active" } else { phase }, message));
+        let generation = self.metadata.generation;
+        let before = self.before.map(|before| before.conditions.as_slice()).unwrap_or_default();
+        status.observed_generation = generation;
+        reason.clone_into(&mut status.reason);
+        status.conditions = conditions(before, verdicts, generation, self.now);
+        plan.status = (self.before != Some(&status)).then_some(status);
+        plan
+    }
+}
+
+/// The status of a grant whose plan could not be carried out: its phase is as it was, and it says what failed.
+pub fn failed(grant: &StorageAccessGrant, message: &str, now: Timestamp) -> Option<GrantStatus> {
+    let say = Say::about(grant, now);
+    let mut status = say.before();
+    let expired = status.expires_at.as_ref().is_some_and(|end| end.0 <= now);
+    let over = expired || grant.metadata.deletion_timestamp.is_some();
+    let why = match status.phase {
+        GrantPhase::Approved | GrantPhase::Active if over => {
+            status.phase = GrantPhase::Revoking;
+            if expired { "Expired" } else { "Deleted" }.to_owned()
+        }
+        GrantPhase::Revoking => status.reason.clone(),
+        _ => reason::APPLY_FAILED.to_owned(),
+    };
+    say.waiting(Plan::default(), status, &why, message.to_owned()).status
+}
+
+/// When a grant ended, and how.
+pub fn ended(mut status: GrantStatus, phase: GrantPhase, now: Timestamp) -> GrantStatus {
+    status.phase = phase;
+    status.ended_at = Some(seconds(now));
+    status.secret_name = None;
+    status
+}

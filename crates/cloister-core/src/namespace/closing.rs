@@ -1,0 +1,136 @@
+//! The end of a namespace, and what is left of one whose declaration is gone or cannot be read.
+
+use super::{
+    Input, ObservedNamespace, has_finalizer, policies,
+    status::Say,
+    surplus, with,
+};
+use crate::{
+    child::{Child, ChildKey, ChildKind},
+    plan::{Action, NamespaceLabels, Plan},
+};
+use cloister_api::{
+    DeletionPolicy, ResearchNamespace, ResearchNamespaceStatus,
+    condition::reason,
+    labels::{self, NAMESPACE_FINALIZER},
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// A ResearchNamespace that is being deleted: its namespace is closed, and by its policy kept or deleted too.
+pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
+    let mut plan = Plan::default();
+    if !has_finalizer(&declared.metadata, NAMESPACE_FINALIZER) {
+        return plan;
+    }
+    let say = Say::about(declared, input.now);
+    let Some(namespace) = input.namespace.filter(|namespace| namespace.belongs_to(input.name)) else {
+        // Never made, never ours, or gone by now.
+        plan.stage([Action::DropFinalizer]);
+        return plan;
+    };
+    if namespace.terminating {
+        let_it_end(&mut plan, input);
+        let message = format!("waiting for {} pods and {} grants to end", input.pods, input.open_grants);
+        return say.waiting(plan, reason::WAITING_FOR_PODS, message);
+    }
+    let retain = declared.spec.deletion_policy == DeletionPolicy::Retain;
+    close(&mut plan, namespace, input, retain);
+    match declared.spec.deletion_policy {
+        DeletionPolicy::Delete => {
+            plan.stage([Action::DeleteNamespace { uid: namespace.uid.to_string() }]);
+            say.waiting(plan, reason::DELETING, format!("Namespace {} is being deleted", input.name))
+        }
+        DeletionPolicy::Retain if input.open_grants > 0 => {
+            let message = format!("waiting for {} grants to be revoked", input.open_grants);
+            say.waiting(plan, reason::WAITING_FOR_GRANTS, message)
+        }
+        DeletionPolicy::Retain => {
+            plan.stage([Action::DropFinalizer]);
+            plan
+        }
+    }
+}
+
+/// A namespace without a ResearchNamespace: retained, or its finalizer was taken by force. It stays closed, and may end.
+pub fn abandoned(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
+    let mut plan = Plan::default();
+    match input.namespace.filter(|namespace| namespace.belongs_to(input.name)) {
+        Some(namespace) if namespace.terminating => let_it_end(&mut plan, input),
+        Some(namespace) => close(&mut plan, namespace, input, true),
+        None => {}
+    }
+    plan
+}
+
+/// A declaration that cannot be read closes what it governs: the last known state might open what it now forbids.
+pub fn undecodable(
+    metadata: &ObjectMeta,
+    status: Option<&ResearchNamespaceStatus>,
+    error: &str,
+    input: &Input<'_>,
+) -> Plan<ResearchNamespaceStatus> {
+    let mut plan = Plan::default();
+    let say = Say { metadata, before: status, now: input.now };
+    if let Some(namespace) = input.namespace.filter(|namespace| namespace.belongs_to(input.name)) {
+        if namespace.terminating {
+            let_it_end(&mut plan, input);
+        } else {
+            close(&mut plan, namespace, input, false);
+        }
+    }
+    let message = format!(
+        "this version of the operator cannot read the ResearchNamespace ({error}); its namespace is closed until the field is \
+         taken out or the operator is updated"
+    );
+    say.stalled(plan, reason::UNDECODABLE, message)
+}
+
+/// Once the pods of a terminating namespace are gone, nothing needs its policies.
+pub fn let_it_end(plan: &mut Plan<ResearchNamespaceStatus>, input: &Input<'_>) {
+    if input.pods > 0 {
+        return;
+    }
+    let deny = ChildKey::new(ChildKind::NetworkPolicy, policies::DENY_ALL);
+    if input.children.get(&deny).is_some_and(|child| child.terminating) {
+        plan.stage([Action::Release(deny)]);
+    }
+}
+
+/// Seals the namespace, and takes away every policy but the one that denies, and every binding.
+fn close(plan: &mut Plan<ResearchNamespaceStatus>, namespace: &ObservedNamespace, input: &Input<'_>, retain: bool) {
+    let mut sealed: NamespaceLabels = SEALED_LABELS
+        .iter()
+        .filter_map(|&key| namespace.label(key).map(|value| (key, value.to_owned())))
+        .collect();
+    if retain {
+        sealed = with(sealed, labels::RETAINED, "true");
+    }
+    if !namespace.has(&sealed) {
+        plan.stage([Action::ApplyNamespace(sealed)]);
+    }
+    let deny = Child::NetworkPolicy(policies::deny_all(input.name));
+    let key = deny.key();
+    match input.children.get(&key) {
+        Some(child) if child.terminating => {
+            plan.stage([Action::Release(key)]);
+            plan.stage([Action::Apply(Box::new(deny))]);
+        }
+        Some(child) if child.fingerprint == deny.fingerprint() => {}
+        _ => plan.stage([Action::Apply(Box::new(deny))]),
+    }
+    plan.stage(surplus(input, |key| {
+        matches!(key.kind, ChildKind::NetworkPolicy | ChildKind::RoleBinding) && &*key.name != policies::DENY_ALL
+    }));
+}
+
+/// What a closed namespace keeps of its labels.
+const SEALED_LABELS: [&str; 8] = [
+    labels::MANAGED_BY,
+    labels::RESEARCH_NAMESPACE,
+    labels::TIER,
+    labels::RUNTIME_CLASS,
+    labels::RETAINED,
+    "pod-security.kubernetes.io/enforce",
+    "pod-security.kubernetes.io/audit",
+    "pod-security.kubernetes.io/warn",
+];

@@ -1,0 +1,211 @@
+//! Which of a namespace's needs are open: allowlists, rules of its own, and peers.
+
+use super::{Input, policies};
+use crate::{
+    child::Child,
+    egress::{Refusal, Surroundings, open_covered, open_rule, selector_matches},
+};
+use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace};
+use jiff::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a rule that names hosts stays closed, which is nobody's mistake.
+const HOSTS_NOT_SUPPORTED: &str = "HostsNotSupported";
+
+/// An allowlist as it was read: the object, or that it cannot be understood.
+#[derive(Clone, Copy, Debug)]
+pub enum KnownAllowlist<'a> {
+    /// It can be read.
+    Read(&'a EgressAllowlist),
+    /// It cannot be read by this version, so it opens nothing.
+    Undecodable,
+}
+
+/// What was found out about a namespace's egress.
+#[derive(Debug, Default)]
+pub struct Needs {
+    /// The policies that open it.
+    pub policies: Vec<Child>,
+    /// What became of each need, in the order of the spec.
+    pub states: Vec<EgressStatus>,
+    /// Those among them that are the declaration's own mistake.
+    pub mistakes: Vec<String>,
+    /// When the first of the allowlists in use ends.
+    pub next: Option<Timestamp>,
+}
+
+impl Needs {
+    /// Decides about all needs of a namespace.
+    pub fn of(namespace: &ResearchNamespace, input: &Input<'_>) -> Self {
+        let mut needs = Needs::default();
+        if !input.settings.usable {
+            return needs;
+        }
+        let surroundings = Surroundings { never: &input.settings.never, services: input.services };
+        needs.allowlists(namespace, input, &surroundings);
+        needs.own_rules(namespace, input, &surroundings);
+        needs.peers(namespace, input);
+        needs
+    }
+
+    fn allowlists(&mut self, namespace: &ResearchNamespace, input: &Input<'_>, surroundings: &Surroundings<'_>) {
+        let requested: BTreeSet<&str> = namespace.spec.egress.allowlists.iter().map(String::as_str).collect();
+        for &name in &requested {
+            match input.allowlists.get(name) {
+                None => self.mistake(
+                    format!("allowlist/{name}"),
+                    "AllowlistNotFound",
+                    format!("there is no EgressAllowlist {name}; ask security to publish it, or take it out of egress.allowlists"),
+                ),
+                Some(KnownAllowlist::Undecodable) => self.mistake(
+                    format!("allowlist/{name}"),
+                    "AllowlistUndecodable",
+                    format!("EgressAllowlist {name} cannot be read by this version of the operator, so it opens nothing; see its status"),
+                ),
+                Some(KnownAllowlist::Read(allowlist)) if !allows(allowlist, namespace) => self.mistake(
+                    format!("allowlist/{name}"),
+                    "AllowlistNotAllowed",
+                    format!("EgressAllowlist {name} does not allow this namespace; ask security to extend its namespaceSelector, or take it out of egress.allowlists"),
+                ),
+                Some(KnownAllowlist::Read(allowlist)) => self.allowlist(name, allowlist, input, surroundings),
+            }
+        }
+        for (&name, allowlist) in input.allowlists {
+            let KnownAllowlist::Read(allowlist) = allowlist else { continue };
+            if allowlist.spec.attach == Attach::Always && !requested.contains(name) && allows(allowlist, namespace) {
+                self.allowlist(name, allowlist, input, surroundings);
+            }
+        }
+    }
+
+    fn allowlist(&mut self, name: &str, allowlist: &EgressAllowlist, input: &Input<'_>, surroundings: &Surroundings<'_>) {
+        let entry = format!("allowlist/{name}");
+        if !self.lasts(allowlist, input.now) {
+            let message = format!("EgressAllowlist {name} has ended; ask security to renew it");
+            return self.mistake(entry, "AllowlistExpired", message);
+        }
+        let mut refused: Vec<(&str, Refusal)> = Vec::new();
+        for rule in &allowlist.spec.rules {
+            match open_rule(rule, surroundings) {
+                Ok(opening) => {
+                    let policy = format!("cloister-allow.{name}.{}", rule.name);
+                    self.policies.push(Child::NetworkPolicy(policies::opening(input.name, &policy, &opening)));
+                }
+                Err(refusal) => refused.push((&rule.name, refusal)),
+            }
+        }
+        match refused.first() {
+            None => self.states.push(EgressStatus {
+                name: entry,
+                state: EgressState::Active,
+                reason: String::new(),
+                message: String::new(),
+            }),
+            Some((rule, refusal)) => self.states.push(EgressStatus {
+                name: entry,
+                state: EgressState::Refused,
+                reason: refusal.reason().to_owned(),
+                message: format!(
+                    "{} of {} rules stay closed; {rule}: {refusal}",
+                    refused.len(),
+                    allowlist.spec.rules.len()
+                ),
+            }),
+        }
+    }
+
+    fn own_rules(&mut self, namespace: &ResearchNamespace, input: &Input<'_>, surroundings: &Surroundings<'_>) {
+        if namespace.spec.egress.rules.is_empty() {
+            return;
+        }
+        let mut allowed: Vec<(&str, &EgressRule)> = Vec::new();
+        for (&name, allowlist) in input.allowlists {
+            let KnownAllowlist::Read(allowlist) = allowlist else { continue };
+            if allows(allowlist, namespace) && self.lasts(allowlist, input.now) {
+                allowed.extend(allowlist.spec.rules.iter().map(|rule| (name, rule)));
+            }
+        }
+        for rule in &namespace.spec.egress.rules {
+            let covered = open_covered(rule, &allowed, surroundings);
+            for (position, opening) in covered.openings.iter().enumerate() {
+                let name = format!("cloister-rule.{}.{position}", rule.name);
+                self.policies.push(Child::NetworkPolicy(policies::opening(input.name, &name, opening)));
+            }
+            if covered.state == EgressState::Refused && covered.reason != HOSTS_NOT_SUPPORTED {
+                self.mistakes.push(format!("rule {}: {}", rule.name, covered.message));
+            }
+            self.states.push(EgressStatus {
+                name: format!("rule/{}", rule.name),
+                state: covered.state,
+                reason: covered.reason,
+                message: covered.message,
+            });
+        }
+    }
+
+    fn peers(&mut self, namespace: &ResearchNamespace, input: &Input<'_>) {
+        let own = input.name;
+        let to = namespace.spec.egress.to_research_namespaces.iter().map(|peer| (true, peer));
+        let from = namespace.spec.ingress.from_research_namespaces.iter().map(|peer| (false, peer));
+        let distinct: BTreeSet<(bool, &String)> = to.chain(from).filter(|(_, peer)| peer.as_str() != own).collect();
+        for (egress, peer) in distinct {
+            let known = (input.peers)(peer);
+            let agreed = known.is_some_and(|known| {
+                let names = |list: &[String]| list.iter().any(|name| name == own);
+                if egress {
+                    names(&known.spec.ingress.from_research_namespaces)
+                } else {
+                    names(&known.spec.egress.to_research_namespaces)
+                }
+            });
+            let (direction, field) = if egress {
+                ("to", "ingress.fromResearchNamespaces")
+            } else {
+                ("from", "egress.toResearchNamespaces")
+            };
+            let mut state = EgressStatus {
+                name: format!("{direction}/{peer}"),
+                state: EgressState::Active,
+                reason: String::new(),
+                message: String::new(),
+            };
+            if agreed {
+                let policy = if egress { policies::to_peer(own, peer) } else { policies::from_peer(own, peer) };
+                self.policies.push(Child::NetworkPolicy(policy));
+            } else {
+                state.state = EgressState::NeedsGrant;
+                state.reason = "PeerHasNotAgreed".to_owned();
+                state.message =
+                    format!("ResearchNamespace {peer} must be enforced and name {own} in {field}; ask its owners to add it");
+            }
+            self.states.push(state);
+        }
+    }
+
+    /// Whether an allowlist has not ended yet; if so, its end is when to look again.
+    fn lasts(&mut self, allowlist: &EgressAllowlist, now: Timestamp) -> bool {
+        let Some(end) = &allowlist.spec.expires_at else { return true };
+        if end.0 > now {
+            self.next = Some(self.next.map_or(end.0, |next| next.min(end.0)));
+        }
+        end.0 > now
+    }
+
+    fn mistake(&mut self, name: String, reason: &str, message: String) {
+        self.mistakes.push(message.clone());
+        self.states.push(EgressStatus { name, state: EgressState::Refused, reason: reason.to_owned(), message });
+    }
+}
+
+/// Whether an allowlist's selector allows a namespace. An absent selector allows none.
+pub fn allows(allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> bool {
+    static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
+    let labels = namespace.metadata.labels.as_ref().unwrap_or(&NO_LABELS);
+    allowlist.spec.namespace_selector.as_ref().is_some_and(|selector| selector_matches(selector, labels))
+}
+
+/// Whether an allowlist opens in a namespace: it allows it, has not ended, and is asked for or always attached.
+pub fn attaches(name: &str, allowlist: &EgressAllowlist, namespace: &ResearchNamespace, now: Timestamp) -> bool {
+    let asked = allowlist.spec.attach == Attach::Always || namespace.spec.egress.allowlists.iter().any(|asked| asked == name);
+    asked && allows(allowlist, namespace) && allowlist.spec.expires_at.as_ref().is_none_or(|end| end.0 > now)
+}

@@ -1,0 +1,276 @@
+//! From a ResearchNamespace to what must stand in the cluster.
+//!
+//! A namespace is closed before anything in it opens: it is created sealed, its deny policy stands before any other,
+//! and only then is it marked enforced, from which moment pods are admitted. What leaves the spec leaves the cluster.
+
+pub mod children;
+pub mod egress;
+pub mod policies;
+
+mod closing;
+mod status;
+mod takeover;
+
+pub use status::failed;
+
+use crate::{
+    child::{Child, ChildKey, ChildKind, Children},
+    egress::ServiceFacts,
+    plan::{Action, NamespaceLabels, Plan},
+    settings::Settings,
+};
+use cloister_api::{
+    EgressState, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus, RuntimeClassMissing, ServiceReference,
+    Tier, condition::reason, labels,
+};
+use egress::{KnownAllowlist, Needs};
+use jiff::Timestamp;
+use status::Say;
+use std::{collections::BTreeMap, net::IpAddr};
+use takeover::Standing;
+
+/// What a ResearchNamespace says, as far as it can be read.
+#[derive(Clone, Copy, Debug)]
+pub enum Declared<'a> {
+    /// It can be read.
+    Read(&'a ResearchNamespace),
+    /// It is there, but this version of the operator cannot read it.
+    Undecodable {
+        /// Its metadata.
+        metadata: &'a k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+        /// Its status, if that much can be read.
+        status: Option<&'a ResearchNamespaceStatus>,
+        /// What is wrong with it.
+        error: &'a str,
+    },
+    /// There is none.
+    Absent,
+}
+
+/// What is known of a Namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedNamespace {
+    /// Its uid.
+    pub uid: Box<str>,
+    /// Those of its labels that are the operator's to set.
+    pub labels: BTreeMap<Box<str>, Box<str>>,
+    /// The ResearchNamespace that may take it over, by its annotation.
+    pub adopt: Option<Box<str>>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+}
+
+impl ObservedNamespace {
+    /// Whether it belongs to the ResearchNamespace of this name.
+    pub fn belongs_to(&self, name: &str) -> bool {
+        self.label(labels::RESEARCH_NAMESPACE) == Some(name)
+    }
+
+    /// Whether pods are admitted.
+    pub fn is_enforced(&self) -> bool {
+        self.label(labels::ENFORCED) == Some("true")
+    }
+
+    fn label(&self, key: &str) -> Option<&str> {
+        self.labels.get(key).map(|value| &**value)
+    }
+
+    fn has(&self, wanted: &NamespaceLabels) -> bool {
+        wanted.len() == self.labels.len() && wanted.iter().all(|(key, value)| self.label(key) == Some(value))
+    }
+}
+
+/// Another research namespace, whose Namespace stands and is enforced.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'a> {
+    /// What it declares.
+    pub spec: &'a ResearchNamespaceSpec,
+}
+
+/// Everything that the decision about one namespace depends on.
+pub struct Input<'a> {
+    /// The name of the ResearchNamespace and of its Namespace.
+    pub name: &'a str,
+    /// What is declared.
+    pub declared: Declared<'a>,
+    /// The settings of the cluster.
+    pub settings: &'a Settings,
+    /// The allowlists, by name.
+    pub allowlists: &'a BTreeMap<&'a str, KnownAllowlist<'a>>,
+    /// Finds a research namespace that is enforced.
+    pub peers: &'a dyn Fn(&str) -> Option<Peer<'a>>,
+    /// Finds a Service.
+    pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    /// The addresses of the DNS Service.
+    pub dns_addresses: &'a [IpAddr],
+    /// The Namespace, where there is one.
+    pub namespace: Option<&'a ObservedNamespace>,
+    /// What is in it.
+    pub children: &'a Children,
+    /// How many pods are in it.
+    pub pods: usize,
+    /// How many of its grants have opened something that is not yet confirmed gone.
+    pub open_grants: usize,
+    /// The time.
+    pub now: Timestamp,
+}
+
+/// What to do about a research namespace.
+pub fn plan(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
+    match input.declared {
+        Declared::Read(declared) if declared.metadata.deletion_timestamp.is_some() => closing::deletion(declared, input),
+        Declared::Read(declared) => live(declared, input),
+        Declared::Undecodable { metadata, status, error } => closing::undecodable(metadata, status, error, input),
+        Declared::Absent => closing::abandoned(input),
+    }
+}
+
+fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
+    let say = Say::about(declared, input.now);
+    if let Some(why) = input.settings.reserved(input.name) {
+        let message = format!("{} cannot be a research namespace: {why}; choose another name", input.name);
+        return say.stalled(Plan::default(), reason::NAME_RESERVED, message);
+    }
+    match takeover::standing(input) {
+        Standing::Refused { reason, message } => return say.stalled(Plan::default(), reason, message),
+        Standing::Ending => {
+            let message = format!("Namespace {} is being deleted; it is made again once it is gone", input.name);
+            let mut plan = Plan::default();
+            closing::let_it_end(&mut plan, input);
+            return say.waiting(plan, reason::NAMESPACE_TERMINATING, message);
+        }
+        Standing::ToMake | Standing::ToTakeOver | Standing::Ours => {}
+    }
+    let sealed = match namespace_labels(input.name, declared.spec.tier, input.settings) {
+        Ok(labels) => labels,
+        Err(RuntimeClassMissing) => {
+            let message = "tier Sandboxed needs a RuntimeClass; name it in runtimeClasses.Sandboxed of CloisterConfig cloister";
+            return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, message.to_owned());
+        }
+    };
+    let enforced = with(sealed.clone(), labels::ENFORCED, "true");
+    let is_enforced = input.namespace.is_some_and(ObservedNamespace::is_enforced);
+
+    let mut plan = Plan::default();
+    if !has_finalizer(&declared.metadata, labels::NAMESPACE_FINALIZER) {
+        plan.stage([Action::AddFinalizer]);
+    }
+    let first = if is_enforced { &enforced } else { &sealed };
+    if !input.namespace.is_some_and(|namespace| namespace.has(first)) {
+        plan.stage([Action::ApplyNamespace(first.clone())]);
+    }
+
+    let needs = Needs::of(declared, input);
+    put_right(&mut plan, desired(&declared.spec, &needs, input), input);
+
+    if !is_enforced {
+        plan.stage([Action::ApplyNamespace(enforced)]);
+    }
+    if let Some(next) = needs.next {
+        plan.look_again(next);
+    }
+    if !plan.stages.is_empty() {
+        plan.announce = status::first_sight(declared, input.now);
+    }
+    say.enforced(plan, &needs, input.settings.usable)
+}
+
+/// All children that a namespace should have.
+fn desired(spec: &ResearchNamespaceSpec, needs: &Needs, input: &Input<'_>) -> Vec<Child> {
+    let name = input.name;
+    let config = &input.settings.spec;
+    let mut children = vec![Child::NetworkPolicy(policies::deny_all(name))];
+    if input.settings.usable {
+        children.push(Child::NetworkPolicy(policies::dns(name, config, input.dns_addresses)));
+        children.push(Child::NetworkPolicy(policies::own_pods(name)));
+        let access = spec.ingress.from_access_networks.iter().enumerate();
+        let access = access.filter_map(|(at, rule)| policies::access(name, at, rule, &config.access_networks));
+        children.extend(access.map(Child::NetworkPolicy));
+        children.extend(needs.policies.iter().cloned());
+    }
+    children.extend(children::quota(name, spec));
+    children.extend(children::limits(name, spec));
+    children.push(children::default_account(name));
+    children.extend(children::accounts(name, spec));
+    children.extend(children::bindings(name, spec));
+    children
+}
+
+/// Makes the children what they should be: the deny policy and everything that closes first, then what opens.
+fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, input: &Input<'_>) {
+    let keys: std::collections::BTreeSet<ChildKey> = desired.iter().map(Child::key).collect();
+    // A deny policy that somebody deletes still stands, by its finalizer. Its place must be free to make it again.
+    let deny = ChildKey::new(ChildKind::NetworkPolicy, policies::DENY_ALL);
+    if input.children.get(&deny).is_some_and(|deny| deny.terminating) {
+        plan.stage([Action::Release(deny.clone())]);
+    }
+    let mut close: Vec<Action> = Vec::new();
+    let mut open: Vec<Action> = Vec::new();
+    for child in desired {
+        let key = child.key();
+        let observed = input.children.get(&key);
+        let stands = observed.is_some_and(|observed| {
+            // One that is being deleted is made again once it is gone, which its deletion will tell.
+            (observed.terminating && key != deny) || (!observed.terminating && observed.fingerprint == child.fingerprint())
+        });
+        if stands {
+            continue;
+        }
+        let closes = key == deny || matches!(key.kind, ChildKind::ResourceQuota | ChildKind::LimitRange);
+        if closes { &mut close } else { &mut open }.push(Action::Apply(Box::new(child)));
+    }
+    close.extend(surplus(input, |key| !keys.contains(key)));
+    plan.stage(close);
+    plan.stage(open);
+}
+
+/// Deletes what the operator once wrote for the namespace itself and what is wanted no more. What belongs to a grant is
+/// the grant's matter.
+fn surplus(input: &Input<'_>, unwanted: impl Fn(&ChildKey) -> bool) -> Vec<Action> {
+    let ours = input.children.iter().filter(|(key, child)| {
+        child.managed && child.grant.is_none() && !child.terminating && key.kind != ChildKind::GrantMount
+    });
+    ours.filter(|(key, _)| unwanted(key)).map(|(key, _)| Action::Delete(key.clone())).collect()
+}
+
+/// The labels of a Namespace of this tier that is not yet enforced.
+fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> Result<NamespaceLabels, RuntimeClassMissing> {
+    let mut all = NamespaceLabels::from([
+        (labels::MANAGED_BY, labels::MANAGER.to_owned()),
+        (labels::RESEARCH_NAMESPACE, name.to_owned()),
+    ]);
+    let tier_name = match tier {
+        Tier::Standard => "Standard",
+        Tier::Sandboxed => "Sandboxed",
+    };
+    all.insert(labels::TIER, tier_name.to_owned());
+    for mode in POD_SECURITY {
+        all.insert(mode, "restricted".to_owned());
+    }
+    if let Some(class) = settings.spec.runtime_class(tier)? {
+        all.insert(labels::RUNTIME_CLASS, class.to_owned());
+    }
+    Ok(all)
+}
+
+const POD_SECURITY: [&str; 3] =
+    ["pod-security.kubernetes.io/enforce", "pod-security.kubernetes.io/audit", "pod-security.kubernetes.io/warn"];
+
+/// The labels of a Namespace that are the operator's to set.
+pub fn is_owned_label(key: &str) -> bool {
+    key == labels::MANAGED_BY || key.starts_with("cloister.dev/") || POD_SECURITY.contains(&key)
+}
+
+fn with(mut all: NamespaceLabels, key: &'static str, value: &str) -> NamespaceLabels {
+    all.insert(key, value.to_owned());
+    all
+}
+
+fn has_finalizer(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta, finalizer: &str) -> bool {
+    metadata.finalizers.iter().flatten().any(|held| held == finalizer)
+}
+
+/// Whether an entry of the status says that something is open.
+fn is_open(state: EgressState) -> bool {
+    state == EgressState::Active
+}

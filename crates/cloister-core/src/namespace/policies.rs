@@ -1,0 +1,180 @@
+//! The NetworkPolicies of a namespace. Everything is denied by one of them, and each of the others opens one thing.
+//!
+//! Every default of the API server is written out, so that what is read back is what was written.
+
+use super::children::object_meta;
+use crate::egress::Opening;
+use cloister_api::{AccessNetworkRule, CloisterConfigSpec, Port, labels};
+use ipnet::IpNet;
+use k8s_openapi::{
+    api::networking::v1::{
+        IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
+        NetworkPolicySpec,
+    },
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
+
+/// The name of the policy that denies all traffic of all pods.
+pub const DENY_ALL: &str = "cloister-deny-all";
+
+const EGRESS: &str = "Egress";
+const INGRESS: &str = "Ingress";
+
+/// Denies all traffic of all pods, in both directions. Its finalizer keeps it until no pod is left.
+pub fn deny_all(namespace: &str) -> NetworkPolicy {
+    let mut metadata = object_meta(namespace, DENY_ALL);
+    metadata.finalizers = Some(vec![labels::ENFORCED_FINALIZER.to_owned()]);
+    NetworkPolicy {
+        metadata,
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector::default()),
+            policy_types: Some(vec![INGRESS.into(), EGRESS.into()]),
+            ..NetworkPolicySpec::default()
+        }),
+    }
+}
+
+/// Opens the cluster's own DNS, and no other: its pods, its Service's addresses and the caches on the nodes.
+pub fn dns(namespace: &str, config: &CloisterConfigSpec, service_addresses: &[IpAddr]) -> NetworkPolicy {
+    let pods = NetworkPolicyPeer {
+        namespace_selector: Some(namespace_named(&config.dns.namespace)),
+        pod_selector: Some(config.dns.pod_selector.clone()),
+        ip_block: None,
+    };
+    let caches = config.dns.node_local_addresses.iter().filter_map(|address| address.parse().ok());
+    let mut addresses: Vec<IpAddr> = service_addresses.iter().copied().chain(caches).collect();
+    addresses.sort();
+    addresses.dedup();
+    let addresses = addresses.into_iter().map(|address| ip_block(&IpNet::from(address)));
+    let ports = ["TCP", "UDP"].map(|protocol| NetworkPolicyPort {
+        port: Some(IntOrString::Int(53)),
+        end_port: None,
+        protocol: Some(protocol.into()),
+    });
+    egress(namespace, "cloister-dns", LabelSelector::default(), std::iter::once(pods).chain(addresses).collect(), ports.into())
+}
+
+/// Opens the traffic among the namespace's own pods.
+pub fn own_pods(namespace: &str) -> NetworkPolicy {
+    let peers = || {
+        Some(vec![NetworkPolicyPeer { pod_selector: Some(LabelSelector::default()), ..NetworkPolicyPeer::default() }])
+    };
+    NetworkPolicy {
+        metadata: object_meta(namespace, "cloister-own-pods"),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(LabelSelector::default()),
+            policy_types: Some(vec![INGRESS.into(), EGRESS.into()]),
+            ingress: Some(vec![NetworkPolicyIngressRule { from: peers(), ports: None }]),
+            egress: Some(vec![NetworkPolicyEgressRule { to: peers(), ports: None }]),
+        }),
+    }
+}
+
+/// Opens egress to all pods of another research namespace.
+pub fn to_peer(namespace: &str, peer: &str) -> NetworkPolicy {
+    egress(namespace, &format!("cloister-to.{peer}"), LabelSelector::default(), vec![pods_of(peer)], Vec::new())
+}
+
+/// Opens ingress from all pods of another research namespace.
+pub fn from_peer(namespace: &str, peer: &str) -> NetworkPolicy {
+    ingress(namespace, &format!("cloister-from.{peer}"), LabelSelector::default(), vec![pods_of(peer)], Vec::new())
+}
+
+/// Opens ingress from the access networks to selected pods; nothing where there is no access network.
+pub fn access(namespace: &str, position: usize, rule: &AccessNetworkRule, networks: &[String]) -> Option<NetworkPolicy> {
+    let mut networks: Vec<IpNet> = networks.iter().filter_map(|network| network.parse().ok()).collect();
+    networks.sort();
+    networks.dedup();
+    if networks.is_empty() {
+        // An empty `from` would mean everybody.
+        return None;
+    }
+    let peers = networks.iter().map(ip_block).collect();
+    let name = format!("cloister-access.{position}");
+    Some(ingress(namespace, &name, canonical_selector(&rule.pod_selector), peers, policy_ports(&rule.ports)))
+}
+
+/// Opens what a rule was found to open.
+pub fn opening(namespace: &str, name: &str, opening: &Opening) -> NetworkPolicy {
+    NetworkPolicy { metadata: object_meta(namespace, name), spec: Some(opening.to_network_policy_spec()) }
+}
+
+fn policy_ports(ports: &[Port]) -> Vec<NetworkPolicyPort> {
+    let distinct: BTreeSet<&Port> = ports.iter().collect();
+    let policy_port = |port: &Port| NetworkPolicyPort {
+        port: Some(IntOrString::Int(port.port.into())),
+        end_port: port.end_port.map(i32::from),
+        protocol: Some(port.protocol.as_str().to_owned()),
+    };
+    distinct.into_iter().map(policy_port).collect()
+}
+
+fn egress(
+    namespace: &str,
+    name: &str,
+    pods: LabelSelector,
+    to: Vec<NetworkPolicyPeer>,
+    ports: Vec<NetworkPolicyPort>,
+) -> NetworkPolicy {
+    let rule = NetworkPolicyEgressRule { to: Some(to), ports: (!ports.is_empty()).then_some(ports) };
+    NetworkPolicy {
+        metadata: object_meta(namespace, name),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(pods),
+            policy_types: Some(vec![EGRESS.into()]),
+            egress: Some(vec![rule]),
+            ingress: None,
+        }),
+    }
+}
+
+fn ingress(
+    namespace: &str,
+    name: &str,
+    pods: LabelSelector,
+    from: Vec<NetworkPolicyPeer>,
+    ports: Vec<NetworkPolicyPort>,
+) -> NetworkPolicy {
+    let rule = NetworkPolicyIngressRule { from: Some(from), ports: (!ports.is_empty()).then_some(ports) };
+    NetworkPolicy {
+        metadata: object_meta(namespace, name),
+        spec: Some(NetworkPolicySpec {
+            pod_selector: Some(pods),
+            policy_types: Some(vec![INGRESS.into()]),
+            ingress: Some(vec![rule]),
+            egress: None,
+        }),
+    }
+}
+
+fn pods_of(namespace: &str) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        namespace_selector: Some(namespace_named(namespace)),
+        pod_selector: Some(LabelSelector::default()),
+        ip_block: None,
+    }
+}
+
+fn namespace_named(name: &str) -> LabelSelector {
+    let label = ("kubernetes.io/metadata.name".to_owned(), name.to_owned());
+    LabelSelector { match_labels: Some(BTreeMap::from([label])), match_expressions: None }
+}
+
+fn ip_block(network: &IpNet) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        ip_block: Some(IPBlock { cidr: network.to_string(), except: None }),
+        ..NetworkPolicyPeer::default()
+    }
+}
+
+/// The API server drops empty lists and maps, so they are not written in the first place.
+fn canonical_selector(selector: &LabelSelector) -> LabelSelector {
+    LabelSelector {
+        match_labels: selector.match_labels.clone().filter(|labels| !labels.is_empty()),
+        match_expressions: selector.match_expressions.clone().filter(|expressions| !expressions.is_empty()),
+    }
+}

@@ -1,0 +1,137 @@
+//! What is said of a namespace.
+
+use super::{egress::Needs, is_open};
+use crate::{
+    condition::{self, Verdict, conditions, seconds},
+    plan::Plan,
+};
+use cloister_api::{
+    EgressState, EgressStatus, ResearchNamespace, ResearchNamespaceStatus,
+    condition::{ENFORCED, READY, reason},
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// The longest list of needs in a status.
+const LIMIT: usize = 256;
+
+/// Writes the status of one ResearchNamespace, where it differs from the one before.
+pub struct Say<'a> {
+    pub metadata: &'a ObjectMeta,
+    pub before: Option<&'a ResearchNamespaceStatus>,
+    pub now: Timestamp,
+}
+
+impl<'a> Say<'a> {
+    pub fn about(declared: &'a ResearchNamespace, now: Timestamp) -> Self {
+        Say { metadata: &declared.metadata, before: declared.status.as_ref(), now }
+    }
+
+    /// The namespace stands, and its needs are as they are.
+    pub fn enforced(&self, plan: Plan<ResearchNamespaceStatus>, needs: &Needs, usable: bool) -> Plan<ResearchNamespaceStatus> {
+        let open = needs.states.iter().filter(|need| is_open(need.state)).count();
+        let mut states = needs.states.clone();
+        // What waits for somebody comes first, and stays in when the list is cut.
+        states.sort_by_key(|need| match need.state {
+            EgressState::Refused => 0,
+            EgressState::NeedsGrant => 1,
+            EgressState::Active => 2,
+        });
+        states.truncate(LIMIT);
+        let mut verdicts = match (usable, needs.mistakes.first()) {
+            (false, _) => condition::stalled(
+                reason::CONFIG_UNDECODABLE,
+                "CloisterConfig cloister cannot be read by this version of the operator; all egress is closed until it can",
+            ),
+            (true, Some(first)) => {
+                let others = needs.mistakes.len() - 1;
+                let more = if others > 0 { format!(" (and {others} more, see status.egress)") } else { String::new() };
+                condition::stalled("EgressRefused", format!("{first}{more}"))
+            }
+            (true, None) => condition::ready(reason::RECONCILED, standing(&states, open, needs.states.len())),
+        };
+        verdicts.push(Verdict::new(ENFORCED, true, reason::RECONCILED, "traffic is denied by default, and pods are admitted"));
+        let before = self.before.cloned().unwrap_or_default();
+        let status = ResearchNamespaceStatus {
+            enforced_at: before.enforced_at.clone().or_else(|| Some(seconds(self.now))),
+            egress_summary: format!("{open}/{}", needs.states.len()),
+            egress: states,
+            ..before
+        };
+        self.written(plan, status, verdicts)
+    }
+
+    /// Broken until somebody changes something.
+    pub fn stalled(&self, plan: Plan<ResearchNamespaceStatus>, reason: &str, message: String) -> Plan<ResearchNamespaceStatus> {
+        self.kept(plan, condition::stalled(reason, message))
+    }
+
+    /// On its way.
+    pub fn waiting(&self, plan: Plan<ResearchNamespaceStatus>, reason: &str, message: String) -> Plan<ResearchNamespaceStatus> {
+        self.kept(plan, vec![Verdict::new(READY, false, reason, message)])
+    }
+
+    /// With what was said before about everything but readiness.
+    fn kept(&self, plan: Plan<ResearchNamespaceStatus>, mut verdicts: Vec<Verdict>) -> Plan<ResearchNamespaceStatus> {
+        let status = self.before.cloned().unwrap_or_default();
+        let sealed = plan.stages.iter().flatten().any(|action| {
+            matches!(action, crate::plan::Action::ApplyNamespace(labels) if !labels.contains_key(cloister_api::labels::ENFORCED))
+        });
+        let enforced = status.conditions.iter().find(|condition| condition.type_ == ENFORCED);
+        match enforced {
+            Some(_) if sealed => verdicts.push(Verdict::new(ENFORCED, false, "Sealed", "no new pod is admitted")),
+            Some(enforced) => verdicts.push(Verdict::new(
+                ENFORCED,
+                enforced.status == "True",
+                enforced.reason.clone(),
+                enforced.message.clone(),
+            )),
+            None => {}
+        }
+        self.written(plan, status, verdicts)
+    }
+
+    fn written(
+        &self,
+        mut plan: Plan<ResearchNamespaceStatus>,
+        mut status: ResearchNamespaceStatus,
+        verdicts: Vec<Verdict>,
+    ) -> Plan<ResearchNamespaceStatus> {
+        let generation = self.metadata.generation;
+        let before = self.before.map(|before| before.conditions.as_slice()).unwrap_or_default();
+        status.observed_generation = generation;
+        status.conditions = conditions(before, verdicts, generation, self.now);
+        plan.status = (self.before != Some(&status)).then_some(status);
+        plan
+    }
+}
+
+fn standing(states: &[EgressStatus], open: usize, declared: usize) -> String {
+    let waiting = states.iter().find(|need| need.state != EgressState::Active);
+    match waiting {
+        None => "the namespace stands as declared".to_owned(),
+        Some(need) => format!("{open} of {declared} needs are open; {}: {}", need.name, need.message),
+    }
+}
+
+/// Whether anything was said of it before.
+pub fn is_announced(status: Option<&ResearchNamespaceStatus>) -> bool {
+    status.is_some_and(|status| !status.conditions.is_empty())
+}
+
+/// The first thing to be said of an object: that nothing was decided yet. A tool that finds no Ready condition would
+/// take it for healthy.
+pub fn first_sight(declared: &ResearchNamespace, now: Timestamp) -> Option<ResearchNamespaceStatus> {
+    let verdicts = vec![Verdict::unknown(READY, "seen, and not yet decided")];
+    let status = ResearchNamespaceStatus {
+        conditions: conditions(&[], verdicts, declared.metadata.generation, now),
+        ..ResearchNamespaceStatus::default()
+    };
+    (!is_announced(declared.status.as_ref())).then_some(status)
+}
+
+/// The status of a namespace whose plan could not be carried out.
+pub fn failed(declared: &ResearchNamespace, message: &str, now: Timestamp) -> Option<ResearchNamespaceStatus> {
+    let say = Say::about(declared, now);
+    say.waiting(Plan::default(), reason::APPLY_FAILED, message.to_owned()).status
+}

@@ -1,0 +1,47 @@
+//! CloisterConfig, read once for all decisions.
+
+use crate::egress::NeverOpened;
+use cloister_api::{CloisterConfigSpec, labels};
+use ipnet::IpNet;
+
+/// The settings of the cluster.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// As they are written.
+    pub spec: CloisterConfigSpec,
+    /// The networks that no rule opens.
+    pub never: NeverOpened,
+    /// Whether anything may be opened: not while the settings cannot be read, because what they forbid is then unknown.
+    pub usable: bool,
+}
+
+impl Settings {
+    /// These settings, or the defaults where there are none.
+    pub fn new(spec: Option<&CloisterConfigSpec>) -> Self {
+        let spec = spec.cloned().unwrap_or_default();
+        let cluster: Vec<IpNet> = spec.cluster_networks.iter().filter_map(|network| network.parse().ok()).collect();
+        // A network that this version cannot read might cover anything.
+        let usable = cluster.len() == spec.cluster_networks.len();
+        Settings { never: NeverOpened::new(&cluster), spec, usable }
+    }
+
+    /// Settings that cannot be read: nothing is opened.
+    pub fn unreadable() -> Self {
+        Settings { usable: false, ..Settings::new(None) }
+    }
+
+    /// Why this name cannot be a research namespace, if it cannot.
+    pub fn reserved(&self, name: &str) -> Option<&'static str> {
+        if name == "default" || name.starts_with("kube-") {
+            Some("it belongs to Kubernetes")
+        } else if name == labels::SYSTEM_NAMESPACE {
+            Some("it is the operator's own")
+        } else if self.spec.credential_namespaces.iter().any(|reserved| reserved == name) {
+            Some("credentials are kept in it (credentialNamespaces of CloisterConfig)")
+        } else if name == self.spec.dns.namespace {
+            Some("the cluster's DNS is in it (dns.namespace of CloisterConfig)")
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Builds the binary of the embedded cluster from its Go module, once for each state of its source.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use sha2::{Digest, Sha256};
+
+use super::progress::Progress;
+use super::{Error, Result, workspace};
+
+const KUBERNETES: &str = "1.37.2";
+const MINIMUM_GO: (u32, u32) = (1, 26);
+
+/// Builds the embedded cluster if its source has changed, and returns the path of the binary.
+///
+/// The first build takes several minutes, and says on standard error how far it is. When nothing has changed this takes
+/// milliseconds and needs no Go. Processes that call it at the same time wait for the one that builds.
+pub fn build() -> Result<PathBuf> {
+    let root = workspace::root()?;
+    let module = workspace::module(&root);
+    let target = root.join("target/cluster");
+    let binary = target.join("cloister-cluster");
+    let stamp = target.join("built-from");
+
+    let hash = hash_of(&module)?;
+    let current =
+        || binary.is_file() && fs::read_to_string(&stamp).is_ok_and(|built| built == hash);
+    if current() {
+        return Ok(binary);
+    }
+    fs::create_dir_all(&target).map_err(Error::io("make", &target))?;
+    let _lock = lock(&target.join("lock"))?;
+    if current() {
+        return Ok(binary);
+    }
+    check_go(&target)?;
+    // A name of our own: the Go build of a process that was killed may still be writing to its.
+    let new = target.join(format!("new-{}", std::process::id()));
+    compile(&module, &new)?;
+    fs::rename(&new, &binary).map_err(Error::io("put in place", &binary))?;
+    fs::write(&stamp, hash).map_err(Error::io("write", &stamp))?;
+    Ok(binary)
+}
+
+/// One process builds at a time; the lock goes with the file, and with the process.
+fn lock(path: &Path) -> Result<File> {
+    let file = File::create(path).map_err(Error::io("make", path))?;
+    match file.try_lock() {
+        Ok(()) => return Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Progress::say("another process is building the embedded cluster: waiting for it")
+        }
+        Err(TryLockError::Error(source)) => return Err(Error::io("lock", path)(source)),
+    }
+    file.lock().map_err(Error::io("lock", path))?;
+    Ok(file)
+}
+
+fn link_flags() -> String {
+    let set = |variable: &str, value: &str| format!(" -X k8s.io/{variable}={value}");
+    let version = format!("v{KUBERNETES}");
+    ["-s -w".to_owned()]
+        .into_iter()
+        .chain([
+            set("component-base/version.gitVersion", &version),
+            set("component-base/version.gitMajor", "1"),
+            set("component-base/version.gitMinor", "37"),
+            set("component-base/version.gitCommit", "unknown"),
+            set("client-go/pkg/version.gitVersion", &version),
+            set("client-go/pkg/version.gitCommit", "unknown"),
+        ])
+        .collect()
+}
+
+/// Of all that decides what the binary is: the source, the versions and checksums of what it imports, the flags.
+fn hash_of(module: &Path) -> Result<String> {
+    let entries = fs::read_dir(module).map_err(Error::io("read", module))?;
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|e| Some(e.ok()?.path()))
+        .filter(|p| is_source(p))
+        .collect();
+    files.sort();
+    let mut hash = Sha256::new();
+    hash.update(link_flags());
+    for file in &files {
+        let content = fs::read(file).map_err(Error::io("read", file))?;
+        hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+        hash.update((content.len() as u64).to_be_bytes());
+        hash.update(content);
+    }
+    Ok(hash
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+fn is_source(path: &Path) -> bool {
+    matches!(
+        path.extension().and_then(|e| e.to_str()),
+        Some("go" | "mod" | "sum")
+    )
+}
+
+fn go(dir: &Path) -> Command {
+    let mut command = Command::new("go");
+    command.current_dir(dir).stdin(Stdio::null());
+    command
+        .env("GOFLAGS", "-mod=readonly")
+        .env("GOTOOLCHAIN", "local")
+        .env("CGO_ENABLED", "0");
+    // Whatever surrounds this checkout is no part of the module.
+    command
+        .env("GOWORK", "off")
+        .env_remove("GOOS")
+        .env_remove("GOARCH");
+    command
+}
+
+fn check_go(dir: &Path) -> Result<()> {
+    let output = go(dir).args(["env", "GOVERSION"]).output();
+    let found = match output {
+        Err(error) => format!("`go` cannot be run ({error})"),
+        Ok(output) => {
+            let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+            if go_version(&version).is_some_and(|v| v >= MINIMUM_GO) {
+                return Ok(());
+            }
+            format!("the `go` on the PATH is {version:?}")
+        }
+    };
+    Err(Error::Go { found })
+}
+
+/// `go1.26.8`, `go1.27rc1`: the first two numbers.
+fn go_version(text: &str) -> Option<(u32, u32)> {
+    let (major, rest) = text.strip_prefix("go")?.split_once('.')?;
+    let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((major.parse().ok()?, minor.parse().ok()?))
+}
+
+fn compile(module: &Path, output: &Path) -> Result<()> {
+    let mut progress =
+        Progress::start("building the embedded cluster (several minutes the first time)");
+
+    let mut list = go(module);
+    list.args(["list", "-deps", "."]);
+    progress.phase("finding and downloading the modules");
+    let packages = progress.run(&mut list)?;
+    progress.total(packages);
+
+    let mut build = go(module);
+    build
+        .args([
+            "build",
+            "-v",
+            "-trimpath",
+            "-buildvcs=false",
+            "-ldflags",
+            &link_flags(),
+            "-o",
+        ])
+        .arg(output)
+        .arg(".");
+    progress.phase("compiling");
+    progress.run(&mut build)?;
+    progress.finish("built the embedded cluster");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_go() {
+        assert_eq!(go_version("go1.26.8"), Some((1, 26)));
+        assert_eq!(go_version("go1.27rc1"), Some((1, 27)));
+        assert_eq!(go_version("devel"), None);
+        assert!(go_version("go1.9") < Some(MINIMUM_GO));
+    }
+}

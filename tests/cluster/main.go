@@ -1,0 +1,46 @@
+// Command cluster runs a Kubernetes control plane on this machine: etcd, the API server, the controller manager and
+// the scheduler, without a container, an image or a node. Tests, the demo and the benchmarks run against it.
+//
+// One process supervises and holds etcd; the other three components are children of it, from this same binary. When
+// the cluster is ready, one line of JSON on standard output says how to reach it. When the process ends, the cluster
+// and all that it wrote are gone.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"runtime"
+	_ "time/tzdata" // time zones of CronJobs
+)
+
+func init() {
+	// A child gets the parent-death signal when the *thread* that started it ends. The main thread never ends before
+	// the process does, so children are started from it alone.
+	runtime.LockOSThread()
+}
+
+func main() {
+	if len(os.Args) > 2 && os.Args[1] == "component" {
+		runComponent(os.Args[2], os.Args[3:])
+	}
+	var o options
+	flag.BoolVar(&o.detached, "detached", false, "run on without a parent; otherwise the end of standard input stops the cluster")
+	flag.StringVar(&o.auditLog, "audit-log", "", "write an audit log at level Metadata to this file")
+	flag.StringVar(&o.logDir, "log-dir", "", "write the logs to this folder and leave them there; default: inside the data folder")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "cluster: unexpected argument %q\n", flag.Arg(0))
+		os.Exit(2)
+	}
+	if err := run(o); err != nil {
+		fmt.Fprintf(os.Stderr, "cluster: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	detached bool
+	auditLog string
+	logDir   string
+}

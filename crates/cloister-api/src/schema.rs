@@ -80,7 +80,9 @@ pub fn one_domain_name(_: &mut SchemaGenerator) -> Schema {
 
 /// One to 64 distinct domain names; `*.` in front stands for one or more labels.
 pub fn optional_domain_names(_: &mut SchemaGenerator) -> Schema {
-    nullable(json_schema!({"type": "array", "minItems": 1, "maxItems": 64, "items": domain_name(), "x-kubernetes-list-type": "set"}))
+    nullable(
+        json_schema!({"type": "array", "minItems": 1, "maxItems": 64, "items": domain_name(), "x-kubernetes-list-type": "set"}),
+    )
 }
 
 /// How long: a metav1.Duration like `4h` or `90m`, more than nothing and at most a year.

@@ -60,11 +60,10 @@ pub enum Verdict {
 
 /// What is wrong with the expressions, each message with the place in the list. Empty where all can be evaluated.
 pub fn check(expressions: &[String]) -> Vec<String> {
-    let errors = expressions.iter().enumerate().filter_map(|(index, text)| {
-        guarded(|| compile(text).map(drop))
-            .err()
-            .map(|error| located(index, &error))
-    });
+    let errors = expressions
+        .iter()
+        .enumerate()
+        .filter_map(|(index, text)| guarded(|| compile(text).map(drop)).err().map(|error| located(index, &error)));
     errors.collect()
 }
 
@@ -77,10 +76,7 @@ pub fn approves(expressions: &[String], request: &serde_json::Value) -> Verdict 
     for (index, text) in expressions.iter().enumerate() {
         match guarded(|| evaluate(text, request)) {
             Ok(true) => {
-                return Verdict::Approved {
-                    index,
-                    expression: text.clone(),
-                };
+                return Verdict::Approved { index, expression: text.clone() };
             }
             Ok(false) => {}
             Err(error) => errors.push(located(index, &error)),
@@ -92,15 +88,10 @@ pub fn approves(expressions: &[String], request: &serde_json::Value) -> Verdict 
 fn evaluate(text: &str, request: &serde_json::Value) -> Result<bool, String> {
     let expression = compile(text)?;
     let mut context = Context::with_env(Arc::clone(&ENV));
-    context
-        .add_variable(REQUEST, request)
-        .map_err(|error| format!("the request cannot be given to CEL: {error}"))?;
+    context.add_variable(REQUEST, request).map_err(|error| format!("the request cannot be given to CEL: {error}"))?;
     match Value::resolve(&expression, &context) {
         Ok(Value::Bool(value)) => Ok(value),
-        Ok(other) => Err(format!(
-            "its value is of type {}, not bool",
-            other.type_of()
-        )),
+        Ok(other) => Err(format!("its value is of type {}, not bool", other.type_of())),
         Err(error) => Err(failure(&error)),
     }
 }
@@ -108,16 +99,9 @@ fn evaluate(text: &str, request: &serde_json::Value) -> Result<bool, String> {
 fn compile(text: &str) -> Result<Expression, String> {
     // Before parsing: the parser's stack grows with the length.
     if text.len() > MAX_LENGTH {
-        return Err(format!(
-            "it has {} bytes; at most {MAX_LENGTH} are evaluated",
-            text.len()
-        ));
+        return Err(format!("it has {} bytes; at most {MAX_LENGTH} are evaluated", text.len()));
     }
-    let expression = ENV
-        .parser()
-        .max_recursion_depth(MAX_NESTING)
-        .parse(text)
-        .map_err(|errors| first(&errors))?;
+    let expression = ENV.parser().max_recursion_depth(MAX_NESTING).parse(text).map_err(|errors| first(&errors))?;
     bounds::check(&expression)?;
     Ok(expression)
 }
@@ -125,8 +109,7 @@ fn compile(text: &str) -> Result<Expression, String> {
 /// Runs what calls the CEL library, which has panicked on odd input before.
 fn guarded<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     // Nothing that was half changed is seen afterwards: all of it is dropped.
-    catch_unwind(AssertUnwindSafe(run))
-        .unwrap_or_else(|_| Err("the CEL library failed on it".to_owned()))
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("the CEL library failed on it".to_owned()))
 }
 
 /// What failed, without the values at hand: the library writes maps in an order that changes from run to run, and a
@@ -143,9 +126,7 @@ fn failure(error: &ExecutionError) -> String {
             format!("its values are not of types that can be taken together ({operator})")
         }
         ExecutionError::Overflow(operator, ..) => format!("the result is too large ({operator})"),
-        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => {
-            "it divides by zero".to_owned()
-        }
+        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "it divides by zero".to_owned(),
         ExecutionError::IndexOutOfBounds(_) => "an index is outside of its list".to_owned(),
         _ => "a value is not of the type that is needed".to_owned(),
     }
@@ -162,13 +143,7 @@ fn first(errors: &ParseErrors) -> String {
 /// One line of bounded length: the library quotes whole lines.
 fn brief(message: &str) -> String {
     const MAX: usize = 200;
-    let mut line: String = message
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(MAX)
-        .collect();
+    let mut line: String = message.lines().next().unwrap_or_default().chars().take(MAX).collect();
     if line.len() < message.len() {
         line.push('…');
     }

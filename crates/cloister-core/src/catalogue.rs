@@ -87,7 +87,11 @@ pub fn storage(storage: &StorageResource, input: &StorageInput<'_>, now: Timesta
     (before != Some(&status)).then_some(status)
 }
 
-fn role_fault(storage: &StorageResource, role: &StorageRole, input: &StorageInput<'_>) -> Option<(&'static str, String)> {
+fn role_fault(
+    storage: &StorageResource,
+    role: &StorageRole,
+    input: &StorageInput<'_>,
+) -> Option<(&'static str, String)> {
     let policy = match (input.policies)(&role.access_policy) {
         Known::Absent => {
             return Some(("PolicyNotFound", format!("there is no AccessPolicy {}; publish it", role.access_policy)));
@@ -111,7 +115,9 @@ fn role_fault(storage: &StorageResource, role: &StorageRole, input: &StorageInpu
     }
     match (input.credentials)(kept) {
         Some(_) => None,
-        None => Some(("CredentialMissing", format!("there is no Secret {name} in {namespace}; put the credential there"))),
+        None => {
+            Some(("CredentialMissing", format!("there is no Secret {name} in {namespace}; put the credential there")))
+        }
     }
 }
 
@@ -121,7 +127,10 @@ pub fn config(config: &CloisterConfig, settings: &Settings, now: Timestamp) -> O
     let verdicts = if settings.usable {
         ready(reason::RECONCILED, "in force")
     } else {
-        stalled(reason::CONFIG_UNDECODABLE, "clusterNetworks holds a network that this version of the operator cannot read; correct it")
+        stalled(
+            reason::CONFIG_UNDECODABLE,
+            "clusterNetworks holds a network that this version of the operator cannot read; correct it",
+        )
     };
     let generation = config.metadata.generation;
     let status = CloisterConfigStatus {

@@ -131,9 +131,12 @@ impl Child {
             terminating: metadata.deletion_timestamp.is_some(),
             grant: label(labels::GRANT).map(|grant| grant.as_str().into()),
             version: match self {
-                Child::GrantMount(mount) => {
-                    mount.metadata.annotations.as_ref().and_then(|a| a.get(labels::CREDENTIAL_VERSION)).map(|v| v.as_str().into())
-                }
+                Child::GrantMount(mount) => mount
+                    .metadata
+                    .annotations
+                    .as_ref()
+                    .and_then(|a| a.get(labels::CREDENTIAL_VERSION))
+                    .map(|v| v.as_str().into()),
                 _ => None,
             },
         }
@@ -214,9 +217,8 @@ impl<'a> DefaultedLimits<'a> {
     /// Kubernetes defaults the limits of containers alone: a missing default is the maximum, and a missing default
     /// request is the default, or else the minimum (SetDefaults_LimitRangeItem).
     fn of(item: &'a LimitRangeItem) -> Self {
-        let map = |quantities: &'a Option<BTreeMap<String, Quantity>>| {
-            quantities.as_ref().map(canonical).unwrap_or_default()
-        };
+        let map =
+            |quantities: &'a Option<BTreeMap<String, Quantity>>| quantities.as_ref().map(canonical).unwrap_or_default();
         let (max, min, ratio) = (map(&item.max), map(&item.min), map(&item.max_limit_request_ratio));
         let (mut default, mut default_request) = (map(&item.default), map(&item.default_request));
         if item.type_ == "Container" {

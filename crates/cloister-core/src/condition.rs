@@ -45,7 +45,12 @@ pub fn stalled(reason: impl Into<String>, message: impl Into<String>) -> Vec<Ver
 
 /// The conditions of an object after these verdicts: those without a verdict are gone, and `lastTransitionTime` moves
 /// only where a status flips.
-pub fn conditions(before: &[Condition], verdicts: Vec<Verdict>, generation: Option<i64>, now: Timestamp) -> Vec<Condition> {
+pub fn conditions(
+    before: &[Condition],
+    verdicts: Vec<Verdict>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
     verdicts
         .into_iter()
         .map(|verdict| {

@@ -13,14 +13,10 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use std::sync::LazyLock;
 
-static NEVER: LazyLock<NeverOpened> =
-    LazyLock::new(|| NeverOpened::new(&["10.0.0.4/31".parse().unwrap()]));
+static NEVER: LazyLock<NeverOpened> = LazyLock::new(|| NeverOpened::new(&["10.0.0.4/31".parse().unwrap()]));
 
 fn surroundings() -> Surroundings<'static> {
-    Surroundings {
-        never: &NEVER,
-        services: &service,
-    }
+    Surroundings { never: &NEVER, services: &service }
 }
 
 fn covered(own: &EgressRule, allowed: &[EgressRule]) -> Covered {
@@ -40,9 +36,7 @@ fn admitted(openings: &[Opening], probe: &Probe) -> bool {
 
 /// Whether nothing forbids the address, whoever agreed to it.
 fn reachable(probe: &Probe) -> bool {
-    probe
-        .address()
-        .is_none_or(|address| !NEVER.contains(address))
+    probe.address().is_none_or(|address| !NEVER.contains(address))
 }
 
 /// The same rule, with all its lists the other way round.
@@ -54,9 +48,7 @@ fn reversed(rule: &EgressRule) -> EgressRule {
     let selectors = rule.pod_selector.iter_mut();
     for expressions in selectors.flat_map(|selector| &mut selector.match_expressions) {
         expressions.reverse();
-        let values = expressions
-            .iter_mut()
-            .flat_map(|expression| &mut expression.values);
+        let values = expressions.iter_mut().flat_map(|expression| &mut expression.values);
         values.for_each(|list| list.reverse());
     }
     rule
@@ -214,15 +206,8 @@ fn the_scenarios_are_about_something() {
         several += usize::from(covered.openings.len() > 1);
         let some = covered.state == EgressState::NeedsGrant && !covered.openings.is_empty();
         partly += usize::from(some);
-        admitting += usize::from(
-            probes
-                .iter()
-                .any(|probe| admitted(&covered.openings, probe)),
-        );
+        admitting += usize::from(probes.iter().any(|probe| admitted(&covered.openings, probe)));
     }
     let counts = [active, several, partly, admitting];
-    assert!(
-        counts.iter().all(|count| count * 10 > SCENARIOS),
-        "{counts:?}"
-    );
+    assert!(counts.iter().all(|count| count * 10 > SCENARIOS), "{counts:?}");
 }

@@ -2,26 +2,20 @@
 
 use cloister_api::{EgressRule, EgressState, ServiceReference, StorageEndpoint};
 use cloister_core::egress::{
-    COVERED, Covered, NOT_COVERED, NeverOpened, PARTLY_COVERED, PolicyPortNumber, Refusal,
-    ServiceFacts, ServicePortFacts, Surroundings, open_covered, open_endpoint, open_rule,
+    COVERED, Covered, NOT_COVERED, NeverOpened, PARTLY_COVERED, PolicyPortNumber, Refusal, ServiceFacts,
+    ServicePortFacts, Surroundings, open_covered, open_endpoint, open_rule,
 };
 use serde_json::{Value, json};
 
 fn rule(target: Value) -> EgressRule {
     let mut rule = json!({"name": "rule", "ports": [{"port": 443}]});
-    rule.as_object_mut()
-        .unwrap()
-        .extend(target.as_object().unwrap().clone());
+    rule.as_object_mut().unwrap().extend(target.as_object().unwrap().clone());
     serde_json::from_value(rule).unwrap()
 }
 
 /// `infra/cache` is an ordinary Service, `infra/elsewhere` an ExternalName, `infra/manual` has no selector.
 fn services(reference: &ServiceReference) -> Option<ServiceFacts> {
-    let port = |port, target| ServicePortFacts {
-        protocol: Default::default(),
-        port,
-        target,
-    };
+    let port = |port, target| ServicePortFacts { protocol: Default::default(), port, target };
     let mut facts = ServiceFacts {
         selector: [("app".to_owned(), "cache".to_owned())].into(),
         external_name: false,
@@ -46,36 +40,15 @@ fn never() -> NeverOpened {
 
 fn refusal(rule: &EgressRule) -> Refusal {
     let (never, covered) = (never(), covered(rule, &[("itself", rule)]));
-    let refusal = open_rule(
-        rule,
-        &Surroundings {
-            never: &never,
-            services: &services,
-        },
-    )
-    .unwrap_err();
-    assert_eq!(
-        covered.openings,
-        [],
-        "what is refused does not cover itself"
-    );
-    assert_eq!(
-        (covered.state, covered.reason.as_str()),
-        (EgressState::Refused, refusal.reason())
-    );
+    let refusal = open_rule(rule, &Surroundings { never: &never, services: &services }).unwrap_err();
+    assert_eq!(covered.openings, [], "what is refused does not cover itself");
+    assert_eq!((covered.state, covered.reason.as_str()), (EgressState::Refused, refusal.reason()));
     assert_eq!(covered.message, refusal.to_string());
     refusal
 }
 
 fn covered(rule: &EgressRule, allowed: &[(&str, &EgressRule)]) -> Covered {
-    open_covered(
-        rule,
-        allowed,
-        &Surroundings {
-            never: &never(),
-            services: &services,
-        },
-    )
+    open_covered(rule, allowed, &Surroundings { never: &never(), services: &services })
 }
 
 fn service(name: &str, ports: Value) -> EgressRule {
@@ -86,119 +59,46 @@ fn service(name: &str, ports: Value) -> EgressRule {
 fn every_refusal_says_what_it_is_about() {
     let selector = json!({"matchExpressions": [{"key": "app", "operator": "Gt", "values": ["1"]}]});
     let cases = [
+        (rule(json!({"domainNames": ["export.arxiv.org"]})), "HostsNotSupported", "export.arxiv.org"),
         (
-            rule(json!({"domainNames": ["export.arxiv.org"]})),
-            "HostsNotSupported",
-            "export.arxiv.org",
-        ),
-        (
-            rule(
-                json!({"privateEndpoint": {"domainName": "acct.blob.example", "expectedNetworks": ["10.40.0.0/16"]}}),
-            ),
+            rule(json!({"privateEndpoint": {"domainName": "acct.blob.example", "expectedNetworks": ["10.40.0.0/16"]}})),
             "HostsNotSupported",
             "acct.blob.example",
         ),
         (rule(json!({})), "TargetInvalid", "exactly one"),
-        (
-            rule(json!({"networks": []})),
-            "TargetInvalid",
-            "at least one",
-        ),
-        (
-            rule(json!({"domainNames": []})),
-            "TargetInvalid",
-            "at least one",
-        ),
-        (
-            rule(json!({"networks": ["10.0.0.0/8"], "domainNames": ["a.example"]})),
-            "TargetInvalid",
-            "exactly one",
-        ),
-        (
-            service("gone", json!([{"port": 443}])),
-            "ServiceNotFound",
-            "infra/gone",
-        ),
-        (
-            service("manual", json!([{"port": 443}])),
-            "ServiceWithoutSelector",
-            "infra/manual",
-        ),
-        (
-            service("elsewhere", json!([{"port": 443}])),
-            "ServiceExternalName",
-            "infra/elsewhere",
-        ),
-        (
-            service("cache", json!([{"port": 443}, {"port": 80}])),
-            "ServicePortNotFound",
-            "TCP/80",
-        ),
-        (
-            service("cache", json!([{"port": 443, "protocol": "UDP"}])),
-            "ServicePortNotFound",
-            "UDP/443",
-        ),
-        (
-            service("cache", json!([{"port": 500, "endPort": 600}])),
-            "ServicePortNotFound",
-            "TCP/500-600",
-        ),
-        (
-            service("cache", json!([{"port": 445}])),
-            "ServicePortNotFound",
-            "TCP/445",
-        ),
+        (rule(json!({"networks": []})), "TargetInvalid", "at least one"),
+        (rule(json!({"domainNames": []})), "TargetInvalid", "at least one"),
+        (rule(json!({"networks": ["10.0.0.0/8"], "domainNames": ["a.example"]})), "TargetInvalid", "exactly one"),
+        (service("gone", json!([{"port": 443}])), "ServiceNotFound", "infra/gone"),
+        (service("manual", json!([{"port": 443}])), "ServiceWithoutSelector", "infra/manual"),
+        (service("elsewhere", json!([{"port": 443}])), "ServiceExternalName", "infra/elsewhere"),
+        (service("cache", json!([{"port": 443}, {"port": 80}])), "ServicePortNotFound", "TCP/80"),
+        (service("cache", json!([{"port": 443, "protocol": "UDP"}])), "ServicePortNotFound", "UDP/443"),
+        (service("cache", json!([{"port": 500, "endPort": 600}])), "ServicePortNotFound", "TCP/500-600"),
+        (service("cache", json!([{"port": 445}])), "ServicePortNotFound", "TCP/445"),
         (
             rule(json!({"networks": ["169.254.0.0/16", "10.97.0.0/16"]})),
             "NetworksNeverOpened",
             "10.97.0.0/16, 169.254.0.0/16",
         ),
-        (
-            rule(json!({"networks": ["203.0.113.0/24", "203.0.113.1"]})),
-            "NetworkInvalid",
-            "\"203.0.113.1\"",
-        ),
-        (
-            rule(json!({"networks": ["203.0.113.1/24"]})),
-            "NetworkInvalid",
-            "bits set after the prefix",
-        ),
-        (
-            rule(json!({"networks": ["::ffff:203.0.113.0/120"]})),
-            "NetworkInvalid",
-            "IPv4-mapped",
-        ),
-        (
-            rule(json!({"networks": ["203.0.113.0/24"], "ports": []})),
-            "PortsInvalid",
-            "names none",
-        ),
+        (rule(json!({"networks": ["203.0.113.0/24", "203.0.113.1"]})), "NetworkInvalid", "\"203.0.113.1\""),
+        (rule(json!({"networks": ["203.0.113.1/24"]})), "NetworkInvalid", "bits set after the prefix"),
+        (rule(json!({"networks": ["::ffff:203.0.113.0/120"]})), "NetworkInvalid", "IPv4-mapped"),
+        (rule(json!({"networks": ["203.0.113.0/24"], "ports": []})), "PortsInvalid", "names none"),
         (service("cache", json!([])), "PortsInvalid", "names none"),
-        (
-            rule(json!({"networks": ["203.0.113.0/24"], "ports": [{"port": 0}]})),
-            "PortsInvalid",
-            "0 is not a port",
-        ),
+        (rule(json!({"networks": ["203.0.113.0/24"], "ports": [{"port": 0}]})), "PortsInvalid", "0 is not a port"),
         (
             rule(json!({"networks": ["203.0.113.0/24"], "ports": [{"port": 9, "endPort": 8}]})),
             "PortsInvalid",
             "less than",
         ),
-        (
-            rule(json!({"networks": ["203.0.113.0/24"], "podSelector": selector})),
-            "PodSelectorInvalid",
-            "Gt on app",
-        ),
+        (rule(json!({"networks": ["203.0.113.0/24"], "podSelector": selector})), "PodSelectorInvalid", "Gt on app"),
     ];
     for (rule, reason, about) in cases {
         let refusal = refusal(&rule);
         assert_eq!(refusal.reason(), reason, "{refusal}");
         assert!(refusal.to_string().contains(about), "{refusal}");
-        assert!(
-            refusal.to_string().is_ascii() && !refusal.to_string().contains('\n'),
-            "{refusal}"
-        );
+        assert!(refusal.to_string().is_ascii() && !refusal.to_string().contains('\n'), "{refusal}");
     }
 }
 
@@ -206,14 +106,7 @@ fn every_refusal_says_what_it_is_about() {
 fn a_service_leads_to_its_pods() {
     let ports = json!([{"port": 440, "endPort": 450}, {"port": 443}]);
     let rule = service("cache", ports);
-    let opening = open_rule(
-        &rule,
-        &Surroundings {
-            never: &never(),
-            services: &services,
-        },
-    )
-    .unwrap();
+    let opening = open_rule(&rule, &Surroundings { never: &never(), services: &services }).unwrap();
     assert_eq!(
         serde_json::to_value(opening.to_network_policy_spec()).unwrap(),
         json!({
@@ -233,66 +126,32 @@ fn a_service_leads_to_its_pods() {
 #[test]
 fn a_storage_endpoint_opens_for_the_pods_of_the_mount() {
     let endpoint: StorageEndpoint =
-        serde_json::from_value(json!({"networks": ["203.0.113.0/24"], "ports": [{"port": 443}]}))
-            .unwrap();
+        serde_json::from_value(json!({"networks": ["203.0.113.0/24"], "ports": [{"port": 443}]})).unwrap();
     let pods = serde_json::from_value(json!({"matchLabels": {"app": "trainer"}})).unwrap();
-    let surroundings = Surroundings {
-        never: &never(),
-        services: &services,
-    };
+    let surroundings = Surroundings { never: &never(), services: &services };
     let opening = open_endpoint(&endpoint, Some(&pods), &surroundings).unwrap();
     assert_eq!(opening.pods, pods);
-    let nothing = StorageEndpoint {
-        networks: None,
-        ..endpoint
-    };
-    assert_eq!(
-        open_endpoint(&nothing, None, &surroundings),
-        Err(Refusal::TargetInvalid)
-    );
+    let nothing = StorageEndpoint { networks: None, ..endpoint };
+    assert_eq!(open_endpoint(&nothing, None, &surroundings), Err(Refusal::TargetInvalid));
 }
 
 #[test]
 fn two_rules_together_cover_one() {
     let own = rule(json!({"networks": ["203.0.112.0/23"], "ports": [{"port": 20, "endPort": 30}]}));
-    let lower =
-        rule(json!({"networks": ["203.0.112.0/24"], "ports": [{"port": 1, "endPort": 25}]}));
-    let upper =
-        rule(json!({"networks": ["203.0.113.0/24"], "ports": [{"port": 1, "endPort": 65535}]}));
+    let lower = rule(json!({"networks": ["203.0.112.0/24"], "ports": [{"port": 1, "endPort": 25}]}));
+    let upper = rule(json!({"networks": ["203.0.113.0/24"], "ports": [{"port": 1, "endPort": 65535}]}));
     let rest = rule(json!({"networks": ["203.0.0.0/16"], "ports": [{"port": 26, "endPort": 40}]}));
-    let all = covered(
-        &own,
-        &[("a", &lower), ("b", &upper), ("b", &rest), ("a", &lower)],
-    );
-    assert_eq!(
-        (all.state, all.reason.as_str(), all.openings.len()),
-        (EgressState::Active, COVERED, 3)
-    );
+    let all = covered(&own, &[("a", &lower), ("b", &upper), ("b", &rest), ("a", &lower)]);
+    assert_eq!((all.state, all.reason.as_str(), all.openings.len()), (EgressState::Active, COVERED, 3));
     assert_eq!(all.message, "covered by EgressAllowlist a, b");
 
     let some = covered(&own, &[("a", &lower), ("b", &upper)]);
-    assert_eq!(
-        (some.state, some.reason.as_str(), some.openings.len()),
-        (EgressState::NeedsGrant, PARTLY_COVERED, 2)
-    );
-    assert!(
-        some.message
-            .contains("covers 203.0.112.0/24 on TCP/26-30; the rest is open"),
-        "{}",
-        some.message
-    );
+    assert_eq!((some.state, some.reason.as_str(), some.openings.len()), (EgressState::NeedsGrant, PARTLY_COVERED, 2));
+    assert!(some.message.contains("covers 203.0.112.0/24 on TCP/26-30; the rest is open"), "{}", some.message);
 
     let none = covered(&own, &[]);
-    assert_eq!(
-        (none.state, none.reason.as_str(), none.openings.len()),
-        (EgressState::NeedsGrant, NOT_COVERED, 0)
-    );
-    assert!(
-        none.message
-            .contains("covers 203.0.112.0/23 on TCP/20-30; nothing is open"),
-        "{}",
-        none.message
-    );
+    assert_eq!((none.state, none.reason.as_str(), none.openings.len()), (EgressState::NeedsGrant, NOT_COVERED, 0));
+    assert!(none.message.contains("covers 203.0.112.0/23 on TCP/20-30; nothing is open"), "{}", none.message);
 }
 
 #[test]
@@ -302,41 +161,23 @@ fn the_ports_of_one_rule_do_not_reach_the_networks_of_another() {
     let b = rule(json!({"networks": ["203.0.113.0/24"], "ports": [{"port": 22}]}));
     let covered = covered(&own, &[("a", &a), ("b", &b)]);
     assert_eq!(covered.openings.len(), 2);
-    assert!(
-        covered
-            .message
-            .contains("203.0.112.0/24 on TCP/22; 203.0.113.0/24 on TCP/443"),
-        "{}",
-        covered.message
-    );
+    assert!(covered.message.contains("203.0.112.0/24 on TCP/22; 203.0.113.0/24 on TCP/443"), "{}", covered.message);
 }
 
 #[test]
 fn a_rule_for_some_pods_covers_those_alone() {
     let own = rule(json!({"networks": ["203.0.113.0/24"]}));
-    let labelled = |app: &str| {
-        rule(json!({"networks": ["203.0.113.0/24"], "podSelector": {"matchLabels": {"app": app}}}))
-    };
+    let labelled =
+        |app: &str| rule(json!({"networks": ["203.0.113.0/24"], "podSelector": {"matchLabels": {"app": app}}}));
     let sync = labelled("sync");
     let part = covered(&own, &[("lab", &sync)]);
-    assert_eq!(
-        (part.state, part.reason.as_str()),
-        (EgressState::NeedsGrant, PARTLY_COVERED)
-    );
-    assert!(
-        part.message
-            .contains("EgressAllowlist lab covers some of it, but only for pods"),
-        "{}",
-        part.message
-    );
+    assert_eq!((part.state, part.reason.as_str()), (EgressState::NeedsGrant, PARTLY_COVERED));
+    assert!(part.message.contains("EgressAllowlist lab covers some of it, but only for pods"), "{}", part.message);
     assert_eq!(Some(&part.openings[0].pods), sync.pod_selector.as_ref());
     assert_eq!(covered(&sync, &[("lab", &sync)]).state, EgressState::Active);
 
     let both = covered(&labelled("other"), &[("lab", &sync)]);
-    assert_eq!(
-        (both.state, both.reason.as_str()),
-        (EgressState::NeedsGrant, NOT_COVERED)
-    );
+    assert_eq!((both.state, both.reason.as_str()), (EgressState::NeedsGrant, NOT_COVERED));
     assert_eq!(both.openings, [], "no pod has two values of one label");
 }
 
@@ -346,12 +187,7 @@ fn only_the_same_service_covers_a_service() {
     let web = service("cache", json!([{"port": 443}]));
     let part = covered(&own, &[("infra", &web)]);
     assert_eq!(part.state, EgressState::NeedsGrant);
-    assert!(
-        part.message
-            .contains("covers Service infra/cache on TCP/444"),
-        "{}",
-        part.message
-    );
+    assert!(part.message.contains("covers Service infra/cache on TCP/444"), "{}", part.message);
     let networks = rule(json!({"networks": ["0.0.0.0/0"]}));
     assert_eq!(covered(&web, &[("all", &networks)]).openings, []);
     assert_eq!(covered(&web, &[("infra", &own)]).state, EgressState::Active);

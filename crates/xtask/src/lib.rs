@@ -1,1 +1,6 @@
-//! Placeholder.
+//! The tools of this repository: the embedded cluster that the tests, the demo and the benchmarks run against.
+
+pub mod cluster;
+pub mod crds;
+pub mod install;
+pub mod operator;

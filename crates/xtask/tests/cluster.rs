@@ -15,22 +15,14 @@ use xtask::cluster::{Cluster, Error, Options, client};
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn named(name: &str) -> Options {
-    Options {
-        name: name.to_owned(),
-        ..Default::default()
-    }
+    Options { name: name.to_owned(), ..Default::default() }
 }
 
 /// Who the API server says the client is: name and groups.
 async fn whoami(client: Client) -> Result<(String, Vec<String>), kube::Error> {
-    let review = Api::<SelfSubjectReview>::all(client)
-        .create(&PostParams::default(), &Default::default())
-        .await?;
+    let review = Api::<SelfSubjectReview>::all(client).create(&PostParams::default(), &Default::default()).await?;
     let user = review.status.and_then(|s| s.user_info).unwrap_or_default();
-    Ok((
-        user.username.unwrap_or_default(),
-        user.groups.unwrap_or_default(),
-    ))
+    Ok((user.username.unwrap_or_default(), user.groups.unwrap_or_default()))
 }
 
 fn is_forbidden<T>(result: &Result<T, kube::Error>) -> bool {
@@ -38,69 +30,33 @@ fn is_forbidden<T>(result: &Result<T, kube::Error>) -> bool {
 }
 
 fn data_dir(cluster: &Cluster) -> PathBuf {
-    cluster
-        .kubeconfig_path()
-        .parent()
-        .unwrap_or(Path::new(""))
-        .to_owned()
+    cluster.kubeconfig_path().parent().unwrap_or(Path::new("")).to_owned()
 }
 
 #[tokio::test]
 async fn people_are_who_their_kubeconfig_says() -> Outcome {
     let dir = tempfile::tempdir()?;
     let audit_log = dir.path().join("audit.log");
-    let cluster = Cluster::start(Options {
-        audit_log: Some(audit_log.clone()),
-        ..named("people")
-    })
-    .await?;
+    let cluster = Cluster::start(Options { audit_log: Some(audit_log.clone()), ..named("people") }).await?;
 
     let admin = cluster.admin_client().await?;
     assert_eq!(admin.apiserver_version().await?.git_version, "v1.37.2");
-    let namespaces = Api::<Namespace>::all(admin.clone())
-        .list(&ListParams::default())
-        .await?;
-    assert!(
-        namespaces
-            .iter()
-            .any(|n| n.metadata.name.as_deref() == Some("default"))
-    );
+    let namespaces = Api::<Namespace>::all(admin.clone()).list(&ListParams::default()).await?;
+    assert!(namespaces.iter().any(|n| n.metadata.name.as_deref() == Some("default")));
 
-    let alice = cluster
-        .client_for("alice", &["researchers", "a, b"])
-        .await?;
+    let alice = cluster.client_for("alice", &["researchers", "a, b"]).await?;
     let (name, groups) = whoami(alice.clone()).await?;
     assert_eq!(name, "alice");
     assert_eq!(groups, ["researchers", "a, b", "system:authenticated"]);
-    let secrets = Api::<Secret>::namespaced(alice, "default")
-        .list(&ListParams::default())
-        .await;
+    let secrets = Api::<Secret>::namespaced(alice, "default").list(&ListParams::default()).await;
     assert!(is_forbidden(&secrets), "{secrets:?}");
 
-    let metadata = ObjectMeta {
-        name: Some("robot".to_owned()),
-        ..Default::default()
-    };
-    let robot = ServiceAccount {
-        metadata,
-        ..Default::default()
-    };
-    Api::<ServiceAccount>::namespaced(admin.clone(), "default")
-        .create(&PostParams::default(), &robot)
-        .await?;
-    let robot = client(
-        cluster
-            .service_account_kubeconfig("default", "robot")
-            .await?,
-    )
-    .await?;
-    assert_eq!(
-        whoami(robot).await?.0,
-        "system:serviceaccount:default:robot"
-    );
-    let nobody = cluster
-        .service_account_kubeconfig("default", "nobody")
-        .await;
+    let metadata = ObjectMeta { name: Some("robot".to_owned()), ..Default::default() };
+    let robot = ServiceAccount { metadata, ..Default::default() };
+    Api::<ServiceAccount>::namespaced(admin.clone(), "default").create(&PostParams::default(), &robot).await?;
+    let robot = client(cluster.service_account_kubeconfig("default", "robot").await?).await?;
+    assert_eq!(whoami(robot).await?.0, "system:serviceaccount:default:robot");
+    let nobody = cluster.service_account_kubeconfig("default", "nobody").await;
     assert!(nobody.is_err_and(|e| e.to_string().contains("default/nobody")));
 
     // The same, as for a cluster whose certificate authority is out of reach.
@@ -113,11 +69,7 @@ async fn people_are_who_their_kubeconfig_says() -> Outcome {
     cluster.stop().await?;
     assert!(!data.exists() && !runs(pid));
     let audit = fs::read_to_string(audit_log)?;
-    assert!(
-        audit
-            .lines()
-            .any(|l| l.contains("\"username\":\"alice\"") && l.contains("\"code\":403"))
-    );
+    assert!(audit.lines().any(|l| l.contains("\"username\":\"alice\"") && l.contains("\"code\":403")));
     Ok(())
 }
 
@@ -126,54 +78,26 @@ async fn a_killed_cluster_leaves_nothing() -> Outcome {
     let killed = Cluster::start(named("killed")).await?;
     let (pid, data) = (killed.pid().ok_or("no pid")?, data_dir(&killed));
     let children = children(pid);
-    assert_eq!(
-        children.len(),
-        3,
-        "the API server, the controller manager, the scheduler"
-    );
-    kill_process(
-        Pid::from_raw(i32::try_from(pid)?).ok_or("no pid")?,
-        Signal::KILL,
-    )?;
+    assert_eq!(children.len(), 3, "the API server, the controller manager, the scheduler");
+    kill_process(Pid::from_raw(i32::try_from(pid)?).ok_or("no pid")?, Signal::KILL)?;
     let began = Instant::now();
     while children.iter().any(|c| runs(*c)) {
-        assert!(
-            began.elapsed() < Duration::from_secs(5),
-            "the children of a killed cluster live on"
-        );
+        assert!(began.elapsed() < Duration::from_secs(5), "the children of a killed cluster live on");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 
-    let (one, other) =
-        tokio::try_join!(Cluster::start(named("one")), Cluster::start(named("other")))?;
-    assert!(
-        !data.exists(),
-        "the next start removes the data of a killed cluster"
-    );
+    let (one, other) = tokio::try_join!(Cluster::start(named("one")), Cluster::start(named("other")))?;
+    assert!(!data.exists(), "the next start removes the data of a killed cluster");
     for cluster in [&one, &other] {
-        let metadata = ObjectMeta {
-            name: Some("here".to_owned()),
-            ..Default::default()
-        };
-        let namespace = Namespace {
-            metadata,
-            ..Default::default()
-        };
-        let created = Api::all(cluster.admin_client().await?)
-            .create(&PostParams::default(), &namespace)
-            .await;
-        assert!(
-            created.is_ok(),
-            "each of two clusters has its own namespaces: {created:?}"
-        );
+        let metadata = ObjectMeta { name: Some("here".to_owned()), ..Default::default() };
+        let namespace = Namespace { metadata, ..Default::default() };
+        let created = Api::all(cluster.admin_client().await?).create(&PostParams::default(), &namespace).await;
+        assert!(created.is_ok(), "each of two clusters has its own namespaces: {created:?}");
     }
     let ends = [(data_dir(&one), one.pid()), (data_dir(&other), other.pid())];
     drop((one, other, killed));
     for (data, pid) in ends {
-        assert!(
-            !data.exists() && !pid.is_some_and(runs),
-            "a dropped cluster is gone"
-        );
+        assert!(!data.exists() && !pid.is_some_and(runs), "a dropped cluster is gone");
     }
     Ok(())
 }
@@ -182,42 +106,19 @@ async fn a_killed_cluster_leaves_nothing() -> Outcome {
 fn a_detached_cluster_is_found_by_its_name() -> Outcome {
     let name = format!("test-{}", std::process::id());
     let missing = Cluster::connect(&name);
-    assert!(
-        matches!(missing, Err(Error::NotRunning { .. })),
-        "{missing:?}"
-    );
+    assert!(matches!(missing, Err(Error::NotRunning { .. })), "{missing:?}");
 
     let up = xtask(&["up", "--detach", "--name", &name])?;
     let line = stdout(&up);
-    let path = line
-        .strip_prefix("KUBECONFIG=")
-        .and_then(|l| l.strip_suffix('\n'))
-        .ok_or("no KUBECONFIG line")?;
+    let path = line.strip_prefix("KUBECONFIG=").and_then(|l| l.strip_suffix('\n')).ok_or("no KUBECONFIG line")?;
     assert!(fs::metadata(path)?.is_file() && !path.contains('\n'));
-    assert_eq!(
-        stdout(&xtask(&["up", "--detach", "--name", &name])?),
-        line,
-        "a second `up` says the same"
-    );
+    assert_eq!(stdout(&xtask(&["up", "--detach", "--name", &name])?), line, "a second `up` says the same");
 
-    let person = xtask(&[
-        "kubeconfig",
-        "--name",
-        &name,
-        "--user",
-        "alice",
-        "--group",
-        "researchers",
-    ])?;
+    let person = xtask(&["kubeconfig", "--name", &name, "--user", "alice", "--group", "researchers"])?;
     let person = kube::config::Kubeconfig::from_yaml(&stdout(&person))?;
     assert_eq!(person.auth_infos[0].name, "alice");
     let status = stdout(&xtask(&["status"])?);
-    assert!(
-        status
-            .lines()
-            .any(|l| l.starts_with(&name) && l.contains("Running")),
-        "{status}"
-    );
+    assert!(status.lines().any(|l| l.starts_with(&name) && l.contains("Running")), "{status}");
 
     let cluster = Cluster::connect(&name)?;
     let pid = cluster.pid().ok_or("no pid")?;
@@ -231,11 +132,7 @@ fn a_detached_cluster_is_found_by_its_name() -> Outcome {
 
 /// Runs `cargo xtask cluster`, from elsewhere.
 fn xtask(args: &[&str]) -> Result<Output, Box<dyn std::error::Error>> {
-    let output = Command::new(env!("CARGO_BIN_EXE_xtask"))
-        .arg("cluster")
-        .args(args)
-        .current_dir("/")
-        .output()?;
+    let output = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("cluster").args(args).current_dir("/").output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
     }
@@ -260,6 +157,5 @@ fn runs(pid: u32) -> bool {
 fn children(parent: u32) -> Vec<u32> {
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| stat(*pid).is_some_and(|(_, p)| p == parent))
-        .collect()
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, p)| p == parent)).collect()
 }

@@ -51,7 +51,11 @@ fn visit(expression: &Expression, iteration: Option<&Iteration>) -> Result<(), S
         Expr::Literal(_) => Ok(()),
         Expr::Ident(name) => {
             let bound = iteration.is_some_and(|iteration| name == iteration.element || name == iteration.result);
-            if name == REQUEST || bound { Ok(()) } else { Err(format!("{name} is unknown; the only variable is {REQUEST}")) }
+            if name == REQUEST || bound {
+                Ok(())
+            } else {
+                Err(format!("{name} is unknown; the only variable is {REQUEST}"))
+            }
         }
         Expr::Select(select) => visit(&select.operand, iteration),
         Expr::Call(call) => visit_call(call, iteration),
@@ -59,19 +63,16 @@ fn visit(expression: &Expression, iteration: Option<&Iteration>) -> Result<(), S
         Expr::Map(map) => map.entries.iter().try_for_each(|entry| visit_entry(entry, iteration)),
         Expr::Struct(literal) => Err(format!("{} is not a type that can be made", literal.type_name)),
         Expr::Comprehension(_) if iteration.is_some() => Err(
-            "all, exists, exists_one, map and filter must not stand inside one another, nor on one another's result".to_owned(),
+            "all, exists, exists_one, map and filter must not stand inside one another, nor on one another's result"
+                .to_owned(),
         ),
         Expr::Comprehension(comprehension) => {
             let (element, result) = (comprehension.iter_var.as_str(), comprehension.accu_var.as_str());
             // The list counts as inside, though it does not know the element: else it could be grown beforehand.
             visit(&comprehension.iter_range, Some(&Iteration { element: result, result }))?;
             let inside = Iteration { element, result };
-            let parts = [
-                &comprehension.accu_init,
-                &comprehension.loop_cond,
-                &comprehension.loop_step,
-                &comprehension.result,
-            ];
+            let parts =
+                [&comprehension.accu_init, &comprehension.loop_cond, &comprehension.loop_step, &comprehension.result];
             parts.into_iter().try_for_each(|part| visit(part, Some(&inside)))
         }
     }
@@ -80,26 +81,17 @@ fn visit(expression: &Expression, iteration: Option<&Iteration>) -> Result<(), S
 fn visit_call(call: &CallExpr, iteration: Option<&Iteration>) -> Result<(), String> {
     let name = call.func_name.as_str();
     // An operator is called `_+_` or `@in`, which nobody can write as the name of a function.
-    let is_operator = !name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_operator = !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_operator && !FUNCTIONS.contains(&name) {
         return Err(format!("there is no function {name}"));
     }
     if let (Some(iteration), "_+_") = (iteration, name)
         && !adds_to_result(call, iteration)
     {
-        return Err(
-            "nothing can be added or concatenated inside all, exists, exists_one, map and filter"
-                .to_owned(),
-        );
+        return Err("nothing can be added or concatenated inside all, exists, exists_one, map and filter".to_owned());
     }
-    call.target
-        .iter()
-        .try_for_each(|target| visit(target, iteration))?;
-    call.args
-        .iter()
-        .try_for_each(|argument| visit(argument, iteration))
+    call.target.iter().try_for_each(|target| visit(target, iteration))?;
+    call.args.iter().try_for_each(|argument| visit(argument, iteration))
 }
 
 /// Whether the macro itself adds: `map` and `filter` collect, `exists_one` counts.

@@ -44,18 +44,12 @@ fn durations_groups_and_fields() {
         "request.?breakGlass.orValue(false) == false",
         "request.namespace + '/' + request.role == 'interp/reader'",
     ] {
-        assert!(
-            is_true(expression),
-            "{expression}: {:?}",
-            verdict(expression)
-        );
+        assert!(is_true(expression), "{expression}: {:?}", verdict(expression));
         assert_eq!(check(&[expression.to_owned()]), [""; 0], "{expression}");
     }
-    for expression in [
-        "duration(request.requestedDuration) < duration('4h')",
-        "'security' in request.requestedBy.groups",
-        "false",
-    ] {
+    for expression in
+        ["duration(request.requestedDuration) < duration('4h')", "'security' in request.requestedBy.groups", "false"]
+    {
         assert_eq!(errors(expression), [""; 0], "{expression}");
     }
 }
@@ -74,11 +68,7 @@ fn what_fails_is_false() {
         "request.requestedDuration <= duration('4h')",
     ] {
         assert_eq!(errors(expression).len(), 1, "{expression}");
-        assert_eq!(
-            check(&[expression.to_owned()]),
-            [""; 0],
-            "{expression}: only its value shows it"
-        );
+        assert_eq!(check(&[expression.to_owned()]), [""; 0], "{expression}: only its value shows it");
     }
 }
 
@@ -109,36 +99,18 @@ fn what_does_not_compile_is_reported_and_false() {
         (".request.role == 'reader'", "unknown"),
         ("matches(request.role, 'r.*')", "no function matches"),
         ("request.role.matches('r.*')", "no function matches"),
-        (
-            "now() > timestamp('2020-01-01T00:00:00Z')",
-            "no function now",
-        ),
+        ("now() > timestamp('2020-01-01T00:00:00Z')", "no function now"),
         ("Request{role: 'reader'} == request", "not a type"),
-        (
-            "group.size() > 0 || request.requestedBy.groups.all(group, true)",
-            "group is unknown",
-        ),
+        ("group.size() > 0 || request.requestedBy.groups.all(group, true)", "group is unknown"),
         ("group.all(group, true)", "group is unknown"),
-        (
-            "request.a.all(x, request.a.all(y, x == y))",
-            "inside one another",
-        ),
-        (
-            "request.a.map(x, x).map(y, y) == []",
-            "one another's result",
-        ),
-        (
-            "request.a.all(x, size(request.a + request.a) > 0)",
-            "concatenated",
-        ),
+        ("request.a.all(x, request.a.all(y, x == y))", "inside one another"),
+        ("request.a.map(x, x).map(y, y) == []", "one another's result"),
+        ("request.a.all(x, size(request.a + request.a) > 0)", "concatenated"),
         ("(request.a + request.a).all(x, true)", "concatenated"),
         ("request.a.map(x, x + x) == []", "concatenated"),
     ] {
         let reported = check(&[expression.to_owned()]);
-        assert!(
-            reported.len() == 1 && reported[0].contains(problem),
-            "{expression}: {reported:?}"
-        );
+        assert!(reported.len() == 1 && reported[0].contains(problem), "{expression}: {reported:?}");
         assert_eq!(errors(expression), reported, "{expression}");
     }
 }
@@ -146,15 +118,9 @@ fn what_does_not_compile_is_reported_and_false() {
 #[test]
 fn the_first_that_is_true_approves_whatever_the_others_do() {
     let expressions = ["request.missing", "false", "((", "true", "true || true"].map(str::to_owned);
-    let approved = Verdict::Approved {
-        index: 3,
-        expression: "true".to_owned(),
-    };
+    let approved = Verdict::Approved { index: 3, expression: "true".to_owned() };
     assert_eq!(approves(&expressions, &request()), approved);
-    assert_eq!(
-        approves(&[], &request()),
-        Verdict::NotApproved { errors: vec![] }
-    );
+    assert_eq!(approves(&[], &request()), Verdict::NotApproved { errors: vec![] });
     assert_eq!(check(&expressions).len(), 1);
     assert!(check(&expressions)[0].starts_with("autoApprove[2]: "));
 }
@@ -189,9 +155,7 @@ fn the_stack_suffices() {
         "1+1+1+1+(",
         "{1:1+1+(",
     ];
-    let tails = [
-        "1", "+1", "<1", ".a", "[1]", ".size()", "?1:1", "&&1", "||1", "==1", "-1",
-    ];
+    let tails = ["1", "+1", "<1", ".a", "[1]", ".size()", "?1:1", "&&1", "||1", "==1", "-1"];
     let run = move || {
         for pattern in patterns {
             for tail in tails {
@@ -205,49 +169,30 @@ fn the_stack_suffices() {
                         _ => None,
                     });
                     let closing: String = closing.collect::<String>().repeat(repeated);
-                    let text = format!(
-                        "{head}1{}",
-                        tail.repeat(room.saturating_sub(closing.len() + 1) / tail.len())
-                    );
+                    let text = format!("{head}1{}", tail.repeat(room.saturating_sub(closing.len() + 1) / tail.len()));
                     verdict(&text);
                     verdict(&format!(
                         "{text}{}",
-                        closing
-                            .get(..MAX_LENGTH.saturating_sub(text.len()))
-                            .unwrap_or_default()
+                        closing.get(..MAX_LENGTH.saturating_sub(text.len())).unwrap_or_default()
                     ));
                 }
             }
         }
     };
-    std::thread::Builder::new()
-        .stack_size(1 << 20)
-        .spawn(run)
-        .unwrap()
-        .join()
-        .unwrap();
+    std::thread::Builder::new().stack_size(1 << 20).spawn(run).unwrap().join().unwrap();
 }
 
 #[test]
 fn the_work_is_bounded() {
-    let groups: Vec<String> = (0..512)
-        .map(|group| format!("a-group-with-a-long-common-prefix-{group}"))
-        .collect();
+    let groups: Vec<String> = (0..512).map(|group| format!("a-group-with-a-long-common-prefix-{group}")).collect();
     let request = json!({"g": groups});
     let mut expression = "request.g.all(x, x in request.g".to_owned();
     while expression.len() + 20 < MAX_LENGTH {
         expression += "&&x in request.g";
     }
     let begun = std::time::Instant::now();
-    assert!(matches!(
-        approves(&[expression + ")"], &request),
-        Verdict::Approved { .. }
-    ));
-    assert!(
-        begun.elapsed() < std::time::Duration::from_secs(20),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(matches!(approves(&[expression + ")"], &request), Verdict::Approved { .. }));
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
 /// Pieces of expressions, put together at random: most do not parse, some do.

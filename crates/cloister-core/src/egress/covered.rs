@@ -36,11 +36,7 @@ pub struct Covered {
 /// do not make the rule Active.
 ///
 /// The outcome does not depend on the order of `allowed`, nor on that of a rule's networks and ports.
-pub fn open_covered(
-    rule: &EgressRule,
-    allowed: &[(&str, &EgressRule)],
-    s: &Surroundings,
-) -> Covered {
+pub fn open_covered(rule: &EgressRule, allowed: &[(&str, &EgressRule)], s: &Surroundings) -> Covered {
     let own = match Resolved::of(rule, s) {
         Ok(own) => own,
         Err(refusal) => return refused(&refusal),
@@ -78,25 +74,11 @@ pub fn open_covered(
     let uncovered = own.reach.uncovered(&covering);
     if uncovered.is_empty() {
         let message = format!("covered by EgressAllowlist {}", first_few(by.iter()));
-        return Covered {
-            openings,
-            state: EgressState::Active,
-            reason: COVERED.to_owned(),
-            message,
-        };
+        return Covered { openings, state: EgressState::Active, reason: COVERED.to_owned(), message };
     }
-    let reason = if openings.is_empty() {
-        NOT_COVERED
-    } else {
-        PARTLY_COVERED
-    };
+    let reason = if openings.is_empty() { NOT_COVERED } else { PARTLY_COVERED };
     let message = needs_grant(&uncovered, &for_some_pods, openings.is_empty());
-    Covered {
-        openings,
-        state: EgressState::NeedsGrant,
-        reason: reason.to_owned(),
-        message,
-    }
+    Covered { openings, state: EgressState::NeedsGrant, reason: reason.to_owned(), message }
 }
 
 /// A rule, resolved, and its pods.
@@ -109,10 +91,7 @@ impl Resolved {
     fn of(rule: &EgressRule, s: &Surroundings) -> Result<Self, Refusal> {
         let target = Target::of_rule(rule).ok_or(Refusal::TargetInvalid)?;
         let reach = Reach::resolve(&target, &rule.ports, s)?;
-        Ok(Self {
-            reach,
-            pods: selector::canonical(rule.pod_selector.as_ref())?,
-        })
+        Ok(Self { reach, pods: selector::canonical(rule.pod_selector.as_ref())? })
     }
 }
 
@@ -144,11 +123,7 @@ fn needs_grant(uncovered: &[String], for_some_pods: &BTreeSet<&str>, closed: boo
             first_few(for_some_pods.iter())
         )
     };
-    let open = if closed {
-        "nothing is open"
-    } else {
-        "the rest is open"
-    };
+    let open = if closed { "nothing is open" } else { "the rest is open" };
     format!(
         "no EgressAllowlist that this namespace may use covers {what}{pods}; {open}. Ask security for an EgressAllowlist that covers it, \
          or narrow the rule; `kubectl get egressallowlists` lists what there is"
@@ -158,12 +133,7 @@ fn needs_grant(uncovered: &[String], for_some_pods: &BTreeSet<&str>, closed: boo
 /// Destinations have commas of their own.
 fn first_few_of(uncovered: &[String]) -> String {
     const FEW: usize = 3;
-    let first = uncovered
-        .iter()
-        .take(FEW)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join("; ");
+    let first = uncovered.iter().take(FEW).cloned().collect::<Vec<_>>().join("; ");
     match uncovered.len().saturating_sub(FEW) {
         0 => first,
         more => format!("{first}; and {more} more"),

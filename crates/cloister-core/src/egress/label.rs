@@ -4,16 +4,9 @@ use super::Refusal;
 
 /// A label's key: a name, after an optional DNS subdomain and a slash.
 pub(super) fn check_key(key: &str) -> Result<(), Refusal> {
-    let (prefix, name) = key
-        .rsplit_once('/')
-        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    let prefix_is_right =
-        prefix.is_none_or(|prefix| prefix.len() <= 253 && prefix.split('.').all(is_dns_label));
-    if prefix_is_right && is_name(name) {
-        Ok(())
-    } else {
-        Err(invalid(format!("{key:?} is not the key of a label")))
-    }
+    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let prefix_is_right = prefix.is_none_or(|prefix| prefix.len() <= 253 && prefix.split('.').all(is_dns_label));
+    if prefix_is_right && is_name(name) { Ok(()) } else { Err(invalid(format!("{key:?} is not the key of a label"))) }
 }
 
 pub(super) fn check_value(value: &str) -> Result<(), Refusal> {
@@ -37,9 +30,7 @@ fn is_dns_label(text: &str) -> bool {
     let bytes = text.as_bytes();
     let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let inside = |byte: &u8| alphanumeric(byte) || *byte == b'-';
-    bytes.first().is_some_and(alphanumeric)
-        && bytes.last().is_some_and(alphanumeric)
-        && bytes.iter().all(inside)
+    bytes.first().is_some_and(alphanumeric) && bytes.last().is_some_and(alphanumeric) && bytes.iter().all(inside)
 }
 
 pub(super) fn invalid(problem: String) -> Refusal {

@@ -6,8 +6,7 @@ use range_set_blaze::RangeSetBlaze;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// IPv4-mapped IPv6: a dataplane may treat such a network as the IPv4 one, or as nothing.
-pub(super) const MAPPED: Ipv6Net =
-    Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
+pub(super) const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
 
 /// A set of addresses of both families.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,10 +25,7 @@ impl NetworkSet {
                 IpNet::V6(net) => v6.push(net.network()..=net.broadcast()),
             }
         }
-        Self {
-            v4: RangeSetBlaze::from_iter(v4),
-            v6: RangeSetBlaze::from_iter(v6),
-        }
+        Self { v4: RangeSetBlaze::from_iter(v4), v6: RangeSetBlaze::from_iter(v6) }
     }
 
     /// The set that a rule's `networks` names.
@@ -38,11 +34,7 @@ impl NetworkSet {
     ///
     /// [`Refusal::NetworkInvalid`] where one of them is not a network in CIDR notation.
     pub(super) fn parse(networks: &[String]) -> Result<Self, Refusal> {
-        networks
-            .iter()
-            .map(|text| parse(text))
-            .collect::<Result<Vec<_>, _>>()
-            .map(Self::of)
+        networks.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>().map(Self::of)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -57,36 +49,21 @@ impl NetworkSet {
     }
 
     pub(super) fn intersection(&self, other: &Self) -> Self {
-        Self {
-            v4: &self.v4 & &other.v4,
-            v6: &self.v6 & &other.v6,
-        }
+        Self { v4: &self.v4 & &other.v4, v6: &self.v6 & &other.v6 }
     }
 
     pub(super) fn difference(&self, other: &Self) -> Self {
-        Self {
-            v4: &self.v4 - &other.v4,
-            v6: &self.v6 - &other.v6,
-        }
+        Self { v4: &self.v4 - &other.v4, v6: &self.v6 - &other.v6 }
     }
 
     pub(super) fn union(&self, other: &Self) -> Self {
-        Self {
-            v4: &self.v4 | &other.v4,
-            v6: &self.v6 | &other.v6,
-        }
+        Self { v4: &self.v4 | &other.v4, v6: &self.v6 | &other.v6 }
     }
 
     /// The shortest list of disjoint CIDRs with exactly these addresses, in ascending order, IPv4 first.
     pub(super) fn to_networks(&self) -> Vec<IpNet> {
-        let v4 = self
-            .v4
-            .ranges()
-            .flat_map(|range| Ipv4Subnets::new(*range.start(), *range.end(), 0));
-        let v6 = self
-            .v6
-            .ranges()
-            .flat_map(|range| Ipv6Subnets::new(*range.start(), *range.end(), 0));
+        let v4 = self.v4.ranges().flat_map(|range| Ipv4Subnets::new(*range.start(), *range.end(), 0));
+        let v6 = self.v6.ranges().flat_map(|range| Ipv6Subnets::new(*range.start(), *range.end(), 0));
         v4.map(IpNet::V4).chain(v6.map(IpNet::V6)).collect()
     }
 }
@@ -94,34 +71,22 @@ impl NetworkSet {
 /// A network in CIDR notation, as strict as the API server: no leading zeros (which some read as octal), no bits set
 /// after the prefix, no IPv4-mapped IPv6.
 fn parse(text: &str) -> Result<IpNet, Refusal> {
-    let invalid = |problem| Refusal::NetworkInvalid {
-        network: shortened(text),
-        problem,
-    };
-    let (address, prefix) = text
-        .split_once('/')
-        .ok_or(invalid("it has no prefix length"))?;
-    let address: IpAddr = address
-        .parse()
-        .map_err(|_| invalid("its address is neither IPv4 nor IPv6"))?;
+    let invalid = |problem| Refusal::NetworkInvalid { network: shortened(text), problem };
+    let (address, prefix) = text.split_once('/').ok_or(invalid("it has no prefix length"))?;
+    let address: IpAddr = address.parse().map_err(|_| invalid("its address is neither IPv4 nor IPv6"))?;
     if prefix.is_empty()
         || !prefix.bytes().all(|byte| byte.is_ascii_digit())
         || (prefix.len() > 1 && prefix.starts_with('0'))
     {
         return Err(invalid("its prefix length is not a number"));
     }
-    let prefix: u8 = prefix
-        .parse()
-        .map_err(|_| invalid("its prefix length is too large"))?;
-    let network =
-        IpNet::new(address, prefix).map_err(|_| invalid("its prefix length is too large"))?;
+    let prefix: u8 = prefix.parse().map_err(|_| invalid("its prefix length is too large"))?;
+    let network = IpNet::new(address, prefix).map_err(|_| invalid("its prefix length is too large"))?;
     if network != network.trunc() {
         return Err(invalid("it has bits set after the prefix"));
     }
     match network {
-        IpNet::V6(net) if MAPPED.contains(&net) => {
-            Err(invalid("it is IPv4-mapped IPv6; write it as IPv4"))
-        }
+        IpNet::V6(net) if MAPPED.contains(&net) => Err(invalid("it is IPv4-mapped IPv6; write it as IPv4")),
         _ => Ok(network),
     }
 }
@@ -129,11 +94,7 @@ fn parse(text: &str) -> Result<IpNet, Refusal> {
 /// Keeps a message readable whatever was written; a CIDR has at most 43 characters.
 fn shortened(text: &str) -> String {
     const MAX: usize = 64;
-    if text.chars().count() <= MAX {
-        text.to_owned()
-    } else {
-        text.chars().take(MAX).chain(['…']).collect()
-    }
+    if text.chars().count() <= MAX { text.to_owned() } else { text.chars().take(MAX).chain(['…']).collect() }
 }
 
 #[cfg(test)]
@@ -150,22 +111,10 @@ mod tests {
 
     #[test]
     fn networks_are_written_in_the_shortest_form() {
-        assert_eq!(
-            written(&set(&["10.0.1.0/24", "10.0.0.0/24", "10.0.0.128/25"])),
-            ["10.0.0.0/23"]
-        );
-        assert_eq!(
-            written(&set(&["2001:db8::/32", "0.0.0.0/0"])),
-            ["0.0.0.0/0", "2001:db8::/32"]
-        );
-        assert_eq!(
-            written(&set(&["0.0.0.0/1", "128.0.0.0/1", "::/0"])),
-            ["0.0.0.0/0", "::/0"]
-        );
-        assert_eq!(
-            written(&set(&["10.0.0.0/30"]).difference(&set(&["10.0.0.1/32"]))),
-            ["10.0.0.0/32", "10.0.0.2/31"]
-        );
+        assert_eq!(written(&set(&["10.0.1.0/24", "10.0.0.0/24", "10.0.0.128/25"])), ["10.0.0.0/23"]);
+        assert_eq!(written(&set(&["2001:db8::/32", "0.0.0.0/0"])), ["0.0.0.0/0", "2001:db8::/32"]);
+        assert_eq!(written(&set(&["0.0.0.0/1", "128.0.0.0/1", "::/0"])), ["0.0.0.0/0", "::/0"]);
+        assert_eq!(written(&set(&["10.0.0.0/30"]).difference(&set(&["10.0.0.1/32"]))), ["10.0.0.0/32", "10.0.0.2/31"]);
     }
 
     #[test]

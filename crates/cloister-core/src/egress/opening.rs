@@ -70,19 +70,13 @@ impl Opening {
         let to: Vec<NetworkPolicyPeer> = match &self.peers {
             Peers::Networks(networks) => networks.iter().map(network_peer).collect(),
             Peers::Pods { selector, .. } if selector.is_empty() => Vec::new(),
-            Peers::Pods {
-                namespace,
-                selector,
-            } => vec![pod_peer(namespace, selector)],
+            Peers::Pods { namespace, selector } => vec![pod_peer(namespace, selector)],
         };
         let mut ports = self.ports.clone();
         ports.sort_unstable();
         ports.dedup();
         let closed = to.is_empty() || ports.is_empty();
-        let rule = || NetworkPolicyEgressRule {
-            to: Some(to),
-            ports: Some(ports.iter().map(policy_port).collect()),
-        };
+        let rule = || NetworkPolicyEgressRule { to: Some(to), ports: Some(ports.iter().map(policy_port).collect()) };
         NetworkPolicySpec {
             pod_selector: Some(self.pods.clone()),
             policy_types: Some(vec!["Egress".to_owned()]),
@@ -101,28 +95,14 @@ impl Opening {
 
 fn network_peer(network: &IpNet) -> NetworkPolicyPeer {
     // Never with `except`: some dataplanes enforce it wrongly.
-    let block = IPBlock {
-        cidr: network.to_string(),
-        except: None,
-    };
-    NetworkPolicyPeer {
-        ip_block: Some(block),
-        ..Default::default()
-    }
+    let block = IPBlock { cidr: network.to_string(), except: None };
+    NetworkPolicyPeer { ip_block: Some(block), ..Default::default() }
 }
 
 fn pod_peer(namespace: &str, selector: &BTreeMap<String, String>) -> NetworkPolicyPeer {
-    let labels = |labels| {
-        Some(LabelSelector {
-            match_labels: Some(labels),
-            match_expressions: None,
-        })
-    };
+    let labels = |labels| Some(LabelSelector { match_labels: Some(labels), match_expressions: None });
     NetworkPolicyPeer {
-        namespace_selector: labels(BTreeMap::from([(
-            NAMESPACE_NAME.to_owned(),
-            namespace.to_owned(),
-        )])),
+        namespace_selector: labels(BTreeMap::from([(NAMESPACE_NAME.to_owned(), namespace.to_owned())])),
         pod_selector: labels(selector.clone()),
         ip_block: None,
     }
@@ -145,28 +125,17 @@ mod tests {
     use serde_json::json;
 
     fn tcp(port: u16, end_port: Option<u16>) -> PolicyPort {
-        PolicyPort {
-            protocol: Protocol::Tcp,
-            port: PolicyPortNumber::Number(port),
-            end_port,
-        }
+        PolicyPort { protocol: Protocol::Tcp, port: PolicyPortNumber::Number(port), end_port }
     }
 
     fn spec(peers: Peers, ports: Vec<PolicyPort>) -> serde_json::Value {
-        let opening = Opening {
-            pods: LabelSelector::default(),
-            peers,
-            ports,
-        };
+        let opening = Opening { pods: LabelSelector::default(), peers, ports };
         serde_json::to_value(opening.to_network_policy_spec()).unwrap()
     }
 
     #[test]
     fn networks_become_blocks() {
-        let networks = Peers::Networks(vec![
-            "10.1.0.0/16".parse().unwrap(),
-            "2001:db8::/32".parse().unwrap(),
-        ]);
+        let networks = Peers::Networks(vec!["10.1.0.0/16".parse().unwrap(), "2001:db8::/32".parse().unwrap()]);
         assert_eq!(
             spec(networks, vec![tcp(443, None), tcp(22, Some(23))]),
             json!({
@@ -186,11 +155,8 @@ mod tests {
             namespace: "infra".to_owned(),
             selector: BTreeMap::from([("app".to_owned(), "cache".to_owned())]),
         };
-        let named = PolicyPort {
-            protocol: Protocol::Udp,
-            port: PolicyPortNumber::Name("dns".to_owned()),
-            end_port: None,
-        };
+        let named =
+            PolicyPort { protocol: Protocol::Udp, port: PolicyPortNumber::Name("dns".to_owned()), end_port: None };
         assert_eq!(
             spec(pods, vec![named])["egress"],
             json!([{
@@ -207,10 +173,7 @@ mod tests {
     fn nothing_is_never_everything() {
         let closed = json!({"podSelector": {}, "policyTypes": ["Egress"]});
         let network = || Peers::Networks(vec!["10.1.0.0/16".parse().unwrap()]);
-        let all_pods = Peers::Pods {
-            namespace: "infra".to_owned(),
-            selector: BTreeMap::new(),
-        };
+        let all_pods = Peers::Pods { namespace: "infra".to_owned(), selector: BTreeMap::new() };
         assert_eq!(spec(Peers::Networks(vec![]), vec![tcp(443, None)]), closed);
         assert_eq!(spec(network(), vec![]), closed);
         assert_eq!(spec(all_pods, vec![tcp(443, None)]), closed);

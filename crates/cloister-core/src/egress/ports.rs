@@ -19,24 +19,16 @@ impl PortSet {
     /// [`Refusal::PortsInvalid`] where there are none (in a NetworkPolicy that would mean all), or where one is no port.
     pub(super) fn parse(ports: &[Port]) -> Result<Self, Refusal> {
         if ports.is_empty() {
-            return Err(Refusal::PortsInvalid {
-                problem: "it names none".to_owned(),
-            });
+            return Err(Refusal::PortsInvalid { problem: "it names none".to_owned() });
         }
         let mut set = Self::default();
         for port in ports {
             let range = range(port);
             if port.port == 0 {
-                return Err(Refusal::PortsInvalid {
-                    problem: "0 is not a port".to_owned(),
-                });
+                return Err(Refusal::PortsInvalid { problem: "0 is not a port".to_owned() });
             }
             if range.is_empty() {
-                let problem = format!(
-                    "endPort {} is less than port {}",
-                    range.end(),
-                    range.start()
-                );
+                let problem = format!("endPort {} is less than port {}", range.end(), range.start());
                 return Err(Refusal::PortsInvalid { problem });
             }
             set.insert(port.protocol, range);
@@ -53,9 +45,7 @@ impl PortSet {
     }
 
     pub(super) fn contains(&self, protocol: Protocol, port: u16) -> bool {
-        self.0
-            .get(&protocol)
-            .is_some_and(|ports| ports.contains(port))
+        self.0.get(&protocol).is_some_and(|ports| ports.contains(port))
     }
 
     pub(super) fn intersection(&self, other: &Self) -> Self {
@@ -68,9 +58,7 @@ impl PortSet {
 
     /// The ranges, disjoint and not adjacent, in ascending order of protocol and port.
     pub(super) fn ranges(&self) -> impl Iterator<Item = (Protocol, RangeInclusive<u16>)> {
-        self.0
-            .iter()
-            .flat_map(|(protocol, ports)| ports.ranges().map(|range| (*protocol, range)))
+        self.0.iter().flat_map(|(protocol, ports)| ports.ranges().map(|range| (*protocol, range)))
     }
 
     /// The ranges as a NetworkPolicy has them.
@@ -86,10 +74,7 @@ impl PortSet {
 
     /// Cuts the set where another of `others` begins or ends, so that each piece lies wholly inside or wholly outside
     /// of each of them.
-    pub(super) fn cut<'a>(
-        &self,
-        others: impl Iterator<Item = &'a PortSet>,
-    ) -> Vec<(Protocol, RangeInclusive<u16>)> {
+    pub(super) fn cut<'a>(&self, others: impl Iterator<Item = &'a PortSet>) -> Vec<(Protocol, RangeInclusive<u16>)> {
         let mut starts: BTreeMap<Protocol, Vec<u16>> = BTreeMap::new();
         for (protocol, range) in others.flat_map(PortSet::ranges) {
             let starts = starts.entry(protocol).or_default();
@@ -123,11 +108,7 @@ pub(super) fn range(port: &Port) -> RangeInclusive<u16> {
 /// A range as messages write it: `TCP/443`, `UDP/5000-5010`.
 pub(super) fn written(protocol: Protocol, range: &RangeInclusive<u16>) -> String {
     let (protocol, start, end) = (protocol.as_str(), range.start(), range.end());
-    if start == end {
-        format!("{protocol}/{start}")
-    } else {
-        format!("{protocol}/{start}-{end}")
-    }
+    if start == end { format!("{protocol}/{start}") } else { format!("{protocol}/{start}-{end}") }
 }
 
 #[cfg(test)]
@@ -135,11 +116,7 @@ mod tests {
     use super::*;
 
     fn port(protocol: Protocol, port: u16, end_port: Option<u16>) -> Port {
-        Port {
-            port,
-            end_port,
-            protocol,
-        }
+        Port { port, end_port, protocol }
     }
 
     #[test]
@@ -155,16 +132,8 @@ mod tests {
         assert_eq!(
             set.to_policy_ports(),
             [
-                PolicyPort {
-                    protocol: Protocol::Tcp,
-                    port: PolicyPortNumber::Number(22),
-                    end_port: Some(65535)
-                },
-                PolicyPort {
-                    protocol: Protocol::Udp,
-                    port: PolicyPortNumber::Number(53),
-                    end_port: None
-                },
+                PolicyPort { protocol: Protocol::Tcp, port: PolicyPortNumber::Number(22), end_port: Some(65535) },
+                PolicyPort { protocol: Protocol::Udp, port: PolicyPortNumber::Number(53), end_port: None },
             ]
         );
     }
@@ -172,26 +141,14 @@ mod tests {
     #[test]
     fn pieces_lie_inside_or_outside() {
         let own = PortSet::parse(&[port(Protocol::Tcp, 10, Some(20))]).unwrap();
-        let other = PortSet::parse(&[
-            port(Protocol::Tcp, 5, Some(12)),
-            port(Protocol::Tcp, 20, Some(65535)),
-        ])
-        .unwrap();
-        let pieces: Vec<_> = own
-            .cut([&other].into_iter())
-            .into_iter()
-            .map(|(_, range)| range)
-            .collect();
+        let other = PortSet::parse(&[port(Protocol::Tcp, 5, Some(12)), port(Protocol::Tcp, 20, Some(65535))]).unwrap();
+        let pieces: Vec<_> = own.cut([&other].into_iter()).into_iter().map(|(_, range)| range).collect();
         assert_eq!(pieces, [10..=12, 13..=19, 20..=20]);
     }
 
     #[test]
     fn no_port_zero_no_backward_range_and_not_none() {
-        for ports in [
-            vec![],
-            vec![port(Protocol::Tcp, 0, None)],
-            vec![port(Protocol::Tcp, 9, Some(8))],
-        ] {
+        for ports in [vec![], vec![port(Protocol::Tcp, 0, None)], vec![port(Protocol::Tcp, 9, Some(8))]] {
             assert_eq!(PortSet::parse(&ports).unwrap_err().reason(), "PortsInvalid");
         }
     }

@@ -13,10 +13,7 @@ use std::fmt::Display;
 /// What a rule reaches. Nothing in it is empty.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Reach {
-    Networks {
-        networks: NetworkSet,
-        ports: PortSet,
-    },
+    Networks { networks: NetworkSet, ports: PortSet },
     Service(ServicePorts),
 }
 
@@ -27,29 +24,21 @@ impl Reach {
     ///
     /// A [`Refusal`] where any part of it cannot be opened; networks that are never opened are left out, and refused
     /// only where nothing else remains.
-    pub(super) fn resolve(
-        target: &Target,
-        ports: &[Port],
-        s: &Surroundings,
-    ) -> Result<Self, Refusal> {
+    pub(super) fn resolve(target: &Target, ports: &[Port], s: &Surroundings) -> Result<Self, Refusal> {
         // In a fixed order: of several things that are wrong, the message names the first.
         let ports = &sorted(ports);
         match target {
             Target::DomainNames([]) | Target::Networks([]) => Err(Refusal::TargetInvalid),
-            Target::DomainNames(names) => Err(Refusal::HostsNotSupported {
-                hosts: first_few(sorted(names).iter()),
-            }),
-            Target::PrivateEndpoint(endpoint) => Err(Refusal::HostsNotSupported {
-                hosts: endpoint.domain_name.clone(),
-            }),
+            Target::DomainNames(names) => Err(Refusal::HostsNotSupported { hosts: first_few(sorted(names).iter()) }),
+            Target::PrivateEndpoint(endpoint) => {
+                Err(Refusal::HostsNotSupported { hosts: endpoint.domain_name.clone() })
+            }
             Target::Networks(declared) => {
                 let declared = sorted(declared);
                 let ports = PortSet::parse(ports)?;
                 let networks = NetworkSet::parse(&declared)?.difference(s.never.set());
                 if networks.is_empty() {
-                    return Err(Refusal::NetworksNeverOpened {
-                        networks: first_few(declared.iter()),
-                    });
+                    return Err(Refusal::NetworksNeverOpened { networks: first_few(declared.iter()) });
                 }
                 Ok(Self::Networks { networks, ports })
             }
@@ -62,11 +51,9 @@ impl Reach {
     /// The opening of all of it, for these pods.
     pub(super) fn opening(&self, pods: LabelSelector) -> Opening {
         match self {
-            Self::Networks { networks, ports } => Opening {
-                pods,
-                peers: Peers::Networks(networks.to_networks()),
-                ports: ports.to_policy_ports(),
-            },
+            Self::Networks { networks, ports } => {
+                Opening { pods, peers: Peers::Networks(networks.to_networks()), ports: ports.to_policy_ports() }
+            }
             Self::Service(service) => {
                 // Two ports of a Service may lead to one port of its pods.
                 let ports: BTreeSet<PolicyPort> = service
@@ -78,15 +65,9 @@ impl Reach {
                         end_port: None,
                     })
                     .collect();
-                let peers = Peers::Pods {
-                    namespace: service.reference.namespace.clone(),
-                    selector: service.selector.clone(),
-                };
-                Opening {
-                    pods,
-                    peers,
-                    ports: ports.into_iter().collect(),
-                }
+                let peers =
+                    Peers::Pods { namespace: service.reference.namespace.clone(), selector: service.selector.clone() };
+                Opening { pods, peers, ports: ports.into_iter().collect() }
             }
         }
     }
@@ -94,13 +75,7 @@ impl Reach {
     /// What both reach; nothing where they have no port or no destination in common.
     pub(super) fn intersection(&self, other: &Self) -> Option<Self> {
         match (self, other) {
-            (
-                Self::Networks { networks, ports },
-                Self::Networks {
-                    networks: other_networks,
-                    ports: other_ports,
-                },
-            ) => {
+            (Self::Networks { networks, ports }, Self::Networks { networks: other_networks, ports: other_ports }) => {
                 let ports = ports.intersection(other_ports);
                 if ports.is_empty() {
                     return None;
@@ -110,9 +85,7 @@ impl Reach {
             }
             (Self::Service(own), Self::Service(other)) if own.reference == other.reference => {
                 let mut common = own.clone();
-                common
-                    .targets
-                    .retain(|port, _| other.targets.contains_key(port));
+                common.targets.retain(|port, _| other.targets.contains_key(port));
                 (!common.targets.is_empty()).then_some(Self::Service(common))
             }
             _ => None,
@@ -140,32 +113,21 @@ fn uncovered_networks(networks: &NetworkSet, ports: &PortSet, others: &[Reach]) 
     let mut left_by: BTreeMap<Vec<usize>, Vec<IpNet>> = BTreeMap::new();
     let mut uncovered: BTreeMap<Vec<IpNet>, PortSet> = BTreeMap::new();
     for (protocol, range) in ports.cut(others.iter().map(|(_, ports)| *ports)) {
-        let covering: Vec<usize> = (0..others.len())
-            .filter(|&other| others[other].1.contains(protocol, *range.start()))
-            .collect();
+        let covering: Vec<usize> =
+            (0..others.len()).filter(|&other| others[other].1.contains(protocol, *range.start())).collect();
         let left = left_by.entry(covering).or_insert_with_key(|covering| {
-            let union = covering
-                .iter()
-                .fold(NetworkSet::default(), |union, &other| {
-                    union.union(others[other].0)
-                });
+            let union = covering.iter().fold(NetworkSet::default(), |union, &other| union.union(others[other].0));
             networks.difference(&union).to_networks()
         });
         if !left.is_empty() {
             // Pieces are joined again: where they were cut tells nobody anything.
-            uncovered
-                .entry(left.clone())
-                .or_default()
-                .insert(protocol, range);
+            uncovered.entry(left.clone()).or_default().insert(protocol, range);
         }
     }
     uncovered
         .iter()
         .map(|(networks, ports)| {
-            let ports = ports
-                .ranges()
-                .map(|(protocol, range)| ports::written(protocol, &range))
-                .collect();
+            let ports = ports.ranges().map(|(protocol, range)| ports::written(protocol, &range)).collect();
             on(networks.iter(), ports)
         })
         .collect()
@@ -174,9 +136,7 @@ fn uncovered_networks(networks: &NetworkSet, ports: &PortSet, others: &[Reach]) 
 fn uncovered_ports(service: &ServicePorts, others: &[Reach]) -> Vec<String> {
     let covered = |port: &(Protocol, u16)| {
         others.iter().any(|other| match other {
-            Reach::Service(other) => {
-                other.reference == service.reference && other.targets.contains_key(port)
-            }
+            Reach::Service(other) => other.reference == service.reference && other.targets.contains_key(port),
             Reach::Networks { .. } => false,
         })
     };
@@ -189,10 +149,7 @@ fn uncovered_ports(service: &ServicePorts, others: &[Reach]) -> Vec<String> {
     if left.is_empty() {
         return Vec::new();
     }
-    let name = format!(
-        "Service {}/{}",
-        service.reference.namespace, service.reference.name
-    );
+    let name = format!("Service {}/{}", service.reference.namespace, service.reference.name);
     vec![on([name].iter(), left)]
 }
 
@@ -212,9 +169,5 @@ pub(super) fn first_few<T: Display>(items: impl ExactSizeIterator<Item = T>) -> 
     let more = items.len().saturating_sub(FEW);
     let first: Vec<String> = items.take(FEW).map(|item| item.to_string()).collect();
     let first = first.join(", ");
-    if more == 0 {
-        first
-    } else {
-        format!("{first} and {more} more")
-    }
+    if more == 0 { first } else { format!("{first} and {more} more") }
 }

@@ -47,9 +47,7 @@ pub enum Refusal {
         networks: String,
     },
     /// A network cannot be read.
-    #[error(
-        "network \"{network}\" is invalid: {problem}; write it like 203.0.113.0/24 or 2001:db8::/32"
-    )]
+    #[error("network \"{network}\" is invalid: {problem}; write it like 203.0.113.0/24 or 2001:db8::/32")]
     NetworkInvalid {
         /// What was written, shortened where it is long.
         network: String,

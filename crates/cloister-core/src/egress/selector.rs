@@ -9,29 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Whether the selector matches these labels, as Kubernetes has it: an empty selector matches everything, and `NotIn`
 /// matches where the label is absent. An operator that Kubernetes does not know matches nothing.
 pub fn selector_matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    let equal = selector
-        .match_labels
-        .iter()
-        .flatten()
-        .all(|(key, value)| labels.get(key) == Some(value));
-    equal
-        && expressions(selector)
-            .iter()
-            .all(|requirement| requirement_matches(requirement, labels))
+    let equal = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    equal && expressions(selector).iter().all(|requirement| requirement_matches(requirement, labels))
 }
 
-fn requirement_matches(
-    requirement: &LabelSelectorRequirement,
-    labels: &BTreeMap<String, String>,
-) -> bool {
+fn requirement_matches(requirement: &LabelSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
     let label = labels.get(&requirement.key);
-    let listed = |value: &String| {
-        requirement
-            .values
-            .iter()
-            .flatten()
-            .any(|listed| listed == value)
-    };
+    let listed = |value: &String| requirement.values.iter().flatten().any(|listed| listed == value);
     match requirement.operator.as_str() {
         "In" => label.is_some_and(listed),
         "NotIn" => !label.is_some_and(listed),
@@ -47,11 +31,7 @@ fn expressions(selector: &LabelSelector) -> &[LabelSelectorRequirement] {
 
 /// Whether the selector matches everything.
 pub(super) fn is_empty(selector: &LabelSelector) -> bool {
-    selector
-        .match_labels
-        .as_ref()
-        .is_none_or(BTreeMap::is_empty)
-        && expressions(selector).is_empty()
+    selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty) && expressions(selector).is_empty()
 }
 
 /// The selector as it is written in a NetworkPolicy: sorted, without doubles, and empty fields left out. No selector
@@ -83,10 +63,7 @@ pub(super) fn canonical(selector: Option<&LabelSelector>) -> Result<LabelSelecto
             _ => Some("is not an operator"),
         };
         if let Some(problem) = problem {
-            return Err(invalid(format!(
-                "{} on {} {problem}",
-                requirement.operator, requirement.key
-            )));
+            return Err(invalid(format!("{} on {} {problem}", requirement.operator, requirement.key)));
         }
         requirements.push(LabelSelectorRequirement {
             key: requirement.key.clone(),
@@ -95,10 +72,7 @@ pub(super) fn canonical(selector: Option<&LabelSelector>) -> Result<LabelSelecto
         });
     }
     Ok(LabelSelector {
-        match_labels: selector
-            .match_labels
-            .clone()
-            .filter(|labels| !labels.is_empty()),
+        match_labels: selector.match_labels.clone().filter(|labels| !labels.is_empty()),
         match_expressions: sorted(requirements),
     })
 }
@@ -113,10 +87,7 @@ pub(super) fn conjunction(a: &LabelSelector, b: &LabelSelector) -> LabelSelector
     } else {
         // Labels as expressions: two different values of one label would not fit into one map.
         let both = requirements(a).chain(requirements(b)).collect();
-        LabelSelector {
-            match_labels: None,
-            match_expressions: sorted(both),
-        }
+        LabelSelector { match_labels: None, match_expressions: sorted(both) }
     }
 }
 
@@ -124,38 +95,25 @@ pub(super) fn conjunction(a: &LabelSelector, b: &LabelSelector) -> LabelSelector
 /// possible, a false "yes" is not. Both must be [`canonical`].
 pub(super) fn implies(narrow: &LabelSelector, wide: &LabelSelector) -> bool {
     let narrow: Vec<_> = requirements(narrow).collect();
-    requirements(wide).all(|wide| {
-        narrow
-            .iter()
-            .any(|narrow| requirement_implies(narrow, &wide))
-    })
+    requirements(wide).all(|wide| narrow.iter().any(|narrow| requirement_implies(narrow, &wide)))
 }
 
 /// Whether any labels match the selector. It must be [`canonical`], or a conjunction of such.
 pub(super) fn is_satisfiable(selector: &LabelSelector) -> bool {
     let mut by_key: BTreeMap<String, Vec<LabelSelectorRequirement>> = BTreeMap::new();
     for requirement in requirements(selector) {
-        by_key
-            .entry(requirement.key.clone())
-            .or_default()
-            .push(requirement);
+        by_key.entry(requirement.key.clone()).or_default().push(requirement);
     }
     by_key.into_iter().all(|(key, requirements)| {
         // Without `In`, some value that nobody lists will do, unless the label must not be there.
-        let listed = requirements
-            .iter()
-            .filter(|requirement| requirement.operator == "In");
+        let listed = requirements.iter().filter(|requirement| requirement.operator == "In");
         let listed = listed.flat_map(|requirement| requirement.values.iter().flatten());
         let fits = |labels: &BTreeMap<String, String>| {
-            requirements
-                .iter()
-                .all(|requirement| requirement_matches(requirement, labels))
+            requirements.iter().all(|requirement| requirement_matches(requirement, labels))
         };
         let valued = |value: &str| BTreeMap::from([(key.clone(), value.to_owned())]);
         // A line break stands for the value that nobody lists: no label has one.
-        fits(&BTreeMap::new())
-            || fits(&valued("\n"))
-            || listed.into_iter().any(|value| fits(&valued(value)))
+        fits(&BTreeMap::new()) || fits(&valued("\n")) || listed.into_iter().any(|value| fits(&valued(value)))
     })
 }
 
@@ -176,22 +134,15 @@ fn requirement_implies(narrow: &LabelSelectorRequirement, wide: &LabelSelectorRe
 
 /// All of a selector as expressions: a label is an `In` with one value.
 fn requirements(selector: &LabelSelector) -> impl Iterator<Item = LabelSelectorRequirement> {
-    let labels =
-        selector
-            .match_labels
-            .iter()
-            .flatten()
-            .map(|(key, value)| LabelSelectorRequirement {
-                key: key.clone(),
-                operator: "In".to_owned(),
-                values: Some(vec![value.clone()]),
-            });
+    let labels = selector.match_labels.iter().flatten().map(|(key, value)| LabelSelectorRequirement {
+        key: key.clone(),
+        operator: "In".to_owned(),
+        values: Some(vec![value.clone()]),
+    });
     labels.chain(expressions(selector).iter().cloned())
 }
 
-fn sorted(
-    mut requirements: Vec<LabelSelectorRequirement>,
-) -> Option<Vec<LabelSelectorRequirement>> {
+fn sorted(mut requirements: Vec<LabelSelectorRequirement>) -> Option<Vec<LabelSelectorRequirement>> {
     requirements.sort_by(compare_requirements);
     requirements.dedup();
     (!requirements.is_empty()).then_some(requirements)
@@ -227,52 +178,29 @@ mod tests {
     }
 
     fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
-        labels
-            .iter()
-            .map(|(key, value)| (key.to_string(), value.to_string()))
-            .collect()
+        labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
     }
 
     fn expression(operator: &str, values: &[&str]) -> LabelSelector {
-        selector(
-            json!({"matchExpressions": [{"key": "app", "operator": operator, "values": values}]}),
-        )
+        selector(json!({"matchExpressions": [{"key": "app", "operator": operator, "values": values}]}))
     }
 
     #[test]
     fn matching_is_that_of_kubernetes() {
-        let (a, b, none) = (
-            labels(&[("app", "a")]),
-            labels(&[("app", "b")]),
-            labels(&[]),
-        );
-        let matches = |selector: &LabelSelector| {
-            [&a, &b, &none].map(|labels| selector_matches(selector, labels))
-        };
+        let (a, b, none) = (labels(&[("app", "a")]), labels(&[("app", "b")]), labels(&[]));
+        let matches = |selector: &LabelSelector| [&a, &b, &none].map(|labels| selector_matches(selector, labels));
         assert_eq!(matches(&LabelSelector::default()), [true, true, true]);
-        assert_eq!(
-            matches(&selector(json!({"matchLabels": {"app": "a"}}))),
-            [true, false, false]
-        );
-        assert_eq!(
-            matches(&expression("In", &["a", "c"])),
-            [true, false, false]
-        );
+        assert_eq!(matches(&selector(json!({"matchLabels": {"app": "a"}}))), [true, false, false]);
+        assert_eq!(matches(&expression("In", &["a", "c"])), [true, false, false]);
         assert_eq!(matches(&expression("NotIn", &["a"])), [false, true, true]);
         assert_eq!(matches(&expression("Exists", &[])), [true, true, false]);
-        assert_eq!(
-            matches(&expression("DoesNotExist", &[])),
-            [false, false, true]
-        );
+        assert_eq!(matches(&expression("DoesNotExist", &[])), [false, false, true]);
         assert_eq!(matches(&expression("Gt", &["0"])), [false, false, false]);
     }
 
     #[test]
     fn a_conjunction_holds_two_values_of_one_label() {
-        let a = canonical(Some(&selector(
-            json!({"matchLabels": {"app": "a", "tier": "x"}}),
-        )))
-        .unwrap();
+        let a = canonical(Some(&selector(json!({"matchLabels": {"app": "a", "tier": "x"}})))).unwrap();
         let b = canonical(Some(&selector(json!({"matchLabels": {"app": "b"}})))).unwrap();
         let both = conjunction(&a, &b);
         assert_eq!(both, conjunction(&b, &a));
@@ -290,47 +218,22 @@ mod tests {
 
     #[test]
     fn implication_is_shown_by_single_requirements() {
-        let all = [
-            "In a",
-            "In a,b",
-            "NotIn a",
-            "NotIn a,b",
-            "NotIn c",
-            "Exists",
-            "DoesNotExist",
-        ];
+        let all = ["In a", "In a,b", "NotIn a", "NotIn a,b", "NotIn c", "Exists", "DoesNotExist"];
         let implied = |narrow: &str| -> Vec<&str> {
             let parsed = |text: &str| {
                 let (operator, values) = text.split_once(' ').unwrap_or((text, ""));
-                expression(
-                    operator,
-                    &values
-                        .split(',')
-                        .filter(|value| !value.is_empty())
-                        .collect::<Vec<_>>(),
-                )
+                expression(operator, &values.split(',').filter(|value| !value.is_empty()).collect::<Vec<_>>())
             };
-            all.into_iter()
-                .filter(|wide| implies(&parsed(narrow), &parsed(wide)))
-                .collect()
+            all.into_iter().filter(|wide| implies(&parsed(narrow), &parsed(wide))).collect()
         };
         assert_eq!(implied("In a"), ["In a", "In a,b", "NotIn c", "Exists"]);
         assert_eq!(implied("In a,b"), ["In a,b", "NotIn c", "Exists"]);
         assert_eq!(implied("NotIn a"), ["NotIn a"]);
         assert_eq!(implied("NotIn a,b"), ["NotIn a", "NotIn a,b"]);
         assert_eq!(implied("Exists"), ["Exists"]);
-        assert_eq!(
-            implied("DoesNotExist"),
-            ["NotIn a", "NotIn a,b", "NotIn c", "DoesNotExist"]
-        );
-        assert!(implies(
-            &expression("In", &["a"]),
-            &LabelSelector::default()
-        ));
-        assert!(!implies(
-            &LabelSelector::default(),
-            &expression("In", &["a"])
-        ));
+        assert_eq!(implied("DoesNotExist"), ["NotIn a", "NotIn a,b", "NotIn c", "DoesNotExist"]);
+        assert!(implies(&expression("In", &["a"]), &LabelSelector::default()));
+        assert!(!implies(&LabelSelector::default(), &expression("In", &["a"])));
     }
 
     #[test]

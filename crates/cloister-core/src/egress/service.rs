@@ -68,17 +68,10 @@ impl ServicePorts {
                 .peekable();
             if named.peek().is_none() {
                 let ports = ports::written(port.protocol, &range);
-                return Err(Refusal::ServicePortNotFound {
-                    service: reference.clone(),
-                    ports,
-                });
+                return Err(Refusal::ServicePortNotFound { service: reference.clone(), ports });
             }
             targets.extend(named.map(|fact| ((fact.protocol, fact.port), fact.target.clone())));
         }
-        Ok(Self {
-            reference: reference.clone(),
-            selector: facts.selector,
-            targets,
-        })
+        Ok(Self { reference: reference.clone(), selector: facts.selector, targets })
     }
 }

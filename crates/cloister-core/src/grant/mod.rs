@@ -17,7 +17,8 @@ pub use target::{Known, policy_strength, too_weak};
 
 use crate::{child::Children, egress::ServiceFacts, settings::Settings};
 use cloister_api::{
-    AccessPolicy, GrantPhase, GrantStatus, OnExpiry, SecretReference, ServiceReference, StorageAccessGrant, StorageResource,
+    AccessPolicy, GrantPhase, GrantStatus, OnExpiry, SecretReference, ServiceReference, StorageAccessGrant,
+    StorageResource,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -110,9 +111,10 @@ pub fn is_open(grant: &StorageAccessGrant, now: Timestamp) -> bool {
 
 /// Whether a grant may have opened something that is not yet confirmed gone.
 pub fn may_hold(grant: &StorageAccessGrant) -> bool {
-    grant.status.as_ref().is_some_and(|status| {
-        matches!(status.phase, GrantPhase::Approved | GrantPhase::Active | GrantPhase::Revoking)
-    })
+    grant
+        .status
+        .as_ref()
+        .is_some_and(|status| matches!(status.phase, GrantPhase::Approved | GrantPhase::Active | GrantPhase::Revoking))
 }
 
 /// What becomes of the pods of a grant that ends.

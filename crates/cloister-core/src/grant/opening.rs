@@ -4,7 +4,10 @@ use super::{Input, target::GrantTarget};
 use crate::{
     child::{Child, ChildKey, ChildKind},
     egress::{Refusal, Surroundings, open_endpoint},
-    namespace::{children::{object_meta, role_binding}, policies},
+    namespace::{
+        children::{object_meta, role_binding},
+        policies,
+    },
 };
 use cloister_api::{GrantMount, GrantMountSpec, Mount, StorageAccessGrant, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};

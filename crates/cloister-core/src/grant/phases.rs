@@ -86,7 +86,8 @@ fn pending(grant: &StorageAccessGrant, input: &Input<'_>) -> Plan<GrantStatus> {
         }
     }
     if !input.settings.usable {
-        let message = "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can";
+        let message =
+            "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can";
         return wait(plan, status, reason::CONFIG_UNDECODABLE, message.to_owned(), true);
     }
     let Some(requester) = &grant.spec.requested_by else {
@@ -149,7 +150,8 @@ fn open(grant: &StorageAccessGrant, target: &GrantTarget<'_>, input: &Input<'_>)
         return say.ready(plan, status, "WaitingForStart", message);
     }
     if !input.settings.usable && status.phase == GrantPhase::Approved {
-        let message = "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can";
+        let message =
+            "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can";
         return say.stalled(plan, status, reason::CONFIG_UNDECODABLE, message.to_owned());
     }
     let credential = credential(grant, target, input);
@@ -167,9 +169,11 @@ fn open(grant: &StorageAccessGrant, target: &GrantTarget<'_>, input: &Input<'_>)
         if observed.and_then(|mount| mount.version.as_deref()) != Some(version) {
             open.push(Action::CopyCredential { from: (*from).clone(), to: secret_name(share) });
         }
-        mount = grant.spec.mount.as_ref().and_then(|mount| {
-            apply(opening::grant_mount(input.namespace, share, mount, version), input.children)
-        });
+        mount = grant
+            .spec
+            .mount
+            .as_ref()
+            .and_then(|mount| apply(opening::grant_mount(input.namespace, share, mount, version), input.children));
         status.secret_name = Some(secret_name(share));
     }
     plan.stage(open);
@@ -183,7 +187,9 @@ fn open(grant: &StorageAccessGrant, target: &GrantTarget<'_>, input: &Input<'_>)
         (_, Some(refusal)) if !matches!(refusal, Refusal::HostsNotSupported { .. }) => {
             say.stalled(plan, status, refusal.reason(), format!("the endpoint stays closed: {refusal}"))
         }
-        (_, Some(refusal)) => say.ready(plan, status, refusal.reason(), format!("{until}; the endpoint stays closed: {refusal}")),
+        (_, Some(refusal)) => {
+            say.ready(plan, status, refusal.reason(), format!("{until}; the endpoint stays closed: {refusal}"))
+        }
         (_, None) => say.ready(plan, status, "Active", until),
     }
 }
@@ -325,9 +331,11 @@ fn approved_by(
             return Ok(format!("approved by AccessPolicy {policy} itself: {expression}"));
         }
     }
-    let rules: Vec<String> = spec.approval_rules.iter().map(|rule| format!("{} of {}", rule.required, rule.name)).collect();
+    let rules: Vec<String> =
+        spec.approval_rules.iter().map(|rule| format!("{} of {}", rule.required, rule.name)).collect();
     if rules.is_empty() {
-        let message = format!("AccessPolicy {policy} does not approve this request by itself, and names nobody who could");
+        let message =
+            format!("AccessPolicy {policy} does not approve this request by itself, and names nobody who could");
         return Err(message);
     }
     Err(format!("waits for approval under AccessPolicy {policy}: {}", rules.join(", ")))
@@ -386,7 +394,9 @@ enum Credential<'a> {
 fn credential<'a>(grant: &StorageAccessGrant, target: &GrantTarget<'a>, input: &Input<'_>) -> Credential<'a> {
     let (Some(share), Some(kept)) = (Share::of(grant), &target.role.credential) else { return Credential::None };
     let Some(from) = &kept.secret_ref else {
-        return Credential::Missing("the role's credential is kept in a way that this version of the operator does not know".into());
+        return Credential::Missing(
+            "the role's credential is kept in a way that this version of the operator does not know".into(),
+        );
     };
     let (namespace, name) = (&from.namespace, &from.name);
     if !input.settings.spec.credential_namespaces.contains(namespace) {
@@ -412,13 +422,15 @@ fn missing_credential(grant: &StorageAccessGrant, target: &GrantTarget<'_>, inpu
 
 /// The write that makes a child what it should be, if it is not.
 fn apply(child: Child, observed: &Children) -> Option<Action> {
-    let stands = observed.get(&child.key()).is_some_and(|seen| seen.terminating || seen.fingerprint == child.fingerprint());
+    let stands =
+        observed.get(&child.key()).is_some_and(|seen| seen.terminating || seen.fingerprint == child.fingerprint());
     (!stands).then(|| Action::Apply(Box::new(child)))
 }
 
 /// Deletes what stands in the grant's name beyond these.
 fn surplus(input: &Input<'_>, wanted: &[ChildKey]) -> Vec<Action> {
-    let own = input.children.iter().filter(|(_, child)| child.grant.as_deref() == Some(input.name) && !child.terminating);
+    let own =
+        input.children.iter().filter(|(_, child)| child.grant.as_deref() == Some(input.name) && !child.terminating);
     own.filter(|(key, _)| !wanted.contains(key)).map(|(key, _)| Action::Delete(key.clone())).collect()
 }
 

@@ -29,17 +29,35 @@ impl<'a> Say<'a> {
     }
 
     /// All is as it should be in this phase.
-    pub fn ready(&self, plan: Plan<GrantStatus>, status: GrantStatus, reason: &str, message: String) -> Plan<GrantStatus> {
+    pub fn ready(
+        &self,
+        plan: Plan<GrantStatus>,
+        status: GrantStatus,
+        reason: &str,
+        message: String,
+    ) -> Plan<GrantStatus> {
         self.written(plan, status, reason, condition::ready(reason, message.clone()), message)
     }
 
     /// Broken until somebody changes something.
-    pub fn stalled(&self, plan: Plan<GrantStatus>, status: GrantStatus, reason: &str, message: String) -> Plan<GrantStatus> {
+    pub fn stalled(
+        &self,
+        plan: Plan<GrantStatus>,
+        status: GrantStatus,
+        reason: &str,
+        message: String,
+    ) -> Plan<GrantStatus> {
         self.written(plan, status, reason, condition::stalled(reason, message.clone()), message)
     }
 
     /// On its way to something.
-    pub fn waiting(&self, plan: Plan<GrantStatus>, status: GrantStatus, reason: &str, message: String) -> Plan<GrantStatus> {
+    pub fn waiting(
+        &self,
+        plan: Plan<GrantStatus>,
+        status: GrantStatus,
+        reason: &str,
+        message: String,
+    ) -> Plan<GrantStatus> {
         let verdicts = vec![Verdict::new(READY, false, reason, message.clone())];
         self.written(plan, status, reason, verdicts, message)
     }

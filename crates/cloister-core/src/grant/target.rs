@@ -40,7 +40,9 @@ pub enum TargetError {
     StorageUndecodable(String),
     #[error("StorageResource {storage} offers no role {role}; it offers {offered}")]
     RoleNotFound { storage: String, role: String, offered: String },
-    #[error("there is no AccessPolicy {policy}, which role {role} of StorageResource {storage} names; ask security to publish it")]
+    #[error(
+        "there is no AccessPolicy {policy}, which role {role} of StorageResource {storage} names; ask security to publish it"
+    )]
     PolicyNotFound { storage: String, role: String, policy: String },
     #[error("AccessPolicy {0} cannot be read by this version of the operator; see its status")]
     PolicyUndecodable(String),

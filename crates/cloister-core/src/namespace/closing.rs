@@ -1,10 +1,6 @@
 //! The end of a namespace, and what is left of one whose declaration is gone or cannot be read.
 
-use super::{
-    Input, ObservedNamespace, has_finalizer, policies,
-    status::Say,
-    surplus, with,
-};
+use super::{Input, ObservedNamespace, has_finalizer, policies, status::Say, surplus, with};
 use crate::{
     child::{Child, ChildKey, ChildKind},
     plan::{Action, NamespaceLabels, Plan},
@@ -98,10 +94,8 @@ pub fn let_it_end(plan: &mut Plan<ResearchNamespaceStatus>, input: &Input<'_>) {
 
 /// Seals the namespace, and takes away every policy but the one that denies, and every binding.
 fn close(plan: &mut Plan<ResearchNamespaceStatus>, namespace: &ObservedNamespace, input: &Input<'_>, retain: bool) {
-    let mut sealed: NamespaceLabels = SEALED_LABELS
-        .iter()
-        .filter_map(|&key| namespace.label(key).map(|value| (key, value.to_owned())))
-        .collect();
+    let mut sealed: NamespaceLabels =
+        SEALED_LABELS.iter().filter_map(|&key| namespace.label(key).map(|value| (key, value.to_owned()))).collect();
     if retain {
         sealed = with(sealed, labels::RETAINED, "true");
     }

@@ -78,7 +78,13 @@ impl Needs {
         }
     }
 
-    fn allowlist(&mut self, name: &str, allowlist: &EgressAllowlist, input: &Input<'_>, surroundings: &Surroundings<'_>) {
+    fn allowlist(
+        &mut self,
+        name: &str,
+        allowlist: &EgressAllowlist,
+        input: &Input<'_>,
+        surroundings: &Surroundings<'_>,
+    ) {
         let entry = format!("allowlist/{name}");
         if !self.lasts(allowlist, input.now) {
             let message = format!("EgressAllowlist {name} has ended; ask security to renew it");
@@ -158,11 +164,8 @@ impl Needs {
                     names(&known.spec.egress.to_research_namespaces)
                 }
             });
-            let (direction, field) = if egress {
-                ("to", "ingress.fromResearchNamespaces")
-            } else {
-                ("from", "egress.toResearchNamespaces")
-            };
+            let (direction, field) =
+                if egress { ("to", "ingress.fromResearchNamespaces") } else { ("from", "egress.toResearchNamespaces") };
             let mut state = EgressStatus {
                 name: format!("{direction}/{peer}"),
                 state: EgressState::Active,
@@ -175,8 +178,9 @@ impl Needs {
             } else {
                 state.state = EgressState::NeedsGrant;
                 state.reason = "PeerHasNotAgreed".to_owned();
-                state.message =
-                    format!("ResearchNamespace {peer} must be enforced and name {own} in {field}; ask its owners to add it");
+                state.message = format!(
+                    "ResearchNamespace {peer} must be enforced and name {own} in {field}; ask its owners to add it"
+                );
             }
             self.states.push(state);
         }
@@ -206,6 +210,7 @@ pub fn allows(allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> boo
 
 /// Whether an allowlist opens in a namespace: it allows it, has not ended, and is asked for or always attached.
 pub fn attaches(name: &str, allowlist: &EgressAllowlist, namespace: &ResearchNamespace, now: Timestamp) -> bool {
-    let asked = allowlist.spec.attach == Attach::Always || namespace.spec.egress.allowlists.iter().any(|asked| asked == name);
+    let asked =
+        allowlist.spec.attach == Attach::Always || namespace.spec.egress.allowlists.iter().any(|asked| asked == name);
     asked && allows(allowlist, namespace) && allowlist.spec.expires_at.as_ref().is_none_or(|end| end.0 > now)
 }

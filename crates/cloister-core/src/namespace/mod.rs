@@ -20,8 +20,8 @@ use crate::{
     settings::Settings,
 };
 use cloister_api::{
-    EgressState, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus, RuntimeClassMissing, ServiceReference,
-    Tier, condition::reason, labels,
+    EgressState, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus, RuntimeClassMissing,
+    ServiceReference, Tier, condition::reason, labels,
 };
 use egress::{KnownAllowlist, Needs};
 use jiff::Timestamp;
@@ -118,7 +118,9 @@ pub struct Input<'a> {
 /// What to do about a research namespace.
 pub fn plan(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
     match input.declared {
-        Declared::Read(declared) if declared.metadata.deletion_timestamp.is_some() => closing::deletion(declared, input),
+        Declared::Read(declared) if declared.metadata.deletion_timestamp.is_some() => {
+            closing::deletion(declared, input)
+        }
         Declared::Read(declared) => live(declared, input),
         Declared::Undecodable { metadata, status, error } => closing::undecodable(metadata, status, error, input),
         Declared::Absent => closing::abandoned(input),
@@ -144,7 +146,8 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     let sealed = match namespace_labels(input.name, declared.spec.tier, input.settings) {
         Ok(labels) => labels,
         Err(RuntimeClassMissing) => {
-            let message = "tier Sandboxed needs a RuntimeClass; name it in runtimeClasses.Sandboxed of CloisterConfig cloister";
+            let message =
+                "tier Sandboxed needs a RuntimeClass; name it in runtimeClasses.Sandboxed of CloisterConfig cloister";
             return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, message.to_owned());
         }
     };
@@ -211,7 +214,8 @@ fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, inpu
         let observed = input.children.get(&key);
         let stands = observed.is_some_and(|observed| {
             // One that is being deleted is made again once it is gone, which its deletion will tell.
-            (observed.terminating && key != deny) || (!observed.terminating && observed.fingerprint == child.fingerprint())
+            (observed.terminating && key != deny)
+                || (!observed.terminating && observed.fingerprint == child.fingerprint())
         });
         if stands {
             continue;

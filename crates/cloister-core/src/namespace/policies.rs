@@ -8,8 +8,8 @@ use cloister_api::{AccessNetworkRule, CloisterConfigSpec, Port, labels};
 use ipnet::IpNet;
 use k8s_openapi::{
     api::networking::v1::{
-        IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
-        NetworkPolicySpec,
+        IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+        NetworkPolicyPort, NetworkPolicySpec,
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
@@ -55,7 +55,13 @@ pub fn dns(namespace: &str, config: &CloisterConfigSpec, service_addresses: &[Ip
         end_port: None,
         protocol: Some(protocol.into()),
     });
-    egress(namespace, "cloister-dns", LabelSelector::default(), std::iter::once(pods).chain(addresses).collect(), ports.into())
+    egress(
+        namespace,
+        "cloister-dns",
+        LabelSelector::default(),
+        std::iter::once(pods).chain(addresses).collect(),
+        ports.into(),
+    )
 }
 
 /// Opens the traffic among the namespace's own pods.
@@ -85,7 +91,12 @@ pub fn from_peer(namespace: &str, peer: &str) -> NetworkPolicy {
 }
 
 /// Opens ingress from the access networks to selected pods; nothing where there is no access network.
-pub fn access(namespace: &str, position: usize, rule: &AccessNetworkRule, networks: &[String]) -> Option<NetworkPolicy> {
+pub fn access(
+    namespace: &str,
+    position: usize,
+    rule: &AccessNetworkRule,
+    networks: &[String],
+) -> Option<NetworkPolicy> {
     let mut networks: Vec<IpNet> = networks.iter().filter_map(|network| network.parse().ok()).collect();
     networks.sort();
     networks.dedup();

@@ -28,7 +28,12 @@ impl<'a> Say<'a> {
     }
 
     /// The namespace stands, and its needs are as they are.
-    pub fn enforced(&self, plan: Plan<ResearchNamespaceStatus>, needs: &Needs, usable: bool) -> Plan<ResearchNamespaceStatus> {
+    pub fn enforced(
+        &self,
+        plan: Plan<ResearchNamespaceStatus>,
+        needs: &Needs,
+        usable: bool,
+    ) -> Plan<ResearchNamespaceStatus> {
         let open = needs.states.iter().filter(|need| is_open(need.state)).count();
         let mut states = needs.states.clone();
         // What waits for somebody comes first, and stays in when the list is cut.
@@ -50,7 +55,12 @@ impl<'a> Say<'a> {
             }
             (true, None) => condition::ready(reason::RECONCILED, standing(&states, open, needs.states.len())),
         };
-        verdicts.push(Verdict::new(ENFORCED, true, reason::RECONCILED, "traffic is denied by default, and pods are admitted"));
+        verdicts.push(Verdict::new(
+            ENFORCED,
+            true,
+            reason::RECONCILED,
+            "traffic is denied by default, and pods are admitted",
+        ));
         let before = self.before.cloned().unwrap_or_default();
         let status = ResearchNamespaceStatus {
             enforced_at: before.enforced_at.clone().or_else(|| Some(seconds(self.now))),
@@ -62,12 +72,22 @@ impl<'a> Say<'a> {
     }
 
     /// Broken until somebody changes something.
-    pub fn stalled(&self, plan: Plan<ResearchNamespaceStatus>, reason: &str, message: String) -> Plan<ResearchNamespaceStatus> {
+    pub fn stalled(
+        &self,
+        plan: Plan<ResearchNamespaceStatus>,
+        reason: &str,
+        message: String,
+    ) -> Plan<ResearchNamespaceStatus> {
         self.kept(plan, condition::stalled(reason, message))
     }
 
     /// On its way.
-    pub fn waiting(&self, plan: Plan<ResearchNamespaceStatus>, reason: &str, message: String) -> Plan<ResearchNamespaceStatus> {
+    pub fn waiting(
+        &self,
+        plan: Plan<ResearchNamespaceStatus>,
+        reason: &str,
+        message: String,
+    ) -> Plan<ResearchNamespaceStatus> {
         self.kept(plan, vec![Verdict::new(READY, false, reason, message)])
     }
 

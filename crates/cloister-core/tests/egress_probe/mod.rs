@@ -21,10 +21,7 @@ pub struct Probe {
 #[derive(Clone, Debug)]
 pub enum Destination {
     Address(IpAddr),
-    Pod {
-        namespace: &'static str,
-        labels: Labels,
-    },
+    Pod { namespace: &'static str, labels: Labels },
 }
 
 impl Probe {
@@ -40,17 +37,10 @@ impl Probe {
 const WEB: u16 = 6;
 
 pub fn labels() -> impl Strategy<Value = Labels> {
-    (
-        prop::sample::select(vec!["", "a", "b", "c"]),
-        prop::sample::select(vec!["", "x", "y"]),
-    )
-        .prop_map(|(app, tier)| {
-            let both = [("app", app), ("tier", tier)]
-                .into_iter()
-                .filter(|(_, value)| !value.is_empty());
-            both.map(|(key, value)| (key.to_owned(), value.to_owned()))
-                .collect()
-        })
+    (prop::sample::select(vec!["", "a", "b", "c"]), prop::sample::select(vec!["", "x", "y"])).prop_map(|(app, tier)| {
+        let both = [("app", app), ("tier", tier)].into_iter().filter(|(_, value)| !value.is_empty());
+        both.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+    })
 }
 
 pub fn probe() -> impl Strategy<Value = Probe> {
@@ -65,18 +55,8 @@ pub fn probe() -> impl Strategy<Value = Probe> {
         1 => (prop::sample::select(vec!["infra", "other"]), labels())
             .prop_map(|(namespace, labels)| Destination::Pod { namespace, labels }),
     ];
-    (
-        labels(),
-        destination,
-        prop::sample::select(vec!["TCP", "UDP", "SCTP"]),
-        1..12_u16,
-    )
-        .prop_map(|(from, to, protocol, port)| Probe {
-            from,
-            to,
-            protocol,
-            port,
-        })
+    (labels(), destination, prop::sample::select(vec!["TCP", "UDP", "SCTP"]), 1..12_u16)
+        .prop_map(|(from, to, protocol, port)| Probe { from, to, protocol, port })
 }
 
 fn network() -> impl Strategy<Value = String> {
@@ -97,12 +77,7 @@ fn network() -> impl Strategy<Value = String> {
 }
 
 fn port() -> impl Strategy<Value = Port> {
-    let protocol = prop::sample::select(vec![
-        Protocol::Tcp,
-        Protocol::Tcp,
-        Protocol::Udp,
-        Protocol::Sctp,
-    ]);
+    let protocol = prop::sample::select(vec![Protocol::Tcp, Protocol::Tcp, Protocol::Udp, Protocol::Sctp]);
     (1..12_u16, prop::option::of(0..6_u16), protocol).prop_map(|(port, more, protocol)| Port {
         port,
         end_port: more.map(|more| port + more),
@@ -121,9 +96,9 @@ fn selector() -> impl Strategy<Value = Value> {
             "In" | "NotIn" => json!({"key": key, "operator": operator, "values": values}),
             _ => json!({"key": key, "operator": operator}),
         });
-    (prop::option::of(labels()), prop::collection::vec(expression, 0..3)).prop_map(|(labels, expressions)| {
-        json!({"matchLabels": labels.unwrap_or_default(), "matchExpressions": expressions})
-    })
+    (prop::option::of(labels()), prop::collection::vec(expression, 0..3)).prop_map(
+        |(labels, expressions)| json!({"matchLabels": labels.unwrap_or_default(), "matchExpressions": expressions}),
+    )
 }
 
 pub fn rule() -> impl Strategy<Value = EgressRule> {
@@ -134,18 +109,13 @@ pub fn rule() -> impl Strategy<Value = EgressRule> {
         1 => Just(json!({"domainNames": ["b.example.com", "a.example.com"]})),
         1 => Just(json!({"networks": ["10.0.0.0/24"], "domainNames": ["a.example.com"]})),
     ];
-    (
-        target,
-        prop::collection::vec(port(), 1..4),
-        prop::option::weighted(0.6, selector()),
-    )
-        .prop_map(|(target, ports, selector)| {
+    (target, prop::collection::vec(port(), 1..4), prop::option::weighted(0.6, selector())).prop_map(
+        |(target, ports, selector)| {
             let mut rule = json!({"name": "rule", "ports": ports, "podSelector": selector});
-            rule.as_object_mut()
-                .unwrap()
-                .extend(target.as_object().unwrap().clone());
+            rule.as_object_mut().unwrap().extend(target.as_object().unwrap().clone());
             serde_json::from_value(rule).unwrap()
-        })
+        },
+    )
 }
 
 /// A rule and what allowlists allow, much of it close to the rule: halves of it, wider ports, looser pods.
@@ -165,13 +135,8 @@ fn close_to(own: EgressRule) -> impl Strategy<Value = EgressRule> {
     ];
     let networks = own.networks.clone().unwrap_or_default();
     let widened = (0..3_u16, 0..3_u16);
-    (
-        pods,
-        prop::sample::subsequence(networks.clone(), 0..=networks.len()),
-        0..4_u8,
-        widened,
-    )
-        .prop_map(move |(pods, some, way, (before, after))| {
+    (pods, prop::sample::subsequence(networks.clone(), 0..=networks.len()), 0..4_u8, widened).prop_map(
+        move |(pods, some, way, (before, after))| {
             let mut rule = own.clone();
             rule.pod_selector = pods;
             if let Some(networks) = &mut rule.networks {
@@ -192,23 +157,21 @@ fn close_to(own: EgressRule) -> impl Strategy<Value = EgressRule> {
                 };
             }
             rule
-        })
+        },
+    )
 }
 
 /// A connection that the rule may well be about.
 pub fn probe_of(rule: &EgressRule) -> impl Strategy<Value = Probe> + use<> {
     let ports = prop::sample::select(rule.ports.clone());
-    (probe(), ports, any::<prop::sample::Index>(), any::<bool>()).prop_map(
-        |(mut probe, port, index, alone)| {
-            if alone {
-                let width =
-                    usize::from(port.end_port.unwrap_or(port.port).saturating_sub(port.port)) + 1;
-                probe.protocol = port.protocol.as_str();
-                probe.port = port.port + u16::try_from(index.index(width)).unwrap();
-            }
-            probe
-        },
-    )
+    (probe(), ports, any::<prop::sample::Index>(), any::<bool>()).prop_map(|(mut probe, port, index, alone)| {
+        if alone {
+            let width = usize::from(port.end_port.unwrap_or(port.port).saturating_sub(port.port)) + 1;
+            probe.protocol = port.protocol.as_str();
+            probe.port = port.port + u16::try_from(index.index(width)).unwrap();
+        }
+        probe
+    })
 }
 
 /// A rule, what is allowed, and connections.
@@ -222,11 +185,7 @@ pub fn scenario() -> impl Strategy<Value = (EgressRule, Vec<EgressRule>, Vec<Pro
 /// The Services of the cluster: `infra/cache` and `infra/twin`.
 pub fn service(reference: &ServiceReference) -> Option<ServiceFacts> {
     use PolicyPortNumber::{Name, Number};
-    let port = |port, protocol, target| ServicePortFacts {
-        port,
-        protocol,
-        target,
-    };
+    let port = |port, protocol, target| ServicePortFacts { port, protocol, target };
     let tcp = |service_port, target| port(service_port, Protocol::Tcp, target);
     let (app, ports) = match (reference.namespace.as_str(), reference.name.as_str()) {
         ("infra", "cache") => (
@@ -239,17 +198,10 @@ pub fn service(reference: &ServiceReference) -> Option<ServiceFacts> {
                 port(4, Protocol::Udp, Number(4)),
             ],
         ),
-        ("infra", "twin") => (
-            "b",
-            (1..12).map(|number| tcp(number, Number(number))).collect(),
-        ),
+        ("infra", "twin") => ("b", (1..12).map(|number| tcp(number, Number(number))).collect()),
         _ => return None,
     };
-    Some(ServiceFacts {
-        selector: [("app".to_owned(), app.to_owned())].into(),
-        external_name: false,
-        ports,
-    })
+    Some(ServiceFacts { selector: [("app".to_owned(), app.to_owned())].into(), external_name: false, ports })
 }
 
 /// First and last address of a network as numbers. Nothing where bits are set after its prefix.
@@ -257,10 +209,7 @@ pub fn range(cidr: &str) -> Option<(u128, u128)> {
     let (address, prefix) = cidr.split_once('/')?;
     let (address, prefix): (IpAddr, u32) = (address.parse().ok()?, prefix.parse().ok()?);
     let host_bits = (if address.is_ipv4() { 32_u32 } else { 128 }).checked_sub(prefix)?;
-    let (start, hosts) = (
-        number(address),
-        u128::MAX.checked_shr(128 - host_bits).unwrap_or(0),
-    );
+    let (start, hosts) = (number(address), u128::MAX.checked_shr(128 - host_bits).unwrap_or(0));
     (start & hosts == 0).then_some((start, start + hosts))
 }
 
@@ -278,9 +227,7 @@ fn in_network(cidr: &str, address: IpAddr) -> bool {
 
 /// Whether a list of networks names where the connection goes.
 pub fn target_admits(networks: &[String], probe: &Probe) -> bool {
-    probe
-        .address()
-        .is_some_and(|address| networks.iter().any(|network| in_network(network, address)))
+    probe.address().is_some_and(|address| networks.iter().any(|network| in_network(network, address)))
 }
 
 /// What the rule says of the connection, whoever agreed to it.
@@ -299,18 +246,14 @@ pub fn rule_admits(rule: &EgressRule, probe: &Probe) -> bool {
                 && networks.any(|network| in_network(network.as_str().unwrap(), *address))
         }
         Destination::Pod { namespace, labels } => {
-            let Ok(reference) = serde_json::from_value::<ServiceReference>(rule["service"].clone())
-            else {
+            let Ok(reference) = serde_json::from_value::<ServiceReference>(rule["service"].clone()) else {
                 return false;
             };
             let Some(facts) = service(&reference) else {
                 return false;
             };
             let selected = reference.namespace == *namespace
-                && facts
-                    .selector
-                    .iter()
-                    .all(|(key, value)| labels.get(key) == Some(value));
+                && facts.selector.iter().all(|(key, value)| labels.get(key) == Some(value));
             selected
                 && facts.ports.iter().any(|fact| {
                     let target = match &fact.target {
@@ -333,30 +276,20 @@ pub fn opening_admits(opening: &Opening, probe: &Probe) -> bool {
         && spec["egress"].as_array().into_iter().flatten().any(|rule| {
             // An absent or empty list means everything.
             let any = |list: &Value, admits: &dyn Fn(&Value) -> bool| {
-                list.as_array()
-                    .is_none_or(|list| list.is_empty() || list.iter().any(admits))
+                list.as_array().is_none_or(|list| list.is_empty() || list.iter().any(admits))
             };
-            any(&rule["to"], &|peer| peer_admits(peer, probe))
-                && any(&rule["ports"], &|port| port_admits(port, probe))
+            any(&rule["to"], &|peer| peer_admits(peer, probe)) && any(&rule["ports"], &|port| port_admits(port, probe))
         })
 }
 
 fn peer_admits(peer: &Value, probe: &Probe) -> bool {
     match &probe.to {
         Destination::Address(address) => {
-            assert!(
-                peer["ipBlock"]["except"].is_null(),
-                "dataplanes differ on except"
-            );
-            peer["ipBlock"]["cidr"]
-                .as_str()
-                .is_some_and(|cidr| in_network(cidr, *address))
+            assert!(peer["ipBlock"]["except"].is_null(), "dataplanes differ on except");
+            peer["ipBlock"]["cidr"].as_str().is_some_and(|cidr| in_network(cidr, *address))
         }
         Destination::Pod { namespace, labels } => {
-            let name = Labels::from([(
-                "kubernetes.io/metadata.name".to_owned(),
-                (*namespace).to_owned(),
-            )]);
+            let name = Labels::from([("kubernetes.io/metadata.name".to_owned(), (*namespace).to_owned())]);
             peer["ipBlock"].is_null()
                 && matches(&peer["namespaceSelector"], &name)
                 && matches(&peer["podSelector"], labels)
@@ -365,24 +298,15 @@ fn peer_admits(peer: &Value, probe: &Probe) -> bool {
 }
 
 fn port_admits(port: &Value, probe: &Probe) -> bool {
-    let first = if port["port"] == "web" {
-        WEB.into()
-    } else {
-        port["port"].as_u64().unwrap()
-    };
+    let first = if port["port"] == "web" { WEB.into() } else { port["port"].as_u64().unwrap() };
     let last = port["endPort"].as_u64().unwrap_or(first);
     port["protocol"] == probe.protocol && (first..=last).contains(&probe.port.into())
 }
 
 fn matches(selector: &Value, labels: &Labels) -> bool {
     let equal = selector["matchLabels"].as_object().into_iter().flatten();
-    let mut expressions = selector["matchExpressions"]
-        .as_array()
-        .into_iter()
-        .flatten();
-    equal
-        .into_iter()
-        .all(|(key, value)| labels.get(key).is_some_and(|label| label == value))
+    let mut expressions = selector["matchExpressions"].as_array().into_iter().flatten();
+    equal.into_iter().all(|(key, value)| labels.get(key).is_some_and(|label| label == value))
         && expressions.all(|expression| {
             let label = labels.get(expression["key"].as_str().unwrap());
             let values = expression["values"].as_array().cloned().unwrap_or_default();

@@ -24,8 +24,7 @@ pub fn build() -> Result<PathBuf> {
     let stamp = target.join("built-from");
 
     let hash = hash_of(&module)?;
-    let current =
-        || binary.is_file() && fs::read_to_string(&stamp).is_ok_and(|built| built == hash);
+    let current = || binary.is_file() && fs::read_to_string(&stamp).is_ok_and(|built| built == hash);
     if current() {
         return Ok(binary);
     }
@@ -76,10 +75,7 @@ fn link_flags() -> String {
 /// Of all that decides what the binary is: the source, the versions and checksums of what it imports, the flags.
 fn hash_of(module: &Path) -> Result<String> {
     let entries = fs::read_dir(module).map_err(Error::io("read", module))?;
-    let mut files: Vec<PathBuf> = entries
-        .filter_map(|e| Some(e.ok()?.path()))
-        .filter(|p| is_source(p))
-        .collect();
+    let mut files: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| is_source(p)).collect();
     files.sort();
     let mut hash = Sha256::new();
     hash.update(link_flags());
@@ -89,32 +85,19 @@ fn hash_of(module: &Path) -> Result<String> {
         hash.update((content.len() as u64).to_be_bytes());
         hash.update(content);
     }
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn is_source(path: &Path) -> bool {
-    matches!(
-        path.extension().and_then(|e| e.to_str()),
-        Some("go" | "mod" | "sum")
-    )
+    matches!(path.extension().and_then(|e| e.to_str()), Some("go" | "mod" | "sum"))
 }
 
 fn go(dir: &Path) -> Command {
     let mut command = Command::new("go");
     command.current_dir(dir).stdin(Stdio::null());
-    command
-        .env("GOFLAGS", "-mod=readonly")
-        .env("GOTOOLCHAIN", "local")
-        .env("CGO_ENABLED", "0");
+    command.env("GOFLAGS", "-mod=readonly").env("GOTOOLCHAIN", "local").env("CGO_ENABLED", "0");
     // Whatever surrounds this checkout is no part of the module.
-    command
-        .env("GOWORK", "off")
-        .env_remove("GOOS")
-        .env_remove("GOARCH");
+    command.env("GOWORK", "off").env_remove("GOOS").env_remove("GOARCH");
     command
 }
 
@@ -141,8 +124,7 @@ fn go_version(text: &str) -> Option<(u32, u32)> {
 }
 
 fn compile(module: &Path, output: &Path) -> Result<()> {
-    let mut progress =
-        Progress::start("building the embedded cluster (several minutes the first time)");
+    let mut progress = Progress::start("building the embedded cluster (several minutes the first time)");
 
     let mut list = go(module);
     list.args(["list", "-deps", "."]);
@@ -151,18 +133,7 @@ fn compile(module: &Path, output: &Path) -> Result<()> {
     progress.total(packages);
 
     let mut build = go(module);
-    build
-        .args([
-            "build",
-            "-v",
-            "-trimpath",
-            "-buildvcs=false",
-            "-ldflags",
-            &link_flags(),
-            "-o",
-        ])
-        .arg(output)
-        .arg(".");
+    build.args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", &link_flags(), "-o"]).arg(output).arg(".");
     progress.phase("compiling");
     progress.run(&mut build)?;
     progress.finish("built the embedded cluster");

@@ -7,9 +7,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::certificates::v1::{
-    CertificateSigningRequest, CertificateSigningRequestSpec,
-};
+use k8s_openapi::api::certificates::v1::{CertificateSigningRequest, CertificateSigningRequestSpec};
 use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Api, Client};
 use p256::ecdsa::{DerSignature, SigningKey};
@@ -50,46 +48,25 @@ pub(super) fn sign(ca_cert: &Path, ca_key: &Path, user: &str, groups: &[&str]) -
     let read = |path: &Path| std::fs::read_to_string(path).map_err(Error::io("read", path));
     let (ca_cert, ca_key) = (read(ca_cert)?, read(ca_key)?);
     let key = SigningKey::generate();
-    let certificate =
-        sign_key(&ca_cert, &ca_key, &key, user, groups).map_err(|e| Error::certificate(user, e))?;
-    Ok(Identity {
-        certificate,
-        key: pem_of(&key, user)?,
-    })
+    let certificate = sign_key(&ca_cert, &ca_key, &key, user, groups).map_err(|e| Error::certificate(user, e))?;
+    Ok(Identity { certificate, key: pem_of(&key, user)? })
 }
 
 type Failure = Box<dyn std::error::Error>;
 
-fn sign_key(
-    ca_cert: &str,
-    ca_key: &str,
-    key: &SigningKey,
-    user: &str,
-    groups: &[&str],
-) -> Result<String, Failure> {
-    let issuer = Certificate::from_pem(ca_cert)?
-        .tbs_certificate()
-        .subject()
-        .clone();
+fn sign_key(ca_cert: &str, ca_key: &str, key: &SigningKey, user: &str, groups: &[&str]) -> Result<String, Failure> {
+    let issuer = Certificate::from_pem(ca_cert)?.tbs_certificate().subject().clone();
     let ca_key = SigningKey::from_pkcs8_pem(ca_key)?;
     let now = SystemTime::now();
     // Begun a little earlier, for a clock that is a little late.
-    let validity = Validity::new(
-        Time::try_from(now - Duration::from_secs(60))?,
-        Time::try_from(now + VALID)?,
-    );
+    let validity = Validity::new(Time::try_from(now - Duration::from_secs(60))?, Time::try_from(now + VALID)?);
     let public = SubjectPublicKeyInfo::from_key(key.verifying_key())?;
     // As unique as the key, of which this is a part; a leading bit would make it negative.
     let mut serial: [u8; 16] = public.subject_public_key.raw_bytes()[1..17].try_into()?;
     serial[0] = serial[0] & 0x3f | 0x40;
-    let profile = ClientProfile {
-        issuer,
-        subject: subject(user, groups)?,
-    };
+    let profile = ClientProfile { issuer, subject: subject(user, groups)? };
     let builder = CertificateBuilder::new(profile, SerialNumber::new(&serial)?, validity, public)?;
-    Ok(builder
-        .build::<_, DerSignature>(&ca_key)?
-        .to_pem(LineEnding::LF)?)
+    Ok(builder.build::<_, DerSignature>(&ca_key)?.to_pem(LineEnding::LF)?)
 }
 
 struct ClientProfile {
@@ -121,10 +98,7 @@ impl BuilderProfile for ClientProfile {
 
 fn subject(user: &str, groups: &[&str]) -> Result<Name, Failure> {
     let mut names = RdnSequence::default();
-    let all = groups
-        .iter()
-        .map(|group| (ORGANIZATION, *group))
-        .chain([(COMMON_NAME, user)]);
+    let all = groups.iter().map(|group| (ORGANIZATION, *group)).chain([(COMMON_NAME, user)]);
     for (oid, value) in all {
         let value = Any::encode_from(&Utf8StringRef::new(value)?)?;
         let pair = SetOfVec::from_iter([AttributeTypeAndValue { oid, value }])?;
@@ -134,9 +108,7 @@ fn subject(user: &str, groups: &[&str]) -> Result<Name, Failure> {
 }
 
 fn pem_of(key: &SigningKey, user: &str) -> Result<String> {
-    let pem = key
-        .to_pkcs8_pem(LineEnding::LF)
-        .map_err(|e| Error::certificate(user, e))?;
+    let pem = key.to_pkcs8_pem(LineEnding::LF).map_err(|e| Error::certificate(user, e))?;
     Ok(pem.to_string())
 }
 
@@ -146,10 +118,7 @@ pub(super) async fn request(admin: Client, user: &str, groups: &[&str]) -> Resul
     let csr = request_of(&key, user, groups).map_err(|e| Error::certificate(user, e))?;
     let api: Api<CertificateSigningRequest> = Api::all(admin);
     let object = CertificateSigningRequest {
-        metadata: ObjectMeta {
-            generate_name: Some("cloister-xtask-".to_owned()),
-            ..Default::default()
-        },
+        metadata: ObjectMeta { generate_name: Some("cloister-xtask-".to_owned()), ..Default::default() },
         spec: CertificateSigningRequestSpec {
             request: ByteString(csr.into_bytes()),
             signer_name: SIGNER.to_owned(),
@@ -162,63 +131,38 @@ pub(super) async fn request(admin: Client, user: &str, groups: &[&str]) -> Resul
     let created = api
         .create(&PostParams::default(), &object)
         .await
-        .map_err(Error::api(format!(
-            "cannot ask the cluster for a certificate of {user:?}"
-        )))?;
+        .map_err(Error::api(format!("cannot ask the cluster for a certificate of {user:?}")))?;
     let name = created.metadata.name.unwrap_or_default();
     let certificate = approve_and_wait(&api, &name, user).await;
     let _ = api.delete(&name, &DeleteParams::default()).await;
-    Ok(Identity {
-        certificate: certificate?,
-        key: pem_of(&key, user)?,
-    })
+    Ok(Identity { certificate: certificate?, key: pem_of(&key, user)? })
 }
 
 fn request_of(key: &SigningKey, user: &str, groups: &[&str]) -> Result<String, Failure> {
     let builder = RequestBuilder::new(subject(user, groups)?)?;
-    Ok(builder
-        .build::<_, DerSignature>(key)?
-        .to_pem(LineEnding::LF)?)
+    Ok(builder.build::<_, DerSignature>(key)?.to_pem(LineEnding::LF)?)
 }
 
-async fn approve_and_wait(
-    api: &Api<CertificateSigningRequest>,
-    name: &str,
-    user: &str,
-) -> Result<String> {
+async fn approve_and_wait(api: &Api<CertificateSigningRequest>, name: &str, user: &str) -> Result<String> {
     let approval = serde_json::json!({"status": {"conditions": [{
         "type": "Approved", "status": "True", "reason": "Xtask", "message": "asked for by cargo xtask",
     }]}});
     api.patch_approval(name, &PatchParams::default(), &Patch::Strategic(approval))
         .await
-        .map_err(Error::api(format!(
-            "cannot approve the certificate of {user:?}"
-        )))?;
+        .map_err(Error::api(format!("cannot approve the certificate of {user:?}")))?;
     let began = std::time::Instant::now();
     while began.elapsed() < PATIENCE {
-        let csr = api.get(name).await.map_err(Error::api(format!(
-            "cannot read the certificate of {user:?}"
-        )))?;
+        let csr = api.get(name).await.map_err(Error::api(format!("cannot read the certificate of {user:?}")))?;
         let status = csr.status.unwrap_or_default();
         if let Some(ByteString(pem)) = status.certificate {
             return String::from_utf8(pem).map_err(|e| Error::certificate(user, e));
         }
-        let failed = status
-            .conditions
-            .into_iter()
-            .flatten()
-            .find(|c| c.type_ != "Approved");
+        let failed = status.conditions.into_iter().flatten().find(|c| c.type_ != "Approved");
         if let Some(condition) = failed {
-            return Err(Error::certificate(
-                user,
-                condition.message.unwrap_or(condition.type_),
-            ));
+            return Err(Error::certificate(user, condition.message.unwrap_or(condition.type_)));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let seconds = PATIENCE.as_secs();
-    Err(Error::certificate(
-        user,
-        format!("the cluster's signer {SIGNER} did not answer within {seconds} s"),
-    ))
+    Err(Error::certificate(user, format!("the cluster's signer {SIGNER} did not answer within {seconds} s")))
 }

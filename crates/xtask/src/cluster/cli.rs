@@ -64,24 +64,11 @@ struct Named {
 pub async fn run(args: Args) -> Result<()> {
     let own = args.kubeconfig;
     match args.verb {
-        Verb::Up {
-            detach,
-            audit_log,
-            log_dir,
-            named,
-        } => match own {
+        Verb::Up { detach, audit_log, log_dir, named } => match own {
             Some(path) => up_own(path).await,
             None => {
-                let options = Options {
-                    name: named.name,
-                    audit_log,
-                    log_dir,
-                };
-                if detach {
-                    up_detached(options).await
-                } else {
-                    up_attached(options).await
-                }
+                let options = Options { name: named.name, audit_log, log_dir };
+                if detach { up_detached(options).await } else { up_attached(options).await }
             }
         },
         Verb::Down(_) if own.is_some() => {
@@ -107,9 +94,7 @@ async fn up_detached(options: Options) -> Result<()> {
     let entry = Entry::of(&options.name)?;
     let name = options.name.clone();
     match Cluster::start_detached(options).await {
-        Ok(_) => eprintln!(
-            "cluster {name:?} is ready; end it with `cargo xtask cluster down --name {name}`"
-        ),
+        Ok(_) => eprintln!("cluster {name:?} is ready; end it with `cargo xtask cluster down --name {name}`"),
         Err(Error::AlreadyRunning { .. }) => eprintln!("cluster {name:?} is running already"),
         Err(error) => return Err(error.into()),
     }
@@ -130,8 +115,7 @@ async fn up_attached(options: Options) -> Result<()> {
         started = Cluster::start(options) => started?,
         signal = &mut interrupted => return signal,
     };
-    let (Some(report), Some(mut attached)) = (cluster.report.take(), cluster.attached.take())
-    else {
+    let (Some(report), Some(mut attached)) = (cluster.report.take(), cluster.attached.take()) else {
         bail!("an embedded cluster has no process; please report this");
     };
     entry.register(&report)?;
@@ -180,8 +164,7 @@ async fn up_own(path: PathBuf) -> Result<()> {
 async fn version(path: &PathBuf) -> Result<String> {
     let client = Cluster::from_kubeconfig(path)?.admin_client().await?;
     let version = client.apiserver_version().await;
-    let version =
-        version.with_context(|| format!("the cluster of {} does not answer", path.display()))?;
+    let version = version.with_context(|| format!("the cluster of {} does not answer", path.display()))?;
     Ok(version.git_version)
 }
 
@@ -213,33 +196,16 @@ fn status() -> Result<()> {
     row(["NAME", "STATE", "AGE", "SERVER", "KUBECONFIG"]);
     for entry in entries {
         let report = entry.report();
-        let state = if report.as_ref().is_some_and(Report::is_alive) {
-            "Running"
-        } else {
-            "Dead"
-        };
-        let age = entry
-            .since()
-            .and_then(|t| t.elapsed().ok())
-            .map(|age| HumanDuration(age).to_string());
+        let state = if report.as_ref().is_some_and(Report::is_alive) { "Running" } else { "Dead" };
+        let age = entry.since().and_then(|t| t.elapsed().ok()).map(|age| HumanDuration(age).to_string());
         let server = report.map(|r| r.server).unwrap_or_default();
         let path = entry.kubeconfig();
-        row([
-            &entry.name,
-            state,
-            &age.unwrap_or_default(),
-            &server,
-            &path.display().to_string(),
-        ]);
+        row([&entry.name, state, &age.unwrap_or_default(), &server, &path.display().to_string()]);
     }
     Ok(())
 }
 
-async fn print_kubeconfig(
-    cluster: &Cluster,
-    user: Option<String>,
-    groups: &[String],
-) -> Result<()> {
+async fn print_kubeconfig(cluster: &Cluster, user: Option<String>, groups: &[String]) -> Result<()> {
     let groups: Vec<&str> = groups.iter().map(String::as_str).collect();
     let kubeconfig = match user {
         Some(user) => cluster.kubeconfig_for(&user, &groups).await?,
@@ -247,8 +213,7 @@ async fn print_kubeconfig(
     };
     // On one line each, as kubectl writes them.
     let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
-    let yaml = serde_saphyr::to_string_with_options(&kubeconfig, options)
-        .context("cannot write the kubeconfig")?;
+    let yaml = serde_saphyr::to_string_with_options(&kubeconfig, options).context("cannot write the kubeconfig")?;
     print!("{yaml}");
     Ok(())
 }

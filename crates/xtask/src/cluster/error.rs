@@ -34,9 +34,7 @@ pub enum Error {
         output: String,
     },
     /// No detached cluster has this name.
-    #[error(
-        "no cluster named {name:?} is running; start it with `cargo xtask cluster up --detach --name {name}`"
-    )]
+    #[error("no cluster named {name:?} is running; start it with `cargo xtask cluster up --detach --name {name}`")]
     NotRunning {
         /// The name.
         name: String,
@@ -60,17 +58,13 @@ pub enum Error {
         seconds: u64,
     },
     /// Not a name of a cluster.
-    #[error(
-        "{name:?} cannot name a cluster: use up to 63 of a-z, 0-9 and -, the first one a letter"
-    )]
+    #[error("{name:?} cannot name a cluster: use up to 63 of a-z, 0-9 and -, the first one a letter")]
     Name {
         /// The name.
         name: String,
     },
     /// The source of the embedded cluster is not to be found.
-    #[error(
-        "tests/cluster is not to be found from {from}: run this inside a checkout of the repository"
-    )]
+    #[error("tests/cluster is not to be found from {from}: run this inside a checkout of the repository")]
     NoWorkspace {
         /// Where the search began.
         from: PathBuf,
@@ -113,24 +107,14 @@ pub enum Error {
 
 impl Error {
     pub(super) fn io(what: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io {
-            what,
-            path: path.as_ref().to_owned(),
-            source,
-        }
+        move |source| Self::Io { what, path: path.as_ref().to_owned(), source }
     }
 
     pub(super) fn api(what: impl Into<String>) -> impl FnOnce(kube::Error) -> Self {
-        move |source| Self::Api {
-            what: what.into(),
-            source: Box::new(source),
-        }
+        move |source| Self::Api { what: what.into(), source: Box::new(source) }
     }
 
     pub(super) fn certificate(user: &str, reason: impl ToString) -> Self {
-        Self::Certificate {
-            user: user.to_owned(),
-            reason: reason.to_string(),
-        }
+        Self::Certificate { user: user.to_owned(), reason: reason.to_string() }
     }
 }

@@ -41,11 +41,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self {
-            name: DEFAULT_NAME.to_owned(),
-            audit_log: None,
-            log_dir: None,
-        }
+        Self { name: DEFAULT_NAME.to_owned(), audit_log: None, log_dir: None }
     }
 }
 
@@ -93,11 +89,7 @@ impl Cluster {
 
     /// The detached cluster of that name.
     pub fn connect(name: &str) -> Result<Self> {
-        let report = registry::Entry::of(name)?
-            .running()
-            .ok_or_else(|| Error::NotRunning {
-                name: name.to_owned(),
-            })?;
+        let report = registry::Entry::of(name)?.running().ok_or_else(|| Error::NotRunning { name: name.to_owned() })?;
         Self::embedded(name.to_owned(), report)
     }
 
@@ -115,13 +107,7 @@ impl Cluster {
 
     fn embedded(name: String, report: Report) -> Result<Self> {
         let admin = kubeconfig::read(&report.kubeconfig)?;
-        Ok(Self {
-            name,
-            admin,
-            kubeconfig: report.kubeconfig.clone(),
-            report: Some(report),
-            attached: None,
-        })
+        Ok(Self { name, admin, kubeconfig: report.kubeconfig.clone(), report: Some(report), attached: None })
     }
 
     /// The name it was started with, or the path of the user's kubeconfig.
@@ -172,11 +158,7 @@ impl Cluster {
     }
 
     /// A kubeconfig with a token of a ServiceAccount, good for a day: what runs with it has that account's rights alone.
-    pub async fn service_account_kubeconfig(
-        &self,
-        namespace: &str,
-        name: &str,
-    ) -> Result<Kubeconfig> {
+    pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<Kubeconfig> {
         let token = token::request(self.admin_client().await?, namespace, name).await?;
         kubeconfig::of_token(&self.admin, namespace, name, token)
     }
@@ -197,10 +179,7 @@ pub async fn client(kubeconfig: Kubeconfig) -> Result<Client> {
     install_crypto();
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
         .await
-        .map_err(|source| Error::Kubeconfig {
-            of: "this cluster".to_owned(),
-            source: Box::new(source),
-        })?;
+        .map_err(|source| Error::Kubeconfig { of: "this cluster".to_owned(), source: Box::new(source) })?;
     Client::try_from(config).map_err(Error::api("cannot make a client"))
 }
 
@@ -210,9 +189,7 @@ pub fn install_crypto() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),

@@ -45,10 +45,7 @@ impl Report {
         let began = Instant::now();
         while self.is_alive() {
             if began.elapsed() > PATIENCE {
-                return Err(Error::DoesNotEnd {
-                    pid: self.pid,
-                    seconds: PATIENCE.as_secs(),
-                });
+                return Err(Error::DoesNotEnd { pid: self.pid, seconds: PATIENCE.as_secs() });
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -77,16 +74,10 @@ pub(super) struct Attached {
 
 impl Attached {
     pub(super) fn start(binary: &Path, options: &Options) -> Result<(Self, Report)> {
-        let errors =
-            tempfile::tempfile().map_err(Error::io("make a file in", std::env::temp_dir()))?;
+        let errors = tempfile::tempfile().map_err(Error::io("make a file in", std::env::temp_dir()))?;
         let mut child = spawn(binary, options, Stdio::piped(), &errors, &[])?;
         let stdin = child.stdin.take();
-        let mut attached = Self {
-            child,
-            stdin,
-            errors,
-            data_dir: PathBuf::new(),
-        };
+        let mut attached = Self { child, stdin, errors, data_dir: PathBuf::new() };
         let report = wait_until_ready(&mut attached.child, &mut attached.errors)?;
         attached.data_dir.clone_from(&report.data_dir);
         Ok((attached, report))
@@ -111,10 +102,7 @@ impl Attached {
                 let _ = self.child.kill();
                 let _ = self.child.wait();
                 self.remove_data();
-                return Err(Error::DoesNotEnd {
-                    pid: self.child.id(),
-                    seconds: PATIENCE.as_secs(),
-                });
+                return Err(Error::DoesNotEnd { pid: self.child.id(), seconds: PATIENCE.as_secs() });
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -144,28 +132,15 @@ pub(super) fn start_detached(binary: &Path, options: &Options, mut errors: File)
     wait_until_ready(&mut child, &mut errors)
 }
 
-fn spawn(
-    binary: &Path,
-    options: &Options,
-    stdin: Stdio,
-    errors: &File,
-    more: &[&str],
-) -> Result<Child> {
+fn spawn(binary: &Path, options: &Options, stdin: Stdio, errors: &File, more: &[&str]) -> Result<Child> {
     let mut command = Command::new(binary);
     command.args(more).current_dir("/");
-    for (flag, path) in [
-        ("--audit-log", &options.audit_log),
-        ("--log-dir", &options.log_dir),
-    ] {
+    for (flag, path) in [("--audit-log", &options.audit_log), ("--log-dir", &options.log_dir)] {
         if let Some(path) = path {
-            command
-                .arg(flag)
-                .arg(std::path::absolute(path).map_err(Error::io("find", path))?);
+            command.arg(flag).arg(std::path::absolute(path).map_err(Error::io("find", path))?);
         }
     }
-    let errors = errors
-        .try_clone()
-        .map_err(Error::io("write the errors of", binary))?;
+    let errors = errors.try_clone().map_err(Error::io("write the errors of", binary))?;
     command.stdin(stdin).stdout(Stdio::piped()).stderr(errors);
     if more.is_empty() {
         // Out of the terminal's reach: on Ctrl-C, whoever uses the cluster ends it, and may need it until then.
@@ -183,9 +158,7 @@ fn wait_until_ready(child: &mut Child, errors: &mut File) -> Result<Report> {
         return Ok(report);
     }
     let _ = child.wait();
-    Err(Error::Start {
-        output: read_all(errors),
-    })
+    Err(Error::Start { output: read_all(errors) })
 }
 
 fn read_all(file: &mut File) -> String {

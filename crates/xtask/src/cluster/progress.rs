@@ -35,14 +35,7 @@ impl Progress {
             bar
         });
         let now = Instant::now();
-        Self {
-            began: now,
-            told: now,
-            phase: "",
-            done: 0,
-            total: 0,
-            bar,
-        }
+        Self { began: now, told: now, phase: "", done: 0, total: 0, bar }
     }
 
     pub(super) fn phase(&mut self, phase: &'static str) {
@@ -56,10 +49,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.set_length(total);
             let template = "{spinner} {elapsed} [{wide_bar}] {pos}/{len} {msg}";
-            bar.set_style(
-                ProgressStyle::with_template(template)
-                    .unwrap_or_else(|_| ProgressStyle::default_bar()),
-            );
+            bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
         }
     }
 
@@ -67,24 +57,14 @@ impl Progress {
     pub(super) fn run(&mut self, command: &mut Command) -> Result<u64> {
         let failed = |command: &Command, output: String| {
             let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
-            let command = format!(
-                "{} {}",
-                command.get_program().to_string_lossy(),
-                arguments.join(" ")
-            );
+            let command = format!("{} {}", command.get_program().to_string_lossy(), arguments.join(" "));
             Error::Build { command, output }
         };
         // Both streams into one pipe: `go list` lists on the first, `go build -v` on the second.
         let (reader, writer) = std::io::pipe().map_err(|e| failed(command, e.to_string()))?;
-        let second = writer
-            .try_clone()
-            .map_err(|e| failed(command, e.to_string()))?;
-        command
-            .stdout(Stdio::from(writer))
-            .stderr(Stdio::from(second));
-        let mut child = command
-            .spawn()
-            .map_err(|e| failed(command, e.to_string()))?;
+        let second = writer.try_clone().map_err(|e| failed(command, e.to_string()))?;
+        command.stdout(Stdio::from(writer)).stderr(Stdio::from(second));
+        let mut child = command.spawn().map_err(|e| failed(command, e.to_string()))?;
         // The command keeps its copies of the pipe's end, which would never end otherwise.
         command.stdout(Stdio::null()).stderr(Stdio::null());
 
@@ -137,10 +117,7 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        Self::say(&format!(
-            "{text} in {}",
-            HumanDuration(self.began.elapsed())
-        ));
+        Self::say(&format!("{text} in {}", HumanDuration(self.began.elapsed())));
     }
 }
 

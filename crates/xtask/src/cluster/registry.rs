@@ -31,18 +31,11 @@ impl Entry {
     pub(super) fn of(name: &str) -> Result<Self> {
         let good = name.len() <= 63
             && name.starts_with(|c: char| c.is_ascii_lowercase())
-            && name
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
         if !good {
-            return Err(Error::Name {
-                name: name.to_owned(),
-            });
+            return Err(Error::Name { name: name.to_owned() });
         }
-        Ok(Self {
-            name: name.to_owned(),
-            dir: folder()?.join(name),
-        })
+        Ok(Self { name: name.to_owned(), dir: folder()?.join(name) })
     }
 
     /// Every name for which there is something, in order.
@@ -53,15 +46,9 @@ impl Entry {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Error::io("read", &folder)(error)),
         };
-        let mut names: Vec<String> = entries
-            .filter_map(|e| e.ok()?.file_name().into_string().ok())
-            .collect();
+        let mut names: Vec<String> = entries.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
         names.sort();
-        Ok(names
-            .iter()
-            .filter_map(|name| Self::of(name).ok())
-            .filter(|e| e.dir.join(STATE).is_file())
-            .collect())
+        Ok(names.iter().filter_map(|name| Self::of(name).ok()).filter(|e| e.dir.join(STATE).is_file()).collect())
     }
 
     pub(super) fn kubeconfig(&self) -> PathBuf {
@@ -87,9 +74,7 @@ impl Entry {
     pub(super) fn start_detached(&self, binary: &Path, options: &Options) -> Result<Report> {
         let _lock = self.lock()?;
         if self.running().is_some() {
-            return Err(Error::AlreadyRunning {
-                name: self.name.clone(),
-            });
+            return Err(Error::AlreadyRunning { name: self.name.clone() });
         }
         self.clear()?;
         let errors = private(&self.dir.join(ERRORS))?;
@@ -101,9 +86,7 @@ impl Entry {
     pub(super) fn register(&self, report: &Report) -> Result<Report> {
         let _lock = self.lock()?;
         if self.running().is_some() {
-            return Err(Error::AlreadyRunning {
-                name: self.name.clone(),
-            });
+            return Err(Error::AlreadyRunning { name: self.name.clone() });
         }
         self.clear()?;
         self.write(report)
@@ -112,14 +95,7 @@ impl Entry {
     /// Forgets a cluster that is gone, unless another one has taken its name since.
     pub(super) fn unregister(&self, gone: &Report) -> Result<()> {
         let _lock = self.lock()?;
-        if self
-            .report()
-            .is_some_and(|report| report.data_dir == gone.data_dir)
-        {
-            self.remove()
-        } else {
-            Ok(())
-        }
+        if self.report().is_some_and(|report| report.data_dir == gone.data_dir) { self.remove() } else { Ok(()) }
     }
 
     /// Ends the cluster and removes what was written down about it.
@@ -132,30 +108,20 @@ impl Entry {
             self.remove()?;
             return Ok(Found::Nothing);
         };
-        let found = if report.is_alive() {
-            Found::Running
-        } else {
-            Found::Dead
-        };
+        let found = if report.is_alive() { Found::Running } else { Found::Dead };
         report.terminate()?;
         self.remove()?;
         Ok(found)
     }
 
     fn write(&self, report: &Report) -> Result<Report> {
-        let kubeconfig =
-            fs::read(&report.kubeconfig).map_err(Error::io("read", &report.kubeconfig))?;
+        let kubeconfig = fs::read(&report.kubeconfig).map_err(Error::io("read", &report.kubeconfig))?;
         let state = serde_json::to_vec_pretty(report).unwrap_or_default();
         for (name, content) in [(KUBECONFIG, kubeconfig), (STATE, state)] {
             let path = self.dir.join(name);
-            private(&path)?
-                .write_all(&content)
-                .map_err(Error::io("write", &path))?;
+            private(&path)?.write_all(&content).map_err(Error::io("write", &path))?;
         }
-        Ok(Report {
-            kubeconfig: self.kubeconfig(),
-            ..report.clone()
-        })
+        Ok(Report { kubeconfig: self.kubeconfig(), ..report.clone() })
     }
 
     /// What a cluster of this name left that is dead.
@@ -169,9 +135,7 @@ impl Entry {
 
     fn remove(&self) -> Result<()> {
         match fs::remove_dir_all(&self.dir) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                Err(Error::io("remove", &self.dir)(error))
-            }
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", &self.dir)(error)),
             _ => Ok(()),
         }
     }
@@ -194,11 +158,6 @@ fn folder() -> Result<PathBuf> {
 /// An empty file that its owner alone can read.
 fn private(path: &Path) -> Result<File> {
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600);
+    options.read(true).write(true).create(true).truncate(true).mode(0o600);
     options.open(path).map_err(Error::io("write", path))
 }

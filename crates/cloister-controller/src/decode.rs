@@ -1,0 +1,140 @@
+//! Objects of our kinds, read so that nothing in them is overlooked.
+//!
+//! A field that this version does not know might forbid what the rest seems to allow, so an object with one counts as
+//! unreadable, as does one that cannot be decoded at all. Neither stops the watch.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::Value;
+use std::borrow::Cow;
+
+/// An object of kind `K`, or why it cannot be read.
+#[derive(Clone, Debug)]
+pub struct Decoded<K> {
+    /// Its metadata, without what the operator has no use for.
+    pub metadata: ObjectMeta,
+    /// The object.
+    pub object: Result<K, Undecodable>,
+}
+
+/// Why an object cannot be read.
+#[derive(Clone, Debug)]
+pub struct Undecodable {
+    /// What is wrong with it.
+    pub error: String,
+    /// Its status, as it is.
+    pub status: Value,
+}
+
+impl<K> Decoded<K> {
+    /// The object's version, as a number that grows with each write.
+    pub fn version(&self) -> u64 {
+        version(&self.metadata)
+    }
+}
+
+/// An object's resourceVersion. The API server promises numbers that grow (KEP-5504).
+pub fn version(metadata: &ObjectMeta) -> u64 {
+    metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Decoded<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut value = Value::deserialize(deserializer)?;
+        if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("managedFields");
+            metadata.remove("annotations");
+        }
+        let metadata = value.get("metadata").map_or(Ok(ObjectMeta::default()), ObjectMeta::deserialize);
+        let metadata = metadata.map_err(serde::de::Error::custom)?;
+        let mut unknown = None;
+        let decoded: Result<K, _> = serde_ignored::deserialize(&value, |path| {
+            let path = path.to_string();
+            if path.starts_with("spec") && unknown.is_none() {
+                unknown = Some(path);
+            }
+        });
+        let error = match (&decoded, unknown) {
+            (Err(error), _) => Some(error.to_string()),
+            (Ok(_), Some(path)) => Some(format!("unknown field {path}")),
+            (Ok(_), None) => None,
+        };
+        let object = match (decoded, error) {
+            (Ok(mut object), None) => {
+                *object.meta_mut() = metadata.clone();
+                Ok(object)
+            }
+            (_, error) => Err(Undecodable {
+                error: error.unwrap_or_default(),
+                status: value.get_mut("status").map(Value::take).unwrap_or_default(),
+            }),
+        };
+        Ok(Decoded { metadata, object })
+    }
+}
+
+impl<K: Resource<DynamicType = ()>> Resource for Decoded<K> {
+    type DynamicType = ();
+    type Scope = K::Scope;
+
+    fn kind(_: &()) -> Cow<'_, str> {
+        K::kind(&())
+    }
+
+    fn group(_: &()) -> Cow<'_, str> {
+        K::group(&())
+    }
+
+    fn version(_: &()) -> Cow<'_, str> {
+        K::version(&())
+    }
+
+    fn plural(_: &()) -> Cow<'_, str> {
+        K::plural(&())
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cloister_api::ResearchNamespace;
+    use serde_json::json;
+
+    fn decoded(spec: Value) -> Decoded<ResearchNamespace> {
+        serde_json::from_value(json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "ResearchNamespace",
+            "metadata": {"name": "interp", "uid": "1", "resourceVersion": "7", "managedFields": [{"manager": "kubectl"}]},
+            "spec": spec,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_known_object_is_read() {
+        let object = decoded(json!({"tier": "Standard"}));
+        assert_eq!(object.version(), 7);
+        assert_eq!(object.object.unwrap().metadata.managed_fields, None);
+    }
+
+    #[test]
+    fn an_unknown_field_makes_it_unreadable() {
+        let object = decoded(json!({"tier": "Standard", "egress": {"rules": [], "except": ["a"]}}));
+        assert_eq!(object.object.unwrap_err().error, "unknown field spec.egress.except");
+    }
+
+    #[test]
+    fn a_field_of_another_type_makes_it_unreadable() {
+        let object = decoded(json!({"tier": "Platinum"}));
+        assert!(object.object.unwrap_err().error.contains("Platinum"));
+        assert_eq!(object.metadata.name.as_deref(), Some("interp"));
+    }
+}

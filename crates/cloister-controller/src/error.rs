@@ -1,0 +1,72 @@
+//! What can go wrong, each with a category for the metrics.
+
+use std::time::Duration;
+
+/// What went wrong with a request to the API server.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused a request, or could not be reached.
+    #[error("could not {what}: {source}")]
+    Request {
+        /// What was tried, and with which object.
+        what: String,
+        /// Why it failed.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The API server did not answer in time.
+    #[error("could not {what}: no answer within {limit:?}")]
+    Timeout {
+        /// What was tried, and with which object.
+        what: String,
+        /// How long was waited.
+        limit: Duration,
+    },
+    /// An object that was deleted is still there, because somebody else's finalizer holds it.
+    #[error("{what} was deleted but is still there: a finalizer of somebody else holds it; take it off")]
+    NotGone {
+        /// The object.
+        what: String,
+    },
+    /// An object is not as it was written.
+    #[error(
+        "{what} is not as it was written: something changes it on its way; look at the cluster's admission webhooks"
+    )]
+    NotAsWritten {
+        /// The object.
+        what: String,
+    },
+    /// A credential is not where it was a moment ago.
+    #[error("Secret {namespace}/{name} holds no credential any more")]
+    CredentialGone {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+impl Error {
+    /// The category, as the metrics have it.
+    pub fn category(&self) -> &'static str {
+        match self {
+            Error::Request { source, .. } => match &**source {
+                kube::Error::Api(status) if status.is_conflict() => "conflict",
+                kube::Error::Api(status) if status.is_forbidden() => "forbidden",
+                kube::Error::Api(status) if status.is_not_found() => "not_found",
+                kube::Error::Api(status) if status.code == 422 => "invalid",
+                kube::Error::Api(_) => "server",
+                _ => "transport",
+            },
+            Error::Timeout { .. } => "timeout",
+            Error::NotGone { .. } => "not_gone",
+            Error::NotAsWritten { .. } => "not_as_written",
+            Error::CredentialGone { .. } => "credential_gone",
+        }
+    }
+
+    /// Whether the object was changed by somebody else meanwhile, so that the next look will do.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self.category(), "conflict" | "not_found")
+    }
+}

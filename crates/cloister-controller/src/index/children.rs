@@ -1,0 +1,83 @@
+//! What stands in the namespaces: a fingerprint of each object that the operator manages, and the names of the policies
+//! and bindings of others.
+
+use super::{Dirty, Index, Indexed, relations};
+use crate::{
+    decode::version,
+    key::{Key, ObjectName},
+};
+use cloister_api::GrantMount;
+use cloister_core::child::{Child, ChildKey, ChildKind};
+use k8s_openapi::api::{
+    core::v1::{LimitRange, ResourceQuota, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    rbac::v1::RoleBinding,
+};
+
+fn upsert(child: Child, index: &mut Index, dirty: &mut Dirty) {
+    let at = ObjectName::of(child.metadata());
+    let version = version(child.metadata());
+    let key = child.key();
+    let observed = child.observe();
+    // Of others, only a policy or a binding matters: it could widen a namespace that is about to be taken over.
+    if !observed.managed && !matches!(key.kind, ChildKind::NetworkPolicy | ChildKind::RoleBinding) {
+        return remove(index, &at, key.kind, dirty);
+    }
+    let children = index.children.entry(at.namespace.clone()).or_default();
+    if children.versions.get(&key).is_some_and(|known| *known >= version) {
+        return;
+    }
+    children.versions.insert(key.clone(), version);
+    let before = children.all.insert(key.clone(), observed.clone());
+    if before.as_ref() != Some(&observed) {
+        let grant = observed.grant.or(before.and_then(|before| before.grant));
+        relations::of_child(index, &at.namespace, &key, grant.as_deref(), dirty);
+    }
+}
+
+fn remove(index: &mut Index, at: &ObjectName, kind: ChildKind, dirty: &mut Dirty) {
+    let Some(children) = index.children.get_mut(&at.namespace) else { return };
+    let key = ChildKey::new(kind, &at.name);
+    children.versions.remove(&key);
+    let Some(before) = children.all.remove(&key) else { return };
+    if children.all.is_empty() {
+        index.children.remove(&at.namespace);
+    }
+    relations::of_child(index, &at.namespace, &key, before.grant.as_deref(), dirty);
+    dirty.insert(Key::Namespace(at.namespace.clone()));
+}
+
+fn known(index: &Index, kind: ChildKind) -> Vec<ObjectName> {
+    let mut names = Vec::new();
+    for (namespace, children) in &index.children {
+        let of_kind = children.all.keys().filter(|key| key.kind == kind);
+        names.extend(of_kind.map(|key| ObjectName { namespace: namespace.clone(), name: (*key.name).into() }));
+    }
+    names
+}
+
+/// Implements [`Indexed`] for a kind of child.
+macro_rules! child {
+    ($kind:ident, $wrap:expr) => {
+        impl Indexed for $kind {
+            fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+                upsert($wrap(self), index, dirty);
+            }
+
+            fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
+                remove(index, name, ChildKind::$kind, dirty);
+            }
+
+            fn known(index: &Index) -> Vec<ObjectName> {
+                known(index, ChildKind::$kind)
+            }
+        }
+    };
+}
+
+child!(NetworkPolicy, Child::NetworkPolicy);
+child!(ResourceQuota, Child::ResourceQuota);
+child!(LimitRange, Child::LimitRange);
+child!(ServiceAccount, Child::ServiceAccount);
+child!(RoleBinding, Child::RoleBinding);
+child!(GrantMount, |mount| Child::GrantMount(Box::new(mount)));

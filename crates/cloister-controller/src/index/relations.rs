@@ -1,0 +1,173 @@
+//! Which keys a change concerns.
+
+use super::{Dirty, Index};
+use crate::{
+    decode::Decoded,
+    key::{Key, ObjectName},
+};
+use cloister_api::{Attach, EgressAllowlist, EgressRule, ResearchNamespace, ServiceReference, StorageAccessGrant};
+use cloister_core::{
+    child::{ChildKey, ChildKind},
+    grant::{Share, mount_name},
+};
+use std::sync::Arc;
+
+/// A ResearchNamespace concerns those that it names, the allowlists that count their users, and its grants.
+pub fn of_research_namespace(
+    index: &Index,
+    name: &Arc<str>,
+    object: Option<&Decoded<ResearchNamespace>>,
+    dirty: &mut Dirty,
+) {
+    dirty.insert(Key::Namespace(name.clone()));
+    of_grants_in(index, name, dirty);
+    let always = index.allowlists.iter().filter(|(_, allowlist)| {
+        allowlist.object.as_ref().is_ok_and(|allowlist| allowlist.spec.attach == Attach::Always)
+    });
+    dirty.extend(always.map(|(name, _)| Key::Allowlist(name.clone())));
+    let Some(Ok(object)) = object.map(|object| &object.object) else { return };
+    let spec = &object.spec;
+    let peers = spec.egress.to_research_namespaces.iter().chain(&spec.ingress.from_research_namespaces);
+    dirty.extend(
+        peers
+            .filter_map(|peer| index.research.get_key_value(peer.as_str()))
+            .map(|(peer, _)| Key::Namespace(peer.clone())),
+    );
+    let named = spec.egress.allowlists.iter().filter_map(|name| index.allowlists.get_key_value(name.as_str()));
+    dirty.extend(named.map(|(name, _)| Key::Allowlist(name.clone())));
+}
+
+/// A Namespace concerns its ResearchNamespace, its grants, and those that name it as a peer.
+pub fn of_namespace(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+    dirty.insert(Key::Namespace(name.clone()));
+    if let Some(object) = index.research.get(name) {
+        of_research_namespace(index, name, Some(object), dirty);
+    } else {
+        of_grants_in(index, name, dirty);
+    }
+}
+
+fn of_grants_in(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
+    let grants = index.grants.get(namespace).into_iter().flat_map(|grants| grants.keys());
+    dirty.extend(grants.map(|name| Key::Grant(namespace.clone(), name.clone())));
+}
+
+/// An allowlist concerns the namespaces that name it, that have rules of their own which it may cover, and, where it
+/// always attaches, all.
+pub fn of_allowlist(index: &Index, name: &Arc<str>, object: Option<&Decoded<EgressAllowlist>>, dirty: &mut Dirty) {
+    let attach = object.and_then(|object| object.object.as_ref().ok()).map(|object| object.spec.attach);
+    for (namespace, research) in &index.research {
+        let Ok(research) = &research.object else { continue };
+        let egress = &research.spec.egress;
+        let concerned = attach == Some(Attach::Always)
+            || !egress.rules.is_empty()
+            || egress.allowlists.iter().any(|named| **named == **name);
+        if concerned {
+            dirty.insert(Key::Namespace(namespace.clone()));
+        }
+    }
+}
+
+/// A StorageResource concerns its grants.
+pub fn of_storage(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+    for (namespace, grants) in &index.grants {
+        for (grant, object) in grants {
+            if object.object.as_ref().is_ok_and(|object| *object.spec.storage == **name) {
+                dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
+            }
+        }
+    }
+}
+
+/// An AccessPolicy concerns the storage that names it, and its grants.
+pub fn of_policy(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+    for (storage, object) in &index.storages {
+        let Ok(object) = &object.object else { continue };
+        if object.spec.roles.iter().any(|role| *role.access_policy == **name) {
+            dirty.insert(Key::Storage(storage.clone()));
+            of_storage(index, storage, dirty);
+        }
+    }
+}
+
+/// A grant concerns itself, and the namespace that may wait for its end.
+pub fn of_grant(at: &ObjectName, dirty: &mut Dirty) {
+    dirty.insert(Key::Grant(at.namespace.clone(), at.name.clone()));
+}
+
+/// A grant that is gone concerns the mount that it may have left, and the namespace that may wait for its end.
+pub fn of_removed_grant(namespace: &Arc<str>, grant: &Decoded<StorageAccessGrant>, dirty: &mut Dirty) {
+    dirty.insert(Key::Namespace(namespace.clone()));
+    if let Some(share) = grant.object.as_ref().ok().and_then(Share::of) {
+        dirty.insert(Key::Mount(namespace.clone(), mount_name(&share).into()));
+    }
+}
+
+/// A child concerns the grant or the namespace that wants it. A mount concerns every grant that shares it.
+pub fn of_child(index: &Index, namespace: &Arc<str>, key: &ChildKey, grant: Option<&str>, dirty: &mut Dirty) {
+    if let Some(mount) = mount(namespace, key) {
+        let grants = index.grants.get(namespace).into_iter().flatten();
+        let sharing = grants.filter(|(_, grant)| {
+            let share = grant.object.as_ref().ok().and_then(Share::of);
+            share.is_some_and(|share| mount_name(&share) == *key.name)
+        });
+        dirty.extend(sharing.map(|(name, _)| Key::Grant(namespace.clone(), name.clone())));
+        dirty.insert(mount);
+        return;
+    }
+    match grant {
+        Some(grant) => dirty.insert(Key::Grant(namespace.clone(), grant.into())),
+        None => dirty.insert(Key::Namespace(namespace.clone())),
+    };
+}
+
+/// The key of a child that is a mount.
+pub fn mount(namespace: &Arc<str>, key: &ChildKey) -> Option<Key> {
+    (key.kind == ChildKind::GrantMount).then(|| Key::Mount(namespace.clone(), (*key.name).into()))
+}
+
+/// A pod that holds a credential, or did, concerns the grants of its namespace that may wait for it.
+pub fn of_holder(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
+    of_grants_in(index, namespace, dirty);
+}
+
+/// A Service concerns the namespaces and grants with a rule that names it; the DNS Service concerns all.
+pub fn of_service(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
+    let dns = &index.settings.spec.dns;
+    if *at.namespace == *dns.namespace && *at.name == *dns.service {
+        dirty.extend(index.research.keys().cloned().map(Key::Namespace));
+        return;
+    }
+    let names = |service: &Option<ServiceReference>| {
+        service.as_ref().is_some_and(|service| *service.namespace == *at.namespace && *service.name == *at.name)
+    };
+    let rules = |rules: &[EgressRule]| rules.iter().any(|rule| names(&rule.service));
+    for (name, object) in &index.allowlists {
+        if object.object.as_ref().is_ok_and(|object| rules(&object.spec.rules)) {
+            of_allowlist(index, name, Some(object), dirty);
+        }
+    }
+    for (name, object) in &index.research {
+        if object.object.as_ref().is_ok_and(|object| rules(&object.spec.egress.rules)) {
+            dirty.insert(Key::Namespace(name.clone()));
+        }
+    }
+    for (name, object) in &index.storages {
+        let endpoint = object.object.as_ref().ok().and_then(|object| object.spec.endpoint.as_ref());
+        if endpoint.is_some_and(|endpoint| names(&endpoint.service)) {
+            of_storage(index, name, dirty);
+        }
+    }
+}
+
+/// A credential's Secret concerns the storage that names it, and its grants.
+pub fn of_credential(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
+    for (name, object) in &index.storages {
+        let Ok(object) = &object.object else { continue };
+        let kept = object.spec.roles.iter().filter_map(|role| role.credential.as_ref()?.secret_ref.as_ref());
+        if kept.into_iter().any(|kept| *kept.namespace == *at.namespace && *kept.name == *at.name) {
+            dirty.insert(Key::Storage(name.clone()));
+            of_storage(index, name, dirty);
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Our own kinds: kept whole, in memory as long as in the cluster.
+
+use super::{Dirty, Index, Indexed, relations};
+use crate::{
+    decode::Decoded,
+    key::{Key, ObjectName},
+};
+use cloister_api::{
+    AccessPolicy, CloisterConfig, CloisterConfigSpec, EgressAllowlist, ResearchNamespace, StorageAccessGrant,
+    StorageResource,
+};
+use cloister_core::settings::Settings;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::object::HasSpec;
+use std::sync::Arc;
+
+/// Whether what decisions depend on is the same: everything but the status.
+fn same<K>(old: &Decoded<K>, new: &Decoded<K>) -> bool
+where
+    K: HasSpec,
+    K::Spec: PartialEq,
+{
+    let meta = |meta: &ObjectMeta| {
+        (
+            meta.uid.clone(),
+            meta.generation,
+            meta.labels.clone(),
+            meta.finalizers.clone(),
+            meta.deletion_timestamp.clone(),
+        )
+    };
+    meta(&old.metadata) == meta(&new.metadata)
+        && match (&old.object, &new.object) {
+            (Ok(old), Ok(new)) => old.spec() == new.spec(),
+            (Err(old), Err(new)) => old.error == new.error,
+            _ => false,
+        }
+}
+
+fn cluster_names<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> Vec<ObjectName> {
+    names.map(|name| ObjectName { namespace: "".into(), name: name.clone() }).collect()
+}
+
+fn name(metadata: &ObjectMeta) -> Arc<str> {
+    metadata.name.as_deref().unwrap_or_default().into()
+}
+
+impl Indexed for Decoded<ResearchNamespace> {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        let name = name(&self.metadata);
+        let old = index.research.get(&name);
+        if old.is_some_and(|old| old.version() >= self.version()) {
+            return;
+        }
+        dirty.insert(Key::Namespace(name.clone()));
+        if !old.is_some_and(|old| same(old, &self)) {
+            relations::of_research_namespace(index, &name, old, dirty);
+            index.research.insert(name.clone(), self);
+            relations::of_research_namespace(index, &name, index.research.get(&name), dirty);
+        } else {
+            index.research.insert(name, self);
+        }
+    }
+
+    fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
+        if let Some(old) = index.research.remove(&name.name) {
+            dirty.insert(Key::Namespace(name.name.clone()));
+            relations::of_research_namespace(index, &name.name, Some(&old), dirty);
+        }
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        cluster_names(index.research.keys())
+    }
+}
+
+impl Indexed for Decoded<EgressAllowlist> {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        let name = name(&self.metadata);
+        let old = index.allowlists.get(&name);
+        if old.is_some_and(|old| old.version() >= self.version()) {
+            return;
+        }
+        dirty.insert(Key::Allowlist(name.clone()));
+        if !old.is_some_and(|old| same(old, &self)) {
+            relations::of_allowlist(index, &name, old, dirty);
+            relations::of_allowlist(index, &name, Some(&self), dirty);
+        }
+        index.allowlists.insert(name, self);
+    }
+
+    fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
+        if let Some(old) = index.allowlists.remove(&name.name) {
+            relations::of_allowlist(index, &name.name, Some(&old), dirty);
+        }
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        cluster_names(index.allowlists.keys())
+    }
+}
+
+impl Indexed for Decoded<StorageResource> {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        let name = name(&self.metadata);
+        let old = index.storages.get(&name);
+        if old.is_some_and(|old| old.version() >= self.version()) {
+            return;
+        }
+        dirty.insert(Key::Storage(name.clone()));
+        if !old.is_some_and(|old| same(old, &self)) {
+            relations::of_storage(index, &name, dirty);
+        }
+        index.storages.insert(name, self);
+    }
+
+    fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
+        if index.storages.remove(&name.name).is_some() {
+            relations::of_storage(index, &name.name, dirty);
+        }
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        cluster_names(index.storages.keys())
+    }
+}
+
+impl Indexed for Decoded<AccessPolicy> {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        let name = name(&self.metadata);
+        let old = index.policies.get(&name);
+        if old.is_some_and(|old| old.version() >= self.version()) {
+            return;
+        }
+        dirty.insert(Key::Policy(name.clone()));
+        if !old.is_some_and(|old| same(old, &self)) {
+            relations::of_policy(index, &name, dirty);
+        }
+        index.policies.insert(name, self);
+    }
+
+    fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
+        if index.policies.remove(&name.name).is_some() {
+            relations::of_policy(index, &name.name, dirty);
+        }
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        cluster_names(index.policies.keys())
+    }
+}
+
+impl Indexed for Decoded<StorageAccessGrant> {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        let at = ObjectName::of(&self.metadata);
+        let grants = index.grants.entry(at.namespace.clone()).or_default();
+        if grants.get(&at.name).is_some_and(|old| old.version() >= self.version()) {
+            return;
+        }
+        grants.insert(at.name.clone(), self);
+        relations::of_grant(&at, dirty);
+    }
+
+    fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
+        let Some(grants) = index.grants.get_mut(&at.namespace) else { return };
+        if let Some(old) = grants.remove(&at.name) {
+            if grants.is_empty() {
+                index.grants.remove(&at.namespace);
+            }
+            relations::of_removed_grant(&at.namespace, &old, dirty);
+        }
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        let names = |(namespace, grants): (&Arc<str>, &super::ByName<_>)| {
+            let namespace = namespace.clone();
+            let names: Vec<Arc<str>> = grants.keys().cloned().collect();
+            names.into_iter().map(move |name| ObjectName { namespace: namespace.clone(), name })
+        };
+        index.grants.iter().flat_map(names).collect()
+    }
+}
+
+impl Indexed for Decoded<CloisterConfig> {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        let old = index.config.as_ref();
+        if old.is_some_and(|old| old.version() >= self.version()) {
+            return;
+        }
+        dirty.insert(Key::Config);
+        let changed = !old.is_some_and(|old| same(old, &self));
+        index.config = Some(self);
+        if changed {
+            take_settings(index, dirty);
+        }
+    }
+
+    fn remove(index: &mut Index, _: &ObjectName, dirty: &mut Dirty) {
+        if index.config.take().is_some() {
+            dirty.insert(Key::Config);
+            take_settings(index, dirty);
+        }
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        index.config.iter().map(|config| ObjectName::of(&config.metadata)).collect()
+    }
+}
+
+/// The settings concern every decision.
+fn take_settings(index: &mut Index, dirty: &mut Dirty) {
+    let settings = match index.config.as_ref().map(|config| &config.object) {
+        None => Settings::new(None),
+        Some(Ok(config)) => Settings::new(Some::<&CloisterConfigSpec>(&config.spec)),
+        Some(Err(_)) => Settings::unreadable(),
+    };
+    index.settings = Arc::new(settings);
+    dirty.extend(index.all_keys());
+}

@@ -1,0 +1,188 @@
+//! The operator's metrics, in the Prometheus text format.
+
+use crate::{index::Index, queue::Queue};
+use cloister_api::GrantPhase;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+use std::time::Duration;
+
+/// A kind of object.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Kind {
+    kind: &'static str,
+}
+
+/// A kind of object, and why something failed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Failure {
+    kind: &'static str,
+    category: &'static str,
+}
+
+/// A request to the API server.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Write {
+    verb: &'static str,
+    kind: &'static str,
+}
+
+/// A grant's phase.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Phase {
+    phase: &'static str,
+}
+
+/// The metrics.
+pub struct Metrics {
+    registry: Registry,
+    reconcile_seconds: Family<Kind, Histogram>,
+    reconcile_errors: Family<Failure, Counter>,
+    queue_age_seconds: Histogram,
+    queue_depth: Gauge,
+    queue_later: Gauge,
+    store_objects: Family<Kind, Gauge>,
+    watch_restarts: Family<Kind, Counter>,
+    enforcement_seconds: Histogram,
+    grants: Family<Phase, Gauge>,
+    revocation_lag_seconds: Histogram,
+    drift_corrected: Family<Kind, Counter>,
+    writes: Family<Write, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.001, 2.0, 18));
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("cloister"),
+            reconcile_seconds: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.001, 2.0, 18))),
+            reconcile_errors: Family::default(),
+            queue_age_seconds: seconds(),
+            queue_depth: Gauge::default(),
+            queue_later: Gauge::default(),
+            store_objects: Family::default(),
+            watch_restarts: Family::default(),
+            enforcement_seconds: seconds(),
+            grants: Family::default(),
+            revocation_lag_seconds: seconds(),
+            drift_corrected: Family::default(),
+            writes: Family::default(),
+        };
+        metrics.register();
+        metrics
+    }
+}
+
+impl Metrics {
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        let unit = || Unit::Seconds;
+        registry.register_with_unit("reconcile", "How long a reconcile took", unit(), self.reconcile_seconds.clone());
+        registry.register("reconcile_errors", "Reconciles that failed, by category", self.reconcile_errors.clone());
+        registry.register_with_unit(
+            "queue_age",
+            "How long a key waited to be worked on",
+            unit(),
+            self.queue_age_seconds.clone(),
+        );
+        registry.register("queue_depth", "Keys that are ready to be worked on", self.queue_depth.clone());
+        registry.register("queue_later", "Keys that wait for their time", self.queue_later.clone());
+        registry.register("store_objects", "Objects that are remembered", self.store_objects.clone());
+        registry.register("watch_restarts", "Watches that were begun again", self.watch_restarts.clone());
+        registry.register_with_unit(
+            "enforcement",
+            "From the creation of a ResearchNamespace until its namespace was enforced",
+            unit(),
+            self.enforcement_seconds.clone(),
+        );
+        registry.register("grants", "Grants, by phase", self.grants.clone());
+        registry.register_with_unit(
+            "revocation_lag",
+            "From the end of a grant until its revocation was confirmed",
+            unit(),
+            self.revocation_lag_seconds.clone(),
+        );
+        registry.register(
+            "drift_corrected",
+            "Children that were put right in namespaces that had been enforced as declared",
+            self.drift_corrected.clone(),
+        );
+        registry.register("writes", "Requests that change something, by verb and kind", self.writes.clone());
+    }
+
+    /// A reconcile that took this long.
+    pub fn reconciled(&self, kind: &'static str, took: Duration) {
+        self.reconcile_seconds.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
+    }
+
+    /// A reconcile that failed.
+    pub fn failed(&self, kind: &'static str, category: &'static str) {
+        self.reconcile_errors.get_or_create(&Failure { kind, category }).inc();
+    }
+
+    /// A key that waited this long.
+    pub fn waited(&self, age: Duration) {
+        self.queue_age_seconds.observe(age.as_secs_f64());
+    }
+
+    /// A watch that was begun again.
+    pub fn watch_restarted(&self, kind: &'static str) {
+        self.watch_restarts.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// A namespace that was enforced this many seconds after it was declared.
+    pub fn enforced(&self, seconds: f64) {
+        self.enforcement_seconds.observe(seconds.max(0.0));
+    }
+
+    /// A grant whose revocation was confirmed this many seconds after its end.
+    pub fn revoked(&self, seconds: f64) {
+        self.revocation_lag_seconds.observe(seconds.max(0.0));
+    }
+
+    /// A child that was put right.
+    pub fn drift_corrected(&self, kind: &'static str) {
+        self.drift_corrected.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// A request that changes something.
+    pub fn wrote(&self, verb: &'static str, kind: &'static str) {
+        self.writes.get_or_create(&Write { verb, kind }).inc();
+    }
+
+    /// All metrics as text, with what is counted at the moment of asking.
+    pub fn render(&self, index: &Index, queue: &Queue) -> String {
+        let (ready, later) = queue.depth();
+        self.queue_depth.set(gauge(ready));
+        self.queue_later.set(gauge(later));
+        for (kind, size) in index.sizes() {
+            self.store_objects.get_or_create(&Kind { kind }).set(gauge(size));
+        }
+        let mut phases = [0_usize; GrantPhase::ALL.len()];
+        for grant in index.all_grants().filter_map(|grant| grant.object.as_ref().ok()) {
+            let phase = grant.status.as_ref().map(|status| status.phase).unwrap_or_default();
+            if let Some(at) = GrantPhase::ALL.iter().position(|known| *known == phase) {
+                phases[at] += 1;
+            }
+        }
+        for (phase, count) in GrantPhase::ALL.iter().zip(phases) {
+            self.grants.get_or_create(&Phase { phase: phase.as_str() }).set(gauge(count));
+        }
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(error) => format!("# {error}\n"),
+        }
+    }
+}
+
+fn gauge(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,125 @@
+//! The life of the operator: connect, watch, work, and end.
+
+use crate::{args::Run, clock::Clock, context::Context, server, watches, work};
+use futures::FutureExt;
+use kube::{Config, client::ClientBuilder};
+use std::{future::Future, time::Duration};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+    time::timeout,
+};
+use tower::util::MapResponseLayer;
+use tracing::info;
+
+/// How long what is under way may take when the process is told to end.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// There is no configuration of a client.
+    #[error("no cluster to work on: {0}; set KUBECONFIG, or run inside a cluster")]
+    Config(#[from] kube::config::InferConfigError),
+    /// The client cannot be built.
+    #[error("cannot connect to the cluster: {0}")]
+    Client(#[source] Box<kube::Error>),
+    /// A signal or the listener failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What failed.
+        what: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A watch is dead, and without it the operator would be blind.
+    #[error("the watch of {0} ended; the process ends with it and must be started again")]
+    WatchDead(&'static str),
+    /// The drain took too long.
+    #[error("what was under way did not end within {0:?}")]
+    NotDrained(Duration),
+}
+
+/// Runs the operator until it is told to end.
+///
+/// # Errors
+///
+/// It cannot go on.
+pub async fn run(args: Run) -> Result<(), Fatal> {
+    // Another component may have installed the provider already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|source| Fatal::Io { what: format!("cannot listen on {}", args.listen), source })?;
+    let clock = Clock::default();
+    let context = Context::new(connect(&clock).await?, clock, args.max_requests);
+    let stop = told_to_end(args.until_stdin_closes)?.shared();
+
+    let synced = watches::Synced::default();
+    let mut watching = watches::start(&context, &synced);
+    tokio::spawn(server::run(listener, context.clone(), synced.clone()));
+    let working = async {
+        synced.wait().await;
+        let (sender, mut first) = watch::channel(false);
+        let credentials = tokio::spawn(watches::credentials(context.clone(), sender));
+        tokio::select! {
+            _ = first.wait_for(|complete| *complete) => {}
+            () = stop.clone() => return Ok(()),
+        }
+        info!(objects = ?context.index().sizes(), "all stores are synced");
+        let all = context.index().all_keys();
+        context.enqueue(all);
+        tokio::select! {
+            () = work::run(context.clone(), args.workers, stop.clone()) => Ok(()),
+            _ = credentials => Err(Fatal::WatchDead("Secret")),
+        }
+    };
+    let until_drained = async {
+        stop.clone().await;
+        info!("told to end");
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        ended = working => ended,
+        ended = watching.join_next() => Err(Fatal::WatchDead(ended.and_then(Result::ok).unwrap_or("a kind"))),
+        () = until_drained => Err(Fatal::NotDrained(DRAIN)),
+    }
+}
+
+async fn connect(clock: &Clock) -> Result<kube::Client, Fatal> {
+    let mut config = timeout(Duration::from_secs(10), Config::infer()).await.map_or_else(
+        |_| Err(Fatal::Io { what: "no cluster to work on".into(), source: std::io::ErrorKind::TimedOut.into() }),
+        |config| config.map_err(Fatal::from),
+    )?;
+    // A failed request is tried again with its key, when what it was for has been decided anew.
+    config.default_retry = false;
+    let clock = clock.clone();
+    let observe = MapResponseLayer::new(move |response| {
+        clock.observe(&response);
+        response
+    });
+    let builder = ClientBuilder::try_from(config).map_err(|error| Fatal::Client(Box::new(error)))?;
+    Ok(builder.with_layer(&observe).build())
+}
+
+fn told_to_end(until_stdin_closes: bool) -> Result<impl Future<Output = ()>, Fatal> {
+    let on = |kind| signal(kind).map_err(|source| Fatal::Io { what: "cannot wait for signals".into(), source });
+    let (mut terminate, mut interrupt) = (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    let (closed, mut is_closed) = watch::channel(false);
+    if until_stdin_closes {
+        // A thread, because a read of standard input cannot be called off.
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+            closed.send_replace(true);
+        });
+    }
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            // Without the thread the channel is gone, and this is never ready.
+            Ok(_) = is_closed.wait_for(|closed| *closed) => {}
+        }
+    })
+}

@@ -1,0 +1,241 @@
+//! The work queue: which key is to be worked on, and when.
+//!
+//! A key is in the queue at most once however often it is added, and is never worked on twice at a time: one that is
+//! added while it is worked on comes again afterwards. So the queue holds at most as many entries as there are objects.
+//! Keys to be looked at later wait by the wall clock, because what ends at a time ends at that time even when the
+//! machine slept or its clock was set.
+
+use crate::key::Key;
+use jiff::Timestamp;
+use std::{
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+use tokio::sync::Notify;
+
+/// The longest sleep of the dispatcher: how late it may notice that the wall clock was set.
+const TICK: Duration = Duration::from_secs(2);
+
+/// The first wait after a failure; each further one doubles it.
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+
+/// The longest wait after a failure.
+const LAST_BACKOFF: Duration = Duration::from_secs(120);
+
+/// The work queue.
+#[derive(Default)]
+pub struct Queue {
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Inner {
+    ready: VecDeque<Key>,
+    /// Since when a key is ready; the keys of `ready`.
+    since: HashMap<Key, Instant>,
+    running: HashSet<Key>,
+    /// Keys that were added while they were worked on.
+    again: HashSet<Key>,
+    later: BTreeSet<(Timestamp, Key)>,
+    /// When a key is due; the keys of `later`.
+    due: HashMap<Key, Timestamp>,
+    failures: HashMap<Key, u32>,
+}
+
+/// A key to be worked on now.
+#[derive(Debug)]
+pub struct Job {
+    /// The key.
+    pub key: Key,
+    /// How long it waited.
+    pub age: Duration,
+}
+
+impl Queue {
+    /// Adds keys to be worked on as soon as possible.
+    pub fn add_all(&self, keys: impl IntoIterator<Item = Key>) {
+        let mut inner = self.lock();
+        let mut any = false;
+        for key in keys {
+            inner.add(key);
+            any = true;
+        }
+        drop(inner);
+        if any {
+            self.changed.notify_one();
+        }
+    }
+
+    /// Adds a key to be looked at, at this time or before.
+    pub fn add_at(&self, key: Key, at: Timestamp) {
+        self.lock().add_at(key, at);
+        self.changed.notify_one();
+    }
+
+    /// Says that the work on a key is done, and whether it succeeded. A key that failed comes again after a while,
+    /// which grows with each failure in a row; how long that is, is returned.
+    pub fn done(&self, key: &Key, succeeded: bool, now: Timestamp) -> Option<Duration> {
+        let mut inner = self.lock();
+        inner.running.remove(key);
+        if inner.again.remove(key) {
+            inner.add(key.clone());
+        }
+        let wait = if succeeded {
+            inner.failures.remove(key);
+            None
+        } else {
+            let failures = inner.failures.entry(key.clone()).or_default();
+            let wait = backoff(*failures, fastrand::f64());
+            *failures = failures.saturating_add(1);
+            inner.add_at(key.clone(), now + wait);
+            Some(wait)
+        };
+        drop(inner);
+        self.changed.notify_one();
+        wait
+    }
+
+    /// The next key to work on.
+    pub async fn next(&self, now: impl Fn() -> Timestamp) -> Job {
+        loop {
+            let changed = self.changed.notified();
+            let wait = {
+                let mut inner = self.lock();
+                let time = now();
+                inner.fall_due(time);
+                if let Some(job) = inner.pop() {
+                    return job;
+                }
+                let due = inner.later.first().map(|(at, _)| at.duration_since(time));
+                due.and_then(|due| Duration::try_from(due).ok()).map_or(TICK, |due| due.min(TICK))
+            };
+            // Whether it changed or fell due, the next round looks.
+            let _ = tokio::time::timeout(wait, changed).await;
+        }
+    }
+
+    /// How many keys are ready, and how many wait for their time.
+    pub fn depth(&self) -> (usize, usize) {
+        let inner = self.lock();
+        (inner.ready.len(), inner.later.len())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // The queue's steps cannot leave it half changed.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn add(&mut self, key: Key) {
+        if self.running.contains(&key) {
+            self.again.insert(key);
+        } else if !self.since.contains_key(&key) {
+            self.since.insert(key.clone(), Instant::now());
+            self.ready.push_back(key);
+        }
+    }
+
+    fn add_at(&mut self, key: Key, at: Timestamp) {
+        match self.due.get(&key) {
+            Some(&due) if due <= at => return,
+            Some(&due) => {
+                self.later.remove(&(due, key.clone()));
+            }
+            None => {}
+        }
+        self.due.insert(key.clone(), at);
+        self.later.insert((at, key));
+    }
+
+    fn fall_due(&mut self, now: Timestamp) {
+        while self.later.first().is_some_and(|(at, _)| *at <= now) {
+            if let Some((_, key)) = self.later.pop_first() {
+                self.due.remove(&key);
+                self.add(key);
+            }
+        }
+    }
+
+    fn pop(&mut self) -> Option<Job> {
+        let key = self.ready.pop_front()?;
+        let age = self.since.remove(&key).map(|since| since.elapsed()).unwrap_or_default();
+        self.running.insert(key.clone());
+        Some(Job { key, age })
+    }
+}
+
+/// Exponential backoff with jitter: between half and the whole of what the number of failures asks for.
+fn backoff(failures: u32, jitter: f64) -> Duration {
+    let factor = 1_u32.checked_shl(failures.min(31)).unwrap_or(u32::MAX);
+    FIRST_BACKOFF.saturating_mul(factor).min(LAST_BACKOFF).mul_f64(0.5 + jitter / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(name: &str) -> Key {
+        Key::Namespace(name.into())
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_key_is_queued_once() {
+        let mut inner = Inner::default();
+        inner.add(key("a"));
+        inner.add(key("a"));
+        assert_eq!(inner.pop().unwrap().key, key("a"));
+        assert!(inner.pop().is_none());
+    }
+
+    #[test]
+    fn a_key_added_while_it_runs_comes_again_afterwards() {
+        let queue = Queue::default();
+        queue.add_all([key("a")]);
+        assert!(queue.lock().pop().is_some());
+        queue.add_all([key("a")]);
+        assert!(queue.lock().pop().is_none());
+        queue.done(&key("a"), true, at(0));
+        assert_eq!(queue.lock().pop().unwrap().key, key("a"));
+    }
+
+    #[test]
+    fn the_earlier_time_counts() {
+        let mut inner = Inner::default();
+        inner.add_at(key("a"), at(9));
+        inner.add_at(key("a"), at(5));
+        inner.add_at(key("a"), at(7));
+        inner.fall_due(at(4));
+        assert!(inner.pop().is_none());
+        inner.fall_due(at(5));
+        assert_eq!(inner.pop().unwrap().key, key("a"));
+        inner.running.clear();
+        inner.fall_due(at(100));
+        assert!(inner.pop().is_none());
+    }
+
+    #[test]
+    fn failures_wait_longer_and_success_forgets_them() {
+        let queue = Queue::default();
+        let waits: Vec<Duration> = (0..12).filter_map(|_| queue.done(&key("a"), false, at(0))).collect();
+        assert!(waits[0] <= FIRST_BACKOFF && waits[0] >= FIRST_BACKOFF / 2);
+        assert!(waits[11] <= LAST_BACKOFF && waits[11] >= LAST_BACKOFF / 2);
+        queue.done(&key("a"), true, at(0));
+        assert!(queue.done(&key("a"), false, at(0)).unwrap() <= FIRST_BACKOFF);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_due_is_handed_out() {
+        let queue = Queue::default();
+        queue.add_at(key("a"), at(5));
+        let job = queue.next(|| at(6)).await;
+        assert_eq!(job.key, key("a"));
+        assert_eq!(queue.depth(), (0, 0));
+    }
+}

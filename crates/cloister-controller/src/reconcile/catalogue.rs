@@ -1,0 +1,127 @@
+//! The objects of the catalogue, of which there is only something to say.
+
+use super::{carry_out, credential_version, policy_named};
+use crate::{
+    context::Context,
+    decode::Decoded,
+    error::Error,
+    index::{Index, Indexed},
+    key::Key,
+    write::Target,
+};
+use cloister_api::{AccessPolicy, CloisterConfig, EgressAllowlist, StorageResource};
+use cloister_core::{
+    catalogue::{self, StorageInput},
+    condition::conditions,
+    namespace::egress::attaches,
+    plan::Plan,
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
+use kube::{Api, Resource, core::ClusterResourceScope};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+use std::{fmt::Debug, sync::Arc};
+
+/// Says how an allowlist is used.
+pub async fn allowlist(context: &Context, name: &Arc<str>) -> Result<(), Error> {
+    let now = context.clock.now();
+    let (metadata, status) = {
+        let index = context.index();
+        let Some(found) = index.allowlists.get(name) else { return Ok(()) };
+        if let Ok(allowlist) = &found.object
+            && let Some(end) = allowlist.spec.expires_at.as_ref().filter(|end| end.0 > now)
+        {
+            context.queue.add_at(Key::Allowlist(name.clone()), end.0);
+        }
+        let status = said(found, now, |allowlist: &EgressAllowlist| {
+            catalogue::allowlist(allowlist, &users(&index, name, allowlist, now), now)
+        });
+        (found.metadata.clone(), status)
+    };
+    write::<EgressAllowlist>(context, Key::Allowlist(name.clone()), metadata, status).await
+}
+
+fn users<'a>(index: &'a Index, name: &str, allowlist: &EgressAllowlist, now: Timestamp) -> Vec<&'a str> {
+    let declared = index.research.iter().filter_map(|(name, research)| Some((name, research.object.as_ref().ok()?)));
+    let attached = declared.filter(|(_, research)| attaches(name, allowlist, research, now));
+    let mut users: Vec<&str> = attached.map(|(name, _)| &**name).collect();
+    users.sort_unstable();
+    users
+}
+
+/// Says whether a storage resource can be asked for.
+pub async fn storage(context: &Context, name: &Arc<str>) -> Result<(), Error> {
+    let now = context.clock.now();
+    let (metadata, status) = {
+        let index = context.index();
+        let Some(found) = index.storages.get(name) else { return Ok(()) };
+        let input = StorageInput {
+            policies: &|policy| policy_named(&index, policy),
+            credentials: &|secret| credential_version(&index, secret),
+            settings: index.settings(),
+        };
+        let status = said(found, now, |storage| catalogue::storage(storage, &input, now));
+        (found.metadata.clone(), status)
+    };
+    write::<StorageResource>(context, Key::Storage(name.clone()), metadata, status).await
+}
+
+/// Says whether a policy can be used.
+pub async fn policy(context: &Context, name: &Arc<str>) -> Result<(), Error> {
+    let now = context.clock.now();
+    let (metadata, status) = {
+        let index = context.index();
+        let Some(found) = index.policies.get(name) else { return Ok(()) };
+        (found.metadata.clone(), said(found, now, |policy| catalogue::policy(policy, now)))
+    };
+    write::<AccessPolicy>(context, Key::Policy(name.clone()), metadata, status).await
+}
+
+/// Says whether the settings are in force.
+pub async fn config(context: &Context) -> Result<(), Error> {
+    let now = context.clock.now();
+    let (metadata, status) = {
+        let index = context.index();
+        let Some(found) = &index.config else { return Ok(()) };
+        (found.metadata.clone(), said(found, now, |config| catalogue::config(config, index.settings(), now)))
+    };
+    write::<CloisterConfig>(context, Key::Config, metadata, status).await
+}
+
+/// The status to write: what is decided, or that the object cannot be read.
+fn said<K, S: Serialize>(found: &Decoded<K>, now: Timestamp, decide: impl FnOnce(&K) -> Option<S>) -> Option<Value> {
+    if found.metadata.deletion_timestamp.is_some() {
+        return None;
+    }
+    let broken = match &found.object {
+        Ok(object) => return decide(object).and_then(|status| serde_json::to_value(status).ok()),
+        Err(broken) => broken,
+    };
+    let before: Vec<Condition> = broken
+        .status
+        .get("conditions")
+        .cloned()
+        .and_then(|before| serde_json::from_value(before).ok())
+        .unwrap_or_default();
+    let after = conditions(&before, catalogue::undecodable(&broken.error), found.metadata.generation, now);
+    (before != after).then(|| {
+        let mut status = broken.status.clone();
+        if !status.is_object() {
+            status = json!({});
+        }
+        status["conditions"] = json!(after);
+        status["observedGeneration"] = json!(found.metadata.generation);
+        status
+    })
+}
+
+async fn write<K>(context: &Context, key: Key, metadata: ObjectMeta, status: Option<Value>) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned,
+    Decoded<K>: Indexed,
+{
+    let target: Target<K> =
+        Target { key, namespace: "".into(), api: Api::all(context.client.clone()), metadata, finalizer: "" };
+    carry_out(context, &target, Plan { status, ..Plan::default() }).await
+}

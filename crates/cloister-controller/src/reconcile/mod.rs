@@ -1,0 +1,108 @@
+//! One reconcile: a snapshot of the index, a decision of the core, the requests that carry it out, and the status.
+
+mod catalogue;
+mod grant;
+mod mount;
+mod namespace;
+
+use crate::{
+    context::Context,
+    decode::Decoded,
+    error::Error,
+    index::{Index, Indexed},
+    key::Key,
+    write::{Target, Writer},
+};
+use cloister_api::{AccessPolicy, SecretReference, ServiceReference, StorageResource};
+use cloister_core::{
+    egress::ServiceFacts,
+    grant::Known,
+    plan::{Action, Plan},
+};
+use futures::future::try_join_all;
+use kube::Resource;
+use serde::{Serialize, de::DeserializeOwned};
+use std::fmt::Debug;
+
+/// Works on one key.
+///
+/// # Errors
+///
+/// A request failed. The key must be worked on again.
+pub async fn reconcile(context: &Context, key: &Key) -> Result<(), Error> {
+    match key {
+        Key::Config => catalogue::config(context).await,
+        Key::Allowlist(name) => catalogue::allowlist(context, name).await,
+        Key::Storage(name) => catalogue::storage(context, name).await,
+        Key::Policy(name) => catalogue::policy(context, name).await,
+        Key::Namespace(name) => namespace::reconcile(context, name).await,
+        Key::Grant(namespace, name) => grant::reconcile(context, namespace, name).await,
+        Key::Mount(namespace, name) => mount::reconcile(context, namespace, name).await,
+    }
+}
+
+/// Carries out a plan: its stages one after the other, then its status.
+async fn carry_out<K, S>(context: &Context, target: &Target<K>, plan: Plan<S>) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    Decoded<K>: Indexed,
+    S: Serialize,
+{
+    let writer = Writer::new(context);
+    if let Some(next) = plan.next {
+        context.queue.add_at(target.key.clone(), next);
+    }
+    let mut stages = plan.stages.into_iter();
+    let announce = async {
+        match &plan.announce {
+            Some(status) => writer.status(target, status).await,
+            None => Ok(()),
+        }
+    };
+    futures::try_join!(announce, stage(&writer, target, stages.next().unwrap_or_default()))?;
+    for actions in stages {
+        stage(&writer, target, actions).await?;
+    }
+    match &plan.status {
+        Some(status) => writer.status(target, status).await,
+        None => Ok(()),
+    }
+}
+
+async fn stage<K>(writer: &Writer<'_>, target: &Target<K>, actions: Vec<Action>) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    Decoded<K>: Indexed,
+{
+    try_join_all(actions.into_iter().map(|action| writer.perform(target, action))).await.map(drop)
+}
+
+fn storage_named<'a>(index: &'a Index, name: &str) -> Known<'a, StorageResource> {
+    known(index.storages.get(name))
+}
+
+fn policy_named<'a>(index: &'a Index, name: &str) -> Known<'a, AccessPolicy> {
+    known(index.policies.get(name))
+}
+
+/// What is being deleted is as good as gone.
+fn known<K>(found: Option<&Decoded<K>>) -> Known<'_, K> {
+    match found.filter(|found| found.metadata.deletion_timestamp.is_none()) {
+        None => Known::Absent,
+        Some(Decoded { object: Ok(object), .. }) => Known::Read(object),
+        Some(Decoded { object: Err(_), .. }) => Known::Undecodable,
+    }
+}
+
+fn service_named(index: &Index, service: &ServiceReference) -> Option<ServiceFacts> {
+    let at = object_name(&service.namespace, &service.name);
+    index.services.get(&at).map(|entry| entry.facts.clone())
+}
+
+fn credential_version(index: &Index, secret: &SecretReference) -> Option<Box<str>> {
+    index.credentials.get(&object_name(&secret.namespace, &secret.name)).cloned()
+}
+
+fn object_name(namespace: &str, name: &str) -> crate::key::ObjectName {
+    crate::key::ObjectName { namespace: namespace.into(), name: name.into() }
+}

@@ -1,0 +1,42 @@
+//! A mount that may have lost its grants: one that was removed by force leaves it behind.
+
+use super::{
+    carry_out,
+    grant::{holders, sharers, turn},
+};
+use crate::{context::Context, error::Error, key::Key, write::Target};
+use cloister_api::{StorageAccessGrant, labels};
+use cloister_core::{
+    child::{ChildKey, ChildKind},
+    grant::{Share, may_hold, mount_name, orphaned_mount},
+};
+use kube::Api;
+use std::sync::Arc;
+
+/// Takes a mount away that no grant speaks for.
+pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>) -> Result<(), Error> {
+    let _turn = context.shares[turn(context, namespace, name)].lock().await;
+    let plan = {
+        let index = context.index();
+        let mount = ChildKey::new(ChildKind::GrantMount, name);
+        let stands = index.children.get(namespace).is_some_and(|children| children.all.contains_key(&mount));
+        // A grant that is being revoked takes its mount away itself.
+        let claimed = index.grants.get(namespace).into_iter().flat_map(|grants| grants.values()).any(|grant| {
+            grant.object.as_ref().is_ok_and(|grant| {
+                may_hold(grant) && Share::of(grant).is_some_and(|share| *mount_name(&share) == **name)
+            })
+        });
+        if !stands || claimed || !sharers(&index, namespace, None, name, context.clock.now()).is_empty() {
+            return Ok(());
+        }
+        orphaned_mount(&mount, &holders(&index, namespace, &format!("{}{name}", labels::GRANT_SECRET_PREFIX)))
+    };
+    let target: Target<StorageAccessGrant> = Target {
+        key: Key::Mount(namespace.clone(), name.clone()),
+        namespace: namespace.clone(),
+        api: Api::namespaced(context.client.clone(), namespace),
+        metadata: Default::default(),
+        finalizer: labels::GRANT_FINALIZER,
+    };
+    carry_out(context, &target, plan).await
+}

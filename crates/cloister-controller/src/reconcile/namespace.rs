@@ -1,0 +1,156 @@
+//! A research namespace.
+
+use super::{carry_out, object_name, service_named};
+use crate::{
+    context::Context,
+    decode::Decoded,
+    error::Error,
+    index::Index,
+    key::Key,
+    write::{Target, Writer},
+};
+use cloister_api::{ResearchNamespace, ResearchNamespaceStatus, labels};
+use cloister_core::{
+    child::Children,
+    grant::may_hold,
+    namespace::{Declared, Input, Peer, egress::KnownAllowlist, failed, plan},
+    plan::{Action, Plan},
+    settings::Settings,
+};
+use jiff::Timestamp;
+use kube::Api;
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+/// What there is to do about one namespace.
+struct Work {
+    target: Target<ResearchNamespace>,
+    plan: Plan<ResearchNamespaceStatus>,
+    /// The declaration, to say of it what failed.
+    declared: Option<ResearchNamespace>,
+    /// Whether it had been enforced as it is declared.
+    settled: bool,
+}
+
+/// Makes the namespace what its ResearchNamespace says.
+pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> {
+    let now = context.clock.now();
+    let work = decide(context, name, now);
+    count(context, &work);
+    let Work { target, plan, declared, .. } = work;
+    let result = carry_out(context, &target, plan).await;
+    if let (Err(error), Some(declared)) = (&result, &declared)
+        && !error.is_conflict()
+        && let Some(status) = failed(declared, &error.to_string(), now)
+    {
+        // What failed counts, whether it can be said or not.
+        let _ = Writer::new(context).status(&target, &status).await;
+    }
+    result
+}
+
+fn decide(context: &Context, name: &Arc<str>, now: Timestamp) -> Work {
+    static NOTHING: Children = Children::new();
+    let index = context.index();
+    let found = index.research.get(name);
+    let broken_status: Option<ResearchNamespaceStatus> = found
+        .and_then(|found| found.object.as_ref().err())
+        .and_then(|broken| serde_json::from_value(broken.status.clone()).ok());
+    let declared = match found {
+        None => Declared::Absent,
+        Some(Decoded { object: Ok(object), .. }) => Declared::Read(object),
+        Some(Decoded { metadata, object: Err(broken) }) => {
+            Declared::Undecodable { metadata, status: broken_status.as_ref(), error: &broken.error }
+        }
+    };
+    let settings = in_force(context, &index);
+    let plan = plan(&Input {
+        name,
+        declared,
+        settings: &settings,
+        allowlists: &allowlists(&index),
+        peers: &|peer| enforced_peer(&index, peer),
+        services: &|service| service_named(&index, service),
+        dns_addresses: &dns_addresses(&index),
+        namespace: index.namespaces.get(name).map(|(namespace, _)| namespace),
+        children: index.children.get(name).map_or(&NOTHING, |children| &children.all),
+        pods: index.pods.get(name).map_or(0, BTreeMap::len),
+        open_grants: open_grants(&index, name),
+        now,
+    });
+    let object = found.and_then(|found| found.object.as_ref().ok());
+    Work {
+        target: Target {
+            key: Key::Namespace(name.clone()),
+            namespace: name.clone(),
+            api: Api::all(context.client.clone()),
+            metadata: found.map(|found| found.metadata.clone()).unwrap_or_default(),
+            finalizer: labels::NAMESPACE_FINALIZER,
+        },
+        settled: object.is_some_and(is_settled),
+        declared: object.filter(|_| !plan.is_empty()).cloned(),
+        plan,
+    }
+}
+
+/// The settings, with which nothing may be opened while the clocks disagree.
+pub fn in_force(context: &Context, index: &Index) -> Arc<Settings> {
+    if context.clock.is_sane() {
+        return index.settings().clone();
+    }
+    Arc::new(Settings { usable: false, ..Settings::clone(index.settings()) })
+}
+
+fn allowlists(index: &Index) -> BTreeMap<&str, KnownAllowlist<'_>> {
+    let live = index.allowlists.iter().filter(|(_, allowlist)| allowlist.metadata.deletion_timestamp.is_none());
+    live.map(|(name, allowlist)| {
+        let known = match &allowlist.object {
+            Ok(allowlist) => KnownAllowlist::Read(allowlist),
+            Err(_) => KnownAllowlist::Undecodable,
+        };
+        (&**name, known)
+    })
+    .collect()
+}
+
+fn enforced_peer<'a>(index: &'a Index, name: &str) -> Option<Peer<'a>> {
+    let (namespace, _) = index.namespaces.get(name)?;
+    let peer = index.research.get(name).filter(|peer| peer.metadata.deletion_timestamp.is_none())?;
+    let spec = &peer.object.as_ref().ok()?.spec;
+    (namespace.belongs_to(name) && namespace.is_enforced()).then_some(Peer { spec })
+}
+
+fn dns_addresses(index: &Index) -> Vec<IpAddr> {
+    let dns = &index.settings().spec.dns;
+    let service = index.services.get(&object_name(&dns.namespace, &dns.service));
+    service.map(|service| service.addresses.clone()).unwrap_or_default()
+}
+
+fn open_grants(index: &Index, namespace: &str) -> usize {
+    let grants = index.grants.get(namespace).into_iter().flat_map(BTreeMap::values);
+    grants.filter(|grant| grant.object.as_ref().is_ok_and(may_hold)).count()
+}
+
+fn is_settled(declared: &ResearchNamespace) -> bool {
+    declared.status.as_ref().is_some_and(|status| {
+        status.enforced_at.is_some() && status.observed_generation == declared.metadata.generation
+    })
+}
+
+fn count(context: &Context, work: &Work) {
+    let actions = work.plan.stages.iter().flatten();
+    if work.settled && work.target.metadata.deletion_timestamp.is_none() {
+        for action in actions {
+            match action {
+                Action::Apply(child) => context.metrics.drift_corrected(child.kind().as_str()),
+                Action::Delete(key) => context.metrics.drift_corrected(key.kind.as_str()),
+                Action::ApplyNamespace(_) => context.metrics.drift_corrected("Namespace"),
+                _ => {}
+            }
+        }
+    }
+    let newly = work.plan.status.as_ref().and_then(|status| status.enforced_at.as_ref());
+    let before = work.declared.as_ref().and_then(|declared| declared.status.as_ref()?.enforced_at.as_ref());
+    if let (Some(at), None, Some(created)) = (newly, before, &work.target.metadata.creation_timestamp) {
+        context.metrics.enforced(at.0.duration_since(created.0).as_secs_f64());
+    }
+}

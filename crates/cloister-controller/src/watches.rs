@@ -1,0 +1,149 @@
+//! Which kinds are watched.
+
+use crate::{
+    context::Context,
+    decode::Decoded,
+    index::{GatedPod, Secret},
+    watch::{Scope, run},
+};
+use cloister_api::{
+    AccessPolicy, CloisterConfig, EgressAllowlist, GrantMount, ResearchNamespace, StorageAccessGrant, StorageResource,
+    labels,
+};
+use futures::future::BoxFuture;
+use k8s_openapi::api::{
+    core::v1::{LimitRange, Namespace, ResourceQuota, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    rbac::v1::RoleBinding,
+};
+use kube::{Api, runtime::watcher::Config};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::watch::{self, Receiver},
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
+use tracing::debug;
+
+/// Whether each watch has seen its first list.
+#[derive(Clone, Default)]
+pub struct Synced {
+    all: Arc<Mutex<Vec<(&'static str, Receiver<bool>)>>>,
+}
+
+impl Synced {
+    fn push(&self, kind: &'static str, receiver: Receiver<bool>) {
+        self.lock().push((kind, receiver));
+    }
+
+    /// The kinds that are still being listed.
+    pub fn missing(&self) -> Vec<&'static str> {
+        self.lock().iter().filter(|(_, synced)| !*synced.borrow()).map(|(kind, _)| *kind).collect()
+    }
+
+    /// Waits until every first list is complete.
+    pub async fn wait(&self) {
+        let all = self.lock().clone();
+        for (_, mut synced) in all {
+            // A watch that ended is noticed by who runs it.
+            let _ = synced.wait_for(|synced| *synced).await;
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(&'static str, Receiver<bool>)>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Starts all watches. Each task ends only when its watch is dead, and says of which kind it was.
+pub fn start(context: &Arc<Context>, synced: &Synced) -> JoinSet<&'static str> {
+    let client = || context.client.clone();
+    let all = Config::default;
+    let managed = || Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGER));
+    let mut tasks = JoinSet::new();
+    let mut begin = |kind: &'static str, watch: &dyn Fn(watch::Sender<bool>) -> BoxFuture<'static, ()>| {
+        let (sender, receiver) = watch::channel(false);
+        synced.push(kind, receiver);
+        let watch = watch(sender);
+        tasks.spawn(async move {
+            watch.await;
+            kind
+        });
+    };
+    /// Begins the watch of one kind.
+    macro_rules! watch {
+        ($kind:literal, $type:ty, $config:expr) => {
+            begin($kind, &|synced| {
+                let scope = Scope { kind: $kind, namespace: None, config: $config };
+                Box::pin(run(context.clone(), Api::<$type>::all(client()), scope, synced))
+            })
+        };
+    }
+    watch!("CloisterConfig", Decoded<CloisterConfig>, all());
+    watch!("ResearchNamespace", Decoded<ResearchNamespace>, all());
+    watch!("EgressAllowlist", Decoded<EgressAllowlist>, all());
+    watch!("StorageResource", Decoded<StorageResource>, all());
+    watch!("AccessPolicy", Decoded<AccessPolicy>, all());
+    watch!("StorageAccessGrant", Decoded<StorageAccessGrant>, all());
+    watch!("GrantMount", GrantMount, all());
+    watch!("Namespace", Namespace, all());
+    // Those of others matter too: they could widen a namespace that is about to be taken over.
+    watch!("NetworkPolicy", NetworkPolicy, all());
+    watch!("RoleBinding", RoleBinding, all());
+    watch!("ResourceQuota", ResourceQuota, managed());
+    watch!("LimitRange", LimitRange, managed());
+    watch!("ServiceAccount", ServiceAccount, managed());
+    watch!("Service", Service, all());
+    watch!("Pod", GatedPod, all());
+    tasks
+}
+
+/// Watches the Secrets of the credential namespaces, which the settings name, and of no other. Ends only when one of the
+/// watches is dead. `first` is told when those that the settings name at first are complete.
+pub async fn credentials(context: Arc<Context>, first: watch::Sender<bool>) {
+    let mut running: BTreeMap<String, (AbortHandle, Receiver<bool>)> = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    loop {
+        let wanted = context.index().settings().spec.credential_namespaces.clone();
+        running.retain(|namespace, (task, _)| {
+            let keep = wanted.contains(namespace);
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+        for namespace in wanted {
+            if running.contains_key(&namespace) {
+                continue;
+            }
+            debug!(%namespace, "watching the credentials");
+            let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
+            let scope = Scope { kind: "Secret", namespace: Some(namespace.as_str().into()), config: Config::default() };
+            let (sender, synced) = watch::channel(false);
+            let task = tasks.spawn(run(context.clone(), api, scope, sender));
+            running.insert(namespace, (task, synced));
+        }
+        if !*first.borrow() {
+            for (_, synced) in running.values_mut() {
+                // One that may not be read does not hold up the rest.
+                let _ = timeout(FIRST_LIST, synced.wait_for(|synced| *synced)).await;
+            }
+            first.send_replace(true);
+        }
+        tokio::select! {
+            () = context.settings_changed.notified() => {}
+            Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
+                if !ended.is_err_and(|error| error.is_cancelled()) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// How long the first list of a credential namespace may take.
+const FIRST_LIST: Duration = Duration::from_secs(10);

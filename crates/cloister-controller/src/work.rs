@@ -1,0 +1,64 @@
+//! The dispatcher: hands out the keys of the queue, so many at a time, until it is told to stop.
+
+use crate::{context::Context, queue::Job, reconcile::reconcile};
+use std::{future::Future, sync::Arc, time::Instant};
+use tokio::{sync::Semaphore, task::JoinSet};
+use tracing::{Instrument, debug, info_span, warn};
+
+/// Works until `stop`, then lets what is under way come to its end.
+pub async fn run(context: Arc<Context>, workers: usize, stop: impl Future<Output = ()>) {
+    let permits = Arc::new(Semaphore::new(workers));
+    let mut tasks = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        let permit = tokio::select! {
+            () = &mut stop => break,
+            permit = permits.clone().acquire_owned() => permit,
+        };
+        let job = tokio::select! {
+            () = &mut stop => break,
+            job = context.queue.next(|| context.clock.now()) => job,
+        };
+        while let Some(ended) = tasks.try_join_next() {
+            report(ended);
+        }
+        let context = context.clone();
+        tasks.spawn(async move {
+            let span = info_span!("reconcile", object = %job.key);
+            work(&context, job).instrument(span).await;
+            drop(permit);
+        });
+    }
+    debug!(under_way = tasks.len(), "waiting for what is under way");
+    while let Some(ended) = tasks.join_next().await {
+        report(ended);
+    }
+}
+
+async fn work(context: &Context, job: Job) {
+    context.metrics.waited(job.age);
+    let began = Instant::now();
+    let result = reconcile(context, &job.key).await;
+    context.metrics.reconciled(job.key.kind(), began.elapsed());
+    let wait = context.queue.done(&job.key, result.is_ok(), context.clock.now());
+    match result {
+        Ok(()) => debug!(took = ?began.elapsed(), "done"),
+        Err(error) => {
+            context.metrics.failed(job.key.kind(), error.category());
+            if error.is_conflict() {
+                debug!(%error, ?wait, "changed meanwhile; looking again");
+            } else {
+                warn!(%error, category = error.category(), ?wait, "failed; trying again");
+            }
+        }
+    }
+}
+
+/// A reconcile that panics is a defect, and its key would never come again.
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}

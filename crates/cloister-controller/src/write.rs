@@ -1,0 +1,440 @@
+//! The one way out: every request that changes something in the cluster.
+//!
+//! Each has a time limit and counts against the limit of requests under way. What the API server answers goes into the
+//! index at once, so that the next decision knows of it before the watch does.
+
+use crate::{
+    context::Context,
+    decode::Decoded,
+    error::Error,
+    index::{Dirty, Indexed},
+    key::{Key, ObjectName},
+};
+use cloister_api::{GrantMount, SecretReference, labels};
+use cloister_core::{
+    child::{Child, ChildKey, ChildKind},
+    namespace::is_owned_label,
+    plan::{Action, NamespaceLabels},
+};
+use either::Either;
+use k8s_openapi::{
+    api::{
+        core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Secret, ServiceAccount},
+        networking::v1::NetworkPolicy,
+        rbac::v1::RoleBinding,
+    },
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{
+    Api, Resource,
+    api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::NamespaceResourceScope,
+};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
+use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
+
+/// How long the API server may take to answer.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// The seconds that a container has to end by itself when its credential is taken away.
+const GRACE: u32 = 1;
+
+/// The object that actions are done for.
+pub struct Target<K> {
+    /// Its key.
+    pub key: Key,
+    /// The namespace that the actions are about.
+    pub namespace: Arc<str>,
+    /// Its own API.
+    pub api: Api<Decoded<K>>,
+    /// Its metadata, where there is such an object.
+    pub metadata: ObjectMeta,
+    /// The finalizer that the operator holds on it.
+    pub finalizer: &'static str,
+}
+
+/// Makes the requests.
+pub struct Writer<'a> {
+    context: &'a Context,
+}
+
+impl<'a> Writer<'a> {
+    /// A writer.
+    pub fn new(context: &'a Context) -> Self {
+        Writer { context }
+    }
+
+    /// Does one action.
+    ///
+    /// # Errors
+    ///
+    /// The request failed, or its effect is not confirmed.
+    pub async fn perform<K>(&self, target: &Target<K>, action: Action) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+        Decoded<K>: Indexed,
+    {
+        let namespace = &target.namespace;
+        match action {
+            Action::AddFinalizer => self.finalizer(target, true).await,
+            Action::DropFinalizer => self.finalizer(target, false).await,
+            Action::ApplyNamespace(labels) => self.apply_namespace(&target.key, namespace, &labels).await,
+            Action::DeleteNamespace { uid } => self.delete_namespace(&target.key, namespace, uid).await,
+            Action::Apply(child) => self.apply(&target.key, namespace, *child).await,
+            Action::Delete(key) => self.delete(&target.key, namespace, &key).await,
+            Action::Release(key) => self.release(&target.key, namespace, &key).await,
+            Action::CopyCredential { from, to } => self.copy_credential(namespace, &from, &to).await,
+            Action::DestroyCredential { name } => self.destroy_credential(namespace, &name).await,
+            Action::DeletePod { name, uid } => self.delete_pod(namespace, &name, uid).await,
+        }
+    }
+
+    /// Writes an object's status, whole.
+    ///
+    /// # Errors
+    ///
+    /// The request failed. That the object is gone is no failure.
+    pub async fn status<K, S>(&self, target: &Target<K>, status: &S) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+        Decoded<K>: Indexed,
+        S: Serialize,
+    {
+        let name = target.metadata.name.as_deref().unwrap_or_default();
+        let patch = json!([
+            {"op": "test", "path": "/metadata/uid", "value": target.metadata.uid},
+            {"op": "add", "path": "/status", "value": status},
+        ]);
+        let patch: json_patch::Patch = serde_json::from_value(patch).unwrap_or_default();
+        let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
+        let what = || format!("write the status of {}", target.key);
+        let patch = Patch::Json::<()>(patch);
+        let request = target.api.patch_status(name, &params, &patch);
+        self.context.metrics.wrote("patch", target.key.kind());
+        match self.request(what, request).await {
+            Ok(object) => {
+                self.note(&target.key, object);
+                Ok(())
+            }
+            Err(error) if error.category() == "not_found" => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn finalizer<K>(&self, target: &Target<K>, add: bool) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+        Decoded<K>: Indexed,
+    {
+        let name = target.metadata.name.as_deref().unwrap_or_default();
+        let held = target.metadata.finalizers.iter().flatten().map(String::as_str);
+        let finalizers: Vec<&str> =
+            held.filter(|held| *held != target.finalizer).chain(add.then_some(target.finalizer)).collect();
+        let patch = json!({"metadata": {
+            "finalizers": finalizers,
+            "uid": target.metadata.uid,
+            "resourceVersion": target.metadata.resource_version,
+        }});
+        let verb = if add { "put the finalizer on" } else { "take the finalizer off" };
+        let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
+        self.context.metrics.wrote("patch", target.key.kind());
+        let result = self
+            .request(|| format!("{verb} {}", target.key), target.api.patch(name, &params, &Patch::Merge(&patch)))
+            .await;
+        match result {
+            Ok(object) if object.metadata.deletion_timestamp.is_some() && finalizers.is_empty() => {
+                self.forget::<Decoded<K>>(&target.key, &ObjectName::of(&object.metadata));
+                Ok(())
+            }
+            Ok(object) => {
+                self.note(&target.key, object);
+                Ok(())
+            }
+            Err(error) if !add && error.category() == "not_found" => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn apply_namespace(&self, key: &Key, name: &str, labels: &NamespaceLabels) -> Result<(), Error> {
+        let api: Api<Namespace> = Api::all(self.context.client.clone());
+        let known = self.context.index().namespaces.get(name).map(|(observed, _)| observed.clone());
+        let what = || format!("write Namespace {name}");
+        let namespace = match known {
+            None => {
+                let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+                let metadata =
+                    ObjectMeta { name: Some(name.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
+                let namespace = Namespace { metadata, ..Namespace::default() };
+                self.context.metrics.wrote("create", "Namespace");
+                self.request(what, api.create(&create_params(), &namespace)).await?
+            }
+            Some(observed) => {
+                let gone = observed.labels.keys().filter(|key| is_owned_label(key) && !labels.contains_key(&***key));
+                let gone = gone.map(|key| (key.to_string(), serde_json::Value::Null));
+                let wanted = labels.iter().map(|(key, value)| ((*key).to_owned(), json!(value)));
+                let all: serde_json::Map<_, _> = gone.chain(wanted).collect();
+                let patch = json!({"metadata": {"labels": all, "uid": observed.uid}});
+                let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
+                self.context.metrics.wrote("patch", "Namespace");
+                self.request(what, api.patch(name, &params, &Patch::Merge(&patch))).await?
+            }
+        };
+        self.note(key, namespace);
+        Ok(())
+    }
+
+    async fn delete_namespace(&self, key: &Key, name: &str, uid: String) -> Result<(), Error> {
+        let api: Api<Namespace> = Api::all(self.context.client.clone());
+        let params = DeleteParams::default().preconditions(Preconditions { uid: Some(uid), resource_version: None });
+        self.context.metrics.wrote("delete", "Namespace");
+        match self.request(|| format!("delete Namespace {name}"), api.delete(name, &params)).await {
+            Ok(Either::Left(namespace)) => self.note(key, namespace),
+            Ok(Either::Right(_)) => {}
+            Err(error) if error.is_conflict() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn apply(&self, key: &Key, namespace: &str, child: Child) -> Result<(), Error> {
+        let known = {
+            let index = self.context.index();
+            index.children.get(namespace).and_then(|children| children.versions.get(&child.key()).copied())
+        };
+        match child {
+            Child::NetworkPolicy(object) => self.put(key, namespace, object, known, Child::NetworkPolicy).await,
+            Child::ResourceQuota(object) => self.put(key, namespace, object, known, Child::ResourceQuota).await,
+            Child::LimitRange(object) => self.put(key, namespace, object, known, Child::LimitRange).await,
+            Child::RoleBinding(object) => self.put(key, namespace, object, known, Child::RoleBinding).await,
+            Child::GrantMount(object) => {
+                self.put(key, namespace, *object, known, |mount| Child::GrantMount(Box::new(mount))).await
+            }
+            // Others write to an account too, so only the operator's own fields are put right.
+            Child::ServiceAccount(object) => self.merge(key, namespace, object).await,
+        }
+    }
+
+    /// Creates an object, or replaces it whole where it is known to be there. Nobody else has a say in it.
+    async fn put<C>(
+        &self,
+        key: &Key,
+        namespace: &str,
+        mut object: C,
+        known: Option<u64>,
+        child: impl Fn(C) -> Child,
+    ) -> Result<(), Error>
+    where
+        C: ChildObject,
+    {
+        let api: Api<C> = Api::namespaced(self.context.client.clone(), namespace);
+        let name = object.meta().name.clone().unwrap_or_default();
+        let kind = C::kind(&());
+        let what = || format!("write {kind} {namespace}/{name}");
+        let wanted = child(object.clone()).fingerprint();
+        let written = match known {
+            None => {
+                self.context.metrics.wrote("create", child(object.clone()).kind().as_str());
+                match self.request(what, api.create(&create_params(), &object)).await {
+                    Err(error) if error.category() == "conflict" => {
+                        // It is there after all, and not yet known.
+                        let there = self.request(what, api.get(&name)).await?;
+                        object.meta_mut().resource_version = there.meta().resource_version.clone();
+                        self.context.metrics.wrote("update", child(object.clone()).kind().as_str());
+                        self.request(what, api.replace(&name, &create_params(), &object)).await?
+                    }
+                    result => result?,
+                }
+            }
+            Some(version) => {
+                object.meta_mut().resource_version = Some(version.to_string());
+                self.context.metrics.wrote("update", child(object.clone()).kind().as_str());
+                match self.request(what, api.replace(&name, &create_params(), &object)).await {
+                    // What a binding refers to cannot be changed.
+                    Err(error)
+                        if error.category() == "invalid" && child(object.clone()).kind() == ChildKind::RoleBinding =>
+                    {
+                        self.request(what, api.delete(&name, &DeleteParams::default())).await?;
+                        object.meta_mut().resource_version = None;
+                        self.request(what, api.create(&create_params(), &object)).await?
+                    }
+                    result => result?,
+                }
+            }
+        };
+        let as_wanted = child(written.clone()).fingerprint() == wanted;
+        self.note(key, written);
+        if as_wanted { Ok(()) } else { Err(Error::NotAsWritten { what: format!("{kind} {namespace}/{name}") }) }
+    }
+
+    async fn merge(&self, key: &Key, namespace: &str, account: ServiceAccount) -> Result<(), Error> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.context.client.clone(), namespace);
+        let name = account.metadata.name.clone().unwrap_or_default();
+        let what = || format!("write ServiceAccount {namespace}/{name}");
+        let wanted = Child::ServiceAccount(account.clone()).fingerprint();
+        self.context.metrics.wrote("patch", "ServiceAccount");
+        let params = PatchParams::apply(labels::MANAGER).force();
+        let written = self.request(what, api.patch(&name, &params, &Patch::Apply(&account))).await?;
+        let as_wanted = Child::ServiceAccount(written.clone()).fingerprint() == wanted;
+        self.note(key, written);
+        if as_wanted { Ok(()) } else { Err(Error::NotAsWritten { what: format!("ServiceAccount {namespace}/{name}") }) }
+    }
+
+    async fn delete(&self, key: &Key, namespace: &str, child: &ChildKey) -> Result<(), Error> {
+        match child.kind {
+            ChildKind::NetworkPolicy => self.delete_one::<NetworkPolicy>(key, namespace, child).await,
+            ChildKind::ResourceQuota => self.delete_one::<ResourceQuota>(key, namespace, child).await,
+            ChildKind::LimitRange => self.delete_one::<LimitRange>(key, namespace, child).await,
+            ChildKind::ServiceAccount => self.delete_one::<ServiceAccount>(key, namespace, child).await,
+            ChildKind::RoleBinding => self.delete_one::<RoleBinding>(key, namespace, child).await,
+            ChildKind::GrantMount => self.delete_one::<GrantMount>(key, namespace, child).await,
+        }
+    }
+
+    async fn delete_one<C: ChildObject>(&self, key: &Key, namespace: &str, child: &ChildKey) -> Result<(), Error> {
+        let api: Api<C> = Api::namespaced(self.context.client.clone(), namespace);
+        let what = || format!("delete {} {namespace}/{}", child.kind.as_str(), child.name);
+        self.context.metrics.wrote("delete", child.kind.as_str());
+        match self.request(what, api.delete(&child.name, &DeleteParams::default())).await {
+            Ok(Either::Left(object)) if !object.meta().finalizers.as_deref().unwrap_or_default().is_empty() => {
+                self.note(key, object);
+                return Err(Error::NotGone { what: format!("{} {namespace}/{}", child.kind.as_str(), child.name) });
+            }
+            Ok(_) => {}
+            Err(error) if error.category() == "not_found" => {}
+            Err(error) => return Err(error),
+        }
+        self.forget::<C>(key, &ObjectName { namespace: namespace.into(), name: (*child.name).into() });
+        Ok(())
+    }
+
+    async fn release(&self, key: &Key, namespace: &str, child: &ChildKey) -> Result<(), Error> {
+        // Only policies are held.
+        let api: Api<NetworkPolicy> = Api::namespaced(self.context.client.clone(), namespace);
+        let what = || format!("take the finalizer off {child} in {namespace}");
+        let policy = match self.request(what, api.get(&child.name)).await {
+            Ok(policy) => policy,
+            Err(error) if error.category() == "not_found" => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let held = policy.metadata.finalizers.iter().flatten().filter(|held| *held != labels::ENFORCED_FINALIZER);
+        let left: Vec<&String> = held.collect();
+        let patch = json!({"metadata": {"finalizers": left, "resourceVersion": policy.metadata.resource_version}});
+        let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
+        self.context.metrics.wrote("patch", child.kind.as_str());
+        self.request(what, api.patch(&child.name, &params, &Patch::Merge(&patch))).await?;
+        if left.is_empty() {
+            self.forget::<NetworkPolicy>(key, &ObjectName { namespace: namespace.into(), name: (*child.name).into() });
+        }
+        Ok(())
+    }
+
+    async fn copy_credential(&self, namespace: &str, from: &SecretReference, to: &str) -> Result<(), Error> {
+        let source: Api<Secret> = Api::namespaced(self.context.client.clone(), &from.namespace);
+        let what = || format!("read Secret {}/{}", from.namespace, from.name);
+        let kept = self.request(what, source.get(&from.name)).await?;
+        let Some(data) = kept.data.filter(|data| !data.is_empty()) else {
+            return Err(Error::CredentialGone { namespace: from.namespace.clone(), name: from.name.clone() });
+        };
+        let copy = Secret {
+            metadata: cloister_core::namespace::children::object_meta(namespace, to),
+            data: Some(data),
+            ..Secret::default()
+        };
+        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), namespace);
+        self.context.metrics.wrote("patch", "Secret");
+        let params = PatchParams::apply(labels::MANAGER).force();
+        self.request(|| format!("write Secret {namespace}/{to}"), api.patch(to, &params, &Patch::Apply(&copy))).await?;
+        Ok(())
+    }
+
+    async fn destroy_credential(&self, namespace: &str, name: &str) -> Result<(), Error> {
+        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), namespace);
+        // Emptied first: the kubelets take an emptied Secret out of running pods, too.
+        let empty = json!({"data": null});
+        let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
+        self.context.metrics.wrote("patch", "Secret");
+        match self
+            .request(|| format!("empty Secret {namespace}/{name}"), api.patch(name, &params, &Patch::Merge(&empty)))
+            .await
+        {
+            Ok(_) => {}
+            Err(error) if error.category() == "not_found" => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        self.context.metrics.wrote("delete", "Secret");
+        match self
+            .request(|| format!("delete Secret {namespace}/{name}"), api.delete(name, &DeleteParams::default()))
+            .await
+        {
+            Ok(Either::Left(secret)) if secret.metadata.finalizers.as_ref().is_some_and(|held| !held.is_empty()) => {
+                Err(Error::NotGone { what: format!("Secret {namespace}/{name}") })
+            }
+            Ok(_) => Ok(()),
+            Err(error) if error.category() == "not_found" => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn delete_pod(&self, namespace: &str, name: &str, uid: String) -> Result<(), Error> {
+        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), namespace);
+        let params = DeleteParams::default()
+            .grace_period(GRACE)
+            .preconditions(Preconditions { uid: Some(uid), resource_version: None });
+        self.context.metrics.wrote("delete", "Pod");
+        match self.request(|| format!("delete Pod {namespace}/{name}"), api.delete(name, &params)).await {
+            Ok(_) => Ok(()),
+            // Gone, or another pod by now.
+            Err(error) if error.is_conflict() => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn request<T>(
+        &self,
+        what: impl Fn() -> String,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Error> {
+        // The semaphore is never closed.
+        let _permit = self.context.requests.acquire().await;
+        match tokio::time::timeout(LIMIT, request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(source)) => Err(Error::Request { what: what(), source: Box::new(source) }),
+            Err(_) => Err(Error::Timeout { what: what(), limit: LIMIT }),
+        }
+    }
+
+    fn note<T: Indexed>(&self, own: &Key, object: T) {
+        let mut dirty = Dirty::new();
+        object.upsert(&mut self.context.index_mut(), &mut dirty);
+        dirty.remove(own);
+        self.context.enqueue(dirty);
+    }
+
+    fn forget<T: Indexed>(&self, own: &Key, name: &ObjectName) {
+        let mut dirty = Dirty::new();
+        T::remove(&mut self.context.index_mut(), name, &mut dirty);
+        dirty.remove(own);
+        self.context.enqueue(dirty);
+    }
+}
+
+/// A child as the API knows it.
+trait ChildObject:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize + Indexed
+{
+}
+
+impl<T> ChildObject for T where
+    T: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Serialize
+        + Indexed
+{
+}
+
+fn create_params() -> PostParams {
+    PostParams { field_manager: Some(labels::MANAGER.to_owned()), ..PostParams::default() }
+}

@@ -1,0 +1,143 @@
+use crate::support::*;
+use anyhow::{Context, Result, ensure};
+use cloister_api::GrantMount;
+use cloister_tests::{cluster, eventually};
+use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+struct Fixture {
+    mounts: Api<GrantMount>,
+    pods: Api<Pod>,
+}
+
+async fn namespace() -> Result<Fixture> {
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let name = research_namespace(&operator, "mounts").await?;
+    for account in ["trainer", "other"] {
+        service_account(&admin, &name, account).await?;
+    }
+    Ok(Fixture { mounts: mounts(operator, &name), pods: Api::namespaced(admin, &name) })
+}
+
+fn mounts(client: Client, namespace: &str) -> Api<GrantMount> {
+    Api::namespaced(client, namespace)
+}
+
+fn mount(storage: &str, account: &str) -> GrantMount {
+    object(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "GrantMount",
+        "metadata": {"name": format!("{storage}.reader.{account}")},
+        "spec": {
+            "serviceAccountName": account,
+            "secretName": format!("cloister-grant-{storage}.reader.{account}"),
+            "volumeName": format!("cloister-{storage}"),
+            "mountPath": format!("/var/run/cloister/{storage}"),
+        },
+    }))
+}
+
+fn two_containers(account: &str) -> Value {
+    let mut pod = pod_json("pod", account);
+    pod["spec"]["containers"] = json!([container_json("one"), container_json("two")]);
+    pod["spec"]["initContainers"] = json!([container_json("init")]);
+    pod
+}
+
+/// Where the storage's credential is mounted, by container; the volume is checked on the way.
+fn mounted(pod: &Pod, storage: &str) -> Result<Vec<String>> {
+    let spec = pod.spec.as_ref().context("a spec")?;
+    let volume = format!("cloister-{storage}");
+    let is_ours = |m: &VolumeMount| {
+        m.name == volume && m.mount_path == format!("/var/run/cloister/{storage}") && m.read_only == Some(true)
+    };
+    let has = |c: &&Container| c.volume_mounts.iter().flatten().any(is_ours);
+    let containers = spec.init_containers.iter().flatten().chain(&spec.containers);
+    let names: Vec<String> = containers.filter(has).map(|c| c.name.clone()).collect();
+    if !names.is_empty() {
+        let volume = spec.volumes.iter().flatten().find(|v| v.name == volume).context("the volume")?;
+        let secret = volume.secret.as_ref().context("a secret volume")?;
+        ensure!(secret.optional == Some(true), "it is not optional");
+        ensure!(secret.secret_name.as_deref().is_some_and(|n| n.starts_with(&format!("cloister-grant-{storage}."))));
+    }
+    Ok(names)
+}
+
+#[tokio::test]
+async fn every_container_of_the_accounts_pods_gets_every_credential() -> Result<()> {
+    let f = namespace().await?;
+    for storage in ["weights", "data"] {
+        f.mounts.create(&create(), &mount(storage, "trainer")).await?;
+    }
+    let pod: Pod = object(two_containers("trainer"));
+    let made = eventually("both mounts", async || {
+        let made = f.pods.create(&dry_run(), &pod).await?;
+        for storage in ["weights", "data"] {
+            let names = mounted(&made, storage)?;
+            ensure!(names == ["init", "one", "two"], "{storage} is mounted in {names:?}");
+        }
+        Ok(made)
+    })
+    .await?;
+    assert_eq!(made.spec.context("a spec")?.volumes.map(|v| v.len()), Some(2));
+
+    let other = f.pods.create(&dry_run(), &object(two_containers("other"))).await?;
+    assert!(mounted(&other, "weights")?.is_empty());
+    assert!(other.spec.context("a spec")?.volumes.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn injection_stops_when_the_mount_is_being_deleted() -> Result<()> {
+    let f = namespace().await?;
+    let name = "weights.reader.trainer";
+    let mut held = mount("weights", "trainer");
+    held.metadata.finalizers = Some(vec!["example.com/held".to_owned()]);
+    f.mounts.create(&create(), &held).await?;
+    let pod = pod("pod", "trainer");
+    eventually("the mount", async || {
+        ensure!(!mounted(&f.pods.create(&dry_run(), &pod).await?, "weights")?.is_empty());
+        Ok(())
+    })
+    .await?;
+
+    f.mounts.delete(name, &delete()).await?;
+    let terminating = f.mounts.get(name).await?;
+    assert!(terminating.metadata.deletion_timestamp.is_some());
+    eventually("no mount", async || {
+        ensure!(mounted(&f.pods.create(&dry_run(), &pod).await?, "weights")?.is_empty());
+        Ok(())
+    })
+    .await?;
+
+    merge(&f.mounts, name, json!({"metadata": {"finalizers": null}})).await?;
+    Ok(())
+}
+
+/// What the author wrote at the same place does not keep our volume away, nor make it one that is required.
+#[tokio::test]
+async fn the_author_cannot_take_the_place() -> Result<()> {
+    let f = namespace().await?;
+    f.mounts.create(&create(), &mount("weights", "trainer")).await?;
+    let mut pod = pod_json("pod", "trainer");
+    pod["spec"]["volumes"] = json!([
+        {"name": "mine", "emptyDir": {}},
+        {"name": "cloister-weights", "secret": {"secretName": "mine", "optional": false}},
+    ]);
+    pod["spec"]["containers"][0]["volumeMounts"] =
+        json!([{"name": "mine", "mountPath": "/var/run/cloister/weights", "readOnly": false}]);
+    let pod: Pod = object(pod);
+    eventually("the mount", async || {
+        ensure!(mounted(&f.pods.create(&dry_run(), &pod).await?, "weights")? == ["main"]);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_namespace_without_mounts_is_left_alone() -> Result<()> {
+    let f = namespace().await?;
+    let made = f.pods.create(&create(), &pod("pod", "trainer")).await?;
+    assert!(made.spec.context("a spec")?.volumes.is_none());
+    Ok(())
+}

@@ -1,0 +1,145 @@
+use crate::support::*;
+use anyhow::{Context, Result};
+use cloister_tests::{assert_denied, cluster};
+use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
+use kube::{Api, Client};
+use serde_json::{Value, json};
+
+const POLICY: &str = "grant-secrets.cloister.dev";
+const TRAINERS: &str = "cloister-grant-weights.reader.trainer";
+
+/// Pod Security would refuse most kinds of volumes before us: this is about our policy.
+async fn namespace() -> Result<(Client, Api<Pod>)> {
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let lax = json!({"pod-security.kubernetes.io/enforce": "privileged"});
+    let name = research_namespace_with(&operator, "secrets", lax).await?;
+    for account in ["trainer", "other"] {
+        service_account(&admin, &name, account).await?;
+    }
+    Ok((admin.clone(), Api::namespaced(admin, &name)))
+}
+
+/// Every form in which a pod references a Secret: where in the spec, and what.
+fn forms(secret: &str) -> Vec<(&'static str, Value)> {
+    let volume = |source: Value| {
+        let mut volume = json!({"name": "v"});
+        for (key, value) in source.as_object().into_iter().flatten() {
+            volume[key] = value.clone();
+        }
+        json!([{"name": "first", "emptyDir": {}}, volume])
+    };
+    let env = json!([{"name": "PLAIN", "value": "x"}, {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": secret, "key": "k"}}}]);
+    let env_from = json!([{"configMapRef": {"name": "x"}}, {"secretRef": {"name": secret}}]);
+    let init = |key: &str, value: &Value| {
+        let mut container = container_json("init");
+        container[key] = value.clone();
+        json!([container])
+    };
+    let named = json!({"name": secret});
+    vec![
+        ("/volumes", volume(json!({"secret": {"secretName": secret}}))),
+        (
+            "/volumes",
+            volume(json!({"projected": {"sources": [{"configMap": {"name": "x"}}, {"secret": {"name": secret}}]}})),
+        ),
+        ("/volumes", volume(json!({"csi": {"driver": "d", "nodePublishSecretRef": named}}))),
+        ("/volumes", volume(json!({"flexVolume": {"driver": "d/d", "secretRef": named}}))),
+        ("/volumes", volume(json!({"azureFile": {"shareName": "s", "secretName": secret}}))),
+        ("/volumes", volume(json!({"cephfs": {"monitors": ["m"], "secretRef": named}}))),
+        ("/volumes", volume(json!({"cinder": {"volumeID": "v", "secretRef": named}}))),
+        (
+            "/volumes",
+            volume(
+                json!({"iscsi": {"targetPortal": "p", "iqn": "iqn.2001-04.com.example:x", "lun": 0, "secretRef": named}}),
+            ),
+        ),
+        ("/volumes", volume(json!({"rbd": {"monitors": ["m"], "image": "i", "secretRef": named}}))),
+        (
+            "/volumes",
+            volume(json!({"scaleIO": {"gateway": "g", "system": "s", "volumeName": "v", "secretRef": named}})),
+        ),
+        ("/volumes", volume(json!({"storageos": {"volumeName": "v", "secretRef": named}}))),
+        ("/imagePullSecrets", json!([{"name": "x"}, named])),
+        ("/containers/0/env", env.clone()),
+        ("/containers/0/envFrom", env_from.clone()),
+        ("/initContainers", init("env", &env)),
+        ("/initContainers", init("envFrom", &env_from)),
+    ]
+}
+
+#[tokio::test]
+async fn a_credential_is_for_its_account_in_every_form() -> Result<()> {
+    let (_, pods) = namespace().await?;
+    for (pointer, value) in forms(TRAINERS) {
+        let theirs = pod_with("theirs", "other", pointer, value.clone());
+        let result = pods.create(&dry_run(), &theirs).await;
+        assert!(result.is_err(), "another account gets it through {value}");
+        assert_denied(result, POLICY);
+        let own = pod_with("own", "trainer", pointer, value.clone());
+        pods.create(&dry_run(), &own).await.with_context(|| format!("its own account, through {value}"))?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn other_secrets_are_left_alone() -> Result<()> {
+    let (_, pods) = namespace().await?;
+    for secret in ["weights", "grant-weights.reader.trainer", "my-cloister-grant-weights.reader.trainer"] {
+        for (pointer, value) in forms(secret) {
+            let pod = pod_with("pod", "other", pointer, value.clone());
+            pods.create(&dry_run(), &pod).await.with_context(|| format!("{value}"))?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_name_that_says_no_account_is_for_nobody() -> Result<()> {
+    let (_, pods) = namespace().await?;
+    for secret in [
+        "cloister-grant-trainer",
+        "cloister-grant-weights.trainer",
+        "cloister-grant-weights.reader.x.trainer",
+        "cloister-grant-weights.reader.trainer.x",
+        "cloister-grant-weights.reader.other-trainer",
+    ] {
+        let volumes = json!([{"name": "v", "secret": {"secretName": secret}}]);
+        assert_denied(pods.create(&dry_run(), &pod_with("pod", "trainer", "/volumes", volumes)).await, POLICY);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_running_pod_gets_no_credential_of_another() -> Result<()> {
+    let (_, pods) = namespace().await?;
+    let debugger = |name: &str| {
+        let mut container = container_json(name);
+        container["envFrom"] = json!([{"secretRef": {"name": TRAINERS}}]);
+        json!({"spec": {"ephemeralContainers": [container]}})
+    };
+    pods.create(&create(), &pod("theirs", "other")).await?;
+    pods.create(&create(), &pod("own", "trainer")).await?;
+    assert_denied(merge_at(&pods, "ephemeralcontainers", "theirs", debugger("debug")).await, POLICY);
+    merge_at(&pods, "ephemeralcontainers", "own", debugger("debug")).await?;
+
+    // The status cannot carry a spec, and a resize no volume.
+    let volumes = json!({"spec": {"volumes": [{"name": "v", "secret": {"secretName": TRAINERS}}]}});
+    let after = merge_at(&pods, "status", "theirs", volumes.clone()).await?;
+    assert!(!serde_json::to_string(&after)?.contains(TRAINERS));
+    if let Ok(after) = merge_at(&pods, "resize", "theirs", volumes).await {
+        assert!(!serde_json::to_string(&after.spec)?.contains(TRAINERS));
+    }
+    Ok(())
+}
+
+/// The API server copies the imagePullSecrets of a ServiceAccount into its pods, before policies see them.
+#[tokio::test]
+async fn an_account_does_not_smuggle_a_credential_in() -> Result<()> {
+    let (admin, pods) = namespace().await?;
+    let accounts: Api<ServiceAccount> = Api::namespaced(admin, pods.namespace().context("it has one")?);
+    merge(&accounts, "other", json!({"imagePullSecrets": [{"name": TRAINERS}]})).await?;
+    cloister_tests::eventually("the account to be seen", async || {
+        cloister_tests::denied(pods.create(&dry_run(), &pod("pod", "other")).await, POLICY)
+    })
+    .await
+}

@@ -1,0 +1,228 @@
+//! What a stolen token of the operator cannot do. RBAC would let it through in nearly all of these.
+
+use crate::support::*;
+use anyhow::Result;
+use cloister_api::{GrantMount, labels};
+use cloister_tests::{assert_denied, cluster, unique};
+use k8s_openapi::api::core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Secret, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::Api;
+use kube::api::Patch;
+use serde_json::{Value, json};
+
+#[tokio::test]
+async fn it_writes_nothing_outside_research_namespaces() -> Result<()> {
+    const POLICY: &str = "operator-objects.cloister.dev";
+    let (admin, o) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let plain = plain_namespace(&admin, "plain").await?;
+    Api::<Pod>::namespaced(admin, &plain).create(&create(), &pod("pod", "default")).await?;
+    let named = |name: &str, rest: Value| {
+        let mut json = json!({"metadata": {"name": name}});
+        json_merge(&mut json, &rest);
+        json
+    };
+    let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cloister:viewer"});
+    let mount = json!({"spec": {"serviceAccountName": "a", "secretName": "cloister-grant-s.r.a", "volumeName": "v", "mountPath": "/v"}});
+    for ns in [plain.as_str(), "kube-system", "cloister-system", "cloister-credentials"] {
+        let o = || o.clone();
+        let secret = object::<Secret>(named("cloister-grant-s.r.a", json!({})));
+        assert_denied(Api::namespaced(o(), ns).create(&dry_run(), &secret).await, POLICY);
+        let policy = object::<NetworkPolicy>(named("cloister-x", json!({"spec": {"podSelector": {}}})));
+        assert_denied(Api::namespaced(o(), ns).create(&dry_run(), &policy).await, POLICY);
+        let binding = object::<RoleBinding>(named("cloister-x", json!({"roleRef": role_ref})));
+        assert_denied(Api::namespaced(o(), ns).create(&dry_run(), &binding).await, POLICY);
+        let quota = object::<ResourceQuota>(named("cloister", json!({})));
+        assert_denied(Api::namespaced(o(), ns).create(&dry_run(), &quota).await, POLICY);
+        let range = object::<LimitRange>(named("cloister", json!({"spec": {"limits": []}})));
+        assert_denied(Api::namespaced(o(), ns).create(&dry_run(), &range).await, POLICY);
+        let account = object::<ServiceAccount>(named("trainer", json!({})));
+        assert_denied(Api::namespaced(o(), ns).create(&dry_run(), &account).await, POLICY);
+        let account: Api<ServiceAccount> = Api::namespaced(o(), ns);
+        assert_denied(merge(&account, "default", json!({"imagePullSecrets": []})).await, POLICY);
+        assert_denied(account.delete("default", &delete()).await, POLICY);
+        let mount = object::<GrantMount>(named("s.r.a", json_with_type(mount.clone())));
+        assert_denied(Api::namespaced(o(), ns).create(&dry_run(), &mount).await, POLICY);
+    }
+    assert_denied(Api::<Pod>::namespaced(o, &plain).delete("pod", &delete()).await, POLICY);
+    Ok(())
+}
+
+fn json_with_type(mut mount: Value) -> Value {
+    json_merge(&mut mount, &json!({"apiVersion": "cloister.dev/v1alpha1", "kind": "GrantMount"}));
+    mount
+}
+
+#[tokio::test]
+async fn it_makes_and_takes_research_namespaces_only() -> Result<()> {
+    const POLICY: &str = "operator-namespaces.cloister.dev";
+    let (admin, o) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let own: Api<Namespace> = Api::all(o.clone());
+    let theirs: Api<Namespace> = Api::all(admin.clone());
+    let make = |name: &str, labels: Value| object::<Namespace>(json!({"metadata": {"name": name, "labels": labels}}));
+
+    let name = unique("made");
+    assert_denied(own.create(&dry_run(), &make(&name, json!({}))).await, POLICY);
+    assert_denied(own.create(&dry_run(), &make(&name, json!({labels::RESEARCH_NAMESPACE: "other"}))).await, POLICY);
+    own.create(&dry_run(), &make(&name, json!({labels::RESEARCH_NAMESPACE: name}))).await?;
+    let system = "kube-mine";
+    assert_denied(own.create(&dry_run(), &make(system, json!({labels::RESEARCH_NAMESPACE: system}))).await, POLICY);
+
+    // It takes over no namespace that is there, system or not, unless its people say so.
+    let plain = plain_namespace(&admin, "plain").await?;
+    for name in [plain.as_str(), "kube-system", "default", "cloister-system", "cloister-credentials"] {
+        let labels = json!({"metadata": {"labels": namespace_labels(name)}});
+        assert_denied(merge(&own, name, labels).await, POLICY);
+    }
+    // Kubernetes itself keeps some from being deleted.
+    for name in [plain.as_str(), "cloister-system", "cloister-credentials"] {
+        assert_denied(own.delete(name, &delete()).await, POLICY);
+    }
+    let adopt = |value: &str| json!({"metadata": {"annotations": {labels::ADOPT: value}}});
+    merge(&theirs, &plain, adopt("other")).await?;
+    assert_denied(merge(&own, &plain, json!({"metadata": {"labels": namespace_labels(&plain)}})).await, POLICY);
+    merge(&theirs, "kube-public", adopt("kube-public")).await?;
+    assert_denied(
+        merge(&own, "kube-public", json!({"metadata": {"labels": namespace_labels("kube-public")}})).await,
+        POLICY,
+    );
+    merge(&theirs, "kube-public", json!({"metadata": {"annotations": {labels::ADOPT: null}}})).await?;
+    merge(&theirs, &plain, adopt(&plain)).await?;
+    assert_denied(own.delete(&plain, &delete()).await, POLICY);
+    merge(&own, &plain, json!({"metadata": {"labels": namespace_labels(&plain)}})).await?;
+
+    // What it has, it cannot let out of the policies.
+    let unlabelled = json!({"metadata": {"labels": {labels::RESEARCH_NAMESPACE: null}}});
+    assert_denied(merge(&own, &plain, unlabelled).await, POLICY);
+    own.delete(&plain, &delete()).await?;
+    wait_until_gone(&admin, &plain).await
+}
+
+#[tokio::test]
+async fn it_writes_credentials_only_under_their_names() -> Result<()> {
+    const POLICY: &str = "operator-secrets.cloister.dev";
+    let (admin, o) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = research_namespace(&o, "secrets").await?;
+    let theirs: Api<Secret> = Api::namespaced(admin, &ns);
+    let own: Api<Secret> = Api::namespaced(o, &ns);
+    let secret = |name: &str| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}});
+    theirs.create(&create(), &object(secret("mine"))).await?;
+
+    assert_denied(own.create(&create(), &object(secret("any"))).await, POLICY);
+    assert_denied(merge(&own, "mine", json!({"stringData": {"k": "v"}})).await, POLICY);
+    assert_denied(own.delete("mine", &delete()).await, POLICY);
+    let mut token = secret("cloister-grant-s.r.default");
+    token["type"] = json!("kubernetes.io/service-account-token");
+    token["metadata"]["annotations"] = json!({"kubernetes.io/service-account.name": "default"});
+    assert_denied(own.create(&create(), &object(token)).await, POLICY);
+
+    // It never reads one, and what it writes tells it nothing back that it did not write.
+    let name = "cloister-grant-s.r.trainer";
+    own.patch(name, &apply(), &Patch::Apply(secret(name))).await?;
+    assert!(matches!(own.get(name).await, Err(kube::Error::Api(status)) if status.is_forbidden()));
+    own.delete(name, &delete()).await?;
+    assert!(theirs.get_opt(name).await?.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_mounts_nothing_but_credentials() -> Result<()> {
+    const POLICY: &str = "operator-grantmounts.cloister.dev";
+    let o = cluster().await.operator().await?;
+    let ns = research_namespace(&o, "mounts").await?;
+    let own: Api<GrantMount> = Api::namespaced(o, &ns);
+    let mount = |secret: &str| {
+        let spec = json!({"serviceAccountName": "trainer", "secretName": secret, "volumeName": "v", "mountPath": "/v"});
+        object::<GrantMount>(json_with_type(json!({"metadata": {"name": "s.r.trainer"}, "spec": spec})))
+    };
+    for secret in ["mine", "cloister-grant-trainer", "cloister-grant-s.r.other", "cloister-grant-s.r.x.trainer"] {
+        assert_denied(own.create(&dry_run(), &mount(secret)).await, POLICY);
+    }
+    own.create(&create(), &mount("cloister-grant-s.r.trainer")).await?;
+    assert_denied(merge(&own, "s.r.trainer", json!({"spec": {"secretName": "mine"}})).await, POLICY);
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_binds_people_and_accounts_of_the_namespace() -> Result<()> {
+    const POLICY: &str = "operator-rolebindings.cloister.dev";
+    let o = cluster().await.operator().await?;
+    let ns = research_namespace(&o, "bindings").await?;
+    let own: Api<RoleBinding> = Api::namespaced(o, &ns);
+    let binding = |name: &str, kind: &str, role: &str, subject: Value| {
+        let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role});
+        object::<RoleBinding>(json!({"metadata": {"name": name}, "roleRef": role_ref, "subjects": [subject]}))
+    };
+    let user = |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name});
+    let group = |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name});
+    let account = |namespace: &str| json!({"kind": "ServiceAccount", "namespace": namespace, "name": "trainer"});
+    let viewer = |subject: Value| binding("cloister-x", "ClusterRole", "cloister:viewer", subject);
+
+    for refused in [
+        viewer(group("system:authenticated")),
+        viewer(group("system:serviceaccounts")),
+        viewer(user("system:anonymous")),
+        viewer(user("system:serviceaccount:kube-system:x")),
+        viewer(account("kube-system")),
+        binding("other", "ClusterRole", "cloister:viewer", user("alice")),
+    ] {
+        assert_denied(own.create(&dry_run(), &refused).await, POLICY);
+    }
+    for allowed in [viewer(user("alice")), viewer(group("researchers")), viewer(account(&ns))] {
+        own.create(&dry_run(), &allowed).await?;
+    }
+    // RBAC itself refuses what is not in the list of `bind`, before the policies are asked.
+    for (kind, role) in [
+        ("ClusterRole", "cluster-admin"),
+        ("ClusterRole", "edit"),
+        ("ClusterRole", "cloister:operator"),
+        ("Role", "any"),
+    ] {
+        assert!(own.create(&dry_run(), &binding("cloister-x", kind, role, user("alice"))).await.is_err(), "{role}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn it_opens_no_policy_to_everything() -> Result<()> {
+    const POLICY: &str = "operator-networkpolicies.cloister.dev";
+    let (admin, o) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = plain_namespace(&admin, "adopted").await?;
+    let foreign: NetworkPolicy =
+        object(json!({"metadata": {"name": "foreign"}, "spec": {"podSelector": {}, "egress": [{}]}}));
+    Api::namespaced(admin.clone(), &ns).create(&create(), &foreign).await?;
+    merge(&Api::<Namespace>::all(admin), &ns, json!({"metadata": {"annotations": {labels::ADOPT: ns}}})).await?;
+    merge(&Api::<Namespace>::all(o.clone()), &ns, json!({"metadata": {"labels": namespace_labels(&ns)}})).await?;
+
+    let own: Api<NetworkPolicy> = Api::namespaced(o, &ns);
+    let policy = |name: &str, rules: Value| {
+        let mut spec = json!({"podSelector": {}});
+        json_merge(&mut spec, &rules);
+        object::<NetworkPolicy>(json!({"metadata": {"name": name}, "spec": spec}))
+    };
+    let ports = json!([{"port": 443, "protocol": "TCP"}]);
+    let block = |cidr: &str| json!({"ipBlock": {"cidr": cidr}});
+    let narrow = json!({"egress": [{"to": [block("203.0.113.0/24")], "ports": ports}], "ingress": [{"from": [{"podSelector": {}}]}]});
+    // The label of an adopted namespace takes a moment to be seen.
+    cloister_tests::eventually("the label to be seen", async || {
+        Ok(own.create(&dry_run(), &policy("cloister-x", narrow.clone())).await?)
+    })
+    .await?;
+    for open in [
+        json!({"egress": [{}]}),
+        json!({"egress": [{"ports": ports}]}),
+        json!({"egress": [{"to": [block("203.0.113.0/24")]}, {"to": []}]}),
+        json!({"ingress": [{}]}),
+        json!({"ingress": [{"from": [], "ports": ports}]}),
+        json!({"egress": [{"to": [block("0.0.0.0/0")]}]}),
+        json!({"egress": [{"to": [block("203.0.113.0/24"), block("::/0")]}]}),
+        json!({"ingress": [{"from": [block("0.0.0.0/0")]}]}),
+    ] {
+        assert_denied(own.create(&dry_run(), &policy("cloister-x", open)).await, POLICY);
+    }
+    assert_denied(own.create(&dry_run(), &policy("other", narrow)).await, POLICY);
+    own.create(&dry_run(), &policy("cloister-deny", json!({"policyTypes": ["Ingress", "Egress"]}))).await?;
+    // What stood there before would add to ours: it may go.
+    own.delete("foreign", &delete()).await?;
+    Ok(())
+}

@@ -1,0 +1,58 @@
+use anyhow::{Context, Result, ensure};
+use cloister_tests::{cluster, eventually};
+use k8s_openapi::api::admissionregistration::v1::{
+    MutatingAdmissionPolicy, MutatingAdmissionPolicyBinding, ValidatingAdmissionPolicy,
+    ValidatingAdmissionPolicyBinding,
+};
+use kube::api::{DynamicObject, ListParams};
+use kube::{Api, ResourceExt};
+use std::collections::BTreeSet;
+use xtask::cluster::workspace_root;
+use xtask::install::load;
+
+/// Of `deploy/admission`.
+fn shipped(kind: &str) -> Result<BTreeSet<String>> {
+    let all = load(&workspace_root()?.join("deploy/admission"))?;
+    let of_kind = |o: &&DynamicObject| o.types.as_ref().is_some_and(|t| t.kind == kind);
+    Ok(all.iter().filter(of_kind).map(|o| o.name_any()).collect())
+}
+
+/// A policy whose expression does not fit the kinds it is about would fail, or worse, at the request.
+#[tokio::test]
+async fn every_policy_compiles_and_fits_its_kinds() -> Result<()> {
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(cluster().await.admin().await?);
+    for name in shipped("ValidatingAdmissionPolicy")? {
+        let status = eventually("the policy to be checked", async || {
+            let policy = policies.get(&name).await?;
+            let status = policy.status.unwrap_or_default();
+            ensure!(status.observed_generation == policy.metadata.generation);
+            Ok(status)
+        })
+        .await?;
+        let warnings = status.type_checking.and_then(|checked| checked.expression_warnings);
+        assert_eq!(warnings, None, "{name}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_policy_fails_closed_and_is_bound() -> Result<()> {
+    let client = cluster().await.admin().await?;
+    let ours = ListParams::default().labels("app.kubernetes.io/part-of=cloister");
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(client.clone());
+    for policy in Api::<ValidatingAdmissionPolicy>::all(client.clone()).list(&ours).await? {
+        let name = policy.name_any();
+        assert_eq!(policy.spec.context("a spec")?.failure_policy.as_deref(), Some("Fail"), "{name}");
+        let binding = bindings.get(&name).await?.spec;
+        assert_eq!(binding.policy_name, name);
+        assert_eq!(binding.validation_actions, ["Deny"], "{name}");
+    }
+    let bindings: Api<MutatingAdmissionPolicyBinding> = Api::all(client.clone());
+    for policy in Api::<MutatingAdmissionPolicy>::all(client).list(&ours).await? {
+        let name = policy.name_any();
+        assert_eq!(policy.spec.context("a spec")?.failure_policy.as_deref(), Some("Fail"), "{name}");
+        let binding = bindings.get(&name).await?.spec.context("a spec")?;
+        assert_eq!(binding.policy_name.as_deref(), Some(name.as_str()));
+    }
+    Ok(())
+}

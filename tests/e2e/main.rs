@@ -1,0 +1,16 @@
+//! End-to-end tests: a real API server, the admission policies and RBAC of `deploy/`, and the identities that meet them.
+
+mod admission_grant_mounts;
+mod admission_grant_secrets;
+mod admission_kinds;
+mod admission_managed_objects;
+mod admission_namespaces;
+mod admission_operator;
+mod admission_pod_identity;
+mod admission_policies;
+mod admission_requester;
+mod admission_research_namespaces;
+mod admission_runtime_class;
+mod admission_seal;
+mod rbac;
+mod support;

@@ -1,0 +1,184 @@
+//! Objects that the tests make, and namespaces as the operator keeps them.
+
+use anyhow::{Context, Result, ensure};
+use cloister_api::labels;
+use cloister_tests::{eventually, unique};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Api, Client};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::fmt::Debug;
+
+/// A typed object from JSON.
+#[track_caller]
+pub fn object<K: DeserializeOwned>(json: Value) -> K {
+    serde_json::from_value(json).expect("the test writes it well")
+}
+
+pub fn create() -> PostParams {
+    PostParams::default()
+}
+
+/// Asks whether it would be admitted.
+pub fn dry_run() -> PostParams {
+    PostParams { dry_run: true, ..Default::default() }
+}
+
+pub fn delete() -> DeleteParams {
+    DeleteParams::default()
+}
+
+pub fn apply() -> PatchParams {
+    PatchParams::apply(labels::MANAGER).force()
+}
+
+pub async fn merge<K: Clone + Debug + DeserializeOwned>(api: &Api<K>, name: &str, patch: Value) -> kube::Result<K> {
+    api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await
+}
+
+/// A merge patch of a subresource.
+pub async fn merge_at<K: Clone + Debug + DeserializeOwned>(
+    api: &Api<K>,
+    subresource: &str,
+    name: &str,
+    patch: Value,
+) -> kube::Result<K> {
+    api.patch_subresource(subresource, name, &PatchParams::default(), &Patch::Merge(patch)).await
+}
+
+/// The labels of a research namespace that is closed.
+pub fn namespace_labels(name: &str) -> Value {
+    json!({
+        labels::RESEARCH_NAMESPACE: name,
+        labels::ENFORCED: "true",
+        labels::TIER: "Standard",
+        "pod-security.kubernetes.io/enforce": "restricted",
+        "pod-security.kubernetes.io/enforce-version": "latest",
+    })
+}
+
+/// A research namespace as the operator leaves it, ready for pods.
+pub async fn research_namespace(operator: &Client, prefix: &str) -> Result<String> {
+    research_namespace_with(operator, prefix, json!({})).await
+}
+
+/// The same with other labels; `null` takes one away.
+pub async fn research_namespace_with(operator: &Client, prefix: &str, labels: Value) -> Result<String> {
+    let name = unique(prefix);
+    let mut all = namespace_labels(&name);
+    for (key, value) in labels.as_object().context("labels are an object")? {
+        all[key] = value.clone();
+    }
+    let all: Value = all
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": all}});
+    Api::<Namespace>::all(operator.clone()).patch(&name, &apply(), &Patch::Apply(namespace)).await?;
+    wait_until_usable(operator, &name).await?;
+    Ok(name)
+}
+
+/// A namespace that has nothing to do with Cloister.
+pub async fn plain_namespace(admin: &Client, prefix: &str) -> Result<String> {
+    let name = unique(prefix);
+    let namespace = object(json!({"metadata": {"name": name}}));
+    Api::<Namespace>::all(admin.clone()).create(&create(), &namespace).await?;
+    wait_until_usable(admin, &name).await?;
+    Ok(name)
+}
+
+async fn wait_until_usable(client: &Client, namespace: &str) -> Result<()> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    eventually("the default ServiceAccount", async || Ok(accounts.get("default").await.map(|_| ())?)).await
+}
+
+pub async fn service_account(client: &Client, namespace: &str, name: &str) -> Result<()> {
+    let account = object(json!({"metadata": {"name": name}}));
+    Api::<ServiceAccount>::namespaced(client.clone(), namespace).create(&create(), &account).await?;
+    Ok(())
+}
+
+/// A pod that the restricted Pod Security Standard admits.
+pub fn pod_json(name: &str, account: &str) -> Value {
+    json!({
+        "metadata": {"name": name},
+        "spec": {
+            "serviceAccountName": account,
+            "automountServiceAccountToken": false,
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [container_json("main")],
+        },
+    })
+}
+
+pub fn container_json(name: &str) -> Value {
+    json!({
+        "name": name,
+        "image": "example.com/image:1",
+        "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+    })
+}
+
+pub fn pod(name: &str, account: &str) -> Pod {
+    object(pod_json(name, account))
+}
+
+/// A pod with one more thing in its spec.
+pub fn pod_with(name: &str, account: &str, pointer: &str, value: Value) -> Pod {
+    let mut pod = pod_json(name, account);
+    let (parent, key) = pointer.rsplit_once('/').expect("a pointer has a slash");
+    pod["spec"].pointer_mut(parent).expect("the parent is there")[key] = value;
+    object(pod)
+}
+
+pub fn label_of(pod: &Pod) -> Option<&str> {
+    pod.metadata.labels.as_ref()?.get(labels::SERVICE_ACCOUNT).map(String::as_str)
+}
+
+/// That Kubernetes' own controllers did their work in a new namespace.
+pub async fn wait_for_root_ca(admin: &Client, namespace: &str) -> Result<()> {
+    let configs: Api<ConfigMap> = Api::namespaced(admin.clone(), namespace);
+    eventually("kube-root-ca.crt", async || Ok(configs.get("kube-root-ca.crt").await.map(|_| ())?)).await
+}
+
+pub async fn wait_until_gone(admin: &Client, namespace: &str) -> Result<()> {
+    let namespaces: Api<Namespace> = Api::all(admin.clone());
+    eventually("the namespace to be gone", async || {
+        let found = namespaces.get_opt(namespace).await?;
+        ensure!(found.is_none(), "it is still there: {:?}", found.and_then(|n| n.status));
+        Ok(())
+    })
+    .await
+}
+
+/// A request that kube has no method for.
+pub fn http_post(path: &str, body: Vec<u8>) -> http::Request<Vec<u8>> {
+    http::Request::post(path).header("content-type", "application/json").body(body).expect("a good request")
+}
+
+pub fn http_put(path: &str, body: Vec<u8>) -> http::Request<Vec<u8>> {
+    http::Request::put(path).header("content-type", "application/json").body(body).expect("a good request")
+}
+
+/// A merge patch (RFC 7396), done here.
+pub fn json_merge(target: &mut Value, patch: &Value) {
+    let Some(patch) = patch.as_object() else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (key, value) in patch {
+        if value.is_null() {
+            target.as_object_mut().expect("an object").remove(key);
+        } else {
+            json_merge(&mut target[key], value);
+        }
+    }
+}

@@ -4,7 +4,10 @@ use anyhow::{Context, Result, ensure};
 use cloister_api::ResearchNamespace;
 use cloister_tests::{TestCluster, eventually, world::world};
 use k8s_openapi::{
-    api::{core::v1::Namespace, networking::v1::NetworkPolicy},
+    api::{
+        core::v1::{Namespace, Pod},
+        networking::v1::NetworkPolicy,
+    },
     apimachinery::pkg::apis::meta::v1::Condition,
 };
 use kube::{
@@ -91,4 +94,20 @@ pub fn condition<K: serde::Serialize>(object: &K, type_: &str) -> Option<Conditi
     let value = serde_json::to_value(object).ok()?;
     let conditions: Vec<Condition> = serde_json::from_value(value.get("status")?.get("conditions")?.clone()).ok()?;
     conditions.into_iter().find(|condition| condition.type_ == type_)
+}
+
+/// A pod that the restricted Pod Security Standard admits.
+pub fn pod(name: &str, account: &str) -> Pod {
+    let pod = json!({
+        "metadata": {"name": name},
+        "spec": {
+            "serviceAccountName": account,
+            "securityContext": {"runAsNonRoot": true, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "main", "image": "example.com/none",
+                "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
+            }],
+        },
+    });
+    serde_json::from_value(pod).expect("a pod")
 }

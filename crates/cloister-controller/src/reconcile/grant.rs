@@ -21,6 +21,7 @@ use std::{
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::Arc,
 };
+use tracing::info;
 
 struct Work {
     target: Target<StorageAccessGrant>,
@@ -44,9 +45,15 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
     let Some(work) = decide(context, namespace, name, now) else { return Ok(()) };
     let lag = revocation_lag(&work, now);
     let Work { target, plan, grant } = work;
+    let before = grant.as_ref().and_then(|grant| grant.status.as_ref()).map(|status| status.phase);
+    let step = plan.status.clone().filter(|status| Some(status.phase) != before);
     let result = carry_out(context, &target, plan).await;
     match (&result, &grant) {
         (Ok(()), _) => {
+            if let Some(status) = step {
+                let end = status.expires_at.map(|end| end.0);
+                info!(phase = status.phase.as_str(), reason = status.reason, expires_at = ?end, "the grant moved on");
+            }
             if let Some(lag) = lag {
                 context.metrics.revoked(lag);
             }

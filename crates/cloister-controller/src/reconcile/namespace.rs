@@ -20,6 +20,7 @@ use cloister_core::{
 use jiff::Timestamp;
 use kube::Api;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use tracing::info;
 
 /// What there is to do about one namespace.
 struct Work {
@@ -37,7 +38,11 @@ pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> 
     let work = decide(context, name, now);
     count(context, &work);
     let Work { target, plan, declared, .. } = work;
+    let enforced = newly_enforced(&plan, declared.as_ref()).is_some();
     let result = carry_out(context, &target, plan).await;
+    if result.is_ok() && enforced {
+        info!("the namespace is enforced");
+    }
     if let (Err(error), Some(declared)) = (&result, &declared)
         && !error.is_conflict()
         && let Some(status) = failed(declared, &error.to_string(), now)
@@ -148,9 +153,15 @@ fn count(context: &Context, work: &Work) {
             }
         }
     }
-    let newly = work.plan.status.as_ref().and_then(|status| status.enforced_at.as_ref());
-    let before = work.declared.as_ref().and_then(|declared| declared.status.as_ref()?.enforced_at.as_ref());
-    if let (Some(at), None, Some(created)) = (newly, before, &work.target.metadata.creation_timestamp) {
-        context.metrics.enforced(at.0.duration_since(created.0).as_secs_f64());
+    let at = newly_enforced(&work.plan, work.declared.as_ref());
+    if let (Some(at), Some(created)) = (at, &work.target.metadata.creation_timestamp) {
+        context.metrics.enforced(at.duration_since(created.0).as_secs_f64());
     }
+}
+
+/// When the namespace is enforced for the first time, if this plan does it.
+fn newly_enforced(plan: &Plan<ResearchNamespaceStatus>, declared: Option<&ResearchNamespace>) -> Option<Timestamp> {
+    let before = declared.and_then(|declared| declared.status.as_ref()?.enforced_at.as_ref());
+    let now = plan.status.as_ref()?.enforced_at.as_ref()?;
+    before.is_none().then_some(now.0)
 }

@@ -241,7 +241,11 @@ fn revoke(grant: &StorageAccessGrant, end: Option<End>, input: &Input<'_>) -> Pl
         message: String::new(),
     });
     let reason = if end.reason.is_empty() { status.reason.clone() } else { end.reason.to_owned() };
-    let message = if end.message.is_empty() { format!("ended: {reason}") } else { end.message };
+    let message = match (&*end.message, &status.expires_at) {
+        ("", Some(at)) if end.phase == GrantPhase::Expired => format!("the grant ended at {}", at.0),
+        ("", _) => format!("the grant was revoked: {reason}"),
+        (message, _) => message.to_owned(),
+    };
 
     let share = Share::of(grant).filter(|_| input.sharers.is_empty());
     let mut holders = 0;

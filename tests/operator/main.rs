@@ -1,4 +1,8 @@
 //! What the operator does, in a real cluster, as the people and tools that use it see it.
 
+mod bad_input;
+mod deletion;
+mod egress;
+mod grants;
 mod namespace;
 mod support;

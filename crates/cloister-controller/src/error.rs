@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The API server refused a request, or could not be reached.
-    #[error("could not {what}: {source}")]
+    #[error("could not {what}: {}", said(source))]
     Request {
         /// What was tried, and with which object.
         what: String,
@@ -44,6 +44,14 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+}
+
+/// What the API server said, without the rest of its answer.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        error => error.to_string(),
+    }
 }
 
 impl Error {

@@ -129,7 +129,7 @@ pub fn config(config: &CloisterConfig, settings: &Settings, now: Timestamp) -> O
     } else {
         stalled(
             reason::CONFIG_UNDECODABLE,
-            "clusterNetworks holds a network that this version of the operator cannot read; correct it",
+            "clusterNetworks or dns.podSelector holds something that cannot be used; nothing is opened until it is corrected",
         )
     };
     let generation = config.metadata.generation;

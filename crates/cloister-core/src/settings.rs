@@ -1,6 +1,6 @@
 //! CloisterConfig, read once for all decisions.
 
-use crate::egress::NeverOpened;
+use crate::egress::{NeverOpened, canonical};
 use cloister_api::{CloisterConfigSpec, labels};
 use ipnet::IpNet;
 
@@ -21,7 +21,7 @@ impl Settings {
         let spec = spec.cloned().unwrap_or_default();
         let cluster: Vec<IpNet> = spec.cluster_networks.iter().filter_map(|network| network.parse().ok()).collect();
         // A network that this version cannot read might cover anything.
-        let usable = cluster.len() == spec.cluster_networks.len();
+        let usable = cluster.len() == spec.cluster_networks.len() && canonical(Some(&spec.dns.pod_selector)).is_ok();
         Settings { never: NeverOpened::new(&cluster), spec, usable }
     }
 

@@ -90,9 +90,12 @@ pub fn of_policy(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     }
 }
 
-/// A grant concerns itself, and the namespace that may wait for its end.
-pub fn of_grant(at: &ObjectName, dirty: &mut Dirty) {
+/// A grant concerns itself, and a namespace that waits for its end.
+pub fn of_grant(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
     dirty.insert(Key::Grant(at.namespace.clone(), at.name.clone()));
+    if index.research.get(&at.namespace).is_some_and(|research| research.metadata.deletion_timestamp.is_some()) {
+        dirty.insert(Key::Namespace(at.namespace.clone()));
+    }
 }
 
 /// A grant that is gone concerns the mount that it may have left, and the namespace that may wait for its end.

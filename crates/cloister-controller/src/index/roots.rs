@@ -158,7 +158,7 @@ impl Indexed for Decoded<StorageAccessGrant> {
             return;
         }
         grants.insert(at.name.clone(), self);
-        relations::of_grant(&at, dirty);
+        relations::of_grant(index, &at, dirty);
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {

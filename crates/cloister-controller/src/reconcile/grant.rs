@@ -12,7 +12,9 @@ use crate::{
 use cloister_api::{GrantPhase, GrantStatus, StorageAccessGrant, labels};
 use cloister_core::{
     child::Children,
-    grant::{Declared, Holder, Home, Input, Share, Sharer, failed, is_open, mount_name, plan, secret_name},
+    grant::{
+        Declared, Holder, Home, Input, Share, Sharer, failed, is_approved, is_open, mount_name, plan, secret_name,
+    },
     plan::Plan,
 };
 use jiff::Timestamp;
@@ -120,7 +122,7 @@ fn decide(context: &Context, namespace: &Arc<str>, name: &Arc<str>, now: Timesta
     })
 }
 
-/// The grants that count on a mount, but for one.
+/// The approved grants of a mount, but for one.
 pub fn sharers<'a>(
     index: &'a Index,
     namespace: &str,
@@ -132,9 +134,11 @@ pub fn sharers<'a>(
     grants
         .filter(|(name, _)| but != Some(&***name))
         .filter_map(|(name, grant)| Some((name, grant.object.as_ref().ok()?)))
-        .filter(|(_, grant)| is_open(grant, now))
+        .filter(|(_, grant)| is_approved(grant, now))
         .filter(|(_, grant)| Share::of(grant).is_some_and(|share| mount_name(&share) == mount))
-        .filter_map(|(name, grant)| Some(Sharer { name, mount_path: &grant.spec.mount.as_ref()?.mount_path }))
+        .filter_map(|(name, grant)| {
+            Some(Sharer { name, mount_path: &grant.spec.mount.as_ref()?.mount_path, counts_on_it: is_open(grant, now) })
+        })
         .collect()
 }
 

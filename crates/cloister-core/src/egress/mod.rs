@@ -37,6 +37,7 @@ pub use covered::{COVERED, Covered, NOT_COVERED, PARTLY_COVERED, open_covered};
 pub use never::NeverOpened;
 pub use opening::{Opening, Peers, PolicyPort, PolicyPortNumber};
 pub use refusal::Refusal;
+pub(crate) use selector::canonical;
 pub use selector::selector_matches;
 pub use service::{ServiceFacts, ServicePortFacts};
 pub use target::Target;

@@ -41,7 +41,7 @@ pub(super) fn is_empty(selector: &LabelSelector) -> bool {
 ///
 /// [`Refusal::PodSelectorInvalid`] for what the API server would refuse in a NetworkPolicy: one policy that cannot be
 /// applied would hold up all others of the namespace.
-pub(super) fn canonical(selector: Option<&LabelSelector>) -> Result<LabelSelector, Refusal> {
+pub(crate) fn canonical(selector: Option<&LabelSelector>) -> Result<LabelSelector, Refusal> {
     let Some(selector) = selector else {
         return Ok(LabelSelector::default());
     };

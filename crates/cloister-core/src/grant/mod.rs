@@ -57,6 +57,8 @@ pub struct Sharer<'a> {
     pub name: &'a str,
     /// Where it mounts the credential.
     pub mount_path: &'a str,
+    /// Whether it counts on the mount now: it is approved, and its time has come.
+    pub counts_on_it: bool,
 }
 
 /// A pod that holds the credential's copy.
@@ -92,7 +94,7 @@ pub struct Input<'a> {
     pub home: Home,
     /// What is in the namespace.
     pub children: &'a Children,
-    /// The other grants that share the mount and are open, or about to be.
+    /// The other grants that share the mount and are approved, whether their time has come or not.
     pub sharers: &'a [Sharer<'a>],
     /// The pods that hold the credential's copy.
     pub holders: &'a [Holder],
@@ -102,10 +104,14 @@ pub struct Input<'a> {
 
 /// Whether a grant counts on its mount: it is approved, its time has come, and it has not ended.
 pub fn is_open(grant: &StorageAccessGrant, now: Timestamp) -> bool {
+    is_approved(grant, now) && grant.spec.start_time.as_ref().is_none_or(|start| start.0 <= now)
+}
+
+/// Whether a grant is approved and has not ended.
+pub fn is_approved(grant: &StorageAccessGrant, now: Timestamp) -> bool {
     let Some(status) = &grant.status else { return false };
     matches!(status.phase, GrantPhase::Approved | GrantPhase::Active)
         && grant.metadata.deletion_timestamp.is_none()
-        && grant.spec.start_time.as_ref().is_none_or(|start| start.0 <= now)
         && status.expires_at.as_ref().is_some_and(|end| end.0 > now)
 }
 

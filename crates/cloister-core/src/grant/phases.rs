@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     auto_approve,
-    child::{Child, ChildKey, Children},
+    child::{Child, ChildKey, Children, ObservedChild},
     condition::seconds,
     egress::Refusal,
     plan::{Action, Plan},
@@ -32,6 +32,12 @@ pub fn plan(input: &Input<'_>) -> Plan<GrantStatus> {
             let say = Say { metadata, before: status, now: input.now };
             let mut plan = Plan::default();
             plan.stage(surplus(input, &[]));
+            if metadata.deletion_timestamp.is_some() {
+                // Its mount, if it has one, is then one that no grant speaks for.
+                let held = metadata.finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER);
+                plan.stage((held && own(input).count() == 0).then_some(Action::DropFinalizer));
+                return plan;
+            }
             let message = format!(
                 "this version of the operator cannot read the grant ({error}); what it opened is closed. Delete it and ask again"
             );
@@ -66,11 +72,19 @@ fn pending(grant: &StorageAccessGrant, input: &Input<'_>) -> Plan<GrantStatus> {
         Ok(target) => target,
         Err(error) => {
             // The catalogue may come later than the request; nobody waits for ever, though.
-            return wait_or_time_out(plan, &say, status, asked + PENDING_TTL, error.reason(), error.to_string(), true);
+            return wait_or_time_out(
+                plan,
+                &say,
+                status,
+                later(asked, PENDING_TTL),
+                error.reason(),
+                error.to_string(),
+                true,
+            );
         }
     };
     let policy = &target.policy.spec;
-    let deadline = asked + policy.pending_request_ttl.map_or(PENDING_TTL, signed);
+    let deadline = later(asked, policy.pending_request_ttl.map_or(PENDING_TTL, signed));
     let wait = |plan, status, reason: &str, message: String, broken| {
         wait_or_time_out(plan, &say, status, deadline, reason, message, broken)
     };
@@ -149,7 +163,8 @@ fn open(grant: &StorageAccessGrant, target: &GrantTarget<'_>, input: &Input<'_>)
         let message = format!("approved; opens at {}", start.0);
         return say.ready(plan, status, "WaitingForStart", message);
     }
-    if !input.settings.usable && status.phase == GrantPhase::Approved {
+    if !input.settings.usable {
+        // What stands may stay until its end; nothing is opened, or opened again.
         let message =
             "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can";
         return say.stalled(plan, status, reason::CONFIG_UNDECODABLE, message.to_owned());
@@ -157,6 +172,15 @@ fn open(grant: &StorageAccessGrant, target: &GrantTarget<'_>, input: &Input<'_>)
     let credential = credential(grant, target, input);
     if let (Credential::Missing(message), GrantPhase::Approved) = (&credential, status.phase) {
         return say.stalled(plan, status, "CredentialMissing", message.clone());
+    }
+
+    if let Credential::At { share, .. } = &credential
+        && status.secret_name.is_none()
+    {
+        // The role has got a credential since. That there may be a copy is written down before it is made.
+        status.secret_name = Some(secret_name(share));
+        plan.look_again(input.now);
+        return say.waiting(plan, status, "CredentialFollows", "the credential is about to be copied".to_owned());
     }
 
     let (children, refusal) = opening::children(grant, target, input);
@@ -174,7 +198,6 @@ fn open(grant: &StorageAccessGrant, target: &GrantTarget<'_>, input: &Input<'_>)
             .mount
             .as_ref()
             .and_then(|mount| apply(opening::grant_mount(input.namespace, share, mount, version), input.children));
-        status.secret_name = Some(secret_name(share));
     }
     plan.stage(open);
     plan.stage(mount);
@@ -247,7 +270,7 @@ fn revoke(grant: &StorageAccessGrant, end: Option<End>, input: &Input<'_>) -> Pl
         (message, _) => message.to_owned(),
     };
 
-    let share = Share::of(grant).filter(|_| input.sharers.is_empty());
+    let share = Share::of(grant).filter(|_| !input.sharers.iter().any(|sharer| sharer.counts_on_it));
     let mut holders = 0;
     if let Some(share) = &share {
         plan.stage(input.children.contains_key(&mount_key(share)).then(|| Action::Delete(mount_key(share))));
@@ -261,7 +284,10 @@ fn revoke(grant: &StorageAccessGrant, end: Option<End>, input: &Input<'_>) -> Pl
         }
     }
     status.secret_name = None;
-    if holders == 0 {
+    // What somebody else's finalizer holds is not gone.
+    let mount_held = share.as_ref().and_then(|share| input.children.get(&mount_key(share)));
+    let held = own(input).chain(mount_held).filter(|child| child.terminating).count();
+    if holders == 0 && held == 0 {
         status = ended(status, end.phase, input.now);
         let mut plan = say.ready(plan, status, &reason, message);
         if grant.metadata.deletion_timestamp.is_some() {
@@ -273,13 +299,14 @@ fn revoke(grant: &StorageAccessGrant, end: Option<End>, input: &Input<'_>) -> Pl
     let since = revoking_since(grant).unwrap_or(input.now);
     if input.now < since + POD_PATIENCE {
         plan.look_again(since + POD_PATIENCE);
-        let message = format!("{message}; waiting for {holders} pods that hold the credential to end");
+        let message =
+            format!("{message}; waiting for {holders} pods that hold the credential, and {held} objects, to end");
         return say.waiting(plan, status, &reason, message);
     }
     status.reason = reason;
     let message = format!(
-        "{message}; {holders} pods that hold the credential have not ended, and may still use what they read: see that their nodes \
-         are reachable, and rotate the credential at its source"
+        "{message}; {holders} pods that hold the credential and {held} objects have not ended: see that the pods' nodes are \
+         reachable and that nobody's finalizer holds the objects, and rotate the credential at its source"
     );
     say.unconfirmed(plan, status, message)
 }
@@ -288,7 +315,8 @@ fn revoke(grant: &StorageAccessGrant, end: Option<End>, input: &Input<'_>) -> Pl
 fn over(grant: &StorageAccessGrant, input: &Input<'_>) -> Plan<GrantStatus> {
     let mut plan = Plan::default();
     plan.stage(surplus(input, &[]));
-    if grant.metadata.deletion_timestamp.is_some() {
+    // One that is still held answers when it is gone, and then the finalizer may go too.
+    if grant.metadata.deletion_timestamp.is_some() && !own(input).any(|child| child.terminating) {
         plan.stage(drop_finalizer(grant));
     }
     plan
@@ -433,9 +461,14 @@ fn apply(child: Child, observed: &Children) -> Option<Action> {
 
 /// Deletes what stands in the grant's name beyond these.
 fn surplus(input: &Input<'_>, wanted: &[ChildKey]) -> Vec<Action> {
-    let own =
-        input.children.iter().filter(|(_, child)| child.grant.as_deref() == Some(input.name) && !child.terminating);
-    own.filter(|(key, _)| !wanted.contains(key)).map(|(key, _)| Action::Delete(key.clone())).collect()
+    let own = input.children.iter().filter(|(_, child)| child.grant.as_deref() == Some(input.name));
+    let live = own.filter(|(_, child)| !child.terminating);
+    live.filter(|(key, _)| !wanted.contains(key)).map(|(key, _)| Action::Delete(key.clone())).collect()
+}
+
+/// What stands in the grant's name.
+fn own<'a>(input: &'a Input<'_>) -> impl Iterator<Item = &'a ObservedChild> {
+    input.children.values().filter(|child| child.grant.as_deref() == Some(input.name))
 }
 
 fn doomed(input: &Input<'_>) -> impl Iterator<Item = Action> {
@@ -448,6 +481,11 @@ fn delete_pod(holder: &super::Holder) -> Action {
 
 fn has_finalizer(grant: &StorageAccessGrant) -> bool {
     grant.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::GRANT_FINALIZER)
+}
+
+/// A time after another; the last of all times where there is none so late.
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 fn drop_finalizer(grant: &StorageAccessGrant) -> Option<Action> {

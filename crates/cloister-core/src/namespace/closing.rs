@@ -65,8 +65,25 @@ pub fn undecodable(
     error: &str,
     input: &Input<'_>,
 ) -> Plan<ResearchNamespaceStatus> {
-    let mut plan = Plan::default();
     let say = Say { metadata, before: status, now: input.now };
+    let mut plan = closed_if_ours(input);
+    if metadata.deletion_timestamp.is_some() {
+        // Its deletionPolicy is unknown, so the namespace stays. Without a declaration it is retained.
+        if has_finalizer(metadata, NAMESPACE_FINALIZER) && input.open_grants == 0 {
+            plan.stage([Action::DropFinalizer]);
+        }
+        return plan;
+    }
+    let message = format!(
+        "this version of the operator cannot read the ResearchNamespace ({error}); its namespace is closed until the field is \
+         taken out or the operator is updated"
+    );
+    say.stalled(plan, reason::UNDECODABLE, message)
+}
+
+/// Closes a namespace that this ResearchNamespace once made, if it did.
+pub fn closed_if_ours(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
+    let mut plan = Plan::default();
     if let Some(namespace) = input.namespace.filter(|namespace| namespace.belongs_to(input.name)) {
         if namespace.terminating {
             let_it_end(&mut plan, input);
@@ -74,11 +91,7 @@ pub fn undecodable(
             close(&mut plan, namespace, input, false);
         }
     }
-    let message = format!(
-        "this version of the operator cannot read the ResearchNamespace ({error}); its namespace is closed until the field is \
-         taken out or the operator is updated"
-    );
-    say.stalled(plan, reason::UNDECODABLE, message)
+    plan
 }
 
 /// Once the pods of a terminating namespace are gone, nothing needs its policies.

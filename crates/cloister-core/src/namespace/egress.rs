@@ -45,6 +45,7 @@ impl Needs {
         needs.allowlists(namespace, input, &surroundings);
         needs.own_rules(namespace, input, &surroundings);
         needs.peers(namespace, input);
+        needs.access_networks(namespace, input);
         needs
     }
 
@@ -183,6 +184,16 @@ impl Needs {
                 );
             }
             self.states.push(state);
+        }
+    }
+
+    fn access_networks(&mut self, namespace: &ResearchNamespace, input: &Input<'_>) {
+        let networks = &input.settings.spec.access_networks;
+        for (position, rule) in namespace.spec.ingress.from_access_networks.iter().enumerate() {
+            match policies::access(input.name, position, rule, networks) {
+                Ok(policy) => self.policies.extend(policy.map(Child::NetworkPolicy)),
+                Err(refusal) => self.mistake(format!("access/{position}"), refusal.reason(), refusal.to_string()),
+            }
         }
     }
 

@@ -20,8 +20,8 @@ use crate::{
     settings::Settings,
 };
 use cloister_api::{
-    EgressState, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus, RuntimeClassMissing,
-    ServiceReference, Tier, condition::reason, labels,
+    EgressState, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus, ServiceReference, Tier,
+    condition::reason, labels,
 };
 use egress::{KnownAllowlist, Needs};
 use jiff::Timestamp;
@@ -131,9 +131,9 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     let say = Say::about(declared, input.now);
     if let Some(why) = input.settings.reserved(input.name) {
         let message = format!("{} cannot be a research namespace: {why}; choose another name", input.name);
-        return say.stalled(Plan::default(), reason::NAME_RESERVED, message);
+        return say.stalled(closing::closed_if_ours(input), reason::NAME_RESERVED, message);
     }
-    match takeover::standing(input) {
+    let ours = match takeover::standing(input) {
         Standing::Refused { reason, message } => return say.stalled(Plan::default(), reason, message),
         Standing::Ending => {
             let message = format!("Namespace {} is being deleted; it is made again once it is gone", input.name);
@@ -141,18 +141,17 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
             closing::let_it_end(&mut plan, input);
             return say.waiting(plan, reason::NAMESPACE_TERMINATING, message);
         }
-        Standing::ToMake | Standing::ToTakeOver | Standing::Ours => {}
-    }
-    let sealed = match namespace_labels(input.name, declared.spec.tier, input.settings) {
-        Ok(labels) => labels,
-        Err(RuntimeClassMissing) => {
-            let message =
-                "tier Sandboxed needs a RuntimeClass; name it in runtimeClasses.Sandboxed of CloisterConfig cloister";
-            return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, message.to_owned());
-        }
+        Standing::ToMake | Standing::ToTakeOver => false,
+        Standing::Ours => true,
     };
+    let (sealed, class_known) = namespace_labels(input.name, declared.spec.tier, input.settings);
+    if !class_known && !ours {
+        return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, RUNTIME_CLASS_MISSING.to_owned());
+    }
     let enforced = with(sealed.clone(), labels::ENFORCED, "true");
-    let is_enforced = input.namespace.is_some_and(ObservedNamespace::is_enforced);
+    // The label alone does not do: it may be somebody else's, and it is not true while nothing denies.
+    let is_enforced =
+        ours && class_known && denies(input) && input.namespace.is_some_and(ObservedNamespace::is_enforced);
 
     let mut plan = Plan::default();
     if !has_finalizer(&declared.metadata, labels::NAMESPACE_FINALIZER) {
@@ -166,16 +165,29 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     let needs = Needs::of(declared, input);
     put_right(&mut plan, desired(&declared.spec, &needs, input), input);
 
-    if !is_enforced {
-        plan.stage([Action::ApplyNamespace(enforced)]);
-    }
     if let Some(next) = needs.next {
         plan.look_again(next);
+    }
+    if !class_known {
+        return say.stalled(plan, reason::RUNTIME_CLASS_MISSING, RUNTIME_CLASS_MISSING.to_owned());
+    }
+    if !is_enforced {
+        plan.stage([Action::ApplyNamespace(enforced)]);
     }
     if !plan.stages.is_empty() {
         plan.announce = status::first_sight(declared, input.now);
     }
     say.enforced(plan, &needs, input.settings.usable)
+}
+
+const RUNTIME_CLASS_MISSING: &str = "tier Sandboxed needs a RuntimeClass, and no pod is admitted without; name it in \
+     runtimeClasses.Sandboxed of CloisterConfig cloister";
+
+/// Whether the policy that denies everything stands as it should.
+fn denies(input: &Input<'_>) -> bool {
+    let deny = Child::NetworkPolicy(policies::deny_all(input.name));
+    let observed = input.children.get(&deny.key());
+    observed.is_some_and(|observed| !observed.terminating && observed.fingerprint == deny.fingerprint())
 }
 
 /// All children that a namespace should have.
@@ -186,9 +198,6 @@ fn desired(spec: &ResearchNamespaceSpec, needs: &Needs, input: &Input<'_>) -> Ve
     if input.settings.usable {
         children.push(Child::NetworkPolicy(policies::dns(name, config, input.dns_addresses)));
         children.push(Child::NetworkPolicy(policies::own_pods(name)));
-        let access = spec.ingress.from_access_networks.iter().enumerate();
-        let access = access.filter_map(|(at, rule)| policies::access(name, at, rule, &config.access_networks));
-        children.extend(access.map(Child::NetworkPolicy));
         children.extend(needs.policies.iter().cloned());
     }
     children.extend(children::quota(name, spec));
@@ -237,8 +246,8 @@ fn surplus(input: &Input<'_>, unwanted: impl Fn(&ChildKey) -> bool) -> Vec<Actio
     ours.filter(|(key, _)| unwanted(key)).map(|(key, _)| Action::Delete(key.clone())).collect()
 }
 
-/// The labels of a Namespace of this tier that is not yet enforced.
-fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> Result<NamespaceLabels, RuntimeClassMissing> {
+/// The labels of a Namespace of this tier that is not yet enforced, and whether they name the RuntimeClass that it needs.
+fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLabels, bool) {
     let mut all = NamespaceLabels::from([
         (labels::MANAGED_BY, labels::MANAGER.to_owned()),
         (labels::RESEARCH_NAMESPACE, name.to_owned()),
@@ -251,10 +260,11 @@ fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> Result<Names
     for mode in POD_SECURITY {
         all.insert(mode, "restricted".to_owned());
     }
-    if let Some(class) = settings.spec.runtime_class(tier)? {
+    let class = settings.spec.runtime_class(tier);
+    if let Ok(Some(class)) = class {
         all.insert(labels::RUNTIME_CLASS, class.to_owned());
     }
-    Ok(all)
+    (all, class.is_ok())
 }
 
 const POD_SECURITY: [&str; 3] =

@@ -3,7 +3,7 @@
 //! Every default of the API server is written out, so that what is read back is what was written.
 
 use super::children::object_meta;
-use crate::egress::Opening;
+use crate::egress::{Opening, Refusal, canonical};
 use cloister_api::{AccessNetworkRule, CloisterConfigSpec, Port, labels};
 use ipnet::IpNet;
 use k8s_openapi::{
@@ -42,7 +42,8 @@ pub fn deny_all(namespace: &str) -> NetworkPolicy {
 pub fn dns(namespace: &str, config: &CloisterConfigSpec, service_addresses: &[IpAddr]) -> NetworkPolicy {
     let pods = NetworkPolicyPeer {
         namespace_selector: Some(namespace_named(&config.dns.namespace)),
-        pod_selector: Some(config.dns.pod_selector.clone()),
+        // Settings with one that cannot be written open nothing.
+        pod_selector: canonical(Some(&config.dns.pod_selector)).ok(),
         ip_block: None,
     };
     let caches = config.dns.node_local_addresses.iter().filter_map(|address| address.parse().ok());
@@ -90,23 +91,25 @@ pub fn from_peer(namespace: &str, peer: &str) -> NetworkPolicy {
     ingress(namespace, &format!("cloister-from.{peer}"), LabelSelector::default(), vec![pods_of(peer)], Vec::new())
 }
 
-/// Opens ingress from the access networks to selected pods; nothing where there is no access network.
+/// Opens ingress from the access networks to selected pods. `None` where there is no access network: a policy with an
+/// empty `from` would let everybody in.
+///
+/// # Errors
+///
+/// The API server would refuse the selector.
 pub fn access(
     namespace: &str,
     position: usize,
     rule: &AccessNetworkRule,
     networks: &[String],
-) -> Option<NetworkPolicy> {
+) -> Result<Option<NetworkPolicy>, Refusal> {
+    let pods = canonical(Some(&rule.pod_selector))?;
     let mut networks: Vec<IpNet> = networks.iter().filter_map(|network| network.parse().ok()).collect();
     networks.sort();
     networks.dedup();
-    if networks.is_empty() {
-        // An empty `from` would mean everybody.
-        return None;
-    }
-    let peers = networks.iter().map(ip_block).collect();
+    let peers: Vec<_> = networks.iter().map(ip_block).collect();
     let name = format!("cloister-access.{position}");
-    Some(ingress(namespace, &name, canonical_selector(&rule.pod_selector), peers, policy_ports(&rule.ports)))
+    Ok((!peers.is_empty()).then(|| ingress(namespace, &name, pods, peers, policy_ports(&rule.ports))))
 }
 
 /// Opens what a rule was found to open.
@@ -179,13 +182,5 @@ fn ip_block(network: &IpNet) -> NetworkPolicyPeer {
     NetworkPolicyPeer {
         ip_block: Some(IPBlock { cidr: network.to_string(), except: None }),
         ..NetworkPolicyPeer::default()
-    }
-}
-
-/// The API server drops empty lists and maps, so they are not written in the first place.
-fn canonical_selector(selector: &LabelSelector) -> LabelSelector {
-    LabelSelector {
-        match_labels: selector.match_labels.clone().filter(|labels| !labels.is_empty()),
-        match_expressions: selector.match_expressions.clone().filter(|expressions| !expressions.is_empty()),
     }
 }

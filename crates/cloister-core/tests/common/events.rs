@@ -1,0 +1,155 @@
+//! What happens to grants over time.
+
+use super::grants::{Pod, Shelf, World};
+use cloister_api::*;
+use cloister_core::grant::Home;
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+/// The names of all grants.
+pub const NAMES: [&str; 3] = ["a", "b", "c"];
+
+#[derive(Clone, Debug)]
+pub enum Event {
+    Ask(usize, Box<StorageAccessGrantSpec>, i64),
+    Pass(i64),
+    Storage(&'static str),
+    Policy(&'static str),
+    Credential(Option<u32>),
+    Delete(usize),
+    /// Somebody takes the finalizer off a grant, and it is gone.
+    Force(usize),
+    Readable(usize, bool),
+    Home(Home),
+    Usable(bool),
+    PodStarts(&'static str),
+    PodsEnd,
+    /// The operator works on a grant, and is cut off after so many actions.
+    Work(usize, usize),
+    Sweep(usize),
+}
+
+pub fn storage(kind: &str) -> Shelf<StorageResource> {
+    let credential = json!({"secretRef": {"namespace": "cloister-credentials", "name": "weights"}});
+    let role = |name: &str, credential: Value| json!({"name": name, "accessPolicy": "standard", "clusterRole": "cloister:storage-reader", "credential": credential});
+    let spec = |roles: Value| {
+        let endpoint = json!({"service": {"namespace": "infra", "name": "cache"}, "ports": [{"port": 80}]});
+        let spec = serde_json::from_value(json!({"sensitivity": "Low", "endpoint": endpoint, "roles": roles})).unwrap();
+        Shelf::Read(Box::new(StorageResource::new("weights", spec)))
+    };
+    match kind {
+        "full" => spec(json!([role("reader", credential)])),
+        "bare" => spec(json!([role("reader", Value::Null)])),
+        "other" => spec(json!([role("writer", credential)])),
+        "undecodable" => Shelf::Undecodable,
+        _ => Shelf::Absent,
+    }
+}
+
+pub fn policy(kind: &str) -> Shelf<AccessPolicy> {
+    let spec = |auto: Value| {
+        let people = json!([{"name": "security", "required": 1, "approvers": [{"kind": "Group", "name": "security"}]}]);
+        let requesters = json!([{"kind": "Group", "name": "researchers"}, {"kind": "ServiceAccount", "namespace": "flux", "name": "sync"}]);
+        let spec = json!({
+            "requesters": requesters, "approvalRules": people, "autoApprove": auto,
+            "maxDuration": "1000s", "pendingRequestTTL": "800s",
+        });
+        Shelf::Read(Box::new(AccessPolicy::new("standard", serde_json::from_value(spec).unwrap())))
+    };
+    match kind {
+        "auto" => spec(json!(["request.storage == 'weights'"])),
+        "people" => spec(json!([])),
+        "undecodable" => Shelf::Undecodable,
+        _ => Shelf::Absent,
+    }
+}
+
+/// A request of somebody who may ask, or not.
+pub fn request() -> impl Strategy<Value = StorageAccessGrantSpec> {
+    let mount = prop::sample::select(vec![
+        json!({"serviceAccountName": "trainer", "mountPath": "/mnt/weights"}),
+        json!({"serviceAccountName": "trainer", "mountPath": "/mnt/weights"}),
+        json!({"serviceAccountName": "trainer", "mountPath": "/mnt/other"}),
+        json!({"serviceAccountName": "eval", "mountPath": "/mnt/weights"}),
+        Value::Null,
+    ]);
+    let who = prop::sample::select(vec![
+        json!({"username": "alice", "groups": ["researchers"]}),
+        json!({"username": "alice", "groups": ["researchers"]}),
+        json!({"username": "alice", "groups": ["researchers"]}),
+        json!({"username": "mallory", "groups": ["guests"]}),
+        json!({"username": "system:serviceaccount:flux:sync", "groups": ["researchers"]}),
+        Value::Null,
+    ]);
+    (mount, who, 1..11_u32, prop::sample::select(vec!["Terminate", "Empty"])).prop_map(
+        |(mount, who, duration, on_expiry)| {
+            let spec = json!({
+                "storage": "weights", "role": "reader", "mount": mount, "requestedBy": who, "onExpiry": on_expiry,
+                "requestedDuration": format!("{}s", duration * 100),
+                "subjects": [{"kind": "ServiceAccount", "name": "trainer"}, {"kind": "ServiceAccount", "name": "eval"}],
+            });
+            serde_json::from_value(spec).unwrap()
+        },
+    )
+}
+
+pub fn event() -> impl Strategy<Value = Event> {
+    let of = 0..NAMES.len();
+    let storage = prop::sample::select(vec!["full", "full", "full", "bare", "bare", "other", "undecodable", "gone"]);
+    let policy = prop::sample::select(vec!["auto", "auto", "auto", "people", "undecodable", "gone"]);
+    let home = prop::sample::select(vec![Home::Enforced, Home::Enforced, Home::NotEnforced, Home::Closed]);
+    let budget = prop_oneof![3 => Just(usize::MAX), 2 => 0..6_usize];
+    prop_oneof![
+        12 => (of.clone(), budget).prop_map(|(grant, budget)| Event::Work(grant, budget)),
+        6 => (of.clone(), request(), -2..4_i64).prop_map(|(grant, spec, start)| Event::Ask(grant, Box::new(spec), start)),
+        4 => (1..400_i64).prop_map(Event::Pass),
+        2 => prop::sample::select(vec!["trainer", "eval"]).prop_map(Event::PodStarts),
+        1 => Just(Event::PodsEnd),
+        1 => storage.prop_map(Event::Storage),
+        1 => policy.prop_map(Event::Policy),
+        1 => prop::sample::select(vec![Some(1), Some(1), Some(2), None]).prop_map(Event::Credential),
+        2 => of.clone().prop_map(Event::Delete),
+        1 => of.clone().prop_map(Event::Force),
+        1 => (of, prop::bool::weighted(0.6)).prop_map(|(grant, readable)| Event::Readable(grant, readable)),
+        1 => home.prop_map(Event::Home),
+        1 => prop::bool::weighted(0.6).prop_map(Event::Usable),
+        1 => (0..4_usize).prop_map(Event::Sweep),
+    ]
+}
+
+/// Everything that happens but the operator's own work.
+pub fn happen(world: &mut World, event: &Event, count: usize) {
+    let now = world.now;
+    match event {
+        Event::Ask(grant, spec, start) => {
+            let mut spec = spec.clone();
+            let start = now + SignedDuration::from_secs(start * 150);
+            spec.start_time = (start != now).then_some(Time(start));
+            world.ask(NAMES[*grant], &spec, format!("uid-{count}"));
+        }
+        Event::Pass(seconds) => world.now += SignedDuration::from_secs(*seconds),
+        Event::Storage(kind) => world.storage = storage(kind),
+        Event::Policy(kind) => world.policy = policy(kind),
+        Event::Credential(version) => world.credential = *version,
+        Event::Delete(grant) => {
+            if let Some(grant) = world.grants.get_mut(NAMES[*grant]) {
+                grant.metadata.deletion_timestamp.get_or_insert(Time(now));
+            }
+        }
+        Event::Force(grant) => drop(world.grants.remove(NAMES[*grant])),
+        Event::Readable(grant, true) => drop(world.undecodable.remove(NAMES[*grant])),
+        Event::Readable(grant, false) => drop(world.undecodable.insert(NAMES[*grant].to_owned())),
+        Event::Home(home) => world.home = *home,
+        Event::Usable(usable) => world.settings.usable = *usable,
+        Event::PodStarts(account) => {
+            let mounts = world.mounts().into_iter().filter(|mount| mount.name.ends_with(&format!(".{account}")));
+            let secrets = mounts.map(|mount| format!("{}{}", labels::GRANT_SECRET_PREFIX, mount.name)).collect();
+            world.pods.insert(format!("pod-{count}"), Pod { secrets, terminating: false });
+        }
+        Event::PodsEnd => world.pods.retain(|_, pod| !pod.terminating),
+        Event::Work(..) | Event::Sweep(_) => {}
+    }
+    world.environment();
+}

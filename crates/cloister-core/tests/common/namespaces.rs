@@ -1,0 +1,298 @@
+//! A simulated cluster around one ResearchNamespace, which carries out plans as the controller does.
+
+use super::{
+    objects::{Failed, Objects},
+    spoil::sorted,
+};
+use cloister_api::*;
+use cloister_core::{
+    child::{Child, ChildKey, ChildKind},
+    egress::{PolicyPortNumber, ServiceFacts, ServicePortFacts},
+    grant::{Share, mount_name},
+    namespace::{
+        self, Declared, Input, ObservedNamespace, Peer, children,
+        egress::KnownAllowlist,
+        is_owned_label,
+        policies::{self, DENY_ALL},
+    },
+    plan::{Action, NamespaceLabels, Plan},
+    settings::Settings,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::{networking::v1::NetworkPolicy, rbac::v1::RoleBinding};
+use std::{collections::BTreeMap, net::IpAddr};
+
+pub const NAME: &str = "interp";
+
+/// An allowlist, or nothing where it cannot be read.
+pub type Allowlists = BTreeMap<String, Option<EgressAllowlist>>;
+
+#[derive(Clone, Debug)]
+pub struct World {
+    pub declared: Option<ResearchNamespace>,
+    /// Whether the declaration cannot be read.
+    pub undecodable: bool,
+    pub settings: Settings,
+    pub allowlists: Allowlists,
+    pub peers: BTreeMap<String, ResearchNamespaceSpec>,
+    pub dns_addresses: Vec<IpAddr>,
+    pub namespace: Option<ObservedNamespace>,
+    pub objects: Objects,
+    pub pods: usize,
+    pub open_grants: usize,
+    pub now: Timestamp,
+}
+
+impl World {
+    /// A cluster in which there is nothing but the declaration.
+    pub fn new(declared: ResearchNamespace) -> Self {
+        World {
+            declared: Some(declared),
+            undecodable: false,
+            settings: Settings::new(None),
+            allowlists: Allowlists::new(),
+            peers: BTreeMap::new(),
+            dns_addresses: vec![[10, 96, 0, 10].into()],
+            namespace: None,
+            objects: of_grants(),
+            pods: 0,
+            open_grants: 0,
+            now: at(0),
+        }
+    }
+
+    pub fn plan(&self) -> Plan<ResearchNamespaceStatus> {
+        let allowlists = self.allowlists.iter().map(|(name, allowlist)| {
+            let known = allowlist.as_ref().map_or(KnownAllowlist::Undecodable, KnownAllowlist::Read);
+            (name.as_str(), known)
+        });
+        let declared = match &self.declared {
+            None => Declared::Absent,
+            Some(object) if self.undecodable => Declared::Undecodable {
+                metadata: &object.metadata,
+                status: object.status.as_ref(),
+                error: "unknown field",
+            },
+            Some(object) => Declared::Read(object),
+        };
+        namespace::plan(&Input {
+            name: NAME,
+            declared,
+            settings: &self.settings,
+            allowlists: &allowlists.collect(),
+            peers: &|peer| self.peers.get(peer).map(|spec| Peer { spec }),
+            services: &service,
+            dns_addresses: &self.dns_addresses,
+            namespace: self.namespace.as_ref(),
+            children: &self.objects.observe(),
+            pods: self.pods,
+            open_grants: self.open_grants,
+            now: self.now,
+        })
+    }
+
+    /// Does one action.
+    pub fn perform(&mut self, action: &Action) -> Result<(), Failed> {
+        match action {
+            Action::AddFinalizer => self.finalizers().push(labels::NAMESPACE_FINALIZER.to_owned()),
+            Action::DropFinalizer => self.finalizers().retain(|held| held != labels::NAMESPACE_FINALIZER),
+            Action::ApplyNamespace(labels) => self.label(labels),
+            Action::DeleteNamespace { uid } => {
+                if let Some(namespace) = self.namespace.as_mut().filter(|namespace| *namespace.uid == **uid) {
+                    namespace.terminating = true;
+                }
+            }
+            Action::Apply(child) => self.objects.apply(child)?,
+            Action::Delete(key) => self.objects.delete(key)?,
+            Action::Release(key) => self.objects.release(key),
+            Action::CopyCredential { .. } | Action::DestroyCredential { .. } | Action::DeletePod { .. } => {
+                panic!("a grant's matter: {action:?}")
+            }
+        }
+        Ok(())
+    }
+
+    fn finalizers(&mut self) -> &mut Vec<String> {
+        self.declared.as_mut().expect("there is an object").metadata.finalizers.get_or_insert_default()
+    }
+
+    fn label(&mut self, labels: &NamespaceLabels) {
+        let namespace = self.namespace.get_or_insert_with(|| ObservedNamespace {
+            uid: "u".into(),
+            labels: BTreeMap::new(),
+            adopt: None,
+            terminating: false,
+        });
+        assert!(labels.keys().all(|key| is_owned_label(key)), "{labels:?}");
+        namespace.labels = labels.iter().map(|(key, value)| ((*key).into(), value.as_str().into())).collect();
+    }
+
+    /// Carries out a plan, or only so many of its actions; the actions of a stage in this rotation. `check` sees the
+    /// cluster and each action before it is done, and the cluster once more at the end.
+    pub fn carry_out(
+        &mut self,
+        plan: &Plan<ResearchNamespaceStatus>,
+        mut budget: usize,
+        rotation: usize,
+        check: &mut dyn FnMut(&World, Option<&Action>),
+    ) {
+        for stage in &plan.stages {
+            for action in (0..stage.len()).map(|at| &stage[(at + rotation) % stage.len()]) {
+                if budget == 0 {
+                    return check(self, None);
+                }
+                budget -= 1;
+                check(self, Some(action));
+                if self.perform(action).is_err() {
+                    return check(self, None);
+                }
+            }
+        }
+        if let (Some(object), Some(status), true) = (&mut self.declared, &plan.status, budget > 0) {
+            object.status = Some(status.clone());
+        }
+        self.environment();
+        check(self, None);
+    }
+
+    /// What others in the cluster do by themselves.
+    pub fn environment(&mut self) {
+        let gone = |object: &ResearchNamespace| {
+            let held = object.metadata.finalizers.as_deref().unwrap_or_default();
+            object.metadata.deletion_timestamp.is_some() && held.is_empty()
+        };
+        self.declared = self.declared.take().filter(|object| !gone(object));
+        if self.namespace.as_ref().is_some_and(|namespace| namespace.terminating) {
+            let keys: Vec<ChildKey> = self.objects.0.keys().cloned().collect();
+            let held = keys.iter().filter(|key| self.objects.delete(key).is_err()).count();
+            if held == 0 && self.pods == 0 {
+                self.namespace = None;
+            }
+        }
+    }
+
+    /// Plans and carries out until there is nothing left to do, and says how many rounds it took.
+    pub fn settle(&mut self, check: &mut dyn FnMut(&World, Option<&Action>)) -> usize {
+        for round in 0..8 {
+            let plan = self.plan();
+            if plan.is_empty() {
+                return round;
+            }
+            self.carry_out(&plan, usize::MAX, round, check);
+        }
+        panic!("does not come to rest: {:#?}", self.plan());
+    }
+
+    pub fn deny_stands(&self) -> bool {
+        self.objects.0.contains_key(&deny_all())
+    }
+
+    pub fn is_enforced(&self) -> bool {
+        self.namespace.as_ref().is_some_and(ObservedNamespace::is_enforced)
+    }
+
+    /// The names of the children of a kind.
+    pub fn names(&self, kind: ChildKind) -> Vec<&str> {
+        self.objects.of_kind(kind).filter_map(|child| child.metadata().name.as_deref()).collect()
+    }
+
+    /// The same cluster in which everything is declared as in another.
+    pub fn with_declarations_of(self, other: &World) -> Self {
+        let mut declared = other.declared.clone();
+        if let (Some(declared), Some(before)) = (&mut declared, self.declared) {
+            declared.metadata.finalizers = before.metadata.finalizers;
+            declared.status = before.status;
+        }
+        World { declared, namespace: self.namespace, objects: self.objects, ..other.clone() }
+    }
+
+    /// Everything that stands, whatever the order of lists, and of the positions in names.
+    pub fn unordered(&self) -> Vec<String> {
+        let mut all: Vec<String> = self
+            .objects
+            .0
+            .values()
+            .map(|child| match child {
+                Child::NetworkPolicy(object) => named(child, &object.spec),
+                Child::ResourceQuota(object) => named(child, &object.spec),
+                Child::LimitRange(object) => named(child, &object.spec),
+                Child::ServiceAccount(object) => named(child, &object.metadata.annotations),
+                Child::RoleBinding(object) => named(child, &(&object.role_ref, &object.subjects)),
+                Child::GrantMount(object) => named(child, &object.spec),
+            })
+            .collect();
+        all.sort();
+        all
+    }
+
+    /// Everything that the operator answers for, without the times in the status.
+    pub fn outcome(&self) -> impl PartialEq + std::fmt::Debug + use<> {
+        let status = self.declared.as_ref().and_then(|object| object.status.clone()).map(|status| {
+            let conditions: Vec<_> =
+                status.conditions.into_iter().map(|c| (c.type_, c.status, c.reason, c.message)).collect();
+            (status.egress_summary, status.egress, conditions)
+        });
+        let finalizers = self.declared.as_ref().map(|object| object.metadata.finalizers.clone());
+        (self.namespace.clone().map(|namespace| namespace.labels), self.objects.observe(), finalizers, status)
+    }
+}
+
+pub fn deny_all() -> ChildKey {
+    ChildKey::new(ChildKind::NetworkPolicy, DENY_ALL)
+}
+
+fn named(child: &Child, content: &impl serde::Serialize) -> String {
+    let name = child.metadata().name.as_deref().unwrap_or_default();
+    let name = if name.starts_with("cloister-access.") { "cloister-access" } else { name };
+    format!("{} {name} {}", child.kind().as_str(), sorted(content))
+}
+
+/// Whether it belongs to a grant, as [`World::new`] has put it there.
+pub fn is_of_grant(key: &ChildKey) -> bool {
+    key.kind == ChildKind::GrantMount || key.name.starts_with("cloister-grant.")
+}
+
+/// What grants have opened.
+fn of_grants() -> Objects {
+    let mut objects = Objects::default();
+    let mut metadata = children::object_meta(NAME, "cloister-grant.eval");
+    metadata.labels.get_or_insert_default().insert(labels::GRANT.to_owned(), "eval".to_owned());
+    let spec = policies::own_pods(NAME).spec;
+    let policy = NetworkPolicy { metadata: metadata.clone(), spec };
+    let binding = children::role_binding(metadata, "cloister:storage-reader", NAME, &[]);
+    let share = Share { storage: "weights".into(), role: "reader".into(), account: "trainer".into() };
+    let spec = GrantMountSpec {
+        service_account_name: share.account.clone(),
+        secret_name: "s".into(),
+        volume_name: "v".into(),
+        mount_path: "/mnt/weights".into(),
+    };
+    let mount = GrantMount { metadata: children::object_meta(NAME, &mount_name(&share)), spec };
+    for child in [
+        Child::NetworkPolicy(policy),
+        Child::RoleBinding(RoleBinding { subjects: None, ..binding }),
+        Child::GrantMount(Box::new(mount)),
+    ] {
+        objects.apply(&child).unwrap();
+    }
+    objects
+}
+
+/// Whether applying it lets something through or somebody in.
+pub fn opens(child: &Child) -> bool {
+    matches!(child.kind(), ChildKind::NetworkPolicy | ChildKind::RoleBinding) && child.key() != deny_all()
+}
+
+pub fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+/// The one Service of the cluster: `infra/cache`.
+pub fn service(reference: &ServiceReference) -> Option<ServiceFacts> {
+    let port = ServicePortFacts { port: 80, protocol: Protocol::Tcp, target: PolicyPortNumber::Number(8080) };
+    (reference.namespace == "infra" && reference.name == "cache").then(|| ServiceFacts {
+        selector: [("app".to_owned(), "cache".to_owned())].into(),
+        external_name: false,
+        ports: vec![port],
+    })
+}

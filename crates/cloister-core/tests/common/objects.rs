@@ -1,0 +1,113 @@
+//! The objects of one namespace, as an API server keeps them.
+
+use cloister_api::labels::ENFORCED_FINALIZER;
+use cloister_core::child::{Child, ChildKey, ChildKind, Children};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A request failed, or its effect is not confirmed: the plan is cut off here.
+#[derive(Debug, PartialEq)]
+pub struct Failed;
+
+#[derive(Clone, Debug, Default)]
+pub struct Objects(pub BTreeMap<ChildKey, Child>);
+
+impl Objects {
+    pub fn observe(&self) -> Children {
+        self.0.iter().map(|(key, child)| (key.clone(), child.observe())).collect()
+    }
+
+    /// Creates it, or replaces it whole. Deletion goes on, and what is read back must mean what was written.
+    pub fn apply(&mut self, child: &Child) -> Result<(), Failed> {
+        let mut stored = stored(child);
+        let before = self.0.get(&child.key()).map(|before| before.metadata().deletion_timestamp.clone());
+        metadata(&mut stored).deletion_timestamp = before.flatten();
+        let as_wanted = stored.fingerprint() == child.fingerprint();
+        self.0.insert(child.key(), stored);
+        self.collect();
+        as_wanted.then_some(()).ok_or(Failed)
+    }
+
+    /// Deletes it; one with a finalizer stays until that is taken off.
+    pub fn delete(&mut self, key: &ChildKey) -> Result<(), Failed> {
+        if let Some(child) = self.0.get_mut(key) {
+            metadata(child).deletion_timestamp.get_or_insert(Time(jiff::Timestamp::UNIX_EPOCH));
+        }
+        self.collect();
+        if self.0.contains_key(key) { Err(Failed) } else { Ok(()) }
+    }
+
+    /// Takes the operator's finalizer off.
+    pub fn release(&mut self, key: &ChildKey) {
+        if let Some(child) = self.0.get_mut(key) {
+            metadata(child).finalizers.get_or_insert_default().retain(|held| held != ENFORCED_FINALIZER);
+        }
+        self.collect();
+    }
+
+    pub fn edit(&mut self, key: &ChildKey, edit: impl FnOnce(&mut ObjectMeta)) {
+        if let Some(child) = self.0.get_mut(key) {
+            edit(metadata(child));
+        }
+        self.collect();
+    }
+
+    /// What is being deleted and held by nobody is gone.
+    fn collect(&mut self) {
+        self.0.retain(|_, child| {
+            let metadata = child.metadata();
+            metadata.deletion_timestamp.is_none() || !metadata.finalizers.as_deref().unwrap_or_default().is_empty()
+        });
+    }
+
+    pub fn of_kind(&self, kind: ChildKind) -> impl Iterator<Item = &Child> {
+        self.0.values().filter(move |child| child.kind() == kind)
+    }
+}
+
+fn metadata(child: &mut Child) -> &mut ObjectMeta {
+    match child {
+        Child::NetworkPolicy(object) => &mut object.metadata,
+        Child::ResourceQuota(object) => &mut object.metadata,
+        Child::LimitRange(object) => &mut object.metadata,
+        Child::ServiceAccount(object) => &mut object.metadata,
+        Child::RoleBinding(object) => &mut object.metadata,
+        Child::GrantMount(object) => &mut object.metadata,
+    }
+}
+
+/// An object as the API server gives it back: without empty lists and maps.
+fn stored(child: &Child) -> Child {
+    match child {
+        Child::NetworkPolicy(object) => Child::NetworkPolicy(pruned(object)),
+        Child::ResourceQuota(object) => Child::ResourceQuota(pruned(object)),
+        Child::LimitRange(object) => Child::LimitRange(pruned(object)),
+        Child::ServiceAccount(object) => Child::ServiceAccount(pruned(object)),
+        Child::RoleBinding(object) => Child::RoleBinding(pruned(object)),
+        Child::GrantMount(object) => Child::GrantMount(pruned(object)),
+    }
+}
+
+fn pruned<T: Serialize + DeserializeOwned>(object: &T) -> T {
+    let mut value = serde_json::to_value(object).unwrap();
+    prune(&mut value);
+    serde_json::from_value(value).unwrap()
+}
+
+fn prune(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(prune);
+            // An empty selector, unlike an absent one, means everything.
+            fields.retain(|name, field| match field {
+                Value::Array(items) => !items.is_empty(),
+                Value::Object(entries) => !entries.is_empty() || name.ends_with("elector") || name == "spec",
+                field => !field.is_null(),
+            });
+        }
+        Value::Array(items) => items.iter_mut().for_each(prune),
+        _ => {}
+    }
+}

@@ -1,0 +1,212 @@
+//! Laws of `grant::plan`: what happens to grants in an arbitrary order, with plans that are cut off anywhere.
+
+mod common {
+    pub mod events;
+    pub mod grants;
+    pub mod objects;
+}
+
+use cloister_api::{AccessPolicy, GrantPhase, GrantStatus, OnExpiry, StorageAccessGrant, labels};
+use cloister_core::{
+    child::{Child, ChildKind},
+    grant::{Home, is_open, may_hold},
+    plan::{Action, Plan},
+};
+use common::{
+    events::{Event, NAMES, event, happen, policy, storage},
+    grants::{Shelf, World, mount_of},
+};
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use proptest::prelude::*;
+
+/// What holds before every action.
+fn in_order(world: &World, name: &str, action: &Action) {
+    let Some(grant) = world.grants.get(name) else { return };
+    let mount = mount_of(grant).filter(|_| world.can_read(name)).unwrap_or_default();
+    let held = grant.metadata.finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER);
+    match action {
+        Action::Apply(_) | Action::CopyCredential { .. } => {
+            let status = grant.status.as_ref().expect("opens what nobody has decided");
+            assert!(world.can_read(name) && grant.metadata.deletion_timestamp.is_none());
+            assert!(
+                matches!(status.phase, GrantPhase::Approved | GrantPhase::Active),
+                "opens while {:?}",
+                status.phase
+            );
+            assert!(status.expires_at.as_ref().is_some_and(|end| end.0 > world.now), "opens without an end to come");
+            assert!(grant.spec.start_time.as_ref().is_none_or(|start| start.0 <= world.now), "opens too early");
+            assert!(held, "opens without its finalizer");
+            assert!(world.home == Home::Enforced && world.settings.usable, "opens where nothing may be opened");
+            if let Action::CopyCredential { to, .. } = action {
+                assert_eq!(status.secret_name.as_ref(), Some(to), "the copy is not written down");
+            }
+            if let Action::Apply(child) = action
+                && let Child::GrantMount(mount) = &**child
+            {
+                assert!(world.secrets.contains(&mount.spec.secret_name), "mounts what is not there");
+            }
+        }
+        Action::Delete(key) if key.kind == ChildKind::GrantMount => {
+            assert!(!world.is_shared(name, &mount), "takes the mount of another grant");
+        }
+        Action::Delete(key) => {
+            assert_eq!(world.objects.0[key].observe().grant.as_deref(), Some(name), "takes what is not its own");
+        }
+        Action::DestroyCredential { .. } | Action::DeletePod { .. } => {
+            assert!(!world.is_shared(name, &mount), "takes the credential of another grant");
+            assert_eq!(world.children_of(name), 0, "the binding goes first");
+            assert!(!world.mounts().iter().any(|key| *key.name == *mount), "the mount goes first");
+            if matches!(action, Action::DeletePod { .. }) {
+                assert!(!world.has_mount(&mount), "the credential goes before its pods");
+                assert_eq!(grant.spec.on_expiry, OnExpiry::Terminate);
+            }
+        }
+        Action::DropFinalizer => {
+            assert!(grant.metadata.deletion_timestamp.is_some());
+            assert_eq!(world.children_of(name), 0, "something of it is left");
+            assert!(!world.can_read(name) || is_clear(world, name, grant), "a mount or its Secret is left");
+        }
+        _ => {}
+    }
+}
+
+/// Whether nothing is left of the mount of a grant, unless another counts on it.
+fn is_clear(world: &World, name: &str, grant: &StorageAccessGrant) -> bool {
+    mount_of(grant).is_none_or(|mount| world.others_of(name, &mount).any(may_hold) || !world.has_mount(&mount))
+}
+
+/// What holds for what is written of a grant.
+fn well_said(world: &World, name: &str, before: &GrantStatus, plan: &Plan<GrantStatus>) {
+    let grant = &world.grants[name];
+    let after = grant.status.as_ref().unwrap_or(before);
+    if before.expires_at.is_some() {
+        assert_eq!(before.expires_at, after.expires_at, "an end that was written down is not computed again");
+    }
+    if before.phase.has_ended() {
+        assert_eq!((before.phase, &before.ended_at), (after.phase, &after.ended_at), "an end is an end");
+    }
+    if !world.can_read(name) {
+        return;
+    }
+    match after.phase {
+        GrantPhase::Approved | GrantPhase::Active => {
+            let end = after.expires_at.as_ref().expect("an end").0;
+            assert!(plan.next.is_some_and(|next| next <= end), "nobody looks when it ends");
+        }
+        GrantPhase::Pending if grant.metadata.deletion_timestamp.is_none() => assert!(plan.next.is_some()),
+        GrantPhase::Revoking => assert!(after.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "False")),
+        GrantPhase::Expired | GrantPhase::Revoked if !before.phase.has_ended() => {
+            assert_eq!(world.children_of(name), 0, "it is said to be over, and something of it stands");
+            assert!(is_clear(world, name, grant), "it is said to be over, and its credential is there");
+            let mount = mount_of(grant).unwrap_or_default();
+            let pods = world.holders(&mount).len();
+            assert!(pods == 0 || grant.spec.on_expiry == OnExpiry::Empty || world.is_shared(name, &mount));
+        }
+        _ => {}
+    }
+    if before.phase == GrantPhase::Pending && after.phase == GrantPhase::Approved {
+        let decides = |policy: &AccessPolicy| !policy.spec.auto_approve.is_empty();
+        assert!(matches!(&world.policy, Shelf::Read(policy) if decides(policy)), "nobody has approved it");
+        let requester = grant.spec.requested_by.as_ref().expect("somebody has asked");
+        assert!(!requester.username.starts_with("system:serviceaccount:"), "no ServiceAccount is approved by itself");
+        assert!(world.home == Home::Enforced && world.settings.usable);
+    }
+}
+
+/// The operator works on a grant. A plan that is carried out whole leaves nothing to do, or asks to be made again.
+fn work(world: &mut World, name: &str, budget: usize) {
+    let Some(grant) = world.grants.get(name) else { return };
+    let before = grant.status.clone().unwrap_or_default();
+    let plan = world.plan(name);
+    let done = world.carry_out(name, &plan, budget, &mut in_order);
+    well_said(world, name, &before, &plan);
+    let now = world.now;
+    if done {
+        let said = world.clone();
+        world.environment();
+        let rest = said.plan(name);
+        let asks = plan.next.is_some_and(|next| next <= now);
+        let gone = !world.grants.contains_key(name);
+        let pods = plan.stages.iter().flatten().any(|action| matches!(action, Action::DeletePod { .. }));
+        assert!(rest.is_empty() || asks || gone || pods, "{name}: {plan:#?} leaves {rest:#?}");
+    }
+    world.environment();
+}
+
+/// Works on everything until there is nothing left to do.
+fn settle(world: &mut World) {
+    for _ in 0..24 {
+        let mounts = world.mounts();
+        mounts.iter().for_each(|mount| world.sweep(mount, usize::MAX));
+        NAMES.iter().for_each(|name| work(world, name, usize::MAX));
+        let quiet = world.grants.keys().all(|name| world.plan(name).is_empty());
+        if quiet && mounts == world.mounts() {
+            return;
+        }
+    }
+    panic!("does not come to rest: {world:#?}");
+}
+
+/// What stands in a cluster at rest is what may stand.
+fn nothing_past_its_end(world: &World) {
+    let open = |grant: &StorageAccessGrant| is_open(grant, world.now) && world.home != Home::Closed;
+    for (name, grant) in &world.grants {
+        assert!(world.children_of(name) == 0 || open(grant) && world.can_read(name), "{name} has ended, and stands");
+    }
+    for mount in world.mounts() {
+        assert!(world.others_of("", &mount.name).any(open), "{mount} is nobody's");
+    }
+}
+
+fn world() -> World {
+    match (storage("full"), policy("auto")) {
+        (Shelf::Read(storage), Shelf::Read(policy)) => World::new(*storage, *policy),
+        _ => unreachable!(),
+    }
+}
+
+fn run(world: &mut World, events: &[Event]) {
+    for (count, event) in events.iter().enumerate() {
+        happen(world, event, count);
+        match event {
+            Event::Work(grant, budget) => work(world, NAMES[*grant], *budget),
+            Event::Sweep(budget) => {
+                let mounts = world.mounts();
+                mounts.iter().for_each(|mount| world.sweep(mount, *budget));
+            }
+            _ => {}
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_nothing_is_open_but_what_was_decided_and_has_not_ended(
+        events in prop::collection::vec(event(), 1..60), later in 0..1200_i64,
+    ) {
+        let mut world = world();
+        run(&mut world, &events);
+        settle(&mut world);
+        nothing_past_its_end(&world);
+
+        world.now += SignedDuration::from_secs(later);
+        world.pods.retain(|_, pod| !pod.terminating);
+        settle(&mut world);
+        nothing_past_its_end(&world);
+    }
+
+    #[test]
+    fn whatever_has_happened_everything_ends_and_nothing_is_left(events in prop::collection::vec(event(), 1..60)) {
+        let mut world = world();
+        run(&mut world, &events);
+        for grant in world.grants.values_mut() {
+            grant.metadata.deletion_timestamp.get_or_insert(Time(world.now));
+        }
+        for _ in 0..3 {
+            settle(&mut world);
+            world.pods.retain(|_, pod| !pod.terminating);
+        }
+        prop_assert!(world.grants.is_empty() && world.objects.0.is_empty() && world.secrets.is_empty(), "{:#?}", world);
+    }
+}

@@ -1,0 +1,125 @@
+//! The end of a namespace: nothing opens on the way, and nothing is emptied that should stay.
+
+use crate::support::{Scene, condition, pod};
+use anyhow::{Context, Result, ensure};
+use cloister_api::ResearchNamespace;
+use cloister_tests::{denied, eventually, unique};
+use k8s_openapi::api::{
+    core::v1::{ConfigMap, Namespace, Pod},
+    networking::v1::NetworkPolicy,
+    rbac::v1::RoleBinding,
+};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy},
+};
+use serde_json::json;
+
+async fn gone(scene: &Scene, name: &str) -> Result<()> {
+    eventually("the ResearchNamespace to be gone", async || {
+        ensure!(scene.all::<ResearchNamespace>().get_opt(name).await?.is_none(), "it is still there");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn no_cascade_mode_opens_or_empties_a_retained_namespace() -> Result<()> {
+    let scene = Scene::new().await;
+    let modes = [PropagationPolicy::Background, PropagationPolicy::Foreground, PropagationPolicy::Orphan];
+    for (at, mode) in modes.into_iter().enumerate() {
+        let name = unique(&format!("retained{at}"));
+        let members = json!([{"role": "Researcher", "subjects": [{"kind": "User", "name": "alice"}]}]);
+        scene.enforced(&name, json!({"tier": "Standard", "members": members})).await?;
+        let kept: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "work"}, "data": {"a": "b"}}))?;
+        scene.within::<ConfigMap>(&name).create(&PostParams::default(), &kept).await?;
+        let params = DeleteParams { propagation_policy: Some(mode), ..DeleteParams::default() };
+        scene.all::<ResearchNamespace>().delete(&name, &params).await?;
+        gone(&scene, &name).await?;
+
+        assert_eq!(scene.policies(&name).await?, ["cloister-deny-all"]);
+        assert!(scene.within::<ConfigMap>(&name).get_opt("work").await?.is_some());
+        assert!(scene.within::<RoleBinding>(&name).list(&ListParams::default()).await?.items.is_empty());
+        let labels = scene.namespace(&name).await?.metadata.labels.unwrap_or_default();
+        assert!(!labels.contains_key("cloister.dev/enforced"), "{labels:?}");
+        let refused = scene.within::<Pod>(&name).create(&PostParams::default(), &pod("late", "default")).await;
+        denied(refused, "seal.cloister.dev")?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_retained_namespace_can_be_taken_over_again() -> Result<()> {
+    let scene = Scene::new().await;
+    let name = unique("again");
+    scene.enforced(&name, json!({"tier": "Standard"})).await?;
+    scene.all::<ResearchNamespace>().delete(&name, &DeleteParams::default()).await?;
+    gone(&scene, &name).await?;
+    scene.declare(&name, json!({"tier": "Standard"})).await?;
+    scene.until_condition(&scene.all::<ResearchNamespace>(), &name, "Ready", "False").await?;
+    let offer = json!({"metadata": {"annotations": {"cloister.dev/adopt": name}}});
+    scene.all::<Namespace>().patch(&name, &PatchParams::default(), &Patch::Merge(offer)).await?;
+    scene.wait_until_enforced(&name).await?;
+    let labels = scene.namespace(&name).await?.metadata.labels.unwrap_or_default();
+    assert!(!labels.contains_key("cloister.dev/retained"), "{labels:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_retained_namespace_can_be_deleted_by_hand() -> Result<()> {
+    let scene = Scene::new().await;
+    let name = unique("byhand");
+    scene.enforced(&name, json!({"tier": "Standard"})).await?;
+    scene.all::<ResearchNamespace>().delete(&name, &DeleteParams::default()).await?;
+    gone(&scene, &name).await?;
+    scene.all::<Namespace>().delete(&name, &DeleteParams::default()).await?;
+    eventually("the Namespace to be gone", async || {
+        ensure!(scene.all::<Namespace>().get_opt(&name).await?.is_none(), "it is still there");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn with_delete_the_policies_go_last_after_the_pods() -> Result<()> {
+    let scene = Scene::new().await;
+    let name = unique("deleted");
+    scene.enforced(&name, json!({"tier": "Standard", "deletionPolicy": "Delete"})).await?;
+    // A pod that does not end until its finalizer is taken off stands for one that takes its time.
+    let mut slow = pod("slow", "default");
+    slow.metadata.finalizers = Some(vec!["example.com/slow".to_owned()]);
+    let pods = scene.within::<Pod>(&name);
+    eventually("the pod to be admitted", async || Ok(pods.create(&PostParams::default(), &slow).await?)).await?;
+
+    scene.all::<ResearchNamespace>().delete(&name, &DeleteParams::foreground()).await?;
+    eventually("the pod to be what is waited for", async || {
+        let pod = pods.get("slow").await?;
+        ensure!(pod.metadata.deletion_timestamp.is_some(), "the pod is not being deleted");
+        let policies = scene.policies(&name).await?;
+        ensure!(policies == ["cloister-deny-all"], "{policies:?} are left");
+        let object = scene.all::<ResearchNamespace>().get(&name).await?;
+        let ready = condition(&object, "Ready").context("nothing is said")?;
+        ensure!(ready.reason == "WaitingForPods", "{}: {}", ready.reason, ready.message);
+        Ok(())
+    })
+    .await?;
+    let deny = scene.within::<NetworkPolicy>(&name).get("cloister-deny-all").await?;
+    assert!(deny.finalizers().contains(&"cloister.dev/enforced".to_owned()), "the policy stands while the pod does");
+    assert!(scene.all::<ResearchNamespace>().get_opt(&name).await?.is_some());
+
+    pods.patch("slow", &PatchParams::default(), &Patch::Merge(json!({"metadata": {"finalizers": null}}))).await?;
+    gone(&scene, &name).await?;
+    assert!(scene.all::<Namespace>().get_opt(&name).await?.is_none());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_live_research_namespace_cannot_be_deleted_under_it() -> Result<()> {
+    let scene = Scene::new().await;
+    let name = unique("held");
+    scene.enforced(&name, json!({"tier": "Standard"})).await?;
+    let refused = scene.all::<Namespace>().delete(&name, &DeleteParams::default()).await;
+    let message = refused.expect_err("the Namespace was deleted").to_string();
+    assert!(message.contains("ResearchNamespace"), "{message}");
+    Ok(())
+}

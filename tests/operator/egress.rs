@@ -1,0 +1,203 @@
+//! Allowlists and a namespace's own rules: what opens, how far, and until when.
+
+use crate::support::{Scene, condition};
+use anyhow::{Context, Result, ensure};
+use cloister_api::{EgressAllowlist, EgressState, ResearchNamespace};
+use cloister_tests::{eventually, unique};
+use k8s_openapi::api::{core::v1::Service, networking::v1::NetworkPolicy};
+use kube::{
+    ResourceExt,
+    api::{DeleteParams, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+
+impl Scene {
+    async fn allowlist(&self, name: &str, spec: Value) -> Result<EgressAllowlist> {
+        let object = json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "EgressAllowlist", "metadata": {"name": name}, "spec": spec,
+        });
+        Ok(self.all().create(&PostParams::default(), &serde_json::from_value(object)?).await?)
+    }
+
+    async fn has_policy(&self, namespace: &str, policy: &str, wanted: bool) -> Result<()> {
+        eventually(&format!("{policy} to be {}", if wanted { "there" } else { "gone" }), async || {
+            let all = self.policies(namespace).await?;
+            ensure!(all.iter().any(|name| name == policy) == wanted, "{namespace} has {all:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// What the status says of one need.
+    async fn need(&self, namespace: &str, need: &str) -> Result<(EgressState, String, String)> {
+        let object = self.all::<ResearchNamespace>().get(namespace).await?;
+        let found = object.status.into_iter().flat_map(|status| status.egress).find(|state| state.name == need);
+        let found = found.with_context(|| format!("nothing is said of {need}"))?;
+        Ok((found.state, found.reason, found.message))
+    }
+
+    /// The networks that a policy opens.
+    async fn networks(&self, namespace: &str, policy: &str) -> Result<Vec<String>> {
+        let policy = self.within::<NetworkPolicy>(namespace).get(policy).await?;
+        let rules = policy.spec.unwrap_or_default().egress.unwrap_or_default();
+        let peers = rules.into_iter().flat_map(|rule| rule.to.unwrap_or_default());
+        Ok(peers.map(|peer| peer.ip_block.map_or_else(|| "not a network".to_owned(), |block| block.cidr)).collect())
+    }
+}
+
+fn for_team(name: &str) -> Value {
+    json!({"matchLabels": {"team": name}})
+}
+
+#[tokio::test]
+async fn an_allowlist_opens_its_rules_without_what_is_never_opened() -> Result<()> {
+    let scene = Scene::new().await;
+    let (name, list) = (unique("open"), unique("list"));
+    let rules = json!([
+        {"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 22, "endPort": 23}]},
+        {"name": "wide", "networks": ["169.254.0.0/15"], "ports": [{"port": 80}]},
+    ]);
+    scene.allowlist(&list, json!({"namespaceSelector": for_team(&name), "rules": rules})).await?;
+    scene.enforced(&name, json!({"tier": "Standard", "egress": {"allowlists": [list]}})).await?;
+    assert_eq!(scene.networks(&name, &format!("cloister-allow.{list}.lab")).await?, ["203.0.113.0/24"]);
+    assert_eq!(scene.networks(&name, &format!("cloister-allow.{list}.wide")).await?, ["169.255.0.0/16"]);
+    eventually("the allowlist to say who uses it", async || {
+        let status = scene.all::<EgressAllowlist>().get(&list).await?.status.unwrap_or_default();
+        ensure!(status.used_by == [name.as_str()] && status.namespaces == 1, "{status:?}");
+        Ok(())
+    })
+    .await?;
+
+    scene.all::<EgressAllowlist>().delete(&list, &DeleteParams::default()).await?;
+    scene.has_policy(&name, &format!("cloister-allow.{list}.lab"), false).await?;
+    let object = scene.until_condition(&scene.all::<ResearchNamespace>(), &name, "Ready", "False").await?;
+    assert!(condition(&object, "Ready").unwrap().message.contains("ask security to publish it"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_allowlist_that_does_not_allow_the_namespace_opens_nothing() -> Result<()> {
+    let scene = Scene::new().await;
+    let (name, list) = (unique("notallowed"), unique("list"));
+    let rules = json!([{"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 22}]}]);
+    scene.allowlist(&list, json!({"namespaceSelector": for_team("others"), "rules": rules})).await?;
+    let own = json!([{"name": "own", "networks": ["203.0.113.0/24"], "ports": [{"port": 22}]}]);
+    scene.enforced(&name, json!({"tier": "Standard", "egress": {"allowlists": [list], "rules": own}})).await?;
+    assert_eq!(scene.policies(&name).await?.len(), 3);
+    assert_eq!(scene.need(&name, &format!("allowlist/{list}")).await?.1, "AllowlistNotAllowed");
+    assert_eq!(scene.need(&name, "rule/own").await?.0, EgressState::NeedsGrant);
+
+    let patch = json!({"spec": {"namespaceSelector": for_team(&name)}});
+    let patch_params = PatchParams::default();
+    scene
+        .all::<EgressAllowlist>()
+        .patch(&list, &patch_params, &Patch::Merge(json!({"spec": {"namespaceSelector": null}})))
+        .await?;
+    scene.all::<EgressAllowlist>().patch(&list, &patch_params, &Patch::Merge(patch)).await?;
+    scene.has_policy(&name, &format!("cloister-allow.{list}.lab"), true).await?;
+    scene.has_policy(&name, "cloister-rule.own.0", true).await
+}
+
+#[tokio::test]
+async fn an_own_rule_opens_as_far_as_it_is_covered() -> Result<()> {
+    let scene = Scene::new().await;
+    let (name, list) = (unique("covered"), unique("list"));
+    let rules = json!([{"name": "lab", "networks": ["203.0.113.0/25"], "ports": [{"port": 20, "endPort": 30}]}]);
+    scene.allowlist(&list, json!({"namespaceSelector": for_team(&name), "rules": rules})).await?;
+    let own = json!([
+        {"name": "within", "networks": ["203.0.113.0/26"], "ports": [{"port": 22}]},
+        {"name": "partly", "networks": ["203.0.113.0/24"], "ports": [{"port": 22}]},
+        {"name": "outside", "networks": ["198.51.100.0/24"], "ports": [{"port": 22}]},
+        {"name": "host", "domainNames": ["export.arxiv.org"], "ports": [{"port": 443}]},
+    ]);
+    let object = scene.enforced(&name, json!({"tier": "Standard", "egress": {"rules": own}})).await?;
+    assert_eq!(scene.networks(&name, "cloister-rule.within.0").await?, ["203.0.113.0/26"]);
+    assert_eq!(scene.networks(&name, "cloister-rule.partly.0").await?, ["203.0.113.0/25"]);
+    assert_eq!(scene.policies(&name).await?.len(), 5, "the other two open nothing");
+    assert_eq!(scene.need(&name, "rule/within").await?.0, EgressState::Active);
+    let (state, _, message) = scene.need(&name, "rule/partly").await?;
+    assert_eq!(state, EgressState::NeedsGrant);
+    assert!(message.contains("203.0.113.128/25"), "{message}");
+    assert_eq!(scene.need(&name, "rule/outside").await?.0, EgressState::NeedsGrant);
+    let (state, reason, _) = scene.need(&name, "rule/host").await?;
+    assert_eq!((state, reason.as_str()), (EgressState::Refused, "HostsNotSupported"));
+    assert_eq!(condition(&object, "Ready").unwrap().status, "True", "a tool that waits must not hang");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_allowlist_ends_at_its_time() -> Result<()> {
+    let scene = Scene::new().await;
+    let (name, list) = (unique("ends"), unique("list"));
+    let rules = json!([{"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 22}]}]);
+    let end = jiff::Timestamp::from_second(jiff::Timestamp::now().as_second() + 4)?;
+    let spec = json!({"namespaceSelector": {}, "attach": "OnRequest", "expiresAt": end.to_string(), "rules": rules});
+    scene.allowlist(&list, spec).await?;
+    scene.enforced(&name, json!({"tier": "Standard", "egress": {"allowlists": [list]}})).await?;
+    let policy = format!("cloister-allow.{list}.lab");
+    scene.has_policy(&name, &policy, true).await?;
+    assert!(jiff::Timestamp::now() < end, "the machine is too slow for this test");
+    scene.has_policy(&name, &policy, false).await?;
+    assert!(jiff::Timestamp::now() >= end, "it was closed too early");
+    eventually("the namespace to say why", async || {
+        ensure!(scene.need(&name, &format!("allowlist/{list}")).await?.1 == "AllowlistExpired", "it does not");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn one_that_always_attaches_opens_unasked() -> Result<()> {
+    let scene = Scene::new().await;
+    let (name, list) = (unique("always"), unique("list"));
+    scene.enforced(&name, json!({"tier": "Standard"})).await?;
+    let rules = json!([{"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 22}]}]);
+    scene.allowlist(&list, json!({"attach": "Always", "namespaceSelector": for_team(&name), "rules": rules})).await?;
+    scene.has_policy(&name, &format!("cloister-allow.{list}.lab"), true).await
+}
+
+#[tokio::test]
+async fn a_service_is_followed_to_its_pods() -> Result<()> {
+    let scene = Scene::new().await;
+    let (name, list) = (unique("service"), unique("list"));
+    let service = json!({
+        "metadata": {"name": list},
+        "spec": {"selector": {"app": "cache"}, "ports": [{"port": 8080, "targetPort": "http"}]},
+    });
+    let services = scene.within::<Service>("default");
+    services.create(&PostParams::default(), &serde_json::from_value(service)?).await?;
+    let rules =
+        json!([{"name": "cache", "service": {"namespace": "default", "name": list}, "ports": [{"port": 8080}]}]);
+    scene.allowlist(&list, json!({"namespaceSelector": for_team(&name), "rules": rules})).await?;
+    scene.enforced(&name, json!({"tier": "Standard", "egress": {"allowlists": [list]}})).await?;
+    let policy = format!("cloister-allow.{list}.cache");
+    let opens = async || -> Result<Value> {
+        let policy = scene.within::<NetworkPolicy>(&name).get(&policy).await?;
+        Ok(serde_json::to_value(&policy.spec.unwrap_or_default().egress)?)
+    };
+    let peer = |label: &str| {
+        json!([{
+            "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}}, "podSelector": {"matchLabels": {"app": label}}}],
+            "ports": [{"port": "http", "protocol": "TCP"}],
+        }])
+    };
+    assert_eq!(opens().await?, peer("cache"));
+
+    let moved = json!({"spec": {"selector": {"app": "other"}}});
+    services.patch(&list, &PatchParams::default(), &Patch::Merge(moved)).await?;
+    eventually("the policy to follow", async || {
+        ensure!(opens().await? == peer("other"), "it has not");
+        Ok(())
+    })
+    .await?;
+    services.delete(&list, &DeleteParams::default()).await?;
+    scene.has_policy(&name, &policy, false).await?;
+    eventually("the namespace to say why", async || {
+        let (state, reason, _) = scene.need(&name, &format!("allowlist/{list}")).await?;
+        ensure!(state == EgressState::Refused && reason == "ServiceNotFound", "it says {state:?}: {reason}");
+        Ok(())
+    })
+    .await?;
+    assert!(scene.namespace(&name).await?.labels().contains_key("cloister.dev/enforced"));
+    Ok(())
+}

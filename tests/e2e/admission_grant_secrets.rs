@@ -143,3 +143,21 @@ async fn an_account_does_not_smuggle_a_credential_in() -> Result<()> {
     })
     .await
 }
+
+/// It may hold what it had; whoever runs it must be able to end it.
+#[tokio::test]
+async fn a_pod_from_before_adoption_can_still_be_written() -> Result<()> {
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = plain_namespace(&admin, "adopted").await?;
+    let pods: Api<Pod> = Api::namespaced(admin.clone(), &ns);
+    let volumes = json!([{"name": "v", "secret": {"secretName": TRAINERS}}]);
+    pods.create(&create(), &pod_with("old", "default", "/volumes", volumes.clone())).await?;
+    adopt(&admin, &operator, &ns).await?;
+    cloister_tests::eventually("the policy", async || {
+        let new = pod_with("new", "default", "/volumes", volumes.clone());
+        cloister_tests::denied(pods.create(&dry_run(), &new).await, POLICY)
+    })
+    .await?;
+    merge(&pods, "old", json!({"metadata": {"finalizers": null, "labels": {"x": "y"}}})).await?;
+    Ok(())
+}

@@ -1,7 +1,7 @@
 use crate::support::*;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use cloister_api::{GrantMount, StorageAccessGrant, labels};
-use cloister_tests::{assert_denied, cluster};
+use cloister_tests::{assert_denied, cluster, eventually};
 use kube::Api;
 use kube::api::Patch;
 use serde_json::json;
@@ -79,4 +79,27 @@ async fn nobody_else_writes_a_mount() -> Result<()> {
     assert_denied(theirs.delete_collection(&delete(), &Default::default()).await, POLICY);
     own.delete("w.r.trainer", &delete()).await?;
     Ok(())
+}
+
+/// A mount goes with the grant that owns it.
+#[tokio::test]
+async fn the_garbage_collector_takes_a_mount() -> Result<()> {
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = research_namespace(&operator, "garbage").await?;
+    let grants: Api<StorageAccessGrant> = Api::namespaced(admin, &ns);
+    let mounts: Api<GrantMount> = Api::namespaced(operator, &ns);
+    let owner = grants.create(&create(), &grant("grant")).await?;
+    let reference = json!({"apiVersion": "cloister.dev/v1alpha1", "kind": "StorageAccessGrant", "name": "grant", "uid": owner.metadata.uid});
+    let mount = json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "GrantMount",
+        "metadata": {"name": "w.r.trainer", "ownerReferences": [reference]},
+        "spec": {"serviceAccountName": "trainer", "secretName": "cloister-grant-w.r.trainer", "volumeName": "w", "mountPath": "/w"},
+    });
+    mounts.patch("w.r.trainer", &apply(), &Patch::Apply(mount)).await?;
+    grants.delete("grant", &delete()).await?;
+    eventually("the mount to be collected", async || {
+        ensure!(mounts.get_opt("w.r.trainer").await?.is_none());
+        Ok(())
+    })
+    .await
 }

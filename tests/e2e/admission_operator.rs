@@ -191,8 +191,7 @@ async fn it_opens_no_policy_to_everything() -> Result<()> {
     let foreign: NetworkPolicy =
         object(json!({"metadata": {"name": "foreign"}, "spec": {"podSelector": {}, "egress": [{}]}}));
     Api::namespaced(admin.clone(), &ns).create(&create(), &foreign).await?;
-    merge(&Api::<Namespace>::all(admin), &ns, json!({"metadata": {"annotations": {labels::ADOPT: ns}}})).await?;
-    merge(&Api::<Namespace>::all(o.clone()), &ns, json!({"metadata": {"labels": namespace_labels(&ns)}})).await?;
+    adopt(&admin, &o, &ns).await?;
 
     let own: Api<NetworkPolicy> = Api::namespaced(o, &ns);
     let policy = |name: &str, rules: Value| {
@@ -224,5 +223,46 @@ async fn it_opens_no_policy_to_everything() -> Result<()> {
     own.create(&dry_run(), &policy("cloister-deny", json!({"policyTypes": ["Ingress", "Egress"]}))).await?;
     // What stood there before would add to ours: it may go.
     own.delete("foreign", &delete()).await?;
+    Ok(())
+}
+
+/// Where RBAC gives it more, by a mistake.
+#[tokio::test]
+async fn it_runs_no_pods_and_asks_for_no_tokens() -> Result<()> {
+    const POLICY: &str = "operator-objects.cloister.dev";
+    let (admin, o) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = plain_namespace(&admin, "mistake").await?;
+    let mistake: RoleBinding = object(json!({
+        "metadata": {"name": "mistake"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": "cloister-system", "name": "cloister-operator"}],
+    }));
+    Api::namespaced(admin.clone(), &ns).create(&create(), &mistake).await?;
+    Api::<Pod>::namespaced(admin.clone(), &ns).create(&create(), &pod("pod", "default")).await?;
+    adopt(&admin, &o, &ns).await?;
+
+    let pods: Api<Pod> = Api::namespaced(o.clone(), &ns);
+    cloister_tests::eventually("its rights", async || {
+        cloister_tests::denied(pods.create(&create(), &pod("mine", "default")).await, POLICY)
+    })
+    .await?;
+    assert_denied(merge(&pods, "pod", json!({"metadata": {"labels": {"x": "y"}}})).await, POLICY);
+    for subresource in ["status", "ephemeralcontainers", "resize"] {
+        let change = json!({"metadata": {"labels": {"x": "y"}}});
+        assert_denied(merge_at(&pods, subresource, "pod", change).await, POLICY);
+    }
+    for (path, kind, version) in [("pods/pod/binding", "Binding", "v1"), ("pods/pod/eviction", "Eviction", "policy/v1")]
+    {
+        let target = json!({"apiVersion": "v1", "kind": "Node", "name": "nowhere"});
+        let body = json!({"apiVersion": version, "kind": kind, "metadata": {"name": "pod"}, "target": target});
+        let request = http_post(&format!("/api/v1/namespaces/{ns}/{path}"), body.to_string().into_bytes());
+        assert_denied(o.request::<Value>(request).await, POLICY);
+    }
+    let body = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}});
+    let request =
+        http_post(&format!("/api/v1/namespaces/{ns}/serviceaccounts/default/token"), body.to_string().into_bytes());
+    assert_denied(o.request::<Value>(request).await, POLICY);
+    // A pod that holds a credential past its end is its to delete.
+    pods.delete("pod", &delete()).await?;
     Ok(())
 }

@@ -3,7 +3,7 @@ use anyhow::{Context, Result, ensure};
 use cloister_api::labels;
 use cloister_tests::{assert_denied, cluster, eventually};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -115,7 +115,9 @@ async fn a_name_that_is_no_label_is_refused() -> Result<()> {
     let (admin, pods) = namespace("identity").await?;
     let long = "a".repeat(64);
     service_account(&admin, pods.namespace().context("it has one")?, &long).await?;
-    assert_denied(pods.create(&create(), &pod("long", &long)).await, POLICY);
+    let refused = pods.create(&create(), &pod("long", &long)).await;
+    assert!(format!("{refused:?}").contains("too long"), "it says why: {refused:?}");
+    assert_denied(refused, POLICY);
     Ok(())
 }
 
@@ -142,10 +144,7 @@ async fn pods_from_before_adoption_get_the_true_label() -> Result<()> {
     forged["metadata"]["labels"] = json!({labels::SERVICE_ACCOUNT: "trainer"});
     pods.create(&create(), &object(forged)).await?;
 
-    let namespaces: Api<Namespace> = Api::all(admin);
-    merge(&namespaces, &name, json!({"metadata": {"annotations": {labels::ADOPT: name}}})).await?;
-    let namespaces: Api<Namespace> = Api::all(operator);
-    merge(&namespaces, &name, json!({"metadata": {"labels": namespace_labels(&name)}})).await?;
+    adopt(&admin, &operator, &name).await?;
     for pod in ["bare", "forged"] {
         eventually("the true label", async || {
             let after = merge_at(&pods, "status", pod, json!({"status": {"message": "alive"}})).await?;

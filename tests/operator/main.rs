@@ -5,4 +5,5 @@ mod deletion;
 mod egress;
 mod grants;
 mod namespace;
+mod resilience;
 mod support;

@@ -1,6 +1,7 @@
 //! What the end-to-end tests stand on: one embedded cluster for each test process, with `deploy/` in it, and people who
 //! use it.
 
+pub mod bare;
 pub mod world;
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -41,12 +42,7 @@ impl TestCluster {
             None => Cluster::start(Options { name: "tests".to_owned(), ..Default::default() }).await?,
         };
         let client = cluster.admin_client().await?;
-        install::install(
-            &client,
-            &std::env::var_os("TMP_DEPLOY").map(Into::into).unwrap_or(workspace_root()?.join("deploy")),
-            Parts::WithoutWorkloads,
-        )
-        .await?;
+        install::install(&client, &workspace_root()?.join("deploy"), Parts::WithoutWorkloads).await?;
         Ok(Self(cluster))
     }
 

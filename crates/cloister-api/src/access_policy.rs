@@ -54,7 +54,6 @@ pub struct TicketRequirement {
     doc = "Who may ask, who must agree, how many, for how long, and with what justification.",
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
         .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
-    printcolumn(name = "Rules", type_ = "string", json_path = ".spec.approvalRules[*].name"),
     printcolumn(name = "Max duration", type_ = "string", json_path = ".spec.maxDuration"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),

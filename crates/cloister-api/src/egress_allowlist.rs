@@ -29,7 +29,6 @@ pub enum Attach {
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
         .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
     printcolumn(name = "Attach", type_ = "string", json_path = ".spec.attach"),
-    printcolumn(name = "Rules", type_ = "string", json_path = ".spec.rules[*].name"),
     printcolumn(name = "Used by", type_ = "integer", json_path = ".status.namespaces"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Expires", type_ = "string", json_path = ".spec.expiresAt"),

@@ -109,7 +109,6 @@ pub struct StorageRole {
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
         .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
     printcolumn(name = "Sensitivity", type_ = "string", json_path = ".spec.sensitivity"),
-    printcolumn(name = "Roles", type_ = "string", json_path = ".spec.roles[*].name"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),

@@ -4,7 +4,7 @@ use crate::{clock::Clock, index::Index, key::Key, metrics::Metrics, queue::Queue
 use jiff::SignedDuration;
 use kube::Client;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 /// How long changes are gathered before the status of an allowlist, which counts its users, is written.
 const USAGE_WINDOW: SignedDuration = SignedDuration::from_secs(1);
@@ -30,6 +30,8 @@ pub struct Context {
     pub shares: [Mutex<()>; SHARE_LOCKS],
     /// Told when the settings may have changed.
     pub settings_changed: Notify,
+    /// Grows when the definition of one of our kinds has changed, so that what was read by the old one is read anew.
+    pub definitions: watch::Sender<u64>,
 }
 
 impl Context {
@@ -44,6 +46,7 @@ impl Context {
             requests: Semaphore::new(max_requests),
             shares: std::array::from_fn(|_| Mutex::new(())),
             settings_changed: Notify::new(),
+            definitions: watch::Sender::new(0),
         })
     }
 

@@ -132,6 +132,11 @@ impl Metrics {
         self.queue_age_seconds.observe(age.as_secs_f64());
     }
 
+    /// A watch that begins, and is to be seen before anything happens to it.
+    pub fn watches(&self, kind: &'static str) {
+        drop(self.watch_restarts.get_or_create(&Kind { kind }));
+    }
+
     /// A watch that was begun again.
     pub fn watch_restarted(&self, kind: &'static str) {
         self.watch_restarts.get_or_create(&Kind { kind }).inc();

@@ -59,6 +59,7 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
     let synced = watches::Synced::default();
     let mut watching = watches::start(&context, &synced);
     tokio::spawn(server::run(listener, context.clone(), synced.clone()));
+    let definitions = tokio::spawn(watches::definitions(context.clone()));
     let working = async {
         synced.wait().await;
         let (sender, mut first) = watch::channel(false);
@@ -73,6 +74,7 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
         tokio::select! {
             () = work::run(context.clone(), args.workers, stop.clone()) => Ok(()),
             _ = credentials => Err(Fatal::WatchDead("Secret")),
+            _ = definitions => Err(Fatal::WatchDead("CustomResourceDefinition")),
         }
     };
     let until_drained = async {

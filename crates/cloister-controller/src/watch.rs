@@ -34,10 +34,23 @@ where
     K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let Scope { kind, namespace, config } = scope;
-    let mut events = watcher(api, config.page_size(500)).default_backoff().boxed();
+    let config = config.page_size(500);
+    let ours = K::group(&()) == cloister_api::GROUP;
+    let begin = || watcher(api.clone(), config.clone()).default_backoff().boxed();
+    let mut events = begin();
+    let mut definitions = context.definitions.subscribe();
+    context.metrics.watches(kind);
     // While a list is under way: the names seen so far. Those that are missing at its end are gone.
     let mut listed: Option<HashSet<ObjectName>> = None;
-    while let Some(event) = events.next().await {
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            Ok(()) = definitions.changed(), if ours => {
+                events = begin();
+                continue;
+            }
+        };
+        let Some(event) = event else { return };
         let mut dirty = Dirty::new();
         match event {
             Ok(Event::Apply(object)) => object.upsert(&mut context.index_mut(), &mut dirty),

@@ -7,18 +7,26 @@ use crate::{
     watch::{Scope, run},
 };
 use cloister_api::{
-    AccessPolicy, CloisterConfig, EgressAllowlist, GrantMount, ResearchNamespace, StorageAccessGrant, StorageResource,
-    labels,
+    AccessPolicy, CloisterConfig, EgressAllowlist, GROUP, GrantMount, ResearchNamespace, StorageAccessGrant,
+    StorageResource, labels,
 };
-use futures::future::BoxFuture;
+use futures::{StreamExt, future::BoxFuture};
 use k8s_openapi::api::{
     core::v1::{LimitRange, Namespace, ResourceQuota, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
     rbac::v1::RoleBinding,
 };
-use kube::{Api, runtime::watcher::Config};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        watcher::{Config, watcher},
+    },
+};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -27,7 +35,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
-use tracing::debug;
+use tracing::{debug, info};
 
 /// Whether each watch has seen its first list.
 #[derive(Clone, Default)]
@@ -144,6 +152,37 @@ pub async fn credentials(context: Arc<Context>, first: watch::Sender<bool>) {
         }
     }
 }
+
+/// Watches the definitions of our kinds. The API server goes on sending objects as the old definition has them for a
+/// while, without the fields that a newer one brought; so when one changes, all of the kind are read anew.
+pub async fn definitions(context: Arc<Context>) {
+    let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(context.client.clone());
+    let mut generations: HashMap<String, Option<i64>> = HashMap::new();
+    let mut events = watcher(api, Config::default()).default_backoff().applied_objects().boxed();
+    while let Some(event) = events.next().await {
+        let Ok(definition) = event else { continue };
+        let name = definition.name_any();
+        if !name.ends_with(&format!(".{GROUP}")) {
+            continue;
+        }
+        let generation = definition.metadata.generation;
+        let before = generations.insert(name.clone(), generation);
+        if before.is_some_and(|before| before != generation) {
+            info!(definition = name, "a kind's definition has changed; its objects are read anew");
+            let context = context.clone();
+            tokio::spawn(async move {
+                // Each API server takes it over in its own time.
+                for wait in REREAD {
+                    tokio::time::sleep(wait).await;
+                    context.definitions.send_modify(|count| *count += 1);
+                }
+            });
+        }
+    }
+}
+
+/// When the objects are read anew after a definition has changed: soon, and once more when every API server has it.
+const REREAD: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
 /// How long the first list of a credential namespace may take.
 const FIRST_LIST: Duration = Duration::from_secs(10);

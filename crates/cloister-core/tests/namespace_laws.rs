@@ -6,6 +6,7 @@ mod common {
     pub mod objects;
     pub mod others;
     pub mod spoil;
+    pub mod views;
 }
 
 use cloister_api::{DeletionPolicy, labels};

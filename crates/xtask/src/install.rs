@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -149,26 +149,28 @@ async fn wait_until_established(client: &Client, name: &str) -> Result<()> {
 /// The API server sees policies and bindings through watches, in the order in which they were written: when the ones
 /// that are written last are in force, all are. They concern one ConfigMap that is never made.
 async fn wait_until_in_force(client: &Client) -> Result<()> {
-    const NAME: &str = "cloister-install-probe";
+    // A name of its own: what an earlier installation deleted may be in force for a moment still.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let name = format!("cloister-install-probe-{}-{now}", std::process::id());
     let group = "admissionregistration.k8s.io/v1";
     let constraints = json!({
         "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}},
         "resourceRules": [{
             "apiGroups": [""], "apiVersions": ["v1"], "resources": ["configmaps"], "operations": ["CREATE"],
-            "resourceNames": [NAME],
+            "resourceNames": [name],
         }],
     });
     let mutate = |expression: &str| json!([{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}]);
-    let mutating = format!("mutating.{NAME}");
+    let mutating = format!("mutating.{name}");
     let probes: Vec<DynamicObject> = [
         // Parameters are looked up by a discovery of their own, which may not know a new kind yet.
-        json!({"apiVersion": group, "kind": "MutatingAdmissionPolicy", "metadata": {"name": NAME}, "spec": {
+        json!({"apiVersion": group, "kind": "MutatingAdmissionPolicy", "metadata": {"name": name}, "spec": {
             "failurePolicy": "Fail", "reinvocationPolicy": "Never", "matchConstraints": constraints,
             "paramKind": {"apiVersion": "cloister.dev/v1alpha1", "kind": "GrantMount"},
             "mutations": mutate("Object{}"),
         }}),
-        json!({"apiVersion": group, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": NAME}, "spec": {
-            "policyName": NAME, "paramRef": {"selector": {}, "parameterNotFoundAction": "Allow"},
+        json!({"apiVersion": group, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": name}, "spec": {
+            "policyName": name, "paramRef": {"selector": {}, "parameterNotFoundAction": "Allow"},
         }}),
         json!({"apiVersion": group, "kind": "MutatingAdmissionPolicy", "metadata": {"name": mutating}, "spec": {
             "failurePolicy": "Fail", "reinvocationPolicy": "Never", "matchConstraints": constraints,
@@ -177,12 +179,12 @@ async fn wait_until_in_force(client: &Client) -> Result<()> {
         json!({"apiVersion": group, "kind": "MutatingAdmissionPolicyBinding", "metadata": {"name": mutating}, "spec": {
             "policyName": mutating,
         }}),
-        json!({"apiVersion": group, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": NAME}, "spec": {
+        json!({"apiVersion": group, "kind": "ValidatingAdmissionPolicy", "metadata": {"name": name}, "spec": {
             "failurePolicy": "Fail", "matchConstraints": constraints,
             "validations": [{"expression": "!('probe' in object.metadata.?labels.orValue({}))", "message": "probed"}],
         }}),
-        json!({"apiVersion": group, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": NAME}, "spec": {
-            "policyName": NAME, "validationActions": ["Deny"],
+        json!({"apiVersion": group, "kind": "ValidatingAdmissionPolicyBinding", "metadata": {"name": name}, "spec": {
+            "policyName": name, "validationActions": ["Deny"],
         }}),
     ]
     .into_iter()
@@ -196,7 +198,7 @@ async fn wait_until_in_force(client: &Client) -> Result<()> {
     let result = async {
         let configs: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
         let mut probe = ConfigMap::default();
-        probe.metadata.name = Some(NAME.to_owned());
+        probe.metadata.name = Some(name);
         let dry_run = PostParams { dry_run: true, ..Default::default() };
         // It is refused for its label, which it does not have until the other one is in force.
         eventually("the admission policies to be in force", async || match configs.create(&dry_run, &probe).await {

@@ -1,6 +1,9 @@
 //! The tools of this repository: the embedded cluster that the tests, the demo and the benchmarks run against.
 
+pub mod bench;
 pub mod cluster;
 pub mod crds;
+pub mod demo;
 pub mod install;
 pub mod operator;
+pub mod reference;

@@ -1,22 +1,31 @@
 //! `cargo xtask`: see `cargo xtask help`.
 
 use clap::Parser;
-use xtask::{cluster::cli, crds};
+use xtask::{bench, cluster::cli, crds, demo, reference};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The tools of this repository")]
 enum Task {
+    /// Measure the operator beside a raw loop of the same writes
+    Bench(bench::Args),
     /// Run a Kubernetes control plane on this machine
     Cluster(cli::Args),
     /// Write the CustomResourceDefinitions in crds/
     Crds(crds::Args),
+    /// Show what Cloister does, in a cluster of its own
+    Demo(demo::Args),
+    /// Write docs/reference.md
+    Docs(reference::Args),
 }
 
 #[tokio::main]
 async fn main() {
     let result = match Task::parse() {
+        Task::Bench(args) => bench::run(args).await,
         Task::Cluster(args) => cli::run(args).await,
         Task::Crds(args) => crds::run(&args),
+        Task::Demo(args) => demo::run(&args).await,
+        Task::Docs(args) => reference::run(&args),
     };
     if let Err(error) = &result {
         eprintln!("error: {error:#}");

@@ -92,6 +92,15 @@ pub async fn plain_namespace(admin: &Client, prefix: &str) -> Result<String> {
     Ok(name)
 }
 
+/// Makes a namespace that is there a research namespace, as its people and the operator do it together.
+pub async fn adopt(admin: &Client, operator: &Client, name: &str) -> Result<()> {
+    let annotated = json!({"metadata": {"annotations": {labels::ADOPT: name}}});
+    merge(&Api::<Namespace>::all(admin.clone()), name, annotated).await?;
+    let labelled = json!({"metadata": {"labels": namespace_labels(name)}});
+    merge(&Api::<Namespace>::all(operator.clone()), name, labelled).await?;
+    Ok(())
+}
+
 async fn wait_until_usable(client: &Client, namespace: &str) -> Result<()> {
     let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
     eventually("the default ServiceAccount", async || Ok(accounts.get("default").await.map(|_| ())?)).await

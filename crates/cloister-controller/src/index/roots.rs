@@ -37,6 +37,15 @@ where
         }
 }
 
+/// Whether an object says something new: it is newer, or was read by a newer definition of its kind.
+fn is_news<K>(old: &Decoded<K>, new: &Decoded<K>) -> bool
+where
+    K: HasSpec,
+    K::Spec: PartialEq,
+{
+    new.version() > old.version() || (new.version() == old.version() && !same(old, new))
+}
+
 fn cluster_names<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> Vec<ObjectName> {
     names.map(|name| ObjectName { namespace: "".into(), name: name.clone() }).collect()
 }
@@ -49,7 +58,7 @@ impl Indexed for Decoded<ResearchNamespace> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.research.get(&name);
-        if old.is_some_and(|old| old.version() >= self.version()) {
+        if old.is_some_and(|old| !is_news(old, &self)) {
             return;
         }
         dirty.insert(Key::Namespace(name.clone()));
@@ -78,7 +87,7 @@ impl Indexed for Decoded<EgressAllowlist> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.allowlists.get(&name);
-        if old.is_some_and(|old| old.version() >= self.version()) {
+        if old.is_some_and(|old| !is_news(old, &self)) {
             return;
         }
         dirty.insert(Key::Allowlist(name.clone()));
@@ -104,7 +113,7 @@ impl Indexed for Decoded<StorageResource> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.storages.get(&name);
-        if old.is_some_and(|old| old.version() >= self.version()) {
+        if old.is_some_and(|old| !is_news(old, &self)) {
             return;
         }
         dirty.insert(Key::Storage(name.clone()));
@@ -129,7 +138,7 @@ impl Indexed for Decoded<AccessPolicy> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.policies.get(&name);
-        if old.is_some_and(|old| old.version() >= self.version()) {
+        if old.is_some_and(|old| !is_news(old, &self)) {
             return;
         }
         dirty.insert(Key::Policy(name.clone()));
@@ -154,7 +163,7 @@ impl Indexed for Decoded<StorageAccessGrant> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let at = ObjectName::of(&self.metadata);
         let grants = index.grants.entry(at.namespace.clone()).or_default();
-        if grants.get(&at.name).is_some_and(|old| old.version() >= self.version()) {
+        if grants.get(&at.name).is_some_and(|old| !is_news(old, &self)) {
             return;
         }
         grants.insert(at.name.clone(), self);
@@ -184,7 +193,7 @@ impl Indexed for Decoded<StorageAccessGrant> {
 impl Indexed for Decoded<CloisterConfig> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let old = index.config.as_ref();
-        if old.is_some_and(|old| old.version() >= self.version()) {
+        if old.is_some_and(|old| !is_news(old, &self)) {
             return;
         }
         dirty.insert(Key::Config);

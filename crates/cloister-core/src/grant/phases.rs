@@ -35,7 +35,7 @@ pub fn plan(input: &Input<'_>) -> Plan<GrantStatus> {
             if metadata.deletion_timestamp.is_some() {
                 // Its mount, if it has one, is then one that no grant speaks for.
                 let held = metadata.finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER);
-                plan.stage((held && own(input).count() == 0).then_some(Action::DropFinalizer));
+                plan.stage((held && !own(input).any(|child| child.terminating)).then_some(Action::DropFinalizer));
                 return plan;
             }
             let message = format!(
@@ -105,7 +105,7 @@ fn pending(grant: &StorageAccessGrant, input: &Input<'_>) -> Plan<GrantStatus> {
         return wait(plan, status, reason::CONFIG_UNDECODABLE, message.to_owned(), true);
     }
     let Some(requester) = &grant.spec.requested_by else {
-        let message = "the API server did not say who asked: the admission policy cloister-requested-by is missing; install it, \
+        let message = "the API server did not say who asked: the admission policy requester.cloister.dev is missing; install it, \
                        delete the grant and ask again";
         return wait(plan, status, "RequesterUnknown", message.to_owned(), true);
     };
@@ -168,6 +168,11 @@ fn open(grant: &StorageAccessGrant, target: &GrantTarget<'_>, input: &Input<'_>)
         let message =
             "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can";
         return say.stalled(plan, status, reason::CONFIG_UNDECODABLE, message.to_owned());
+    }
+    if input.home == Home::NotEnforced {
+        let message =
+            format!("waits for ResearchNamespace {} to be enforced; nothing is opened meanwhile", input.namespace);
+        return say.waiting(plan, status, "NamespaceNotEnforced", message);
     }
     let credential = credential(grant, target, input);
     if let (Credential::Missing(message), GrantPhase::Approved) = (&credential, status.phase) {
@@ -264,16 +269,13 @@ fn revoke(grant: &StorageAccessGrant, end: Option<End>, input: &Input<'_>) -> Pl
         message: String::new(),
     });
     let reason = if end.reason.is_empty() { status.reason.clone() } else { end.reason.to_owned() };
-    let message = match (&*end.message, &status.expires_at) {
-        ("", Some(at)) if end.phase == GrantPhase::Expired => format!("the grant ended at {}", at.0),
-        ("", _) => format!("the grant was revoked: {reason}"),
-        (message, _) => message.to_owned(),
-    };
+    let message = if end.message.is_empty() { said_before(&status, &reason) } else { end.message };
 
     let share = Share::of(grant).filter(|_| !input.sharers.iter().any(|sharer| sharer.counts_on_it));
     let mut holders = 0;
     if let Some(share) = &share {
-        plan.stage(input.children.contains_key(&mount_key(share)).then(|| Action::Delete(mount_key(share))));
+        let mount = input.children.get(&mount_key(share)).filter(|mount| !mount.terminating);
+        plan.stage(mount.map(|_| Action::Delete(mount_key(share))));
     }
     plan.stage(surplus(input, &[]));
     if let Some(share) = &share {
@@ -325,9 +327,10 @@ fn over(grant: &StorageAccessGrant, input: &Input<'_>) -> Plan<GrantStatus> {
 /// Takes away a mount that no grant counts on, such as one whose grant was removed by force.
 pub fn orphaned_mount(mount: &ChildKey, holders: &[super::Holder]) -> Plan<GrantStatus> {
     let mut plan = Plan::default();
-    plan.stage([Action::Delete(mount.clone())]);
+    // The mount goes last: it is all that tells of the copy.
     plan.stage([Action::DestroyCredential { name: format!("{}{}", labels::GRANT_SECRET_PREFIX, mount.name) }]);
     plan.stage(holders.iter().filter(|holder| !holder.terminating).map(delete_pod));
+    plan.stage([Action::Delete(mount.clone())]);
     plan
 }
 
@@ -490,6 +493,13 @@ fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
 
 fn drop_finalizer(grant: &StorageAccessGrant) -> Option<Action> {
     has_finalizer(grant).then_some(Action::DropFinalizer)
+}
+
+/// Why the grant ended, as it was said when that began.
+fn said_before(status: &GrantStatus, reason: &str) -> String {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == cloister_api::condition::READY);
+    let why = ready.and_then(|ready| ready.message.split("; ").next()).filter(|why| !why.is_empty());
+    why.map_or_else(|| format!("the grant was revoked: {reason}"), str::to_owned)
 }
 
 /// Since when the grant is known to be over.

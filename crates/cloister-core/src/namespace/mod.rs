@@ -241,10 +241,16 @@ fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, inpu
 /// the grant's matter.
 fn surplus(input: &Input<'_>, unwanted: impl Fn(&ChildKey) -> bool) -> Vec<Action> {
     let ours = input.children.iter().filter(|(key, child)| {
-        child.managed && child.grant.is_none() && !child.terminating && key.kind != ChildKind::GrantMount
+        // One that lost its label is still known by its name.
+        let named =
+            matches!(key.kind, ChildKind::NetworkPolicy | ChildKind::RoleBinding) && key.name.starts_with(PREFIX);
+        (child.managed || named) && child.grant.is_none() && !child.terminating && key.kind != ChildKind::GrantMount
     });
     ours.filter(|(key, _)| unwanted(key)).map(|(key, _)| Action::Delete(key.clone())).collect()
 }
+
+/// What the names of the operator's policies and bindings begin with.
+const PREFIX: &str = "cloister-";
 
 /// The labels of a Namespace of this tier that is not yet enforced, and whether they name the RuntimeClass that it needs.
 fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLabels, bool) {

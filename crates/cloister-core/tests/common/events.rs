@@ -1,6 +1,6 @@
 //! What happens to grants over time.
 
-use super::grants::{Pod, Shelf, World};
+use super::grants::{Pod, Shelf, World, secret_of};
 use cloister_api::*;
 use cloister_core::grant::Home;
 use jiff::SignedDuration;
@@ -26,6 +26,8 @@ pub enum Event {
     Usable(bool),
     PodStarts(&'static str),
     PodsEnd,
+    /// Somebody else's finalizer holds what stands, or holds it no more.
+    Hold(bool),
     /// The operator works on a grant, and is cut off after so many actions.
     Work(usize, usize),
     Sweep(usize),
@@ -115,6 +117,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         1 => (of, prop::bool::weighted(0.6)).prop_map(|(grant, readable)| Event::Readable(grant, readable)),
         1 => home.prop_map(Event::Home),
         1 => prop::bool::weighted(0.6).prop_map(Event::Usable),
+        1 => any::<bool>().prop_map(Event::Hold),
         1 => (0..4_usize).prop_map(Event::Sweep),
     ]
 }
@@ -138,18 +141,34 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
                 grant.metadata.deletion_timestamp.get_or_insert(Time(now));
             }
         }
-        Event::Force(grant) => drop(world.grants.remove(NAMES[*grant])),
+        Event::Force(grant) => {
+            // A copy without its mount would be forgotten: nothing else remembers it.
+            let mounts = world.mounts();
+            let remembered = |secret: &String| mounts.iter().any(|mount| secret_of(&mount.name) == *secret);
+            if world.secrets.iter().all(remembered) {
+                world.grants.remove(NAMES[*grant]);
+            }
+        }
         Event::Readable(grant, true) => drop(world.undecodable.remove(NAMES[*grant])),
         Event::Readable(grant, false) => drop(world.undecodable.insert(NAMES[*grant].to_owned())),
         Event::Home(home) => world.home = *home,
         Event::Usable(usable) => world.settings.usable = *usable,
         Event::PodStarts(account) => {
             let mounts = world.mounts().into_iter().filter(|mount| mount.name.ends_with(&format!(".{account}")));
-            let secrets = mounts.map(|mount| format!("{}{}", labels::GRANT_SECRET_PREFIX, mount.name)).collect();
+            let secrets = mounts.map(|mount| secret_of(&mount.name)).collect();
             world.pods.insert(format!("pod-{count}"), Pod { secrets, terminating: false });
         }
         Event::PodsEnd => world.pods.retain(|_, pod| !pod.terminating),
+        Event::Hold(held) => hold(world, *held),
         Event::Work(..) | Event::Sweep(_) => {}
     }
     world.environment();
+}
+
+/// Puts somebody else's finalizer on everything, or takes it off.
+pub fn hold(world: &mut World, held: bool) {
+    let keys: Vec<_> = world.objects.0.keys().cloned().collect();
+    for key in keys {
+        world.objects.edit(&key, |metadata| metadata.finalizers = held.then(|| vec!["example.com/hold".to_owned()]));
+    }
 }

@@ -1,6 +1,6 @@
 //! A simulated namespace with grants, whose plans are carried out as the controller does.
 
-use super::objects::{Failed, Objects};
+use super::objects::{Failed, Objects, service};
 use cloister_api::*;
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
@@ -92,7 +92,7 @@ impl World {
 
     /// The pods that hold the Secret of a mount.
     pub fn holders(&self, mount: &str) -> Vec<Holder> {
-        let secret = format!("{}{mount}", labels::GRANT_SECRET_PREFIX);
+        let secret = secret_of(mount);
         let holding = self.pods.iter().filter(|(_, pod)| pod.secrets.contains(&secret));
         holding
             .map(|(name, pod)| Holder { name: name.clone(), uid: name.clone(), terminating: pod.terminating })
@@ -121,7 +121,7 @@ impl World {
             declared,
             storages: &|name| if name == "weights" { self.storage.known() } else { Known::Absent },
             policies: &|name| if name == "standard" { self.policy.known() } else { Known::Absent },
-            services: &super::namespaces::service,
+            services: &service,
             credentials: &|_| self.credential.map(|version| version.to_string().into()),
             settings: &self.settings,
             home: self.home,
@@ -196,7 +196,10 @@ impl World {
     /// Takes away a mount that no grant speaks for, as far as the budget goes.
     pub fn sweep(&mut self, mount: &ChildKey, budget: usize) {
         let name = mount.name.to_string();
-        let claimed = self.others_of("", &name).any(may_hold);
+        let now = self.now;
+        let begun = |grant: &StorageAccessGrant| grant.spec.start_time.as_ref().is_none_or(|start| start.0 <= now);
+        // A grant that is being revoked takes its mount away itself.
+        let claimed = self.others_of("", &name).any(|grant| may_hold(grant) && begun(grant));
         if self.objects.0.contains_key(mount) && !claimed && !self.is_shared("", &name) {
             let plan = orphaned_mount(mount, &self.holders(&name));
             self.carry_out("", &plan, budget, &mut |_, _, _| {});
@@ -236,15 +239,19 @@ impl World {
     /// Whether a mount or its Secret stands.
     pub fn has_mount(&self, mount: &str) -> bool {
         self.objects.0.contains_key(&ChildKey::new(ChildKind::GrantMount, mount))
-            || self.secrets.contains(&format!("{}{mount}", labels::GRANT_SECRET_PREFIX))
+            || self.secrets.contains(&secret_of(mount))
     }
 }
 
 pub fn mount_of(grant: &StorageAccessGrant) -> Option<String> {
     Share::of(grant).map(|share| {
-        assert!(secret_name(&share).ends_with(&mount_name(&share)));
+        assert_eq!(secret_name(&share), secret_of(&mount_name(&share)));
         mount_name(&share)
     })
+}
+
+pub fn secret_of(mount: &str) -> String {
+    format!("{}{mount}", labels::GRANT_SECRET_PREFIX)
 }
 
 pub fn name_of(grant: &StorageAccessGrant) -> &str {

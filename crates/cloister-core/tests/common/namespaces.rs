@@ -1,13 +1,9 @@
 //! A simulated cluster around one ResearchNamespace, which carries out plans as the controller does.
 
-use super::{
-    objects::{Failed, Objects},
-    spoil::sorted,
-};
+use super::objects::{Failed, Objects, service};
 use cloister_api::*;
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
-    egress::{PolicyPortNumber, ServiceFacts, ServicePortFacts},
     grant::{Share, mount_name},
     namespace::{
         self, Declared, Input, ObservedNamespace, Peer, children,
@@ -104,7 +100,9 @@ impl World {
             }
             Action::Apply(child) => self.objects.apply(child)?,
             Action::Delete(key) => self.objects.delete(key)?,
-            Action::Release(key) => self.objects.release(key),
+            Action::Release(key) => self.objects.edit(key, |metadata| {
+                metadata.finalizers.get_or_insert_default().retain(|held| held != labels::ENFORCED_FINALIZER);
+            }),
             Action::CopyCredential { .. } | Action::DestroyCredential { .. } | Action::DeletePod { .. } => {
                 panic!("a grant's matter: {action:?}")
             }
@@ -195,56 +193,10 @@ impl World {
     pub fn names(&self, kind: ChildKind) -> Vec<&str> {
         self.objects.of_kind(kind).filter_map(|child| child.metadata().name.as_deref()).collect()
     }
-
-    /// The same cluster in which everything is declared as in another.
-    pub fn with_declarations_of(self, other: &World) -> Self {
-        let mut declared = other.declared.clone();
-        if let (Some(declared), Some(before)) = (&mut declared, self.declared) {
-            declared.metadata.finalizers = before.metadata.finalizers;
-            declared.status = before.status;
-        }
-        World { declared, namespace: self.namespace, objects: self.objects, ..other.clone() }
-    }
-
-    /// Everything that stands, whatever the order of lists, and of the positions in names.
-    pub fn unordered(&self) -> Vec<String> {
-        let mut all: Vec<String> = self
-            .objects
-            .0
-            .values()
-            .map(|child| match child {
-                Child::NetworkPolicy(object) => named(child, &object.spec),
-                Child::ResourceQuota(object) => named(child, &object.spec),
-                Child::LimitRange(object) => named(child, &object.spec),
-                Child::ServiceAccount(object) => named(child, &object.metadata.annotations),
-                Child::RoleBinding(object) => named(child, &(&object.role_ref, &object.subjects)),
-                Child::GrantMount(object) => named(child, &object.spec),
-            })
-            .collect();
-        all.sort();
-        all
-    }
-
-    /// Everything that the operator answers for, without the times in the status.
-    pub fn outcome(&self) -> impl PartialEq + std::fmt::Debug + use<> {
-        let status = self.declared.as_ref().and_then(|object| object.status.clone()).map(|status| {
-            let conditions: Vec<_> =
-                status.conditions.into_iter().map(|c| (c.type_, c.status, c.reason, c.message)).collect();
-            (status.egress_summary, status.egress, conditions)
-        });
-        let finalizers = self.declared.as_ref().map(|object| object.metadata.finalizers.clone());
-        (self.namespace.clone().map(|namespace| namespace.labels), self.objects.observe(), finalizers, status)
-    }
 }
 
 pub fn deny_all() -> ChildKey {
     ChildKey::new(ChildKind::NetworkPolicy, DENY_ALL)
-}
-
-fn named(child: &Child, content: &impl serde::Serialize) -> String {
-    let name = child.metadata().name.as_deref().unwrap_or_default();
-    let name = if name.starts_with("cloister-access.") { "cloister-access" } else { name };
-    format!("{} {name} {}", child.kind().as_str(), sorted(content))
 }
 
 /// Whether it belongs to a grant, as [`World::new`] has put it there.
@@ -285,14 +237,4 @@ pub fn opens(child: &Child) -> bool {
 
 pub fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_800_000_000 + second).unwrap()
-}
-
-/// The one Service of the cluster: `infra/cache`.
-pub fn service(reference: &ServiceReference) -> Option<ServiceFacts> {
-    let port = ServicePortFacts { port: 80, protocol: Protocol::Tcp, target: PolicyPortNumber::Number(8080) };
-    (reference.namespace == "infra" && reference.name == "cache").then(|| ServiceFacts {
-        selector: [("app".to_owned(), "cache".to_owned())].into(),
-        external_name: false,
-        ports: vec![port],
-    })
 }

@@ -1,7 +1,10 @@
 //! The objects of one namespace, as an API server keeps them.
 
-use cloister_api::labels::ENFORCED_FINALIZER;
-use cloister_core::child::{Child, ChildKey, ChildKind, Children};
+use cloister_api::{Protocol, ServiceReference};
+use cloister_core::{
+    child::{Child, ChildKey, ChildKind, Children},
+    egress::{PolicyPortNumber, ServiceFacts, ServicePortFacts},
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -37,14 +40,6 @@ impl Objects {
         }
         self.collect();
         if self.0.contains_key(key) { Err(Failed) } else { Ok(()) }
-    }
-
-    /// Takes the operator's finalizer off.
-    pub fn release(&mut self, key: &ChildKey) {
-        if let Some(child) = self.0.get_mut(key) {
-            metadata(child).finalizers.get_or_insert_default().retain(|held| held != ENFORCED_FINALIZER);
-        }
-        self.collect();
     }
 
     pub fn edit(&mut self, key: &ChildKey, edit: impl FnOnce(&mut ObjectMeta)) {
@@ -110,4 +105,14 @@ fn prune(value: &mut Value) {
         Value::Array(items) => items.iter_mut().for_each(prune),
         _ => {}
     }
+}
+
+/// The one Service of the cluster: `infra/cache`.
+pub fn service(reference: &ServiceReference) -> Option<ServiceFacts> {
+    let port = ServicePortFacts { port: 80, protocol: Protocol::Tcp, target: PolicyPortNumber::Number(8080) };
+    (reference.namespace == "infra" && reference.name == "cache").then(|| ServiceFacts {
+        selector: [("app".to_owned(), "cache".to_owned())].into(),
+        external_name: false,
+        ports: vec![port],
+    })
 }

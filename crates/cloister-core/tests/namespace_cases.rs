@@ -1,0 +1,316 @@
+//! What a ResearchNamespace is told in concrete cases, and what then stands.
+
+mod common {
+    pub mod namespaces;
+    pub mod objects;
+}
+
+use cloister_api::{
+    CloisterConfigSpec, EgressAllowlist, EgressState, ResearchNamespace, ResearchNamespaceSpec, labels,
+};
+use cloister_core::{
+    child::{Child, ChildKind},
+    namespace::ObservedNamespace,
+    plan::Action,
+    settings::Settings,
+};
+use common::namespaces::{NAME, World, at, deny_all, is_of_grant, opens};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+
+fn spec(spec: Value) -> ResearchNamespaceSpec {
+    let mut all = json!({"tier": "Standard"});
+    all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    serde_json::from_value(all).unwrap()
+}
+
+fn world(declared: Value) -> World {
+    let mut declared = ResearchNamespace::new(NAME, spec(declared));
+    declared.metadata.labels = Some([("team".to_owned(), "interp".to_owned())].into());
+    World::new(declared)
+}
+
+fn allowlist(spec: Value) -> Option<EgressAllowlist> {
+    let mut all = json!({"namespaceSelector": {}, "rules": [{"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]}]});
+    all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    Some(EgressAllowlist::new("lab", serde_json::from_value(all).unwrap()))
+}
+
+fn config(spec: Value) -> Settings {
+    let spec: CloisterConfigSpec = serde_json::from_value(spec).unwrap();
+    Settings::new(Some(&spec))
+}
+
+fn settled(mut world: World) -> World {
+    world.settle(&mut |_, _| ());
+    world
+}
+
+/// Type, status and reason of each condition.
+fn said(world: &World) -> Vec<(String, String, String)> {
+    let status = world.declared.as_ref().unwrap().status.clone().unwrap_or_default();
+    status.conditions.into_iter().map(|c| (c.type_, c.status, c.reason)).collect()
+}
+
+fn says(world: &World, type_: &str, status: &str, reason: &str) -> bool {
+    said(world).contains(&(type_.into(), status.into(), reason.into()))
+}
+
+/// What is said of a need.
+fn need(world: &World, name: &str) -> (EgressState, String) {
+    let status = world.declared.as_ref().unwrap().status.clone().unwrap_or_default();
+    let need = status.egress.into_iter().find(|need| need.name == name).unwrap_or_else(|| panic!("no {name}"));
+    (need.state, need.reason)
+}
+
+fn policies(world: &World) -> Vec<&str> {
+    world.names(ChildKind::NetworkPolicy).into_iter().filter(|name| !name.starts_with("cloister-grant.")).collect()
+}
+
+const CLOSED: [&str; 3] = ["cloister-deny-all", "cloister-dns", "cloister-own-pods"];
+
+#[test]
+fn a_namespace_that_declares_nothing_has_dns_and_its_own_pods() {
+    let world = settled(world(json!({})));
+    assert_eq!(policies(&world), CLOSED);
+    assert!(says(&world, "Ready", "True", "Reconciled") && says(&world, "Enforced", "True", "Reconciled"));
+    assert_eq!(world.names(ChildKind::ServiceAccount), ["default"]);
+}
+
+#[test]
+fn a_new_namespace_is_sealed_until_all_stands() {
+    let world = world(json!({"members": [{"role": "Owner", "subjects": [{"kind": "User", "name": "alice"}]}]}));
+    let kind = |action: &Action| match action {
+        Action::AddFinalizer => "finalizer".to_owned(),
+        Action::ApplyNamespace(labels) if labels.contains_key(labels::ENFORCED) => "admit".to_owned(),
+        Action::ApplyNamespace(_) => "seal".to_owned(),
+        Action::Apply(child) => child.key().name.to_string(),
+        action => panic!("{action:?}"),
+    };
+    let plan = world.plan();
+    let stages: Vec<Vec<String>> = plan.stages.iter().map(|stage| stage.iter().map(kind).collect()).collect();
+    let opening = ["cloister-dns", "cloister-own-pods", "default", "cloister-owners"].map(str::to_owned).to_vec();
+    assert_eq!(
+        stages,
+        [
+            vec!["finalizer".to_owned()],
+            vec!["seal".into()],
+            vec!["cloister-deny-all".into()],
+            opening,
+            vec!["admit".into()]
+        ]
+    );
+    let first = plan.announce.unwrap().conditions.remove(0);
+    assert_eq!((first.type_.as_str(), first.status.as_str()), ("Ready", "Unknown"));
+}
+
+#[test]
+fn a_reserved_name_is_refused_and_closes_what_stands() {
+    for reserved in [json!({"credentialNamespaces": [NAME]}), json!({"dns": {"namespace": NAME}})] {
+        let mut fresh = world(json!({}));
+        fresh.settings = config(reserved.clone());
+        assert!(fresh.plan().stages.is_empty());
+        assert!(says(&settled(fresh), "Stalled", "True", "NameReserved"));
+
+        let mut standing = settled(world(json!({})));
+        standing.settings = config(reserved);
+        let standing = settled(standing);
+        assert_eq!(policies(&standing), ["cloister-deny-all"]);
+        assert!(!standing.is_enforced() && says(&standing, "Enforced", "False", "Sealed"));
+    }
+    for name in ["default", "kube-system", "kube-x", labels::SYSTEM_NAMESPACE] {
+        assert!(Settings::new(None).reserved(name).is_some(), "{name}");
+    }
+    assert!(Settings::new(None).reserved("kubeflow").is_none());
+}
+
+fn namespace(labels: &[(&str, &str)], adopt: Option<&str>) -> Option<ObservedNamespace> {
+    let labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    Some(ObservedNamespace { uid: "u".into(), labels, adopt: adopt.map(Into::into), terminating: false })
+}
+
+#[test]
+fn a_namespace_of_somebody_else_is_left_alone() {
+    let mut world = world(json!({}));
+    world.namespace = namespace(&[], None);
+    let plan = world.plan();
+    assert!(plan.stages.is_empty());
+    let status = plan.status.unwrap();
+    assert_eq!(status.conditions[0].reason, "NamespaceExists");
+    assert!(status.conditions[0].message.contains("kubectl annotate namespace interp cloister.dev/adopt=interp"));
+
+    world.namespace = namespace(&[], Some(NAME));
+    world.objects.0.retain(|_, _| false);
+    let mut theirs = cloister_core::namespace::policies::own_pods(NAME);
+    theirs.metadata.labels = None;
+    let theirs = Child::NetworkPolicy(theirs);
+    world.objects.apply(&theirs).unwrap();
+    let plan = world.plan();
+    assert!(plan.stages.is_empty());
+    assert_eq!(plan.status.unwrap().conditions[0].reason, "ForeignObjects");
+}
+
+#[test]
+fn the_label_of_somebody_else_admits_no_pod_before_all_is_denied() {
+    for labels in [&[(labels::ENFORCED, "true")][..], &[(labels::ENFORCED, "true"), (labels::RESEARCH_NAMESPACE, NAME)]]
+    {
+        let mut world = world(json!({}));
+        world.namespace = namespace(labels, Some(NAME));
+        let mut sealed = false;
+        world.settle(&mut |world, action| {
+            assert!(!sealed || world.deny_stands() || !world.is_enforced());
+            sealed |= matches!(action, Some(Action::ApplyNamespace(_)));
+        });
+        assert!(world.is_enforced() && world.deny_stands());
+    }
+}
+
+#[test]
+fn a_deny_policy_that_somebody_deletes_is_made_again_in_a_sealed_namespace() {
+    let mut world = settled(world(json!({})));
+    assert!(world.objects.delete(&deny_all()).is_err(), "it is held");
+    world.settle(&mut |world, _| assert!(world.deny_stands() || !world.is_enforced()));
+    assert!(world.is_enforced() && !world.objects.observe()[&deny_all()].terminating);
+}
+
+#[test]
+fn without_its_runtime_class_a_sandboxed_namespace_admits_no_pod() {
+    let without = || config(json!({"runtimeClasses": {}}));
+    let sandboxed = || world(json!({"tier": "Sandboxed"}));
+    let mut fresh = World { settings: without(), ..sandboxed() };
+    assert!(fresh.plan().stages.is_empty());
+    fresh = settled(fresh);
+    assert!(fresh.namespace.is_none() && says(&fresh, "Stalled", "True", "RuntimeClassMissing"));
+
+    let standing = settled(sandboxed());
+    assert_eq!(standing.namespace.as_ref().unwrap().labels[labels::RUNTIME_CLASS], "gvisor".into());
+    let standing = settled(World { settings: without(), ..standing });
+    assert!(!standing.is_enforced() && standing.deny_stands());
+    assert!(says(&standing, "Ready", "False", "RuntimeClassMissing"));
+}
+
+#[test]
+fn an_allowlist_opens_only_where_it_is_there_allowed_and_in_force() {
+    let cases = [
+        ("AllowlistNotFound", None),
+        ("AllowlistUndecodable", Some(None)),
+        ("AllowlistNotAllowed", Some(allowlist(json!({"namespaceSelector": null})))),
+        ("AllowlistNotAllowed", Some(allowlist(json!({"namespaceSelector": {"matchLabels": {"team": "other"}}})))),
+        ("AllowlistExpired", Some(allowlist(json!({"expiresAt": at(0).to_string()})))),
+    ];
+    for (reason, known) in cases {
+        let mut world = world(json!({"egress": {"allowlists": ["lab"]}}));
+        world.allowlists.extend(known.map(|known| ("lab".to_owned(), known)));
+        let world = settled(world);
+        assert_eq!(need(&world, "allowlist/lab"), (EgressState::Refused, reason.to_owned()));
+        assert!(says(&world, "Ready", "False", "EgressRefused") && says(&world, "Enforced", "True", "Reconciled"));
+        assert_eq!(policies(&world), CLOSED, "{reason}");
+    }
+    let mut world = world(json!({"egress": {"allowlists": ["lab"]}}));
+    world.allowlists.insert("lab".into(), allowlist(json!({"expiresAt": at(60).to_string()})));
+    assert_eq!(world.plan().next, Some(at(60)));
+    let mut world = settled(world);
+    assert_eq!(need(&world, "allowlist/lab"), (EgressState::Active, String::new()));
+    assert!(policies(&world).contains(&"cloister-allow.lab.lab"));
+    world.now = at(60);
+    assert_eq!(policies(&settled(world)), CLOSED);
+}
+
+#[test]
+fn an_allowlist_that_is_always_attached_needs_no_request() {
+    let mut open = world(json!({}));
+    open.allowlists.insert("lab".into(), allowlist(json!({"attach": "Always"})));
+    let mut closed = world(json!({}));
+    closed.allowlists.insert("lab".into(), allowlist(json!({"attach": "OnRequest"})));
+    assert!(policies(&settled(open)).contains(&"cloister-allow.lab.lab"));
+    assert_eq!(policies(&settled(closed)), CLOSED);
+}
+
+#[test]
+fn a_peer_opens_where_both_sides_agree() {
+    let declared =
+        json!({"egress": {"toResearchNamespaces": ["prep", NAME]}, "ingress": {"fromResearchNamespaces": ["prep"]}});
+    let mut world = settled(world(declared));
+    assert_eq!(need(&world, "to/prep"), (EgressState::NeedsGrant, "PeerHasNotAgreed".to_owned()));
+    assert_eq!(need(&world, "from/prep"), (EgressState::NeedsGrant, "PeerHasNotAgreed".to_owned()));
+    assert!(says(&world, "Ready", "True", "Reconciled"), "a tool that waits must not hang");
+    world.peers.insert("prep".into(), spec(json!({"ingress": {"fromResearchNamespaces": [NAME]}})));
+    let world = settled(world);
+    assert_eq!(need(&world, "to/prep").0, EgressState::Active);
+    assert_eq!(need(&world, "from/prep").0, EgressState::NeedsGrant);
+    assert!(policies(&world).contains(&"cloister-to.prep") && !policies(&world).contains(&"cloister-from.prep"));
+}
+
+#[test]
+fn a_rule_by_name_stays_closed_and_is_nobodys_mistake() {
+    let rule = |target: &str, value: Value| json!({"name": "r", target: value, "ports": [{"port": 443}]});
+    let hosts = rule("domainNames", json!(["export.arxiv.org"]));
+    let world_of = |rule: Value| settled(world(json!({"egress": {"rules": [rule]}})));
+    let closed = world_of(hosts);
+    assert_eq!(need(&closed, "rule/r"), (EgressState::Refused, "HostsNotSupported".to_owned()));
+    assert!(says(&closed, "Ready", "True", "Reconciled"));
+    assert_eq!(policies(&closed), CLOSED);
+
+    let mistaken = world_of(rule("networks", json!(["169.254.169.254/32"])));
+    assert_eq!(need(&mistaken, "rule/r"), (EgressState::Refused, "NetworksNeverOpened".to_owned()));
+    assert!(says(&mistaken, "Ready", "False", "EgressRefused") && says(&mistaken, "Stalled", "True", "EgressRefused"));
+
+    let uncovered = world_of(rule("networks", json!(["203.0.113.0/24"])));
+    assert_eq!(need(&uncovered, "rule/r"), (EgressState::NeedsGrant, "NotCovered".to_owned()));
+    assert!(says(&uncovered, "Ready", "True", "Reconciled"));
+}
+
+#[test]
+fn settings_that_cannot_be_used_close_everything_but_the_namespace_stands() {
+    let declared = json!({"egress": {"allowlists": ["lab"]}, "ingress": {"fromAccessNetworks": [{"podSelector": {}, "ports": [{"port": 1}]}]}});
+    for unusable in [
+        Settings::unreadable(),
+        config(json!({"clusterNetworks": ["x"]})),
+        config(json!({"dns": {"podSelector": {"matchLabels": {"a b": ""}}}})),
+    ] {
+        let mut world = world(declared.clone());
+        world.settings = config(json!({"accessNetworks": ["10.8.0.0/16"]}));
+        world.allowlists.insert("lab".into(), allowlist(json!({})));
+        let mut world = settled(world);
+        assert_eq!(policies(&world).len(), 5);
+        world.settings = unusable;
+        let world = settled(world);
+        assert_eq!(policies(&world), ["cloister-deny-all"]);
+        assert!(world.is_enforced() && says(&world, "Stalled", "True", "ConfigUndecodable"));
+    }
+}
+
+#[test]
+fn selectors_are_written_as_they_are_read_back() {
+    let exists = json!({"matchLabels": {}, "matchExpressions": [{"key": "app", "operator": "Exists", "values": []}]});
+    let access = |selector: &Value| json!({"ingress": {"fromAccessNetworks": [{"podSelector": selector, "ports": [{"port": 8888}]}]}});
+    let settings = config(json!({"accessNetworks": ["10.8.0.0/16"], "dns": {"podSelector": exists}}));
+    let world_of = |selector: &Value| settled(World { settings: settings.clone(), ..world(access(selector)) });
+    let open = world_of(&exists);
+    assert!(open.is_enforced() && policies(&open).contains(&"cloister-access.0"));
+    let refused = world_of(&json!({"matchLabels": {"a b": "c"}}));
+    assert!(refused.is_enforced() && !policies(&refused).contains(&"cloister-access.0"));
+    assert!(says(&refused, "Ready", "False", "EgressRefused"));
+}
+
+#[test]
+fn a_deletion_is_told_what_it_waits_for() {
+    let mut world = settled(world(json!({"deletionPolicy": "Retain"})));
+    world.declared.as_mut().unwrap().metadata.deletion_timestamp = Some(Time(at(0)));
+    world.open_grants = 1;
+    let mut world = settled(world);
+    assert!(says(&world, "Ready", "False", "WaitingForGrants"));
+    assert!(!world.objects.0.values().any(|child| opens(child) && !is_of_grant(&child.key())));
+    world.open_grants = 0;
+    let world = settled(world);
+    assert!(world.declared.is_none() && world.namespace.unwrap().labels.contains_key(labels::RETAINED));
+}
+
+#[test]
+fn a_declaration_that_cannot_be_read_can_be_deleted() {
+    let mut world = settled(world(json!({"deletionPolicy": "Delete"})));
+    world.undecodable = true;
+    world.declared.as_mut().unwrap().metadata.deletion_timestamp = Some(Time(at(0)));
+    let world = settled(world);
+    assert!(world.declared.is_none() && world.deny_stands() && !world.is_enforced());
+}

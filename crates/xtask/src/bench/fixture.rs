@@ -1,0 +1,168 @@
+//! What is declared in a benchmark: a catalogue, typical namespaces and typical grants.
+
+use anyhow::Result;
+use cloister_api::{AccessPolicy, EgressAllowlist, ResearchNamespace, StorageAccessGrant, StorageResource};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{core::v1::Secret, rbac::v1::ClusterRoleBinding};
+use kube::{Api, Client, api::PostParams};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Who asks for grants.
+pub const PERSON: &str = "alice";
+
+/// The groups of who asks.
+pub const GROUPS: [&str; 1] = ["researchers"];
+
+/// Who deletes what the operator keeps: nobody else but the operator may.
+pub const COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-collector";
+
+/// How many grants each namespace has.
+pub const GRANTS_PER_NAMESPACE: usize = 5;
+
+const ALLOWLISTS: [(&str, &str, u16); 2] =
+    [("package-mirror", "203.0.113.0/24", 443), ("datasets", "198.51.100.0/24", 443)];
+
+fn object<K: DeserializeOwned>(value: Value) -> Result<K> {
+    Ok(serde_json::from_value(value)?)
+}
+
+/// A typical namespace: people in three roles, two allowlists, a quota, limits, and an account.
+///
+/// # Errors
+///
+/// It does not fit the kind.
+pub fn namespace(name: &str) -> Result<ResearchNamespace> {
+    object(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "ResearchNamespace",
+        "metadata": {"name": name, "labels": {"team": "bench"}},
+        "spec": {
+            "tier": "Standard",
+            "members": [
+                {"role": "Owner", "subjects": [{"kind": "Group", "name": "leads"}]},
+                {"role": "Researcher", "subjects": [{"kind": "User", "name": PERSON}, {"kind": "User", "name": "bob"}]},
+                {"role": "Viewer", "subjects": [{"kind": "Group", "name": "auditors"}]},
+            ],
+            "egress": {"allowlists": ALLOWLISTS.map(|(name, ..)| name)},
+            "quota": {"requests.cpu": "64", "requests.nvidia.com/gpu": "8"},
+            "limitRange": [{"type": "Container", "default": {"memory": "2Gi"}}],
+            "serviceAccounts": [{"name": "trainer"}],
+        },
+    }))
+}
+
+/// The allowlists that the namespaces name.
+///
+/// # Errors
+///
+/// They do not fit the kind.
+pub fn allowlists() -> Result<Vec<EgressAllowlist>> {
+    let allowlist = |(name, network, port): (&str, &str, u16)| {
+        object(json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "EgressAllowlist", "metadata": {"name": name},
+            "spec": {
+                "description": "a network that security has agreed to", "namespaceSelector": {},
+                "rules": [{"name": "https", "networks": [network], "ports": [{"port": port, "protocol": "TCP"}]}],
+            },
+        }))
+    };
+    ALLOWLISTS.into_iter().map(allowlist).collect()
+}
+
+/// Writes the allowlists, and what lets the people of the benchmark do what they do.
+///
+/// # Errors
+///
+/// The API server refuses something.
+pub async fn write_catalogue(client: &Client) -> Result<()> {
+    for allowlist in allowlists()? {
+        create(Api::all(client.clone()), allowlist).await?;
+    }
+    for user in [PERSON, COLLECTOR] {
+        let binding: ClusterRoleBinding = object(json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": format!("bench:{user}")},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
+        }))?;
+        create(Api::all(client.clone()), binding).await?;
+    }
+    Ok(())
+}
+
+/// Writes the storage that the grants are for, with its credentials and a policy that agrees to everything.
+///
+/// # Errors
+///
+/// The API server refuses something.
+pub async fn write_storage(client: &Client) -> Result<()> {
+    let policy: AccessPolicy = object(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "AccessPolicy", "metadata": {"name": "automatic"},
+        "spec": {
+            "requesters": [{"kind": "Group", "name": GROUPS[0]}],
+            "maxDuration": "24h", "autoApprove": ["true"],
+        },
+    }))?;
+    create(Api::all(client.clone()), policy).await?;
+    for at in 0..GRANTS_PER_NAMESPACE {
+        let name = storage_name(at);
+        let secret: Secret = object(json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": name, "namespace": "cloister-credentials"},
+            "stringData": {"account": name, "key": "not a key, but about as long as one: 0123456789abcdef"},
+        }))?;
+        create(Api::namespaced(client.clone(), "cloister-credentials"), secret).await?;
+        let storage: StorageResource = object(json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "StorageResource", "metadata": {"name": name},
+            "spec": {
+                "description": "public checkpoints", "sensitivity": "Low",
+                "endpoint": {"networks": [format!("192.0.2.{at}/32")], "ports": [{"port": 443, "protocol": "TCP"}]},
+                "roles": [{
+                    "name": "reader", "permissions": ["list", "read"], "accessPolicy": "automatic",
+                    "clusterRole": "cloister:storage-reader",
+                    "credential": {"secretRef": {"namespace": "cloister-credentials", "name": name}},
+                }],
+            },
+        }))?;
+        create(Api::all(client.clone()), storage).await?;
+    }
+    Ok(())
+}
+
+fn storage_name(at: usize) -> String {
+    format!("checkpoints-{at}")
+}
+
+/// The name of one of a namespace's grants.
+pub fn grant_name(at: usize) -> String {
+    format!("eval-{at}")
+}
+
+/// One of a namespace's grants, each for storage of its own, that ends at this time.
+///
+/// # Errors
+///
+/// It does not fit the kind.
+pub fn grant(namespace: &str, at: usize, end: Timestamp) -> Result<StorageAccessGrant> {
+    let duration = SignedDuration::from_hours(2);
+    object(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "StorageAccessGrant",
+        "metadata": {"name": grant_name(at), "namespace": namespace},
+        "spec": {
+            "storage": storage_name(at), "role": "reader",
+            "mount": {"serviceAccountName": "trainer", "mountPath": format!("/var/run/cloister/{}", storage_name(at))},
+            "subjects": [{"kind": "ServiceAccount", "name": "trainer"}],
+            "requestedDuration": format!("{}s", duration.as_secs()),
+            "startTime": (end - duration).to_string(),
+            "justification": "a benchmark",
+        },
+    }))
+}
+
+async fn create<K>(api: Api<K>, object: K) -> Result<()>
+where
+    K: kube::Resource<DynamicType = ()> + serde::Serialize + DeserializeOwned + Clone + std::fmt::Debug,
+{
+    api.create(&PostParams::default(), &object).await?;
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! The plans of `cloister-core` that the raw loop carries out, made before the clock runs.
+
+use super::{fixture, raw::Target};
+use anyhow::{Context, Result};
+use cloister_api::{
+    AccessPolicy, EgressAllowlist, GrantStatus, ResearchNamespace, ResearchNamespaceStatus, StorageAccessGrant,
+    StorageResource, labels,
+};
+use cloister_core::{
+    child::Children,
+    grant::{self, Home, Known},
+    namespace::{self, egress::KnownAllowlist},
+    plan::Plan,
+    settings::Settings,
+};
+use jiff::Timestamp;
+use kube::{Api, Client};
+use std::collections::{BTreeMap, HashMap};
+
+/// What to do for a namespace of which nothing is there yet.
+///
+/// # Errors
+///
+/// The fixture does not fit the kinds.
+pub fn namespace(name: &str) -> Result<Plan<ResearchNamespaceStatus>> {
+    let mut declared = fixture::namespace(name)?;
+    declared.metadata.generation = Some(1);
+    let allowlists: Vec<EgressAllowlist> = fixture::allowlists()?;
+    let allowlists: BTreeMap<&str, KnownAllowlist<'_>> = allowlists
+        .iter()
+        .map(|allowlist| (allowlist.metadata.name.as_deref().unwrap_or_default(), KnownAllowlist::Read(allowlist)))
+        .collect();
+    Ok(namespace::plan(&namespace::Input {
+        name,
+        declared: namespace::Declared::Read(&declared),
+        settings: &Settings::new(None),
+        allowlists: &allowlists,
+        peers: &|_| None,
+        services: &|_| None,
+        dns_addresses: &[],
+        namespace: None,
+        children: &Children::new(),
+        pods: 0,
+        open_grants: 0,
+        now: Timestamp::now(),
+    }))
+}
+
+/// The target of a namespace's plan.
+pub fn namespace_target(client: &Client, declared: ResearchNamespace) -> Target<ResearchNamespace> {
+    Target {
+        api: Api::all(client.clone()),
+        namespace: declared.metadata.name.clone().unwrap_or_default(),
+        metadata: declared.metadata,
+        finalizer: labels::NAMESPACE_FINALIZER,
+    }
+}
+
+/// What to do for an active grant at its end.
+///
+/// # Errors
+///
+/// The grant has no end.
+pub fn grant_end(
+    grant: &StorageAccessGrant,
+    storages: &HashMap<String, StorageResource>,
+    policy: &AccessPolicy,
+    children: &Children,
+) -> Result<Plan<GrantStatus>> {
+    let end = grant.status.as_ref().and_then(|status| status.expires_at.as_ref()).context("the grant has no end")?.0;
+    Ok(grant::plan(&grant::Input {
+        namespace: grant.metadata.namespace.as_deref().unwrap_or_default(),
+        name: grant.metadata.name.as_deref().unwrap_or_default(),
+        declared: grant::Declared::Read(grant),
+        storages: &|name| storages.get(name).map_or(Known::Absent, Known::Read),
+        policies: &|_| Known::Read(policy),
+        services: &|_| None,
+        credentials: &|_| None,
+        settings: &Settings::new(None),
+        home: Home::Enforced,
+        children,
+        sharers: &[],
+        holders: &[],
+        now: end,
+    }))
+}
+
+/// The target of a grant's plan.
+pub fn grant_target(client: &Client, grant: StorageAccessGrant) -> Target<StorageAccessGrant> {
+    let namespace = grant.metadata.namespace.clone().unwrap_or_default();
+    Target {
+        api: Api::namespaced(client.clone(), &namespace),
+        namespace,
+        metadata: grant.metadata,
+        finalizer: labels::GRANT_FINALIZER,
+    }
+}

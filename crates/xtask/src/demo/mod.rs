@@ -1,0 +1,166 @@
+//! `cargo demo`: a cluster, the operator and the examples, and the story of a namespace told from what is seen in the
+//! cluster. It fails if anything that it says did not happen.
+
+pub mod examples;
+pub mod say;
+pub mod see;
+mod story;
+
+use crate::{
+    cluster::{self, Cluster, Options, workspace_root},
+    install::{self, Parts},
+    operator::{self, Operator},
+};
+use anyhow::{Context, Result, ensure};
+use kube::Client;
+use say::Say;
+use see::Watch;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The name of the cluster of the demo.
+const NAME: &str = "demo";
+
+/// The options of `cargo demo`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Leave the cluster and the operator running until Ctrl-C, to look around
+    #[arg(long)]
+    keep: bool,
+}
+
+/// What the story plays on.
+pub(crate) struct Stage {
+    /// Whoever installed the cluster: in the group system:masters.
+    pub admin: Person,
+    /// A platform engineer.
+    pub pat: Person,
+    /// Somebody of security.
+    pub sam: Person,
+    /// A researcher.
+    pub alice: Person,
+    /// What is seen of it all.
+    pub watch: Watch,
+}
+
+/// Somebody with a client certificate.
+pub(crate) struct Person {
+    /// Who they are, and what.
+    pub name: &'static str,
+    /// What they are to the API server.
+    pub client: Client,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+///
+/// It cannot be set up, or something that it says did not happen.
+pub async fn run(args: &Args) -> Result<()> {
+    let mut say = Say::begin("Cloister: closed by default, opened by decision, for a time");
+    let log = log_file()?;
+    let (cluster, mut operator) = set_up(&mut say, args.keep, &log).await?;
+    let told = tell(&mut say, &cluster).await;
+    if let Some(status) = operator.ended()? {
+        return told.context(format!("the operator ended ({status}); its log is {}", log.display()));
+    }
+    let told = told.with_context(|| format!("the demo ended early; the operator's log is {}", log.display()));
+    if args.keep {
+        if let Err(error) = &told {
+            say.line(&format!("\nerror: {error:#}"));
+        }
+        wait_in_the_cluster(&say, &cluster, &mut operator).await?;
+    }
+    operator.stop().await?;
+    cluster.stop().await?;
+    told
+}
+
+async fn set_up(say: &mut Say, keep: bool, log: &Path) -> Result<(Cluster, Operator)> {
+    let doing = say.doing("building the operator (some minutes, the first time)");
+    let binary = tokio::task::spawn_blocking(operator::build).await??;
+    doing.done("the operator is built");
+
+    // Speaks for itself where there is something to build.
+    tokio::task::spawn_blocking(cluster::build).await??;
+    say.built();
+    let doing = say.doing("starting a Kubernetes control plane on this machine");
+    let options = Options { name: NAME.to_owned(), ..Options::default() };
+    let cluster = if keep { Cluster::start_detached(options).await? } else { Cluster::start(options).await? };
+    let admin = cluster.admin_client().await?;
+    let version = admin.apiserver_version().await?.git_version;
+    doing.done(&format!("Kubernetes {version} runs on this machine: etcd, API server, controllers, scheduler"));
+
+    let doing = say.doing("installing deploy/");
+    let deploy = workspace_root()?.join("deploy");
+    install::install(&admin, &deploy, Parts::WithoutWorkloads).await?;
+    let installed = install::load(&deploy)?;
+    let count = |suffix: &str| {
+        installed.iter().filter(|object| object.types.as_ref().is_some_and(|t| t.kind.ends_with(suffix))).count()
+    };
+    let (kinds, policies) = (count("CustomResourceDefinition"), count("AdmissionPolicy"));
+    doing.done(&format!("deploy/ is installed: {kinds} kinds, {policies} admission policies in force, no webhook"));
+
+    let doing = say.doing("starting the operator");
+    let operator = Operator::start(&binary, &cluster, log, &[]).await?;
+    doing.done("the operator runs, with the rights of its ServiceAccount and no others");
+    Ok((cluster, operator))
+}
+
+async fn tell(say: &mut Say, cluster: &Cluster) -> Result<()> {
+    let person = async |name: &'static str, groups: &[&str]| -> Result<Person> {
+        Ok(Person { name, client: cluster.client_for(name, groups).await? })
+    };
+    let admin = Person { name: "the administrator", client: cluster.admin_client().await? };
+    let stage = Stage {
+        watch: Watch::start(&admin.client).await?,
+        admin,
+        pat: person("pat", &["platform"]).await?,
+        sam: person("sam", &["security"]).await?,
+        alice: person("alice", &["researchers"]).await?,
+    };
+    story::tell(&stage, say).await
+}
+
+async fn wait_in_the_cluster(say: &Say, cluster: &Cluster, operator: &mut Operator) -> Result<()> {
+    say.line("");
+    say.line("  The cluster and the operator go on until Ctrl-C. In another terminal, look around:");
+    say.line("");
+    say.line(&format!("    export KUBECONFIG={}", cluster.kubeconfig_path().display()));
+    say.line("    kubectl get cloister -A");
+    say.line("    kubectl describe researchnamespace interp");
+    say.line("    kubectl get networkpolicies -n interp");
+    say.line("");
+    say.line("  Or as alice, who may ask for access in interp:");
+    say.line("");
+    let alice = std::env::temp_dir().join("alice.kubeconfig");
+    let alice = alice.display();
+    say.line(&format!("    cargo xtask cluster kubeconfig --name {NAME} --user alice --group researchers > {alice}"));
+    say.line(&format!("    export KUBECONFIG={alice}"));
+    say.line("    kubectl delete -f examples/50-grant.yaml; kubectl create -f examples/50-grant.yaml");
+    say.line("    kubectl get storageaccessgrants -n interp --watch");
+    say.line("");
+    loop {
+        tokio::select! {
+            pressed = tokio::signal::ctrl_c() => {
+                pressed?;
+                say.line("");
+                return Ok(());
+            }
+            () = tokio::time::sleep(std::time::Duration::from_millis(500)) => {}
+        }
+        let ended = operator.ended()?;
+        ensure!(ended.is_none(), "the operator ended; the end of its log:\n{}", operator.log_end());
+    }
+}
+
+/// Where the operator writes its log: a new file for each run.
+fn log_file() -> Result<PathBuf> {
+    let folder = workspace_root()?.join("target/demo");
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let log = folder.join("operator.log");
+    fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
+    Ok(log)
+}

@@ -1,0 +1,454 @@
+//! The story: each step is done by somebody, and shown by what is then seen in the cluster.
+
+use super::{
+    Person, Stage, examples,
+    say::Say,
+    see::{Sighting, opens},
+};
+use anyhow::{Context, Result, bail, ensure};
+use cloister_api::{ResearchNamespace, StorageAccessGrant, labels};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    core::v1::{Pod, Secret},
+    networking::v1::NetworkPolicy,
+};
+use kube::{
+    Api, ResourceExt,
+    api::{DeleteParams, DynamicObject, Patch, PatchParams},
+};
+use serde_json::json;
+use std::time::Duration;
+
+/// How long anything may take that the operator does at once.
+const SOON: Duration = Duration::from_secs(10);
+
+const INTERP: &str = "interp";
+const DATA_PREP: &str = "data-prep";
+const GRANT: &str = "eval-run";
+/// What the operator names after the grant: its binding and its policy.
+const OPENED: &str = "cloister-grant.eval-run";
+const MOUNT: &str = "eval-datasets.reader.trainer";
+const COPY: &str = "cloister-grant-eval-datasets.reader.trainer";
+const DENY_ALL: &str = "cloister-deny-all";
+
+/// Tells all of it.
+pub async fn tell(stage: &Stage, say: &mut Say) -> Result<()> {
+    the_catalogue(stage, say).await?;
+    closed_first(stage, say).await?;
+    what_is_refused(stage, say).await?;
+    access_for_a_while(stage, say).await?;
+    the_end_is_an_end(stage, say).await?;
+    a_namespace_is_given_up(stage, say).await?;
+    the_moral(say);
+    Ok(())
+}
+
+async fn the_catalogue(stage: &Stage, say: &mut Say) -> Result<()> {
+    say.chapter("The catalogue", "What may be opened at all, and who decides. Nothing here opens anything yet.");
+    let Stage { admin, pat, sam, alice, watch } = stage;
+    admin.apply(say, "says who is who", "00-people.yaml").await?;
+    admin.apply(say, "has a cache running, long before Cloister", "10-infra.yaml").await?;
+    sam.apply(say, "of security writes the terms", "20-policies.yaml").await?;
+    let asked = Timestamp::now();
+    pat.apply(say, "of the platform team lists what may be reached", "30-catalogue.yaml").await?;
+    pat.apply(say, "puts the credentials where the operator alone reads them", "31-credentials.yaml").await?;
+    let mut rows = Vec::new();
+    for file in ["20-policies.yaml", "30-catalogue.yaml"] {
+        for object in examples::load(file)? {
+            let (kind, name) = (kind_of(&object), object.name_any());
+            let ready = watch
+                .until(&format!("{kind} {name} Ready"), SOON, |seen| {
+                    seen.iter().rev().find(|s| s.is(&kind, "", &name)).filter(|s| s.is_true("Ready")).cloned()
+                })
+                .await?;
+            let message = ready.condition("Ready").map(|ready| ready["message"].clone()).unwrap_or_default();
+            rows.push(vec![kind, name, message.as_str().unwrap_or_default().to_owned()]);
+        }
+    }
+    say.seen(since(asked, Timestamp::now()), "all of it is Ready:");
+    say.table(&rows);
+    say.check(&format!("all {} objects of the catalogue are Ready, and nothing is open", rows.len()));
+    say.act(alice.name, "the researcher tries to list a destination of her own", Some("30-catalogue.yaml"));
+    let refusal = alice.refused(&examples::load("30-catalogue.yaml")?[0], "egressallowlists").await?;
+    say.refused("refused: the catalogue is not hers to write", &refusal);
+    Ok(())
+}
+
+async fn closed_first(stage: &Stage, say: &mut Say) -> Result<()> {
+    say.chapter(
+        "Closed first",
+        "Times count from the moment somebody asked until a watch, which knows nothing of the operator, reported it.",
+    );
+    let Stage { pat, watch, .. } = stage;
+    let asked = pat.apply(say, "declares two research namespaces", "40-research-namespaces.yaml").await?;
+
+    let made =
+        watch.sighting("the Namespace interp", SOON, |seen| seen.is("Namespace", "", INTERP) && !seen.gone).await?;
+    ensure!(made.label(labels::ENFORCED).is_none(), "the Namespace was not sealed when it was made: {:?}", made.object);
+    say.seen(since(asked, made.at), "Namespace interp is made, sealed: no pod is admitted");
+    let denied = watch
+        .sighting("the policy that denies", SOON, |seen| seen.is("NetworkPolicy", INTERP, DENY_ALL) && !seen.gone)
+        .await?;
+    let nothing = opens(&denied.typed::<NetworkPolicy>()?);
+    say.seen(since(asked, denied.at), &format!("{DENY_ALL} stands: {nothing}"));
+    let enforced = watch
+        .sighting("the Namespace unsealed", SOON, |seen| {
+            seen.is("Namespace", "", INTERP) && seen.label(labels::ENFORCED) == Some("true")
+        })
+        .await?;
+    say.seen(since(asked, enforced.at), "the seal is taken off: pods are admitted");
+    ensure!(
+        made.revision < denied.revision && denied.revision < enforced.revision,
+        "the order was wrong: made at revision {}, denied at {}, unsealed at {}",
+        made.revision,
+        denied.revision,
+        enforced.revision
+    );
+    say.check(&format!(
+        "closed before open, by the API server's own count: sealed at revision {}, denied at {}, unsealed at {}",
+        made.revision, denied.revision, enforced.revision
+    ));
+
+    let settled = watch
+        .sighting("the two namespaces agree", SOON, |seen| {
+            seen.is("ResearchNamespace", "", INTERP) && seen.is_true("Ready") && state(seen, "to/data-prep") == "Active"
+        })
+        .await?;
+    say.note("");
+    say.note(&format!("What interp asked to reach ({} open):", settled.text("/status/egressSummary")));
+    let needs = settled.field("/status/egress").and_then(|needs| needs.as_array().cloned()).unwrap_or_default();
+    let text = |need: &serde_json::Value, key: &str| need[key].as_str().unwrap_or_default().to_owned();
+    let rows: Vec<Vec<String>> =
+        needs.iter().map(|need| vec![text(need, "name"), text(need, "state"), text(need, "message")]).collect();
+    say.table(&rows);
+    for (need, wanted) in [
+        ("allowlist/package-mirror", "Active"),
+        ("allowlist/time", "Active"),
+        ("rule/wheels", "Active"),
+        ("rule/cluster-b", "NeedsGrant"),
+        ("rule/arxiv", "Refused"),
+    ] {
+        let found = state(&settled, need);
+        ensure!(found == wanted, "{need} should be {wanted}, and is {found:?}");
+    }
+    say.check("what an allowlist covers is open; what none covers is not, and says what to do");
+    say.check("interp reaches data-prep, because each names the other");
+
+    say.note("");
+    say.note("What is open in interp, policy by policy:");
+    let policies = watch.all("NetworkPolicy", INTERP);
+    let mut rows = Vec::new();
+    for policy in &policies {
+        rows.push(vec![policy.object.name_any(), opens(&policy.typed()?)]);
+    }
+    say.table(&rows);
+    let everywhere = rows.iter().find(|row| row[1].contains("everywhere") || row[1].contains("/0"));
+    ensure!(everywhere.is_none(), "a policy opens everything: {everywhere:?}");
+    say.check(&format!("{} policies, and none of them opens everything", rows.len()));
+    Ok(())
+}
+
+async fn what_is_refused(stage: &Stage, say: &mut Say) -> Result<()> {
+    say.chapter(
+        "What is refused",
+        "By admission in the API server, whether the operator runs or not, and whoever asks.",
+    );
+    let Stage { admin, alice, .. } = stage;
+    let privileged = "90-refused-privileged.yaml";
+    say.act(alice.name, "runs a privileged pod", Some(privileged));
+    let refusal = alice.refused(&examples::load(privileged)?[0], "violates PodSecurity \"restricted").await?;
+    say.refused("refused: the namespace keeps the restricted Pod Security Standard", &refusal);
+
+    let open = "92-refused-open-everything.yaml";
+    say.act(admin.name, "adds a policy that opens everything", Some(open));
+    let refusal = admin.refused(&examples::load(open)?[0], "managed-objects.cloister.dev").await?;
+    say.refused("refused, even to cluster-admin: policies add up, so nobody else writes any there", &refusal);
+
+    say.act(admin.name, &format!("deletes {DENY_ALL}"), None);
+    let policies: Api<NetworkPolicy> = Api::namespaced(admin.client.clone(), INTERP);
+    let refusal =
+        refusal_of(policies.delete(DENY_ALL, &DeleteParams::default()).await, "managed-objects.cloister.dev")?;
+    say.refused("refused: what keeps a namespace closed outlasts whoever is tired of it", &refusal);
+    Ok(())
+}
+
+async fn access_for_a_while(stage: &Stage, say: &mut Say) -> Result<()> {
+    say.chapter(
+        "Access, for a while",
+        "A grant is asked for, decided, opened and mounted. Its end is known from the start.",
+    );
+    let Stage { admin, alice, watch, .. } = stage;
+    let asked = alice.apply(say, "asks for 15 seconds of eval-datasets", "50-grant.yaml").await?;
+    let grant = |seen: &Sighting| seen.is("StorageAccessGrant", INTERP, GRANT);
+
+    let pending = watch.sighting("the request", SOON, grant).await?;
+    let who = pending.text("/spec/requestedBy/username");
+    ensure!(who == "alice", "the request says that {who:?} asked");
+    ensure!(pending.text("/status/phase") != "Active", "it is Active before anything was decided");
+    say.seen(since(asked, pending.at), "asked; the API server, not alice, wrote who it was: requestedBy alice");
+    let approved = watch.sighting("it approved", SOON, |seen| grant(seen) && seen.is_true("Approved")).await?;
+    let end: Timestamp = approved.text("/status/expiresAt").parse().context("it was approved without an end")?;
+    let message = approved.condition("Approved").map(|condition| condition["message"].clone()).unwrap_or_default();
+    let (phase, message) = (approved.text("/status/phase"), message.as_str().unwrap_or_default());
+    say.seen(since(asked, approved.at), &format!("{phase} until {end}: {message}"));
+
+    let opened = [
+        ("RoleBinding", OPENED, "RoleBinding: trainer holds cloister:storage-reader"),
+        ("NetworkPolicy", OPENED, ""),
+        ("Secret", COPY, "Secret: the copy of the credential"),
+        ("GrantMount", MOUNT, "GrantMount: new pods of trainer get it"),
+    ];
+    let mut openings = Vec::new();
+    for (kind, name, what) in opened {
+        let seen =
+            watch.sighting(&format!("its {kind}"), SOON, |seen| seen.is(kind, INTERP, name) && !seen.gone).await?;
+        let what =
+            if kind == "NetworkPolicy" { format!("NetworkPolicy: {}", opens(&seen.typed()?)) } else { what.into() };
+        openings.push((seen, what));
+    }
+    openings.sort_by_key(|(seen, _)| seen.revision);
+    for (seen, what) in &openings {
+        say.seen(since(asked, seen.at), what);
+        ensure!(seen.revision > approved.revision, "{what} came before the approval was written down");
+    }
+    let active = watch.sighting("it Active", SOON, |seen| grant(seen) && seen.is_true("Active")).await?;
+    say.seen(since(asked, active.at), "Active");
+    ensure!(active.text("/status/expiresAt") == end.to_string(), "its end has changed");
+    say.check(&format!("its end was written down (revision {}) before anything was opened", approved.revision));
+
+    let notebook = &examples::load("51-notebook.yaml")?[0];
+    // The API server learns of the GrantMount by a watch of its own.
+    eventually("admission to mount the credential", async || {
+        let would_be = examples::dry_run(&alice.client, notebook).await?;
+        mount_path(&would_be)?.context("it does not yet").map(drop)
+    })
+    .await?;
+    let started = alice.apply(say, "starts a notebook that names no Secret", "51-notebook.yaml").await?;
+    let pod = watch.sighting("the notebook", SOON, |seen| seen.is("Pod", INTERP, "notebook")).await?;
+    let path = mount_path(&pod.object)?.context("the credential is not mounted")?;
+    say.seen(since(started, pod.at), "the pod is admitted, and labelled with the account it runs as");
+    ensure!(
+        pod.label(labels::SERVICE_ACCOUNT) == Some("trainer"),
+        "the pod is not labelled: {:?}",
+        pod.object.labels()
+    );
+    say.check(&format!("admission mounted Secret {COPY} at {path}, read-only"));
+
+    let thief = "91-refused-other-account.yaml";
+    say.act(alice.name, "helps another account's pod to the same Secret", Some(thief));
+    let refusal = alice.refused(&examples::load(thief)?[0], "grant-secrets.cloister.dev").await?;
+    say.refused("refused: the Secret is for pods of trainer, in whatever form a pod could name it", &refusal);
+    say.act(alice.name, "reads the Secret itself", None);
+    let secrets: Api<Secret> = Api::namespaced(alice.client.clone(), INTERP);
+    let refusal = refusal_of(secrets.get(COPY).await, "cannot get resource \"secrets\"")?;
+    say.refused("refused: pods mount it, nobody reads it", &refusal);
+
+    say.act(admin.name, "makes the grant last longer, by its spec and by its status", None);
+    let grants: Api<StorageAccessGrant> = Api::namespaced(admin.client.clone(), INTERP);
+    let longer = Patch::Merge(json!({"spec": {"requestedDuration": "8h"}}));
+    let refusal = refusal_of(grants.patch(GRANT, &PatchParams::default(), &longer).await, "cannot be changed")?;
+    say.refused("refused: what was decided is what takes effect", &refusal);
+    let later = Patch::Merge(json!({"status": {"expiresAt": "2099-01-01T00:00:00Z"}}));
+    let refusal = refusal_of(grants.patch_status(GRANT, &PatchParams::default(), &later).await, "status.cloister.dev")?;
+    say.refused("refused: the status is the operator's to write, and no end is ever computed again", &refusal);
+
+    let asked = alice.apply(say, "asks for the weights of unreleased models too", "52-grant-weights.yaml").await?;
+    let waiting = watch
+        .sighting("the other grant waiting", SOON, |seen| {
+            seen.is("StorageAccessGrant", INTERP, "weights") && seen.text("/status/reason") == "AwaitingApproval"
+        })
+        .await?;
+    let message = waiting.condition("Ready").map(|ready| ready["message"].clone()).unwrap_or_default();
+    let phase = waiting.text("/status/phase");
+    ensure!(phase == "Pending", "it is {phase}, and should be Pending");
+    say.seen(since(asked, waiting.at), &format!("Pending: {}", message.as_str().unwrap_or_default()));
+    let opened = watch.all("RoleBinding", INTERP).iter().any(|binding| binding.object.name_any().ends_with(".weights"));
+    ensure!(!opened, "something was opened for a grant that is Pending");
+    say.check("nothing is opened for it");
+    Ok(())
+}
+
+async fn the_end_is_an_end(stage: &Stage, say: &mut Say) -> Result<()> {
+    say.chapter(
+        "The end is an end",
+        "Nobody does anything now: the grant's time comes. Times count from its expiresAt.",
+    );
+    let Stage { alice, watch, .. } = stage;
+    let grants = watch.all("StorageAccessGrant", INTERP);
+    let grant = grants.iter().find(|grant| grant.object.name_any() == GRANT).context("the grant is gone")?;
+    let end: Timestamp = grant.text("/status/expiresAt").parse()?;
+    loop {
+        let left = end.duration_since(Timestamp::now());
+        if !left.is_positive() {
+            break;
+        }
+        say.tick(&format!("{} s left; open in the meantime", left.as_secs() + 1));
+        tokio::time::sleep(Duration::from_millis(200).min(left.unsigned_abs())).await;
+    }
+    say.ticked();
+    say.line("");
+
+    let emptied = |seen: &Sighting| {
+        let data = seen.field("/data").and_then(|data| data.as_object());
+        seen.is("Secret", INTERP, COPY) && !seen.gone && data.is_none_or(serde_json::Map::is_empty)
+    };
+    let gone = |kind: &'static str, name: &'static str| move |seen: &Sighting| seen.is(kind, INTERP, name) && seen.gone;
+    let over =
+        |seen: &Sighting| seen.is("StorageAccessGrant", INTERP, GRANT) && seen.text("/status/phase") == "Expired";
+    let mount = watch.sighting("the mount gone", SOON, gone("GrantMount", MOUNT)).await?;
+    let binding = watch.sighting("the binding gone", SOON, gone("RoleBinding", OPENED)).await?;
+    let policy = watch.sighting("the policy gone", SOON, gone("NetworkPolicy", OPENED)).await?;
+    let empty = watch.sighting("the copy emptied", SOON, emptied).await?;
+    let copy = watch.sighting("the copy gone", SOON, gone("Secret", COPY)).await?;
+    let pod = watch.sighting("the notebook gone", SOON, gone("Pod", "notebook")).await?;
+    let expired = watch.sighting("the grant Expired", SOON, over).await?;
+    let mut steps = [
+        (&mount, "no new pod gets the credential"),
+        (&binding, "the RoleBinding is gone"),
+        (&policy, "the NetworkPolicy to the storage is gone"),
+        (&empty, "the copy of the credential is emptied"),
+        (&copy, "and deleted"),
+        (&pod, "the notebook that held it is deleted"),
+        (&expired, "Expired: nothing of it is left"),
+    ];
+    steps.sort_by_key(|(seen, _)| seen.revision);
+    for (seen, what) in steps {
+        ensure!(seen.at >= end, "{what} at {}, before its end at {end}", seen.at);
+        say.seen(since(end, seen.at), what);
+    }
+    let order = [&mount, &binding, &empty, &copy, &pod, &expired].map(|seen| seen.revision);
+    ensure!(order.is_sorted(), "the order leaves a gap; the revisions were {order:?}");
+    say.check("in an order that leaves no gap; only what is confirmed gone is called Expired");
+    let notebook = &examples::load("51-notebook.yaml")?[0];
+    eventually("admission to mount nothing", async || {
+        let would_be = examples::dry_run(&alice.client, notebook).await?;
+        ensure!(mount_path(&would_be)?.is_none(), "it still mounts the credential");
+        Ok(())
+    })
+    .await?;
+    say.check("a notebook started now would get no credential");
+    Ok(())
+}
+
+async fn a_namespace_is_given_up(stage: &Stage, say: &mut Say) -> Result<()> {
+    say.chapter("A namespace is given up", "Retained, so that its data stays; closed, so that nothing else does.");
+    let Stage { admin, pat, watch, .. } = stage;
+    say.act(pat.name, "deletes ResearchNamespace data-prep", None);
+    let asked = Timestamp::now();
+    Api::<ResearchNamespace>::all(pat.client.clone()).delete(DATA_PREP, &DeleteParams::default()).await?;
+    let sealed = watch
+        .sighting("data-prep sealed", SOON, |seen| {
+            seen.is("Namespace", "", DATA_PREP)
+                && seen.label(labels::RETAINED) == Some("true")
+                && seen.label(labels::ENFORCED).is_none()
+        })
+        .await?;
+    say.seen(since(asked, sealed.at), "Namespace data-prep is sealed again, and marked as retained");
+    let gone = watch
+        .sighting("the ResearchNamespace gone", SOON, |seen| seen.is("ResearchNamespace", "", DATA_PREP) && seen.gone)
+        .await?;
+    let closed = watch
+        .sighting("interp closed towards it", SOON, |seen| {
+            seen.is("NetworkPolicy", INTERP, "cloister-to.data-prep") && seen.gone
+        })
+        .await?;
+    let mut steps = [(&gone, "the ResearchNamespace is gone"), (&closed, "interp can no longer reach it")];
+    steps.sort_by_key(|(seen, _)| seen.at);
+    for (seen, what) in steps {
+        say.seen(since(asked, seen.at), what);
+    }
+    let left: Vec<String> = watch.all("NetworkPolicy", DATA_PREP).iter().map(|p| p.object.name_any()).collect();
+    ensure!(left == [DENY_ALL], "more than the policy that denies is left: {left:?}");
+    let bound = watch.all("RoleBinding", DATA_PREP);
+    ensure!(bound.is_empty(), "somebody is still bound there: {bound:?}");
+    say.check(&format!("all that is left there is {DENY_ALL}; nobody has a role in it"));
+    let late = "93-refused-retained.yaml";
+    say.act(admin.name, "runs a pod there all the same", Some(late));
+    let refusal = admin.refused(&examples::load(late)?[0], "seal.cloister.dev").await?;
+    say.refused("refused: a sealed namespace runs nothing", &refusal);
+    Ok(())
+}
+
+fn the_moral(say: &Say) {
+    let (shown, seconds) = (say.checks(), say.elapsed().as_secs_f64());
+    say.line("");
+    say.line(&format!(
+        "  {shown} things were claimed, and each was seen to be so in the cluster: {seconds:.0} s once built."
+    ));
+}
+
+impl Person {
+    /// Gives a file of the examples to the API server, and says when.
+    async fn apply(&self, say: &Say, does: &str, file: &str) -> Result<Timestamp> {
+        say.act(self.name, does, Some(file));
+        let asked = Timestamp::now();
+        for object in examples::load(file)? {
+            let created = examples::create(&self.client, &object).await;
+            created
+                .with_context(|| format!("{} cannot create {} {}", self.name, kind_of(&object), object.name_any()))?;
+        }
+        Ok(asked)
+    }
+
+    /// What the API server says when it refuses an object, for the reason that is expected.
+    async fn refused(&self, object: &DynamicObject, because: &str) -> Result<String> {
+        refusal_of(examples::create(&self.client, object).await, because)
+    }
+}
+
+fn refusal_of<T>(result: kube::Result<T>, because: &str) -> Result<String> {
+    match result {
+        Ok(_) => bail!("it was accepted, and should have been refused ({because})"),
+        Err(kube::Error::Api(status)) if status.message.contains(because) => Ok(status.message),
+        Err(error) => Err(error).context(format!("refused, but not for the reason that was expected ({because})")),
+    }
+}
+
+/// Where the copy of the credential is mounted in every container of a pod, read-only.
+fn mount_path(pod: &DynamicObject) -> Result<Option<String>> {
+    let pod: Pod = serde_json::from_value(serde_json::to_value(pod)?)?;
+    let spec = pod.spec.unwrap_or_default();
+    let volume = spec
+        .volumes
+        .iter()
+        .flatten()
+        .find(|volume| volume.secret.as_ref().and_then(|secret| secret.secret_name.as_deref()) == Some(COPY));
+    let Some(volume) = volume else { return Ok(None) };
+    let mut path = None;
+    for container in &spec.containers {
+        let mounts = container.volume_mounts.iter().flatten();
+        let mount = mounts.into_iter().find(|mount| mount.name == volume.name);
+        let mount = mount.with_context(|| format!("container {} does not mount it", container.name))?;
+        ensure!(mount.read_only == Some(true), "it is mounted for writing");
+        path = Some(mount.mount_path.clone());
+    }
+    Ok(path)
+}
+
+/// The state of one of the needs of a ResearchNamespace.
+fn state(seen: &Sighting, need: &str) -> String {
+    let needs = seen.field("/status/egress").and_then(|needs| needs.as_array());
+    let found = needs.into_iter().flatten().find(|found| found["name"] == need);
+    found.and_then(|found| found["state"].as_str()).unwrap_or_default().to_owned()
+}
+
+fn kind_of(object: &DynamicObject) -> String {
+    object.types.as_ref().map(|types| types.kind.clone()).unwrap_or_default()
+}
+
+fn since(before: Timestamp, at: Timestamp) -> Duration {
+    at.duration_since(before).try_into().unwrap_or_default()
+}
+
+async fn eventually(what: &str, mut check: impl AsyncFnMut() -> Result<()>) -> Result<()> {
+    let began = std::time::Instant::now();
+    loop {
+        match check().await {
+            Ok(()) => return Ok(()),
+            Err(error) if began.elapsed() > SOON => {
+                return Err(error.context(format!("waited {} s in vain for {what}", SOON.as_secs())));
+            }
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}

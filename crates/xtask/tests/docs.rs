@@ -1,0 +1,358 @@
+//! What the documentation shows is so: its manifests are accepted, its commands are run, in a real cluster with the
+//! operator running; what they print is compared with what is written below them.
+//!
+//! A block ` ```console as=alice ` is run, line by line, as alice. Lines below a command must be found in its output, in
+//! that order; `…` stands for anything, and spaces for any number of them. With `fails` the commands must fail.
+//! A block ` ```yaml ` must be accepted; with `file=examples/x.yaml` it must also be a part of that file.
+
+use anyhow::{Context, Result, bail, ensure};
+use kube::{
+    Client, ResourceExt,
+    api::{DynamicObject, Patch, PatchParams, PostParams},
+};
+use std::{
+    collections::HashMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::{Duration, Instant},
+};
+use xtask::{
+    cluster::{Cluster, Options, workspace_root},
+    demo::examples,
+    install::{self, Parts},
+    operator::{self, Operator},
+    reference,
+};
+
+/// In the order in which somebody who does all of it would read them.
+const PAGES: [&str; 7] = [
+    "README.md",
+    "docs/platform-engineer.md",
+    "docs/researcher.md",
+    "docs/approver.md",
+    "docs/security-engineer.md",
+    "docs/conditions.md",
+    "examples/README.md",
+];
+
+const PEOPLE: [(&str, &[&str]); 3] = [("pat", &["platform"]), ("sam", &["security"]), ("alice", &["researchers"])];
+
+/// A fenced block of a page.
+struct Block {
+    place: String,
+    language: String,
+    options: HashMap<String, String>,
+    text: String,
+}
+
+fn blocks(page: &str) -> Result<Vec<Block>> {
+    let path = workspace_root()?.join(page);
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mut blocks: Vec<Block> = Vec::new();
+    let mut inside = false;
+    for (at, line) in text.lines().enumerate() {
+        match (line.strip_prefix("```"), inside) {
+            (Some(info), false) => {
+                let mut words = info.split_whitespace();
+                let language = words.next().unwrap_or_default().to_owned();
+                let options = words.map(|word| word.split_once('=').unwrap_or((word, "")));
+                let options = options.map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+                blocks.push(Block { place: format!("{page}:{}", at + 1), language, options, text: String::new() });
+                inside = true;
+            }
+            (Some(_), true) => inside = false,
+            (None, true) => {
+                let block = blocks.last_mut().context("a line outside of a block")?;
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, false) => {}
+        }
+    }
+    ensure!(!inside, "{page} ends inside a block");
+    Ok(blocks)
+}
+
+#[test]
+fn the_reference_is_current() -> Result<()> {
+    let written = fs::read_to_string(workspace_root()?.join("docs/reference.md"))?;
+    ensure!(written == reference::render()?, "docs/reference.md is not current; run `cargo xtask docs`");
+    Ok(())
+}
+
+#[test]
+fn links_lead_somewhere() -> Result<()> {
+    let root = workspace_root()?;
+    for page in PAGES.iter().chain(&["docs/reference.md"]) {
+        let path = root.join(page);
+        let text = fs::read_to_string(&path)?;
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            let target = path.parent().unwrap_or(Path::new("")).join(file);
+            ensure!(target.exists(), "{page} links to {link}, which is not there");
+        }
+    }
+    Ok(())
+}
+
+/// A reason that the code gives is a reason that the page explains.
+#[test]
+fn every_reason_is_explained() -> Result<()> {
+    let root = workspace_root()?;
+    let page = fs::read_to_string(root.join("docs/conditions.md"))?;
+    let mut missing = Vec::new();
+    for folder in ["grant", "namespace", "egress", "catalogue.rs", "condition.rs"] {
+        for file in sources(&root.join("crates/cloister-core/src").join(folder))? {
+            missing.extend(unexplained(&fs::read_to_string(&file)?, &page));
+        }
+    }
+    let constants = fs::read_to_string(root.join("crates/cloister-api/src/condition.rs"))?;
+    missing.extend(unexplained(&constants, &page));
+    missing.sort();
+    missing.dedup();
+    ensure!(missing.is_empty(), "docs/conditions.md does not explain {}", missing.join(", "));
+    Ok(())
+}
+
+fn sources(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in fs::read_dir(path)? {
+        files.extend(sources(&entry?.path())?);
+    }
+    Ok(files)
+}
+
+/// The words in quotes that look like reasons (of two words or more), and are not in the page.
+fn unexplained(source: &str, page: &str) -> Vec<String> {
+    // What looks like a reason, and is the name of a kind, a type or an operator.
+    const NO_REASONS: [&str; 13] = [
+        "AccessPolicy",
+        "CloisterConfig",
+        "ClusterRole",
+        "DoesNotExist",
+        "EgressAllowlist",
+        "ExternalName",
+        "GrantMount",
+        "LimitRange",
+        "NetworkPolicy",
+        "NotIn",
+        "PersistentVolumeClaim",
+        "ResearchNamespace",
+        "ResourceQuota",
+    ];
+    const MORE: [&str; 5] = ["RoleBinding", "ServiceAccount", "StorageAccessGrant", "StorageResource", "StatefulSet"];
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let quoted = code.split('"').filter(|word| {
+        let humps = word.chars().filter(char::is_ascii_uppercase).count();
+        humps > 1
+            && word.starts_with(|first: char| first.is_ascii_uppercase())
+            && word.chars().all(|letter| letter.is_ascii_alphabetic())
+            && word.chars().any(|letter| letter.is_ascii_lowercase())
+    });
+    let reasons = quoted.filter(|word| !NO_REASONS.contains(word) && !MORE.contains(word));
+    reasons.filter(|word| !page.contains(&format!("`{word}`"))).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_are_accepted_and_commands_do_what_is_written() -> Result<()> {
+    let world = World::start().await?;
+    for page in PAGES {
+        for block in blocks(page)? {
+            let place = block.place.clone();
+            let outcome = match block.language.as_str() {
+                "yaml" => world.accepts(&block).await,
+                "console" if block.options.contains_key("as") => world.runs(&block).await,
+                _ => Ok(()),
+            };
+            outcome.with_context(|| format!("{place} is not so"))?;
+        }
+    }
+    // What is refused must be refused for the reason it was written for, which the demo shows.
+    for file in fs::read_dir(workspace_root()?.join("examples"))? {
+        let name = file?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".yaml") && !name.contains("refused") {
+            for object in examples::load(&name)? {
+                world.would_accept(&object).await.with_context(|| format!("examples/{name} is not accepted"))?;
+            }
+        }
+    }
+    world.operator.stop().await?;
+    world.cluster.stop().await?;
+    Ok(())
+}
+
+struct World {
+    admin: Client,
+    cluster: Cluster,
+    operator: Operator,
+    folder: tempfile::TempDir,
+    has_kubectl: bool,
+}
+
+impl World {
+    async fn start() -> Result<Self> {
+        let cluster = Cluster::start(Options { name: "docs".to_owned(), ..Options::default() }).await?;
+        let admin = cluster.admin_client().await?;
+        let folder = tempfile::tempdir()?;
+        let deploy = workspace_root()?.join("deploy");
+        let has_kubectl =
+            Command::new("kubectl").args(["version", "--client"]).output().is_ok_and(|o| o.status.success());
+        if has_kubectl {
+            // By the hand that the README says, or its own commands would meet another one's fields.
+            let mut kubectl = Command::new("kubectl");
+            kubectl.args(["apply", "--server-side", "-k"]).arg(deploy).env("KUBECONFIG", cluster.kubeconfig_path());
+            let output = kubectl.output()?;
+            ensure!(output.status.success(), "cannot install: {}", String::from_utf8_lossy(&output.stderr));
+            wait_until_in_force(&admin).await?;
+        } else {
+            install::install(&admin, &deploy, Parts::WithoutWorkloads).await?;
+        }
+        let binary = tokio::task::spawn_blocking(operator::build).await??;
+        let operator = Operator::start(&binary, &cluster, &folder.path().join("operator.log"), &[]).await?;
+        for (name, groups) in PEOPLE {
+            let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
+            let kubeconfig = cluster.kubeconfig_for(name, groups).await?;
+            fs::write(folder.path().join(name), serde_saphyr::to_string_with_options(&kubeconfig, options)?)?;
+        }
+        fs::copy(cluster.kubeconfig_path(), folder.path().join("admin"))?;
+        let world = World { admin, cluster, operator, folder, has_kubectl };
+        if !has_kubectl {
+            eprintln!(
+                "kubectl is not on this machine: the commands of the documentation are NOT run, only its manifests"
+            );
+            world.as_if_the_readme_was_followed().await?;
+        }
+        Ok(world)
+    }
+
+    /// What the commands of the README bring, so that the manifests find their namespaces.
+    async fn as_if_the_readme_was_followed(&self) -> Result<()> {
+        for file in ["00-people", "10-infra", "20-policies", "30-catalogue", "31-credentials", "40-research-namespaces"]
+        {
+            for object in examples::load(&format!("{file}.yaml"))? {
+                examples::api(&self.admin, &object).await?.create(&PostParams::default(), &object).await?;
+            }
+        }
+        let began = Instant::now();
+        while examples::dry_run(&self.admin, &examples::load("51-notebook.yaml")?[0]).await.is_err() {
+            ensure!(began.elapsed() < Duration::from_secs(20), "interp is not enforced");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    }
+
+    async fn accepts(&self, block: &Block) -> Result<()> {
+        if let Some(file) = block.options.get("file") {
+            let whole = fs::read_to_string(workspace_root()?.join(file))?;
+            ensure!(whole.contains(&block.text), "it is not a part of {file}");
+        }
+        let objects = examples::parse(&block.text)?;
+        ensure!(!objects.is_empty(), "there is no manifest in it");
+        for object in objects {
+            self.would_accept(&object).await?;
+        }
+        Ok(())
+    }
+
+    /// Asks the API server whether it would take a manifest, by server-side apply, as somebody who may.
+    async fn would_accept(&self, object: &DynamicObject) -> Result<()> {
+        let api = examples::api(&self.admin, object).await?;
+        let parameters = PatchParams::apply("documentation").force().dry_run();
+        api.patch(&object.name_any(), &parameters, &Patch::Apply(object)).await?;
+        Ok(())
+    }
+
+    async fn runs(&self, block: &Block) -> Result<()> {
+        if !self.has_kubectl {
+            return Ok(());
+        }
+        let who = &block.options["as"];
+        let kubeconfig = self.folder.path().join(who);
+        ensure!(kubeconfig.exists(), "nobody is called {who}");
+        let must_fail = block.options.contains_key("fails");
+        for (command, expected) in commands(&block.text)? {
+            let output = Command::new("bash")
+                .args(["-c", &command])
+                .current_dir(workspace_root()?)
+                .env("KUBECONFIG", &kubeconfig)
+                .output()?;
+            let text =
+                format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            ensure!(
+                output.status.success() != must_fail,
+                "`{command}` ended with {}, as {who}:\n{text}",
+                output.status
+            );
+            let mut lines = text.lines();
+            for line in expected {
+                ensure!(
+                    lines.any(|printed| matches(line, printed)),
+                    "`{command}` does not print, in this order: {line}\nIt prints:\n{text}"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Policies that write into our kinds learn of these later than the rest of the API server.
+async fn wait_until_in_force(admin: &Client) -> Result<()> {
+    let grant = r#"{"apiVersion": "cloister.dev/v1alpha1", "kind": "StorageAccessGrant",
+        "metadata": {"name": "probe", "namespace": "default"},
+        "spec": {"storage": "probe", "role": "probe", "subjects": [{"kind": "User", "name": "probe"}]}}"#;
+    let grant = &examples::parse(grant)?[0];
+    let began = Instant::now();
+    loop {
+        let would_be = examples::dry_run(admin, grant).await;
+        if would_be.is_ok_and(|grant| grant.data.pointer("/spec/requestedBy/username").is_some()) {
+            return Ok(());
+        }
+        ensure!(began.elapsed() < Duration::from_secs(60), "the admission policies are not in force");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// The commands of a block, each with the lines below it.
+fn commands(text: &str) -> Result<Vec<(String, Vec<&str>)>> {
+    let mut commands: Vec<(String, Vec<&str>)> = Vec::new();
+    for line in text.lines() {
+        match (line.strip_prefix("$ "), commands.last_mut()) {
+            (Some(command), _) => commands.push((command.to_owned(), Vec::new())),
+            (None, Some((_, expected))) => expected.push(line),
+            (None, None) => bail!("it begins with no command"),
+        }
+    }
+    Ok(commands)
+}
+
+/// Whether a line was printed as it is written: `…` stands for anything.
+fn matches(written: &str, printed: &str) -> bool {
+    let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (written, printed) = (squeezed(written), squeezed(printed));
+    let parts: Vec<&str> = written.split('…').map(str::trim).collect();
+    let Some(mut rest) = printed.strip_prefix(parts[0]) else { return false };
+    if parts.len() == 1 {
+        return rest.is_empty();
+    }
+    for part in &parts[1..] {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+#[test]
+fn dots_stand_for_anything() {
+    assert!(matches("interp   Standard … 4/6   …", "interp Standard   True  True  4/6  12s"));
+    assert!(!matches("interp Standard", "interp Standard True"));
+    assert!(!matches("a … c", "a b"));
+}

@@ -1,0 +1,360 @@
+//! What happens to the operator, and to what it guards, when things go wrong around it.
+
+use anyhow::{Context, Result, ensure};
+use cloister_api::{EgressAllowlist, ResearchNamespace};
+use cloister_tests::{bare::Bare, eventually};
+use k8s_openapi::api::{
+    core::v1::{Namespace, ResourceQuota, ServiceAccount},
+    networking::v1::NetworkPolicy,
+    rbac::v1::RoleBinding,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+use crate::support::condition;
+
+fn research(name: &str, spec: Value) -> Result<ResearchNamespace> {
+    Ok(serde_json::from_value(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "ResearchNamespace", "metadata": {"name": name}, "spec": spec,
+    }))?)
+}
+
+fn full() -> Value {
+    json!({
+        "tier": "Standard",
+        "members": [{"role": "Researcher", "subjects": [{"kind": "User", "name": "alice"}]}],
+        "quota": {"requests.cpu": "4"},
+        "serviceAccounts": [{"name": "trainer"}],
+    })
+}
+
+async fn until_enforced(admin: &Client, name: &str) -> Result<ResearchNamespace> {
+    let api: Api<ResearchNamespace> = Api::all(admin.clone());
+    eventually(&format!("{name} to be enforced"), async || {
+        let object = api.get(name).await?;
+        let enforced = condition(&object, "Enforced").context("nothing is said of it")?;
+        let ready = condition(&object, "Ready").context("nothing is said of it")?;
+        ensure!(enforced.status == "True" && ready.status == "True", "{}: {}", ready.reason, ready.message);
+        ensure!(ready.observed_generation == object.metadata.generation, "it speaks of an older generation");
+        Ok(object)
+    })
+    .await
+}
+
+/// Everything in a namespace that matters, by kind and name.
+async fn content(admin: &Client, namespace: &str) -> Result<BTreeMap<String, Value>> {
+    let mut all = BTreeMap::new();
+    let params = ListParams::default();
+    for object in Api::<NetworkPolicy>::namespaced(admin.clone(), namespace).list(&params).await? {
+        let meta = json!([object.labels(), object.finalizers()]);
+        all.insert(format!("policy/{}", object.name_any()), json!([meta, object.spec]));
+    }
+    for object in Api::<RoleBinding>::namespaced(admin.clone(), namespace).list(&params).await? {
+        all.insert(
+            format!("binding/{}", object.name_any()),
+            json!([object.labels(), object.role_ref, object.subjects]),
+        );
+    }
+    for object in Api::<ResourceQuota>::namespaced(admin.clone(), namespace).list(&params).await? {
+        all.insert(format!("quota/{}", object.name_any()), json!([object.labels(), object.spec]));
+    }
+    for object in Api::<ServiceAccount>::namespaced(admin.clone(), namespace).list(&params).await? {
+        let content = json!([object.labels(), object.automount_service_account_token]);
+        all.insert(format!("account/{}", object.name_any()), content);
+    }
+    let labels = Api::<Namespace>::all(admin.clone()).get(namespace).await?.metadata.labels.unwrap_or_default();
+    let owned = labels.iter().filter(|(key, _)| key.contains("cloister") || key.contains("pod-security"));
+    // Labels that hold the name differ between namespaces.
+    let owned: BTreeMap<_, _> = owned.filter(|(_, value)| *value != namespace).collect();
+    all.insert("namespace".to_owned(), json!(owned));
+    Ok(all)
+}
+
+#[tokio::test]
+async fn killed_at_any_point_it_ends_where_it_would_have() -> Result<()> {
+    let bare = Bare::start("killed").await?;
+    let api: Api<ResearchNamespace> = Api::all(bare.admin.clone());
+    let mut operator = bare.operator().await?;
+    api.create(&PostParams::default(), &research("model", full())?).await?;
+    until_enforced(&bare.admin, "model").await?;
+    let model = content(&bare.admin, "model").await?;
+    assert!(model.len() >= 8, "{model:?}");
+
+    let names: Vec<String> = (0..60).map(|at| format!("burst-{at}")).collect();
+    let creations = async {
+        for name in &names {
+            api.create(&PostParams::default(), &research(name, full())?).await?;
+        }
+        anyhow::Ok(())
+    };
+    let kills = async {
+        let namespaces: Api<Namespace> = Api::all(bare.admin.clone());
+        for kill in 1..=6 {
+            // In the middle of the work, wherever that is: when so many have been begun.
+            eventually("some namespaces to have been begun", async || {
+                let begun = namespaces.list_metadata(&ListParams::default()).await?.items;
+                let begun = begun.iter().filter(|namespace| namespace.name_any().starts_with("burst-")).count();
+                ensure!(begun >= kill * 7, "{begun} so far");
+                Ok(())
+            })
+            .await?;
+            operator.kill()?;
+            operator = bare.operator().await?;
+        }
+        anyhow::Ok(operator)
+    };
+    let ((), _operator) = tokio::try_join!(creations, kills)?;
+    for name in &names {
+        until_enforced(&bare.admin, name).await?;
+        assert_eq!(content(&bare.admin, name).await?, model, "{name}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_restart_with_nothing_to_do_writes_nothing() -> Result<()> {
+    let bare = Bare::start("restart").await?;
+    let api: Api<ResearchNamespace> = Api::all(bare.admin.clone());
+    let operator = bare.operator().await?;
+    for name in ["one", "two", "three"] {
+        api.create(&PostParams::default(), &research(name, full())?).await?;
+        until_enforced(&bare.admin, name).await?;
+    }
+    assert!(operator.stop().await?.success(), "told to end, it ends well");
+    let before = bare.writes()?;
+    assert!(before.len() > 30, "the audit log shows what it does: {before:?}");
+
+    let operator = bare.operator().await?;
+    // A namespace that is declared now is worked on after everything that the restart queued.
+    eventually("everything to have been looked at", async || {
+        let looked_at = operator.metric("cloister_reconcile_seconds_count", "ResearchNamespace").await?;
+        ensure!(looked_at >= 3.0, "{looked_at} so far");
+        ensure!(operator.metric("cloister_queue_depth", "").await? == 0.0, "there is more to look at");
+        Ok(())
+    })
+    .await?;
+    let after = bare.writes()?;
+    assert_eq!(after[before.len()..], [] as [&str; 0]);
+    assert_eq!(operator.metric("cloister_writes_total", "").await?, 0.0);
+    assert_eq!(operator.get("/livez").await?.0, 200);
+    let (_, metrics) = operator.get("/metrics").await?;
+    for metric in [
+        "reconcile_seconds",
+        "queue_age_seconds",
+        "queue_depth",
+        "store_objects",
+        "watch_restarts",
+        "enforcement_seconds",
+        "grants",
+        "revocation_lag_seconds",
+    ] {
+        assert!(metrics.contains(&format!("cloister_{metric}")), "{metric} is missing from:\n{metrics}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_somebody_changes_behind_its_back_is_put_right() -> Result<()> {
+    let bare = Bare::start("drift").await?;
+    let operator = bare.operator().await?;
+    let admin = &bare.admin;
+    let api: Api<ResearchNamespace> = Api::all(admin.clone());
+    api.create(&PostParams::default(), &research("drift", full())?).await?;
+    until_enforced(admin, "drift").await?;
+    let model = content(admin, "drift").await?;
+    bare.without_admission().await?;
+    let restored = async |what: &str| {
+        eventually(what, async || {
+            let now = content(admin, "drift").await?;
+            ensure!(now == model, "it is {now:#?}");
+            Ok(())
+        })
+        .await
+    };
+    let policies: Api<NetworkPolicy> = Api::namespaced(admin.clone(), "drift");
+    let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), "drift");
+    let quotas: Api<ResourceQuota> = Api::namespaced(admin.clone(), "drift");
+    let merge = PatchParams::default();
+
+    policies.delete("cloister-deny-all", &DeleteParams::default()).await?;
+    restored("a deleted deny policy to be back").await?;
+    policies.delete("cloister-own-pods", &DeleteParams::default()).await?;
+    restored("a deleted policy to be back").await?;
+    policies.patch("cloister-deny-all", &merge, &Patch::Merge(json!({"metadata": {"finalizers": null}}))).await?;
+    restored("a stripped finalizer to be back").await?;
+    policies.patch("cloister-deny-all", &merge, &Patch::Merge(json!({"spec": {"egress": [{}]}}))).await?;
+    restored("a widened policy to be narrow").await?;
+    policies.patch("cloister-deny-all", &merge, &Patch::Merge(json!({"metadata": {"labels": null}}))).await?;
+    restored("a policy that was relabelled to be ours again").await?;
+    let mallory = json!({"subjects": [{"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": "mallory"}]});
+    bindings.patch("cloister-researchers", &merge, &Patch::Merge(mallory)).await?;
+    restored("a binding's subjects to be as declared").await?;
+    quotas
+        .patch("cloister", &merge, &Patch::Merge(json!({"spec": {"hard": {"requests.cpu": "400", "pods": "9"}}})))
+        .await?;
+    restored("the quota to be as declared").await?;
+    let account: Api<ServiceAccount> = Api::namespaced(admin.clone(), "drift");
+    account.patch("default", &merge, &Patch::Merge(json!({"automountServiceAccountToken": true}))).await?;
+    restored("the default account to be without a token").await?;
+    let open = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged", "cloister.dev/tier": null}}});
+    Api::<Namespace>::all(admin.clone()).patch("drift", &merge, &Patch::Merge(open)).await?;
+    restored("the Namespace's labels to be as declared").await?;
+    let strip = json!({"metadata": {"finalizers": null}});
+    api.patch("drift", &merge, &Patch::Merge(strip)).await?;
+    eventually("the finalizer of the ResearchNamespace to be back", async || {
+        ensure!(api.get("drift").await?.finalizers().contains(&"cloister.dev/namespace".to_owned()), "it is not");
+        Ok(())
+    })
+    .await?;
+    restored("nothing else to have changed").await?;
+    assert!(operator.metric("cloister_drift_corrected_total", "NetworkPolicy").await? >= 4.0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_object_of_a_newer_version_closes_what_it_governs() -> Result<()> {
+    let bare = Bare::start("newer").await?;
+    let mut operator = bare.operator().await?;
+    let admin = &bare.admin;
+    let namespaces: Api<ResearchNamespace> = Api::all(admin.clone());
+    let list = json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "EgressAllowlist", "metadata": {"name": "lab"},
+        "spec": {"namespaceSelector": {}, "rules": [{"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 22}]}]},
+    });
+    Api::<EgressAllowlist>::all(admin.clone()).create(&PostParams::default(), &serde_json::from_value(list)?).await?;
+    let mut spec = full();
+    spec["egress"] = json!({"allowlists": ["lab"]});
+    for name in ["old", "new"] {
+        namespaces.create(&PostParams::default(), &research(name, spec.clone())?).await?;
+        until_enforced(admin, name).await?;
+    }
+    let policies = async |namespace: &str| -> Result<Vec<String>> {
+        let api: Api<NetworkPolicy> = Api::namespaced(admin.clone(), namespace);
+        Ok(api.list(&ListParams::default()).await?.iter().map(ResourceExt::name_any).collect())
+    };
+    assert!(policies("new").await?.contains(&"cloister-allow.lab.lab".to_owned()));
+
+    let untyped = |kind: &str, plural: &str| -> Api<DynamicObject> {
+        let gvk = GroupVersionKind::gvk("cloister.dev", "v1alpha1", kind);
+        Api::all_with(admin.clone(), &ApiResource::from_gvk_with_plural(&gvk, plural))
+    };
+    bare.add_field(
+        "researchnamespaces.cloister.dev",
+        "/properties/spec/properties/noEgress",
+        json!({"type": "boolean"}),
+    )
+    .await?;
+    let raw = untyped("ResearchNamespace", "researchnamespaces");
+    eventually("the newer field to be kept", async || {
+        let patch = json!({"spec": {"noEgress": true}});
+        let patched = raw.patch("new", &PatchParams::default(), &Patch::Merge(patch)).await?;
+        ensure!(patched.data["spec"]["noEgress"] == true, "it was dropped");
+        Ok(())
+    })
+    .await?;
+    eventually("the namespace to be closed", async || {
+        let object = namespaces.get("new").await?;
+        let ready = condition(&object, "Ready").context("nothing is said")?;
+        ensure!(ready.reason == "Undecodable" && ready.message.contains("spec.noEgress"), "{}", ready.message);
+        ensure!(policies("new").await? == ["cloister-deny-all"], "it has policies");
+        Ok(())
+    })
+    .await?;
+    assert!(policies("old").await?.contains(&"cloister-allow.lab.lab".to_owned()), "the others are as they were");
+
+    // An allowlist that cannot be read opens nothing any more.
+    bare.add_field(
+        "egressallowlists.cloister.dev",
+        "/properties/spec/properties/rules/items/properties/unless",
+        json!({"type": "string"}),
+    )
+    .await?;
+    let raw = untyped("EgressAllowlist", "egressallowlists");
+    eventually("the newer field to be kept", async || {
+        let rules = json!([{"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 22, "protocol": "TCP"}], "unless": "x"}]);
+        let patched = raw.patch("lab", &PatchParams::default(), &Patch::Merge(json!({"spec": {"rules": rules}}))).await?;
+        ensure!(patched.data["spec"]["rules"][0]["unless"] == "x", "it was dropped");
+        Ok(())
+    })
+    .await?;
+    eventually("the other namespace to be closed to it", async || {
+        let all = policies("old").await?;
+        ensure!(!all.contains(&"cloister-allow.lab.lab".to_owned()), "{all:?}");
+        let said = raw.get("lab").await?;
+        ensure!(said.data["status"]["conditions"][0]["reason"] == "Undecodable", "{}", said.data["status"]);
+        Ok(())
+    })
+    .await?;
+
+    // Nothing of it runs hot: what cannot be read is said once.
+    assert!(operator.ended()?.is_none());
+    let before = bare.writes()?.len();
+    namespaces.create(&PostParams::default(), &research("after", full())?).await?;
+    until_enforced(admin, "after").await?;
+    let since = bare.writes()?[before..].to_vec();
+    assert!(since.iter().all(|write| write.contains("after")), "{since:#?}");
+
+    // Without the field it opens again.
+    let patch = json!({"spec": {"noEgress": null, "egress": null}});
+    untyped("ResearchNamespace", "researchnamespaces")
+        .patch("new", &PatchParams::default(), &Patch::Merge(patch))
+        .await?;
+    until_enforced(admin, "new").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_end_that_came_while_it_was_down_is_an_end() -> Result<()> {
+    let bare = Bare::start("down").await?;
+    let admin = &bare.admin;
+    let operator = bare.operator().await?;
+    Api::<ResearchNamespace>::all(admin.clone()).create(&PostParams::default(), &research("lab", full())?).await?;
+    until_enforced(admin, "lab").await?;
+    let apply = async |kind: &str, plural: &str, namespace: Option<&str>, name: &str, spec: Value| -> Result<()> {
+        let resource =
+            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("cloister.dev", "v1alpha1", kind), plural);
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(admin.clone(), namespace, &resource),
+            None => Api::all_with(admin.clone(), &resource),
+        };
+        let object =
+            json!({"apiVersion": "cloister.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+        api.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+        Ok(())
+    };
+    let policy = json!({"requesters": [{"kind": "Group", "name": "system:masters"}], "maxDuration": "1h", "autoApprove": ["true"]});
+    apply("AccessPolicy", "accesspolicies", None, "auto", policy).await?;
+    let roles = json!([{"name": "reader", "accessPolicy": "auto", "clusterRole": "cloister:storage-reader"}]);
+    apply("StorageResource", "storageresources", None, "data", json!({"sensitivity": "Low", "roles": roles})).await?;
+    let subjects = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
+    let spec = json!({"storage": "data", "role": "reader", "subjects": subjects, "requestedDuration": "5s"});
+    apply("StorageAccessGrant", "storageaccessgrants", Some("lab"), "run", spec).await?;
+    let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), "lab");
+    let end = eventually("the grant to open", async || {
+        bindings.get("cloister-grant.run").await?;
+        let grants: Api<cloister_api::StorageAccessGrant> = Api::namespaced(admin.clone(), "lab");
+        let end = grants.get("run").await?.status.and_then(|status| status.expires_at);
+        end.context("it has no end")
+    })
+    .await?;
+    operator.kill()?;
+    eventually("the end to come", async || {
+        ensure!(jiff::Timestamp::now() > end.0, "not yet");
+        Ok(())
+    })
+    .await?;
+    assert!(bindings.get_opt("cloister-grant.run").await?.is_some(), "nobody was there to take it");
+    let _operator = bare.operator().await?;
+    eventually("the binding to be gone", async || {
+        ensure!(bindings.get_opt("cloister-grant.run").await?.is_none(), "it is still there");
+        Ok(())
+    })
+    .await?;
+    assert!(!bare.log().contains("ERROR"), "{}", bare.log());
+    Ok(())
+}

@@ -1,0 +1,107 @@
+//! Clusters of a test's own, for what cannot be tried in the shared one: ending the operator, taking away the admission
+//! policies, changing the kinds.
+
+use crate::eventually;
+use anyhow::{Result, ensure};
+use k8s_openapi::{
+    api::admissionregistration::v1::ValidatingAdmissionPolicyBinding,
+    apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use serde_json::json;
+use std::path::PathBuf;
+use xtask::{
+    cluster::{Cluster, Options, workspace_root},
+    install::{self, Parts},
+    operator::{self, Operator},
+};
+
+/// A cluster with `deploy/` in it, and no operator yet.
+pub struct Bare {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// An administrator.
+    pub admin: Client,
+    binary: PathBuf,
+    log: PathBuf,
+    folder: tempfile::TempDir,
+}
+
+impl Bare {
+    /// Starts the cluster and installs what is in `deploy/`.
+    pub async fn start(name: &str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let options =
+            Options { name: name.to_owned(), audit_log: Some(folder.path().join("audit")), ..Options::default() };
+        let cluster = Cluster::start(options).await?;
+        let admin = cluster.admin_client().await?;
+        install::install(&admin, &workspace_root()?.join("deploy"), Parts::WithoutWorkloads).await?;
+        let binary = tokio::task::spawn_blocking(operator::build).await??;
+        Ok(Bare { cluster, admin, binary, log: folder.path().join("log"), folder })
+    }
+
+    /// Starts the operator and waits until it is ready.
+    pub async fn operator(&self) -> Result<Operator> {
+        Operator::start(&self.binary, &self.cluster, &self.log, &["--log", "info"]).await
+    }
+
+    /// What the operator logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The requests of the operator that change something, as the API server's audit log has them: verb, resource with
+    /// subresource, namespace and name.
+    pub fn writes(&self) -> Result<Vec<String>> {
+        let text = std::fs::read_to_string(self.folder.path().join("audit"))?;
+        let mut writes = Vec::new();
+        for line in text.lines() {
+            let Ok(event) = serde_json::from_str::<serde_json::Value>(line) else { continue };
+            let verb = event["verb"].as_str().unwrap_or_default();
+            let reads = ["get", "list", "watch"].contains(&verb);
+            if event["stage"] == "ResponseComplete" && event["user"]["username"] == crate::OPERATOR && !reads {
+                let object = &event["objectRef"];
+                let part = |key: &str| object[key].as_str().unwrap_or_default().to_owned();
+                writes.push(format!(
+                    "{verb} {}/{} {}/{}",
+                    part("resource"),
+                    part("subresource"),
+                    part("namespace"),
+                    part("name")
+                ));
+            }
+        }
+        Ok(writes)
+    }
+
+    /// Takes the validating admission policies out of force, as somebody with the power to do so could.
+    pub async fn without_admission(&self) -> Result<()> {
+        let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(self.admin.clone());
+        for binding in bindings.list(&ListParams::default()).await? {
+            bindings.delete(&binding.name_any(), &DeleteParams::default()).await?;
+        }
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.admin.clone());
+        eventually("the policies to be out of force", async || {
+            // Otherwise nobody but the operator may set this label.
+            let params = PatchParams { dry_run: true, ..PatchParams::default() };
+            let label = json!({"metadata": {"labels": {"cloister.dev/tier": "x"}}});
+            namespaces.patch("default", &params, &Patch::Merge(label)).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a kind accept a field that this version does not know, as a newer version's definition would.
+    pub async fn add_field(&self, crd: &str, path: &str, schema: serde_json::Value) -> Result<()> {
+        let crds: Api<CustomResourceDefinition> = Api::all(self.admin.clone());
+        let patch =
+            json!([{"op": "add", "path": format!("/spec/versions/0/schema/openAPIV3Schema{path}"), "value": schema}]);
+        let patch: json_patch::Patch = serde_json::from_value(patch)?;
+        let patched = crds.patch(crd, &PatchParams::default(), &Patch::Json::<()>(patch)).await?;
+        ensure!(patched.metadata.generation > Some(1), "{crd} has not changed");
+        Ok(())
+    }
+}

@@ -131,17 +131,18 @@ impl<'a> Writer<'a> {
         let held = target.metadata.finalizers.iter().flatten().map(String::as_str);
         let finalizers: Vec<&str> =
             held.filter(|held| *held != target.finalizer).chain(add.then_some(target.finalizer)).collect();
-        let patch = json!({"metadata": {
-            "finalizers": finalizers,
-            "uid": target.metadata.uid,
-            "resourceVersion": target.metadata.resource_version,
-        }});
+        // Not by version: the first status is written at the same time.
+        let mut patch = vec![json!({"op": "test", "path": "/metadata/uid", "value": target.metadata.uid})];
+        if let Some(held) = target.metadata.finalizers.as_ref().filter(|held| !held.is_empty()) {
+            patch.push(json!({"op": "test", "path": "/metadata/finalizers", "value": held}));
+        }
+        patch.push(json!({"op": "add", "path": "/metadata/finalizers", "value": finalizers}));
+        let patch: json_patch::Patch = serde_json::from_value(json!(patch)).unwrap_or_default();
+        let patch = Patch::Json::<()>(patch);
         let verb = if add { "put the finalizer on" } else { "take the finalizer off" };
         let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
         self.context.metrics.wrote("patch", target.key.kind());
-        let result = self
-            .request(|| format!("{verb} {}", target.key), target.api.patch(name, &params, &Patch::Merge(&patch)))
-            .await;
+        let result = self.request(|| format!("{verb} {}", target.key), target.api.patch(name, &params, &patch)).await;
         match result {
             Ok(object) if object.metadata.deletion_timestamp.is_some() && finalizers.is_empty() => {
                 self.forget::<Decoded<K>>(&target.key, &ObjectName::of(&object.metadata));

@@ -335,6 +335,21 @@ fn a_grant_that_ends_leaves_the_mount_to_the_one_that_shares_it() {
 }
 
 #[test]
+fn the_last_to_share_a_credential_takes_it_away_though_its_role_had_none() {
+    let mut world = held();
+    world.now -= SignedDuration::from_mins(5);
+    world.storage = storage(json!({"roles": [{"name": "reader", "accessPolicy": "standard"}]}));
+    ask(&mut world, "next", json!({}));
+    settle(&mut world);
+    for left in [1, 0] {
+        world.now += SignedDuration::from_mins(5);
+        settle(&mut world);
+        assert_eq!(world.secrets.len(), left);
+    }
+    assert_eq!(told(&world, "next").0, GrantPhase::Revoking);
+}
+
+#[test]
 fn a_new_version_of_the_credential_is_copied() {
     let mut world = world();
     ask(&mut world, "eval", json!({}));

@@ -19,9 +19,9 @@ use std::{
 };
 use xtask::{
     cluster::{Cluster, Options, workspace_root},
-    demo::examples,
+    demo::{self, examples},
     install::{self, Parts},
-    operator::{self, Operator},
+    operator::Operator,
     reference,
 };
 
@@ -214,7 +214,7 @@ impl World {
         } else {
             install::install(&admin, &deploy, Parts::WithoutWorkloads).await?;
         }
-        let binary = tokio::task::spawn_blocking(operator::build).await??;
+        let binary = tokio::task::spawn_blocking(demo::build_operator).await??;
         let operator = Operator::start(&binary, &cluster, &folder.path().join("operator.log"), &[]).await?;
         for (name, groups) in PEOPLE {
             let options = serde_saphyr::ser_options! { prefer_block_scalars: false };

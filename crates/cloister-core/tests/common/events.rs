@@ -141,16 +141,9 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
                 grant.metadata.deletion_timestamp.get_or_insert(Time(now));
             }
         }
-        Event::Force(grant) => {
-            // A copy without its mount would be forgotten: nothing else remembers it.
-            let mounts = world.mounts();
-            let remembered = |secret: &String| mounts.iter().any(|mount| secret_of(&mount.name) == *secret);
-            if world.secrets.iter().all(remembered) {
-                world.grants.remove(NAMES[*grant]);
-            }
-        }
-        Event::Readable(grant, true) => drop(world.undecodable.remove(NAMES[*grant])),
-        Event::Readable(grant, false) => drop(world.undecodable.insert(NAMES[*grant].to_owned())),
+        Event::Force(grant) if is_remembered(world) => drop(world.grants.remove(NAMES[*grant])),
+        Event::Readable(grant, true) => world.undecodable.retain(|name| name != NAMES[*grant]),
+        Event::Readable(grant, false) if is_remembered(world) => world.undecodable.extend([NAMES[*grant].to_owned()]),
         Event::Home(home) => world.home = *home,
         Event::Usable(usable) => world.settings.usable = *usable,
         Event::PodStarts(account) => {
@@ -160,7 +153,7 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
         }
         Event::PodsEnd => world.pods.retain(|_, pod| !pod.terminating),
         Event::Hold(held) => hold(world, *held),
-        Event::Work(..) | Event::Sweep(_) => {}
+        Event::Force(_) | Event::Readable(..) | Event::Work(..) | Event::Sweep(_) => {}
     }
     world.environment();
 }
@@ -171,4 +164,12 @@ pub fn hold(world: &mut World, held: bool) {
     for key in keys {
         world.objects.edit(&key, |metadata| metadata.finalizers = held.then(|| vec!["example.com/hold".to_owned()]));
     }
+}
+
+/// Whether every copy of a credential has a mount that stays: of one without, only its grant knows.
+fn is_remembered(world: &World) -> bool {
+    let children = world.objects.observe();
+    let stays =
+        |secret: &String| children.iter().any(|(key, child)| secret_of(&key.name) == *secret && !child.terminating);
+    world.secrets.iter().all(stays)
 }

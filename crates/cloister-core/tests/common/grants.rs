@@ -4,10 +4,7 @@ use super::objects::{Failed, Objects, service};
 use cloister_api::*;
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
-    grant::{
-        self, Declared, Holder, Home, Input, Known, Share, Sharer, is_approved, is_open, may_hold, mount_name,
-        orphaned_mount, secret_name,
-    },
+    grant::{self, Declared, Holder, Home, Input, Known, Share, Sharer, is_approved, is_open, mount_name, secret_name},
     plan::{Action, Plan},
     settings::Settings,
 };
@@ -84,10 +81,6 @@ impl World {
     pub fn others_of<'a>(&'a self, but: &'a str, mount: &'a str) -> impl Iterator<Item = &'a StorageAccessGrant> {
         let grants = self.grants.iter().filter(move |(name, _)| *name != but && self.can_read(name));
         grants.map(|(_, grant)| grant).filter(move |grant| mount_of(grant).is_some_and(|name| name == mount))
-    }
-
-    pub fn is_shared(&self, but: &str, mount: &str) -> bool {
-        self.others_of(but, mount).any(|grant| is_open(grant, self.now))
     }
 
     /// The pods that hold the Secret of a mount.
@@ -191,23 +184,6 @@ impl World {
             grant.status = Some(status.clone());
         }
         budget > 0
-    }
-
-    /// Takes away a mount that no grant speaks for, as far as the budget goes.
-    pub fn sweep(&mut self, mount: &ChildKey, budget: usize) {
-        let name = mount.name.to_string();
-        let now = self.now;
-        let begun = |grant: &StorageAccessGrant| grant.spec.start_time.as_ref().is_none_or(|start| start.0 <= now);
-        // A grant that is being revoked takes its mount away itself.
-        let claimed = self.others_of("", &name).any(|grant| may_hold(grant) && begun(grant));
-        if self.objects.0.contains_key(mount) && !claimed && !self.is_shared("", &name) {
-            let plan = orphaned_mount(mount, &self.holders(&name));
-            self.carry_out("", &plan, budget, &mut |_, _, _| {});
-        }
-    }
-
-    pub fn mounts(&self) -> Vec<ChildKey> {
-        self.objects.of_kind(ChildKind::GrantMount).map(Child::key).collect()
     }
 
     /// What others in the cluster do by themselves.

@@ -191,7 +191,7 @@ impl World {
 
     /// The names of the children of a kind.
     pub fn names(&self, kind: ChildKind) -> Vec<&str> {
-        self.objects.of_kind(kind).filter_map(|child| child.metadata().name.as_deref()).collect()
+        self.objects.0.keys().filter(|key| key.kind == kind).map(|key| &*key.name).collect()
     }
 }
 

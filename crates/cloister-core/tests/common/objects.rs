@@ -2,7 +2,7 @@
 
 use cloister_api::{Protocol, ServiceReference};
 use cloister_core::{
-    child::{Child, ChildKey, ChildKind, Children},
+    child::{Child, ChildKey, Children},
     egress::{PolicyPortNumber, ServiceFacts, ServicePortFacts},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -55,10 +55,6 @@ impl Objects {
             let metadata = child.metadata();
             metadata.deletion_timestamp.is_none() || !metadata.finalizers.as_deref().unwrap_or_default().is_empty()
         });
-    }
-
-    pub fn of_kind(&self, kind: ChildKind) -> impl Iterator<Item = &Child> {
-        self.0.values().filter(move |child| child.kind() == kind)
     }
 }
 

@@ -1,12 +1,18 @@
 //! What is declared in a benchmark: a catalogue, typical namespaces and typical grants.
 
-use anyhow::Result;
-use cloister_api::{AccessPolicy, EgressAllowlist, ResearchNamespace, StorageAccessGrant, StorageResource};
+use anyhow::{Result, bail};
+use cloister_api::{
+    AccessPolicy, CloisterConfig, EgressAllowlist, GrantMount, ResearchNamespace, StorageAccessGrant, StorageResource,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{core::v1::Secret, rbac::v1::ClusterRoleBinding};
-use kube::{Api, Client, api::PostParams};
+use kube::{
+    Api, Client,
+    api::{ListParams, PostParams},
+};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 /// Who asks for grants.
 pub const PERSON: &str = "alice";
@@ -88,6 +94,36 @@ pub async fn write_catalogue(client: &Client) -> Result<()> {
         create(Api::all(client.clone()), binding).await?;
     }
     Ok(())
+}
+
+/// Waits until the API server serves watches of all our kinds, which it does a little later than lists.
+///
+/// # Errors
+///
+/// It does not.
+pub async fn until_watchable(client: &Client) -> Result<()> {
+    async fn one<K>(client: &Client) -> Result<()>
+    where
+        K: kube::Resource<DynamicType = ()> + DeserializeOwned + Clone + std::fmt::Debug,
+    {
+        let api: Api<K> = Api::all(client.clone());
+        // From the cache, which is what serves watches, too.
+        let cached = ListParams::default().match_any();
+        for _ in 0..600 {
+            if api.list(&cached).await.is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("{} cannot be watched", K::plural(&()))
+    }
+    one::<ResearchNamespace>(client).await?;
+    one::<EgressAllowlist>(client).await?;
+    one::<StorageResource>(client).await?;
+    one::<AccessPolicy>(client).await?;
+    one::<StorageAccessGrant>(client).await?;
+    one::<GrantMount>(client).await?;
+    one::<CloisterConfig>(client).await
 }
 
 /// Writes the storage that the grants are for, with its credentials and a policy that agrees to everything.

@@ -33,7 +33,6 @@ pub fn table(letter: char, outcome: &Outcome) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {name:<34}{operator:>24}{:>24}{ratio:>8}", raw.unwrap_or_default());
     };
-    row(&format!("({letter}) {}", outcome.title), String::new(), None, None);
     row("", "operator".into(), raw.map(|_| "raw loop".into()), None);
     row(
         "objects per second",
@@ -69,7 +68,7 @@ pub fn table(letter: char, outcome: &Outcome) -> String {
     for note in &outcome.notes {
         let _ = writeln!(text, "  note: {note}");
     }
-    text
+    format!("({letter}) {}\n{text}", outcome.title)
 }
 
 fn one(value: f64) -> String {

@@ -4,6 +4,7 @@ use super::{
     audit::{Audit, Mark, Writes},
     fixture,
     raw::Raw,
+    scenario::stand,
     watch::Watch,
 };
 use crate::{
@@ -27,6 +28,9 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long nothing may be written before the operator is called quiet.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// How many namespaces stand in each cluster before anything is measured.
+const WARM_UP: usize = 10;
 
 /// A cluster, and what is known of it.
 pub struct Site {
@@ -54,7 +58,11 @@ impl Site {
         let admin = cluster.admin_client().await?;
         install(&admin, &workspace_root()?.join("deploy"), Parts::WithoutWorkloads).await?;
         fixture::write_catalogue(&admin).await?;
-        Ok(Site { cluster, admin, audit: Audit::new(audit), operator: operator.to_owned(), folder })
+        fixture::until_watchable(&admin).await?;
+        let site = Site { cluster, admin, audit: Audit::new(audit), operator: operator.to_owned(), folder };
+        // The first writes of each kind are slow, whoever makes them.
+        stand(&site, &(0..WARM_UP).map(|at| format!("warm-up-{at}")).collect::<Vec<_>>()).await?;
+        Ok(site)
     }
 
     /// Ends the cluster.
@@ -185,9 +193,9 @@ impl Site {
         let log = std::fs::read_to_string(self.log()).unwrap_or_default();
         let bad =
             log.lines().filter(|line| line.contains("WARN") || line.contains("ERROR") || line.contains("panicked"));
-        let bad: Vec<&str> = bad.collect();
+        let bad: Vec<String> = bad.map(plain).collect();
         let more = bad.len().saturating_sub(5);
-        let first = bad.iter().take(5).map(|line| (*line).to_owned());
+        let first = bad.iter().take(5).cloned();
         first.chain((more > 0).then(|| format!("... and {more} more"))).collect()
     }
 
@@ -197,5 +205,29 @@ impl Site {
 
     async fn watcher(&self) -> Result<Client> {
         self.cluster.admin_client().await.context("the watcher has no client")
+    }
+}
+
+/// A line of a log without its colours, cut where it gets long.
+fn plain(line: &str) -> String {
+    let mut parts = line.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    let rest = parts.map(|part| part.split_once('m').map_or("", |(_, text)| text));
+    let text = rest.fold(first, |text, part| text + part);
+    match text.char_indices().nth(240) {
+        Some((at, _)) => format!("{}...", &text[..at]),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn colours_are_taken_out() {
+        assert_eq!(plain("\u{1b}[2mnow\u{1b}[0m \u{1b}[33m WARN\u{1b}[0m told"), "now  WARN told");
+        assert_eq!(plain("nothing"), "nothing");
+        assert_eq!(plain(&"x".repeat(300)).len(), 243);
     }
 }

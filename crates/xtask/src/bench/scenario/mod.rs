@@ -68,7 +68,11 @@ async fn all_done(mut tasks: JoinSet<Result<()>>) -> Result<()> {
 }
 
 /// Makes namespaces as the operator would have made them, by the raw loop.
-async fn stand(site: &Site, names: &[String]) -> Result<()> {
+///
+/// # Errors
+///
+/// The API server refuses something.
+pub async fn stand(site: &Site, names: &[String]) -> Result<()> {
     let mut chains = Loop::over(site, names).await?;
     people::declare_all(site, names, |declared| chains.start(declared)).await?;
     chains.done().await

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 /// How long changes are gathered before the status of an allowlist, which counts its users, is written.
-const USAGE_WINDOW: SignedDuration = SignedDuration::from_secs(1);
+const USAGE_WINDOW: SignedDuration = SignedDuration::from_secs(5);
 
 /// How many locks the grants' shares are spread over.
 const SHARE_LOCKS: usize = 64;

@@ -22,7 +22,7 @@ mod write;
 
 use args::{Args, Command, LogFormat, Run};
 use clap::Parser;
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
 
@@ -46,7 +46,10 @@ async fn main() -> ExitCode {
 }
 
 fn start_logs(run: &Run) -> Result<(), tracing_subscriber::filter::ParseError> {
-    let logs = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&run.log)?).with_writer(std::io::stderr);
+    let logs = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::try_new(&run.log)?)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
     match run.log_format {
         LogFormat::Json => logs.json().init(),
         LogFormat::Text => logs.init(),

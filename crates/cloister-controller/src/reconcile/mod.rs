@@ -19,7 +19,7 @@ use cloister_core::{
     grant::Known,
     plan::{Action, Plan},
 };
-use futures::future::try_join_all;
+use futures::future::join_all;
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
@@ -59,7 +59,8 @@ where
             None => Ok(()),
         }
     };
-    futures::try_join!(announce, stage(&writer, target, stages.next().unwrap_or_default()))?;
+    let (announced, done) = futures::join!(announce, stage(&writer, target, stages.next().unwrap_or_default()));
+    done.and(announced)?;
     for actions in stages {
         stage(&writer, target, actions).await?;
     }
@@ -74,7 +75,9 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     Decoded<K>: Indexed,
 {
-    try_join_all(actions.into_iter().map(|action| writer.perform(target, action))).await.map(drop)
+    // All come to their end, whatever becomes of one: a request that is dropped may have been carried out all the same.
+    let results = join_all(actions.into_iter().map(|action| writer.perform(target, action))).await;
+    results.into_iter().collect()
 }
 
 fn storage_named<'a>(index: &'a Index, name: &str) -> Known<'a, StorageResource> {

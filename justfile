@@ -26,7 +26,7 @@ lint:
 
 # All tests, the end-to-end ones included
 test *args:
-    cargo test --workspace {{args}}
+    cargo test {{args}}
 
 # Write what is generated: crds/ and docs/reference.md
 generate:

@@ -31,7 +31,7 @@ pub async fn cluster() -> &'static TestCluster {
     }
 }
 
-/// See [`cluster`]. A client belongs to the runtime of one test, so each test makes its own.
+/// See [`cluster()`]. A client belongs to the runtime of one test, so each test makes its own.
 pub struct TestCluster(Cluster);
 
 impl TestCluster {

@@ -40,8 +40,11 @@ use tracing::{debug, info};
 /// Whether each watch has seen its first list.
 #[derive(Clone, Default)]
 pub struct Synced {
-    all: Arc<Mutex<Vec<(&'static str, Receiver<bool>)>>>,
+    all: Arc<Mutex<Vec<FirstList>>>,
 }
+
+/// A kind, and whether its first list is complete.
+type FirstList = (&'static str, Receiver<bool>);
 
 impl Synced {
     fn push(&self, kind: &'static str, receiver: Receiver<bool>) {
@@ -62,7 +65,7 @@ impl Synced {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(&'static str, Receiver<bool>)>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<FirstList>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

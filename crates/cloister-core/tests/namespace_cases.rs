@@ -222,8 +222,11 @@ fn an_allowlist_that_is_always_attached_needs_no_request() {
     open.allowlists.insert("lab".into(), allowlist(json!({"attach": "Always"})));
     let mut closed = world(json!({}));
     closed.allowlists.insert("lab".into(), allowlist(json!({"attach": "OnRequest"})));
+    let mut other = world(json!({}));
+    let selector = json!({"matchLabels": {"team": "other"}});
+    other.allowlists.insert("lab".into(), allowlist(json!({"attach": "Always", "namespaceSelector": selector})));
     assert!(policies(&settled(open)).contains(&"cloister-allow.lab.lab"));
-    assert_eq!(policies(&settled(closed)), CLOSED);
+    assert_eq!((policies(&settled(closed)), policies(&settled(other))), (CLOSED.to_vec(), CLOSED.to_vec()));
 }
 
 #[test]

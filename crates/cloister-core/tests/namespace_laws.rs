@@ -76,6 +76,16 @@ proptest! {
     }
 
     #[test]
+    fn every_opening_was_agreed_to(world in world()) {
+        let world = settled(world);
+        let names = world.names(ChildKind::NetworkPolicy).into_iter().filter(|name| !name.starts_with("cloister-grant."));
+        let usual = ["cloister-deny-all", "cloister-dns", "cloister-own-pods"];
+        for policy in names.filter(|name| !usual.contains(name)) {
+            prop_assert!(world.is_agreed(policy), "{policy}");
+        }
+    }
+
+    #[test]
     fn what_leaves_the_declaration_leaves_the_cluster(old in world(), new in world(), budget in 0..12_usize) {
         let old = settled(old);
         let mut changed = old.clone().with_declarations_of(&new);

@@ -1,12 +1,19 @@
 //! What every part of the operator shares.
 
-use crate::{clock::Clock, index::Index, key::Key, metrics::Metrics, queue::Queue};
-use jiff::SignedDuration;
+use crate::{
+    clock::Clock,
+    index::{Dirty, Index},
+    key::Key,
+    metrics::Metrics,
+    queue::Queue,
+};
+use jiff::{SignedDuration, Timestamp};
 use kube::Client;
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
-/// How long changes are gathered before the status of an allowlist, which counts its users, is written.
+/// How often the users of an allowlist are counted at most: each namespace that comes changes their number.
 const USAGE_WINDOW: SignedDuration = SignedDuration::from_secs(5);
 
 /// How many locks the grants' shares are spread over.
@@ -28,6 +35,8 @@ pub struct Context {
     pub requests: Semaphore,
     /// Grants that share a mount are worked on one after the other.
     pub shares: [Mutex<()>; SHARE_LOCKS],
+    /// When the users of an allowlist were last counted, for those that were a moment ago.
+    counted: std::sync::Mutex<HashMap<Arc<str>, Timestamp>>,
     /// Told when the settings may have changed.
     pub settings_changed: Notify,
     /// Grows when the definition of one of our kinds has changed, so that what was read by the old one is read anew.
@@ -45,6 +54,7 @@ impl Context {
             metrics: Metrics::default(),
             requests: Semaphore::new(max_requests),
             shares: std::array::from_fn(|_| Mutex::new(())),
+            counted: std::sync::Mutex::default(),
             settings_changed: Notify::new(),
             definitions: watch::Sender::new(0),
         })
@@ -62,17 +72,26 @@ impl Context {
     }
 
     /// Queues keys that a change concerns.
-    pub fn enqueue(&self, keys: impl IntoIterator<Item = Key>) {
-        let (gathered, at_once): (Vec<Key>, Vec<Key>) =
-            keys.into_iter().partition(|key| matches!(key, Key::Allowlist(_)));
-        if at_once.contains(&Key::Config) {
+    pub fn enqueue(&self, keys: Dirty) {
+        if keys.contains(&Key::Config) {
             self.settings_changed.notify_one();
         }
-        self.queue.add_all(at_once);
-        if !gathered.is_empty() {
-            let at = self.clock.now() + USAGE_WINDOW;
-            for key in gathered {
-                self.queue.add_at(key, at);
+        self.queue.add_all(keys);
+    }
+
+    /// Whether the count of an allowlist's users may be written again, or when it may be.
+    ///
+    /// # Errors
+    ///
+    /// It was written a moment ago; the time from which it may be written again.
+    pub fn may_count(&self, allowlist: &Arc<str>, now: Timestamp) -> Result<(), Timestamp> {
+        let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.retain(|_, at| *at + USAGE_WINDOW > now);
+        match counted.get(allowlist) {
+            Some(at) => Err(*at + USAGE_WINDOW),
+            None => {
+                counted.insert(allowlist.clone(), now);
+                Ok(())
             }
         }
     }

@@ -37,9 +37,22 @@ pub async fn allowlist(context: &Context, name: &Arc<str>) -> Result<(), Error> 
         let status = said(found, now, |allowlist: &EgressAllowlist| {
             catalogue::allowlist(allowlist, &users(&index, name, allowlist, now), now)
         });
+        if status.is_some()
+            && only_counts(found)
+            && let Err(later) = context.may_count(name, now)
+        {
+            context.queue.add_at(Key::Allowlist(name.clone()), later);
+            return Ok(());
+        }
         (found.metadata.clone(), status)
     };
     write::<EgressAllowlist>(context, Key::Allowlist(name.clone()), metadata, status).await
+}
+
+/// Whether there is nothing new to say of an allowlist but who uses it.
+fn only_counts(found: &Decoded<EgressAllowlist>) -> bool {
+    let status = found.object.as_ref().ok().and_then(|allowlist| allowlist.status.as_ref());
+    status.is_some_and(|status| status.observed_generation == found.metadata.generation)
 }
 
 fn users<'a>(index: &'a Index, name: &str, allowlist: &EgressAllowlist, now: Timestamp) -> Vec<&'a str> {

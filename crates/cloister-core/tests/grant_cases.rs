@@ -335,6 +335,19 @@ fn a_grant_that_ends_leaves_the_mount_to_the_one_that_shares_it() {
 }
 
 #[test]
+fn a_grant_that_ends_leaves_nothing_to_one_whose_time_has_not_come() {
+    let mut world = held();
+    let start = seconds(&world, 60);
+    world.now -= SignedDuration::from_mins(5);
+    ask(&mut world, "next", json!({"startTime": start}));
+    settle(&mut world);
+    world.now += SignedDuration::from_mins(5);
+    settle(&mut world);
+    assert_eq!((told(&world, "eval").0, told(&world, "next").0), (GrantPhase::Revoking, GrantPhase::Approved));
+    assert!(!world.has_mount("weights.reader.trainer") && world.pods["train-0"].terminating);
+}
+
+#[test]
 fn the_last_to_share_a_credential_takes_it_away_though_its_role_had_none() {
     let mut world = held();
     world.now -= SignedDuration::from_mins(5);

@@ -80,7 +80,8 @@ fn is_mount(key: &ChildKey, mount: &str) -> bool {
 
 /// Whether nothing is left of the mount of a grant, unless another counts on it.
 fn is_clear(world: &World, name: &str, grant: &StorageAccessGrant) -> bool {
-    let others = world.grants.iter().filter(|(other, grant)| *other != name && may_hold(grant));
+    let begun = |grant: &StorageAccessGrant| grant.spec.start_time.as_ref().is_none_or(|start| start.0 <= world.now);
+    let others = world.grants.iter().filter(|(other, grant)| *other != name && may_hold(grant) && begun(grant));
     mount_of(grant).is_none_or(|mount| {
         !world.has_mount(&mount) || others.clone().any(|(_, other)| mount_of(other).as_ref() == Some(&mount))
     })

@@ -91,7 +91,7 @@ fn decide(context: &Context, namespace: &Arc<str>, name: &Arc<str>, now: Timesta
     };
     let share = found.object.as_ref().ok().and_then(Share::of);
     let sharers =
-        share.as_ref().map(|share| sharers(&index, namespace, Some(name), &mount_name(share), now)).unwrap_or_default();
+        share.as_ref().map(|share| sharers(&index, namespace, name, &mount_name(share), now)).unwrap_or_default();
     let holders = share.as_ref().map(|share| holders(&index, namespace, &secret_name(share))).unwrap_or_default();
     let settings = in_force(context, &index);
     let plan = plan(&Input {
@@ -123,16 +123,10 @@ fn decide(context: &Context, namespace: &Arc<str>, name: &Arc<str>, now: Timesta
 }
 
 /// The approved grants of a mount, but for one.
-pub fn sharers<'a>(
-    index: &'a Index,
-    namespace: &str,
-    but: Option<&str>,
-    mount: &str,
-    now: Timestamp,
-) -> Vec<Sharer<'a>> {
+pub fn sharers<'a>(index: &'a Index, namespace: &str, but: &str, mount: &str, now: Timestamp) -> Vec<Sharer<'a>> {
     let grants = index.grants.get(namespace).into_iter().flatten();
     grants
-        .filter(|(name, _)| but != Some(&***name))
+        .filter(|(name, _)| ***name != *but)
         .filter_map(|(name, grant)| Some((name, grant.object.as_ref().ok()?)))
         .filter(|(_, grant)| is_approved(grant, now))
         .filter(|(_, grant)| Share::of(grant).is_some_and(|share| mount_name(&share) == mount))

@@ -2,13 +2,13 @@
 
 use super::{
     carry_out,
-    grant::{holders, sharers, turn},
+    grant::{holders, turn},
 };
 use crate::{context::Context, error::Error, key::Key, write::Target};
 use cloister_api::{StorageAccessGrant, labels};
 use cloister_core::{
     child::{ChildKey, ChildKind},
-    grant::{Share, may_hold, mount_name, orphaned_mount},
+    grant::{Share, has_begun, may_hold, mount_name, orphaned_mount},
 };
 use kube::Api;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use std::sync::Arc;
 /// Takes a mount away that no grant speaks for.
 pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>) -> Result<(), Error> {
     let _turn = context.shares[turn(context, namespace, name)].lock().await;
+    let now = context.clock.now();
     let plan = {
         let index = context.index();
         let mount = ChildKey::new(ChildKind::GrantMount, name);
@@ -23,10 +24,12 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
         // A grant that is being revoked takes its mount away itself.
         let claimed = index.grants.get(namespace).into_iter().flat_map(|grants| grants.values()).any(|grant| {
             grant.object.as_ref().is_ok_and(|grant| {
-                may_hold(grant) && Share::of(grant).is_some_and(|share| *mount_name(&share) == **name)
+                may_hold(grant)
+                    && has_begun(grant, now)
+                    && Share::of(grant).is_some_and(|share| *mount_name(&share) == **name)
             })
         });
-        if !stands || claimed || !sharers(&index, namespace, None, name, context.clock.now()).is_empty() {
+        if !stands || claimed {
             return Ok(());
         }
         orphaned_mount(&mount, &holders(&index, namespace, &format!("{}{name}", labels::GRANT_SECRET_PREFIX)))

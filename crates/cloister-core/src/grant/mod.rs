@@ -104,7 +104,12 @@ pub struct Input<'a> {
 
 /// Whether a grant counts on its mount: it is approved, its time has come, and it has not ended.
 pub fn is_open(grant: &StorageAccessGrant, now: Timestamp) -> bool {
-    is_approved(grant, now) && grant.spec.start_time.as_ref().is_none_or(|start| start.0 <= now)
+    is_approved(grant, now) && has_begun(grant, now)
+}
+
+/// Whether the time has come at which a grant starts, if it is approved.
+pub fn has_begun(grant: &StorageAccessGrant, now: Timestamp) -> bool {
+    grant.spec.start_time.as_ref().is_none_or(|start| start.0 <= now)
 }
 
 /// Whether a grant is approved and has not ended.

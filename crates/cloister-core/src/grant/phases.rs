@@ -139,8 +139,8 @@ fn pending(grant: &StorageAccessGrant, input: &Input<'_>) -> Plan<GrantStatus> {
             });
             status.approved_at = Some(seconds(input.now));
             status.expires_at = Some(expires);
-            let copies = target.role.credential.is_some();
-            status.secret_name = Share::of(grant).filter(|_| copies).map(|share| secret_name(&share));
+            // Whether or not the role has a credential now: it may get one, or share one that it had.
+            status.secret_name = Share::of(grant).map(|share| secret_name(&share));
             plan.look_again(input.now);
             say.ready(plan, status, "AutoApproved", message)
         }
@@ -177,15 +177,6 @@ fn open(grant: &StorageAccessGrant, target: &GrantTarget<'_>, input: &Input<'_>)
     let credential = credential(grant, target, input);
     if let (Credential::Missing(message), GrantPhase::Approved) = (&credential, status.phase) {
         return say.stalled(plan, status, "CredentialMissing", message.clone());
-    }
-
-    if let Credential::At { share, .. } = &credential
-        && status.secret_name.is_none()
-    {
-        // The role has got a credential since. That there may be a copy is written down before it is made.
-        status.secret_name = Some(secret_name(share));
-        plan.look_again(input.now);
-        return say.waiting(plan, status, "CredentialFollows", "the credential is about to be copied".to_owned());
     }
 
     let (children, refusal) = opening::children(grant, target, input);
@@ -298,17 +289,16 @@ fn revoke(grant: &StorageAccessGrant, end: Option<End>, input: &Input<'_>) -> Pl
         return plan;
     }
     status.phase = GrantPhase::Revoking;
-    let since = revoking_since(grant).unwrap_or(input.now);
-    if input.now < since + POD_PATIENCE {
-        plan.look_again(since + POD_PATIENCE);
-        let message =
-            format!("{message}; waiting for {holders} pods that hold the credential, and {held} objects, to end");
+    let message = format!("{message}{WAITING}{holders} pods that hold the credential, and {held} objects, to end");
+    let since = revoking_since(grant, input.now).unwrap_or(input.now);
+    if input.now < later(since, POD_PATIENCE) {
+        plan.look_again(later(since, POD_PATIENCE));
         return say.waiting(plan, status, &reason, message);
     }
     status.reason = reason;
     let message = format!(
-        "{message}; {holders} pods that hold the credential and {held} objects have not ended: see that the pods' nodes are \
-         reachable and that nobody's finalizer holds the objects, and rotate the credential at its source"
+        "{message}: see that the pods' nodes are reachable and that nobody's finalizer holds the objects, and rotate the \
+         credential at its source"
     );
     say.unconfirmed(plan, status, message)
 }
@@ -498,13 +488,18 @@ fn drop_finalizer(grant: &StorageAccessGrant) -> Option<Action> {
 /// Why the grant ended, as it was said when that began.
 fn said_before(status: &GrantStatus, reason: &str) -> String {
     let ready = status.conditions.iter().find(|condition| condition.type_ == cloister_api::condition::READY);
-    let why = ready.and_then(|ready| ready.message.split("; ").next()).filter(|why| !why.is_empty());
-    why.map_or_else(|| format!("the grant was revoked: {reason}"), str::to_owned)
+    let why = ready.and_then(|ready| ready.message.split_once(WAITING)).map(|(why, _)| why.to_owned());
+    why.unwrap_or_else(|| format!("the grant was revoked: {reason}"))
 }
 
-/// Since when the grant is known to be over.
-fn revoking_since(grant: &StorageAccessGrant) -> Option<Timestamp> {
+/// What stands between why a grant ended and what is still waited for.
+const WAITING: &str = "; waiting for ";
+
+/// Since when the grant is known to be over: not before it was last open, and not before what ended it.
+fn revoking_since(grant: &StorageAccessGrant, now: Timestamp) -> Option<Timestamp> {
     let status = grant.status.as_ref().filter(|status| status.phase == GrantPhase::Revoking)?;
     let active = status.conditions.iter().find(|condition| condition.type_ == cloister_api::condition::ACTIVE)?;
-    Some(active.last_transition_time.0)
+    let ends = [&status.expires_at, &grant.metadata.deletion_timestamp];
+    let first = ends.into_iter().flatten().map(|end| end.0).filter(|end| *end <= now).min();
+    Some(first.map_or(active.last_transition_time.0, |first| first.max(active.last_transition_time.0)))
 }

@@ -21,7 +21,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, Config, Resource,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     config::{KubeConfigOptions, Kubeconfig},
     core::NamespaceResourceScope,
 };
@@ -75,6 +75,18 @@ impl Raw {
         })
     }
 
+    /// Opens the connections that its requests will need.
+    ///
+    /// # Errors
+    ///
+    /// The API server does not answer.
+    pub async fn warm_up(&self) -> Result<()> {
+        let api: Api<Namespace> = Api::all(self.client());
+        let one = ListParams::default().limit(1);
+        try_join_all((0..REQUESTS).map(|_| api.list(&one))).await?;
+        Ok(())
+    }
+
     /// Its client.
     pub fn client(&self) -> Client {
         self.client.clone()
@@ -122,10 +134,13 @@ impl Raw {
         let namespace = &target.namespace;
         match action {
             Action::AddFinalizer => {
-                // Without a version: the status is patched at the same time, and nobody else is there to conflict with.
-                let finalizers = json!({"metadata": {"finalizers": [target.finalizer], "uid": target.metadata.uid}});
+                let finalizers = json!([
+                    {"op": "test", "path": "/metadata/uid", "value": target.metadata.uid},
+                    {"op": "add", "path": "/metadata/finalizers", "value": [target.finalizer]},
+                ]);
+                let patch = Patch::Json::<()>(serde_json::from_value(finalizers)?);
                 let name = target.metadata.name.as_deref().unwrap_or_default();
-                self.request(target.api.patch(name, &manager(), &Patch::Merge(&finalizers))).await
+                self.request(target.api.patch(name, &manager(), &patch)).await
             }
             Action::ApplyNamespace(labels) => self.namespace(namespace, &labels).await,
             Action::Apply(child) => self.create(namespace, *child).await,

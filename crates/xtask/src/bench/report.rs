@@ -31,7 +31,7 @@ pub fn table(letter: char, outcome: &Outcome) -> String {
     let mut row = |name: &str, operator: String, raw: Option<String>, ratio: Option<f64>| {
         let ratio = ratio.map_or(String::new(), |ratio| format!("{ratio:.2}"));
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {name:<34}{operator:>24}{:>24}{ratio:>8}", raw.unwrap_or_default());
+        let _ = writeln!(text, "  {name:<34}{operator:>28}{:>28}{ratio:>8}", raw.unwrap_or_default());
     };
     row("", "operator".into(), raw.map(|_| "raw loop".into()), None);
     row(

@@ -83,6 +83,8 @@ async fn raw_side(bench: &Bench, names: &[String]) -> Result<Side> {
     site.stop_operator(operator).await?;
 
     let raw = Arc::new(site.raw().await?);
+    // The operator has its connections from opening the grants.
+    raw.warm_up().await?;
     let work = plans(&site).await?;
     ensure!(work.len() == wanted.len(), "there are {} grants, not {}", work.len(), wanted.len());
     let mut watch = site.watch_grant_bindings().await?;

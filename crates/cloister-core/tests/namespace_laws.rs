@@ -65,7 +65,14 @@ fn is_closed(world: &World) -> bool {
     world.deny_stands() && !world.is_enforced() && !open
 }
 
+/// Each case is a cluster that comes to rest several times.
+fn some() -> ProptestConfig {
+    ProptestConfig::with_cases(ProptestConfig::default().cases.div_ceil(2))
+}
+
 proptest! {
+    #![proptest_config(some())]
+
     #[test]
     fn every_step_denies_by_default_and_a_crash_leaves_no_trace(mut world in world(), budgets in budgets()) {
         let direct = settled(world.clone());

@@ -166,10 +166,13 @@ pub fn hold(world: &mut World, held: bool) {
     }
 }
 
-/// Whether every copy of a credential has a mount that stays: of one without, only its grant knows.
+/// Whether every copy of a credential has a mount, and nothing is being taken away: of a copy without, only its grant
+/// knows.
 fn is_remembered(world: &World) -> bool {
     let children = world.objects.observe();
-    let stays =
-        |secret: &String| children.iter().any(|(key, child)| secret_of(&key.name) == *secret && !child.terminating);
-    world.secrets.iter().all(stays)
+    let held = children.values().any(|child| child.terminating);
+    let phases = world.grants.values().filter_map(|grant| Some(grant.status.as_ref()?.phase));
+    let revoking = phases.into_iter().any(|phase| phase == GrantPhase::Revoking);
+    let has_mount = |secret: &String| children.keys().any(|key| secret_of(&key.name) == *secret);
+    !held && !revoking && world.secrets.iter().all(has_mount)
 }

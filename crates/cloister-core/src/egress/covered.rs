@@ -37,6 +37,21 @@ pub struct Covered {
 ///
 /// The outcome does not depend on the order of `allowed`, nor on that of a rule's networks and ports.
 pub fn open_covered(rule: &EgressRule, allowed: &[(&str, &EgressRule)], s: &Surroundings) -> Covered {
+    open_covered_by(rule, &Allowed::of(allowed, s), s)
+}
+
+/// The rules that allowlists allow, resolved once for all rules of a namespace. One that is refused is left out.
+pub struct Allowed<'a>(Vec<(&'a str, Resolved)>);
+
+impl<'a> Allowed<'a> {
+    /// Resolves them.
+    pub fn of(allowed: &[(&'a str, &EgressRule)], s: &Surroundings) -> Self {
+        Allowed(allowed.iter().filter_map(|(name, rule)| Some((*name, Resolved::of(rule, s).ok()?))).collect())
+    }
+}
+
+/// As [`open_covered`].
+pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surroundings) -> Covered {
     let own = match Resolved::of(rule, s) {
         Ok(own) => own,
         Err(refusal) => return refused(&refusal),
@@ -45,13 +60,7 @@ pub fn open_covered(rule: &EgressRule, allowed: &[(&str, &EgressRule)], s: &Surr
     let mut covering = Vec::new();
     let mut by: BTreeSet<&str> = BTreeSet::new();
     let mut for_some_pods: BTreeSet<&str> = BTreeSet::new();
-    for (allowlist, other) in allowed {
-        if !same_kind(rule, other) {
-            continue;
-        }
-        let Ok(other) = Resolved::of(other, s) else {
-            continue;
-        };
+    for (allowlist, other) in &allowed.0 {
         let Some(common) = own.reach.intersection(&other.reach) else {
             continue;
         };
@@ -92,15 +101,6 @@ impl Resolved {
         let target = Target::of_rule(rule).ok_or(Refusal::TargetInvalid)?;
         let reach = Reach::resolve(&target, &rule.ports, s)?;
         Ok(Self { reach, pods: selector::canonical(rule.pod_selector.as_ref())? })
-    }
-}
-
-/// Whether one rule could cover any of the other; saves resolving the many that could not.
-fn same_kind(a: &EgressRule, b: &EgressRule) -> bool {
-    match (Target::of_rule(a), Target::of_rule(b)) {
-        (Some(Target::Networks(_)), Some(Target::Networks(_))) => true,
-        (Some(Target::Service(a)), Some(Target::Service(b))) => a == b,
-        _ => false,
     }
 }
 

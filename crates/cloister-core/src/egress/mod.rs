@@ -33,7 +33,7 @@ mod selector;
 mod service;
 mod target;
 
-pub use covered::{COVERED, Covered, NOT_COVERED, PARTLY_COVERED, open_covered};
+pub use covered::{Allowed, COVERED, Covered, NOT_COVERED, PARTLY_COVERED, open_covered, open_covered_by};
 pub use never::NeverOpened;
 pub use opening::{Opening, Peers, PolicyPort, PolicyPortNumber};
 pub use refusal::Refusal;

@@ -4,6 +4,7 @@ use super::Refusal;
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
 use range_set_blaze::RangeSetBlaze;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 /// IPv4-mapped IPv6: a dataplane may treat such a network as the IPv4 one, or as nothing.
 pub(super) const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
@@ -48,12 +49,25 @@ impl NetworkSet {
         }
     }
 
+    /// Whether they obviously have nothing in common.
+    pub(super) fn is_apart(&self, other: &Self) -> bool {
+        apart(&self.v4, &other.v4) && apart(&self.v6, &other.v6)
+    }
+
     pub(super) fn intersection(&self, other: &Self) -> Self {
         Self { v4: &self.v4 & &other.v4, v6: &self.v6 & &other.v6 }
     }
 
     pub(super) fn difference(&self, other: &Self) -> Self {
         Self { v4: &self.v4 - &other.v4, v6: &self.v6 - &other.v6 }
+    }
+
+    /// The first and last addresses of the ranges, in ascending order: for many quick questions about one set.
+    pub(super) fn bounds(&self) -> Bounds {
+        Bounds {
+            v4: self.v4.ranges().map(RangeInclusive::into_inner).collect(),
+            v6: self.v6.ranges().map(RangeInclusive::into_inner).collect(),
+        }
     }
 
     pub(super) fn union(&self, other: &Self) -> Self {
@@ -65,6 +79,32 @@ impl NetworkSet {
         let v4 = self.v4.ranges().flat_map(|range| Ipv4Subnets::new(*range.start(), *range.end(), 0));
         let v6 = self.v6.ranges().flat_map(|range| Ipv6Subnets::new(*range.start(), *range.end(), 0));
         v4.map(IpNet::V4).chain(v6.map(IpNet::V6)).collect()
+    }
+}
+
+/// The ranges of a set.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Bounds {
+    v4: Vec<(Ipv4Addr, Ipv4Addr)>,
+    v6: Vec<(Ipv6Addr, Ipv6Addr)>,
+}
+
+impl Bounds {
+    pub(super) fn touches(&self, set: &NetworkSet) -> bool {
+        fn any<T: Ord + Copy>(bounds: &[(T, T)], first: T, last: T) -> bool {
+            let at = bounds.partition_point(|(_, end)| *end < first);
+            bounds.get(at).is_some_and(|(start, _)| *start <= last)
+        }
+        set.v4.ranges().any(|r| any(&self.v4, *r.start(), *r.end()))
+            || set.v6.ranges().any(|r| any(&self.v6, *r.start(), *r.end()))
+    }
+}
+
+/// Whether one set ends before the other begins: most pairs of rules have nothing in common, and this shows it at once.
+fn apart<T: range_set_blaze::Integer>(a: &RangeSetBlaze<T>, b: &RangeSetBlaze<T>) -> bool {
+    match (a.first().zip(a.last()), b.first().zip(b.last())) {
+        (Some((a_first, a_last)), Some((b_first, b_last))) => a_last < b_first || b_last < a_first,
+        _ => true,
     }
 }
 

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// reaches those has the node's credentials), loopback, multicast, and the cluster's own networks (pods and Services
 /// are opened by name, so that the rule follows them). Built once and reused.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NeverOpened(NetworkSet);
+pub struct NeverOpened(NetworkSet, super::networks::Bounds);
 
 /// What is never opened in IPv4.
 const NEVER_V4: &[Ipv4Net] = &[
@@ -47,7 +47,9 @@ impl NeverOpened {
         }
         // A translator on the way would make IPv4 of these again.
         v6.extend(v4.iter().flat_map(|net| [nat64(*net), six_to_four(*net)]));
-        Self(NetworkSet::of(v4.into_iter().map(IpNet::V4).chain(v6.into_iter().map(IpNet::V6))))
+        let set = NetworkSet::of(v4.into_iter().map(IpNet::V4).chain(v6.into_iter().map(IpNet::V6)));
+        let bounds = set.bounds();
+        Self(set, bounds)
     }
 
     /// Whether no rule opens this address.
@@ -60,8 +62,8 @@ impl NeverOpened {
         self.0.to_networks()
     }
 
-    pub(super) fn set(&self) -> &NetworkSet {
-        &self.0
+    pub(super) fn taken_from(&self, set: NetworkSet) -> NetworkSet {
+        if self.1.touches(&set) { set.difference(&self.0) } else { set }
     }
 }
 

@@ -36,7 +36,7 @@ impl Reach {
             Target::Networks(declared) => {
                 let declared = sorted(declared);
                 let ports = PortSet::parse(ports)?;
-                let networks = NetworkSet::parse(&declared)?.difference(s.never.set());
+                let networks = s.never.taken_from(NetworkSet::parse(&declared)?);
                 if networks.is_empty() {
                     return Err(Refusal::NetworksNeverOpened { networks: first_few(declared.iter()) });
                 }
@@ -76,6 +76,9 @@ impl Reach {
     pub(super) fn intersection(&self, other: &Self) -> Option<Self> {
         match (self, other) {
             (Self::Networks { networks, ports }, Self::Networks { networks: other_networks, ports: other_ports }) => {
+                if networks.is_apart(other_networks) {
+                    return None;
+                }
                 let ports = ports.intersection(other_ports);
                 if ports.is_empty() {
                     return None;

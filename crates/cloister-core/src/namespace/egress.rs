@@ -3,7 +3,7 @@
 use super::{Input, policies};
 use crate::{
     child::Child,
-    egress::{Refusal, Surroundings, open_covered, open_rule, selector_matches},
+    egress::{Allowed, Refusal, Surroundings, open_covered_by, open_rule, selector_matches},
 };
 use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace};
 use jiff::Timestamp;
@@ -132,8 +132,9 @@ impl Needs {
                 allowed.extend(allowlist.spec.rules.iter().map(|rule| (name, rule)));
             }
         }
+        let allowed = Allowed::of(&allowed, surroundings);
         for rule in &namespace.spec.egress.rules {
-            let covered = open_covered(rule, &allowed, surroundings);
+            let covered = open_covered_by(rule, &allowed, surroundings);
             for (position, opening) in covered.openings.iter().enumerate() {
                 let name = format!("cloister-rule.{}.{position}", rule.name);
                 self.policies.push(Child::NetworkPolicy(policies::opening(input.name, &name, opening)));

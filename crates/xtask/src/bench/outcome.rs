@@ -14,6 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The share of the machine that others may use before it is said that the figures suffer.
+const BUSY: f64 = 0.1;
+
 /// One side of a scenario: the operator, or the raw loop.
 #[derive(Debug, Serialize)]
 pub struct Side {
@@ -39,6 +42,8 @@ pub struct Side {
     pub cpu_seconds: Option<f64>,
     /// The CPU time of the whole control plane meanwhile, in seconds.
     pub cluster_cpu_seconds: f64,
+    /// The share of the machine that other programs used meanwhile: 0 is none of it, 1 all of it.
+    pub others: f64,
     /// Figures of this scenario alone.
     #[serde(flatten)]
     pub more: BTreeMap<&'static str, f64>,
@@ -106,6 +111,12 @@ impl Outcome {
     pub fn of(title: &str, operator: Side, raw: Option<Side>) -> Self {
         let mut notes = Vec::new();
         for (who, side) in [("operator", Some(&operator)), ("raw loop", raw.as_ref())] {
+            if let Some(others) = side.map(|side| side.others).filter(|others| *others > BUSY) {
+                let percent = others * 100.0;
+                notes.push(format!(
+                    "{who}: other programs used {percent:.0} % of the machine; measure again when it is quiet"
+                ));
+            }
             for (what, count) in side.into_iter().flat_map(|side| &side.refused) {
                 notes.push(format!("{who}: refused {count} times: {what}"));
             }
@@ -149,6 +160,7 @@ pub struct Meter<'a> {
     mark: Mark,
     cluster_cpu: f64,
     operator_cpu: f64,
+    others: f64,
     began: Instant,
 }
 
@@ -164,6 +176,7 @@ impl<'a> Meter<'a> {
             mark: site.audit.mark()?,
             cluster_cpu: cluster_cpu(site)?,
             operator_cpu: operator.map_or(Ok(0.0), |operator| process::cpu_seconds(operator.pid()))?,
+            others: others_cpu()?,
             began: Instant::now(),
         })
     }
@@ -198,6 +211,8 @@ impl<'a> Meter<'a> {
             self.site.until_quiet(operator).await?;
         }
         let cluster_cpu_seconds = cluster_cpu(self.site)? - self.cluster_cpu;
+        let machine = self.began.elapsed().as_secs_f64() * std::thread::available_parallelism()?.get() as f64;
+        let others = ((others_cpu()? - self.others) / machine).max(0.0);
         let first = from.values().min().copied().unwrap_or(self.began);
         let last = until.values().max().copied().unwrap_or(self.began);
         let took: Vec<Duration> =
@@ -217,6 +232,7 @@ impl<'a> Meter<'a> {
             memory: pid.map(process::memory).transpose()?,
             cpu_seconds: pid.map(process::cpu_seconds).transpose()?.map(|seconds| seconds - self.operator_cpu),
             cluster_cpu_seconds,
+            others,
             more: BTreeMap::new(),
         })
     }
@@ -224,4 +240,9 @@ impl<'a> Meter<'a> {
 
 fn cluster_cpu(site: &Site) -> Result<f64> {
     site.cluster.pid().map_or(Ok(0.0), process::family_cpu_seconds)
+}
+
+/// The CPU time of everything on the machine that does not belong to the benchmark.
+fn others_cpu() -> Result<f64> {
+    Ok(process::machine_cpu_seconds()? - process::family_cpu_seconds(std::process::id())?)
 }

@@ -58,6 +58,20 @@ pub fn family_cpu_seconds(pid: u32) -> Result<f64> {
     Ok(all.iter().filter(|(one, _)| belongs(**one)).map(|(_, times)| times.seconds).sum())
 }
 
+/// The CPU time of all processes of the machine so far, in seconds.
+///
+/// # Errors
+///
+/// `/proc` has another form than expected.
+pub fn machine_cpu_seconds() -> Result<f64> {
+    let stat = fs::read_to_string("/proc/stat")?;
+    let fields = stat.lines().next().context("/proc/stat is empty")?.split_whitespace().skip(1);
+    // user nice system idle iowait irq softirq steal; time for guests counts as user time already.
+    let ticks = fields.take(8).enumerate().filter(|(at, _)| !matches!(at, 3 | 4));
+    let ticks = ticks.map(|(_, text)| text.parse::<f64>()).sum::<Result<f64, _>>()?;
+    Ok(ticks / rustix::param::clock_ticks_per_second() as f64)
+}
+
 struct Times {
     parent: u32,
     seconds: f64,

@@ -58,6 +58,8 @@ pub fn table(letter: char, outcome: &Outcome) -> String {
     }
     let cluster = |side: &Side| format!("{:.2}", side.cluster_cpu_seconds);
     row("CPU of the control plane, s", cluster(operator), raw.map(cluster), None);
+    let others = |side: &Side| format!("{:.0} %", side.others * 100.0);
+    row("used by other programs", others(operator), raw.map(others), None);
     for (name, value) in &operator.more {
         row(&name.replace('_', " "), format!("{value:.2}"), None, None);
     }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result, bail};
 use cloister_api::{
     AccessPolicy, CloisterConfig, EgressAllowlist, GrantMount, ResearchNamespace, StorageAccessGrant, StorageResource,
+    labels,
 };
 use futures::StreamExt;
 use jiff::Timestamp;
@@ -187,6 +188,21 @@ impl Watch {
         there
     }
 
+    /// What there is in any namespace that the operator wrote, as `KIND NAMESPACE/NAME`.
+    pub fn written_by_the_operator(&self) -> Vec<String> {
+        let seen = self.seen();
+        let mut latest: HashMap<String, &Sighting> = HashMap::new();
+        for sighting in seen.iter() {
+            let Some(namespace) = sighting.object.namespace() else { continue };
+            latest.insert(format!("{} {namespace}/{}", sighting.kind, sighting.object.name_any()), sighting);
+        }
+        let ours = |seen: &Sighting| !seen.gone && seen.label(labels::MANAGED_BY) == Some(labels::MANAGER);
+        let mut written: Vec<String> =
+            latest.into_iter().filter(|(_, seen)| ours(seen)).map(|(what, _)| what).collect();
+        written.sort();
+        written
+    }
+
     fn seen(&self) -> MutexGuard<'_, Vec<Sighting>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -236,7 +252,7 @@ async fn follow(
 /// What a NetworkPolicy opens, in a few words.
 pub fn opens(policy: &NetworkPolicy) -> String {
     let Some(spec) = &policy.spec else { return "nothing".to_owned() };
-    let pods = spec.pod_selector.as_ref().map(labels).filter(|labels| !labels.is_empty());
+    let pods = spec.pod_selector.as_ref().map(written).filter(|labels| !labels.is_empty());
     let pods = pods.map_or_else(|| "all pods".to_owned(), |labels| format!("pods {labels}"));
     let mut openings = Vec::new();
     for rule in spec.egress.iter().flatten() {
@@ -256,7 +272,7 @@ fn peers(peers: Option<&[k8s_openapi::api::networking::v1::NetworkPolicyPeer]>) 
         (Some(block), _) => block.cidr.clone(),
         (None, namespace) => {
             let namespace = namespace.as_ref().and_then(|n| n.match_labels.as_ref()?.values().next().cloned());
-            let pods = peer.pod_selector.as_ref().map(labels).filter(|labels| !labels.is_empty());
+            let pods = peer.pod_selector.as_ref().map(written).filter(|labels| !labels.is_empty());
             match (namespace, pods) {
                 (Some(namespace), Some(pods)) => format!("pods {pods} of {namespace}"),
                 (Some(namespace), None) => format!("pods of {namespace}"),
@@ -288,7 +304,7 @@ fn ports(ports: Option<&[k8s_openapi::api::networking::v1::NetworkPolicyPort]>) 
     by_protocol.iter().map(|(number, protocols)| format!(" {}/{number}", protocols.join("+"))).collect()
 }
 
-fn labels(selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector) -> String {
+fn written(selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector) -> String {
     let labels = selector.match_labels.iter().flatten();
     let short = |key: &str| key.rsplit('/').next().unwrap_or(key).to_owned();
     labels.map(|(key, value)| format!("{}={value}", short(key))).collect::<Vec<_>>().join(",")

@@ -287,6 +287,8 @@ async fn an_object_of_a_newer_version_closes_what_it_governs() -> Result<()> {
         ensure!(!all.contains(&"cloister-allow.lab.lab".to_owned()), "{all:?}");
         let said = raw.get("lab").await?;
         ensure!(said.data["status"]["conditions"][0]["reason"] == "Undecodable", "{}", said.data["status"]);
+        let old = serde_json::to_value(namespaces.get("old").await?.status)?;
+        ensure!(old.to_string().contains("AllowlistUndecodable"), "{old}");
         Ok(())
     })
     .await?;

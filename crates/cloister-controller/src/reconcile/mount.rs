@@ -8,7 +8,7 @@ use crate::{context::Context, error::Error, key::Key, write::Target};
 use cloister_api::{StorageAccessGrant, labels};
 use cloister_core::{
     child::{ChildKey, ChildKind},
-    grant::{Share, has_begun, may_hold, mount_name, orphaned_mount},
+    grant::{Share, answers_for_share, has_begun, mount_name, orphaned_mount},
 };
 use kube::Api;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
         // A grant that is being revoked takes its mount away itself.
         let claimed = index.grants.get(namespace).into_iter().flat_map(|grants| grants.values()).any(|grant| {
             grant.object.as_ref().is_ok_and(|grant| {
-                may_hold(grant)
+                answers_for_share(grant)
                     && has_begun(grant, now)
                     && Share::of(grant).is_some_and(|share| *mount_name(&share) == **name)
             })

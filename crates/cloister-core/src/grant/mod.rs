@@ -128,6 +128,15 @@ pub fn may_hold(grant: &StorageAccessGrant) -> bool {
         .is_some_and(|status| matches!(status.phase, GrantPhase::Approved | GrantPhase::Active | GrantPhase::Revoking))
 }
 
+/// Whether a grant speaks for its mount: it may have opened it, and has not yet destroyed it or left it to another.
+pub fn answers_for_share(grant: &StorageAccessGrant) -> bool {
+    grant.status.as_ref().is_some_and(|status| match status.phase {
+        GrantPhase::Approved | GrantPhase::Active => true,
+        GrantPhase::Revoking => status.secret_name.is_some(),
+        _ => false,
+    })
+}
+
 /// What becomes of the pods of a grant that ends.
 fn deletes_pods(grant: &StorageAccessGrant) -> bool {
     match grant.spec.on_expiry {

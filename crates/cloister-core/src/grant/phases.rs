@@ -1,7 +1,7 @@
 //! The phases of a grant, and what moves it from one to the next.
 
 use super::{
-    Declared, Home, Input, Sharer, deletes_pods,
+    Declared, Home, Input, Sharer, answers_for_share, deletes_pods,
     eligibility::{self, Ineligible, duration, is_service_account, signed},
     opening::{self, Share, mount_key, secret_name},
     status::{Say, ended},
@@ -85,6 +85,11 @@ fn pending(grant: &StorageAccessGrant, input: &Input<'_>) -> Plan<GrantStatus> {
     };
     let policy = &target.policy.spec;
     let deadline = later(asked, policy.pending_request_ttl.map_or(PENDING_TTL, signed));
+    if deadline <= input.now {
+        // Whatever would be decided now is decided too late.
+        let status = ended(status, GrantPhase::TimedOut, input.now);
+        return say.ready(plan, status, "TimedOut", format!("nobody decided by {deadline}; ask again"));
+    }
     let wait = |plan, status, reason: &str, message: String, broken| {
         wait_or_time_out(plan, &say, status, deadline, reason, message, broken)
     };
@@ -183,19 +188,10 @@ fn open(grant: &StorageAccessGrant, target: &GrantTarget<'_>, input: &Input<'_>)
     let keys: Vec<ChildKey> = children.iter().map(Child::key).collect();
     plan.stage(surplus(input, &keys));
     let mut open: Vec<Action> = children.into_iter().filter_map(|child| apply(child, input.children)).collect();
-    let mut mount = None;
-    if let Credential::At { share, from, version } = &credential {
-        let observed = input.children.get(&mount_key(share));
-        if observed.and_then(|mount| mount.version.as_deref()) != Some(version) {
-            open.push(Action::CopyCredential { from: (*from).clone(), to: secret_name(share) });
-        }
-        mount = grant
-            .spec
-            .mount
-            .as_ref()
-            .and_then(|mount| apply(opening::grant_mount(input.namespace, share, mount, version), input.children));
-    }
+    let (record, copy, mount) = mounting(grant, &credential, input);
+    open.extend(record);
     plan.stage(open);
+    plan.stage(copy);
     plan.stage(mount);
 
     status.phase = GrantPhase::Active;
@@ -211,6 +207,31 @@ fn open(grant: &StorageAccessGrant, target: &GrantTarget<'_>, input: &Input<'_>)
         }
         (_, None) => say.ready(plan, status, "Active", until),
     }
+}
+
+/// What brings a credential to its mount: a mount without a version, which remembers the copy whatever becomes of the
+/// grant and is put into no pod; the copy; and the version, which says that it is there.
+fn mounting(
+    grant: &StorageAccessGrant,
+    credential: &Credential<'_>,
+    input: &Input<'_>,
+) -> (Option<Action>, Option<Action>, Option<Action>) {
+    let (Credential::At { share, from, version }, Some(mount)) = (credential, &grant.spec.mount) else {
+        return (None, None, None);
+    };
+    let observed = input.children.get(&mount_key(share));
+    if observed.is_some_and(|mount| mount.terminating) {
+        // Somebody else's finalizer holds it. It cannot be written, so nothing would remember the copy.
+        return (None, None, None);
+    }
+    let mounted = |version| opening::grant_mount(input.namespace, share, mount, version);
+    let record = observed.is_none().then(|| Action::Apply(Box::new(mounted(""))));
+    let is_copied = observed.is_some_and(|mount| mount.version.as_deref() == Some(version));
+    // One that opens copies whatever the mount says: taking it away may have been cut off after the Secret.
+    let first = grant.status.as_ref().is_none_or(|status| status.phase != GrantPhase::Active);
+    let copy = (first || !is_copied)
+        .then(|| Action::CopyCredential { from: (*from).clone(), to: secret_name(share) });
+    (record, copy, apply(mounted(version), input.children))
 }
 
 /// Why a grant ends.
@@ -262,15 +283,19 @@ fn revoke(grant: &StorageAccessGrant, end: Option<End>, input: &Input<'_>) -> Pl
     let reason = if end.reason.is_empty() { status.reason.clone() } else { end.reason.to_owned() };
     let message = if end.message.is_empty() { said_before(&status, &reason) } else { end.message };
 
-    let share = Share::of(grant).filter(|_| !input.sharers.iter().any(|sharer| sharer.counts_on_it));
+    let standing = |share: &Share| input.children.get(&mount_key(share)).filter(|mount| !mount.terminating);
+    let answers = answers_for_share(grant);
+    // What another counts on stays, and so does what another has opened anew since this one destroyed its own.
+    let share = Share::of(grant)
+        .filter(|_| !input.sharers.iter().any(|sharer| sharer.counts_on_it))
+        .filter(|share| answers || standing(share).is_none());
     let mut holders = 0;
     if let Some(share) = &share {
-        let mount = input.children.get(&mount_key(share)).filter(|mount| !mount.terminating);
-        plan.stage(mount.map(|_| Action::Delete(mount_key(share))));
+        plan.stage(standing(share).map(|_| Action::Delete(mount_key(share))));
     }
     plan.stage(surplus(input, &[]));
     if let Some(share) = &share {
-        plan.stage(status.secret_name.as_ref().map(|_| Action::DestroyCredential { name: secret_name(share) }));
+        plan.stage(answers.then(|| Action::DestroyCredential { name: secret_name(share) }));
         if deletes_pods(grant) {
             holders = input.holders.len();
             plan.stage(doomed(input));

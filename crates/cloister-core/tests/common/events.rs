@@ -141,9 +141,9 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
                 grant.metadata.deletion_timestamp.get_or_insert(Time(now));
             }
         }
-        Event::Force(grant) if is_remembered(world) => drop(world.grants.remove(NAMES[*grant])),
+        Event::Force(grant) => drop(world.grants.remove(NAMES[*grant])),
         Event::Readable(grant, true) => world.undecodable.retain(|name| name != NAMES[*grant]),
-        Event::Readable(grant, false) if is_remembered(world) => world.undecodable.extend([NAMES[*grant].to_owned()]),
+        Event::Readable(grant, false) => world.undecodable.extend([NAMES[*grant].to_owned()]),
         Event::Home(home) => world.home = *home,
         Event::Usable(usable) => world.settings.usable = *usable,
         Event::PodStarts(account) => {
@@ -153,7 +153,7 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
         }
         Event::PodsEnd => world.pods.retain(|_, pod| !pod.terminating),
         Event::Hold(held) => hold(world, *held),
-        Event::Force(_) | Event::Readable(..) | Event::Work(..) | Event::Sweep(_) => {}
+        Event::Work(..) | Event::Sweep(_) => {}
     }
     world.environment();
 }
@@ -164,15 +164,4 @@ pub fn hold(world: &mut World, held: bool) {
     for key in keys {
         world.objects.edit(&key, |metadata| metadata.finalizers = held.then(|| vec!["example.com/hold".to_owned()]));
     }
-}
-
-/// Whether every copy of a credential has a mount, and nothing is being taken away: of a copy without, only its grant
-/// knows.
-fn is_remembered(world: &World) -> bool {
-    let children = world.objects.observe();
-    let held = children.values().any(|child| child.terminating);
-    let phases = world.grants.values().filter_map(|grant| Some(grant.status.as_ref()?.phase));
-    let revoking = phases.into_iter().any(|phase| phase == GrantPhase::Revoking);
-    let has_mount = |secret: &String| children.keys().any(|key| secret_of(&key.name) == *secret);
-    !held && !revoking && world.secrets.iter().all(has_mount)
 }

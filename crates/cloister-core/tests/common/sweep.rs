@@ -4,7 +4,7 @@ use super::grants::World;
 use cloister_api::StorageAccessGrant;
 use cloister_core::{
     child::{ChildKey, ChildKind},
-    grant::{is_open, may_hold, orphaned_mount},
+    grant::{answers_for_share, is_open, orphaned_mount},
 };
 
 impl World {
@@ -19,7 +19,7 @@ impl World {
         let now = self.now;
         let begun = |grant: &StorageAccessGrant| grant.spec.start_time.as_ref().is_none_or(|start| start.0 <= now);
         // A grant that is being revoked takes its mount away itself.
-        let claimed = self.others_of("", &name).any(|grant| may_hold(grant) && begun(grant));
+        let claimed = self.others_of("", &name).any(|grant| answers_for_share(grant) && begun(grant));
         if self.objects.0.contains_key(mount) && !claimed && !self.is_shared("", &name) {
             let plan = orphaned_mount(mount, &self.holders(&name));
             self.carry_out("", &plan, budget, &mut |_, _, _| {});

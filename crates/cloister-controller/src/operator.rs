@@ -8,6 +8,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
+    task::JoinSet,
     time::timeout,
 };
 use tower::util::MapResponseLayer;
@@ -84,9 +85,15 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
     };
     tokio::select! {
         ended = working => ended,
-        ended = watching.join_next() => Err(Fatal::WatchDead(ended.and_then(Result::ok).unwrap_or("a kind"))),
+        dead = first_to_end(&mut watching) => Err(dead),
         () = until_drained => Err(Fatal::NotDrained(DRAIN)),
     }
+}
+
+/// A watch never ends by itself. One that does, or panics, leaves the operator blind.
+async fn first_to_end(watching: &mut JoinSet<&'static str>) -> Fatal {
+    let ended = watching.join_next().await;
+    Fatal::WatchDead(ended.and_then(Result::ok).unwrap_or("a kind"))
 }
 
 async fn connect(clock: &Clock) -> Result<kube::Client, Fatal> {
@@ -124,4 +131,35 @@ fn told_to_end(until_stdin_closes: bool) -> Result<impl Future<Output = ()>, Fat
             Ok(_) = is_closed.wait_for(|closed| *closed) => {}
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::pending;
+
+    #[tokio::test]
+    async fn a_watch_that_ends_ends_the_operator() {
+        let mut watching = JoinSet::new();
+        watching.spawn(pending());
+        watching.spawn(async { "NetworkPolicy" });
+        let dead = first_to_end(&mut watching).await;
+        assert!(matches!(dead, Fatal::WatchDead("NetworkPolicy")), "{dead}");
+    }
+
+    #[tokio::test]
+    async fn a_watch_that_panics_ends_the_operator() {
+        let mut watching: JoinSet<&'static str> = JoinSet::new();
+        watching.spawn(pending());
+        watching.spawn(async { panic!("a defect") });
+        assert!(matches!(first_to_end(&mut watching).await, Fatal::WatchDead(_)));
+    }
+
+    #[tokio::test]
+    async fn watches_that_go_on_end_nothing() {
+        let mut watching: JoinSet<&'static str> = JoinSet::new();
+        watching.spawn(pending());
+        let waited = timeout(Duration::from_millis(20), first_to_end(&mut watching)).await;
+        assert!(waited.is_err());
+    }
 }

@@ -282,13 +282,15 @@ fn what_ends_is_taken_away_in_the_order_that_leaves_no_gap() {
         .iter()
         .flatten()
         .map(|action| match action {
+            Action::Apply(mount) if mount.observe().version.as_deref() == Some("") => "unmount",
             Action::Delete(key) => key.kind.as_str(),
             Action::DestroyCredential { .. } => "credential",
             Action::DeletePod { .. } => "pod",
             action => panic!("{action:?}"),
         })
         .collect();
-    assert_eq!(kinds, ["GrantMount", "RoleBinding", "credential", "pod"]);
+    // The mount remembers the copy to the last.
+    assert_eq!(kinds, ["unmount", "RoleBinding", "credential", "pod", "GrantMount"]);
 }
 
 #[test]

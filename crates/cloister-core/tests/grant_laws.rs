@@ -27,6 +27,11 @@ fn in_order(world: &World, name: &str, action: &Action) {
     let mount = mount_of(grant).filter(|_| world.can_read(name)).unwrap_or_default();
     let held = grant.metadata.finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER);
     match action {
+        Action::Apply(child)
+            if is_emptied(child) && grant.status.as_ref().is_some_and(|s| s.phase != GrantPhase::Pending) =>
+        {
+            assert!(!world.is_shared(name, &mount) || held, "takes the mount of another grant");
+        }
         Action::Apply(_) | Action::CopyCredential { .. } => {
             let status = grant.status.as_ref().expect("opens what nobody has decided");
             assert!(world.can_read(name) && grant.metadata.deletion_timestamp.is_none());
@@ -46,22 +51,28 @@ fn in_order(world: &World, name: &str, action: &Action) {
                 && let Child::GrantMount(mount) = &**child
             {
                 let version = child.observe().version.unwrap_or_default();
-                assert!(version.is_empty() || world.secrets.contains(&mount.spec.secret_name), "mounts what is not there");
+                assert!(
+                    version.is_empty() || world.secrets.contains(&mount.spec.secret_name),
+                    "mounts what is not there"
+                );
             }
         }
         Action::Delete(key) if key.kind == ChildKind::GrantMount => {
             assert!(!world.is_shared(name, &mount), "takes the mount of another grant");
+            assert!(!world.secrets.contains(&secret_of(&mount)), "nothing would remember the copy");
         }
         Action::Delete(key) => {
             assert_eq!(world.objects.0[key].observe().grant.as_deref(), Some(name), "takes what is not its own");
         }
         Action::DestroyCredential { .. } | Action::DeletePod { .. } => {
             assert!(!world.is_shared(name, &mount), "takes the credential of another grant");
-            let first = |key: &ChildKey, grant: Option<&str>| grant == Some(name) || is_mount(key, &mount);
-            let is_left =
-                |(key, child): (&ChildKey, ObservedChild)| first(key, child.grant.as_deref()) && !child.terminating;
+            let is_mounted =
+                |key: &ChildKey, child: &ObservedChild| is_mount(key, &mount) && child.version.as_deref() != Some("");
+            let is_left = |(key, child): (&ChildKey, ObservedChild)| {
+                (child.grant.as_deref() == Some(name) || is_mounted(key, &child)) && !child.terminating
+            };
             let children = world.objects.0.iter().map(|(key, child)| (key, child.observe()));
-            assert!(!children.into_iter().any(is_left), "the mount and the binding go first");
+            assert!(!children.into_iter().any(is_left), "what mounts it and the binding go first");
             if matches!(action, Action::DeletePod { .. }) {
                 // One that has left the credential to another does not answer for it.
                 let answers = grant.status.as_ref().is_some_and(|status| status.secret_name.is_some());
@@ -76,6 +87,11 @@ fn in_order(world: &World, name: &str, action: &Action) {
         }
         _ => {}
     }
+}
+
+/// Whether a mount is put into no pod.
+fn is_emptied(child: &Child) -> bool {
+    child.kind() == ChildKind::GrantMount && child.observe().version.as_deref() == Some("")
 }
 
 fn is_mount(key: &ChildKey, mount: &str) -> bool {

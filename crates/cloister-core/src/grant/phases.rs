@@ -229,8 +229,7 @@ fn mounting(
     let is_copied = observed.is_some_and(|mount| mount.version.as_deref() == Some(version));
     // One that opens copies whatever the mount says: taking it away may have been cut off after the Secret.
     let first = grant.status.as_ref().is_none_or(|status| status.phase != GrantPhase::Active);
-    let copy = (first || !is_copied)
-        .then(|| Action::CopyCredential { from: (*from).clone(), to: secret_name(share) });
+    let copy = (first || !is_copied).then(|| Action::CopyCredential { from: (*from).clone(), to: secret_name(share) });
     (record, copy, apply(mounted(version), input.children))
 }
 
@@ -290,8 +289,10 @@ fn revoke(grant: &StorageAccessGrant, end: Option<End>, input: &Input<'_>) -> Pl
         .filter(|_| !input.sharers.iter().any(|sharer| sharer.counts_on_it))
         .filter(|share| answers || standing(share).is_none());
     let mut holders = 0;
-    if let Some(share) = &share {
-        plan.stage(standing(share).map(|_| Action::Delete(mount_key(share))));
+    if let Some((share, mount)) = share.as_ref().zip(grant.spec.mount.as_ref()) {
+        // Without its version no new pod gets it. It goes last: until then it remembers the copy.
+        let emptied = opening::grant_mount(input.namespace, share, mount, "");
+        plan.stage(standing(share).and_then(|_| apply(emptied, input.children)));
     }
     plan.stage(surplus(input, &[]));
     if let Some(share) = &share {
@@ -300,6 +301,7 @@ fn revoke(grant: &StorageAccessGrant, end: Option<End>, input: &Input<'_>) -> Pl
             holders = input.holders.len();
             plan.stage(doomed(input));
         }
+        plan.stage(standing(share).map(|_| Action::Delete(mount_key(share))));
     }
     status.secret_name = None;
     // What somebody else's finalizer holds is not gone.

@@ -295,7 +295,11 @@ async fn the_end_is_an_end(stage: &Stage, say: &mut Say) -> Result<()> {
     let gone = |kind: &'static str, name: &'static str| move |seen: &Sighting| seen.is(kind, INTERP, name) && seen.gone;
     let over =
         |seen: &Sighting| seen.is("StorageAccessGrant", INTERP, GRANT) && seen.text("/status/phase") == "Expired";
-    let mount = watch.sighting("the mount gone", SOON, gone("GrantMount", MOUNT)).await?;
+    let unmounted = |seen: &Sighting| {
+        let version = seen.object.annotations().get(labels::CREDENTIAL_VERSION);
+        seen.is("GrantMount", INTERP, MOUNT) && seen.at >= end && version.is_some_and(String::is_empty)
+    };
+    let mount = watch.sighting("the mount without its version", SOON, unmounted).await?;
     let binding = watch.sighting("the binding gone", SOON, gone("RoleBinding", OPENED)).await?;
     let policy = watch.sighting("the policy gone", SOON, gone("NetworkPolicy", OPENED)).await?;
     let empty = watch.sighting("the copy emptied", SOON, emptied).await?;

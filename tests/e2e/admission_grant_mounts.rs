@@ -27,7 +27,10 @@ fn mounts(client: Client, namespace: &str) -> Api<GrantMount> {
 fn mount(storage: &str, account: &str) -> GrantMount {
     object(json!({
         "apiVersion": "cloister.dev/v1alpha1", "kind": "GrantMount",
-        "metadata": {"name": format!("{storage}.reader.{account}")},
+        "metadata": {
+            "name": format!("{storage}.reader.{account}"),
+            "annotations": {"cloister.dev/credential-version": "7"},
+        },
         "spec": {
             "serviceAccountName": account,
             "secretName": format!("cloister-grant-{storage}.reader.{account}"),
@@ -112,6 +115,26 @@ async fn injection_stops_when_the_mount_is_being_deleted() -> Result<()> {
 
     merge(&f.mounts, name, json!({"metadata": {"finalizers": null}})).await?;
     Ok(())
+}
+
+/// Before the copy is made, and while it is taken away, the mount has no version.
+#[tokio::test]
+async fn a_mount_without_a_version_is_put_into_no_pod() -> Result<()> {
+    let f = namespace().await?;
+    let name = "weights.reader.trainer";
+    f.mounts.create(&create(), &mount("weights", "trainer")).await?;
+    let pod = pod("pod", "trainer");
+    eventually("the mount", async || {
+        ensure!(!mounted(&f.pods.create(&dry_run(), &pod).await?, "weights")?.is_empty());
+        Ok(())
+    })
+    .await?;
+    merge(&f.mounts, name, json!({"metadata": {"annotations": {"cloister.dev/credential-version": ""}}})).await?;
+    eventually("no mount", async || {
+        ensure!(mounted(&f.pods.create(&dry_run(), &pod).await?, "weights")?.is_empty());
+        Ok(())
+    })
+    .await
 }
 
 /// What the author wrote at the same place does not keep our volume away, nor make it one that is required.

@@ -40,6 +40,21 @@ pub struct TicketRequirement {
     pub pattern: Option<String>,
 }
 
+/// Who may open first and be reviewed afterwards.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BreakGlass {
+    /// Who may.
+    #[schemars(length(min = 1, max = 64))]
+    pub requesters: Vec<Principal>,
+    /// The longest that such a grant may last.
+    #[schemars(schema_with = "crate::schema::duration")]
+    pub max_duration: Duration,
+    /// How soon after its opening an approver must have reviewed it.
+    #[schemars(schema_with = "crate::schema::duration")]
+    pub review_within: Duration,
+}
+
 /// Who may ask, who must agree, how many, for how long, and with what justification.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
 #[kube(
@@ -102,6 +117,9 @@ pub struct AccessPolicySpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 1024)))]
     pub auto_approve: Vec<String>,
+    /// Who may open first and be reviewed afterwards; nobody where it is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<BreakGlass>,
 }
 
 /// What the operator made of a policy.
@@ -111,7 +129,8 @@ pub struct AccessPolicyStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, and Stalled where something is broken, such as an expression that does not compile.
+    /// Ready, Satisfiable where the people who must agree are known, and Stalled where something is broken, such as an
+    /// expression that does not compile.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -1,5 +1,5 @@
 use crate::{Sensitivity, Tier};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,6 +73,21 @@ impl MinimumApprovals {
     }
 }
 
+/// Egress that no allowlist covers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct EgressConfig {
+    /// The AccessPolicy that EgressGrants are decided under.
+    #[schemars(schema_with = "crate::schema::dns_label")]
+    pub access_policy: String,
+}
+
+impl Default for EgressConfig {
+    fn default() -> Self {
+        EgressConfig { access_policy: "egress".into() }
+    }
+}
+
 /// The settings of the whole cluster: one object, called `cloister`. Where it is absent the defaults hold.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
 #[kube(
@@ -110,6 +125,17 @@ pub struct CloisterConfigSpec {
     /// How many people must agree at least, by sensitivity.
     #[serde(default)]
     pub minimum_approvals: MinimumApprovals,
+    /// Egress that no allowlist covers.
+    #[serde(default)]
+    pub egress: EgressConfig,
+    /// The key of `userInfo.extra` that stays the same over a person's accounts, where the identity provider gives one.
+    /// Two accounts with the same value are one person.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
+    pub person_key: String,
+    /// After etcd was restored: grants that were approved before this time end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invalidate_grants_before: Option<Time>,
     /// The RuntimeClass of each tier that needs one.
     #[serde(default = "runtime_class_names")]
     #[schemars(schema_with = "runtime_classes")]
@@ -161,6 +187,9 @@ impl Default for CloisterConfigSpec {
             cluster_networks: Vec::new(),
             credential_namespaces: credential_namespaces(),
             minimum_approvals: MinimumApprovals::default(),
+            egress: EgressConfig::default(),
+            person_key: String::new(),
+            invalidate_grants_before: None,
             runtime_classes: runtime_class_names(),
         }
     }

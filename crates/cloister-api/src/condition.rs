@@ -19,6 +19,15 @@ pub const ACTIVE: &str = "Active";
 /// `RevocationUnconfirmed`: something that the grant opened could not yet be confirmed gone.
 pub const REVOCATION_UNCONFIRMED: &str = "RevocationUnconfirmed";
 
+/// `Counted`: the review counts for its grant, or why not.
+pub const COUNTED: &str = "Counted";
+
+/// `Satisfiable`: as far as is known, there are enough people to meet the policy's rules.
+pub const SATISFIABLE: &str = "Satisfiable";
+
+/// `Reviewed`: a grant that broke the glass was reviewed by an approver.
+pub const REVIEWED: &str = "Reviewed";
+
 /// The reasons of conditions.
 pub mod reason {
     /// First sight: nothing was decided yet.

@@ -1,5 +1,6 @@
+use crate::{Decision, Identity};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -68,6 +69,99 @@ pub enum OnExpiry {
     Empty,
 }
 
+/// The kinds of grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum GrantKind {
+    /// Asks for a role of a StorageResource.
+    StorageAccessGrant,
+    /// Asks for one egress rule.
+    EgressGrant,
+    /// Asks for an AccessRole.
+    RoleGrant,
+}
+
+impl GrantKind {
+    /// All kinds.
+    pub const ALL: [GrantKind; 3] = [GrantKind::StorageAccessGrant, GrantKind::EgressGrant, GrantKind::RoleGrant];
+
+    /// The kind as it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            GrantKind::StorageAccessGrant => "StorageAccessGrant",
+            GrantKind::EgressGrant => "EgressGrant",
+            GrantKind::RoleGrant => "RoleGrant",
+        }
+    }
+
+    /// The kind of this name, if there is one.
+    pub fn named(name: &str) -> Option<Self> {
+        GrantKind::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+/// What every kind of grant asks for in the same words.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// How long.
+    pub requested_duration: Option<Duration>,
+    /// When it starts.
+    pub start_time: Option<&'a Time>,
+    /// What it is needed for.
+    pub justification: &'a str,
+    /// The ticket it belongs to.
+    pub ticket_ref: Option<&'a str>,
+    /// Whether it opens at once and is reviewed afterwards.
+    pub break_glass: bool,
+    /// Who asked.
+    pub requested_by: Option<&'a Identity>,
+}
+
+/// Declares the spec of a kind of grant: its own fields, and after them those that all kinds have.
+macro_rules! grant_spec {
+    ($(#[$attribute:meta])* pub struct $name:ident { $($own:tt)* }) => {
+        $(#[$attribute])*
+        pub struct $name {
+            $($own)*
+            /// How long; the policy's `defaultDuration` where it is absent.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[schemars(schema_with = "crate::schema::optional_duration")]
+            pub requested_duration: Option<Duration>,
+            /// When it starts; at once where it is absent. Its end is this time and the duration: begun late, it is shorter.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub start_time: Option<Time>,
+            /// What it is needed for.
+            #[serde(default)]
+            #[schemars(schema_with = "crate::schema::text")]
+            pub justification: String,
+            /// The ticket it belongs to.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            #[schemars(length(max = 128))]
+            pub ticket_ref: Option<String>,
+            /// Opens at once, for those whom the policy's `breakGlass` names, raises an alert, and owes a review.
+            #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+            pub break_glass: bool,
+            /// Who asked, as the API server saw them. Written by admission, never by the author.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub requested_by: Option<Identity>,
+        }
+
+        impl $name {
+            /// What every kind of grant asks for in the same words.
+            pub fn terms(&self) -> crate::Terms<'_> {
+                crate::Terms {
+                    requested_duration: self.requested_duration,
+                    start_time: self.start_time.as_ref(),
+                    justification: &self.justification,
+                    ticket_ref: self.ticket_ref.as_deref(),
+                    break_glass: self.break_glass,
+                    requested_by: self.requested_by.as_ref(),
+                }
+            }
+        }
+    };
+}
+pub(crate) use grant_spec;
+
 /// The policy that a grant was decided under.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -76,6 +170,47 @@ pub struct PolicyReference {
     pub name: String,
     /// Its uid at the time.
     pub uid: String,
+}
+
+/// How far one of a policy's rules is met.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RuleApprovals {
+    /// The rule's name.
+    pub rule: String,
+    /// How many must agree.
+    pub required: u32,
+    /// Who has, by user name. Each person counts for one rule.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approved_by: Vec<String>,
+}
+
+/// A review that counted, as it was when it did: what becomes of the AccessReview later changes nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RecordedReview {
+    /// The AccessReview's name.
+    pub name: String,
+    /// The AccessReview's uid.
+    pub uid: String,
+    /// What was decided.
+    pub decision: Decision,
+    /// Who decided, as the API server saw them.
+    pub reviewer: Identity,
+}
+
+/// What a grant that broke the glass owes.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BreakGlassStatus {
+    /// The rules that nobody was asked about, as `2 of weights-owners (Group weights-owners)`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skipped: Vec<String>,
+    /// By when an approver must have reviewed it.
+    pub review_due_at: Time,
+    /// Who has reviewed it, by user name; absent while the review is owed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed_by: Option<String>,
 }
 
 /// What became of a grant; the same for every kind of grant.
@@ -91,9 +226,24 @@ pub struct GrantStatus {
     /// Why the grant is where it is, in one word.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// What a review must name: a hash of everything that is decided about. Fixed when the grant is approved.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub digest: String,
+    /// A hash of what the grant is for, as it was when it was approved. The grant ends when that changes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub target_digest: String,
     /// The policy that it was decided under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyReference>,
+    /// How far each of the policy's rules is met.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<RuleApprovals>,
+    /// The reviews that it was decided by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reviews: Vec<RecordedReview>,
+    /// What it owes where it broke the glass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<BreakGlassStatus>,
     /// When it was approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_at: Option<Time>,

@@ -29,6 +29,9 @@ pub const ADOPT: &str = "cloister.dev/adopt";
 /// On an object that a grant opened: the grant's name.
 pub const GRANT: &str = "cloister.dev/grant";
 
+/// On an object that a grant opened: the grant's kind.
+pub const GRANT_KIND: &str = "cloister.dev/grant-kind";
+
 /// On every pod of a research namespace, set and checked at admission: the pod's ServiceAccount.
 pub const SERVICE_ACCOUNT: &str = "cloister.dev/service-account";
 

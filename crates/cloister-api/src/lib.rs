@@ -9,23 +9,31 @@ pub mod labels;
 pub mod schema;
 
 mod access_policy;
+mod access_review;
+mod access_role;
 mod cloister_config;
 mod egress;
 mod egress_allowlist;
+mod egress_grant;
 mod grant;
 mod grant_mount;
 mod research_namespace;
+mod role_grant;
 mod storage_access_grant;
 mod storage_resource;
 mod subject;
 
 pub use access_policy::*;
+pub use access_review::*;
+pub use access_role::*;
 pub use cloister_config::*;
 pub use egress::*;
 pub use egress_allowlist::*;
+pub use egress_grant::*;
 pub use grant::*;
 pub use grant_mount::*;
 pub use research_namespace::*;
+pub use role_grant::*;
 pub use storage_access_grant::*;
 pub use storage_resource::*;
 pub use subject::*;
@@ -47,8 +55,12 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         ResearchNamespace::crd(),
         EgressAllowlist::crd(),
         StorageResource::crd(),
+        AccessRole::crd(),
         AccessPolicy::crd(),
         StorageAccessGrant::crd(),
+        EgressGrant::crd(),
+        RoleGrant::crd(),
+        AccessReview::crd(),
         GrantMount::crd(),
         CloisterConfig::crd(),
     ];

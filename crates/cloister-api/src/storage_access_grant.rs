@@ -1,4 +1,4 @@
-use crate::{GrantStatus, Identity, OnExpiry, Subject};
+use crate::{GrantStatus, Identity, OnExpiry, Subject, grant::grant_spec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema, core::Duration};
 use serde::{Deserialize, Serialize};
@@ -15,69 +15,53 @@ pub struct Mount {
     pub mount_path: String,
 }
 
-/// Asks for a role of a StorageResource, and becomes the grant.
-#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
-#[kube(
-    group = "cloister.dev",
-    version = "v1alpha1",
-    kind = "StorageAccessGrant",
-    plural = "storageaccessgrants",
-    shortname = "sag",
-    category = "cloister",
-    namespaced,
-    status = "GrantStatus",
-    derive = "PartialEq",
-    doc = "Asks for a role of a StorageResource, and becomes the grant: RoleBinding, mounted credential, opened endpoint, end time.",
-    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
-        .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
-    printcolumn(name = "Storage", type_ = "string", json_path = ".spec.storage"),
-    printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
-    printcolumn(name = "Requested by", type_ = "string", json_path = ".spec.requestedBy.username"),
-    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
-    printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
-)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self == oldSelf")
-    .message(Message::Message("a grant cannot be changed; delete it and ask again".into()))
-    .reason(Reason::FieldValueForbidden))]
-#[x_kube(validation = Rule::new("!has(self.mount) || self.subjects.exists(s, s.kind == 'ServiceAccount' && s.name == self.mount.serviceAccountName)")
-    .message(Message::Message("mount.serviceAccountName must be among the subjects, as a ServiceAccount".into()))
-    .reason(Reason::FieldValueInvalid))]
-pub struct StorageAccessGrantSpec {
-    /// The StorageResource.
-    #[schemars(schema_with = "crate::schema::dns_label")]
-    pub storage: String,
-    /// One of its roles.
-    #[schemars(schema_with = "crate::schema::dns_label")]
-    pub role: String,
-    /// Where the credential is mounted; nowhere where it is absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mount: Option<Mount>,
-    /// Who gets it.
-    #[schemars(length(min = 1, max = 16))]
-    pub subjects: Vec<Subject>,
-    /// How long; the policy's `defaultDuration` where it is absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_duration")]
-    pub requested_duration: Option<Duration>,
-    /// When it starts; at once where it is absent. Its end is this time and the duration: begun late, it is shorter.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub start_time: Option<Time>,
-    /// What it is needed for.
-    #[serde(default)]
-    #[schemars(schema_with = "crate::schema::text")]
-    pub justification: String,
-    /// The ticket it belongs to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 128))]
-    pub ticket_ref: Option<String>,
-    /// What happens to running pods when it ends.
-    #[serde(default)]
-    pub on_expiry: OnExpiry,
-    /// Who asked, as the API server saw them. Written by admission, never by the author.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requested_by: Option<Identity>,
+grant_spec! {
+    /// Asks for a role of a StorageResource, and becomes the grant.
+    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
+    #[kube(
+        group = "cloister.dev",
+        version = "v1alpha1",
+        kind = "StorageAccessGrant",
+        plural = "storageaccessgrants",
+        shortname = "sag",
+        category = "cloister",
+        namespaced,
+        status = "GrantStatus",
+        derive = "PartialEq",
+        doc = "Asks for a role of a StorageResource, and becomes the grant: RoleBinding, mounted credential, opened endpoint, end time.",
+        validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
+            .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
+        printcolumn(name = "Storage", type_ = "string", json_path = ".spec.storage"),
+        printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
+        printcolumn(name = "Requested by", type_ = "string", json_path = ".spec.requestedBy.username"),
+        printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+        printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
+        printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt"),
+        printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+        printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
+    )]
+    #[serde(rename_all = "camelCase")]
+    #[x_kube(validation = Rule::new("self == oldSelf")
+        .message(Message::Message("a grant cannot be changed; delete it and ask again".into()))
+        .reason(Reason::FieldValueForbidden))]
+    #[x_kube(validation = Rule::new("!has(self.mount) || self.subjects.exists(s, s.kind == 'ServiceAccount' && s.name == self.mount.serviceAccountName)")
+        .message(Message::Message("mount.serviceAccountName must be among the subjects, as a ServiceAccount".into()))
+        .reason(Reason::FieldValueInvalid))]
+    pub struct StorageAccessGrantSpec {
+        /// The StorageResource.
+        #[schemars(schema_with = "crate::schema::dns_label")]
+        pub storage: String,
+        /// One of its roles.
+        #[schemars(schema_with = "crate::schema::dns_label")]
+        pub role: String,
+        /// Where the credential is mounted; nowhere where it is absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub mount: Option<Mount>,
+        /// What happens to running pods when it ends.
+        #[serde(default)]
+        pub on_expiry: OnExpiry,
+        /// Who gets it.
+        #[schemars(length(min = 1, max = 16))]
+        pub subjects: Vec<Subject>,
+    }
 }

@@ -70,4 +70,9 @@ pub struct Identity {
     #[schemars(length(max = 512))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub groups: Vec<String>,
+    /// What stays the same over a person's accounts, where the identity provider gives such a key (`personKey` of
+    /// CloisterConfig).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 1024))]
+    pub person_key: String,
 }

@@ -3,13 +3,16 @@
 
 use crate::{
     auto_approve,
+    cluster_role::{RoleFacts, bindable},
     condition::{Verdict, conditions, ready, stalled},
-    grant::{Known, eligibility, too_weak},
+    grant::{Known, eligibility, satisfiable, too_weak},
     settings::Settings,
 };
 use cloister_api::{
-    AccessPolicy, AccessPolicyStatus, CloisterConfig, CloisterConfigStatus, EgressAllowlist, EgressAllowlistStatus,
-    SecretReference, StorageResource, StorageResourceStatus, StorageRole, condition::reason,
+    AccessPolicy, AccessPolicySpec, AccessPolicyStatus, AccessRole, AccessRoleStatus, CloisterConfig,
+    CloisterConfigStatus, EgressAllowlist, EgressAllowlistStatus, SecretReference, StorageResource,
+    StorageResourceStatus, StorageRole,
+    condition::{SATISFIABLE, reason},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -40,7 +43,7 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
     let spec = &policy.spec;
     let faults = auto_approve::check(&spec.auto_approve);
     let pattern = spec.ticket.pattern.as_deref().and_then(eligibility::pattern_error);
-    let verdicts = if let Some(fault) = faults.first() {
+    let mut verdicts = if let Some(fault) = faults.first() {
         stalled("ExpressionInvalid", format!("autoApprove: {fault}; it counts as false until it is corrected"))
     } else if let Some(error) = pattern {
         stalled("PatternInvalid", format!("ticket.pattern: {error}; no ticket is accepted until it is corrected"))
@@ -51,8 +54,57 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
     } else {
         ready(reason::RECONCILED, "the policy can be used")
     };
+    verdicts.extend(quorum(spec));
     let generation = policy.metadata.generation;
     let status = AccessPolicyStatus {
+        observed_generation: generation,
+        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
+    };
+    (before != Some(&status)).then_some(status)
+}
+
+/// Whether the people who must agree are there at all, as far as is known.
+fn quorum(spec: &AccessPolicySpec) -> Option<Verdict> {
+    if spec.approval_rules.is_empty() {
+        return None;
+    }
+    Some(match satisfiable(spec) {
+        Ok(Some(())) => Verdict::new(SATISFIABLE, true, "EnoughPeople", "enough people are named for all rules"),
+        Ok(None) => Verdict {
+            type_: SATISFIABLE,
+            status: None,
+            reason: "GroupsUnknown".into(),
+            message: "it depends on who is in the groups, which the cluster does not know".into(),
+        },
+        Err(why) => Verdict::new(SATISFIABLE, false, "TooFewPeople", why),
+    })
+}
+
+/// What an AccessRole depends on.
+pub struct RoleInput<'a> {
+    /// Finds an AccessPolicy.
+    pub policies: &'a dyn Fn(&str) -> Known<'a, AccessPolicy>,
+    /// Finds a ClusterRole.
+    pub cluster_roles: &'a dyn Fn(&str) -> Option<&'a RoleFacts>,
+}
+
+/// The status of an AccessRole.
+pub fn role(role: &AccessRole, input: &RoleInput<'_>, now: Timestamp) -> Option<AccessRoleStatus> {
+    let before = role.status.as_ref();
+    let name = &role.spec.access_policy;
+    let verdicts = match (
+        (input.policies)(name),
+        bindable(&role.spec.cluster_role, (input.cluster_roles)(&role.spec.cluster_role)),
+    ) {
+        (_, Err(fault)) => stalled(fault.reason(), fault.to_string()),
+        (Known::Absent, _) => stalled("PolicyNotFound", format!("there is no AccessPolicy {name}; publish it")),
+        (Known::Undecodable, _) => {
+            stalled("PolicyUndecodable", format!("AccessPolicy {name} cannot be read by this version of the operator"))
+        }
+        (Known::Read(_), Ok(_)) => ready(reason::RECONCILED, "the role can be asked for"),
+    };
+    let generation = role.metadata.generation;
+    let status = AccessRoleStatus {
         observed_generation: generation,
         conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
     };
@@ -63,6 +115,8 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
 pub struct StorageInput<'a> {
     /// Finds an AccessPolicy.
     pub policies: &'a dyn Fn(&str) -> Known<'a, AccessPolicy>,
+    /// Finds a ClusterRole.
+    pub cluster_roles: &'a dyn Fn(&str) -> Option<&'a RoleFacts>,
     /// Finds the version of a credential's Secret.
     pub credentials: &'a dyn Fn(&SecretReference) -> Option<Box<str>>,
     /// The settings of the cluster.
@@ -104,6 +158,11 @@ fn role_fault(
     };
     if let Some(message) = too_weak(policy, storage.spec.sensitivity, input.settings) {
         return Some(("PolicyTooWeak", message));
+    }
+    if let Some(name) = &role.cluster_role
+        && let Err(fault) = bindable(name, (input.cluster_roles)(name))
+    {
+        return Some((fault.reason(), fault.to_string()));
     }
     let kept = role.credential.as_ref()?.secret_ref.as_ref()?;
     let (namespace, name) = (&kept.namespace, &kept.name);

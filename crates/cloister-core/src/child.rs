@@ -5,7 +5,7 @@
 //! objects with one fingerprint need no write.
 
 use crate::quantity;
-use cloister_api::{GrantMount, labels};
+use cloister_api::{GrantKind, GrantMount, labels};
 use k8s_openapi::{
     api::{
         core::v1::{LimitRange, LimitRangeItem, ResourceQuota, ServiceAccount},
@@ -19,6 +19,7 @@ use std::{
     collections::BTreeMap,
     hash::{DefaultHasher, Hasher},
     io,
+    sync::Arc,
 };
 
 /// The kinds of objects that the operator writes into a namespace, in the order in which they are applied.
@@ -69,6 +70,21 @@ impl ChildKey {
 }
 
 impl std::fmt::Display for ChildKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.kind.as_str(), self.name)
+    }
+}
+
+/// Names a grant inside its namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GrantRef {
+    /// Its kind.
+    pub kind: GrantKind,
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+impl std::fmt::Display for GrantRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.kind.as_str(), self.name)
     }
@@ -129,7 +145,11 @@ impl Child {
             fingerprint: self.fingerprint(),
             managed: label(labels::MANAGED_BY).is_some_and(|manager| manager == labels::MANAGER),
             terminating: metadata.deletion_timestamp.is_some(),
-            grant: label(labels::GRANT).map(|grant| grant.as_str().into()),
+            grant: label(labels::GRANT).and_then(|name| {
+                let kind = GrantKind::named(label(labels::GRANT_KIND)?)?;
+                Some(GrantRef { kind, name: name.as_str().into() })
+            }),
+            uid: self.uid_of_grants(),
             version: match self {
                 Child::GrantMount(mount) => mount
                     .metadata
@@ -142,6 +162,13 @@ impl Child {
         }
     }
 
+    /// The uid of what a grant opened, which its record names.
+    fn uid_of_grants(&self) -> Option<Box<str>> {
+        let metadata = self.metadata();
+        let of_grant = metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(labels::GRANT));
+        of_grant.then(|| metadata.uid.as_deref().map(Into::into)).flatten()
+    }
+
     /// The fingerprint of what the operator owns of it.
     pub fn fingerprint(&self) -> Fingerprint {
         let metadata = self.metadata();
@@ -149,6 +176,7 @@ impl Child {
         let meta = OwnedMetadata {
             managed_by: label(labels::MANAGED_BY),
             grant: label(labels::GRANT),
+            grant_kind: label(labels::GRANT_KIND),
             enforced: metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::ENFORCED_FINALIZER),
             owners: metadata.owner_references.iter().flatten().map(|owner| owner.uid.as_str()).collect(),
         };
@@ -194,6 +222,8 @@ fn owned_annotations(metadata: &ObjectMeta) -> Option<(&str, Vec<Option<&str>>)>
 struct OwnedMetadata<'a> {
     managed_by: Option<&'a str>,
     grant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant_kind: Option<&'a str>,
     enforced: bool,
     owners: Vec<&'a str>,
 }
@@ -273,7 +303,9 @@ pub struct ObservedChild {
     /// Whether it is being deleted.
     pub terminating: bool,
     /// The grant that it belongs to.
-    pub grant: Option<Box<str>>,
+    pub grant: Option<GrantRef>,
+    /// Of what a grant opened: its uid.
+    pub uid: Option<Box<str>>,
     /// Of a GrantMount: the version of the credential that was copied.
     pub version: Option<Box<str>>,
 }

@@ -1,6 +1,6 @@
 //! metav1.Conditions, kept so that a tool which reads them (kstatus, `kubectl wait`) is told the truth.
 
-use cloister_api::condition::{READY, STALLED, reason};
+use cloister_api::condition::{ACTIVE, APPROVED, READY, REVIEWED, REVOCATION_UNCONFIRMED, STALLED, reason};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -24,6 +24,18 @@ impl Verdict {
     /// A condition with a status of true or false.
     pub fn new(type_: &'static str, status: bool, reason: impl Into<String>, message: impl Into<String>) -> Self {
         Verdict { type_, status: Some(status), reason: reason.into(), message: message.into() }
+    }
+
+    /// What an existing condition says, where its type is one of ours.
+    pub fn of(condition: &Condition) -> Option<Self> {
+        let known = [READY, STALLED, REVOCATION_UNCONFIRMED, ACTIVE, APPROVED, REVIEWED];
+        let type_ = known.into_iter().find(|known| *known == condition.type_)?;
+        let status = match condition.status.as_str() {
+            "True" => Some(true),
+            "False" => Some(false),
+            _ => None,
+        };
+        Some(Verdict { type_, status, reason: condition.reason.clone(), message: condition.message.clone() })
     }
 
     /// Nothing was decided yet.

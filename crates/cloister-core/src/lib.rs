@@ -6,6 +6,7 @@
 pub mod auto_approve;
 pub mod catalogue;
 pub mod child;
+pub mod cluster_role;
 pub mod condition;
 pub mod egress;
 pub mod grant;

@@ -1,6 +1,7 @@
 //! Whether a request keeps its policy's terms, before anybody is asked to agree.
 
-use cloister_api::{AccessPolicySpec, Identity, Principal, StorageAccessGrant, Subject, SubjectKind};
+use super::{Grant, break_glass, people::is};
+use cloister_api::{AccessPolicySpec, Identity, Subject, SubjectKind};
 use jiff::{SignedDuration, Timestamp};
 use kube::core::Duration;
 
@@ -27,6 +28,14 @@ pub enum Ineligible {
     TooLong(String, String),
     #[error("a grant under this policy may start at most {0} after it is asked for")]
     StartTooLate(String),
+    #[error("AccessPolicy does not allow to break the glass; ask without spec.breakGlass")]
+    NoBreakGlass,
+    #[error("{0} is not among those who may break the glass under the policy; ask without spec.breakGlass")]
+    BreakGlassNotAllowed(String),
+    #[error("a grant that breaks the glass opens at once; leave spec.startTime out")]
+    BreakGlassLater,
+    #[error("{0} broke the glass with {1}, which nobody has reviewed yet; ask an approver to review it first")]
+    ReviewOwed(String, String),
     #[error("the window from startTime for the asked duration has passed")]
     WindowPassed,
     #[error("grant {0} mounts the same credential at {1}; mount it there too, or ask when that grant has ended")]
@@ -44,6 +53,9 @@ impl Ineligible {
             Ineligible::TicketMalformed(..) => "TicketMalformed",
             Ineligible::TooLong(..) => "DurationTooLong",
             Ineligible::StartTooLate(_) => "StartTooLate",
+            Ineligible::NoBreakGlass | Ineligible::BreakGlassNotAllowed(_) => "BreakGlassNotAllowed",
+            Ineligible::BreakGlassLater => "BreakGlassLater",
+            Ineligible::ReviewOwed(..) => "ReviewOwed",
             Ineligible::WindowPassed => "WindowPassed",
             Ineligible::MountConflict(..) => "MountConflict",
         }
@@ -52,33 +64,31 @@ impl Ineligible {
 
 /// Checks a request that was made at `asked` against the terms of its policy.
 pub fn check(
-    grant: &StorageAccessGrant,
+    grant: &Grant,
     requester: &Identity,
     policy: &AccessPolicySpec,
     asked: Timestamp,
 ) -> Result<(), Ineligible> {
-    let spec = &grant.spec;
-    if !policy.requesters.iter().any(|principal| is(principal, requester)) {
-        return Err(Ineligible::RequesterNotAllowed(requester.username.clone()));
-    }
-    if let Some(subject) = spec.subjects.iter().find(|subject| !may_benefit(subject, requester, policy)) {
-        return Err(Ineligible::SubjectNotAllowed(format!("{:?} {}", subject.kind, subject.name)));
-    }
-    if policy.justification.required && spec.justification.trim().is_empty() {
+    let terms = grant.terms();
+    still(grant, requester, policy)?;
+    if policy.justification.required && terms.justification.trim().is_empty() {
         return Err(Ineligible::JustificationMissing);
     }
-    match (&spec.ticket_ref, &policy.ticket.pattern) {
+    match (terms.ticket_ref, &policy.ticket.pattern) {
         (None, _) if policy.ticket.required => return Err(Ineligible::TicketMissing),
         (Some(ticket), Some(pattern)) if !looks_like(ticket, pattern) => {
-            return Err(Ineligible::TicketMalformed(ticket.clone(), pattern.clone()));
+            return Err(Ineligible::TicketMalformed(ticket.to_owned(), pattern.clone()));
         }
         _ => {}
     }
-    let (duration, longest) = (duration(grant, policy), signed(policy.max_duration));
+    let (duration, longest) = (duration(grant, policy), longest(grant, policy));
     if duration > longest {
         return Err(Ineligible::TooLong(format!("{duration:#}"), format!("{longest:#}")));
     }
-    if let Some(start) = &spec.start_time {
+    if let Some(start) = terms.start_time {
+        if terms.break_glass {
+            return Err(Ineligible::BreakGlassLater);
+        }
         let delay = policy.max_start_delay.map_or(MAX_START_DELAY, signed);
         if start.0.duration_since(asked) > delay {
             return Err(Ineligible::StartTooLate(format!("{delay:#}")));
@@ -87,9 +97,34 @@ pub fn check(
     Ok(())
 }
 
+/// Checks what must hold as long as a grant lasts: who asked may ask, and who gets it may get it.
+pub fn still(grant: &Grant, requester: &Identity, policy: &AccessPolicySpec) -> Result<(), Ineligible> {
+    if grant.terms().break_glass {
+        break_glass::permitted(policy, requester)?;
+    } else if !policy.requesters.iter().any(|principal| is(principal, requester)) {
+        return Err(Ineligible::RequesterNotAllowed(requester.username.clone()));
+    }
+    let subjects = grant.of_kind().subjects();
+    match subjects.iter().find(|subject| !may_benefit(subject, requester, policy)) {
+        Some(subject) => Err(Ineligible::SubjectNotAllowed(format!("{:?} {}", subject.kind, subject.name))),
+        None => Ok(()),
+    }
+}
+
 /// How long a grant lasts: what it asks for, or else what its policy gives.
-pub fn duration(grant: &StorageAccessGrant, policy: &AccessPolicySpec) -> SignedDuration {
-    signed(grant.spec.requested_duration.or(policy.default_duration).unwrap_or(policy.max_duration))
+pub fn duration(grant: &Grant, policy: &AccessPolicySpec) -> SignedDuration {
+    match grant.terms().requested_duration {
+        Some(duration) => signed(duration),
+        None => signed(policy.default_duration.unwrap_or(policy.max_duration)).min(longest(grant, policy)),
+    }
+}
+
+/// The longest that a grant may last.
+fn longest(grant: &Grant, policy: &AccessPolicySpec) -> SignedDuration {
+    match &policy.break_glass {
+        Some(glass) if grant.terms().break_glass => signed(glass.max_duration),
+        _ => signed(policy.max_duration),
+    }
 }
 
 /// A duration that is never negative: one that is counts as nothing.
@@ -98,24 +133,6 @@ pub fn signed(duration: Duration) -> SignedDuration {
         return SignedDuration::ZERO;
     }
     SignedDuration::try_from(std::time::Duration::from(duration)).unwrap_or(SignedDuration::MAX)
-}
-
-/// Whether somebody is a ServiceAccount.
-pub fn is_service_account(identity: &Identity) -> bool {
-    identity.username.starts_with("system:serviceaccount:")
-}
-
-fn is(principal: &Principal, identity: &Identity) -> bool {
-    // A ServiceAccount asks only where it is named itself: its groups hold every account of a namespace, or of all.
-    let account = is_service_account(identity);
-    match principal.kind {
-        SubjectKind::User => !account && principal.name == identity.username,
-        SubjectKind::Group => !account && identity.groups.contains(&principal.name),
-        SubjectKind::ServiceAccount => {
-            let namespace = principal.namespace.as_deref().unwrap_or_default();
-            identity.username == format!("system:serviceaccount:{namespace}:{}", principal.name)
-        }
-    }
 }
 
 fn may_benefit(subject: &Subject, requester: &Identity, policy: &AccessPolicySpec) -> bool {

@@ -1,33 +1,187 @@
-//! Grants: from a request to an opening that ends.
+//! Grants: from a request, over the decision of people, to an opening that ends.
 //!
-//! A grant's end is written down before anything is opened, and never computed again. What was opened is taken away in
-//! an order that leaves no gap: no new pod gets the mount, the binding goes, the copy of the credential is emptied and
-//! deleted, and the pods that hold it are deleted. Only when all of that is confirmed is the grant called ended.
+//! One engine moves grants of every kind; what a kind adds ([`kind::Kind`]) is what it is for and how that is opened and
+//! taken away. A grant's end is written down before anything is opened, and never computed again. Who has agreed is
+//! written down with it, and is asked again of the policy as it is now at every look. What was opened is taken away in an
+//! order that leaves no gap, and only when all of it is confirmed gone is the grant called ended.
 
+mod approval;
+mod break_glass;
+pub mod digest;
+mod egress;
 pub(crate) mod eligibility;
-mod opening;
+mod end;
+mod kind;
+mod mount;
+mod open;
+mod pending;
+mod people;
 mod phases;
+mod review;
+mod role;
+mod share;
 mod status;
+mod storage;
 mod target;
 
-pub use opening::{Share, mount_name, secret_name};
-pub use phases::{orphaned_mount, plan};
+pub use approval::satisfiable;
+pub use break_glass::owes_review;
+use kind::Target;
+pub use mount::{answers_for_share, orphaned_mount};
+pub use people::same_person;
+pub use phases::plan;
+pub use review::review;
+pub use share::{Share, mount_name, secret_name};
 pub use status::failed;
 pub use target::{Known, policy_strength, too_weak};
 
-use crate::{child::Children, egress::ServiceFacts, settings::Settings};
+use crate::{
+    child::{Children, GrantRef},
+    cluster_role::RoleFacts,
+    egress::{ServiceFacts, Surroundings},
+    namespace::children::object_meta,
+    settings::Settings,
+};
 use cloister_api::{
-    AccessPolicy, GrantPhase, GrantStatus, OnExpiry, SecretReference, ServiceReference, StorageAccessGrant,
-    StorageResource,
+    AccessPolicy, AccessReview, AccessRole, EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, Member,
+    RoleGrant, SecretReference, ServiceReference, StorageAccessGrant, StorageResource, Terms, labels,
 };
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+
+/// A grant of any kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Grant {
+    /// A role of a StorageResource.
+    Storage(StorageAccessGrant),
+    /// One egress rule.
+    Egress(EgressGrant),
+    /// An AccessRole.
+    Role(RoleGrant),
+}
+
+impl Grant {
+    /// Its kind.
+    pub fn kind(&self) -> GrantKind {
+        match self {
+            Grant::Storage(_) => GrantKind::StorageAccessGrant,
+            Grant::Egress(_) => GrantKind::EgressGrant,
+            Grant::Role(_) => GrantKind::RoleGrant,
+        }
+    }
+
+    /// What its kind adds to the engine.
+    fn of_kind(&self) -> &dyn kind::Kind {
+        match self {
+            Grant::Storage(grant) => grant,
+            Grant::Egress(grant) => grant,
+            Grant::Role(grant) => grant,
+        }
+    }
+
+    /// Its metadata.
+    pub fn metadata(&self) -> &ObjectMeta {
+        match self {
+            Grant::Storage(grant) => &grant.metadata,
+            Grant::Egress(grant) => &grant.metadata,
+            Grant::Role(grant) => &grant.metadata,
+        }
+    }
+
+    /// Its metadata, to be changed.
+    pub fn metadata_mut(&mut self) -> &mut ObjectMeta {
+        match self {
+            Grant::Storage(grant) => &mut grant.metadata,
+            Grant::Egress(grant) => &mut grant.metadata,
+            Grant::Role(grant) => &mut grant.metadata,
+        }
+    }
+
+    /// What was said of it.
+    pub fn status(&self) -> Option<&GrantStatus> {
+        match self {
+            Grant::Storage(grant) => grant.status.as_ref(),
+            Grant::Egress(grant) => grant.status.as_ref(),
+            Grant::Role(grant) => grant.status.as_ref(),
+        }
+    }
+
+    /// What was said of it, to be changed.
+    pub fn status_mut(&mut self) -> &mut Option<GrantStatus> {
+        match self {
+            Grant::Storage(grant) => &mut grant.status,
+            Grant::Egress(grant) => &mut grant.status,
+            Grant::Role(grant) => &mut grant.status,
+        }
+    }
+
+    /// What it asks for in the words of all kinds.
+    pub fn terms(&self) -> Terms<'_> {
+        match self {
+            Grant::Storage(grant) => grant.spec.terms(),
+            Grant::Egress(grant) => grant.spec.terms(),
+            Grant::Role(grant) => grant.spec.terms(),
+        }
+    }
+
+    /// Whether two say the same, whatever was said of them.
+    pub fn same_spec(&self, other: &Grant) -> bool {
+        match (self, other) {
+            (Grant::Storage(one), Grant::Storage(other)) => one.spec == other.spec,
+            (Grant::Egress(one), Grant::Egress(other)) => one.spec == other.spec,
+            (Grant::Role(one), Grant::Role(other)) => one.spec == other.spec,
+            _ => false,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.metadata().name.as_deref().unwrap_or_default()
+    }
+
+    /// Where it is in its life.
+    pub fn phase(&self) -> GrantPhase {
+        self.status().map(|status| status.phase).unwrap_or_default()
+    }
+
+    fn uid(&self) -> &str {
+        self.metadata().uid.as_deref().unwrap_or_default()
+    }
+
+    fn is_deleted(&self) -> bool {
+        self.metadata().deletion_timestamp.is_some()
+    }
+
+    fn has_finalizer(&self) -> bool {
+        self.metadata().finalizers.iter().flatten().any(|finalizer| finalizer == labels::GRANT_FINALIZER)
+    }
+
+    /// The metadata of what belongs to this grant alone, which the grant owns: it does not outlive the grant, whatever
+    /// happens to the operator.
+    fn owned_meta(&self, namespace: &str) -> ObjectMeta {
+        let mut metadata = object_meta(namespace, &format!("{}.{}", self.of_kind().prefix(), self.name()));
+        let labels = metadata.labels.get_or_insert_default();
+        labels.insert(labels::GRANT.to_owned(), self.name().to_owned());
+        labels.insert(labels::GRANT_KIND.to_owned(), self.kind().as_str().to_owned());
+        metadata.owner_references = self.metadata().uid.clone().map(|uid| {
+            vec![OwnerReference {
+                api_version: format!("{}/{}", cloister_api::GROUP, cloister_api::VERSION),
+                kind: self.kind().as_str().to_owned(),
+                name: self.name().to_owned(),
+                uid,
+                controller: None,
+                block_owner_deletion: None,
+            }]
+        });
+        metadata
+    }
+}
 
 /// What a grant says, as far as it can be read.
 #[derive(Clone, Copy, Debug)]
 pub enum Declared<'a> {
     /// It can be read.
-    Read(&'a StorageAccessGrant),
+    Read(&'a Grant),
     /// It is there, but this version of the operator cannot read it.
     Undecodable {
         /// Its metadata.
@@ -72,26 +226,43 @@ pub struct Holder {
     pub terminating: bool,
 }
 
-/// Everything that the decision about one grant depends on.
-pub struct Input<'a> {
-    /// The namespace of the grant.
-    pub namespace: &'a str,
-    /// The name of the grant.
-    pub name: &'a str,
-    /// What is asked for.
-    pub declared: Declared<'a>,
+/// Finds what grants are for, and who decides.
+#[derive(Clone, Copy)]
+pub struct Catalogue<'a> {
     /// Finds a StorageResource.
     pub storages: &'a dyn Fn(&str) -> Known<'a, StorageResource>,
+    /// Finds an AccessRole.
+    pub roles: &'a dyn Fn(&str) -> Known<'a, AccessRole>,
     /// Finds an AccessPolicy.
     pub policies: &'a dyn Fn(&str) -> Known<'a, AccessPolicy>,
+    /// Finds a ClusterRole.
+    pub cluster_roles: &'a dyn Fn(&str) -> Option<&'a RoleFacts>,
     /// Finds a Service.
     pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
     /// Finds the version of a credential's Secret.
     pub credentials: &'a dyn Fn(&SecretReference) -> Option<Box<str>>,
+    /// Finds another grant by which this person broke the glass, and which is not yet reviewed.
+    pub debts: &'a dyn Fn(&Identity) -> Option<String>,
+}
+
+/// Everything that the decision about one grant depends on.
+pub struct Input<'a> {
+    /// The namespace of the grant.
+    pub namespace: &'a str,
+    /// The kind and the name of the grant.
+    pub grant: GrantRef,
+    /// What is asked for.
+    pub declared: Declared<'a>,
+    /// What grants are for, and who decides.
+    pub catalogue: Catalogue<'a>,
     /// The settings of the cluster.
     pub settings: &'a Settings,
     /// The namespace.
     pub home: Home,
+    /// The members of the research namespace.
+    pub members: &'a [Member],
+    /// The reviews that name this grant, in the order in which they were made.
+    pub reviews: &'a [&'a AccessReview],
     /// What is in the namespace.
     pub children: &'a Children,
     /// The other grants that share the mount and are approved, whether their time has come or not.
@@ -102,45 +273,31 @@ pub struct Input<'a> {
     pub now: Timestamp,
 }
 
-/// Whether a grant counts on its mount: it is approved, its time has come, and it has not ended.
-pub fn is_open(grant: &StorageAccessGrant, now: Timestamp) -> bool {
+impl<'a> Input<'a> {
+    fn surroundings(&self) -> Surroundings<'a> {
+        Surroundings { never: &self.settings.never, services: self.catalogue.services }
+    }
+}
+
+/// Whether a grant counts on what it opens: it is approved, its time has come, and it has not ended.
+pub fn is_open(grant: &Grant, now: Timestamp) -> bool {
     is_approved(grant, now) && has_begun(grant, now)
 }
 
 /// Whether the time has come at which a grant starts, if it is approved.
-pub fn has_begun(grant: &StorageAccessGrant, now: Timestamp) -> bool {
-    grant.spec.start_time.as_ref().is_none_or(|start| start.0 <= now)
+pub fn has_begun(grant: &Grant, now: Timestamp) -> bool {
+    grant.terms().start_time.is_none_or(|start| start.0 <= now)
 }
 
 /// Whether a grant is approved and has not ended.
-pub fn is_approved(grant: &StorageAccessGrant, now: Timestamp) -> bool {
-    let Some(status) = &grant.status else { return false };
+pub fn is_approved(grant: &Grant, now: Timestamp) -> bool {
+    let Some(status) = grant.status() else { return false };
     matches!(status.phase, GrantPhase::Approved | GrantPhase::Active)
-        && grant.metadata.deletion_timestamp.is_none()
+        && !grant.is_deleted()
         && status.expires_at.as_ref().is_some_and(|end| end.0 > now)
 }
 
 /// Whether a grant may have opened something that is not yet confirmed gone.
-pub fn may_hold(grant: &StorageAccessGrant) -> bool {
-    grant
-        .status
-        .as_ref()
-        .is_some_and(|status| matches!(status.phase, GrantPhase::Approved | GrantPhase::Active | GrantPhase::Revoking))
-}
-
-/// Whether a grant speaks for its mount: it may have opened it, and has not yet destroyed it or left it to another.
-pub fn answers_for_share(grant: &StorageAccessGrant) -> bool {
-    grant.status.as_ref().is_some_and(|status| match status.phase {
-        GrantPhase::Approved | GrantPhase::Active => true,
-        GrantPhase::Revoking => status.secret_name.is_some(),
-        _ => false,
-    })
-}
-
-/// What becomes of the pods of a grant that ends.
-fn deletes_pods(grant: &StorageAccessGrant) -> bool {
-    match grant.spec.on_expiry {
-        OnExpiry::Terminate => true,
-        OnExpiry::Empty => false,
-    }
+pub fn may_hold(grant: &Grant) -> bool {
+    matches!(grant.phase(), GrantPhase::Approved | GrantPhase::Active | GrantPhase::Revoking)
 }

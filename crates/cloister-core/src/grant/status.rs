@@ -1,12 +1,13 @@
 //! What is said of a grant.
 
+use super::Grant;
 use crate::{
     condition::{self, Verdict, conditions, seconds},
     plan::Plan,
 };
 use cloister_api::{
-    GrantPhase, GrantStatus, StorageAccessGrant,
-    condition::{ACTIVE, APPROVED, READY, REVOCATION_UNCONFIRMED, reason},
+    BreakGlassStatus, GrantPhase, GrantStatus,
+    condition::{ACTIVE, APPROVED, READY, REVIEWED, REVOCATION_UNCONFIRMED, reason},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -19,8 +20,8 @@ pub struct Say<'a> {
 }
 
 impl<'a> Say<'a> {
-    pub fn about(grant: &'a StorageAccessGrant, now: Timestamp) -> Self {
-        Say { metadata: &grant.metadata, before: grant.status.as_ref(), now }
+    pub fn about(grant: &'a Grant, now: Timestamp) -> Self {
+        Say { metadata: grant.metadata(), before: grant.status(), now }
     }
 
     /// What was said before.
@@ -70,6 +71,17 @@ impl<'a> Say<'a> {
         self.written(plan, status, &why, verdicts, message)
     }
 
+    /// As it was said before, but for what is owed.
+    pub fn again(&self, plan: Plan<GrantStatus>, status: GrantStatus) -> Plan<GrantStatus> {
+        let before = status.conditions.clone();
+        let kept = before.iter().filter(|condition| condition.type_ != ACTIVE && condition.type_ != APPROVED);
+        let verdicts = kept.filter_map(Verdict::of).filter(|verdict| verdict.type_ != REVIEWED).collect();
+        let ready = before.iter().find(|condition| condition.type_ == READY);
+        let message = ready.map(|ready| ready.message.clone()).unwrap_or_default();
+        let reason = status.reason.clone();
+        self.written(plan, status, &reason, verdicts, message)
+    }
+
     fn written(
         &self,
         mut plan: Plan<GrantStatus>,
@@ -83,6 +95,12 @@ impl<'a> Say<'a> {
         let phase = status.phase.as_str();
         verdicts.push(Verdict::new(APPROVED, approved, if approved { "Approved" } else { reason }, message.clone()));
         verdicts.push(Verdict::new(ACTIVE, active, if active { "Active" } else { phase }, message));
+        if let Some(glass) = &status.break_glass {
+            verdicts.push(reviewed(glass, self.now));
+            if glass.reviewed_by.is_none() && glass.review_due_at.0 > self.now {
+                plan.look_again(glass.review_due_at.0);
+            }
+        }
         let generation = self.metadata.generation;
         let before = self.before.map(|before| before.conditions.as_slice()).unwrap_or_default();
         status.observed_generation = generation;
@@ -93,12 +111,29 @@ impl<'a> Say<'a> {
     }
 }
 
+/// Whether the review was made that a grant owes which broke the glass.
+fn reviewed(glass: &BreakGlassStatus, now: Timestamp) -> Verdict {
+    let due = glass.review_due_at.0;
+    match &glass.reviewed_by {
+        Some(who) => Verdict::new(REVIEWED, true, "Reviewed", format!("reviewed by {who}")),
+        None if due <= now => {
+            let message =
+                format!("nobody has reviewed it by {due}; an approver of its policy must, with an AccessReview");
+            Verdict::new(REVIEWED, false, "ReviewOverdue", message)
+        }
+        None => {
+            let message = format!("an approver of its policy must review it by {due}, with an AccessReview");
+            Verdict::new(REVIEWED, false, "ReviewOwed", message)
+        }
+    }
+}
+
 /// The status of a grant whose plan could not be carried out: its phase is as it was, and it says what failed.
-pub fn failed(grant: &StorageAccessGrant, message: &str, now: Timestamp) -> Option<GrantStatus> {
+pub fn failed(grant: &Grant, message: &str, now: Timestamp) -> Option<GrantStatus> {
     let say = Say::about(grant, now);
     let mut status = say.before();
     let expired = status.expires_at.as_ref().is_some_and(|end| end.0 <= now);
-    let over = expired || grant.metadata.deletion_timestamp.is_some();
+    let over = expired || grant.is_deleted();
     let why = match status.phase {
         GrantPhase::Approved | GrantPhase::Active if over => {
             status.phase = GrantPhase::Revoking;

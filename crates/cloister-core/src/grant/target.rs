@@ -1,8 +1,8 @@
-//! What a grant is for: the storage, its role, and the policy that decides.
+//! What the catalogue says: the policy that decides, and the ClusterRoles that may be bound.
 
-use super::Input;
+use super::{Input, kind::TargetError};
 use crate::settings::Settings;
-use cloister_api::{AccessPolicy, AccessPolicySpec, Sensitivity, StorageAccessGrant, StorageResource, StorageRole};
+use cloister_api::{AccessPolicy, AccessPolicySpec, Sensitivity};
 
 /// An object of the catalogue, as it was found.
 #[derive(Debug)]
@@ -23,74 +23,23 @@ impl<K> Clone for Known<'_, K> {
 
 impl<K> Copy for Known<'_, K> {}
 
-/// What a grant is for.
-#[derive(Clone, Copy, Debug)]
-pub struct GrantTarget<'a> {
-    pub storage: &'a StorageResource,
-    pub role: &'a StorageRole,
-    pub policy: &'a AccessPolicy,
-}
-
-/// Why it could not be found.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
-    #[error("there is no StorageResource {0}; ask its owners to publish it, or name another")]
-    StorageNotFound(String),
-    #[error("StorageResource {0} cannot be read by this version of the operator; see its status")]
-    StorageUndecodable(String),
-    #[error("StorageResource {storage} offers no role {role}; it offers {offered}")]
-    RoleNotFound { storage: String, role: String, offered: String },
-    #[error(
-        "there is no AccessPolicy {policy}, which role {role} of StorageResource {storage} names; ask security to publish it"
-    )]
-    PolicyNotFound { storage: String, role: String, policy: String },
-    #[error("AccessPolicy {0} cannot be read by this version of the operator; see its status")]
-    PolicyUndecodable(String),
-}
-
-impl TargetError {
-    /// Why, in one word.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            TargetError::StorageNotFound(_) => "StorageNotFound",
-            TargetError::StorageUndecodable(_) => "StorageUndecodable",
-            TargetError::RoleNotFound { .. } => "RoleNotFound",
-            TargetError::PolicyNotFound { .. } => "PolicyNotFound",
-            TargetError::PolicyUndecodable(_) => "PolicyUndecodable",
-        }
+/// The policy of this name.
+pub fn policy_of<'a>(
+    name: &str,
+    named_by: impl Fn() -> String,
+    input: &Input<'a>,
+) -> Result<&'a AccessPolicy, TargetError> {
+    match (input.catalogue.policies)(name) {
+        Known::Absent => Err(TargetError::PolicyNotFound { name: name.to_owned(), named_by: named_by() }),
+        Known::Undecodable => Err(TargetError::PolicyUndecodable(name.to_owned())),
+        Known::Read(policy) => Ok(policy),
     }
 }
 
-impl<'a> GrantTarget<'a> {
-    /// Finds what a grant is for.
-    pub fn of(grant: &StorageAccessGrant, input: &Input<'a>) -> Result<Self, TargetError> {
-        let name = &grant.spec.storage;
-        let storage = match (input.storages)(name) {
-            Known::Absent => return Err(TargetError::StorageNotFound(name.clone())),
-            Known::Undecodable => return Err(TargetError::StorageUndecodable(name.clone())),
-            Known::Read(storage) => storage,
-        };
-        let Some(role) = storage.spec.roles.iter().find(|role| role.name == grant.spec.role) else {
-            let offered: Vec<&str> = storage.spec.roles.iter().map(|role| role.name.as_str()).collect();
-            return Err(TargetError::RoleNotFound {
-                storage: name.clone(),
-                role: grant.spec.role.clone(),
-                offered: offered.join(", "),
-            });
-        };
-        let policy = match (input.policies)(&role.access_policy) {
-            Known::Absent => {
-                return Err(TargetError::PolicyNotFound {
-                    storage: name.clone(),
-                    role: role.name.clone(),
-                    policy: role.access_policy.clone(),
-                });
-            }
-            Known::Undecodable => return Err(TargetError::PolicyUndecodable(role.access_policy.clone())),
-            Known::Read(policy) => policy,
-        };
-        Ok(GrantTarget { storage, role, policy })
-    }
+/// What a ClusterRole that is to be bound allows, as a digest.
+pub fn cluster_role<'a>(name: &str, input: &Input<'a>) -> Result<&'a str, TargetError> {
+    let facts = (input.catalogue.cluster_roles)(name);
+    crate::cluster_role::bindable(name, facts).map_err(TargetError::RoleRefused)
 }
 
 /// How many people a policy asks to agree, at the least: none where it may approve by itself. `None` where it can never

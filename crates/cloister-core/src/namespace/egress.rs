@@ -132,12 +132,23 @@ impl Needs {
                 allowed.extend(allowlist.spec.rules.iter().map(|rule| (name, rule)));
             }
         }
-        let allowed = Allowed::of(&allowed, surroundings);
+        let granted: Vec<(&str, &EgressRule)> = allowed.iter().chain(input.granted).copied().collect();
+        let (allowed, granted) = (Allowed::of(&allowed, surroundings), Allowed::of(&granted, surroundings));
         for rule in &namespace.spec.egress.rules {
-            let covered = open_covered_by(rule, &allowed, surroundings);
+            let mut covered = open_covered_by(rule, &allowed, surroundings);
             for (position, opening) in covered.openings.iter().enumerate() {
                 let name = format!("cloister-rule.{}.{position}", rule.name);
                 self.policies.push(Child::NetworkPolicy(policies::opening(input.name, &name, opening)));
+            }
+            if covered.state == EgressState::NeedsGrant {
+                // What a grant opens is its own matter, and ends with it; here it is only told.
+                let with_grants = open_covered_by(rule, &granted, surroundings);
+                covered.state = with_grants.state;
+                covered.reason = with_grants.reason;
+                covered.message = match with_grants.state {
+                    EgressState::Active => format!("open by EgressGrant {}", self.names_of(input)),
+                    _ => with_grants.message,
+                };
             }
             if covered.state == EgressState::Refused && covered.reason != HOSTS_NOT_SUPPORTED {
                 self.mistakes.push(format!("rule {}: {}", rule.name, covered.message));
@@ -149,6 +160,11 @@ impl Needs {
                 message: covered.message,
             });
         }
+    }
+
+    fn names_of(&self, input: &Input<'_>) -> String {
+        let names: BTreeSet<&str> = input.granted.iter().map(|(name, _)| *name).collect();
+        names.into_iter().collect::<Vec<_>>().join(", ")
     }
 
     fn peers(&mut self, namespace: &ResearchNamespace, input: &Input<'_>) {

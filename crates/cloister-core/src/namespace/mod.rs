@@ -20,7 +20,7 @@ use crate::{
     settings::Settings,
 };
 use cloister_api::{
-    EgressState, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus, ServiceReference, Tier,
+    EgressRule, EgressState, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus, ServiceReference, Tier,
     condition::reason, labels,
 };
 use egress::{KnownAllowlist, Needs};
@@ -97,6 +97,8 @@ pub struct Input<'a> {
     pub settings: &'a Settings,
     /// The allowlists, by name.
     pub allowlists: &'a BTreeMap<&'a str, KnownAllowlist<'a>>,
+    /// The rules of the namespace's EgressGrants that are open now, with the grants' names.
+    pub granted: &'a [(&'a str, &'a EgressRule)],
     /// Finds a research namespace that is enforced.
     pub peers: &'a dyn Fn(&str) -> Option<Peer<'a>>,
     /// Finds a Service.

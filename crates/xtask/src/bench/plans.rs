@@ -3,12 +3,12 @@
 use super::{fixture, raw::Target};
 use anyhow::{Context, Result};
 use cloister_api::{
-    AccessPolicy, EgressAllowlist, GrantStatus, ResearchNamespace, ResearchNamespaceStatus, StorageAccessGrant,
-    StorageResource, labels,
+    AccessPolicy, EgressAllowlist, GrantKind, GrantStatus, ResearchNamespace, ResearchNamespaceStatus,
+    StorageAccessGrant, StorageResource, labels,
 };
 use cloister_core::{
-    child::Children,
-    grant::{self, Home, Known},
+    child::{Children, GrantRef},
+    grant::{self, Catalogue, Grant, Home, Known},
     namespace::{self, egress::KnownAllowlist},
     plan::Plan,
     settings::Settings,
@@ -35,6 +35,7 @@ pub fn namespace(name: &str) -> Result<Plan<ResearchNamespaceStatus>> {
         declared: namespace::Declared::Read(&declared),
         settings: &Settings::new(None),
         allowlists: &allowlists,
+        granted: &[],
         peers: &|_| None,
         services: &|_| None,
         dns_addresses: &[],
@@ -68,16 +69,24 @@ pub fn grant_end(
     children: &Children,
 ) -> Result<Plan<GrantStatus>> {
     let end = grant.status.as_ref().and_then(|status| status.expires_at.as_ref()).context("the grant has no end")?.0;
+    let name = grant.metadata.name.as_deref().unwrap_or_default();
     Ok(grant::plan(&grant::Input {
         namespace: grant.metadata.namespace.as_deref().unwrap_or_default(),
-        name: grant.metadata.name.as_deref().unwrap_or_default(),
-        declared: grant::Declared::Read(grant),
-        storages: &|name| storages.get(name).map_or(Known::Absent, Known::Read),
-        policies: &|_| Known::Read(policy),
-        services: &|_| None,
-        credentials: &|_| None,
+        grant: GrantRef { kind: GrantKind::StorageAccessGrant, name: name.into() },
+        declared: grant::Declared::Read(&Grant::Storage(grant.clone())),
+        catalogue: Catalogue {
+            storages: &|name| storages.get(name).map_or(Known::Absent, Known::Read),
+            roles: &|_| Known::Absent,
+            policies: &|_| Known::Read(policy),
+            cluster_roles: &|_| None,
+            services: &|_| None,
+            credentials: &|_| None,
+            debts: &|_| None,
+        },
         settings: &Settings::new(None),
         home: Home::Enforced,
+        members: &[],
+        reviews: &[],
         children,
         sharers: &[],
         holders: &[],

@@ -1,0 +1,238 @@
+//! ClusterRoles that grants bind: what they allow, and which of them may never be given for a time.
+//!
+//! A role that lets its holder make another way in (a binding, a token, another identity, a credential) outlives the
+//! grant that gave it. Such a role is refused, with the rule that is at fault.
+
+use crate::grant::digest::hash;
+use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
+use serde_json::json;
+
+/// What is known of a ClusterRole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleFacts {
+    /// A hash of what it allows, whatever the order of its rules.
+    pub rules: Box<str>,
+    /// The rule that would let its holder keep access, and why, if there is one.
+    pub lasting: Option<Box<str>>,
+    /// Whether it lets its holder act as somebody else.
+    pub impersonates: bool,
+    /// Whether the operator may bind it.
+    pub bindable: bool,
+}
+
+impl RoleFacts {
+    /// What is known of a role.
+    pub fn of(role: &ClusterRole, bindable: bool) -> Self {
+        let rules = role.rules.as_deref().unwrap_or_default();
+        RoleFacts {
+            rules: digest(rules).into(),
+            lasting: rules.iter().find_map(lasting).map(Into::into),
+            impersonates: rules.iter().any(impersonates),
+            bindable,
+        }
+    }
+}
+
+/// Why a ClusterRole cannot be bound by a grant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// There is none.
+    #[error("there is no ClusterRole {0}; create it, or correct the name")]
+    NotFound(String),
+    /// It would outlive the grant.
+    #[error("ClusterRole {role} would let its holder keep access after the end: {rule}; take that out of the role")]
+    Lasting {
+        /// The role.
+        role: String,
+        /// The rule, and why.
+        rule: String,
+    },
+    /// The operator may not bind it.
+    #[error(
+        "the operator may not bind ClusterRole {0}; add \"{0}\" to the resourceNames of the rule with the verb bind in \
+         deploy/rbac/operator.yaml"
+    )]
+    NotBindable(String),
+}
+
+impl Fault {
+    /// Why, in one word.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Fault::NotFound(_) => "ClusterRoleNotFound",
+            Fault::Lasting { .. } => "ClusterRoleRefused",
+            Fault::NotBindable(_) => "ClusterRoleNotBindable",
+        }
+    }
+}
+
+/// The digest of what a role allows, where a grant may bind it.
+///
+/// # Errors
+///
+/// Why it may not.
+pub fn bindable<'a>(name: &str, facts: Option<&'a RoleFacts>) -> Result<&'a str, Fault> {
+    let Some(facts) = facts else { return Err(Fault::NotFound(name.to_owned())) };
+    if let Some(rule) = &facts.lasting {
+        return Err(Fault::Lasting { role: name.to_owned(), rule: rule.to_string() });
+    }
+    if facts.bindable { Ok(&facts.rules) } else { Err(Fault::NotBindable(name.to_owned())) }
+}
+
+/// Whether a rule lets its holder act as somebody else.
+pub fn impersonates(rule: &PolicyRule) -> bool {
+    rule.verbs.iter().any(|verb| verb == "impersonate" || verb == "*" || verb.starts_with("impersonate:"))
+        && matches_any(rule.api_groups.as_deref(), &["", "authentication.k8s.io"])
+        && matches_any(rule.resources.as_deref(), &["users", "groups", "serviceaccounts", "uids", "userextras"])
+}
+
+fn matches_any(listed: Option<&[String]>, wanted: &[&str]) -> bool {
+    listed.unwrap_or_default().iter().any(|one| one == "*" || wanted.contains(&one.split('/').next().unwrap_or(one)))
+}
+
+/// Verbs that change nothing.
+const READS: [&str; 3] = ["get", "list", "watch"];
+
+/// Why a rule would let its holder keep access, if it would.
+fn lasting(rule: &PolicyRule) -> Option<String> {
+    let because = |why: &str| Some(format!("{} ({why})", in_words(rule)));
+    let groups = rule.api_groups.as_deref().unwrap_or_default();
+    let resources = rule.resources.as_deref().unwrap_or_default();
+    let has = |list: &[String], one: &str| list.iter().any(|listed| listed == one);
+    let base = |wanted: &str| resources.iter().any(|named| named.split('/').next() == Some(wanted));
+    let verb = |wanted: &str| has(&rule.verbs, wanted);
+    if verb("*") || has(groups, "*") || resources.iter().any(|named| named.contains('*')) {
+        return because("a wildcard also allows what is added later");
+    }
+    if verb("bind") || verb("escalate") || verb("impersonate") {
+        return because("it gives permissions, or another identity");
+    }
+    let writes = !rule.verbs.iter().all(|verb| READS.contains(&verb.as_str()));
+    if has(groups, "") && base("secrets") {
+        return because("a Secret that was read is kept");
+    }
+    if has(groups, "") && resources.iter().any(|named| named == "serviceaccounts/token") {
+        return because("a token outlives the grant");
+    }
+    if has(groups, "") && (base("serviceaccounts") || base("namespaces") || base("nodes")) && writes {
+        return because("accounts, namespaces and nodes outlive the grant");
+    }
+    for (group, why) in [
+        ("rbac.authorization.k8s.io", "a binding outlives the grant"),
+        ("cloister.dev", "it writes what Cloister decides by"),
+        ("networking.k8s.io", "a policy outlives the grant"),
+        ("admissionregistration.k8s.io", "it changes what is admitted"),
+        ("certificates.k8s.io", "a certificate outlives the grant"),
+        ("apiextensions.k8s.io", "it changes what is admitted"),
+        ("authentication.k8s.io", "a token outlives the grant"),
+    ] {
+        if has(groups, group) && writes {
+            return because(why);
+        }
+    }
+    None
+}
+
+fn in_words(rule: &PolicyRule) -> String {
+    let list = |list: Option<&[String]>| list.unwrap_or_default().join(",");
+    format!(
+        "verbs [{}] on resources [{}] of groups [{}]",
+        rule.verbs.join(","),
+        list(rule.resources.as_deref()),
+        list(rule.api_groups.as_deref())
+    )
+}
+
+fn digest(rules: &[PolicyRule]) -> String {
+    let sorted = |list: Option<&Vec<String>>| {
+        let mut list = list.cloned().unwrap_or_default();
+        list.sort();
+        list.dedup();
+        list
+    };
+    let mut rules: Vec<serde_json::Value> = rules
+        .iter()
+        .map(|rule| {
+            json!({
+                "verbs": sorted(Some(&rule.verbs)),
+                "apiGroups": sorted(rule.api_groups.as_ref()),
+                "resources": sorted(rule.resources.as_ref()),
+                "resourceNames": sorted(rule.resource_names.as_ref()),
+                "nonResourceURLs": sorted(rule.non_resource_urls.as_ref()),
+            })
+        })
+        .collect();
+    rules.sort_by_cached_key(serde_json::Value::to_string);
+    rules.dedup();
+    hash(&serde_json::Value::Array(rules))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(rules: serde_json::Value) -> RoleFacts {
+        RoleFacts::of(&serde_json::from_value(json!({"rules": rules})).unwrap(), true)
+    }
+
+    fn rule(group: &str, resource: &str, verbs: &[&str]) -> serde_json::Value {
+        json!([{"apiGroups": [group], "resources": [resource], "verbs": verbs}])
+    }
+
+    #[test]
+    fn what_ends_with_the_grant_may_be_bound() {
+        for rules in [
+            rule("", "pods/exec", &["create"]),
+            rule("", "pods", &["get", "list", "delete"]),
+            rule("apps", "deployments", &["patch"]),
+            rule("rbac.authorization.k8s.io", "rolebindings", &["get"]),
+            rule("cloister.dev", "storageaccessgrants", &["list"]),
+        ] {
+            assert_eq!(role(rules.clone()).lasting, None, "{rules}");
+        }
+    }
+
+    #[test]
+    fn what_outlives_the_grant_is_refused() {
+        for rules in [
+            rule("", "secrets", &["get"]),
+            rule("", "serviceaccounts/token", &["create"]),
+            rule("", "serviceaccounts", &["impersonate"]),
+            rule("", "users", &["impersonate"]),
+            rule("", "*", &["get"]),
+            rule("*", "pods", &["get"]),
+            rule("", "pods", &["*"]),
+            rule("", "pods/*", &["get"]),
+            rule("rbac.authorization.k8s.io", "rolebindings", &["create"]),
+            rule("rbac.authorization.k8s.io", "clusterroles", &["bind"]),
+            rule("rbac.authorization.k8s.io", "roles", &["escalate"]),
+            rule("cloister.dev", "accessreviews", &["create"]),
+            rule("networking.k8s.io", "networkpolicies", &["delete"]),
+            rule("certificates.k8s.io", "certificatesigningrequests", &["create"]),
+        ] {
+            assert!(role(rules.clone()).lasting.is_some(), "{rules}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_rules_means_nothing_and_their_content_all() {
+        let one = role(json!([
+            {"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["get"]},
+            {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]},
+        ]));
+        let turned = role(json!([
+            {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get"]},
+            {"apiGroups": [""], "resources": ["services", "pods"], "verbs": ["get"]},
+        ]));
+        let wider = role(json!([{"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["get", "list"]}]));
+        assert_eq!(one.rules, turned.rules);
+        assert_ne!(one.rules, wider.rules);
+    }
+
+    #[test]
+    fn who_may_be_somebody_else_is_seen() {
+        assert!(role(rule("", "users", &["impersonate"])).impersonates);
+        assert!(role(rule("*", "*", &["*"])).impersonates);
+        assert!(!role(rule("", "pods", &["*"])).impersonates);
+    }
+}

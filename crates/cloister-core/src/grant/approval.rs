@@ -1,0 +1,349 @@
+//! Whether the people who must agree have agreed.
+//!
+//! All rules of a policy must be met, by distinct people, and each person counts for one rule. Who counts for which is
+//! solved as an assignment (augmenting paths: H. W. Kuhn, The Hungarian Method, 1955), so that somebody who is in two
+//! groups never blocks a quorum that exists.
+
+use super::{
+    Input,
+    kind::Kind,
+    people::{is, is_service_account, persons},
+};
+use cloister_api::{
+    AccessPolicySpec, AccessReview, ApprovalRule, Decision, Identity, Member, MemberRole, Principal, RecordedReview,
+    RuleApprovals, Subject, SubjectKind,
+};
+use std::collections::BTreeSet;
+
+/// The least number of people who agree to what a ServiceAccount asks for: nobody stands behind it.
+const FOR_SERVICE_ACCOUNTS: usize = 2;
+
+/// Why somebody's decision does not count.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCounted {
+    #[error("the API server did not say who decided: the admission policy requester.cloister.dev is missing")]
+    ReviewerUnknown,
+    #[error("a ServiceAccount does not review; a person must")]
+    ServiceAccount,
+    #[error("{0} is not among the approvers of AccessPolicy {1}")]
+    NotAnApprover(String, String),
+    #[error("{0} asked for it, by this or another account, and cannot decide about it")]
+    Requester(String),
+    #[error("{0} would get it, and cannot decide about it")]
+    Beneficiary(String),
+    #[error("{0} is in group {1}, which would get it, and cannot decide about it")]
+    InBeneficiaryGroup(String, String),
+    #[error("{0} is a member of research namespace {1}, whose pods would get it, and cannot decide about it")]
+    Member(String, String),
+    #[error("{0} may not revoke it: only an approver, an owner of the namespace, the requester or a beneficiary may")]
+    MayNotRevoke(String),
+}
+
+impl NotCounted {
+    /// Why, in one word.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            NotCounted::ReviewerUnknown => "ReviewerUnknown",
+            NotCounted::ServiceAccount => "ServiceAccount",
+            NotCounted::NotAnApprover(..) => "NotAnApprover",
+            NotCounted::Requester(_) => "Requester",
+            NotCounted::Beneficiary(_) => "Beneficiary",
+            NotCounted::InBeneficiaryGroup(..) => "InBeneficiaryGroup",
+            NotCounted::Member(..) => "Member",
+            NotCounted::MayNotRevoke(_) => "MayNotRevoke",
+        }
+    }
+}
+
+/// What is to be decided, and by whom.
+pub struct Case<'a> {
+    /// The research namespace.
+    pub namespace: &'a str,
+    /// Its members.
+    pub members: &'a [Member],
+    /// Who asks.
+    pub requester: &'a Identity,
+    /// Who gets it.
+    pub subjects: &'a [Subject],
+    /// Whether the pods of the namespace profit.
+    pub for_namespace: bool,
+    /// The name of the policy.
+    pub policy_name: &'a str,
+    /// Who must agree.
+    pub policy: &'a AccessPolicySpec,
+}
+
+impl<'a> Case<'a> {
+    /// The case of a grant under a policy.
+    pub fn of(
+        kind: &'a dyn Kind,
+        requester: &'a Identity,
+        policy: &'a cloister_api::AccessPolicy,
+        input: &'a Input<'_>,
+    ) -> Self {
+        Case {
+            namespace: input.namespace,
+            members: input.members,
+            requester,
+            subjects: kind.subjects(),
+            for_namespace: kind.is_for_namespace(),
+            policy_name: policy.metadata.name.as_deref().unwrap_or_default(),
+            policy: &policy.spec,
+        }
+    }
+
+    /// The rules that somebody may decide under, by their positions: at least one. `accounts` are those of everybody
+    /// else who has decided, by which it shows that two accounts are one person's.
+    ///
+    /// # Errors
+    ///
+    /// Why they may not decide.
+    pub fn may_decide(&self, reviewer: &Identity, accounts: &[&Identity]) -> Result<Vec<usize>, NotCounted> {
+        let who = || reviewer.username.clone();
+        if is_service_account(reviewer) {
+            return Err(NotCounted::ServiceAccount);
+        }
+        let rules = self.policy.approval_rules.iter().enumerate();
+        let rules: Vec<usize> = rules.filter(|(_, rule)| names(&rule.approvers, reviewer)).map(|(at, _)| at).collect();
+        if rules.is_empty() {
+            return Err(NotCounted::NotAnApprover(who(), self.policy_name.to_owned()));
+        }
+        let everybody: Vec<&Identity> =
+            [self.requester, reviewer].into_iter().chain(accounts.iter().copied()).collect();
+        let persons = persons(&everybody);
+        if persons[0] == persons[1] {
+            return Err(NotCounted::Requester(who()));
+        }
+        let own =
+            everybody.iter().zip(&persons).filter(|(_, person)| **person == persons[1]).map(|(account, _)| *account);
+        for account in own {
+            for subject in self.subjects {
+                match subject.kind {
+                    SubjectKind::User if subject.name == account.username => {
+                        return Err(NotCounted::Beneficiary(who()));
+                    }
+                    SubjectKind::Group if account.groups.contains(&subject.name) => {
+                        return Err(NotCounted::InBeneficiaryGroup(who(), subject.name.clone()));
+                    }
+                    _ => {}
+                }
+            }
+            if self.for_namespace && self.is_member(account, &[MemberRole::Owner, MemberRole::Researcher]) {
+                return Err(NotCounted::Member(who(), self.namespace.to_owned()));
+            }
+        }
+        Ok(rules)
+    }
+
+    /// Whether somebody may end what was approved.
+    ///
+    /// # Errors
+    ///
+    /// Why they may not.
+    pub fn may_revoke(&self, reviewer: &Identity) -> Result<(), NotCounted> {
+        if is_service_account(reviewer) {
+            return Err(NotCounted::ServiceAccount);
+        }
+        let is_approver = self.policy.approval_rules.iter().any(|rule| names(&rule.approvers, reviewer));
+        let is_requester = super::same_person(self.requester, reviewer);
+        let gets_it = self.subjects.iter().any(|subject| means(subject, reviewer));
+        if is_approver || is_requester || gets_it || self.is_member(reviewer, &[MemberRole::Owner]) {
+            Ok(())
+        } else {
+            Err(NotCounted::MayNotRevoke(reviewer.username.clone()))
+        }
+    }
+
+    fn is_member(&self, account: &Identity, roles: &[MemberRole]) -> bool {
+        let members = self.members.iter().filter(|member| roles.contains(&member.role));
+        members.flat_map(|member| &member.subjects).any(|subject| means(subject, account))
+    }
+
+    /// How far the rules are met by those who agreed.
+    pub fn tally(&self, agreed: &[&Identity]) -> Tally {
+        let rules = &self.policy.approval_rules;
+        let person_of = persons(agreed);
+        let mut people: Vec<Person<'_>> = Vec::new();
+        let mut seen: Vec<usize> = Vec::new();
+        for (account, person) in agreed.iter().zip(&person_of) {
+            let Ok(eligible) = self.may_decide(account, agreed) else { continue };
+            match seen.iter().position(|known| known == person) {
+                Some(at) => people[at].rules.extend(eligible),
+                None => {
+                    seen.push(*person);
+                    people.push(Person { name: &account.username, rules: eligible.into_iter().collect() });
+                }
+            }
+        }
+        let assigned = assign(&people, rules);
+        let approvals: Vec<RuleApprovals> = rules
+            .iter()
+            .enumerate()
+            .map(|(at, rule)| RuleApprovals {
+                rule: rule.name.clone(),
+                required: rule.required,
+                approved_by: people
+                    .iter()
+                    .zip(&assigned)
+                    .filter(|(_, rule)| **rule == Some(at))
+                    .map(|(person, _)| person.name.to_owned())
+                    .collect(),
+            })
+            .collect();
+        let full = |one: &RuleApprovals| one.approved_by.len() as u64 >= u64::from(one.required);
+        let least = if is_service_account(self.requester) { FOR_SERVICE_ACCOUNTS } else { 1 };
+        let is_met = !rules.is_empty() && approvals.iter().all(full) && people.len() >= least;
+        Tally { is_met, people: people.len(), least, approvals }
+    }
+}
+
+/// How far a policy's rules are met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Whether all are.
+    pub is_met: bool,
+    /// How many people have agreed.
+    pub people: usize,
+    /// How many must at least, over all rules.
+    pub least: usize,
+    /// Who counts for which rule.
+    pub approvals: Vec<RuleApprovals>,
+}
+
+impl Tally {
+    /// Who must still agree, in words.
+    pub fn missing(&self, rules: &[ApprovalRule]) -> String {
+        let missing = self.approvals.iter().zip(rules).filter_map(|(one, rule)| {
+            let left = u64::from(one.required).saturating_sub(one.approved_by.len() as u64);
+            (left > 0).then(|| format!("{left} more of {} ({})", one.rule, approvers(&rule.approvers)))
+        });
+        let missing: Vec<String> = missing.collect();
+        if missing.is_empty() && self.people < self.least {
+            return format!("{} more people, because a ServiceAccount asks", self.least - self.people);
+        }
+        missing.join(", and ")
+    }
+}
+
+/// Approvers in words.
+pub fn approvers(approvers: &[Principal]) -> String {
+    const FEW: usize = 4;
+    let named = approvers.iter().take(FEW).map(|principal| format!("{:?} {}", principal.kind, principal.name));
+    let mut named = named.collect::<Vec<_>>().join(" or ");
+    if approvers.len() > FEW {
+        named.push_str(" or others");
+    }
+    named
+}
+
+/// Somebody who agreed, and the rules that they may count for.
+struct Person<'a> {
+    name: &'a str,
+    rules: BTreeSet<usize>,
+}
+
+/// The rule that each person counts for, so that as many places as can be are filled.
+fn assign(people: &[Person<'_>], rules: &[ApprovalRule]) -> Vec<Option<usize>> {
+    let mut assigned = vec![None; people.len()];
+    for person in 0..people.len() {
+        place(person, people, rules, &mut assigned, &mut vec![false; rules.len()]);
+    }
+    assigned
+}
+
+/// Finds a place for a person, where need be by finding another for somebody who has it.
+fn place(
+    person: usize,
+    people: &[Person<'_>],
+    rules: &[ApprovalRule],
+    assigned: &mut [Option<usize>],
+    tried: &mut [bool],
+) -> bool {
+    for &rule in &people[person].rules {
+        if std::mem::replace(&mut tried[rule], true) {
+            continue;
+        }
+        let holders: Vec<usize> = (0..people.len()).filter(|one| assigned[*one] == Some(rule)).collect();
+        let free = (holders.len() as u64) < u64::from(rules[rule].required);
+        if free || holders.into_iter().any(|one| place(one, people, rules, assigned, tried)) {
+            assigned[person] = Some(rule);
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a policy's rules can be met at all, as far as is known: `None` where that depends on who is in a group.
+///
+/// # Errors
+///
+/// The rule that cannot be met, and why.
+pub fn satisfiable(policy: &AccessPolicySpec) -> Result<Option<()>, String> {
+    let rules = &policy.approval_rules;
+    let groups = |rule: &ApprovalRule| rule.approvers.iter().any(|principal| principal.kind == SubjectKind::Group);
+    let users: BTreeSet<&str> = rules.iter().flat_map(|rule| users(rule)).collect();
+    let people: Vec<Person<'_>> = users
+        .into_iter()
+        .map(|user| {
+            let named = |rule: &&ApprovalRule| users_name(rule, user);
+            let rules = rules.iter().enumerate().filter(|(_, rule)| named(rule)).map(|(at, _)| at).collect();
+            Person { name: user, rules }
+        })
+        .collect();
+    // Rules that name groups may be met by anybody; those that do not have only the users whom they name.
+    let closed: Vec<ApprovalRule> = rules
+        .iter()
+        .map(|rule| ApprovalRule { required: if groups(rule) { 0 } else { rule.required }, ..rule.clone() })
+        .collect();
+    let assigned = assign(&people, &closed);
+    for (at, rule) in closed.iter().enumerate() {
+        let filled = assigned.iter().filter(|rule| **rule == Some(at)).count() as u64;
+        if filled < u64::from(rule.required) {
+            return Err(format!(
+                "rule {} needs {} people, and only {filled} that no other rule needs are named; name more, or a group",
+                rule.name, rule.required
+            ));
+        }
+    }
+    Ok(if rules.iter().any(groups) { None } else { Some(()) })
+}
+
+fn users(rule: &ApprovalRule) -> impl Iterator<Item = &str> {
+    let users = rule.approvers.iter().filter(|principal| principal.kind == SubjectKind::User);
+    users.map(|principal| principal.name.as_str())
+}
+
+fn users_name(rule: &ApprovalRule, user: &str) -> bool {
+    users(rule).any(|named| named == user)
+}
+
+/// A review as it is recorded.
+pub fn recorded(review: &AccessReview, reviewer: &Identity) -> RecordedReview {
+    RecordedReview {
+        name: review.metadata.name.clone().unwrap_or_default(),
+        uid: review.metadata.uid.clone().unwrap_or_default(),
+        decision: review.spec.decision,
+        reviewer: reviewer.clone(),
+    }
+}
+
+/// Those who agreed by what is recorded.
+pub fn agreed(reviews: &[RecordedReview]) -> Vec<&Identity> {
+    reviews.iter().filter(|review| review.decision == Decision::Approve).map(|review| &review.reviewer).collect()
+}
+
+fn names(principals: &[Principal], identity: &Identity) -> bool {
+    // A ServiceAccount that is named as an approver does not count either.
+    principals.iter().any(|principal| principal.kind != SubjectKind::ServiceAccount && is(principal, identity))
+}
+
+fn means(subject: &Subject, identity: &Identity) -> bool {
+    match subject.kind {
+        SubjectKind::User => subject.name == identity.username,
+        SubjectKind::Group => identity.groups.contains(&subject.name),
+        SubjectKind::ServiceAccount => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

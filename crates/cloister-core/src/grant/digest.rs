@@ -1,0 +1,157 @@
+//! What a decision is about, in one hash: `v1:sha256:` over canonical JSON (RFC 8785).
+//!
+//! The fields are listed here one by one, never taken from a stored object as a whole: a field that a later version adds
+//! with a default, a description, or the order of a list that has none must not change what was decided. A field that
+//! changes the meaning of a grant is listed, or a new version of the digest is.
+
+use super::{Grant, Target};
+use crate::egress::canonical;
+use cloister_api::{
+    AccessPolicy, EgressRule, Identity, Port, Principal, PrivateEndpoint, ServiceReference, StorageEndpoint, Subject,
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::Duration;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// The digest that a review must name: of the grant, of the policy that decides, and of what the grant is for.
+pub fn of(grant: &Grant, namespace: &str, target: &Target<'_>) -> String {
+    let terms = grant.terms();
+    let document = json!({
+        "group": cloister_api::GROUP,
+        "kind": grant.kind(),
+        "namespace": namespace,
+        "name": grant.name(),
+        "uid": grant.uid(),
+        "asks": grant.of_kind().asks(),
+        "terms": {
+            "requestedDuration": terms.requested_duration.map(duration),
+            "startTime": terms.start_time.map(|time| time.0.to_string()),
+            "justification": terms.justification,
+            "ticketRef": terms.ticket_ref,
+            "breakGlass": terms.break_glass,
+            "requestedBy": terms.requested_by.map(identity),
+        },
+        "policy": policy(target.policy),
+        "target": target.meaning,
+    });
+    format!("v1:sha256:{}", hash(&document))
+}
+
+/// The digest of what the grant is for alone, which must stay as it is while the grant lasts.
+pub fn of_target(target: &Target<'_>) -> String {
+    format!("v1:sha256:{}", hash(&target.meaning))
+}
+
+/// The hash of a value: SHA-256 of its canonical JSON, in hexadecimal.
+pub fn hash(value: &Value) -> String {
+    // A tree of plain values cannot fail to be written.
+    let canonical = serde_json_canonicalizer::to_vec(value).unwrap_or_default();
+    Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn policy(policy: &AccessPolicy) -> Value {
+    let spec = &policy.spec;
+    let rules = spec.approval_rules.iter().map(
+        |rule| json!({"name": rule.name, "required": rule.required, "approvers": sorted(&rule.approvers, principal)}),
+    );
+    json!({
+        "uid": policy.metadata.uid,
+        "requesters": sorted(&spec.requesters, principal),
+        "beneficiaries": subjects(&spec.beneficiaries),
+        "approvalRules": by_text(rules.collect()),
+        "maxDuration": duration(spec.max_duration),
+        "defaultDuration": spec.default_duration.map(duration),
+        "pendingRequestTTL": spec.pending_request_ttl.map(duration),
+        "maxStartDelay": spec.max_start_delay.map(duration),
+        "justification": spec.justification.required,
+        "ticket": {"required": spec.ticket.required, "pattern": spec.ticket.pattern},
+        "autoApprove": by_text(spec.auto_approve.iter().map(|expression| json!(expression)).collect()),
+        "breakGlass": spec.break_glass.as_ref().map(|glass| json!({
+            "requesters": sorted(&glass.requesters, principal),
+            "maxDuration": duration(glass.max_duration),
+            "reviewWithin": duration(glass.review_within),
+        })),
+    })
+}
+
+/// Subjects, whose order means nothing.
+pub fn subjects(subjects: &[Subject]) -> Value {
+    sorted(subjects, |subject| json!({"kind": subject.kind, "name": subject.name}))
+}
+
+/// An egress rule.
+pub fn rule(rule: &EgressRule) -> Value {
+    json!({
+        "name": rule.name,
+        "domainNames": rule.domain_names.as_deref().map(texts),
+        "networks": rule.networks.as_deref().map(texts),
+        "service": rule.service.as_ref().map(service),
+        "privateEndpoint": rule.private_endpoint.as_ref().map(private_endpoint),
+        "ports": sorted(&rule.ports, port),
+        "podSelector": rule.pod_selector.as_ref().map(selector),
+    })
+}
+
+/// The endpoint of a storage.
+pub fn endpoint(endpoint: &StorageEndpoint) -> Value {
+    json!({
+        "domainNames": endpoint.domain_names.as_deref().map(texts),
+        "networks": endpoint.networks.as_deref().map(texts),
+        "service": endpoint.service.as_ref().map(service),
+        "privateEndpoint": endpoint.private_endpoint.as_ref().map(private_endpoint),
+        "ports": sorted(&endpoint.ports, port),
+    })
+}
+
+fn service(service: &ServiceReference) -> Value {
+    json!({"namespace": service.namespace, "name": service.name})
+}
+
+fn private_endpoint(endpoint: &PrivateEndpoint) -> Value {
+    json!({"domainName": endpoint.domain_name, "expectedNetworks": texts(&endpoint.expected_networks)})
+}
+
+fn port(port: &Port) -> Value {
+    json!({"port": port.port, "endPort": port.end_port, "protocol": port.protocol})
+}
+
+/// A selector in its canonical form; as it is written where it has none, which opens nothing.
+fn selector(selector: &LabelSelector) -> Value {
+    let canonical = canonical(Some(selector)).unwrap_or_else(|_| selector.clone());
+    json!({"matchLabels": canonical.match_labels, "matchExpressions": canonical.match_expressions})
+}
+
+fn principal(principal: &Principal) -> Value {
+    json!({"kind": principal.kind, "name": principal.name, "namespace": principal.namespace})
+}
+
+fn identity(identity: &Identity) -> Value {
+    json!({
+        "username": identity.username,
+        "uid": identity.uid,
+        "groups": texts(&identity.groups),
+        "personKey": identity.person_key,
+    })
+}
+
+/// A duration in milliseconds: `1h` and `60m` are one.
+fn duration(duration: Duration) -> Value {
+    let signed = super::eligibility::signed(duration);
+    json!(i64::try_from(signed.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn texts(texts: &[String]) -> Value {
+    sorted(texts, |text| json!(text))
+}
+
+fn sorted<T>(items: &[T], value: impl Fn(&T) -> Value) -> Value {
+    by_text(items.iter().map(value).collect())
+}
+
+/// A list whose order and repetitions mean nothing.
+fn by_text(mut values: Vec<Value>) -> Value {
+    values.sort_by_cached_key(Value::to_string);
+    values.dedup();
+    Value::Array(values)
+}

@@ -1,0 +1,58 @@
+//! An EgressGrant: one egress rule that is open while it lasts.
+
+use super::{
+    Grant, Input, digest,
+    kind::{Kind, Missing, Opening, Target, TargetError},
+    target::policy_of,
+};
+use crate::{
+    child::Child,
+    egress::{Refusal, open_rule},
+    namespace::policies,
+};
+use cloister_api::{EgressGrant, Subject};
+use serde_json::{Value, json};
+
+impl Kind for EgressGrant {
+    fn prefix(&self) -> &'static str {
+        "cloister-egress-grant"
+    }
+
+    fn subjects(&self) -> &[Subject] {
+        &[]
+    }
+
+    fn is_for_namespace(&self) -> bool {
+        true
+    }
+
+    fn asks(&self) -> Value {
+        json!({"rule": digest::rule(&self.spec.rule)})
+    }
+
+    fn target<'a>(&self, input: &Input<'a>) -> Result<Target<'a>, TargetError> {
+        let name = &input.settings.spec.egress.access_policy;
+        let policy = policy_of(name, || "egress.accessPolicy of CloisterConfig".into(), input)?;
+        Ok(Target { policy, sensitivity: None, meaning: Value::Null, cluster_role: None })
+    }
+
+    fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
+        // Nobody is asked to agree to what cannot be opened.
+        refused(open_rule(&self.spec.rule, &input.surroundings()).err()?)
+    }
+
+    fn opening(&self, grant: &Grant, _: &Target<'_>, input: &Input<'_>) -> Opening {
+        match open_rule(&self.spec.rule, &input.surroundings()) {
+            Ok(opening) => {
+                let mut policy = policies::opening(input.namespace, "", &opening);
+                policy.metadata = grant.owned_meta(input.namespace);
+                Opening { children: vec![Child::NetworkPolicy(policy)], ..Opening::default() }
+            }
+            Err(refusal) => Opening { fault: refused(refusal), ..Opening::default() },
+        }
+    }
+}
+
+fn refused(refusal: Refusal) -> Option<Missing> {
+    Some(Missing { reason: refusal.reason(), message: format!("the rule stays closed: {refusal}") })
+}

@@ -1,0 +1,207 @@
+//! Why a grant ends, and how what it opened is taken away.
+
+use super::{
+    Grant, Home, Input, Target,
+    approval::{Case, agreed, recorded},
+    break_glass::{self, later},
+    digest, eligibility,
+    kind::TargetError,
+    open::note_review,
+    pending::by_itself,
+    phases::{own, surplus},
+    status::{Say, ended},
+    target::too_weak,
+};
+use crate::plan::Plan;
+use cloister_api::{Decision, GrantPhase, GrantStatus, Identity, RecordedReview, condition};
+use jiff::{SignedDuration, Timestamp};
+
+/// How long pods may take to end before it is said that the revocation is unconfirmed.
+const POD_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+
+/// What stands between why a grant ended and what is still waited for.
+const WAITING: &str = "; waiting for ";
+
+/// Why a grant ends.
+pub struct End {
+    phase: GrantPhase,
+    reason: &'static str,
+    message: String,
+    by: Option<RecordedReview>,
+}
+
+impl End {
+    fn early(reason: &'static str, message: impl Into<String>) -> Self {
+        End { phase: GrantPhase::Revoked, reason, message: message.into(), by: None }
+    }
+}
+
+/// What an open grant is for, or why it ends now.
+pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>, End> {
+    let status = grant.status();
+    let Some((status, end)) = status.and_then(|status| Some((status, status.expires_at.as_ref()?))) else {
+        return Err(End::early("EndUnknown", "the grant has no end written down, so it ends now"));
+    };
+    if end.0 <= input.now {
+        let message = format!("the grant ended at {}", end.0);
+        return Err(End { phase: GrantPhase::Expired, reason: "Expired", message, by: None });
+    }
+    if grant.is_deleted() {
+        return Err(End::early("Deleted", "the grant was deleted"));
+    }
+    if input.home == Home::Closed {
+        let message = format!("the research namespace {} is closed", input.namespace);
+        return Err(End::early("NamespaceClosed", message));
+    }
+    not_invalidated(status, input)?;
+    let target = grant.of_kind().target(input).map_err(|error| End::early(gone(&error), error.to_string()))?;
+    if status.policy.as_ref().is_some_and(|policy| Some(&policy.uid) != target.policy.metadata.uid.as_ref()) {
+        let message = "the policy that it was approved under was deleted; one of the same name is another";
+        return Err(End::early("PolicyGone", message));
+    }
+    if status.target_digest != digest::of_target(&target) {
+        let message = "what it is for has changed since it was approved: the target, its role, its endpoint, where its credential \
+                       is kept, or what its ClusterRole allows; ask again";
+        return Err(End::early("TargetChanged", message));
+    }
+    still_approved(grant, status, &target, input)?;
+    Ok(target)
+}
+
+/// After etcd was restored, what was approved before may have been revoked since.
+fn not_invalidated(status: &GrantStatus, input: &Input<'_>) -> Result<(), End> {
+    let Some(before) = &input.settings.spec.invalidate_grants_before else { return Ok(()) };
+    let approved = status.approved_at.as_ref().map_or(Timestamp::MIN, |at| at.0);
+    if approved >= before.0 {
+        return Ok(());
+    }
+    let message =
+        format!("CloisterConfig ends what was approved before {} (invalidateGrantsBefore); ask again", before.0);
+    Err(End::early("Invalidated", message))
+}
+
+fn gone(error: &TargetError) -> &'static str {
+    if error.is_of_policy() { "PolicyGone" } else { "TargetGone" }
+}
+
+/// Whether what was recorded still satisfies the policy as it is now, and nobody has revoked it.
+fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, input: &Input<'_>) -> Result<(), End> {
+    let Some(requester) = grant.terms().requested_by else {
+        return Err(End::early("RequesterUnknown", "nobody is known to have asked for it"));
+    };
+    let case = Case::of(grant.of_kind(), requester, target.policy, input);
+    if let Some((review, message)) = revoked_by(&case, grant, input) {
+        return Err(End { by: Some(review), ..End::early("RevokedByReview", message) });
+    }
+    if let Some(review) = break_glass::settled(grant, target, input).filter(break_glass::is_refusal) {
+        let message = format!("{} reviewed it and refused", review.reviewer.username);
+        return Err(End { by: Some(review), ..End::early("ReviewRefused", message) });
+    }
+    eligibility::still(grant, requester, &target.policy.spec)
+        .map_err(|why| End::early("RequesterNotEligible", format!("no longer eligible: {why}")))?;
+    let weak = target.sensitivity.filter(|_| input.settings.usable);
+    if let Some(message) = weak.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings)) {
+        return Err(End::early("PolicyTooWeak", message));
+    }
+    let is_met = if status.break_glass.is_some() {
+        // Who may break the glass was asked above.
+        true
+    } else if status.reviews.is_empty() {
+        by_itself(grant, requester, target, input).is_some()
+    } else {
+        let people: Vec<&Identity> = agreed(&status.reviews);
+        case.tally(&people).is_met
+    };
+    if is_met {
+        return Ok(());
+    }
+    let message =
+        format!("those who agreed are not enough under AccessPolicy {} as it is now; ask again", case.policy_name);
+    Err(End::early("ApprovalsNotEnough", message))
+}
+
+fn revoked_by(case: &Case<'_>, grant: &Grant, input: &Input<'_>) -> Option<(RecordedReview, String)> {
+    let about_this = input.reviews.iter().filter(|review| review.spec.request_ref.uid == grant.uid());
+    about_this.filter(|review| review.spec.decision == Decision::Revoke).find_map(|review| {
+        let reviewer = review.spec.reviewer.as_ref()?;
+        case.may_revoke(reviewer).ok()?;
+        let comment = review.spec.comment.trim();
+        let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
+        Some((recorded(review, reviewer), format!("{} revoked it{why}", reviewer.username)))
+    })
+}
+
+/// Takes away what a grant opened, in the order that leaves no gap, until nothing of it is left.
+pub fn revoke(grant: &Grant, end: Option<End>, input: &Input<'_>) -> Plan<GrantStatus> {
+    let say = Say::about(grant, input.now);
+    let mut plan = Plan::default();
+    let mut status = say.before();
+    let (phase, reason, message) = match end {
+        Some(end) => {
+            if let Some(review) = end.by {
+                record(&mut status, grant, review, input);
+            }
+            (end.phase, end.reason.to_owned(), end.message)
+        }
+        None => {
+            // It is being revoked already; how it ends was decided when that began.
+            let phase = if status.reason == "Expired" { GrantPhase::Expired } else { GrantPhase::Revoked };
+            (phase, status.reason.clone(), said_before(&status))
+        }
+    };
+    let closing = grant.of_kind().closing(grant, input);
+    plan.stage(closing.first);
+    plan.stage(surplus(input, &[]));
+    closing.then.into_iter().for_each(|stage| plan.stage(stage));
+    status.secret_name = None;
+    // What somebody else's finalizer holds is not gone.
+    let held = own(input).filter(|child| child.terminating).count() + closing.held;
+    if closing.pods == 0 && held == 0 {
+        status = ended(status, phase, input.now);
+        let mut plan = say.ready(plan, status, &reason, message);
+        if grant.is_deleted() {
+            plan.look_again(input.now);
+        }
+        return plan;
+    }
+    status.phase = GrantPhase::Revoking;
+    let message =
+        format!("{message}{WAITING}{} pods that hold the credential, and {held} objects, to end", closing.pods);
+    let since = revoking_since(grant, input.now).unwrap_or(input.now);
+    if input.now < later(since, POD_PATIENCE) {
+        plan.look_again(later(since, POD_PATIENCE));
+        return say.waiting(plan, status, &reason, message);
+    }
+    status.reason = reason;
+    let message = format!(
+        "{message}: see that the pods' nodes are reachable and that nobody's finalizer holds the objects, and rotate the \
+         credential at its source"
+    );
+    say.unconfirmed(plan, status, message)
+}
+
+/// Writes down the review that ended a grant, which may be the one that it owed.
+fn record(status: &mut GrantStatus, grant: &Grant, review: RecordedReview, input: &Input<'_>) {
+    let target = grant.of_kind().target(input).ok();
+    let settles = target.and_then(|target| break_glass::settled(grant, &target, input));
+    note_review(status, settles.as_ref());
+    if !status.reviews.iter().any(|known| known.uid == review.uid) {
+        status.reviews.push(review);
+    }
+}
+
+/// Why the grant ended, as it was said when that began.
+fn said_before(status: &GrantStatus) -> String {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == condition::READY);
+    let why = ready.and_then(|ready| ready.message.split_once(WAITING)).map(|(why, _)| why.to_owned());
+    why.unwrap_or_else(|| format!("the grant was revoked: {}", status.reason))
+}
+
+/// Since when the grant is known to be over: not before it was last open, and not before what ended it.
+fn revoking_since(grant: &Grant, now: Timestamp) -> Option<Timestamp> {
+    let status = grant.status().filter(|status| status.phase == GrantPhase::Revoking)?;
+    let active = status.conditions.iter().find(|condition| condition.type_ == condition::ACTIVE)?;
+    let ends = [&status.expires_at, &grant.metadata().deletion_timestamp];
+    let first = ends.into_iter().flatten().map(|end| end.0).filter(|end| *end <= now).min();
+    Some(first.map_or(active.last_transition_time.0, |first| first.max(active.last_transition_time.0)))
+}

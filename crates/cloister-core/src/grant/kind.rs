@@ -1,0 +1,143 @@
+//! What a kind of grant adds to the engine: what it is for, how that is opened, and how it is taken away.
+
+use super::{Grant, Input, eligibility::Ineligible};
+use crate::{child::Child, plan::Action};
+use cloister_api::{AccessPolicy, Sensitivity, Subject};
+use serde_json::Value;
+
+/// What a grant is for, as it was found in the catalogue.
+#[derive(Clone, Debug)]
+pub struct Target<'a> {
+    /// The policy that decides.
+    pub policy: &'a AccessPolicy,
+    /// How much is at stake, where that is said.
+    pub sensitivity: Option<Sensitivity>,
+    /// Everything about the target that a decision rests on, by which its digest is made.
+    pub meaning: Value,
+    /// The ClusterRole that is bound while the grant lasts.
+    pub cluster_role: Option<&'a str>,
+}
+
+/// Why it could not be found, or cannot be given.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    #[error("there is no {kind} {name}; {remedy}")]
+    NotFound { kind: &'static str, name: String, remedy: &'static str },
+    #[error("{kind} {name} cannot be read by this version of the operator; see its status")]
+    Undecodable { kind: &'static str, name: String },
+    #[error("StorageResource {storage} offers no role {role}; it offers {offered}")]
+    RoleNotFound { storage: String, role: String, offered: String },
+    #[error("there is no AccessPolicy {name}, which {named_by} names; ask security to publish it")]
+    PolicyNotFound { name: String, named_by: String },
+    #[error("AccessPolicy {0} cannot be read by this version of the operator; see its status")]
+    PolicyUndecodable(String),
+    #[error("{0}")]
+    RoleRefused(crate::cluster_role::Fault),
+}
+
+impl TargetError {
+    /// Why, in one word.
+    pub fn reason(&self) -> String {
+        match self {
+            TargetError::NotFound { kind, .. } => format!("{kind}NotFound"),
+            TargetError::Undecodable { kind, .. } => format!("{kind}Undecodable"),
+            TargetError::RoleNotFound { .. } => "RoleNotFound".into(),
+            TargetError::PolicyNotFound { .. } => "PolicyNotFound".into(),
+            TargetError::PolicyUndecodable(_) => "PolicyUndecodable".into(),
+            TargetError::RoleRefused(fault) => fault.reason().into(),
+        }
+    }
+
+    /// Whether it is the policy that is gone, and not what the grant is for.
+    pub fn is_of_policy(&self) -> bool {
+        matches!(self, TargetError::PolicyNotFound { .. } | TargetError::PolicyUndecodable(_))
+    }
+}
+
+/// Something that is missing for now, so that nothing can be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// What to do about it.
+    pub message: String,
+}
+
+/// What a grant opens.
+#[derive(Debug, Default)]
+pub struct Opening {
+    /// What stands in the grant's name. Everything else in its name goes.
+    pub children: Vec<Child>,
+    /// What is done together with them.
+    pub with: Vec<Action>,
+    /// What follows, one after the other.
+    pub then: Vec<Vec<Action>>,
+    /// What stays closed, and why.
+    pub fault: Option<Missing>,
+    /// What stays closed without being anybody's mistake.
+    pub note: Option<Missing>,
+}
+
+/// What a grant takes away beyond what stands in its name.
+#[derive(Debug, Default)]
+pub struct Closing {
+    /// What goes before that.
+    pub first: Vec<Action>,
+    /// What follows, one after the other.
+    pub then: Vec<Vec<Action>>,
+    /// How many pods are waited for.
+    pub pods: usize,
+    /// How many objects beyond the grant's own are held by somebody else's finalizer.
+    pub held: usize,
+}
+
+/// A kind of grant.
+pub trait Kind {
+    /// What its kind is called in the name of what it opens.
+    fn prefix(&self) -> &'static str;
+
+    /// Who gets it: those that it names.
+    fn subjects(&self) -> &[Subject];
+
+    /// Whether all of the namespace profits, so that its members may not decide.
+    fn is_for_namespace(&self) -> bool {
+        self.subjects().iter().any(|subject| subject.kind == cloister_api::SubjectKind::ServiceAccount)
+    }
+
+    /// What it asks for, in its own fields: a part of what is decided about, and what `autoApprove` sees.
+    fn asks(&self) -> Value;
+
+    /// Finds what it is for.
+    ///
+    /// # Errors
+    ///
+    /// It is not there, or cannot be given.
+    fn target<'a>(&self, input: &Input<'a>) -> Result<Target<'a>, TargetError>;
+
+    /// Whether something else stands against it for good.
+    ///
+    /// # Errors
+    ///
+    /// It does.
+    fn conflict(&self, _: &Input<'_>) -> Result<(), Ineligible> {
+        Ok(())
+    }
+
+    /// What is missing for now.
+    fn missing(&self, _: &Target<'_>, _: &Input<'_>) -> Option<Missing> {
+        None
+    }
+
+    /// What is written down before it is opened, so that it can be taken away whatever happens: the Secret's name.
+    fn secret_name(&self) -> Option<String> {
+        None
+    }
+
+    /// What it opens.
+    fn opening(&self, grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Opening;
+
+    /// What it takes away beyond what stands in its name.
+    fn closing(&self, _: &Grant, _: &Input<'_>) -> Closing {
+        Closing::default()
+    }
+}

@@ -1,0 +1,73 @@
+//! What an approved grant opens, from its start on.
+
+use super::{
+    Grant, Home, Input, Target,
+    break_glass::{owed, settled},
+    phases::{add_finalizer, applied, surplus},
+    status::Say,
+};
+use crate::{
+    child::{Child, ChildKey},
+    condition::seconds,
+    plan::Plan,
+};
+use cloister_api::{GrantPhase, GrantStatus, RecordedReview, condition::reason};
+
+/// Opens what was approved, and keeps it open.
+pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<GrantStatus> {
+    let say = Say::about(grant, input.now);
+    let mut plan = Plan::default();
+    let mut status = say.before();
+    note_review(&mut status, settled(grant, target, input).as_ref());
+    let end = status.expires_at.as_ref().map_or(input.now, |end| end.0);
+    plan.look_again(end);
+    plan.stage(add_finalizer(grant));
+    if let Some(start) = grant.terms().start_time.filter(|start| start.0 > input.now) {
+        plan.stage(surplus(input, &[]));
+        plan.look_again(start.0);
+        let message = format!("approved; opens at {}", start.0);
+        return say.ready(plan, status, "WaitingForStart", message);
+    }
+    if !input.settings.usable {
+        // What stands may stay until its end; nothing is opened, or opened again.
+        let message =
+            "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can";
+        return say.stalled(plan, status, reason::CONFIG_UNDECODABLE, message.to_owned());
+    }
+    if input.home == Home::NotEnforced {
+        let message =
+            format!("waits for ResearchNamespace {} to be enforced; nothing is opened meanwhile", input.namespace);
+        return say.waiting(plan, status, "NamespaceNotEnforced", message);
+    }
+    let kind = grant.of_kind();
+    if let (Some(missing), GrantPhase::Approved) = (kind.missing(target, input), status.phase) {
+        return say.stalled(plan, status, missing.reason, missing.message);
+    }
+
+    let opening = kind.opening(grant, target, input);
+    let keys: Vec<ChildKey> = opening.children.iter().map(Child::key).collect();
+    plan.stage(surplus(input, &keys));
+    let mut open = applied(opening.children, input);
+    open.extend(opening.with);
+    plan.stage(open);
+    opening.then.into_iter().for_each(|stage| plan.stage(stage));
+
+    status.phase = GrantPhase::Active;
+    status.activated_at = status.activated_at.or_else(|| Some(seconds(input.now)));
+    let until = format!("open until {end}");
+    match (opening.fault, opening.note) {
+        (Some(fault), _) => say.stalled(plan, status, fault.reason, fault.message),
+        (None, Some(note)) => say.ready(plan, status, note.reason, format!("{until}; {}", note.message)),
+        (None, None) => say.ready(plan, status, "Active", until),
+    }
+}
+
+/// Writes down the review that a grant which broke the glass owed.
+pub fn note_review(status: &mut GrantStatus, review: Option<&RecordedReview>) {
+    if let (Some(review), Some(_)) = (review, owed(Some(status))) {
+        if let Some(glass) = &mut status.break_glass {
+            glass.reviewed_by = Some(review.reviewer.username.clone());
+        }
+        status.reviews.push(review.clone());
+    }
+}

@@ -1,0 +1,338 @@
+//! A request that waits for a decision, and how it is decided.
+
+use super::{
+    Grant, Home, Input, Target,
+    approval::{Case, Tally, recorded},
+    break_glass::{self, later},
+    digest,
+    eligibility::{self, Ineligible, signed},
+    people::is_service_account,
+    phases::{add_finalizer, drop_finalizer, surplus},
+    status::{Say, ended},
+    target::too_weak,
+};
+use crate::{auto_approve, condition::seconds, plan::Plan};
+use cloister_api::{
+    AccessReview, Decision, GrantPhase, GrantStatus, Identity, PolicyReference, RecordedReview, condition::reason,
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// How long a request waits where its policy does not say.
+const PENDING_TTL: SignedDuration = SignedDuration::from_hours(24);
+
+/// The most reviews that are recorded with a decision.
+const REVIEWS_RECORDED: usize = 64;
+
+/// What holds a request up.
+struct Wait {
+    reason: String,
+    message: String,
+    /// Whether somebody must change something before it can go on.
+    broken: bool,
+}
+
+impl Wait {
+    fn new(reason: &str, message: impl Into<String>, broken: bool) -> Self {
+        Wait { reason: reason.to_owned(), message: message.into(), broken }
+    }
+}
+
+/// How a request is decided.
+enum Outcome {
+    /// It goes on waiting.
+    Wait(Wait),
+    /// It is refused for good.
+    Refuse { reason: &'static str, message: String, by: Option<RecordedReview> },
+    /// It is approved.
+    Approve { reason: &'static str, message: String, how: How },
+}
+
+/// What an approval rests on.
+enum How {
+    Policy,
+    People(Tally, Vec<RecordedReview>),
+    BreakGlass(cloister_api::BreakGlassStatus),
+}
+
+/// Waits for a decision, and takes it where it can be taken.
+pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
+    let mut plan = Plan::default();
+    if grant.is_deleted() {
+        // Nothing was opened yet.
+        plan.stage(surplus(input, &[]));
+        plan.stage(drop_finalizer(grant));
+        return plan;
+    }
+    plan.stage(add_finalizer(grant));
+    let say = Say::about(grant, input.now);
+    let mut status = say.before();
+    let asked = grant.metadata().creation_timestamp.as_ref().map_or(input.now, |at| at.0);
+    let target = match grant.of_kind().target(input) {
+        Ok(target) => target,
+        Err(error) => {
+            // The catalogue may come later than the request; nobody waits for ever, though.
+            let wait = Wait::new(&error.reason(), error.to_string(), true);
+            return wait_until(plan, &say, status, later(asked, PENDING_TTL), wait);
+        }
+    };
+    let ttl = target.policy.spec.pending_request_ttl.map_or(PENDING_TTL, signed);
+    let deadline = later(asked, ttl);
+    if deadline <= input.now {
+        // Whatever would be decided now is decided too late.
+        let status = ended(status, GrantPhase::TimedOut, input.now);
+        return say.ready(plan, status, "TimedOut", format!("nobody decided by {deadline}; ask again"));
+    }
+    status.digest = digest::of(grant, input.namespace, &target);
+    let outcome = outcome(grant, &target, asked, &mut status, input);
+    match outcome {
+        Outcome::Wait(wait) => wait_until(plan, &say, status, deadline, wait),
+        Outcome::Refuse { reason, message, by } => {
+            status = ended(status, GrantPhase::Denied, input.now);
+            status.reviews.extend(by);
+            say.ready(plan, status, reason, message)
+        }
+        Outcome::Approve { reason, message, how } => match window(grant, &target, input.now) {
+            Ok(expires) => {
+                // Written down before anything is opened; what it opens follows at once.
+                approve(&mut status, grant, &target, how, expires, input.now);
+                plan.look_again(input.now);
+                say.ready(plan, status, reason, message)
+            }
+            Err(why) => {
+                let status = ended(status, GrantPhase::Denied, input.now);
+                say.ready(plan, status, why.reason(), why.to_string())
+            }
+        },
+    }
+}
+
+fn outcome(
+    grant: &Grant,
+    target: &Target<'_>,
+    asked: Timestamp,
+    status: &mut GrantStatus,
+    input: &Input<'_>,
+) -> Outcome {
+    if let Some(wait) = not_here(input) {
+        return Outcome::Wait(wait);
+    }
+    let Some(requester) = grant.terms().requested_by else {
+        let message = "the API server did not say who asked: the admission policy requester.cloister.dev is missing; install it, \
+                       delete the grant and ask again";
+        return Outcome::Wait(Wait::new("RequesterUnknown", message, true));
+    };
+    let kind = grant.of_kind();
+    let eligible = eligibility::check(grant, requester, &target.policy.spec, asked)
+        .and_then(|()| kind.conflict(input))
+        .and_then(|()| no_debt(grant, requester, input))
+        .and_then(|()| window(grant, target, input.now).map(drop));
+    if let Err(why) = eligible {
+        return Outcome::Refuse { reason: why.reason(), message: why.to_string(), by: None };
+    }
+    let case = Case::of(kind, requester, target.policy, input);
+    let decisions = Decisions::of(&case, grant, &status.digest, input);
+    if let Some((reason, message, review)) = decisions.refusal {
+        return Outcome::Refuse { reason, message, by: Some(review) };
+    }
+    let weak = target.sensitivity.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings));
+    if let Some(message) = weak {
+        return Outcome::Wait(Wait::new("PolicyTooWeak", message, true));
+    }
+    if let Some(missing) = kind.missing(target, input) {
+        return Outcome::Wait(Wait::new(missing.reason, missing.message, true));
+    }
+    if grant.terms().break_glass {
+        return match break_glass::permitted(&target.policy.spec, requester) {
+            Ok(glass) => {
+                let debt = break_glass::debt(&target.policy.spec, glass, input.now);
+                let message = format!(
+                    "{} broke the glass; nobody was asked of {}. An approver must review it by {}",
+                    requester.username,
+                    if debt.skipped.is_empty() { "the policy's approvers".into() } else { debt.skipped.join(", ") },
+                    debt.review_due_at.0
+                );
+                Outcome::Approve { reason: "BreakGlass", message, how: How::BreakGlass(debt) }
+            }
+            Err(why) => Outcome::Refuse { reason: why.reason(), message: why.to_string(), by: None },
+        };
+    }
+    if let Some(message) = by_itself(grant, requester, target, input) {
+        return Outcome::Approve { reason: "AutoApproved", message, how: How::Policy };
+    }
+    let agreed: Vec<&Identity> = decisions.agreed.iter().map(|review| &review.reviewer).collect();
+    let tally = case.tally(&agreed);
+    if tally.is_met {
+        let names: Vec<&str> = tally.approvals.iter().flat_map(|rule| &rule.approved_by).map(String::as_str).collect();
+        let message = format!("approved under AccessPolicy {} by {}", case.policy_name, names.join(", "));
+        return Outcome::Approve { reason: "Approved", message, how: How::People(tally, decisions.agreed) };
+    }
+    status.approvals.clone_from(&tally.approvals);
+    if case.policy.approval_rules.is_empty() {
+        let message = format!(
+            "AccessPolicy {} does not approve this request by itself, and names nobody who could",
+            case.policy_name
+        );
+        return Outcome::Wait(Wait::new("AwaitingApproval", message, false));
+    }
+    let message = format!(
+        "waits for approval under AccessPolicy {}: {}",
+        case.policy_name,
+        tally.missing(&case.policy.approval_rules)
+    );
+    Outcome::Wait(Wait::new("AwaitingApproval", message, false))
+}
+
+/// Why nothing can be decided in this namespace now.
+fn not_here(input: &Input<'_>) -> Option<Wait> {
+    match input.home {
+        Home::Enforced if input.settings.usable => None,
+        Home::Enforced => Some(Wait::new(
+            reason::CONFIG_UNDECODABLE,
+            "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can",
+            true,
+        )),
+        Home::NotEnforced => Some(Wait::new(
+            "NamespaceNotEnforced",
+            format!("waits for ResearchNamespace {} to be enforced", input.namespace),
+            false,
+        )),
+        Home::Closed => Some(Wait::new(
+            "NotAResearchNamespace",
+            format!("{} is not an open research namespace; ask in one that is", input.namespace),
+            true,
+        )),
+    }
+}
+
+/// Who broke the glass once, and was not reviewed, does not do so again.
+fn no_debt(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Result<(), Ineligible> {
+    match (input.catalogue.debts)(requester) {
+        Some(other) if grant.terms().break_glass => Err(Ineligible::ReviewOwed(requester.username.clone(), other)),
+        _ => Ok(()),
+    }
+}
+
+/// What the reviews of a request say.
+struct Decisions {
+    /// The first that ends it.
+    refusal: Option<(&'static str, String, RecordedReview)>,
+    /// Those of people who agree and may.
+    agreed: Vec<RecordedReview>,
+}
+
+impl Decisions {
+    fn of(case: &Case<'_>, grant: &Grant, digest: &str, input: &Input<'_>) -> Self {
+        let mut decisions = Decisions { refusal: None, agreed: Vec::new() };
+        let all: Vec<(&AccessReview, &Identity)> = input
+            .reviews
+            .iter()
+            .filter(|review| review.spec.request_ref.uid == grant.uid())
+            .filter_map(|review| Some((*review, review.spec.reviewer.as_ref()?)))
+            .collect();
+        let accounts: Vec<&Identity> = all.iter().map(|(_, reviewer)| *reviewer).collect();
+        for (review, reviewer) in &all {
+            let counts = || review.spec.digest == digest && case.may_decide(reviewer, &accounts).is_ok();
+            let said = |verb: &str| {
+                let comment = review.spec.comment.trim();
+                let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
+                format!("{} {verb} it{why}", reviewer.username)
+            };
+            let refusal = match review.spec.decision {
+                Decision::Approve => {
+                    if decisions.agreed.len() < REVIEWS_RECORDED && counts() {
+                        decisions.agreed.push(recorded(review, reviewer));
+                    }
+                    None
+                }
+                Decision::Deny => counts().then(|| ("Denied", said("refused"))),
+                Decision::Revoke => case.may_revoke(reviewer).is_ok().then(|| ("Withdrawn", said("took back"))),
+            };
+            if let (Some((reason, message)), None) = (refusal, &decisions.refusal) {
+                decisions.refusal = Some((reason, message, recorded(review, reviewer)));
+            }
+        }
+        decisions
+    }
+}
+
+fn approve(status: &mut GrantStatus, grant: &Grant, target: &Target<'_>, how: How, expires: Time, now: Timestamp) {
+    status.phase = GrantPhase::Approved;
+    status.policy = Some(PolicyReference {
+        name: target.policy.metadata.name.clone().unwrap_or_default(),
+        uid: target.policy.metadata.uid.clone().unwrap_or_default(),
+    });
+    status.target_digest = digest::of_target(target);
+    status.approved_at = Some(seconds(now));
+    status.expires_at = Some(expires);
+    status.secret_name = grant.of_kind().secret_name();
+    match how {
+        How::Policy => {}
+        How::People(tally, reviews) => {
+            status.approvals = tally.approvals;
+            status.reviews = reviews;
+        }
+        How::BreakGlass(debt) => status.break_glass = Some(debt),
+    }
+}
+
+fn wait_until(
+    mut plan: Plan<GrantStatus>,
+    say: &Say<'_>,
+    status: GrantStatus,
+    deadline: Timestamp,
+    wait: Wait,
+) -> Plan<GrantStatus> {
+    if deadline <= say.now {
+        let status = ended(status, GrantPhase::TimedOut, say.now);
+        return say.ready(plan, status, "TimedOut", format!("nobody decided by {deadline}; {}", wait.message));
+    }
+    plan.look_again(deadline);
+    let Wait { reason, message, broken } = wait;
+    if broken { say.stalled(plan, status, &reason, message) } else { say.ready(plan, status, &reason, message) }
+}
+
+/// What is said where the policy approves a request by itself.
+pub fn by_itself(grant: &Grant, requester: &Identity, target: &Target<'_>, input: &Input<'_>) -> Option<String> {
+    let expressions = &target.policy.spec.auto_approve;
+    if expressions.is_empty() || is_service_account(requester) {
+        return None;
+    }
+    match auto_approve::approves(expressions, &request(grant, requester, target, input)) {
+        auto_approve::Verdict::Approved { expression, .. } => {
+            let policy = target.policy.metadata.name.as_deref().unwrap_or_default();
+            Some(format!("approved by AccessPolicy {policy} itself: {expression}"))
+        }
+        auto_approve::Verdict::NotApproved { .. } => None,
+    }
+}
+
+/// What an `autoApprove` expression sees as `request`.
+fn request(grant: &Grant, requester: &Identity, target: &Target<'_>, input: &Input<'_>) -> serde_json::Value {
+    let terms = grant.terms();
+    let seconds = eligibility::duration(grant, &target.policy.spec).as_secs();
+    let mut request = serde_json::json!({
+        "kind": grant.kind(),
+        "namespace": input.namespace,
+        "name": grant.name(),
+        "requestedDuration": format!("{seconds}s"),
+        "justification": terms.justification,
+        "ticketRef": terms.ticket_ref.unwrap_or_default(),
+        "requestedBy": requester,
+    });
+    if let (Some(request), serde_json::Value::Object(asks)) = (request.as_object_mut(), grant.of_kind().asks()) {
+        request.extend(asks);
+        if let Some(sensitivity) = target.sensitivity {
+            request.insert("sensitivity".into(), serde_json::json!(sensitivity));
+        }
+    }
+    request
+}
+
+/// When the grant ends: its start and its duration. Begun late, it is shorter.
+fn window(grant: &Grant, target: &Target<'_>, now: Timestamp) -> Result<Time, Ineligible> {
+    let start = grant.terms().start_time.map_or(now, |start| start.0);
+    let duration = eligibility::duration(grant, &target.policy.spec);
+    let end = start.checked_add(duration).map_err(|_| Ineligible::WindowPassed)?;
+    if end <= now { Err(Ineligible::WindowPassed) } else { Ok(seconds(end)) }
+}

@@ -1,0 +1,122 @@
+//! What is said of a review: that it counts, or why not.
+
+use super::{
+    Declared, Grant, Input,
+    approval::{Case, NotCounted},
+    digest,
+};
+use crate::condition::{Verdict, conditions};
+use cloister_api::{
+    AccessReview, AccessReviewStatus, Decision, GrantPhase, Identity,
+    condition::{COUNTED, READY, reason},
+};
+use jiff::Timestamp;
+
+/// The status of a review, where it differs from what is there. `input` is that of the grant that it names, if there is
+/// one.
+pub fn review(review: &AccessReview, input: Option<&Input<'_>>, now: Timestamp) -> Option<AccessReviewStatus> {
+    let before = review.status.as_ref();
+    let verdict = judge(review, input).or_else(|| before.is_none().then(too_late))?;
+    let (counts, why, message) = match verdict {
+        Ok(message) => (true, "Counted".to_owned(), message),
+        Err((why, message)) => (false, why, message),
+    };
+    let verdicts = vec![
+        // It was understood, whether it counts or not: a tool that waits must not hang.
+        Verdict::new(READY, true, reason::RECONCILED, message.clone()),
+        Verdict::new(COUNTED, counts, why, message),
+    ];
+    let generation = review.metadata.generation;
+    let old = before.map(|status| status.conditions.as_slice()).unwrap_or_default();
+    let status =
+        AccessReviewStatus { observed_generation: generation, conditions: conditions(old, verdicts, generation, now) };
+    (before != Some(&status)).then_some(status)
+}
+
+type Judged = Result<String, (String, String)>;
+
+fn too_late() -> Judged {
+    Err(("AlreadyDecided".into(), "the request was decided before this review was seen".into()))
+}
+
+/// Whether a review counts. `None` where its grant is decided, and what was said of the review before stays.
+fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
+    let named = &review.spec.request_ref;
+    let refused = |why: &str, message: String| Some(Err((why.to_owned(), message)));
+    let found = input.and_then(|input| match input.declared {
+        Declared::Read(grant) if grant.uid() == named.uid => Some((grant, input)),
+        _ => None,
+    });
+    let Some((grant, input)) = found else {
+        let message = format!(
+            "there is no {} {} with uid {} here; one that was made again is another, and needs reviews of its own",
+            named.kind.as_str(),
+            named.name,
+            named.uid
+        );
+        return refused("RequestNotFound", message);
+    };
+    if let Some(recorded) = recorded(review, grant) {
+        return Some(Ok(recorded));
+    }
+    let Some(reviewer) = &review.spec.reviewer else {
+        return refused(NotCounted::ReviewerUnknown.reason(), NotCounted::ReviewerUnknown.to_string());
+    };
+    let Some(requester) = grant.terms().requested_by else {
+        return refused("RequesterUnknown", "the API server did not say who asked".into());
+    };
+    let kind = grant.of_kind();
+    let target = match kind.target(input) {
+        Ok(target) => target,
+        Err(error) => return (grant.phase() == GrantPhase::Pending).then(|| Err((error.reason(), error.to_string()))),
+    };
+    let case = Case::of(kind, requester, target.policy, input);
+    let not_counted = |why: NotCounted| refused(why.reason(), why.to_string());
+    if review.spec.decision == Decision::Revoke {
+        return match case.may_revoke(reviewer) {
+            Err(why) => not_counted(why),
+            Ok(()) if grant.phase().has_ended() => None,
+            Ok(()) => Some(Ok("ends it".into())),
+        };
+    }
+    let owes = super::owes_review(grant);
+    let is_open_question = grant.phase() == GrantPhase::Pending || owes;
+    let digest = if owes { grant.status()?.digest.clone() } else { digest::of(grant, input.namespace, &target) };
+    if is_open_question && review.spec.digest != digest {
+        let message = format!(
+            "it is about something else: the request, its policy or what it is for has changed since; the digest is now {digest}. \
+             Look at the request again and review that"
+        );
+        return refused("DigestDiffers", message);
+    }
+    match case.may_decide(reviewer, &others(input, review)) {
+        Err(why) => not_counted(why),
+        Ok(_) if !is_open_question => None,
+        Ok(rules) => {
+            let names: Vec<&str> =
+                rules.iter().filter_map(|at| Some(case.policy.approval_rules.get(*at)?.name.as_str())).collect();
+            Some(Ok(format!("counts for {} of AccessPolicy {}", names.join(" or "), case.policy_name)))
+        }
+    }
+}
+
+/// Everybody else who has reviewed the same grant.
+fn others<'a>(input: &Input<'a>, but: &AccessReview) -> Vec<&'a Identity> {
+    let others = input.reviews.iter().filter(|review| review.metadata.uid != but.metadata.uid);
+    others.filter_map(|review| review.spec.reviewer.as_ref()).collect()
+}
+
+/// What is said of a review that its grant was decided by.
+fn recorded(review: &AccessReview, grant: &Grant) -> Option<String> {
+    let status = grant.status()?;
+    let uid = review.metadata.uid.as_deref().unwrap_or_default();
+    let recorded = status.reviews.iter().find(|recorded| recorded.uid == uid)?;
+    let who = &recorded.reviewer.username;
+    let rule = status.approvals.iter().find(|rule| rule.approved_by.contains(who));
+    Some(match (recorded.decision, rule) {
+        (Decision::Approve, Some(rule)) => format!("counts for {}", rule.rule),
+        (Decision::Approve, None) => "counts, beyond what was needed".to_owned(),
+        (Decision::Deny, _) => "ended the request".to_owned(),
+        (Decision::Revoke, _) => "ended the grant".to_owned(),
+    })
+}

@@ -1,0 +1,48 @@
+//! A RoleGrant: a RoleBinding in its namespace to the ClusterRole of an AccessRole.
+
+use super::{
+    Grant, Input, digest,
+    kind::{Kind, Opening, Target, TargetError},
+    target::{Known, cluster_role, policy_of},
+};
+use crate::{child::Child, namespace::children::role_binding};
+use cloister_api::{RoleGrant, Subject};
+use serde_json::{Value, json};
+
+impl Kind for RoleGrant {
+    fn prefix(&self) -> &'static str {
+        "cloister-role-grant"
+    }
+
+    fn subjects(&self) -> &[Subject] {
+        &self.spec.subjects
+    }
+
+    fn asks(&self) -> Value {
+        json!({"role": self.spec.role, "subjects": digest::subjects(&self.spec.subjects)})
+    }
+
+    fn target<'a>(&self, input: &Input<'a>) -> Result<Target<'a>, TargetError> {
+        let name = &self.spec.role;
+        let role = match (input.catalogue.roles)(name) {
+            Known::Absent => {
+                let remedy = "`kubectl get accessroles` lists what there is";
+                return Err(TargetError::NotFound { kind: "AccessRole", name: name.clone(), remedy });
+            }
+            Known::Undecodable => return Err(TargetError::Undecodable { kind: "AccessRole", name: name.clone() }),
+            Known::Read(role) => role,
+        };
+        let rules = cluster_role(&role.spec.cluster_role, input)?;
+        let policy = policy_of(&role.spec.access_policy, || format!("AccessRole {name}"), input)?;
+        let meaning = json!({"uid": role.metadata.uid, "clusterRole": role.spec.cluster_role, "rules": rules});
+        Ok(Target { policy, sensitivity: None, meaning, cluster_role: Some(&role.spec.cluster_role) })
+    }
+
+    fn opening(&self, grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Opening {
+        let bind = |role| {
+            let metadata = grant.owned_meta(input.namespace);
+            Child::RoleBinding(role_binding(metadata, role, input.namespace, &self.spec.subjects))
+        };
+        Opening { children: target.cluster_role.map(bind).into_iter().collect(), ..Opening::default() }
+    }
+}

@@ -1,0 +1,71 @@
+//! What overlapping grants of one storage share: the mount of one role for one account, and the Secret behind it.
+
+use super::Grant;
+use crate::{
+    child::{Child, ChildKey, ChildKind},
+    namespace::children::object_meta,
+};
+use cloister_api::{GrantMount, GrantMountSpec, Mount, labels};
+use std::collections::BTreeMap;
+
+/// What overlapping grants share: the mount of one role of one storage for one account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share {
+    /// The StorageResource.
+    pub storage: String,
+    /// Its role.
+    pub role: String,
+    /// The ServiceAccount.
+    pub account: String,
+}
+
+impl Share {
+    /// What a grant shares, where it has a mount.
+    pub fn of(grant: &Grant) -> Option<Self> {
+        let Grant::Storage(grant) = grant else { return None };
+        grant.spec.mount.as_ref().map(|mount| Share {
+            storage: grant.spec.storage.clone(),
+            role: grant.spec.role.clone(),
+            account: mount.service_account_name.clone(),
+        })
+    }
+}
+
+/// The name of the GrantMount. None of the parts holds a dot, so that no two shares have one name.
+pub fn mount_name(share: &Share) -> String {
+    format!("{}.{}.{}", share.storage, share.role, share.account)
+}
+
+/// The name of the Secret: it ends in the account, so that an admission policy can tell who may reference it.
+pub fn secret_name(share: &Share) -> String {
+    format!("{}{}", labels::GRANT_SECRET_PREFIX, mount_name(share))
+}
+
+/// The key of a share's mount.
+pub fn mount_key(share: &Share) -> ChildKey {
+    ChildKey::new(ChildKind::GrantMount, &mount_name(share))
+}
+
+/// The mount of a share, with the version of the credential that stands behind it.
+pub fn grant_mount(namespace: &str, share: &Share, mount: &Mount, version: &str) -> Child {
+    let name = mount_name(share);
+    let mut metadata = object_meta(namespace, &name);
+    metadata.annotations = Some(BTreeMap::from([(labels::CREDENTIAL_VERSION.to_owned(), version.to_owned())]));
+    Child::GrantMount(Box::new(GrantMount {
+        metadata,
+        spec: GrantMountSpec {
+            service_account_name: share.account.clone(),
+            secret_name: secret_name(share),
+            volume_name: volume_name(share),
+            mount_path: mount.mount_path.clone(),
+        },
+    }))
+}
+
+/// A volume's name has at most 63 characters, so it is a digest.
+fn volume_name(share: &Share) -> String {
+    use sha2::Digest;
+    let digest = sha2::Sha256::digest(mount_name(share).as_bytes());
+    let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("cloister-{hex}")
+}

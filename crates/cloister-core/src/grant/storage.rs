@@ -1,0 +1,184 @@
+//! A StorageAccessGrant: a RoleBinding, the storage's endpoint, and the credential mounted into the pods of an account.
+
+use super::{
+    Grant, Input, digest,
+    eligibility::Ineligible,
+    kind::{Closing, Kind, Missing, Opening, Target, TargetError},
+    mount::{self, Source},
+    target::{Known, cluster_role, policy_of},
+};
+use crate::{
+    child::Child,
+    egress::{Refusal, open_endpoint},
+    namespace::{children::role_binding, policies},
+};
+use cloister_api::{StorageAccessGrant, StorageResource, StorageRole, Subject, labels};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+impl Kind for StorageAccessGrant {
+    fn prefix(&self) -> &'static str {
+        "cloister-grant"
+    }
+
+    fn subjects(&self) -> &[Subject] {
+        &self.spec.subjects
+    }
+
+    fn asks(&self) -> Value {
+        let spec = &self.spec;
+        let mount = spec.mount.as_ref();
+        json!({
+            "storage": spec.storage,
+            "role": spec.role,
+            "mount": mount.map(|m| json!({"serviceAccountName": m.service_account_name, "mountPath": m.mount_path})),
+            "onExpiry": spec.on_expiry,
+            "subjects": digest::subjects(&spec.subjects),
+        })
+    }
+
+    fn target<'a>(&self, input: &Input<'a>) -> Result<Target<'a>, TargetError> {
+        let (storage, role) = self.found(input)?;
+        let named_by = || format!("role {} of StorageResource {}", role.name, self.spec.storage);
+        let rules = role.cluster_role.as_deref().map(|name| cluster_role(name, input)).transpose()?;
+        let policy = policy_of(&role.access_policy, named_by, input)?;
+        let credential = role.credential.as_ref().and_then(|credential| credential.secret_ref.as_ref());
+        let meaning = json!({
+            "uid": storage.metadata.uid,
+            "sensitivity": storage.spec.sensitivity,
+            "endpoint": storage.spec.endpoint.as_ref().map(digest::endpoint),
+            "permissions": role.permissions,
+            "clusterRole": role.cluster_role,
+            "rules": rules,
+            "credential": credential.map(|secret| json!({"namespace": secret.namespace, "name": secret.name})),
+        });
+        let cluster_role = role.cluster_role.as_deref();
+        Ok(Target { policy, sensitivity: Some(storage.spec.sensitivity), meaning, cluster_role })
+    }
+
+    fn conflict(&self, input: &Input<'_>) -> Result<(), Ineligible> {
+        match self.spec.mount.as_ref().and_then(|mount| mount::conflict(mount, input)) {
+            Some((other, path)) => Err(Ineligible::MountConflict(other.to_owned(), path.to_owned())),
+            None => Ok(()),
+        }
+    }
+
+    fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
+        self.credential(input).err()
+    }
+
+    fn secret_name(&self) -> Option<String> {
+        // Whether or not the role has a credential now: it may get one, or share one that it had.
+        self.spec.mount.as_ref().map(|mount| mount::secret_of(&self.spec.storage, &self.spec.role, mount))
+    }
+
+    fn opening(&self, grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Opening {
+        let mut opening = Opening::default();
+        if let Some(role) = target.cluster_role {
+            let metadata = grant.owned_meta(input.namespace);
+            let binding = role_binding(metadata, role, input.namespace, &self.spec.subjects);
+            opening.children.push(Child::RoleBinding(binding));
+        }
+        self.open_endpoint(grant, input, &mut opening);
+        match (self.credential(input), &self.spec.mount) {
+            (Ok(Some(source)), Some(mount)) => {
+                let (record, then) = mount::mounting(grant, mount, &source, input);
+                opening.with.extend(record);
+                opening.then = then;
+            }
+            (Ok(_), _) => {}
+            (Err(missing), _) => opening.fault = Some(missing),
+        }
+        opening
+    }
+
+    fn closing(&self, grant: &Grant, input: &Input<'_>) -> Closing {
+        match &self.spec.mount {
+            Some(mount) => mount::unmounting(grant, mount, self.spec.on_expiry, input),
+            None => Closing::default(),
+        }
+    }
+}
+
+/// What StorageAccessGrants need beside.
+trait Storage {
+    fn found<'a>(&self, input: &Input<'a>) -> Result<(&'a StorageResource, &'a StorageRole), TargetError>;
+    fn credential<'a>(&self, input: &Input<'a>) -> Result<Option<Source<'a>>, Missing>;
+    fn open_endpoint(&self, grant: &Grant, input: &Input<'_>, opening: &mut Opening);
+}
+
+impl Storage for StorageAccessGrant {
+    fn found<'a>(&self, input: &Input<'a>) -> Result<(&'a StorageResource, &'a StorageRole), TargetError> {
+        let name = &self.spec.storage;
+        let storage = match (input.catalogue.storages)(name) {
+            Known::Absent => {
+                let remedy = "ask its owners to publish it, or name another";
+                return Err(TargetError::NotFound { kind: "StorageResource", name: name.clone(), remedy });
+            }
+            Known::Undecodable => return Err(TargetError::Undecodable { kind: "StorageResource", name: name.clone() }),
+            Known::Read(storage) => storage,
+        };
+        let Some(role) = storage.spec.roles.iter().find(|role| role.name == self.spec.role) else {
+            let offered: Vec<&str> = storage.spec.roles.iter().map(|role| role.name.as_str()).collect();
+            return Err(TargetError::RoleNotFound {
+                storage: name.clone(),
+                role: self.spec.role.clone(),
+                offered: offered.join(", "),
+            });
+        };
+        Ok((storage, role))
+    }
+
+    /// The credential behind the mount, where there is one to copy.
+    fn credential<'a>(&self, input: &Input<'a>) -> Result<Option<Source<'a>>, Missing> {
+        let missing = |message: String| Err(Missing { reason: "CredentialMissing", message });
+        let Ok((_, role)) = self.found(input) else { return Ok(None) };
+        let (Some(_), Some(kept)) = (&self.spec.mount, &role.credential) else { return Ok(None) };
+        let Some(from) = &kept.secret_ref else {
+            return missing(
+                "the role's credential is kept in a way that this version of the operator does not know".into(),
+            );
+        };
+        let (namespace, name) = (&from.namespace, &from.name);
+        if !input.settings.spec.credential_namespaces.contains(namespace) {
+            return missing(format!(
+                "Secret {namespace}/{name} is outside the credentialNamespaces of CloisterConfig; keep the credential in one of them"
+            ));
+        }
+        match (input.catalogue.credentials)(from) {
+            Some(version) => Ok(Some(Source { from, version })),
+            None => missing(format!(
+                "there is no Secret {name} in {namespace}; ask the owners of StorageResource {} to put the credential there",
+                self.spec.storage
+            )),
+        }
+    }
+
+    fn open_endpoint(&self, grant: &Grant, input: &Input<'_>, opening: &mut Opening) {
+        let Ok((StorageResource { spec, .. }, _)) = self.found(input) else { return };
+        let Some(endpoint) = &spec.endpoint else { return };
+        let pods = self.spec.mount.as_ref().map(|mount| pods_of(&mount.service_account_name));
+        match open_endpoint(endpoint, pods.as_ref(), &input.surroundings()) {
+            Ok(open) => {
+                let mut policy = policies::opening(input.namespace, "", &open);
+                policy.metadata = grant.owned_meta(input.namespace);
+                opening.children.push(Child::NetworkPolicy(policy));
+            }
+            Err(refusal) => {
+                let message = format!("the endpoint stays closed: {refusal}");
+                let missing = Missing { reason: refusal.reason(), message };
+                match refusal {
+                    Refusal::HostsNotSupported { .. } => opening.note = Some(missing),
+                    _ => opening.fault = Some(missing),
+                }
+            }
+        }
+    }
+}
+
+/// The pods of an account, by the label that admission sets and checks.
+fn pods_of(account: &str) -> LabelSelector {
+    let label = (labels::SERVICE_ACCOUNT.to_owned(), account.to_owned());
+    LabelSelector { match_labels: Some(BTreeMap::from([label])), match_expressions: None }
+}

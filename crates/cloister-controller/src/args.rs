@@ -40,6 +40,9 @@ pub struct Run {
     /// What is logged, as a filter of tracing: a level, or levels by module
     #[arg(long, env = "CLOISTER_LOG", default_value = "info")]
     pub log: String,
+    /// Where the audit record of grants goes: stdout, none, or a file, which is continued
+    #[arg(long, env = "CLOISTER_AUDIT", value_name = "stdout|none|FILE", default_value = "stdout")]
+    pub audit: String,
     /// How many objects are worked on at a time
     #[arg(long, env = "CLOISTER_WORKERS", default_value_t = 64)]
     pub workers: usize,

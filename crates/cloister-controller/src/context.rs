@@ -1,6 +1,8 @@
 //! What every part of the operator shares.
 
 use crate::{
+    alerts::{Alerts, Impersonators},
+    audit::Audit,
     clock::Clock,
     index::{Dirty, Index},
     key::Key,
@@ -31,6 +33,12 @@ pub struct Context {
     pub clock: Clock,
     /// What is counted.
     pub metrics: Metrics,
+    /// What is told.
+    pub alerts: Alerts,
+    /// The bindings by which tenants may act as somebody else.
+    pub impersonators: Impersonators,
+    /// What is recorded.
+    pub audit: Audit,
     /// How many requests may be under way.
     pub requests: Semaphore,
     /// Grants that share a mount are worked on one after the other.
@@ -39,23 +47,29 @@ pub struct Context {
     counted: std::sync::Mutex<HashMap<Arc<str>, Timestamp>>,
     /// Told when the settings may have changed.
     pub settings_changed: Notify,
+    /// Told when other ClusterRoles may be named, or the operator may bind others.
+    pub roles_changed: Notify,
     /// Grows when the definition of one of our kinds has changed, so that what was read by the old one is read anew.
     pub definitions: watch::Sender<u64>,
 }
 
 impl Context {
     /// A context with an empty index.
-    pub fn new(client: Client, clock: Clock, max_requests: usize) -> Arc<Self> {
+    pub fn new(client: Client, clock: Clock, audit: Audit, max_requests: usize) -> Arc<Self> {
         Arc::new(Context {
             client,
             index: RwLock::default(),
             queue: Queue::default(),
             clock,
             metrics: Metrics::default(),
+            alerts: Alerts::default(),
+            impersonators: Impersonators::default(),
+            audit,
             requests: Semaphore::new(max_requests),
             shares: std::array::from_fn(|_| Mutex::new(())),
             counted: std::sync::Mutex::default(),
             settings_changed: Notify::new(),
+            roles_changed: Notify::new(),
             definitions: watch::Sender::new(0),
         })
     }
@@ -75,6 +89,9 @@ impl Context {
     pub fn enqueue(&self, keys: Dirty) {
         if keys.contains(&Key::Config) {
             self.settings_changed.notify_one();
+        }
+        if keys.iter().any(|key| matches!(key, Key::Role(_) | Key::Storage(_))) {
+            self.roles_changed.notify_one();
         }
         self.queue.add_all(keys);
     }

@@ -1,5 +1,6 @@
 //! What the operator works on: one key is one object to reconcile.
 
+use cloister_core::child::GrantRef;
 use std::{fmt, sync::Arc};
 
 /// Names an object to reconcile.
@@ -15,13 +16,24 @@ pub enum Key {
     Storage(Arc<str>),
     /// An AccessPolicy.
     Policy(Arc<str>),
-    /// A StorageAccessGrant, by namespace and name.
-    Grant(Arc<str>, Arc<str>),
+    /// An AccessRole.
+    Role(Arc<str>),
+    /// A grant of any kind, by namespace.
+    Grant(Arc<str>, GrantRef),
+    /// An AccessReview, by namespace and name.
+    Review(Arc<str>, Arc<str>),
+    /// Who may act as somebody else.
+    Impersonation,
     /// A GrantMount that may have lost its grants, by namespace and name.
     Mount(Arc<str>, Arc<str>),
 }
 
 impl Key {
+    /// Whether it can wait for the others: there is only something to say of it.
+    pub fn can_wait(&self) -> bool {
+        matches!(self, Key::Review(..) | Key::Allowlist(_) | Key::Impersonation)
+    }
+
     /// The kind of the object, for logs and metrics.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -30,7 +42,10 @@ impl Key {
             Key::Allowlist(_) => "EgressAllowlist",
             Key::Storage(_) => "StorageResource",
             Key::Policy(_) => "AccessPolicy",
-            Key::Grant(..) => "StorageAccessGrant",
+            Key::Role(_) => "AccessRole",
+            Key::Grant(_, grant) => grant.kind.as_str(),
+            Key::Review(..) => "AccessReview",
+            Key::Impersonation => "Impersonation",
             Key::Mount(..) => "GrantMount",
         }
     }
@@ -41,10 +56,12 @@ impl fmt::Display for Key {
         let kind = self.kind();
         match self {
             Key::Config => write!(f, "{kind}/cloister"),
-            Key::Namespace(name) | Key::Allowlist(name) | Key::Storage(name) | Key::Policy(name) => {
+            Key::Impersonation => f.write_str(kind),
+            Key::Namespace(name) | Key::Allowlist(name) | Key::Storage(name) | Key::Policy(name) | Key::Role(name) => {
                 write!(f, "{kind}/{name}")
             }
-            Key::Grant(namespace, name) | Key::Mount(namespace, name) => write!(f, "{kind}/{namespace}/{name}"),
+            Key::Grant(namespace, grant) => write!(f, "{kind}/{namespace}/{}", grant.name),
+            Key::Mount(namespace, name) | Key::Review(namespace, name) => write!(f, "{kind}/{namespace}/{name}"),
         }
     }
 }

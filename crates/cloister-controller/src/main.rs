@@ -3,7 +3,10 @@
 //! Watches fill an index; a queue hands out the keys that a change concerns; each is decided by a pure function of
 //! `cloister-core` from a snapshot of the index, and what it decides is carried out in one place, `write`.
 
+mod alerts;
 mod args;
+mod audit;
+mod bindable;
 mod clock;
 mod context;
 mod decode;

@@ -1,7 +1,10 @@
 //! The operator's metrics, in the Prometheus text format.
 
 use crate::{index::Index, queue::Queue};
-use cloister_api::GrantPhase;
+use cloister_api::{
+    GrantPhase,
+    condition::{REVIEWED, REVOCATION_UNCONFIRMED},
+};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -34,6 +37,12 @@ pub struct Write {
     kind: &'static str,
 }
 
+/// What deserves somebody's attention.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Alert {
+    alert: &'static str,
+}
+
 /// A grant's phase.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Phase {
@@ -53,6 +62,7 @@ pub struct Metrics {
     enforcement_seconds: Histogram,
     grants: Family<Phase, Gauge>,
     revocation_lag_seconds: Histogram,
+    alerts: Family<Alert, Gauge>,
     drift_corrected: Family<Kind, Counter>,
     writes: Family<Write, Counter>,
 }
@@ -72,6 +82,7 @@ impl Default for Metrics {
             enforcement_seconds: seconds(),
             grants: Family::default(),
             revocation_lag_seconds: seconds(),
+            alerts: Family::default(),
             drift_corrected: Family::default(),
             writes: Family::default(),
         };
@@ -108,6 +119,12 @@ impl Metrics {
             "From the end of a grant until its revocation was confirmed",
             unit(),
             self.revocation_lag_seconds.clone(),
+        );
+        registry.register(
+            "alerts",
+            "What deserves attention now: reviews owed and overdue after the glass was broken, revocations that are not \
+             confirmed, tenants who may act as somebody else",
+            self.alerts.clone(),
         );
         registry.register(
             "drift_corrected",
@@ -163,7 +180,8 @@ impl Metrics {
     }
 
     /// All metrics as text, with what is counted at the moment of asking.
-    pub fn render(&self, index: &Index, queue: &Queue) -> String {
+    pub fn render(&self, index: &Index, queue: &Queue, impersonators: usize) -> String {
+        self.attention(index, impersonators);
         let (ready, later) = queue.depth();
         self.queue_depth.set(gauge(ready));
         self.queue_later.set(gauge(later));
@@ -172,7 +190,7 @@ impl Metrics {
         }
         let mut phases = [0_usize; GrantPhase::ALL.len()];
         for grant in index.all_grants().filter_map(|grant| grant.object.as_ref().ok()) {
-            let phase = grant.status.as_ref().map(|status| status.phase).unwrap_or_default();
+            let phase = grant.phase();
             if let Some(at) = GrantPhase::ALL.iter().position(|known| *known == phase) {
                 phases[at] += 1;
             }
@@ -184,6 +202,24 @@ impl Metrics {
         match encode(&mut text, &self.registry) {
             Ok(()) => text,
             Err(error) => format!("# {error}\n"),
+        }
+    }
+}
+
+impl Metrics {
+    fn attention(&self, index: &Index, impersonators: usize) {
+        let says = |type_: &str, reason: &str| {
+            let grants = index.all_grants().filter_map(|grant| grant.object.as_ref().ok()?.status());
+            let all = grants.flat_map(|status| &status.conditions);
+            all.filter(|condition| condition.type_ == type_ && condition.reason == reason).count()
+        };
+        for (alert, count) in [
+            ("ReviewOwed", says(REVIEWED, "ReviewOwed")),
+            ("ReviewOverdue", says(REVIEWED, "ReviewOverdue")),
+            ("RevocationUnconfirmed", says(REVOCATION_UNCONFIRMED, "PodsRemain")),
+            ("Impersonation", impersonators),
+        ] {
+            self.alerts.get_or_create(&Alert { alert }).set(gauge(count));
         }
     }
 }

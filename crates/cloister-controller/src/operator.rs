@@ -1,6 +1,14 @@
 //! The life of the operator: connect, watch, work, and end.
 
-use crate::{args::Run, clock::Clock, context::Context, server, watches, work};
+use crate::{
+    alerts::Alerts,
+    args::Run,
+    audit::{Audit, AuditError},
+    bindable,
+    clock::Clock,
+    context::Context,
+    server, watches, work,
+};
 use futures::FutureExt;
 use kube::{Config, client::ClientBuilder};
 use std::{future::Future, time::Duration};
@@ -34,6 +42,9 @@ pub enum Fatal {
         /// Why.
         source: std::io::Error,
     },
+    /// The audit record cannot be kept.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// A watch is dead, and without it the operator would be blind.
     #[error("the watch of {0} ended; the process ends with it and must be started again")]
     WatchDead(&'static str),
@@ -54,27 +65,39 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
         .await
         .map_err(|source| Fatal::Io { what: format!("cannot listen on {}", args.listen), source })?;
     let clock = Clock::default();
-    let context = Context::new(connect(&clock).await?, clock, args.max_requests);
+    let audit = Audit::open(&args.audit)?;
+    let context = Context::new(connect(&clock).await?, clock, audit, args.max_requests);
     let stop = told_to_end(args.until_stdin_closes)?.shared();
 
     let synced = watches::Synced::default();
     let mut watching = watches::start(&context, &synced);
     tokio::spawn(server::run(listener, context.clone(), synced.clone()));
     let definitions = tokio::spawn(watches::definitions(context.clone()));
+    tokio::spawn(Alerts::write(context.clone()));
     let working = async {
         synced.wait().await;
         let (sender, mut first) = watch::channel(false);
         let credentials = tokio::spawn(watches::credentials(context.clone(), sender));
+        let (sender, mut asked) = watch::channel(false);
+        let binding = tokio::spawn(bindable::ask(context.clone(), sender));
         tokio::select! {
-            _ = first.wait_for(|complete| *complete) => {}
+            _ = async { (first.wait_for(|complete| *complete).await, asked.wait_for(|asked| *asked).await) } => {}
             () = stop.clone() => return Ok(()),
         }
         info!(objects = ?context.index().sizes(), "all stores are synced");
+        context.audit.forget_all_but(&context.index().uids());
+        // What ended while nobody was there goes before anything is opened.
+        let overdue = context.index().overdue(context.clock.now());
+        tokio::select! {
+            () = work::once(context.clone(), args.workers, overdue) => {}
+            () = stop.clone() => return Ok(()),
+        }
         let all = context.index().all_keys();
         context.enqueue(all);
         tokio::select! {
             () = work::run(context.clone(), args.workers, stop.clone()) => Ok(()),
             _ = credentials => Err(Fatal::WatchDead("Secret")),
+            _ = binding => Err(Fatal::WatchDead("ClusterRole")),
             _ = definitions => Err(Fatal::WatchDead("CustomResourceDefinition")),
         }
     };

@@ -23,6 +23,9 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 /// The longest wait after a failure.
 const LAST_BACKOFF: Duration = Duration::from_secs(120);
 
+/// How many keys go past one that can wait.
+const PATIENCE: u32 = 16;
+
 /// The work queue.
 #[derive(Default)]
 pub struct Queue {
@@ -33,7 +36,11 @@ pub struct Queue {
 #[derive(Default)]
 struct Inner {
     ready: VecDeque<Key>,
-    /// Since when a key is ready; the keys of `ready`.
+    /// Keys that can wait for those of `ready`, though not for ever.
+    can_wait: VecDeque<Key>,
+    /// How many keys were taken past those that can wait.
+    taken: u32,
+    /// Since when a key is ready; the keys of `ready` and `can_wait`.
     since: HashMap<Key, Instant>,
     running: HashSet<Key>,
     /// Keys that were added while they were worked on.
@@ -119,7 +126,7 @@ impl Queue {
     /// How many keys are ready, and how many wait for their time.
     pub fn depth(&self) -> (usize, usize) {
         let inner = self.lock();
-        (inner.ready.len(), inner.later.len())
+        (inner.since.len(), inner.later.len())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -134,7 +141,8 @@ impl Inner {
             self.again.insert(key);
         } else if !self.since.contains_key(&key) {
             self.since.insert(key.clone(), Instant::now());
-            self.ready.push_back(key);
+            let lane = if key.can_wait() { &mut self.can_wait } else { &mut self.ready };
+            lane.push_back(key);
         }
     }
 
@@ -160,7 +168,17 @@ impl Inner {
     }
 
     fn pop(&mut self) -> Option<Job> {
-        let key = self.ready.pop_front()?;
+        let waited_enough = self.taken >= PATIENCE && !self.can_wait.is_empty();
+        let key = match self.ready.pop_front_if(|_| !waited_enough) {
+            Some(key) => {
+                self.taken += 1;
+                key
+            }
+            None => {
+                self.taken = 0;
+                self.can_wait.pop_front()?
+            }
+        };
         let age = self.since.remove(&key).map(|since| since.elapsed()).unwrap_or_default();
         self.running.insert(key.clone());
         Some(Job { key, age })
@@ -192,6 +210,19 @@ mod tests {
         inner.add(key("a"));
         assert_eq!(inner.pop().unwrap().key, key("a"));
         assert!(inner.pop().is_none());
+    }
+
+    #[test]
+    fn what_can_wait_goes_last_though_not_for_ever() {
+        let mut inner = Inner::default();
+        let review = Key::Review("a".into(), "b".into());
+        inner.add(review.clone());
+        for at in 0..PATIENCE + 4 {
+            inner.add(key(&format!("n{at}")));
+        }
+        let order: Vec<Key> = std::iter::from_fn(|| inner.pop()).map(|job| job.key).collect();
+        assert_eq!(order.iter().position(|key| *key == review), Some(PATIENCE as usize));
+        assert_eq!(order.len(), PATIENCE as usize + 5);
     }
 
     #[test]

@@ -7,14 +7,14 @@ use crate::{
     watch::{Scope, run},
 };
 use cloister_api::{
-    AccessPolicy, CloisterConfig, EgressAllowlist, GROUP, GrantMount, ResearchNamespace, StorageAccessGrant,
-    StorageResource, labels,
+    AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, EgressGrant, GROUP, GrantMount,
+    ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource, labels,
 };
 use futures::{StreamExt, future::BoxFuture};
 use k8s_openapi::api::{
     core::v1::{LimitRange, Namespace, ResourceQuota, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
-    rbac::v1::RoleBinding,
+    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
@@ -99,12 +99,19 @@ pub fn start(context: &Arc<Context>, synced: &Synced) -> JoinSet<&'static str> {
     watch!("EgressAllowlist", Decoded<EgressAllowlist>, all());
     watch!("StorageResource", Decoded<StorageResource>, all());
     watch!("AccessPolicy", Decoded<AccessPolicy>, all());
+    watch!("AccessRole", Decoded<AccessRole>, all());
     watch!("StorageAccessGrant", Decoded<StorageAccessGrant>, all());
+    watch!("EgressGrant", Decoded<EgressGrant>, all());
+    watch!("RoleGrant", Decoded<RoleGrant>, all());
+    watch!("AccessReview", Decoded<AccessReview>, all());
     watch!("GrantMount", GrantMount, all());
     watch!("Namespace", Namespace, all());
     // Those of others matter too: they could widen a namespace that is about to be taken over.
     watch!("NetworkPolicy", NetworkPolicy, all());
     watch!("RoleBinding", RoleBinding, all());
+    watch!("ClusterRole", ClusterRole, all());
+    watch!("ClusterRoleBinding", ClusterRoleBinding, all());
+    watch!("Role", Role, all());
     watch!("ResourceQuota", ResourceQuota, managed());
     watch!("LimitRange", LimitRange, managed());
     watch!("ServiceAccount", ServiceAccount, managed());

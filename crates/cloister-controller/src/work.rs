@@ -1,9 +1,14 @@
 //! The dispatcher: hands out the keys of the queue, so many at a time, until it is told to stop.
 
-use crate::{context::Context, queue::Job, reconcile::reconcile};
-use std::{future::Future, sync::Arc, time::Instant};
+use crate::{context::Context, key::Key, queue::Job, reconcile::reconcile};
+use futures::StreamExt;
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::{sync::Semaphore, task::JoinSet};
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, debug, info, info_span, warn};
 
 /// Works until `stop`, then lets what is under way come to its end.
 pub async fn run(context: Arc<Context>, workers: usize, stop: impl Future<Output = ()>) {
@@ -33,6 +38,19 @@ pub async fn run(context: Arc<Context>, workers: usize, stop: impl Future<Output
     while let Some(ended) = tasks.join_next().await {
         report(ended);
     }
+}
+
+/// Works on these keys once, before there is a dispatcher. One that fails comes again by the queue.
+pub async fn once(context: Arc<Context>, workers: usize, keys: Vec<Key>) {
+    if !keys.is_empty() {
+        info!(grants = keys.len(), "taking away what ended while no operator was there");
+    }
+    let context = &context;
+    let each = |key: Key| async move {
+        let span = info_span!("reconcile", object = %key);
+        work(context, Job { key, age: Duration::ZERO }).instrument(span).await;
+    };
+    futures::stream::iter(keys).for_each_concurrent(workers, each).await;
 }
 
 async fn work(context: &Context, job: Job) {

@@ -66,17 +66,27 @@ impl Fault {
     }
 }
 
-/// The digest of what a role allows, where a grant may bind it.
+/// The digest of what a role allows, where it may be given for a time.
 ///
 /// # Errors
 ///
 /// Why it may not.
-pub fn bindable<'a>(name: &str, facts: Option<&'a RoleFacts>) -> Result<&'a str, Fault> {
+pub fn given<'a>(name: &str, facts: Option<&'a RoleFacts>) -> Result<&'a str, Fault> {
     let Some(facts) = facts else { return Err(Fault::NotFound(name.to_owned())) };
-    if let Some(rule) = &facts.lasting {
-        return Err(Fault::Lasting { role: name.to_owned(), rule: rule.to_string() });
+    match &facts.lasting {
+        Some(rule) => Err(Fault::Lasting { role: name.to_owned(), rule: rule.to_string() }),
+        None => Ok(&facts.rules),
     }
-    if facts.bindable { Ok(&facts.rules) } else { Err(Fault::NotBindable(name.to_owned())) }
+}
+
+/// Whether the operator may bind a role.
+///
+/// # Errors
+///
+/// It may not, and what to do about it.
+pub fn bindable(name: &str, facts: Option<&RoleFacts>) -> Result<(), Fault> {
+    given(name, facts)?;
+    if facts.is_some_and(|facts| facts.bindable) { Ok(()) } else { Err(Fault::NotBindable(name.to_owned())) }
 }
 
 /// Whether a rule lets its holder act as somebody else.

@@ -3,6 +3,7 @@
 //! Each kind has a `plan`: from what is declared, what is observed and the time, to what must be done and said. It is
 //! total, synchronous and deterministic. Reading the cluster and writing to it are the controller's matter.
 
+pub mod audit;
 pub mod auto_approve;
 pub mod catalogue;
 pub mod child;
@@ -10,6 +11,7 @@ pub mod cluster_role;
 pub mod condition;
 pub mod egress;
 pub mod grant;
+pub mod impersonation;
 pub mod namespace;
 pub mod plan;
 pub mod quantity;

@@ -1,12 +1,12 @@
 //! What stands in the namespaces: a fingerprint of each object that the operator manages, and the names of the policies
 //! and bindings of others.
 
-use super::{Dirty, Index, Indexed, relations};
+use super::{Dirty, Index, Indexed, rbac, relations};
 use crate::{
     decode::version,
     key::{Key, ObjectName},
 };
-use cloister_api::GrantMount;
+use cloister_api::{GrantMount, labels};
 use cloister_core::child::{Child, ChildKey, ChildKind};
 use k8s_openapi::api::{
     core::v1::{LimitRange, ResourceQuota, ServiceAccount},
@@ -31,7 +31,7 @@ fn upsert(child: Child, index: &mut Index, dirty: &mut Dirty) {
     let before = children.all.insert(key.clone(), observed.clone());
     if before.as_ref() != Some(&observed) {
         let grant = observed.grant.or(before.and_then(|before| before.grant));
-        relations::of_child(index, &at.namespace, &key, grant.as_deref(), dirty);
+        relations::of_child(index, &at.namespace, &key, grant.as_ref(), dirty);
     }
 }
 
@@ -43,7 +43,7 @@ fn remove(index: &mut Index, at: &ObjectName, kind: ChildKind, dirty: &mut Dirty
     if children.all.is_empty() {
         index.children.remove(&at.namespace);
     }
-    relations::of_child(index, &at.namespace, &key, before.grant.as_deref(), dirty);
+    relations::of_child(index, &at.namespace, &key, before.grant.as_ref(), dirty);
     dirty.insert(Key::Namespace(at.namespace.clone()));
 }
 
@@ -79,5 +79,26 @@ child!(NetworkPolicy, Child::NetworkPolicy);
 child!(ResourceQuota, Child::ResourceQuota);
 child!(LimitRange, Child::LimitRange);
 child!(ServiceAccount, Child::ServiceAccount);
-child!(RoleBinding, Child::RoleBinding);
+
+impl Indexed for RoleBinding {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        let managed = self.metadata.labels.as_ref().and_then(|labels| labels.get(labels::MANAGED_BY));
+        if managed.is_some_and(|manager| manager == labels::MANAGER) {
+            rbac::drop_binding(&ObjectName::of(&self.metadata), index, dirty);
+        } else {
+            rbac::take_foreign(&self, index, dirty);
+        }
+        upsert(Child::RoleBinding(self), index, dirty);
+    }
+
+    fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
+        rbac::drop_binding(name, index, dirty);
+        remove(index, name, ChildKind::RoleBinding, dirty);
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        known(index, ChildKind::RoleBinding)
+    }
+}
+
 child!(GrantMount, |mount| Child::GrantMount(Box::new(mount)));

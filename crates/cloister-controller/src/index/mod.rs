@@ -5,25 +5,33 @@
 
 mod children;
 mod cluster;
+mod grants;
+mod rbac;
 mod relations;
 mod roots;
 
 pub use cluster::{GatedPod, PodFacts, Secret, ServiceEntry};
+pub use grants::reviewed;
+pub use relations::of_cluster_role;
 
 use crate::{
     decode::Decoded,
     key::{Key, ObjectName},
 };
 use cloister_api::{
-    AccessPolicy, CloisterConfig, EgressAllowlist, ResearchNamespace, StorageAccessGrant, StorageResource,
+    AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, ResearchNamespace, StorageResource,
 };
 use cloister_core::{
-    child::{ChildKey, Children},
+    child::{ChildKey, Children, GrantRef},
+    cluster_role::RoleFacts,
+    grant::{Grant, is_approved, may_hold},
+    impersonation::Binding,
     namespace::ObservedNamespace,
     settings::Settings,
 };
+use jiff::Timestamp;
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -58,7 +66,18 @@ pub struct Index {
     pub(crate) allowlists: ByName<Decoded<EgressAllowlist>>,
     pub(crate) storages: ByName<Decoded<StorageResource>>,
     pub(crate) policies: ByName<Decoded<AccessPolicy>>,
-    pub(crate) grants: HashMap<Arc<str>, ByName<Decoded<StorageAccessGrant>>>,
+    pub(crate) roles: ByName<Decoded<AccessRole>>,
+    pub(crate) grants: HashMap<Arc<str>, BTreeMap<GrantRef, Decoded<Grant>>>,
+    /// The grants that broke the glass and were not reviewed yet.
+    pub(crate) owing: BTreeSet<(Arc<str>, GrantRef)>,
+    pub(crate) reviews: HashMap<Arc<str>, ByName<Decoded<AccessReview>>>,
+    /// The names of the reviews of each grant.
+    pub(crate) reviews_of: HashMap<(Arc<str>, GrantRef), BTreeSet<Arc<str>>>,
+    pub(crate) cluster_roles: ByName<RoleFacts>,
+    /// The Roles that let their holders act as somebody else.
+    pub(crate) impersonating_roles: HashSet<ObjectName>,
+    /// The bindings of others, cluster-wide ones without a namespace.
+    pub(crate) bindings: HashMap<ObjectName, Binding>,
     pub(crate) namespaces: HashMap<Arc<str>, (ObservedNamespace, u64)>,
     pub(crate) children: HashMap<Arc<str>, NamespaceChildren>,
     pub(crate) pods: HashMap<Arc<str>, ByName<PodFacts>>,
@@ -75,7 +94,14 @@ impl Default for Index {
             allowlists: BTreeMap::new(),
             storages: BTreeMap::new(),
             policies: BTreeMap::new(),
+            roles: BTreeMap::new(),
             grants: HashMap::new(),
+            owing: BTreeSet::new(),
+            reviews: HashMap::new(),
+            reviews_of: HashMap::new(),
+            cluster_roles: BTreeMap::new(),
+            impersonating_roles: HashSet::new(),
+            bindings: HashMap::new(),
             namespaces: HashMap::new(),
             children: HashMap::new(),
             pods: HashMap::new(),
@@ -98,8 +124,13 @@ impl Index {
         keys.extend(self.storages.keys().cloned().map(Key::Storage));
         keys.extend(self.policies.keys().cloned().map(Key::Policy));
         for (namespace, grants) in &self.grants {
-            keys.extend(grants.keys().map(|name| Key::Grant(namespace.clone(), name.clone())));
+            keys.extend(grants.keys().map(|grant| Key::Grant(namespace.clone(), grant.clone())));
         }
+        for (namespace, reviews) in &self.reviews {
+            keys.extend(reviews.keys().map(|name| Key::Review(namespace.clone(), name.clone())));
+        }
+        keys.extend(self.roles.keys().cloned().map(Key::Role));
+        keys.insert(Key::Impersonation);
         for (namespace, children) in &self.children {
             keys.extend(children.all.keys().filter_map(|child| relations::mount(namespace, child)));
         }
@@ -107,13 +138,17 @@ impl Index {
     }
 
     /// How many objects of each kind are known.
-    pub fn sizes(&self) -> [(&'static str, usize); 10] {
+    pub fn sizes(&self) -> [(&'static str, usize); 14] {
         [
             ("ResearchNamespace", self.research.len()),
             ("EgressAllowlist", self.allowlists.len()),
             ("StorageResource", self.storages.len()),
             ("AccessPolicy", self.policies.len()),
-            ("StorageAccessGrant", self.grants.values().map(BTreeMap::len).sum()),
+            ("AccessRole", self.roles.len()),
+            ("Grant", self.grants.values().map(BTreeMap::len).sum()),
+            ("AccessReview", self.reviews.values().map(BTreeMap::len).sum()),
+            ("ClusterRole", self.cluster_roles.len()),
+            ("Binding", self.bindings.len()),
             ("Namespace", self.namespaces.len()),
             ("Child", self.children.values().map(|children| children.all.len()).sum()),
             ("Pod", self.pods.values().map(BTreeMap::len).sum()),
@@ -128,7 +163,42 @@ impl Index {
     }
 
     /// The grants of all namespaces.
-    pub fn all_grants(&self) -> impl Iterator<Item = &Decoded<StorageAccessGrant>> {
+    pub fn all_grants(&self) -> impl Iterator<Item = &Decoded<Grant>> {
         self.grants.values().flat_map(BTreeMap::values)
+    }
+
+    /// The keys of grants that must end, or are being taken away.
+    pub fn overdue(&self, now: Timestamp) -> Vec<Key> {
+        let mut keys = Vec::new();
+        for (namespace, grants) in &self.grants {
+            let late = grants.iter().filter(|(_, grant)| {
+                grant.object.as_ref().is_ok_and(|grant| may_hold(grant) && !is_approved(grant, now))
+            });
+            keys.extend(late.map(|(grant, _)| Key::Grant(namespace.clone(), grant.clone())));
+        }
+        keys
+    }
+
+    /// The uids of all grants and reviews.
+    pub fn uids(&self) -> HashSet<&str> {
+        let grants = self.all_grants().filter_map(|grant| grant.metadata.uid.as_deref());
+        let reviews = self.reviews.values().flat_map(BTreeMap::values);
+        grants.chain(reviews.filter_map(|review| review.metadata.uid.as_deref())).collect()
+    }
+
+    /// The grant of this name.
+    pub fn grant(&self, namespace: &str, grant: &GrantRef) -> Option<&Decoded<Grant>> {
+        self.grants.get(namespace)?.get(grant)
+    }
+
+    /// The reviews of a grant that can be read, in the order in which they were made.
+    pub fn reviews(&self, namespace: &Arc<str>, grant: &GrantRef) -> Vec<&AccessReview> {
+        let names = self.reviews_of.get(&(namespace.clone(), grant.clone())).into_iter().flatten();
+        let all = self.reviews.get(namespace);
+        let mut reviews: Vec<&AccessReview> = names.filter_map(|name| all?.get(name)?.object.as_ref().ok()).collect();
+        reviews.sort_by_key(|review| {
+            (review.metadata.creation_timestamp.clone().map(|at| at.0), review.metadata.name.clone())
+        });
+        reviews
     }
 }

@@ -5,10 +5,10 @@ use crate::{
     decode::Decoded,
     key::{Key, ObjectName},
 };
-use cloister_api::{Attach, EgressAllowlist, EgressRule, ResearchNamespace, ServiceReference, StorageAccessGrant};
+use cloister_api::{Attach, EgressAllowlist, EgressRule, GrantKind, ResearchNamespace, ServiceReference};
 use cloister_core::{
-    child::{ChildKey, ChildKind},
-    grant::{Share, mount_name},
+    child::{ChildKey, ChildKind, GrantRef},
+    grant::{Grant, Share, mount_name},
 };
 use std::sync::Arc;
 
@@ -20,6 +20,8 @@ pub fn of_research_namespace(
     dirty: &mut Dirty,
 ) {
     dirty.insert(Key::Namespace(name.clone()));
+    // It names people.
+    dirty.insert(Key::Impersonation);
     of_grants_in(index, name, dirty);
     let always = index.allowlists.iter().filter(|(_, allowlist)| {
         allowlist.object.as_ref().is_ok_and(|allowlist| allowlist.spec.attach == Attach::Always)
@@ -49,7 +51,18 @@ pub fn of_namespace(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
 
 fn of_grants_in(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
     let grants = index.grants.get(namespace).into_iter().flat_map(|grants| grants.keys());
-    dirty.extend(grants.map(|name| Key::Grant(namespace.clone(), name.clone())));
+    dirty.extend(grants.map(|grant| Key::Grant(namespace.clone(), grant.clone())));
+}
+
+/// The grants of which this holds.
+fn of_grants_that(index: &Index, holds: impl Fn(&Grant) -> bool, dirty: &mut Dirty) {
+    for (namespace, grants) in &index.grants {
+        for (grant, object) in grants {
+            if object.object.as_ref().is_ok_and(&holds) {
+                dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
+            }
+        }
+    }
 }
 
 /// An allowlist concerns the namespaces that name it, that have rules of their own which it may cover, and, where it
@@ -70,17 +83,18 @@ pub fn of_allowlist(index: &Index, name: &Arc<str>, object: Option<&Decoded<Egre
 
 /// A StorageResource concerns its grants.
 pub fn of_storage(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
-    for (namespace, grants) in &index.grants {
-        for (grant, object) in grants {
-            if object.object.as_ref().is_ok_and(|object| *object.spec.storage == **name) {
-                dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
-            }
-        }
-    }
+    let names = |grant: &Grant| matches!(grant, Grant::Storage(grant) if *grant.spec.storage == **name);
+    of_grants_that(index, names, dirty);
 }
 
-/// An AccessPolicy concerns the storage that names it, and its grants.
+/// An AccessRole concerns its grants.
+pub fn of_role(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+    of_grants_that(index, |grant| matches!(grant, Grant::Role(grant) if *grant.spec.role == **name), dirty);
+}
+
+/// An AccessPolicy concerns the storage and the roles that name it, and all grants that it decides. It names people, too.
 pub fn of_policy(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+    dirty.insert(Key::Impersonation);
     for (storage, object) in &index.storages {
         let Ok(object) = &object.object else { continue };
         if object.spec.roles.iter().any(|role| *role.access_policy == **name) {
@@ -88,38 +102,76 @@ pub fn of_policy(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
             of_storage(index, storage, dirty);
         }
     }
-}
-
-/// A grant concerns itself, and a namespace that waits for its end.
-pub fn of_grant(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
-    dirty.insert(Key::Grant(at.namespace.clone(), at.name.clone()));
-    if index.research.get(&at.namespace).is_some_and(|research| research.metadata.deletion_timestamp.is_some()) {
-        dirty.insert(Key::Namespace(at.namespace.clone()));
+    for (role, object) in &index.roles {
+        if object.object.as_ref().is_ok_and(|object| *object.spec.access_policy == **name) {
+            dirty.insert(Key::Role(role.clone()));
+            of_role(index, role, dirty);
+        }
+    }
+    if *index.settings.spec.egress.access_policy == **name {
+        of_grants_that(index, |grant| matches!(grant, Grant::Egress(_)), dirty);
     }
 }
 
-/// A grant that is gone concerns the mount that it may have left, and the namespace that may wait for its end.
-pub fn of_removed_grant(namespace: &Arc<str>, grant: &Decoded<StorageAccessGrant>, dirty: &mut Dirty) {
+/// A ClusterRole concerns the storage and the roles that name it, and their grants.
+pub fn of_cluster_role(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+    for (storage, object) in &index.storages {
+        let Ok(object) = &object.object else { continue };
+        if object.spec.roles.iter().any(|role| role.cluster_role.as_deref() == Some(name)) {
+            dirty.insert(Key::Storage(storage.clone()));
+            of_storage(index, storage, dirty);
+        }
+    }
+    for (role, object) in &index.roles {
+        if object.object.as_ref().is_ok_and(|object| *object.spec.cluster_role == **name) {
+            dirty.insert(Key::Role(role.clone()));
+            of_role(index, role, dirty);
+        }
+    }
+}
+
+/// A grant concerns itself, what is said of its reviews, and a namespace that waits for its end or whose rule it covers.
+pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut Dirty) {
+    let place = (namespace.clone(), grant.clone());
+    let reviews = index.reviews_of.get(&place).into_iter().flatten();
+    dirty.extend(reviews.map(|name| Key::Review(namespace.clone(), name.clone())));
+    dirty.insert(Key::Grant(place.0, place.1));
+    let is_closing = index.research.get(namespace).is_some_and(|home| home.metadata.deletion_timestamp.is_some());
+    if is_closing || grant.kind == GrantKind::EgressGrant {
+        dirty.insert(Key::Namespace(namespace.clone()));
+    }
+}
+
+/// A grant that is gone concerns its reviews, the mount that it may have left, and the namespace that may wait for its
+/// end.
+pub fn of_removed_grant(
+    index: &Index,
+    namespace: &Arc<str>,
+    grant: &GrantRef,
+    object: &Decoded<Grant>,
+    dirty: &mut Dirty,
+) {
+    of_grant(index, namespace, grant, dirty);
     dirty.insert(Key::Namespace(namespace.clone()));
-    if let Some(share) = grant.object.as_ref().ok().and_then(Share::of) {
+    if let Some(share) = object.object.as_ref().ok().and_then(Share::of) {
         dirty.insert(Key::Mount(namespace.clone(), mount_name(&share).into()));
     }
 }
 
 /// A child concerns the grant or the namespace that wants it. A mount concerns every grant that shares it.
-pub fn of_child(index: &Index, namespace: &Arc<str>, key: &ChildKey, grant: Option<&str>, dirty: &mut Dirty) {
+pub fn of_child(index: &Index, namespace: &Arc<str>, key: &ChildKey, grant: Option<&GrantRef>, dirty: &mut Dirty) {
     if let Some(mount) = mount(namespace, key) {
         let grants = index.grants.get(namespace).into_iter().flatten();
         let sharing = grants.filter(|(_, grant)| {
             let share = grant.object.as_ref().ok().and_then(Share::of);
             share.is_some_and(|share| mount_name(&share) == *key.name)
         });
-        dirty.extend(sharing.map(|(name, _)| Key::Grant(namespace.clone(), name.clone())));
+        dirty.extend(sharing.map(|(grant, _)| Key::Grant(namespace.clone(), grant.clone())));
         dirty.insert(mount);
         return;
     }
     match grant {
-        Some(grant) => dirty.insert(Key::Grant(namespace.clone(), grant.into())),
+        Some(grant) => dirty.insert(Key::Grant(namespace.clone(), grant.clone())),
         None => dirty.insert(Key::Namespace(namespace.clone())),
     };
 }
@@ -161,6 +213,8 @@ pub fn of_service(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
             of_storage(index, name, dirty);
         }
     }
+    let covers = |grant: &Grant| matches!(grant, Grant::Egress(grant) if names(&grant.spec.rule.service));
+    of_grants_that(index, covers, dirty);
 }
 
 /// A credential's Secret concerns the storage that names it, and its grants.

@@ -6,8 +6,7 @@ use crate::{
     key::{Key, ObjectName},
 };
 use cloister_api::{
-    AccessPolicy, CloisterConfig, CloisterConfigSpec, EgressAllowlist, ResearchNamespace, StorageAccessGrant,
-    StorageResource,
+    AccessPolicy, AccessRole, CloisterConfig, CloisterConfigSpec, EgressAllowlist, ResearchNamespace, StorageResource,
 };
 use cloister_core::settings::Settings;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -46,7 +45,7 @@ where
     new.version() > old.version() || (new.version() == old.version() && !same(old, new))
 }
 
-fn cluster_names<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> Vec<ObjectName> {
+pub(super) fn cluster_names<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> Vec<ObjectName> {
     names.map(|name| ObjectName { namespace: "".into(), name: name.clone() }).collect()
 }
 
@@ -159,34 +158,28 @@ impl Indexed for Decoded<AccessPolicy> {
     }
 }
 
-impl Indexed for Decoded<StorageAccessGrant> {
+impl Indexed for Decoded<AccessRole> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
-        let at = ObjectName::of(&self.metadata);
-        let grants = index.grants.entry(at.namespace.clone()).or_default();
-        if grants.get(&at.name).is_some_and(|old| !is_news(old, &self)) {
+        let name = name(&self.metadata);
+        let old = index.roles.get(&name);
+        if old.is_some_and(|old| !is_news(old, &self)) {
             return;
         }
-        grants.insert(at.name.clone(), self);
-        relations::of_grant(index, &at, dirty);
+        dirty.insert(Key::Role(name.clone()));
+        if !old.is_some_and(|old| same(old, &self)) {
+            relations::of_role(index, &name, dirty);
+        }
+        index.roles.insert(name, self);
     }
 
-    fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
-        let Some(grants) = index.grants.get_mut(&at.namespace) else { return };
-        if let Some(old) = grants.remove(&at.name) {
-            if grants.is_empty() {
-                index.grants.remove(&at.namespace);
-            }
-            relations::of_removed_grant(&at.namespace, &old, dirty);
+    fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
+        if index.roles.remove(&name.name).is_some() {
+            relations::of_role(index, &name.name, dirty);
         }
     }
 
     fn known(index: &Index) -> Vec<ObjectName> {
-        let names = |(namespace, grants): (&Arc<str>, &super::ByName<_>)| {
-            let namespace = namespace.clone();
-            let names: Vec<Arc<str>> = grants.keys().cloned().collect();
-            names.into_iter().map(move |name| ObjectName { namespace: namespace.clone(), name })
-        };
-        index.grants.iter().flat_map(names).collect()
+        cluster_names(index.roles.keys())
     }
 }
 

@@ -9,10 +9,12 @@ use crate::{
     key::Key,
     write::Target,
 };
-use cloister_api::{AccessPolicy, CloisterConfig, EgressAllowlist, StorageResource};
+use cloister_api::{AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, Identity, StorageResource};
 use cloister_core::{
-    catalogue::{self, StorageInput},
+    catalogue::{self, RoleInput, StorageInput},
+    child::GrantRef,
     condition::conditions,
+    grant::same_person,
     namespace::egress::attaches,
     plan::Plan,
 };
@@ -22,6 +24,31 @@ use kube::{Api, Resource, core::ClusterResourceScope};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use std::{fmt::Debug, sync::Arc};
+
+/// Another grant by which this person broke the glass, and which nobody has reviewed yet.
+pub fn debt(index: &Index, but: &(Arc<str>, GrantRef), person: &Identity) -> Option<String> {
+    let owing = index.owing.iter().filter(|place| *place != but);
+    let mut theirs = owing.filter(|(namespace, grant)| {
+        let grant = index.grant(namespace, grant).and_then(|grant| grant.object.as_ref().ok());
+        grant.and_then(|grant| grant.terms().requested_by).is_some_and(|requester| same_person(requester, person))
+    });
+    theirs.next().map(|(namespace, grant)| format!("{} {namespace}/{}", grant.kind.as_str(), grant.name))
+}
+
+/// Says whether an AccessRole can be asked for.
+pub async fn role(context: &Context, name: &Arc<str>) -> Result<(), Error> {
+    let now = context.clock.now();
+    let (metadata, status) = {
+        let index = context.index();
+        let Some(found) = index.roles.get(name) else { return Ok(()) };
+        let input = RoleInput {
+            policies: &|policy| policy_named(&index, policy),
+            cluster_roles: &|role| index.cluster_roles.get(role),
+        };
+        (found.metadata.clone(), said(found, now, |role| catalogue::role(role, &input, now)))
+    };
+    write::<AccessRole>(context, Key::Role(name.clone()), metadata, status).await
+}
 
 /// Says how an allowlist is used.
 pub async fn allowlist(context: &Context, name: &Arc<str>) -> Result<(), Error> {
@@ -71,6 +98,7 @@ pub async fn storage(context: &Context, name: &Arc<str>) -> Result<(), Error> {
         let Some(found) = index.storages.get(name) else { return Ok(()) };
         let input = StorageInput {
             policies: &|policy| policy_named(&index, policy),
+            cluster_roles: &|role| index.cluster_roles.get(role),
             credentials: &|secret| credential_version(&index, secret),
             settings: index.settings(),
         };

@@ -1,74 +1,117 @@
 //! A grant.
 
-use super::{carry_out, credential_version, namespace::in_force, policy_named, service_named, storage_named};
+use super::{carry_out, catalogue::debt, credential_version, known, namespace::in_force, policy_named, service_named};
 use crate::{
+    alerts,
     context::Context,
     decode::Decoded,
     error::Error,
-    index::Index,
+    index::{Index, Indexed},
     key::Key,
     write::{Target, Writer},
 };
-use cloister_api::{GrantPhase, GrantStatus, StorageAccessGrant, labels};
+use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Member, RoleGrant, StorageAccessGrant, labels};
 use cloister_core::{
-    child::Children,
+    child::{Children, GrantRef},
     grant::{
-        Declared, Holder, Home, Input, Share, Sharer, failed, is_approved, is_open, mount_name, plan, secret_name,
+        Catalogue, Declared, Grant, Holder, Home, Input, Share, Sharer, failed, is_approved, is_open, mount_name, plan,
+        secret_name,
     },
     plan::Plan,
 };
 use jiff::Timestamp;
-use kube::Api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::{Api, Resource, core::NamespaceResourceScope};
+use serde::de::DeserializeOwned;
 use std::{
+    fmt::Debug,
     hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
     sync::Arc,
 };
 use tracing::info;
 
 struct Work {
-    target: Target<StorageAccessGrant>,
+    metadata: ObjectMeta,
     plan: Plan<GrantStatus>,
-    grant: Option<StorageAccessGrant>,
+    grant: Option<Grant>,
 }
 
 /// Decides about a grant, and opens or closes what it is for.
-pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>) -> Result<(), Error> {
+pub async fn reconcile(context: &Context, namespace: &Arc<str>, grant: &GrantRef) -> Result<(), Error> {
     // Grants that share a mount take turns, so that one that ends does not take it from one that begins.
     let share = {
         let index = context.index();
-        let Some(grant) = index.grants.get(namespace).and_then(|grants| grants.get(name)) else { return Ok(()) };
-        grant.object.as_ref().ok().and_then(Share::of)
+        let Some(found) = index.grant(namespace, grant) else { return Ok(()) };
+        found.object.as_ref().ok().and_then(Share::of)
     };
     let _turn = match &share {
         Some(share) => Some(context.shares[turn(context, namespace, &mount_name(share))].lock().await),
         None => None,
     };
     let now = context.clock.now();
-    let Some(work) = decide(context, namespace, name, now) else { return Ok(()) };
+    let Some(work) = decide(context, namespace, grant, now) else { return Ok(()) };
+    let result = match grant.kind {
+        GrantKind::StorageAccessGrant => act::<StorageAccessGrant>(context, namespace, grant, work, now).await,
+        GrantKind::EgressGrant => act::<EgressGrant>(context, namespace, grant, work, now).await,
+        GrantKind::RoleGrant => act::<RoleGrant>(context, namespace, grant, work, now).await,
+    };
+    // Of what is written, and of that alone.
+    context.audit.take_grant(context, namespace, grant).await;
+    result
+}
+
+/// Carries out what was decided, and tells of it.
+async fn act<K>(
+    context: &Context,
+    namespace: &Arc<str>,
+    grant: &GrantRef,
+    work: Work,
+    now: Timestamp,
+) -> Result<(), Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    Decoded<K>: Indexed,
+{
     let lag = revocation_lag(&work, now);
-    let Work { target, plan, grant } = work;
-    let before = grant.as_ref().and_then(|grant| grant.status.as_ref()).map(|status| status.phase);
-    let step = plan.status.clone().filter(|status| Some(status.phase) != before);
+    let Work { metadata, plan, grant: object } = work;
+    let target: Target<K> = Target {
+        key: Key::Grant(namespace.clone(), grant.clone()),
+        namespace: namespace.clone(),
+        api: Api::namespaced(context.client.clone(), namespace),
+        metadata,
+        finalizer: labels::GRANT_FINALIZER,
+    };
+    let said = plan.status.clone();
     let result = carry_out(context, &target, plan).await;
-    match (&result, &grant) {
-        (Ok(()), _) => {
-            if let Some(status) = step {
-                let end = status.expires_at.map(|end| end.0);
-                info!(phase = status.phase.as_str(), reason = status.reason, expires_at = ?end, "the grant moved on");
+    match (&result, &object) {
+        (Ok(()), Some(object)) => {
+            if let Some(said) = &said {
+                told(context, object, said);
             }
             if let Some(lag) = lag {
                 context.metrics.revoked(lag);
             }
         }
-        (Err(error), Some(grant)) if !error.is_conflict() => {
-            if let Some(status) = failed(grant, &error.to_string(), now) {
+        (Err(error), Some(object)) if !error.is_conflict() => {
+            if let Some(status) = failed(object, &error.to_string(), now) {
                 // What failed counts, whether it can be said or not.
                 let _ = Writer::new(context).status(&target, &status).await;
             }
         }
-        (Err(_), _) => {}
+        _ => {}
     }
     result
+}
+
+/// Logs a transition, and raises what deserves an alarm.
+fn told(context: &Context, grant: &Grant, said: &GrantStatus) {
+    if said.phase != grant.phase() {
+        let end = said.expires_at.as_ref().map(|end| end.0);
+        info!(phase = said.phase.as_str(), reason = said.reason, expires_at = ?end, "the grant moved on");
+    }
+    for news in alerts::of_grant(grant.status(), said) {
+        context.alerts.raise(alerts::reference(grant), news);
+    }
 }
 
 /// The lock of a mount.
@@ -77,61 +120,79 @@ pub fn turn(context: &Context, namespace: &str, mount: &str) -> usize {
     usize::try_from(hash % context.shares.len() as u64).unwrap_or(0)
 }
 
-fn decide(context: &Context, namespace: &Arc<str>, name: &Arc<str>, now: Timestamp) -> Option<Work> {
-    static NOTHING: Children = Children::new();
+fn decide(context: &Context, namespace: &Arc<str>, grant: &GrantRef, now: Timestamp) -> Option<Work> {
     let index = context.index();
-    let found = index.grants.get(namespace)?.get(name)?;
+    let found = index.grant(namespace, grant)?;
+    let plan = with_input(context, &index, namespace, grant, now, plan)?;
+    Some(Work {
+        metadata: found.metadata.clone(),
+        grant: found.object.as_ref().ok().filter(|_| !plan.is_empty()).cloned(),
+        plan,
+    })
+}
+
+/// Gathers everything that the decision about a grant depends on.
+pub fn with_input<T>(
+    context: &Context,
+    index: &Index,
+    namespace: &Arc<str>,
+    grant: &GrantRef,
+    now: Timestamp,
+    decide: impl FnOnce(&Input<'_>) -> T,
+) -> Option<T> {
+    static NOTHING: Children = Children::new();
+    let found = index.grant(namespace, grant)?;
     let broken_status: Option<GrantStatus> =
         found.object.as_ref().err().and_then(|broken| serde_json::from_value(broken.status.clone()).ok());
     let declared = match found {
-        Decoded { object: Ok(grant), .. } => Declared::Read(grant),
+        Decoded { object: Ok(object), .. } => Declared::Read(object),
         Decoded { metadata, object: Err(broken) } => {
             Declared::Undecodable { metadata, status: broken_status.as_ref(), error: &broken.error }
         }
     };
     let share = found.object.as_ref().ok().and_then(Share::of);
     let sharers =
-        share.as_ref().map(|share| sharers(&index, namespace, name, &mount_name(share), now)).unwrap_or_default();
-    let holders = share.as_ref().map(|share| holders(&index, namespace, &secret_name(share))).unwrap_or_default();
-    let settings = in_force(context, &index);
-    let plan = plan(&Input {
+        share.as_ref().map(|share| sharers(index, namespace, grant, &mount_name(share), now)).unwrap_or_default();
+    let holders = share.as_ref().map(|share| holders(index, namespace, &secret_name(share))).unwrap_or_default();
+    let settings = in_force(context, index);
+    let place = (namespace.clone(), grant.clone());
+    let reviews = index.reviews(namespace, grant);
+    Some(decide(&Input {
         namespace,
-        name,
+        grant: grant.clone(),
         declared,
-        storages: &|storage| storage_named(&index, storage),
-        policies: &|policy| policy_named(&index, policy),
-        services: &|service| service_named(&index, service),
-        credentials: &|secret| credential_version(&index, secret),
+        catalogue: Catalogue {
+            storages: &|storage| known(index.storages.get(storage)),
+            roles: &|role| known(index.roles.get(role)),
+            policies: &|policy| policy_named(index, policy),
+            cluster_roles: &|role| index.cluster_roles.get(role),
+            services: &|service| service_named(index, service),
+            credentials: &|secret| credential_version(index, secret),
+            debts: &|person| debt(index, &place, person),
+        },
         settings: &settings,
-        home: home(&index, namespace),
+        home: home(index, namespace),
+        members: members(index, namespace),
+        reviews: &reviews,
         children: index.children.get(namespace).map_or(&NOTHING, |children| &children.all),
         sharers: &sharers,
         holders: &holders,
         now,
-    });
-    Some(Work {
-        target: Target {
-            key: Key::Grant(namespace.clone(), name.clone()),
-            namespace: namespace.clone(),
-            api: Api::namespaced(context.client.clone(), namespace),
-            metadata: found.metadata.clone(),
-            finalizer: labels::GRANT_FINALIZER,
-        },
-        grant: found.object.as_ref().ok().filter(|_| !plan.is_empty()).cloned(),
-        plan,
-    })
+    }))
 }
 
 /// The approved grants of a mount, but for one.
-pub fn sharers<'a>(index: &'a Index, namespace: &str, but: &str, mount: &str, now: Timestamp) -> Vec<Sharer<'a>> {
+pub fn sharers<'a>(index: &'a Index, namespace: &str, but: &GrantRef, mount: &str, now: Timestamp) -> Vec<Sharer<'a>> {
     let grants = index.grants.get(namespace).into_iter().flatten();
     grants
-        .filter(|(name, _)| ***name != *but)
-        .filter_map(|(name, grant)| Some((name, grant.object.as_ref().ok()?)))
-        .filter(|(_, grant)| is_approved(grant, now))
-        .filter(|(_, grant)| Share::of(grant).is_some_and(|share| mount_name(&share) == mount))
-        .filter_map(|(name, grant)| {
-            Some(Sharer { name, mount_path: &grant.spec.mount.as_ref()?.mount_path, counts_on_it: is_open(grant, now) })
+        .filter(|(grant, _)| *grant != but)
+        .filter_map(|(_, grant)| grant.object.as_ref().ok())
+        .filter(|grant| is_approved(grant, now))
+        .filter(|grant| Share::of(grant).is_some_and(|share| mount_name(&share) == mount))
+        .filter_map(|grant| {
+            let Grant::Storage(storage) = grant else { return None };
+            let mount_path = &storage.spec.mount.as_ref()?.mount_path;
+            Some(Sharer { name: grant.name(), mount_path, counts_on_it: is_open(grant, now) })
         })
         .collect()
 }
@@ -142,6 +203,11 @@ pub fn holders(index: &Index, namespace: &str, secret: &str) -> Vec<Holder> {
     pods.filter(|(_, pod)| pod.secrets.iter().any(|held| **held == *secret))
         .map(|(name, pod)| Holder { name: name.to_string(), uid: pod.uid.to_string(), terminating: pod.terminating })
         .collect()
+}
+
+fn members<'a>(index: &'a Index, namespace: &str) -> &'a [Member] {
+    let research = index.research.get(namespace).and_then(|research| research.object.as_ref().ok());
+    research.map(|research| research.spec.members.as_slice()).unwrap_or_default()
 }
 
 fn home(index: &Index, namespace: &str) -> Home {
@@ -161,7 +227,8 @@ fn home(index: &Index, namespace: &str) -> Home {
 /// How long after its end a grant is confirmed to be over, in seconds, where this plan says so.
 fn revocation_lag(work: &Work, now: Timestamp) -> Option<f64> {
     let status = work.plan.status.as_ref()?;
-    let over = matches!(status.phase, GrantPhase::Expired | GrantPhase::Revoked);
+    let was = work.grant.as_ref()?.phase();
+    let over = matches!(status.phase, GrantPhase::Expired | GrantPhase::Revoked) && !was.has_ended();
     let end = status.expires_at.as_ref().filter(|_| over)?.0.min(now);
     Some(now.duration_since(end).as_secs_f64())
 }

@@ -2,8 +2,10 @@
 
 mod catalogue;
 mod grant;
+mod impersonation;
 mod mount;
 mod namespace;
+mod review;
 
 use crate::{
     context::Context,
@@ -13,7 +15,7 @@ use crate::{
     key::Key,
     write::{Target, Writer},
 };
-use cloister_api::{AccessPolicy, SecretReference, ServiceReference, StorageResource};
+use cloister_api::{AccessPolicy, SecretReference, ServiceReference};
 use cloister_core::{
     egress::ServiceFacts,
     grant::Known,
@@ -36,7 +38,13 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), Error> {
         Key::Storage(name) => catalogue::storage(context, name).await,
         Key::Policy(name) => catalogue::policy(context, name).await,
         Key::Namespace(name) => namespace::reconcile(context, name).await,
-        Key::Grant(namespace, name) => grant::reconcile(context, namespace, name).await,
+        Key::Role(name) => catalogue::role(context, name).await,
+        Key::Grant(namespace, grant) => grant::reconcile(context, namespace, grant).await,
+        Key::Review(namespace, name) => review::reconcile(context, namespace, name).await,
+        Key::Impersonation => {
+            impersonation::reconcile(context);
+            Ok(())
+        }
         Key::Mount(namespace, name) => mount::reconcile(context, namespace, name).await,
     }
 }
@@ -78,10 +86,6 @@ where
     // All come to their end, whatever becomes of one: a request that is dropped may have been carried out all the same.
     let results = join_all(actions.into_iter().map(|action| writer.perform(target, action))).await;
     results.into_iter().collect()
-}
-
-fn storage_named<'a>(index: &'a Index, name: &str) -> Known<'a, StorageResource> {
-    known(index.storages.get(name))
 }
 
 fn policy_named<'a>(index: &'a Index, name: &str) -> Known<'a, AccessPolicy> {

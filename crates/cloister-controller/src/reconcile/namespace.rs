@@ -9,10 +9,10 @@ use crate::{
     key::Key,
     write::{Target, Writer},
 };
-use cloister_api::{ResearchNamespace, ResearchNamespaceStatus, labels};
+use cloister_api::{EgressRule, GrantPhase, ResearchNamespace, ResearchNamespaceStatus, labels};
 use cloister_core::{
     child::Children,
-    grant::may_hold,
+    grant::{Grant, is_open, may_hold},
     namespace::{Declared, Input, Peer, egress::KnownAllowlist, failed, plan},
     plan::{Action, Plan},
     settings::Settings,
@@ -73,6 +73,7 @@ fn decide(context: &Context, name: &Arc<str>, now: Timestamp) -> Work {
         declared,
         settings: &settings,
         allowlists: &allowlists(&index),
+        granted: &granted(&index, name, now),
         peers: &|peer| enforced_peer(&index, peer),
         services: &|service| service_named(&index, service),
         dns_addresses: &dns_addresses(&index),
@@ -115,6 +116,19 @@ fn allowlists(index: &Index) -> BTreeMap<&str, KnownAllowlist<'_>> {
         (&**name, known)
     })
     .collect()
+}
+
+/// The rules of a namespace's EgressGrants that are open now.
+fn granted<'a>(index: &'a Index, namespace: &str, now: Timestamp) -> Vec<(&'a str, &'a EgressRule)> {
+    let grants = index.grants.get(namespace).into_iter().flat_map(BTreeMap::values);
+    let readable = grants.filter_map(|grant| grant.object.as_ref().ok());
+    let active = readable.filter(|grant| grant.phase() == GrantPhase::Active && is_open(grant, now));
+    active
+        .filter_map(|grant| match grant {
+            Grant::Egress(egress) => Some((grant.name(), &egress.spec.rule)),
+            _ => None,
+        })
+        .collect()
 }
 
 fn enforced_peer<'a>(index: &'a Index, name: &str) -> Option<Peer<'a>> {

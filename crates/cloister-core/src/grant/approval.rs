@@ -281,7 +281,7 @@ fn place(
 pub fn satisfiable(policy: &AccessPolicySpec) -> Result<Option<()>, String> {
     let rules = &policy.approval_rules;
     let groups = |rule: &ApprovalRule| rule.approvers.iter().any(|principal| principal.kind == SubjectKind::Group);
-    let users: BTreeSet<&str> = rules.iter().flat_map(|rule| users(rule)).collect();
+    let users: BTreeSet<&str> = rules.iter().flat_map(users).collect();
     let people: Vec<Person<'_>> = users
         .into_iter()
         .map(|user| {

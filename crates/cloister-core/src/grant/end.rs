@@ -27,7 +27,7 @@ pub struct End {
     phase: GrantPhase,
     reason: &'static str,
     message: String,
-    by: Option<RecordedReview>,
+    by: Option<Box<RecordedReview>>,
 }
 
 impl End {
@@ -91,11 +91,11 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     };
     let case = Case::of(grant.of_kind(), requester, target.policy, input);
     if let Some((review, message)) = revoked_by(&case, grant, input) {
-        return Err(End { by: Some(review), ..End::early("RevokedByReview", message) });
+        return Err(End { by: Some(Box::new(review)), ..End::early("RevokedByReview", message) });
     }
     if let Some(review) = break_glass::settled(grant, target, input).filter(break_glass::is_refusal) {
         let message = format!("{} reviewed it and refused", review.reviewer.username);
-        return Err(End { by: Some(review), ..End::early("ReviewRefused", message) });
+        return Err(End { by: Some(Box::new(review)), ..End::early("ReviewRefused", message) });
     }
     eligibility::still(grant, requester, &target.policy.spec)
         .map_err(|why| End::early("RequesterNotEligible", format!("no longer eligible: {why}")))?;
@@ -139,7 +139,7 @@ pub fn revoke(grant: &Grant, end: Option<End>, input: &Input<'_>) -> Plan<GrantS
     let (phase, reason, message) = match end {
         Some(end) => {
             if let Some(review) = end.by {
-                record(&mut status, grant, review, input);
+                record(&mut status, grant, *review, input);
             }
             (end.phase, end.reason.to_owned(), end.message)
         }

@@ -1,7 +1,7 @@
 //! What a kind of grant adds to the engine: what it is for, how that is opened, and how it is taken away.
 
 use super::{Grant, Input, eligibility::Ineligible};
-use crate::{child::Child, plan::Action};
+use crate::{child::Child, cluster_role::bindable, plan::Action};
 use cloister_api::{AccessPolicy, Sensitivity, Subject};
 use serde_json::Value;
 
@@ -123,7 +123,7 @@ pub trait Kind {
         Ok(())
     }
 
-    /// What is missing for now.
+    /// What is missing for now, in the kind's own matters.
     fn missing(&self, _: &Target<'_>, _: &Input<'_>) -> Option<Missing> {
         None
     }
@@ -140,4 +140,12 @@ pub trait Kind {
     fn closing(&self, _: &Grant, _: &Input<'_>) -> Closing {
         Closing::default()
     }
+}
+
+/// What is missing for now, so that nothing is opened.
+pub fn missing(kind: &dyn Kind, target: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
+    let facts = target.cluster_role.map(|name| (name, (input.catalogue.cluster_roles)(name)));
+    let fault = facts.and_then(|(name, facts)| bindable(name, facts).err());
+    let unbound = fault.map(|fault| Missing { reason: fault.reason(), message: fault.to_string() });
+    unbound.or_else(|| kind.missing(target, input))
 }

@@ -134,6 +134,11 @@ impl Grant {
         }
     }
 
+    /// What it asks for in its own fields.
+    pub fn asks(&self) -> serde_json::Value {
+        self.of_kind().asks()
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         self.metadata().name.as_deref().unwrap_or_default()
@@ -174,6 +179,24 @@ impl Grant {
             }]
         });
         metadata
+    }
+}
+
+impl From<StorageAccessGrant> for Grant {
+    fn from(grant: StorageAccessGrant) -> Self {
+        Grant::Storage(grant)
+    }
+}
+
+impl From<EgressGrant> for Grant {
+    fn from(grant: EgressGrant) -> Self {
+        Grant::Egress(grant)
+    }
+}
+
+impl From<RoleGrant> for Grant {
+    fn from(grant: RoleGrant) -> Self {
+        Grant::Role(grant)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{
     Grant, Home, Input, Target,
     break_glass::{owed, settled},
+    kind::missing,
     phases::{add_finalizer, applied, surplus},
     status::Say,
 };
@@ -40,7 +41,7 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
         return say.waiting(plan, status, "NamespaceNotEnforced", message);
     }
     let kind = grant.of_kind();
-    if let (Some(missing), GrantPhase::Approved) = (kind.missing(target, input), status.phase) {
+    if let (Some(missing), GrantPhase::Approved) = (missing(kind, target, input), status.phase) {
         return say.stalled(plan, status, missing.reason, missing.message);
     }
 

@@ -6,6 +6,7 @@ use super::{
     break_glass::{self, later},
     digest,
     eligibility::{self, Ineligible, signed},
+    kind::missing,
     people::is_service_account,
     phases::{add_finalizer, drop_finalizer, surplus},
     status::{Say, ended},
@@ -139,7 +140,7 @@ fn outcome(
     if let Some(message) = weak {
         return Outcome::Wait(Wait::new("PolicyTooWeak", message, true));
     }
-    if let Some(missing) = kind.missing(target, input) {
+    if let Some(missing) = missing(kind, target, input) {
         return Outcome::Wait(Wait::new(missing.reason, missing.message, true));
     }
     if grant.terms().break_glass {

@@ -39,7 +39,7 @@ pub fn policy_of<'a>(
 /// What a ClusterRole that is to be bound allows, as a digest.
 pub fn cluster_role<'a>(name: &str, input: &Input<'a>) -> Result<&'a str, TargetError> {
     let facts = (input.catalogue.cluster_roles)(name);
-    crate::cluster_role::bindable(name, facts).map_err(TargetError::RoleRefused)
+    crate::cluster_role::given(name, facts).map_err(TargetError::RoleRefused)
 }
 
 /// How many people a policy asks to agree, at the least: none where it may approve by itself. `None` where it can never

@@ -1,0 +1,183 @@
+//! Alarms and transitions, as Events of the objects that they are about.
+//!
+//! Events are for people who look; what must not be lost is in the status, the metrics and the audit record. So they
+//! wait in a bounded queue, and where that is full they are dropped and counted.
+
+use crate::{context::Context, key::ObjectName};
+use cloister_api::{
+    GROUP, GrantPhase, GrantStatus, VERSION,
+    condition::{REVIEWED, REVOCATION_UNCONFIRMED},
+};
+use cloister_core::grant::Grant;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{sync::mpsc, time::timeout};
+use tracing::{debug, warn};
+
+/// How many Events may wait to be written.
+const WAITING: usize = 4096;
+
+/// How long the API server may take to answer.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Something to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    alarm: bool,
+    reason: String,
+    message: String,
+}
+
+impl News {
+    /// Something that deserves an alarm.
+    pub fn warning(reason: &str, message: String) -> Self {
+        News { alarm: true, reason: reason.to_owned(), message }
+    }
+
+    fn normal(reason: &str, message: String) -> Self {
+        News { alarm: false, ..News::warning(reason, message) }
+    }
+}
+
+/// What a grant's new status tells beyond the one before.
+pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> {
+    let mut news = Vec::new();
+    let phase = before.map(|before| before.phase).unwrap_or_default();
+    let message = |type_: &str| {
+        let condition = after.conditions.iter().find(|condition| condition.type_ == type_);
+        condition.map(|condition| condition.message.clone()).unwrap_or_default()
+    };
+    if after.phase != phase {
+        let broke = after.phase == GrantPhase::Approved && after.break_glass.is_some();
+        let said = message(cloister_api::condition::READY);
+        news.push(if broke { News::warning("BreakGlass", said) } else { News::normal(after.phase.as_str(), said) });
+    }
+    for type_ in [REVIEWED, REVOCATION_UNCONFIRMED] {
+        let reason = |status: &GrantStatus| {
+            let condition = status.conditions.iter().find(|condition| condition.type_ == type_);
+            condition.map(|condition| condition.reason.clone())
+        };
+        let (was, is) = (before.and_then(reason), reason(after));
+        match is {
+            Some(is) if Some(&is) != was.as_ref() && is != "ReviewOwed" => {
+                news.push(if is == "Reviewed" {
+                    News::normal(&is, message(type_))
+                } else {
+                    News::warning(&is, message(type_))
+                });
+            }
+            _ => {}
+        }
+    }
+    news
+}
+
+/// A grant as an Event refers to it.
+pub fn reference(grant: &Grant) -> ObjectReference {
+    let metadata = grant.metadata();
+    ObjectReference {
+        api_version: Some(format!("{GROUP}/{VERSION}")),
+        kind: Some(grant.kind().as_str().to_owned()),
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        ..ObjectReference::default()
+    }
+}
+
+/// A binding as an Event refers to it.
+pub fn binding_reference(at: &ObjectName) -> ObjectReference {
+    let cluster = at.namespace.is_empty();
+    ObjectReference {
+        api_version: Some("rbac.authorization.k8s.io/v1".to_owned()),
+        kind: Some(if cluster { "ClusterRoleBinding" } else { "RoleBinding" }.to_owned()),
+        name: Some(at.name.to_string()),
+        namespace: (!cluster).then(|| at.namespace.to_string()),
+        ..ObjectReference::default()
+    }
+}
+
+/// Where alarms go.
+pub struct Alerts {
+    sender: mpsc::Sender<(ObjectReference, News)>,
+    receiver: Mutex<Option<mpsc::Receiver<(ObjectReference, News)>>>,
+}
+
+impl Default for Alerts {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        Alerts { sender, receiver: Mutex::new(Some(receiver)) }
+    }
+}
+
+impl Alerts {
+    /// Tells, and logs what deserves an alarm.
+    pub fn raise(&self, about: ObjectReference, news: News) {
+        if news.alarm {
+            let (kind, name) = (about.kind.as_deref(), about.name.as_deref());
+            warn!(reason = news.reason, kind, name, namespace = about.namespace, "alarm: {}", news.message);
+        }
+        if self.sender.try_send((about, news)).is_err() {
+            debug!("too many Events are waiting; one is dropped");
+        }
+    }
+
+    /// Writes the Events, one after the other, until the process ends.
+    pub async fn write(context: Arc<Context>) {
+        let Some(mut receiver) = context.alerts.receiver.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
+        let reporter = Reporter { controller: "cloister".into(), instance: None };
+        let recorder = Recorder::new(context.client.clone(), reporter);
+        while let Some((about, news)) = receiver.recv().await {
+            let event = Event {
+                type_: if news.alarm { EventType::Warning } else { EventType::Normal },
+                action: news.reason.clone(),
+                reason: news.reason,
+                note: Some(clipped(news.message)),
+                secondary: None,
+            };
+            context.metrics.wrote("create", "Event");
+            match timeout(LIMIT, recorder.publish(&event, &about)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "an Event could not be written"),
+                Err(_) => debug!("an Event could not be written in time"),
+            }
+        }
+    }
+}
+
+/// An Event's note has at most 1,024 bytes.
+fn clipped(mut message: String) -> String {
+    const MOST: usize = 1024;
+    if message.len() > MOST {
+        let end = (0..=MOST).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
+        message.truncate(end);
+    }
+    message
+}
+
+/// The bindings by which tenants may act as somebody else.
+#[derive(Default)]
+pub struct Impersonators(Mutex<BTreeMap<ObjectName, String>>);
+
+impl Impersonators {
+    /// Takes what was found, and answers what of it is new.
+    pub fn replace(&self, found: BTreeMap<ObjectName, String>) -> BTreeMap<ObjectName, String> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = found.iter().filter(|(at, who)| known.get(at) != Some(who));
+        let new = new.map(|(at, who)| (at.clone(), who.clone())).collect();
+        *known = found;
+        new
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}

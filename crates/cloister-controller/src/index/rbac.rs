@@ -1,0 +1,97 @@
+//! The cluster's RBAC, as far as it concerns who may be bound and who may act as somebody else.
+
+use super::{Dirty, Index, Indexed, relations, roots::cluster_names};
+use crate::key::{Key, ObjectName};
+use cloister_core::{
+    cluster_role::{RoleFacts, impersonates},
+    impersonation::Binding,
+};
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use std::sync::Arc;
+
+impl Indexed for ClusterRole {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        let name: Arc<str> = self.metadata.name.as_deref().unwrap_or_default().into();
+        let before = index.cluster_roles.get(&name);
+        let facts = RoleFacts::of(&self, before.is_some_and(|facts| facts.bindable));
+        if before == Some(&facts) {
+            return;
+        }
+        let impersonation = facts.impersonates || before.is_some_and(|facts| facts.impersonates);
+        index.cluster_roles.insert(name.clone(), facts);
+        relations::of_cluster_role(index, &name, dirty);
+        if impersonation {
+            dirty.insert(Key::Impersonation);
+        }
+    }
+
+    fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
+        if index.cluster_roles.remove(&name.name).is_some() {
+            relations::of_cluster_role(index, &name.name, dirty);
+            dirty.insert(Key::Impersonation);
+        }
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        cluster_names(index.cluster_roles.keys())
+    }
+}
+
+impl Indexed for Role {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        let at = ObjectName::of(&self.metadata);
+        let changed = if self.rules.iter().flatten().any(impersonates) {
+            index.impersonating_roles.insert(at)
+        } else {
+            index.impersonating_roles.remove(&at)
+        };
+        if changed {
+            dirty.insert(Key::Impersonation);
+        }
+    }
+
+    fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
+        if index.impersonating_roles.remove(at) {
+            dirty.insert(Key::Impersonation);
+        }
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        index.impersonating_roles.iter().cloned().collect()
+    }
+}
+
+impl Indexed for ClusterRoleBinding {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        let at = ObjectName::of(&self.metadata);
+        take(at, Binding::of(&self.role_ref, self.subjects), index, dirty);
+    }
+
+    fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
+        drop_binding(at, index, dirty);
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        index.bindings.keys().filter(|at| at.namespace.is_empty()).cloned().collect()
+    }
+}
+
+/// Takes note of a RoleBinding that is not ours.
+pub fn take_foreign(binding: &RoleBinding, index: &mut Index, dirty: &mut Dirty) {
+    let at = ObjectName::of(&binding.metadata);
+    take(at, Binding::of(&binding.role_ref, binding.subjects.clone()), index, dirty);
+}
+
+fn take(at: ObjectName, binding: Binding, index: &mut Index, dirty: &mut Dirty) {
+    if index.bindings.get(&at) != Some(&binding) {
+        index.bindings.insert(at, binding);
+        dirty.insert(Key::Impersonation);
+    }
+}
+
+/// Forgets a binding.
+pub fn drop_binding(at: &ObjectName, index: &mut Index, dirty: &mut Dirty) {
+    if index.bindings.remove(at).is_some() {
+        dirty.insert(Key::Impersonation);
+    }
+}

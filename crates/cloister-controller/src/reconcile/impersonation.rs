@@ -1,0 +1,46 @@
+//! The alarm when a tenant may act as somebody else.
+
+use crate::{
+    alerts::{News, binding_reference},
+    context::Context,
+    key::ObjectName,
+};
+use cloister_core::impersonation::{Tenants, impersonates};
+use std::collections::BTreeMap;
+
+/// Looks at all bindings, and raises an alarm for each that is new.
+pub fn reconcile(context: &Context) {
+    let found: BTreeMap<ObjectName, String> = {
+        let index = context.index();
+        let mut tenants = Tenants::default();
+        for (name, research) in &index.research {
+            if let Ok(research) = &research.object {
+                tenants.add_namespace(name, &research.spec);
+            }
+        }
+        for policy in index.policies.values().filter_map(|policy| policy.object.as_ref().ok()) {
+            tenants.add_policy(&policy.spec);
+        }
+        let of_role = |at: &ObjectName, cluster_role: bool, role: &str| {
+            if cluster_role {
+                impersonates(index.cluster_roles.get(role))
+            } else {
+                let role = ObjectName { namespace: at.namespace.clone(), name: role.into() };
+                index.impersonating_roles.contains(&role)
+            }
+        };
+        let suspects = index.bindings.iter().filter_map(|(at, binding)| {
+            let who = binding.impersonators(of_role(at, binding.cluster_role, &binding.role), &tenants);
+            let who: Vec<String> = who.iter().map(|subject| format!("{} {}", subject.kind, subject.name)).collect();
+            (!who.is_empty()).then(|| (at.clone(), who.join(", ")))
+        });
+        suspects.collect()
+    };
+    for (at, who) in context.impersonators.replace(found) {
+        let message = format!(
+            "{who} may act as somebody else by this binding; a review made so cannot be told from a real one. Take \
+             impersonate out of the role, or the tenant out of the binding"
+        );
+        context.alerts.raise(binding_reference(&at), News::warning("Impersonation", message));
+    }
+}

@@ -1,0 +1,137 @@
+//! Who of the tenants may act as somebody else.
+//!
+//! The API server stamps the identity that it is told, so a review made by impersonation cannot be told from a real one.
+//! RBAC that lets a tenant do so is therefore an alarm.
+
+use crate::cluster_role::RoleFacts;
+use cloister_api::{AccessPolicySpec, Principal, ResearchNamespaceSpec, Subject, SubjectKind};
+use k8s_openapi::api::rbac::v1;
+use std::collections::BTreeSet;
+
+/// Groups that every tenant is in.
+const EVERYBODY: [&str; 3] = ["system:authenticated", "system:unauthenticated", "system:serviceaccounts"];
+
+/// The people and groups that Cloister's objects name.
+#[derive(Debug, Default)]
+pub struct Tenants {
+    names: BTreeSet<(SubjectKind, String)>,
+    namespaces: BTreeSet<String>,
+}
+
+impl Tenants {
+    /// Adds the members of a research namespace, and its accounts.
+    pub fn add_namespace(&mut self, name: &str, spec: &ResearchNamespaceSpec) {
+        self.namespaces.insert(name.to_owned());
+        self.add_subjects(spec.members.iter().flat_map(|member| &member.subjects));
+    }
+
+    /// Adds those who may ask, agree and get something.
+    pub fn add_policy(&mut self, spec: &AccessPolicySpec) {
+        self.add_subjects(&spec.beneficiaries);
+        let approvers = spec.approval_rules.iter().flat_map(|rule| &rule.approvers);
+        let emergency = spec.break_glass.iter().flat_map(|glass| &glass.requesters);
+        for principal in spec.requesters.iter().chain(approvers).chain(emergency) {
+            self.add_principal(principal);
+        }
+    }
+
+    fn add_subjects<'a>(&mut self, subjects: impl IntoIterator<Item = &'a Subject>) {
+        let people = subjects.into_iter().filter(|subject| subject.kind != SubjectKind::ServiceAccount);
+        self.names.extend(people.map(|subject| (subject.kind, subject.name.clone())));
+    }
+
+    fn add_principal(&mut self, principal: &Principal) {
+        let name = match &principal.namespace {
+            Some(namespace) => format!("{namespace}/{}", principal.name),
+            None => principal.name.clone(),
+        };
+        self.names.insert((principal.kind, name));
+    }
+
+    fn include(&self, subject: &v1::Subject) -> bool {
+        let namespace = subject.namespace.as_deref().unwrap_or_default();
+        match subject.kind.as_str() {
+            "User" => self.names.contains(&(SubjectKind::User, subject.name.clone())),
+            "Group" => {
+                let of_accounts = subject.name.strip_prefix("system:serviceaccounts:");
+                EVERYBODY.contains(&subject.name.as_str())
+                    || of_accounts.is_some_and(|namespace| self.namespaces.contains(namespace))
+                    || self.names.contains(&(SubjectKind::Group, subject.name.clone()))
+            }
+            "ServiceAccount" => {
+                self.namespaces.contains(namespace)
+                    || self.names.contains(&(SubjectKind::ServiceAccount, format!("{namespace}/{}", subject.name)))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A binding of a role to subjects.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Binding {
+    /// Whether the role is a ClusterRole.
+    pub cluster_role: bool,
+    /// The role's name.
+    pub role: Box<str>,
+    /// Who has it.
+    pub subjects: Vec<v1::Subject>,
+}
+
+impl Binding {
+    /// What is known of a binding.
+    pub fn of(role: &v1::RoleRef, subjects: Option<Vec<v1::Subject>>) -> Self {
+        Binding {
+            cluster_role: role.kind == "ClusterRole",
+            role: role.name.as_str().into(),
+            subjects: subjects.unwrap_or_default(),
+        }
+    }
+
+    /// The tenants whom this binding lets act as somebody else, given what is known of its role.
+    pub fn impersonators<'a>(&'a self, impersonates: bool, tenants: &Tenants) -> Vec<&'a v1::Subject> {
+        if !impersonates {
+            return Vec::new();
+        }
+        self.subjects.iter().filter(|subject| tenants.include(subject)).collect()
+    }
+}
+
+/// Whether a ClusterRole lets its holder act as somebody else; one that is not known does not.
+pub fn impersonates(facts: Option<&RoleFacts>) -> bool {
+    facts.is_some_and(|facts| facts.impersonates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn binding(subjects: serde_json::Value) -> Binding {
+        Binding { cluster_role: true, role: "x".into(), subjects: serde_json::from_value(subjects).unwrap() }
+    }
+
+    #[test]
+    fn tenants_are_those_whom_our_objects_name_and_everybody() {
+        let mut tenants = Tenants::default();
+        let spec = json!({"tier": "Standard", "members": [{"role": "Owner", "subjects": [{"kind": "Group", "name": "leads"}]}]});
+        tenants.add_namespace("interp", &serde_json::from_value(spec).unwrap());
+        let policy = json!({"maxDuration": "1h", "requesters": [
+            {"kind": "User", "name": "alice"}, {"kind": "ServiceAccount", "namespace": "flux", "name": "sync"},
+        ]});
+        tenants.add_policy(&serde_json::from_value(policy).unwrap());
+        let all = binding(json!([
+            {"kind": "Group", "name": "leads"}, {"kind": "User", "name": "alice"},
+            {"kind": "ServiceAccount", "namespace": "flux", "name": "sync"},
+            {"kind": "ServiceAccount", "namespace": "interp", "name": "trainer"},
+            {"kind": "Group", "name": "system:authenticated"}, {"kind": "Group", "name": "system:serviceaccounts:interp"},
+        ]));
+        assert_eq!(all.impersonators(true, &tenants).len(), 6);
+        assert!(all.impersonators(false, &tenants).is_empty());
+        let others = binding(json!([
+            {"kind": "Group", "name": "system:masters"}, {"kind": "User", "name": "root"},
+            {"kind": "ServiceAccount", "namespace": "flux", "name": "other"},
+        ]));
+        assert!(others.impersonators(true, &tenants).is_empty());
+    }
+}

@@ -4,7 +4,7 @@
 //! beforehand. Only which request an action becomes is repeated, and the audit log tells if that is no longer so.
 
 use anyhow::{Result, bail};
-use cloister_api::{SecretReference, labels};
+use cloister_api::{GrantMount, SecretReference, labels};
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
     namespace::children::object_meta,
@@ -27,7 +27,12 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
-use std::{collections::HashSet, fmt::Debug, future::Future, sync::Mutex};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt::Debug,
+    future::Future,
+    sync::Mutex,
+};
 use tokio::sync::Semaphore;
 
 /// How many requests are under way at a time; the operator's default.
@@ -55,6 +60,8 @@ pub struct Raw {
     requests: Semaphore,
     workers: Semaphore,
     namespaces: Mutex<HashSet<String>>,
+    /// The versions of the mounts that stand, by namespace and name.
+    mounts: Mutex<HashMap<(String, String), String>>,
 }
 
 impl Raw {
@@ -72,6 +79,7 @@ impl Raw {
             requests: Semaphore::new(REQUESTS),
             workers: Semaphore::new(WORKERS),
             namespaces: Mutex::default(),
+            mounts: Mutex::default(),
         })
     }
 
@@ -84,6 +92,21 @@ impl Raw {
         let api: Api<Namespace> = Api::all(self.client());
         let one = ListParams::default().limit(1);
         try_join_all((0..REQUESTS).map(|_| api.list(&one))).await?;
+        Ok(())
+    }
+
+    /// Learns the versions of the mounts that stand, as the operator knows them from its watch.
+    ///
+    /// # Errors
+    ///
+    /// The API server does not answer.
+    pub async fn learn_mounts(&self) -> Result<()> {
+        let all = Api::<GrantMount>::all(self.client()).list(&ListParams::default()).await?;
+        let versions = all.items.into_iter().filter_map(|mount| {
+            let metadata = mount.metadata;
+            Some(((metadata.namespace?, metadata.name?), metadata.resource_version?))
+        });
+        self.mounts.lock().map_err(|_| anyhow::anyhow!("a task has panicked"))?.extend(versions);
         Ok(())
     }
 
@@ -175,7 +198,7 @@ impl Raw {
             Child::ResourceQuota(object) => self.post(namespace, &object).await,
             Child::LimitRange(object) => self.post(namespace, &object).await,
             Child::RoleBinding(object) => self.post(namespace, &object).await,
-            Child::GrantMount(object) => self.post(namespace, &*object).await,
+            Child::GrantMount(object) => self.mount(namespace, *object).await,
             Child::ServiceAccount(object) => {
                 let name = object.metadata.name.clone().unwrap_or_default();
                 let api: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
@@ -183,6 +206,19 @@ impl Raw {
                 self.request(api.patch(&name, &params, &Patch::Apply(&object))).await
             }
         }
+    }
+
+    /// Creates a mount, or replaces it where it is known.
+    async fn mount(&self, namespace: &str, mut mount: GrantMount) -> Result<()> {
+        let name = mount.metadata.name.clone().unwrap_or_default();
+        let version =
+            self.mounts.lock().ok().and_then(|known| known.get(&(namespace.to_owned(), name.clone())).cloned());
+        if version.is_none() {
+            return self.post(namespace, &mount).await;
+        }
+        mount.metadata.resource_version = version;
+        let api: Api<GrantMount> = Api::namespaced(self.client(), namespace);
+        self.request(api.replace(&name, &params(), &mount)).await
     }
 
     /// Creates an object in a namespace.
@@ -208,7 +244,7 @@ impl Raw {
         match child.kind {
             ChildKind::NetworkPolicy => one::<NetworkPolicy>(self, namespace, &child.name).await,
             ChildKind::RoleBinding => one::<RoleBinding>(self, namespace, &child.name).await,
-            ChildKind::GrantMount => one::<cloister_api::GrantMount>(self, namespace, &child.name).await,
+            ChildKind::GrantMount => one::<GrantMount>(self, namespace, &child.name).await,
             _ => bail!("the raw loop does not delete {child}"),
         }
     }

@@ -85,6 +85,7 @@ async fn raw_side(bench: &Bench, names: &[String]) -> Result<Side> {
     let raw = Arc::new(site.raw().await?);
     // The operator has its connections from opening the grants.
     raw.warm_up().await?;
+    raw.learn_mounts().await?;
     let work = plans(&site).await?;
     ensure!(work.len() == wanted.len(), "there are {} grants, not {}", work.len(), wanted.len());
     let mut watch = site.watch_grant_bindings().await?;

@@ -1,9 +1,10 @@
 use crate::support::*;
-use anyhow::{Result, ensure};
-use cloister_api::{GrantMount, StorageAccessGrant, labels};
-use cloister_tests::{assert_denied, cluster, eventually};
+use anyhow::{Context, Result, ensure};
+use cloister_api::{AccessRole, GrantMount, StorageAccessGrant, labels};
+use cloister_tests::{assert_denied, cluster, eventually, unique};
+use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::Api;
-use kube::api::Patch;
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::json;
 
 fn grant(name: &str) -> StorageAccessGrant {
@@ -17,43 +18,169 @@ fn grant(name: &str) -> StorageAccessGrant {
 async fn the_status_is_the_operators() -> Result<()> {
     let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
     let ns = research_namespace(&operator, "status").await?;
-    let theirs: Api<StorageAccessGrant> = Api::namespaced(admin, &ns);
-    let own: Api<StorageAccessGrant> = Api::namespaced(operator, &ns);
-    let mut forged = grant("grant");
-    forged.status = object(json!({"phase": "Active"}));
-    let made = theirs.create(&create(), &forged).await?;
-    assert_eq!(made.status, None, "a status is not made with the object");
+    for kind in attested() {
+        let (theirs, own) = (kind.api(&admin, &ns), kind.api(&operator, &ns));
+        let status = match kind.field {
+            "reviewer" => json!({"conditions": [{
+                "type": "Counted", "status": "True", "reason": "Counted", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            }]}),
+            _ => json!({"phase": "Active"}),
+        };
+        let mut forged = kind.json("one");
+        forged["status"] = status.clone();
+        let made = theirs.create(&create(), &object(forged.clone())).await?;
+        assert_eq!(made.data.get("status"), None, "a status is not made with the object");
+        // Nor written with it.
+        let params = PatchParams::apply("x").force();
+        let after = theirs.patch("one", &params, &Patch::Apply(forged.clone())).await?;
+        assert_eq!(after.data.get("status"), None);
 
-    let active = json!({"status": {"phase": "Active"}});
-    assert_denied(merge_at(&theirs, "status", "grant", active.clone()).await, "status.cloister.dev");
-    let mut whole = serde_json::to_value(theirs.get("grant").await?)?;
-    json_merge(&mut whole, &active);
-    let path = format!("/apis/cloister.dev/v1alpha1/namespaces/{ns}/storageaccessgrants/grant/status");
-    let request = http_put(&path, whole.to_string().into_bytes());
-    assert_denied(theirs.clone().into_client().request::<serde_json::Value>(request).await, "status.cloister.dev");
-    merge_at(&own, "status", "grant", active).await?;
+        let change = json!({"status": status});
+        assert_denied(merge_at(&theirs, "status", "one", change.clone()).await, "status.cloister.dev");
+        let applied = theirs.patch_subresource("status", "one", &params, &Patch::Apply(forged)).await;
+        assert_denied(applied, "status.cloister.dev");
+        let mut whole = serde_json::to_value(theirs.get("one").await?)?;
+        json_merge(&mut whole, &change);
+        let path = format!("{}/status", kind.path(&ns, "one"));
+        let request = http_put(&path, whole.to_string().into_bytes());
+        assert_denied(admin.request::<serde_json::Value>(request).await, "status.cloister.dev");
+        merge_at(&own, "status", "one", change).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_status_of_the_catalogue_is_the_operators() -> Result<()> {
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let (theirs, own): (Api<AccessRole>, Api<AccessRole>) = (Api::all(admin), Api::all(operator));
+    let name = unique("role");
+    let role = object(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "AccessRole", "metadata": {"name": name},
+        "spec": {"clusterRole": "cloister:debugger", "accessPolicy": "standard"},
+    }));
+    theirs.create(&create(), &role).await?;
+    let change = json!({"status": {"observedGeneration": 1}});
+    assert_denied(merge_at(&theirs, "status", &name, change.clone()).await, "status.cloister.dev");
+    merge_at(&own, "status", &name, change).await?;
+    merge(&theirs, &name, json!({"spec": {"description": "exec"}})).await?;
+    theirs.delete(&name, &delete()).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn our_finalizers_are_taken_off_by_the_operator() -> Result<()> {
+    const POLICY: &str = "finalizers.cloister.dev";
     let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
     let ns = research_namespace(&operator, "finalizers").await?;
-    let theirs: Api<StorageAccessGrant> = Api::namespaced(admin, &ns);
-    let own: Api<StorageAccessGrant> = Api::namespaced(operator, &ns);
-    theirs.create(&create(), &grant("grant")).await?;
-    let finalizers = |list: &[&str]| json!({"metadata": {"finalizers": list}});
-    merge(&own, "grant", finalizers(&[labels::GRANT_FINALIZER, "example.com/theirs"])).await?;
+    for kind in grants() {
+        let (theirs, own) = (kind.api(&admin, &ns), kind.api(&operator, &ns));
+        let made = theirs.create(&create(), &object(kind.json("grant"))).await?;
+        let finalizers = |list: &[&str]| json!({"metadata": {"finalizers": list}});
+        merge(&own, "grant", finalizers(&[labels::GRANT_FINALIZER, "example.com/theirs"])).await?;
 
-    assert_denied(merge(&theirs, "grant", finalizers(&["example.com/theirs"])).await, "finalizers.cloister.dev");
-    assert_denied(merge(&theirs, "grant", json!({"metadata": {"finalizers": null}})).await, "finalizers.cloister.dev");
-    merge(&theirs, "grant", finalizers(&[labels::GRANT_FINALIZER])).await?;
+        assert_denied(merge(&theirs, "grant", finalizers(&["example.com/theirs"])).await, POLICY);
+        assert_denied(merge(&theirs, "grant", json!({"metadata": {"finalizers": null}})).await, POLICY);
+        let mut replaced: DynamicObject = object(kind.json("grant"));
+        replaced.metadata.resource_version = theirs.get("grant").await?.metadata.resource_version;
+        assert_denied(theirs.replace("grant", &create(), &replaced).await, POLICY);
+        let operations: json_patch::Patch = object(json!([{"op": "remove", "path": "/metadata/finalizers"}]));
+        let operations = Patch::Json::<()>(operations);
+        assert_denied(theirs.patch("grant", &PatchParams::default(), &operations).await, POLICY);
+        merge(&theirs, "grant", finalizers(&[labels::GRANT_FINALIZER])).await?;
 
-    // While it ends, too.
-    theirs.delete("grant", &delete()).await?;
-    assert_denied(merge(&theirs, "grant", finalizers(&[])).await, "finalizers.cloister.dev");
-    merge(&own, "grant", finalizers(&[])).await?;
-    assert!(theirs.get_opt("grant").await?.is_none());
+        // In the operator's name, which gives up what the operator applied.
+        theirs.create(&create(), &object(kind.json("applied"))).await?;
+        let mut applied = kind.json("applied");
+        applied["metadata"]["finalizers"] = json!([labels::GRANT_FINALIZER]);
+        own.patch("applied", &apply(), &Patch::Apply(applied)).await?;
+        assert_denied(theirs.patch("applied", &apply(), &Patch::Apply(kind.json("applied"))).await, POLICY);
+
+        // While it ends, too.
+        theirs.delete("grant", &delete()).await?;
+        assert_denied(merge(&theirs, "grant", finalizers(&[])).await, POLICY);
+        assert_eq!(theirs.get("grant").await?.metadata.uid, made.metadata.uid);
+        merge(&own, "grant", finalizers(&[])).await?;
+        assert!(theirs.get_opt("grant").await?.is_none());
+    }
+    Ok(())
+}
+
+/// Where the operator holds no finalizer it takes none off: the object, and its namespace, would stay for ever.
+#[tokio::test]
+async fn our_finalizers_are_put_on_by_the_operator() -> Result<()> {
+    const POLICY: &str = "finalizers.cloister.dev";
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = research_namespace(&operator, "finalizers").await?;
+    for kind in attested() {
+        let theirs = kind.api(&admin, &ns);
+        let mut with = kind.json("with");
+        with["metadata"]["finalizers"] = json!([labels::GRANT_FINALIZER]);
+        assert_denied(theirs.create(&create(), &object(with.clone())).await, POLICY);
+        theirs.create(&create(), &object(kind.json("with"))).await?;
+        let added = json!({"metadata": {"finalizers": ["cloister.dev/anything"]}});
+        assert_denied(merge(&theirs, "with", added).await, POLICY);
+        merge(&theirs, "with", json!({"metadata": {"finalizers": ["example.com/theirs"]}})).await?;
+        // What is there already may be said again.
+        merge(&kind.api(&operator, &ns), "with", json!({"metadata": {"finalizers": [labels::GRANT_FINALIZER]}}))
+            .await?;
+        theirs.patch("with", &PatchParams::apply("x").force(), &Patch::Apply(with)).await?;
+        merge(&kind.api(&operator, &ns), "with", json!({"metadata": {"finalizers": null}})).await?;
+    }
+    Ok(())
+}
+
+/// It deletes what RBAC lets it delete, and takes no finalizer off.
+#[tokio::test]
+async fn deleting_all_of_a_kind_is_like_deleting_each() -> Result<()> {
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = research_namespace(&operator, "collection").await?;
+    let binding: RoleBinding = object(json!({
+        "metadata": {"name": "cloister-researchers"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cloister:researcher"},
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "carol"}],
+    }));
+    Api::namespaced(operator.clone(), &ns).create(&create(), &binding).await?;
+    let carol = cluster().await.client_for("carol", &[]).await?;
+    for kind in attested() {
+        let (theirs, own, hers) = (kind.api(&admin, &ns), kind.api(&operator, &ns), kind.api(&carol, &ns));
+        eventually("her rights", async || Ok(hers.create(&create(), &object(kind.json("held"))).await?)).await?;
+        hers.create(&create(), &object(kind.json("free"))).await?;
+        let held = json!({"metadata": {"finalizers": [labels::GRANT_FINALIZER]}});
+        merge(&own, "held", held).await?;
+        let refused = hers.delete_collection(&delete(), &Default::default()).await.err().context("she may not")?;
+        assert!(
+            matches!(refused, kube::Error::Api(status) if status.is_forbidden() && status.message.contains("cannot deletecollection"))
+        );
+
+        theirs.delete_collection(&delete(), &Default::default()).await?;
+        assert!(theirs.get_opt("free").await?.is_none());
+        let held = theirs.get("held").await?;
+        assert!(held.metadata.deletion_timestamp.is_some(), "it ends, and the operator sees to it");
+        merge(&own, "held", json!({"metadata": {"finalizers": null}})).await?;
+        assert!(theirs.get_opt("held").await?.is_none());
+    }
+    Ok(())
+}
+
+/// What was asked and what was decided stays as it was; a review that goes changes nothing.
+#[tokio::test]
+async fn requests_and_reviews_cannot_be_changed() -> Result<()> {
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = research_namespace(&operator, "changed").await?;
+    for kind in attested() {
+        let api = kind.api(&admin, &ns);
+        api.create(&create(), &object(kind.json("one"))).await?;
+        let change = match kind.field {
+            "reviewer" => json!({"comment": "other"}),
+            _ => json!({"justification": "other"}),
+        };
+        let refused = merge(&api, "one", json!({"spec": change})).await.err().context("it cannot be changed")?;
+        assert!(
+            matches!(refused, kube::Error::Api(status) if status.code == 422 && status.message.contains("cannot be changed"))
+        );
+        merge(&api, "one", json!({"metadata": {"labels": {"x": "y"}}})).await?;
+        api.delete("one", &delete()).await?;
+    }
     Ok(())
 }
 

@@ -78,7 +78,7 @@ async fn what_the_operator_keeps_is_held() -> Result<()> {
         json!({"spec": {"podSelector": {}, "policyTypes": ["Egress"]}}),
     )
     .await?;
-    is_held::<RoleBinding>(a, o, &ns, "cloister-viewer", json!({"roleRef": role_ref})).await?;
+    is_held::<RoleBinding>(a, o, &ns, "cloister-viewers", json!({"roleRef": role_ref})).await?;
     is_held::<ResourceQuota>(a, o, &ns, "cloister", json!({"spec": {"hard": {"pods": "3"}}})).await?;
     is_held::<LimitRange>(a, o, &ns, "cloister", json!({"spec": {"limits": [{"type": "Pod", "max": {"cpu": "1"}}]}}))
         .await?;

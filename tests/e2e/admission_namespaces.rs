@@ -1,7 +1,7 @@
 use crate::support::*;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cloister_api::labels;
-use cloister_tests::{assert_denied, cluster};
+use cloister_tests::{assert_denied, cluster, eventually};
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Secret, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::RoleBinding;
@@ -122,7 +122,7 @@ async fn a_full_research_namespace_ends() -> Result<()> {
         .create(&create(), &object(json!({"metadata": managed("cloister-deny"), "spec": {"podSelector": {}}})))
         .await?;
     Api::<RoleBinding>::namespaced(o.clone(), &ns)
-        .create(&create(), &object(json!({"metadata": managed("cloister-viewer"), "roleRef": role_ref})))
+        .create(&create(), &object(json!({"metadata": managed("cloister-viewers"), "roleRef": role_ref})))
         .await?;
     Api::<ResourceQuota>::namespaced(o.clone(), &ns)
         .create(&create(), &object(json!({"metadata": managed("cloister"), "spec": {"hard": {"pods": "9"}}})))
@@ -145,7 +145,26 @@ async fn a_full_research_namespace_ends() -> Result<()> {
     });
     Api::<cloister_api::GrantMount>::namespaced(o, &ns).create(&create(), &object(mount)).await?;
     Api::<Pod>::namespaced(admin.clone(), &ns).create(&create(), &pod("pod", "default")).await?;
+    // What was asked and decided: a grant's finalizer is the operator's to take off, and nothing else holds the end up.
+    for kind in attested() {
+        kind.api(&admin, &ns).create(&create(), &object(kind.json("free"))).await?;
+        kind.api(&admin, &ns).create(&create(), &object(kind.json("held"))).await?;
+    }
+    let finalizer = |held: Value| json!({"metadata": {"finalizers": held}});
+    for kind in grants() {
+        merge(&kind.api(&operator, &ns), "held", finalizer(json!([labels::GRANT_FINALIZER]))).await?;
+    }
 
     own.delete(&ns, &delete()).await?;
+    for kind in grants() {
+        let grants = kind.api(&admin, &ns);
+        eventually("the namespace's controller to delete the grants", async || {
+            ensure!(grants.get_opt("free").await?.is_none());
+            ensure!(grants.get("held").await?.metadata.deletion_timestamp.is_some());
+            Ok(())
+        })
+        .await?;
+        merge(&kind.api(&operator, &ns), "held", finalizer(Value::Null)).await?;
+    }
     wait_until_gone(&admin, &ns).await
 }

@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use anyhow::Result;
-use cloister_api::{GrantMount, labels};
+use cloister_api::{AccessRole, GrantMount, labels};
 use cloister_tests::{assert_denied, cluster, unique};
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Secret, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -30,7 +30,7 @@ async fn it_writes_nothing_outside_research_namespaces() -> Result<()> {
         assert_denied(Api::namespaced(o(), ns).create(&dry_run(), &secret).await, POLICY);
         let policy = object::<NetworkPolicy>(named("cloister-x", json!({"spec": {"podSelector": {}}})));
         assert_denied(Api::namespaced(o(), ns).create(&dry_run(), &policy).await, POLICY);
-        let binding = object::<RoleBinding>(named("cloister-x", json!({"roleRef": role_ref})));
+        let binding = object::<RoleBinding>(named("cloister-viewers", json!({"roleRef": role_ref})));
         assert_denied(Api::namespaced(o(), ns).create(&dry_run(), &binding).await, POLICY);
         let quota = object::<ResourceQuota>(named("cloister", json!({})));
         assert_denied(Api::namespaced(o(), ns).create(&dry_run(), &quota).await, POLICY);
@@ -156,7 +156,7 @@ async fn it_binds_people_and_accounts_of_the_namespace() -> Result<()> {
     let user = |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name});
     let group = |name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name});
     let account = |namespace: &str| json!({"kind": "ServiceAccount", "namespace": namespace, "name": "trainer"});
-    let viewer = |subject: Value| binding("cloister-x", "ClusterRole", "cloister:viewer", subject);
+    let viewer = |subject: Value| binding("cloister-viewers", "ClusterRole", "cloister:viewer", subject);
 
     for refused in [
         viewer(group("system:authenticated")),
@@ -180,6 +180,135 @@ async fn it_binds_people_and_accounts_of_the_namespace() -> Result<()> {
     ] {
         assert!(own.create(&dry_run(), &binding("cloister-x", kind, role, user("alice"))).await.is_err(), "{role}");
     }
+    Ok(())
+}
+
+/// What a grant opened ends with it: it has the grant's name, its labels and its owner.
+fn of_grant(kind: &str, prefix: &str, name: &str) -> Value {
+    json!({
+        "name": format!("{prefix}.{name}"),
+        "labels": {labels::MANAGED_BY: labels::MANAGER, labels::GRANT: name, labels::GRANT_KIND: kind},
+        "ownerReferences": [{
+            "apiVersion": "cloister.dev/v1alpha1", "kind": kind, "name": name, "uid": "a3c1f3a0-0000-4000-8000-000000000000",
+        }],
+    })
+}
+
+/// Ways to break that.
+fn not_of_grant(good: &Value) -> Vec<Value> {
+    let owner = &good["ownerReferences"][0];
+    let with = |change: Value| {
+        let mut metadata = good.clone();
+        json_merge(&mut metadata, &change);
+        metadata
+    };
+    let owned = |change: Value| {
+        let mut owner = owner.clone();
+        json_merge(&mut owner, &change);
+        with(json!({"ownerReferences": [owner]}))
+    };
+    vec![
+        with(json!({"labels": null})),
+        with(json!({"labels": {labels::GRANT: "other"}})),
+        with(json!({"labels": {labels::GRANT: null}})),
+        with(json!({"labels": {labels::GRANT_KIND: "SecurityException"}})),
+        with(json!({"labels": {labels::GRANT_KIND: null}})),
+        with(json!({"ownerReferences": null})),
+        owned(json!({"apiVersion": "v1"})),
+        owned(json!({"kind": "ConfigMap"})),
+        owned(json!({"name": "other"})),
+        with(
+            json!({"ownerReferences": [owner, {"apiVersion": "v1", "kind": "ConfigMap", "name": "kept", "uid": "u"}]}),
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn it_binds_by_the_names_of_members_and_grants() -> Result<()> {
+    const POLICY: &str = "operator-rolebindings.cloister.dev";
+    let o = cluster().await.operator().await?;
+    let ns = research_namespace(&o, "bindings").await?;
+    let own: Api<RoleBinding> = Api::namespaced(o, &ns);
+    let binding = |metadata: &Value, role: &str| {
+        let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": role});
+        let alice = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice"});
+        object::<RoleBinding>(json!({"metadata": metadata, "roleRef": role_ref, "subjects": [alice]}))
+    };
+    for (name, role) in [("owners", "owner"), ("researchers", "researcher"), ("viewers", "viewer")] {
+        let metadata = json!({"name": format!("cloister-{name}")});
+        own.create(&dry_run(), &binding(&metadata, &format!("cloister:{role}"))).await?;
+        assert_denied(own.create(&dry_run(), &binding(&metadata, "cloister:debugger")).await, POLICY);
+    }
+    assert_denied(
+        own.create(&dry_run(), &binding(&json!({"name": "cloister-viewers"}), "cloister:owner")).await,
+        POLICY,
+    );
+    assert_denied(
+        own.create(&dry_run(), &binding(&json!({"name": "cloister-other"}), "cloister:viewer")).await,
+        POLICY,
+    );
+
+    for (kind, prefix, role) in [
+        ("StorageAccessGrant", "cloister-grant", "cloister:storage-reader"),
+        ("RoleGrant", "cloister-role-grant", "cloister:debugger"),
+    ] {
+        let good = of_grant(kind, prefix, "run");
+        own.create(&dry_run(), &binding(&good, role)).await?;
+        for bad in not_of_grant(&good) {
+            assert_denied(own.create(&dry_run(), &binding(&bad, role)).await, POLICY);
+        }
+        // The garbage collector would take it at once: its owner is not there. What stands is held to the same.
+        let mut kept = good.clone();
+        kept["name"] = json!("cloister-other.run");
+        assert_denied(own.create(&dry_run(), &binding(&kept, role)).await, POLICY);
+        let wrong_kind = of_grant("EgressGrant", prefix, "run");
+        assert_denied(own.create(&dry_run(), &binding(&wrong_kind, role)).await, POLICY);
+    }
+    own.create(&create(), &binding(&json!({"name": "cloister-viewers"}), "cloister:viewer")).await?;
+    let labelled = json!({"metadata": {"labels": {labels::GRANT: "run", labels::GRANT_KIND: "RoleGrant"}}});
+    assert_denied(merge(&own, "cloister-viewers", labelled).await, POLICY);
+    Ok(())
+}
+
+/// A binding that was made with a stolen token ends as soon as it is seen: there is no such grant.
+#[tokio::test]
+async fn a_binding_without_its_grant_is_collected() -> Result<()> {
+    let (admin, o) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = research_namespace(&o, "orphan").await?;
+    let own: Api<RoleBinding> = Api::namespaced(o, &ns);
+    let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cloister:debugger"});
+    let binding = |metadata: Value| object::<RoleBinding>(json!({"metadata": metadata, "roleRef": role_ref}));
+    own.create(&create(), &binding(of_grant("RoleGrant", "cloister-role-grant", "run"))).await?;
+    let theirs: Api<RoleBinding> = Api::namespaced(admin, &ns);
+    cloister_tests::eventually("the binding to be collected", async || {
+        anyhow::ensure!(theirs.get_opt("cloister-role-grant.run").await?.is_none());
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn it_opens_policies_by_the_names_of_grants() -> Result<()> {
+    const POLICY: &str = "operator-networkpolicies.cloister.dev";
+    let o = cluster().await.operator().await?;
+    let ns = research_namespace(&o, "opened").await?;
+    let own: Api<NetworkPolicy> = Api::namespaced(o, &ns);
+    let to = json!([{"ipBlock": {"cidr": "203.0.113.0/24"}}]);
+    let policy = |metadata: &Value| {
+        object::<NetworkPolicy>(json!({"metadata": metadata, "spec": {"podSelector": {}, "egress": [{"to": to}]}}))
+    };
+    for (kind, prefix) in [("StorageAccessGrant", "cloister-grant"), ("EgressGrant", "cloister-egress-grant")] {
+        let good = of_grant(kind, prefix, "run");
+        own.create(&dry_run(), &policy(&good)).await?;
+        for bad in not_of_grant(&good) {
+            assert_denied(own.create(&dry_run(), &policy(&bad)).await, POLICY);
+        }
+        let mut other = good.clone();
+        other["name"] = json!("cloister-other");
+        assert_denied(own.create(&dry_run(), &policy(&other)).await, POLICY);
+        assert_denied(own.create(&dry_run(), &policy(&of_grant("RoleGrant", prefix, "run"))).await, POLICY);
+    }
+    own.create(&dry_run(), &policy(&json!({"name": "cloister-allow.lab.ssh"}))).await?;
     Ok(())
 }
 
@@ -264,5 +393,63 @@ async fn it_runs_no_pods_and_asks_for_no_tokens() -> Result<()> {
     assert_denied(o.request::<Value>(request).await, POLICY);
     // A pod that holds a credential past its end is its to delete.
     pods.delete("pod", &delete()).await?;
+    Ok(())
+}
+
+/// It sees all that people ask and decide, and neither asks nor decides.
+#[tokio::test]
+async fn it_asks_and_decides_nothing() -> Result<()> {
+    const POLICY: &str = "operator-kinds.cloister.dev";
+    let (admin, o) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = plain_namespace(&admin, "decides").await?;
+    let mistake: RoleBinding = object(json!({
+        "metadata": {"name": "mistake"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": "cloister-system", "name": "cloister-operator"}],
+    }));
+    for kind in attested() {
+        let made = kind.api(&o, &ns).create(&dry_run(), &object(kind.json("one"))).await;
+        assert!(
+            matches!(made, Err(kube::Error::Api(status)) if status.message.contains("cannot create resource")),
+            "by RBAC"
+        );
+    }
+    Api::namespaced(admin.clone(), &ns).create(&create(), &mistake).await?;
+    for kind in attested() {
+        let (theirs, own) = (kind.api(&admin, &ns), kind.api(&o, &ns));
+        cloister_tests::eventually("its rights", async || {
+            cloister_tests::denied(own.create(&dry_run(), &object(kind.json("one"))).await, POLICY)
+        })
+        .await?;
+        assert_denied(own.patch("one", &apply(), &Patch::Apply(kind.json("one"))).await, POLICY);
+
+        theirs.create(&create(), &object(kind.json("one"))).await?;
+        assert_denied(own.delete("one", &delete()).await, POLICY);
+        assert_denied(own.delete_collection(&delete(), &Default::default()).await, POLICY);
+        // The schema refuses a changed spec before policies see it.
+        let change = match kind.field {
+            "reviewer" => json!({"decision": "Revoke"}),
+            _ => json!({"requestedDuration": "1h"}),
+        };
+        assert!(merge(&own, "one", json!({"spec": change})).await.is_err());
+        let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "u"});
+        assert_denied(merge(&own, "one", json!({"metadata": {"ownerReferences": [owner]}})).await, POLICY);
+        // Its finalizer and the status are its own.
+        merge(&own, "one", json!({"metadata": {"finalizers": [labels::GRANT_FINALIZER]}})).await?;
+        merge_at(&own, "status", "one", json!({"status": {"observedGeneration": 1}})).await?;
+        merge(&own, "one", json!({"metadata": {"finalizers": null}})).await?;
+    }
+
+    let role = |name: &str| {
+        json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "AccessRole", "metadata": {"name": name},
+            "spec": {"clusterRole": "cloister:debugger", "accessPolicy": "standard"},
+        })
+    };
+    let name = unique("debugger");
+    let (theirs, own): (Api<AccessRole>, Api<AccessRole>) = (Api::all(admin), Api::all(o));
+    theirs.create(&create(), &object(role(&name))).await?;
+    assert_denied(merge(&own, &name, json!({"spec": {"accessPolicy": "weaker"}})).await, POLICY);
+    theirs.delete(&name, &delete()).await?;
     Ok(())
 }

@@ -56,3 +56,14 @@ async fn every_policy_fails_closed_and_is_bound() -> Result<()> {
     }
     Ok(())
 }
+
+/// Whoever is refused finds the policy of the message there.
+#[test]
+fn every_policy_that_refuses_is_explained() -> Result<()> {
+    let page = std::fs::read_to_string(workspace_root()?.join("docs/conditions.md"))?;
+    for name in shipped("ValidatingAdmissionPolicy")? {
+        let explained = page.contains(&format!("`{name}`")) || name.starts_with("operator-");
+        assert!(explained, "docs/conditions.md does not name {name}");
+    }
+    Ok(())
+}

@@ -1,24 +1,12 @@
+//! Who asked, and who decided: the API server says it, in all kinds and in all ways of writing.
+
 use crate::support::*;
-use anyhow::{Context, Result};
-use cloister_api::{Identity, StorageAccessGrant};
+use anyhow::{Context, Result, ensure};
 use cloister_tests::{assert_denied, cluster, eventually};
 use k8s_openapi::api::rbac::v1::ClusterRoleBinding;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::{Value, json};
-
-const POLICY: &str = "requester.cloister.dev";
-
-fn grant_json(name: &str) -> Value {
-    json!({
-        "apiVersion": "cloister.dev/v1alpha1", "kind": "StorageAccessGrant", "metadata": {"name": name},
-        "spec": {"storage": "weights", "role": "reader", "subjects": [{"kind": "User", "name": "alice"}]},
-    })
-}
-
-fn requester(grant: StorageAccessGrant) -> Result<Identity> {
-    grant.spec.requested_by.context("it says who asked")
-}
 
 /// A namespace, and alice, who is in its group of administrators, and twice in another.
 async fn namespace() -> Result<(String, Client)> {
@@ -34,84 +22,156 @@ async fn namespace() -> Result<(String, Client)> {
     }));
     Api::all(cluster.admin().await?).create(&create(), &binding).await?;
     let alice = cluster.client_for("alice", &[&ns, "researchers", "researchers"]).await?;
-    let grants: Api<StorageAccessGrant> = Api::namespaced(alice.clone(), &ns);
-    eventually("her rights", async || Ok(grants.list(&Default::default()).await?)).await?;
+    for kind in attested() {
+        let api = kind.api(&alice, &ns);
+        eventually("her rights", async || Ok(api.list(&Default::default()).await?)).await?;
+    }
     Ok((ns, alice))
 }
 
-#[tokio::test]
-async fn the_api_server_says_who_asked() -> Result<()> {
-    let (ns, alice) = namespace().await?;
-    let grants: Api<StorageAccessGrant> = Api::namespaced(alice, &ns);
-    let by = requester(grants.create(&create(), &object(grant_json("mine"))).await?)?;
-    assert_eq!((by.username.as_str(), by.uid.as_str()), ("alice", ""));
-    let mut groups = by.groups.clone();
+fn sorted(groups: &Value) -> Vec<&str> {
+    let mut groups: Vec<_> = groups.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     groups.sort();
-    assert_eq!(groups, [ns.as_str(), "researchers", "system:authenticated"], "each group once");
-
-    let mut generated = grant_json("");
-    generated["metadata"] = json!({"generateName": "mine-"});
-    assert_eq!(requester(grants.create(&create(), &object(generated)).await?)?.username, "alice");
-
-    // A ServiceAccount has a uid.
-    let cluster = cluster().await;
-    let admin = cluster.admin().await?;
-    service_account(&admin, &ns, "gitops").await?;
-    let grants: Api<StorageAccessGrant> = Api::namespaced(cluster.service_account(&ns, "gitops").await?, &ns);
-    let by = requester(grants.create(&dry_run(), &object(grant_json("theirs"))).await?)?;
-    assert_eq!(by.username, format!("system:serviceaccount:{ns}:gitops"));
-    assert!(!by.uid.is_empty());
-    Ok(())
+    groups
 }
 
 #[tokio::test]
-async fn a_forged_requester_is_refused() -> Result<()> {
+async fn the_api_server_says_who_it_was() -> Result<()> {
     let (ns, alice) = namespace().await?;
-    let grants: Api<StorageAccessGrant> = Api::namespaced(alice, &ns);
-    let truth = [ns.as_str(), "researchers", "system:authenticated"];
-    for forged in [
-        json!({"username": "bob"}),
-        json!({"username": "bob", "uid": "", "groups": truth}),
-        json!({"username": "alice", "uid": "u1", "groups": truth}),
-        json!({"username": "alice", "uid": "", "groups": []}),
-        json!({"username": "alice", "uid": "", "groups": ["researchers", "system:authenticated"]}),
-        json!({"username": "alice", "uid": "", "groups": [ns, "researchers", "system:authenticated", "security"]}),
-    ] {
-        let mut grant = grant_json("forged");
-        grant["spec"]["requestedBy"] = forged;
-        assert_denied(grants.create(&create(), &object(grant.clone())).await, POLICY);
-        assert_denied(grants.patch("forged", &PatchParams::apply("x"), &Patch::Apply(grant)).await, POLICY);
+    let (admin, cluster) = (cluster().await.admin().await?, cluster().await);
+    service_account(&admin, &ns, "gitops").await?;
+    let account = cluster.service_account(&ns, "gitops").await?;
+    for kind in attested() {
+        let api = kind.api(&alice, &ns);
+        let made = api.create(&create(), &object(kind.json("mine"))).await?;
+        let who = kind.who(&made);
+        assert_eq!((&who["username"], &who["uid"]), (&json!("alice"), &json!("")), "{}", kind.resource.kind);
+        assert_eq!(sorted(&who["groups"]), [ns.as_str(), "researchers", "system:authenticated"], "each group once");
+        assert_eq!(who.get("personKey"), None, "there is none that could be asked for");
+
+        let mut generated = kind.json("");
+        generated["metadata"] = json!({"generateName": "mine-"});
+        let generated = api.create(&create(), &object(generated)).await?;
+        assert_eq!(kind.username(&generated), Some("alice"));
+
+        // A ServiceAccount has a uid.
+        let theirs = kind.api(&account, &ns).create(&dry_run(), &object(kind.json("theirs"))).await?;
+        let who = kind.who(&theirs);
+        assert_eq!(who["username"], json!(format!("system:serviceaccount:{ns}:gitops")));
+        assert_ne!(who["uid"], json!(""));
     }
-    // In any namespace: it may become a research namespace.
-    let mut grant = grant_json("forged");
-    grant["spec"]["requestedBy"] = json!({"username": "bob"});
-    let elsewhere: Api<StorageAccessGrant> = Api::namespaced(grants.into_client(), "default");
-    assert_denied(elsewhere.create(&dry_run(), &object(grant)).await, POLICY);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_later_write_leaves_the_requester() -> Result<()> {
+async fn a_forged_identity_is_refused() -> Result<()> {
+    let (ns, alice) = namespace().await?;
+    let truth = json!([ns.as_str(), "researchers", "system:authenticated"]);
+    for kind in attested() {
+        let api = kind.api(&alice, &ns);
+        for forged in [
+            json!({"username": "bob"}),
+            json!({"username": "bob", "uid": "", "groups": truth}),
+            json!({"username": "alice", "uid": "u1", "groups": truth}),
+            json!({"username": "alice", "uid": "", "groups": []}),
+            json!({"username": "alice", "uid": "", "groups": ["researchers", "system:authenticated"]}),
+            json!({"username": "alice", "uid": "", "groups": [ns, "researchers", "system:authenticated", "security"]}),
+            // Half of it, to be filled up.
+            json!({"username": "", "groups": ["security"]}),
+        ] {
+            let grant = kind.json_by("forged", forged.clone());
+            assert_denied(api.create(&create(), &object(grant.clone())).await, kind.policy);
+            assert_denied(api.patch("forged", &PatchParams::apply("x"), &Patch::Apply(grant)).await, kind.policy);
+            let mut generated = kind.json_by("", forged);
+            generated["metadata"] = json!({"generateName": "forged-"});
+            assert_denied(api.create(&create(), &object(generated)).await, kind.policy);
+        }
+        let half = api.create(&dry_run(), &object(kind.json_by("half", json!({"uid": "u1"})))).await?;
+        assert_eq!((kind.username(&half), &kind.who(&half)["uid"]), (Some("alice"), &json!("")), "written over");
+        // What is true may be said.
+        let true_one = json!({"username": "alice", "uid": "", "groups": truth});
+        api.create(&dry_run(), &object(kind.json_by("true", true_one))).await?;
+        // What is not said at all is the schema's to refuse, in its words.
+        let mut empty = kind.json("empty");
+        empty["spec"] = json!({});
+        let mut none = kind.json("none");
+        none.as_object_mut().context("an object")?.remove("spec");
+        for bad in [empty, none] {
+            let refused = api.create(&dry_run(), &object(bad)).await;
+            assert!(matches!(&refused, Err(kube::Error::Api(status)) if status.code == 422), "{refused:?}");
+        }
+        // In any namespace: it may become a research namespace.
+        let elsewhere = kind.api(&alice, "default");
+        let forged = kind.json_by("forged", json!({"username": "bob"}));
+        assert_denied(elsewhere.create(&dry_run(), &object(forged)).await, kind.policy);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_later_write_leaves_who_it_was() -> Result<()> {
     let (ns, alice) = namespace().await?;
     let bob = cluster().await.client_for("bob", &[&ns]).await?;
-    let (alices, bobs): (Api<StorageAccessGrant>, Api<StorageAccessGrant>) =
-        (Api::namespaced(alice, &ns), Api::namespaced(bob, &ns));
-    for (api, manager) in [(&alices, "one"), (&alices, "one"), (&alices, "two"), (&bobs, "three")] {
-        let params = PatchParams::apply(manager).force();
-        let after = api.patch("grant", &params, &Patch::Apply(grant_json("grant"))).await?;
-        assert_eq!(requester(after)?.username, "alice");
-    }
-    // As kubectl replace does it, with the file that was applied.
-    let version = alices.get("grant").await?.metadata.resource_version;
-    let mut replaced: StorageAccessGrant = object(grant_json("grant"));
-    replaced.metadata.resource_version = version;
-    assert_eq!(requester(bobs.replace("grant", &PostParams::default(), &replaced).await?)?.username, "alice");
+    for kind in attested() {
+        let (alices, bobs) = (kind.api(&alice, &ns), kind.api(&bob, &ns));
+        for (api, manager) in [(&alices, "one"), (&alices, "one"), (&alices, "two"), (&bobs, "three")] {
+            let params = PatchParams::apply(manager).force();
+            let after = api.patch("one", &params, &Patch::Apply(kind.json("one"))).await?;
+            assert_eq!(kind.username(&after), Some("alice"));
+        }
+        // As kubectl replace does it, with the file that was applied.
+        let made = alices.get("one").await?;
+        let mut replaced: DynamicObject = object(kind.json("one"));
+        replaced.metadata.resource_version = made.metadata.resource_version.clone();
+        let after = bobs.replace("one", &create(), &replaced).await?;
+        assert_eq!(kind.username(&after), Some("alice"));
 
-    // The schema refuses a changed spec before policies see it, and so this too.
-    let change = merge(&bobs, "grant", json!({"spec": {"requestedBy": {"username": "bob"}}})).await;
-    assert!(change.is_err());
-    // Away is not away.
-    let after = merge(&bobs, "grant", json!({"spec": {"requestedBy": null}})).await?;
-    assert_eq!(requester(after)?.username, "alice");
+        // Bob makes it his, in every way of writing. What changes the spec is refused by the schema, before policies see it.
+        let his = json!({"username": "bob", "uid": "", "groups": [ns, "system:authenticated"]});
+        let mut replaced: DynamicObject = object(kind.json_by("one", his.clone()));
+        replaced.metadata.resource_version = after.metadata.resource_version.clone();
+        assert!(bobs.replace("one", &create(), &replaced).await.is_err());
+        assert!(merge(&bobs, "one", json!({"spec": {kind.field: {"username": "bob"}}})).await.is_err());
+        assert!(merge(&bobs, "one", json!({"spec": {kind.field: his}})).await.is_err());
+        assert!(merge(&bobs, "one", json!({"spec": {kind.field: {"groups": ["security"]}}})).await.is_err());
+        assert!(merge(&bobs, "one", json!({"spec": {kind.field: {"personKey": "bob"}}})).await.is_err());
+        let forged = Patch::Apply(kind.json_by("one", json!({"username": "bob"})));
+        assert!(bobs.patch("one", &PatchParams::apply("x").force(), &forged).await.is_err());
+        let operations = [json!({"op": "replace", "path": format!("/spec/{}/username", kind.field), "value": "bob"})];
+        let operations: json_patch::Patch = object(json!(operations));
+        let patched: kube::Result<DynamicObject> =
+            bobs.patch("one", &PatchParams::default(), &Patch::Json::<()>(operations)).await;
+        assert!(patched.is_err());
+        // Away is not away.
+        let after = merge(&bobs, "one", json!({"spec": {kind.field: null}})).await?;
+        assert_eq!(kind.who(&after), kind.who(&made));
+        let after = merge(&bobs, "one", json!({"spec": {kind.field: {"username": null}}})).await?;
+        assert_eq!(kind.who(&after), kind.who(&made));
+    }
+    Ok(())
+}
+
+/// The operator, too: it writes the status, and nothing comes along with it.
+#[tokio::test]
+async fn nobody_changes_who_it_was_by_a_subresource() -> Result<()> {
+    let (ns, alice) = namespace().await?;
+    let operator = cluster().await.operator().await?;
+    for kind in attested() {
+        let (alices, own) = (kind.api(&alice, &ns), kind.api(&operator, &ns));
+        let made = alices.create(&create(), &object(kind.json("one"))).await?;
+        let forged = json!({"spec": {kind.field: {"username": "bob"}}, "status": {"observedGeneration": 1}});
+        let mut whole = serde_json::to_value(&made)?;
+        json_merge(&mut whole, &forged);
+        let path = format!("{}/status", kind.path(&ns, "one"));
+        let put = |client: &Client| {
+            let (client, request) = (client.clone(), http_put(&path, whole.to_string().into_bytes()));
+            async move { client.request::<Value>(request).await }
+        };
+        assert_denied(merge_at(&alices, "status", "one", forged.clone()).await, "status.cloister.dev");
+        assert_denied(put(&alice).await, "status.cloister.dev");
+        let after: DynamicObject = merge_at(&own, "status", "one", forged.clone()).await?;
+        ensure!(after.data["status"]["observedGeneration"] == json!(1));
+        assert_eq!(kind.who(&after), kind.who(&made));
+    }
     Ok(())
 }

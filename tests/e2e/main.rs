@@ -6,6 +6,7 @@ mod admission_kinds;
 mod admission_managed_objects;
 mod admission_namespaces;
 mod admission_operator;
+mod admission_person_key;
 mod admission_pod_identity;
 mod admission_policies;
 mod admission_requester;

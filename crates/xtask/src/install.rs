@@ -218,23 +218,35 @@ async fn wait_until_in_force(client: &Client) -> Result<()> {
 }
 
 /// A policy that writes into one of our kinds needs its schema, which the API server's policies learn later than the
-/// rest of it.
+/// rest of it, and for each kind by itself.
 async fn wait_until_written_by_admission(client: &Client) -> Result<()> {
-    let gvk = GroupVersionKind::gvk("cloister.dev", "v1alpha1", "StorageAccessGrant");
-    let (resource, _) = discovery::pinned_kind(client, &gvk).await?;
-    let grants: Api<DynamicObject> = Api::namespaced_with(client.clone(), "default", &resource);
-    let probe: DynamicObject = serde_json::from_value(json!({
-        "apiVersion": "cloister.dev/v1alpha1", "kind": "StorageAccessGrant",
-        "metadata": {"name": "cloister-install-probe"},
-        "spec": {"storage": "probe", "role": "probe", "subjects": [{"kind": "User", "name": "probe"}]},
-    }))?;
-    let dry_run = PostParams { dry_run: true, ..Default::default() };
-    eventually("requests to be stamped with who asked", async || {
-        let stamped = grants.create(&dry_run, &probe).await?;
-        ensure!(stamped.data.pointer("/spec/requestedBy/username").is_some(), "the policy does not write it yet");
-        Ok(())
-    })
-    .await
+    let subjects = json!([{"kind": "User", "name": "probe"}]);
+    let rule = json!({"name": "probe", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]});
+    let request = json!({"kind": "RoleGrant", "name": "probe", "uid": "probe"});
+    let digest = format!("v1:sha256:{}", "0".repeat(64));
+    for (kind, identity, spec) in [
+        ("StorageAccessGrant", "requestedBy", json!({"storage": "probe", "role": "probe", "subjects": subjects})),
+        ("EgressGrant", "requestedBy", json!({"rule": rule})),
+        ("RoleGrant", "requestedBy", json!({"role": "probe", "subjects": subjects})),
+        ("AccessReview", "reviewer", json!({"requestRef": request, "digest": digest, "decision": "Deny"})),
+    ] {
+        let gvk = GroupVersionKind::gvk("cloister.dev", "v1alpha1", kind);
+        let (resource, _) = discovery::pinned_kind(client, &gvk).await?;
+        let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), "default", &resource);
+        let probe: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": kind,
+            "metadata": {"name": "cloister-install-probe"}, "spec": spec,
+        }))?;
+        let dry_run = PostParams { dry_run: true, ..Default::default() };
+        eventually(&format!("{identity} of {kind}s to be stamped"), async || {
+            let stamped = api.create(&dry_run, &probe).await?;
+            let username = stamped.data.pointer(&format!("/spec/{identity}/username"));
+            ensure!(username.is_some(), "the policy does not write it yet");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 async fn eventually(what: &str, mut check: impl AsyncFnMut() -> Result<()>) -> Result<()> {

@@ -1,11 +1,11 @@
 //! Objects that the tests make, and namespaces as the operator keeps them.
 
 use anyhow::{Context, Result, ensure};
-use cloister_api::labels;
+use cloister_api::{AccessReview, EgressGrant, RoleGrant, StorageAccessGrant, labels};
 use cloister_tests::{eventually, unique};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, ServiceAccount};
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::{Api, Client};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fmt::Debug;
@@ -190,4 +190,79 @@ pub fn json_merge(target: &mut Value, patch: &Value) {
             json_merge(&mut target[key], value);
         }
     }
+}
+
+/// A kind in which people ask or decide: admission says who they are.
+pub struct Attested {
+    pub resource: ApiResource,
+    /// The field that says who.
+    pub field: &'static str,
+    /// The policy that writes and checks it.
+    pub policy: &'static str,
+    spec: Value,
+}
+
+impl Attested {
+    /// An object of the kind, as its author writes it.
+    pub fn json(&self, name: &str) -> Value {
+        let (version, kind) = (&self.resource.api_version, &self.resource.kind);
+        json!({"apiVersion": version, "kind": kind, "metadata": {"name": name}, "spec": self.spec})
+    }
+
+    /// The same, where its author says who they are.
+    pub fn json_by(&self, name: &str, who: Value) -> Value {
+        let mut json = self.json(name);
+        json["spec"][self.field] = who;
+        json
+    }
+
+    pub fn api(&self, client: &Client, namespace: &str) -> Api<DynamicObject> {
+        Api::namespaced_with(client.clone(), namespace, &self.resource)
+    }
+
+    /// Who it was, as the object says.
+    pub fn who<'a>(&self, object: &'a DynamicObject) -> &'a Value {
+        &object.data["spec"][self.field]
+    }
+
+    pub fn username<'a>(&self, object: &'a DynamicObject) -> Option<&'a str> {
+        self.who(object)["username"].as_str()
+    }
+
+    /// Where an object of the kind is.
+    pub fn path(&self, namespace: &str, name: &str) -> String {
+        let (version, plural) = (&self.resource.api_version, &self.resource.plural);
+        format!("/apis/{version}/namespaces/{namespace}/{plural}/{name}")
+    }
+}
+
+/// All such kinds, grants first.
+pub fn attested() -> [Attested; 4] {
+    fn of<K: Resource<DynamicType = ()>>(field: &'static str, policy: &'static str, spec: Value) -> Attested {
+        Attested { resource: ApiResource::erase::<K>(&()), field, policy, spec }
+    }
+    let subjects = json!([{"kind": "User", "name": "alice"}]);
+    let rule = json!({"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]});
+    let digest = format!("v1:sha256:{}", "0".repeat(64));
+    let request = json!({"kind": "RoleGrant", "name": "debug", "uid": "a3c1f3a0-0000-4000-8000-000000000000"});
+    let (field, policy) = ("requestedBy", "requester.cloister.dev");
+    [
+        of::<StorageAccessGrant>(
+            field,
+            policy,
+            json!({"storage": "weights", "role": "reader", "subjects": subjects.clone()}),
+        ),
+        of::<EgressGrant>(field, policy, json!({"rule": rule})),
+        of::<RoleGrant>(field, policy, json!({"role": "debugger", "subjects": subjects})),
+        of::<AccessReview>(
+            "reviewer",
+            "reviewer.cloister.dev",
+            json!({"requestRef": request, "digest": digest, "decision": "Approve", "comment": "agreed"}),
+        ),
+    ]
+}
+
+/// The kinds of grants.
+pub fn grants() -> impl Iterator<Item = Attested> {
+    attested().into_iter().filter(|kind| kind.field == "requestedBy")
 }

@@ -1,0 +1,133 @@
+//! The key that ties the accounts of one person together, which CloisterConfig names.
+
+use crate::support::*;
+use anyhow::{Result, ensure};
+use cloister_api::CloisterConfig;
+use cloister_tests::{assert_denied, cluster, eventually};
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::{Api, Client, Config, config::KubeConfigOptions};
+use serde_json::{Value, json};
+
+/// Somebody with this of `userInfo.extra`: client certificates carry none, so the administrator impersonates them.
+async fn person(name: &str, extra: &[(&str, &str)]) -> Result<Client> {
+    let kubeconfig = cluster().await.inner().admin_kubeconfig();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let mut header =
+        |name: &str, value: &str| -> Result<()> { Ok(config.headers.push((name.parse()?, value.parse()?))) };
+    header("impersonate-user", name)?;
+    header("impersonate-group", "system:masters")?;
+    for (key, value) in extra {
+        header(&format!("impersonate-extra-{}", key.replace('/', "%2f")), value)?;
+    }
+    Ok(Client::try_from(config)?)
+}
+
+fn refused_by_a_policy<T>(result: kube::Result<T>) {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 403 => {
+            assert!(status.message.contains("personKey says which person"), "{}", status.message);
+        }
+        Err(error) => panic!("refused by something else: {error}"),
+        Ok(_) => panic!("it should have been refused"),
+    }
+}
+
+/// One test, because there is one CloisterConfig.
+#[tokio::test]
+async fn the_person_key_is_what_the_identity_provider_says() -> Result<()> {
+    let cluster = cluster().await;
+    let ns = research_namespace(&cluster.operator().await?, "person").await?;
+    let configs: Api<CloisterConfig> = Api::all(cluster.admin().await?);
+    let plain = person("alice", &[]).await?;
+    let alice = person("alice", &[("example.com/person", "p1"), ("example.com/other", "o1")]).await?;
+    let second = person("alice.admin", &[("example.com/person", "p1"), ("example.com/person", "p2")]).await?;
+    let by = |name: &str, key: &str| json!({"username": name, "groups": ["system:masters", "system:authenticated"], "personKey": key});
+
+    ensure!(configs.get_opt("cloister").await?.is_none(), "nobody else makes one here");
+    for kind in attested() {
+        let made = kind.api(&alice, &ns).create(&dry_run(), &object(kind.json("one"))).await?;
+        assert_eq!(kind.who(&made).get("personKey"), None, "no key is named");
+        // Somebody else's is refused all the same.
+        let forged = object(kind.json_by("one", by("alice", "p2")));
+        assert_denied(kind.api(&alice, &ns).create(&dry_run(), &forged).await, kind.policy);
+        let forged = object(kind.json_by("one", by("alice", "p1")));
+        assert_denied(kind.api(&plain, &ns).create(&dry_run(), &forged).await, kind.policy);
+    }
+
+    let config = |key: &str| {
+        object::<CloisterConfig>(json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "CloisterConfig", "metadata": {"name": "cloister"},
+            "spec": {"personKey": key},
+        }))
+    };
+    configs.create(&create(), &config("example.com/person")).await?;
+    let result = async {
+        for kind in attested() {
+            let api = kind.api(&alice, &ns);
+            let person_of = |object: &DynamicObject| kind.who(object)["personKey"].as_str().map(str::to_owned);
+            eventually("the setting to be seen", async || {
+                let made = api.create(&dry_run(), &object(kind.json("one"))).await?;
+                ensure!(person_of(&made).as_deref() == Some("p1"), "{:?}", kind.who(&made));
+                Ok(())
+            })
+            .await?;
+            // The first value counts.
+            let made = kind.api(&second, &ns).create(&create(), &object(kind.json("second"))).await?;
+            assert_eq!((kind.username(&made), person_of(&made).as_deref()), (Some("alice.admin"), Some("p1")));
+            let made = kind.api(&plain, &ns).create(&dry_run(), &object(kind.json("one"))).await?;
+            assert_eq!(person_of(&made), None, "who has none is asked for none");
+
+            let mut generated = kind.json("");
+            generated["metadata"] = json!({"generateName": "one-"});
+            assert_eq!(person_of(&api.create(&dry_run(), &object(generated)).await?).as_deref(), Some("p1"));
+            // What is true may be said, and what is left out of it is put in.
+            for said in [by("alice", "p1"), by("alice", "")] {
+                let made = api.create(&dry_run(), &object(kind.json_by("one", said))).await?;
+                assert_eq!(person_of(&made).as_deref(), Some("p1"));
+            }
+            for (client, name, forged) in [
+                (&alice, "alice", "p2"),
+                (&alice, "alice", "o1"),
+                (&plain, "alice", "p1"),
+                (&second, "alice.admin", "p2"),
+            ] {
+                let forged = kind.json_by("forged", by(name, forged));
+                let api = kind.api(client, &ns);
+                refused_by_a_policy(api.create(&create(), &object(forged.clone())).await);
+                refused_by_a_policy(api.patch("forged", &PatchParams::apply("x"), &Patch::Apply(forged)).await);
+            }
+
+            // A later write, of somebody else and without the key, leaves it.
+            let applied = Patch::Apply(kind.json("one"));
+            let forced = |manager: &str| PatchParams::apply(manager).force();
+            api.patch("one", &forced("one"), &applied).await?;
+            for (client, manager) in [(&alice, "one"), (&alice, "two"), (&plain, "three")] {
+                let after = kind.api(client, &ns).patch("one", &forced(manager), &applied).await?;
+                assert_eq!(person_of(&after).as_deref(), Some("p1"));
+            }
+            let mut replaced: DynamicObject = object(kind.json("one"));
+            replaced.metadata.resource_version = api.get("one").await?.metadata.resource_version;
+            let after = kind.api(&plain, &ns).replace("one", &create(), &replaced).await?;
+            assert_eq!(person_of(&after).as_deref(), Some("p1"));
+            assert!(merge(&api, "one", json!({"spec": {kind.field: {"personKey": null}}})).await.is_err());
+            assert!(merge(&api, "one", json!({"spec": {kind.field: {"personKey": "p2"}}})).await.is_err());
+        }
+
+        // With a config that names none, nobody has one.
+        merge(&configs, "cloister", json!({"spec": {"personKey": null}})).await?;
+        for kind in attested() {
+            let api = kind.api(&alice, &ns);
+            eventually("the setting to be seen", async || {
+                let made = api.create(&dry_run(), &object(kind.json("two"))).await?;
+                ensure!(kind.who(&made).get("personKey") == None::<&Value>, "{:?}", kind.who(&made));
+                Ok(())
+            })
+            .await?;
+            refused_by_a_policy(api.create(&dry_run(), &object(kind.json_by("two", by("alice", "p1")))).await);
+        }
+        Ok(())
+    }
+    .await;
+    configs.delete("cloister", &delete()).await?;
+    result
+}

@@ -268,7 +268,7 @@ async fn under_a_policy_that_asks_people_a_grant_stays_pending() -> Result<()> {
     assert_eq!(grant.status.as_ref().unwrap().phase, GrantPhase::Pending);
     let ready = condition(&grant, "Ready").unwrap();
     assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("True", "AwaitingApproval"));
-    assert!(ready.message.contains("2 of security"), "{}", ready.message);
+    assert!(ready.message.contains("2 more of security (Group security)"), "{}", ready.message);
     assert_eq!(lab.standing("run").await?, [false; 4]);
     Ok(())
 }

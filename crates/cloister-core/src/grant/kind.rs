@@ -38,9 +38,10 @@ pub enum TargetError {
 impl TargetError {
     /// Why, in one word.
     pub fn reason(&self) -> String {
+        let short = |kind: &'static str| if kind == "StorageResource" { "Storage" } else { kind };
         match self {
-            TargetError::NotFound { kind, .. } => format!("{kind}NotFound"),
-            TargetError::Undecodable { kind, .. } => format!("{kind}Undecodable"),
+            TargetError::NotFound { kind, .. } => format!("{}NotFound", short(kind)),
+            TargetError::Undecodable { kind, .. } => format!("{}Undecodable", short(kind)),
             TargetError::RoleNotFound { .. } => "RoleNotFound".into(),
             TargetError::PolicyNotFound { .. } => "PolicyNotFound".into(),
             TargetError::PolicyUndecodable(_) => "PolicyUndecodable".into(),

@@ -1,6 +1,7 @@
 //! What the operator does, in a real cluster, as the people and tools that use it see it.
 
 mod bad_input;
+mod decisions;
 mod deletion;
 mod egress;
 mod grants;

@@ -39,8 +39,8 @@ impl TargetError {
     /// Why, in one word.
     pub fn reason(&self) -> String {
         match self {
-            TargetError::NotFound { kind, .. } => format!("{kind}NotFound"),
-            TargetError::Undecodable { kind, .. } => format!("{kind}Undecodable"),
+            TargetError::NotFound { kind, .. } => format!("{}NotFound", kind.trim_end_matches("Resource")),
+            TargetError::Undecodable { kind, .. } => format!("{}Undecodable", kind.trim_end_matches("Resource")),
             TargetError::RoleNotFound { .. } => "RoleNotFound".into(),
             TargetError::PolicyNotFound { .. } => "PolicyNotFound".into(),
             TargetError::PolicyUndecodable(_) => "PolicyUndecodable".into(),

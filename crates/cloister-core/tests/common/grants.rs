@@ -134,7 +134,7 @@ impl World {
             grant: reference.clone(),
             declared,
             catalogue: Catalogue {
-                storages: &|name| if name == "weights" { self.storage.known() } else { Known::Absent },
+                storages: &|name| if name.starts_with("weights") { self.storage.known() } else { Known::Absent },
                 roles: &|name| if name == "debugger" { self.role.known() } else { Known::Absent },
                 policies: &|name| if name == "standard" { self.policy.known() } else { Known::Absent },
                 cluster_roles: &|name| self.cluster_roles.get(name),

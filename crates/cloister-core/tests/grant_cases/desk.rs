@@ -1,7 +1,10 @@
 //! A policy, a storage, and somebody who asks.
 
 use super::grants::{Pod, Shelf, Spec, World, reference};
-use cloister_api::{AccessPolicy, GrantKind, GrantPhase, GrantStatus, StorageResource};
+use cloister_api::{
+    AccessPolicy, AccessReview, AccessReviewSpec, Decision, GrantKind, GrantPhase, GrantStatus, Identity,
+    RequestReference, StorageResource,
+};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -103,4 +106,65 @@ pub fn held() -> World {
     world.pods.insert("train-0".into(), pod);
     world.now += SignedDuration::from_mins(10);
     world
+}
+
+/// A world in which one of security and two owners must agree.
+pub fn by_people(more: Value) -> World {
+    let rule = |name: &str, required: u32| json!({"name": name, "required": required, "approvers": [{"kind": "Group", "name": name}]});
+    let rules = json!({"autoApprove": [], "approvalRules": [rule("security", 1), rule("owners", 2)]});
+    World { policy: policy(merged(rules, more)), ..world() }
+}
+
+pub fn person(username: &str, groups: &[&str]) -> Identity {
+    let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+    Identity { username: username.into(), groups, ..Identity::default() }
+}
+
+/// Those who are enough for [`by_people`].
+pub fn enough() -> [Identity; 3] {
+    [person("sam", &["security"]), person("olga", &["owners"]), person("otto", &["owners"])]
+}
+
+/// Somebody decides about what is there now.
+pub fn review(world: &mut World, key: &str, decision: Decision, reviewer: Identity) {
+    let spec = AccessReviewSpec {
+        request_ref: RequestReference {
+            kind: reference(key).kind,
+            name: reference(key).name.to_string(),
+            uid: world.grants[key].metadata().uid.clone().unwrap(),
+        },
+        digest: status(world, key).digest,
+        decision,
+        comment: String::new(),
+        reviewer: Some(reviewer),
+    };
+    let name = format!("review-{}", world.reviews.len());
+    let mut review = AccessReview::new(&name, spec);
+    review.metadata.uid = Some(format!("uid-{name}"));
+    world.reviews.push(review);
+}
+
+pub fn all_agree(world: &mut World, key: &str) {
+    enough().into_iter().for_each(|who| review(world, key, Decision::Approve, who));
+}
+
+/// Asks, and everybody who must agrees.
+pub fn approved(world: &mut World, key: &str, more: Value) {
+    ask(world, key, more);
+    settle(world);
+    all_agree(world, key);
+    settle(world);
+    assert_eq!(told(world, key), (GrantPhase::Active, "Active".into(), false));
+}
+
+/// The phase and the reason alone.
+pub fn said(world: &World, key: &str) -> (GrantPhase, String) {
+    let (phase, reason, _) = told(world, key);
+    (phase, reason)
+}
+
+/// The status and the reason of a condition.
+pub fn condition(world: &World, key: &str, type_: &str) -> Option<(String, String)> {
+    let conditions = status(world, key).conditions;
+    conditions.into_iter().find(|c| c.type_ == type_).map(|c| (c.status, c.reason))
 }

@@ -5,5 +5,6 @@ mod deletion;
 mod egress;
 mod grants;
 mod namespace;
+mod oidc;
 mod resilience;
 mod support;

@@ -6,5 +6,6 @@ mod deletion;
 mod egress;
 mod grants;
 mod namespace;
+mod oidc;
 mod resilience;
 mod support;

@@ -7,5 +7,6 @@ mod egress;
 mod grants;
 mod namespace;
 mod oidc;
+mod record;
 mod resilience;
 mod support;

@@ -22,8 +22,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 /// How long a request waits where its policy does not say.
 const PENDING_TTL: SignedDuration = SignedDuration::from_hours(24);
 
-/// The most reviews that are recorded with a decision.
-const REVIEWS_RECORDED: usize = 64;
+/// The most reviews that are recorded with a decision: with the groups of each, they must fit into one object. No policy
+/// asks for more people.
+const REVIEWS_RECORDED: usize = 32;
 
 /// What holds a request up.
 struct Wait {

@@ -96,9 +96,15 @@ impl Oracle {
             let owes = |other: &Grant| {
                 let glass = other.status().and_then(|status| status.break_glass.as_ref());
                 let theirs = other.terms().requested_by.is_some_and(|by| by.username == requester.username);
-                theirs && other.metadata().uid != grant.metadata().uid && glass.is_some_and(|glass| glass.reviewed_by.is_none())
+                theirs
+                    && other.metadata().uid != grant.metadata().uid
+                    && glass.is_some_and(|glass| glass.reviewed_by.is_none())
             };
-            return if world.grants.values().any(owes) { Err("a review is owed") } else { Ok((How::Glass, Vec::new())) };
+            return if world.grants.values().any(owes) {
+                Err("a review is owed")
+            } else {
+                Ok((How::Glass, Vec::new()))
+            };
         }
         if !policy.spec.auto_approve.is_empty() && !is_account {
             return Ok((How::Policy, Vec::new()));
@@ -111,7 +117,9 @@ impl Oracle {
     /// Why a grant has no valid approval any more, if it has none.
     pub fn why_over(&self, world: &World, catalogue: Catalogue, key: &str) -> Option<&'static str> {
         let grant = &world.grants[key];
-        let Some(approval) = self.approvals.get(grant.metadata().uid.as_ref().unwrap()) else { return Some("never approved") };
+        let Some(approval) = self.approvals.get(grant.metadata().uid.as_ref().unwrap()) else {
+            return Some("never approved");
+        };
         self.still(world, catalogue, key, grant, approval).err()
     }
 
@@ -212,7 +220,8 @@ impl Oracle {
     pub fn judge(&self, world: &World, catalogue: Catalogue) {
         for (key, child) in world.objects.0.iter().filter(|(key, _)| key.kind != ChildKind::GrantMount) {
             let owner = &child.metadata().owner_references.as_ref().expect("it is somebody's")[0].uid;
-            let Some((grant, _)) = world.grants.iter().find(|(_, grant)| grant.metadata().uid.as_ref() == Some(owner)) else {
+            let Some((grant, _)) = world.grants.iter().find(|(_, grant)| grant.metadata().uid.as_ref() == Some(owner))
+            else {
                 panic!("{key} is nobody's");
             };
             assert_eq!(child.observe().grant, Some(reference(grant)), "{key} is another's");
@@ -388,7 +397,13 @@ fn rules_of(
     rules.filter(|(_, rule)| is_among(&rule.approvers, who)).map(|(at, _)| at).collect()
 }
 
-fn revokes(world: &World, grant: &Grant, requester: &Identity, review: &AccessReview, policy: &AccessPolicySpec) -> bool {
+fn revokes(
+    world: &World,
+    grant: &Grant,
+    requester: &Identity,
+    review: &AccessReview,
+    policy: &AccessPolicySpec,
+) -> bool {
     let Some(who) = &review.spec.reviewer else { return false };
     review.spec.decision == Decision::Revoke
         && !who.username.starts_with("system:serviceaccount:")

@@ -13,8 +13,18 @@ pub const ASKERS: [&str; 6] = ["alice", "alice", "alice", "glass", "account", "m
 #[derive(Clone, Copy, Debug)]
 pub enum Event {
     /// Somebody asks, for so many times 100 s, from so many times 150 s on.
-    Ask { key: &'static str, who: &'static str, length: u32, start: i64 },
-    Review { key: &'static str, who: usize, decision: Decision, of: Of },
+    Ask {
+        key: &'static str,
+        who: &'static str,
+        length: u32,
+        start: i64,
+    },
+    Review {
+        key: &'static str,
+        who: usize,
+        decision: Decision,
+        of: Of,
+    },
     /// Somebody deletes the oldest review.
     Forget,
     Policy(&'static str),
@@ -68,12 +78,21 @@ impl Event {
             44..66 => Event::Review {
                 key,
                 who: rng.usize(..super::model::PEOPLE),
-                decision: [Decision::Approve, Decision::Approve, Decision::Approve, Decision::Approve, Decision::Deny, Decision::Revoke]
-                    [rng.usize(..6)],
+                decision: [
+                    Decision::Approve,
+                    Decision::Approve,
+                    Decision::Approve,
+                    Decision::Approve,
+                    Decision::Deny,
+                    Decision::Revoke,
+                ][rng.usize(..6)],
                 of: [Of::This, Of::This, Of::This, Of::This, Of::This, Of::Another, Of::Before][rng.usize(..7)],
             },
             66 => Event::Forget,
-            67..74 => Event::Policy(one(rng, &["people", "people", "auto", "more", "raised", "others", "no-glass", "undecodable", "gone"])),
+            67..74 => Event::Policy(one(
+                rng,
+                &["people", "people", "auto", "more", "raised", "others", "no-glass", "undecodable", "gone"],
+            )),
             74 => Event::PolicyAgain,
             75..77 => Event::Storage(one(rng, &["full", "moved", "bare", "critical", "gone"])),
             77..79 => Event::ClusterRole(one(rng, &["debug", "debug", "wider", "lasting", "unbindable", "gone"])),

@@ -62,7 +62,9 @@ pub struct Model {
 
 impl Model {
     pub fn new() -> Self {
-        let (Shelf::Read(storage), Shelf::Read(policy)) = (storage("full"), policy("people", 0)) else { unreachable!() };
+        let (Shelf::Read(storage), Shelf::Read(policy)) = (storage("full"), policy("people", 0)) else {
+            unreachable!()
+        };
         let mut world = World::new(*storage, *policy);
         world.members = serde_json::from_value(json!([
             {"role": "Owner", "subjects": [{"kind": "User", "name": "lea"}]},
@@ -161,7 +163,12 @@ impl Model {
             oracle.before(world, catalogue, key, action);
             oracle.judge(world, catalogue);
         });
-        if done && is_over.is_some() {
+        // One that cannot be read is closed, and open again when it can be.
+        assert!(
+            !done || self.world.can_read(key) || self.world.children_of(key) == 0,
+            "{key} cannot be read, and stands"
+        );
+        if done && is_over.is_some() && self.world.can_read(key) {
             self.oracle.saw_end(&uid);
         }
         let Some(after) = self.world.grants.get(key).and_then(Grant::status) else { return };
@@ -221,7 +228,8 @@ fn request(key: &str, who: &str, length: u32) -> Spec {
     };
     static MADE: LazyLock<std::sync::Mutex<BTreeMap<(String, String, u32), Spec>>> = LazyLock::new(Default::default);
     let make = || {
-        let common = json!({"requestedDuration": format!("{}s", length * 100), "breakGlass": who == "glass", "requestedBy": by});
+        let common =
+            json!({"requestedDuration": format!("{}s", length * 100), "breakGlass": who == "glass", "requestedBy": by});
         let account = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
         let mount = json!({"serviceAccountName": "trainer", "mountPath": "/mnt/weights"});
         let own = match key {
@@ -230,7 +238,9 @@ fn request(key: &str, who: &str, length: u32) -> Spec {
                 json!({"rule": {"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]}})
             }
             // For a person of security, who then does not decide, and for the requester.
-            _ => json!({"role": "debugger", "subjects": [{"kind": "User", "name": "sam"}, {"kind": "User", "name": "alice"}]}),
+            _ => {
+                json!({"role": "debugger", "subjects": [{"kind": "User", "name": "sam"}, {"kind": "User", "name": "alice"}]})
+            }
         };
         let (Value::Object(mut all), Value::Object(own)) = (common, own) else { unreachable!() };
         all.extend(own);
@@ -321,4 +331,3 @@ fn made_policy(kind: &str) -> Shelf<AccessPolicy> {
     }
     Shelf::Read(Box::new(AccessPolicy::new("standard", serde_json::from_value(spec).unwrap())))
 }
-

@@ -46,6 +46,8 @@ pub fn all() -> Vec<Model> {
     let auto = [vec![Event::Policy("auto")], ask("egress/a", "alice"), vec![work("egress/a")]].concat();
     let auto = after(&[auto, ask("a", "alice"), vec![work("a"), Event::Save]].concat());
     assert!(is(&auto, "egress/a", GrantPhase::Active) && is(&auto, "a", GrantPhase::Active));
-    let waiting = after(&[ask("a", "alice"), vec![approve("a", sam)], ask("role/a", "account"), vec![approve("role/a", both)]].concat());
+    let waiting = after(
+        &[ask("a", "alice"), vec![approve("a", sam)], ask("role/a", "account"), vec![approve("role/a", both)]].concat(),
+    );
     vec![after(&[]), people, shared, glass, auto, waiting]
 }

@@ -159,14 +159,16 @@ impl<'a> Case<'a> {
         members.flat_map(|member| &member.subjects).any(|subject| means(subject, account))
     }
 
-    /// How far the rules are met by those who agreed.
-    pub fn tally(&self, agreed: &[&Identity]) -> Tally {
+    /// How far the rules are met by those who agreed. `accounts` are those of everybody who has decided anything, by
+    /// which it shows that two who agreed are one person, or somebody who may not decide.
+    pub fn tally(&self, agreed: &[&Identity], accounts: &[&Identity]) -> Tally {
         let rules = &self.policy.approval_rules;
-        let person_of = persons(agreed);
+        let everybody: Vec<&Identity> = agreed.iter().chain(accounts).copied().collect();
+        let person_of = persons(&everybody);
         let mut people: Vec<Person<'_>> = Vec::new();
         let mut seen: Vec<usize> = Vec::new();
         for (account, person) in agreed.iter().zip(&person_of) {
-            let Ok(eligible) = self.may_decide(account, agreed) else { continue };
+            let Ok(eligible) = self.may_decide(account, &everybody) else { continue };
             match seen.iter().position(|known| known == person) {
                 Some(at) => people[at].rules.extend(eligible),
                 None => {
@@ -315,6 +317,12 @@ fn users(rule: &ApprovalRule) -> impl Iterator<Item = &str> {
 
 fn users_name(rule: &ApprovalRule, user: &str) -> bool {
     users(rule).any(|named| named == user)
+}
+
+/// The reviews of a grant, with those who made them.
+pub fn reviews_of<'a>(uid: &str, input: &Input<'a>) -> Vec<(&'a AccessReview, &'a Identity)> {
+    let about_it = input.reviews.iter().filter(|review| review.spec.request_ref.uid == uid);
+    about_it.filter_map(|review| Some((*review, review.spec.reviewer.as_ref()?))).collect()
 }
 
 /// A review as it is recorded.

@@ -2,7 +2,7 @@
 
 use super::{
     Grant, Home, Input, Target,
-    approval::{Case, agreed, recorded},
+    approval::{Case, agreed, recorded, reviews_of},
     break_glass::{self, later},
     digest, eligibility,
     kind::TargetError,
@@ -109,8 +109,8 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     } else if status.reviews.is_empty() {
         by_itself(grant, requester, target, input).is_some()
     } else {
-        let people: Vec<&Identity> = agreed(&status.reviews);
-        case.tally(&people).is_met
+        let accounts: Vec<&Identity> = reviews_of(grant.uid(), input).into_iter().map(|(_, who)| who).collect();
+        case.tally(&agreed(&status.reviews), &accounts).is_met
     };
     if is_met {
         return Ok(());

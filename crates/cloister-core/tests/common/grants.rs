@@ -253,7 +253,8 @@ impl World {
     /// What stands in the name of a grant.
     pub fn children_of(&self, key: &str) -> usize {
         let reference = reference(key);
-        self.objects.0.values().filter(|child| child.observe().grant.as_ref() == Some(&reference)).count()
+        let grants = self.objects.0.keys().filter_map(|key| self.objects.seen(key)?.grant);
+        grants.filter(|grant| *grant == reference).count()
     }
 
     /// Whether a mount or its Secret stands.

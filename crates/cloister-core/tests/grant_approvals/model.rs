@@ -163,7 +163,12 @@ impl Model {
             oracle.before(world, catalogue, key, action);
             oracle.judge(world, catalogue);
         });
-        if done && is_over.is_some() {
+        // One that cannot be read is closed, and open again when it can be.
+        assert!(
+            !done || self.world.can_read(key) || self.world.children_of(key) == 0,
+            "{key} cannot be read, and stands"
+        );
+        if done && is_over.is_some() && self.world.can_read(key) {
             self.oracle.saw_end(&uid);
         }
         let Some(after) = self.world.grants.get(key).and_then(Grant::status) else { return };

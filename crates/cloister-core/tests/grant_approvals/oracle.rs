@@ -120,14 +120,13 @@ impl Oracle {
         let Some(approval) = self.approvals.get(grant.metadata().uid.as_ref().unwrap()) else {
             return Some("never approved");
         };
-        self.still(world, catalogue, key, grant, approval).err()
+        self.still(world, catalogue, grant, approval).err()
     }
 
     fn still(
         &self,
         world: &World,
         catalogue: Catalogue,
-        key: &str,
         grant: &Grant,
         approval: &Approval,
     ) -> Result<(), &'static str> {
@@ -139,9 +138,6 @@ impl Oracle {
         }
         if grant.metadata().deletion_timestamp.is_some() {
             return Err("it was deleted");
-        }
-        if world.undecodable.contains(key) {
-            return Err("it cannot be read");
         }
         if world.home == Home::Closed {
             return Err("the namespace is closed");
@@ -212,6 +208,7 @@ impl Oracle {
         }
         let grant = &world.grants[key];
         assert!(!self.seen.contains(grant.metadata().uid.as_ref().unwrap()), "{key} has ended, and opens again");
+        assert!(world.can_read(key), "{key} opens, and cannot be read");
         assert!(world.home == Home::Enforced && world.settings.usable, "{key} opens where nothing may be opened");
         assert!(grant.terms().start_time.is_none_or(|start| start.0 <= world.now), "{key} opens too early");
     }
@@ -224,7 +221,11 @@ impl Oracle {
             else {
                 panic!("{key} is nobody's");
             };
-            assert_eq!(child.observe().grant, Some(reference(grant)), "{key} is another's");
+            assert_eq!(
+                world.objects.seen(key).and_then(|seen| seen.grant),
+                Some(reference(grant)),
+                "{key} is another's"
+            );
             self.stands(world, catalogue, grant).unwrap_or_else(|why| panic!("{key} stands for {grant}, and {why}"));
         }
     }
@@ -242,7 +243,8 @@ impl Oracle {
 
     /// Whether a credential is there without anybody who may have it.
     fn is_leaked(&self, world: &World, may: impl Fn(&str) -> bool) -> bool {
-        let mounted = world.objects.0.values().any(|child| child.kind() == ChildKind::GrantMount && is_open(child));
+        let mounts = world.objects.0.iter().filter(|(key, _)| key.kind == ChildKind::GrantMount);
+        let mounted = mounts.into_iter().any(|(_, child)| is_open(child));
         (mounted || !world.secrets.is_empty())
             && !["a", "b"].iter().any(|key| world.grants.contains_key(*key) && may(key))
     }
@@ -257,7 +259,7 @@ impl Oracle {
         let may = |key: &str| {
             let begun = world.grants[key].terms().start_time.is_none_or(|start| start.0 <= world.now);
             let over = self.why_over(world, catalogue, key);
-            over.or((!begun).then_some("its time has not come"))
+            over.or((!begun).then_some("its time has not come")).or((!world.can_read(key)).then_some("cannot be read"))
         };
         for key in world.grants.keys() {
             if let Some(why) = may(key) {
@@ -270,7 +272,11 @@ impl Oracle {
 
 /// Whether a child lets something through, somebody in, or a credential be mounted.
 fn is_open(child: &Child) -> bool {
-    child.kind() != ChildKind::GrantMount || child.observe().version.is_some_and(|version| !version.is_empty())
+    let version = |mount: &GrantMount| mount.metadata.annotations.as_ref()?.get(labels::CREDENTIAL_VERSION).cloned();
+    match child {
+        Child::GrantMount(mount) => version(mount).is_some_and(|version| !version.is_empty()),
+        _ => true,
+    }
 }
 
 fn meaning(grant: &Grant, catalogue: Catalogue) -> Meaning {

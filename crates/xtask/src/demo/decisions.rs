@@ -85,9 +85,13 @@ pub async fn people_decide(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     let copy = watch.sighting("its credential gone", SOON, gone("Secret", WEIGHTS_COPY)).await?;
     let revoked =
         watch.sighting("it Revoked", SOON, |seen| grant(seen) && seen.text("/status/phase") == "Revoked").await?;
-    for (seen, what) in
-        [(&binding, "the RoleBinding is gone"), (&policy, "the NetworkPolicy"), (&copy, "the copy of the credential")]
-    {
+    let mut steps = [
+        (&binding, "the RoleBinding is gone"),
+        (&policy, "the NetworkPolicy is gone"),
+        (&copy, "the copy of the credential is gone"),
+    ];
+    steps.sort_by_key(|(seen, _)| seen.revision);
+    for (seen, what) in steps {
         ensure!(seen.at >= end.asked, "{what} before anybody took it back");
         say.seen(since(end.asked, seen.at), what);
     }

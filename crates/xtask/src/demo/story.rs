@@ -51,12 +51,9 @@ async fn the_catalogue(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     let Stage { admin, pat, sam, alice, watch, .. } = stage;
     admin.apply(say, "says who is who", "00-people.yaml").await?;
     admin.apply(say, "has a cache running, long before Cloister", "10-infra.yaml").await?;
-    let asked = sam
-        .apply(say, "of security writes the settings, and the policies: some access is automatic", "20-policies.yaml")
-        .await?;
+    let asked = sam.apply(say, "of security writes the settings, and what is automatic", "20-policies.yaml").await?;
     sam.also(say, "automatic/1-policy.yaml").await?;
-    sam.apply(say, "asks three people for the weights, and lets those on call go first", "strict/1-policy.yaml")
-        .await?;
+    sam.apply(say, "wants three people for the weights; those on call go first", "strict/1-policy.yaml").await?;
     sam.also(say, "break-glass/1-policy.yaml").await?;
     pat.apply(say, "of the platform team lists what may be reached", "30-catalogue.yaml").await?;
     pat.apply(say, "puts the credentials where the operator alone reads them", "31-credentials.yaml").await?;

@@ -6,7 +6,7 @@ use cloister_api::{AccessRole, GrantMount, labels};
 use cloister_tests::{assert_denied, cluster, unique};
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Secret, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use k8s_openapi::api::rbac::v1::{ClusterRole, RoleBinding};
 use kube::Api;
 use kube::api::Patch;
 use serde_json::{Value, json};
@@ -264,6 +264,14 @@ async fn it_binds_by_the_names_of_members_and_grants() -> Result<()> {
         let wrong_kind = of_grant("EgressGrant", prefix, "run");
         assert_denied(own.create(&dry_run(), &binding(&wrong_kind, role)).await, POLICY);
     }
+    // RBAC lets it bind a role that allows no more than its own does; it is not in its list all the same.
+    let harmless = unique("harmless");
+    let rules = json!([{"apiGroups": [""], "resources": ["pods"], "verbs": ["get"]}]);
+    let role: ClusterRole = object(json!({"metadata": {"name": harmless}, "rules": rules}));
+    Api::all(cluster().await.admin().await?).create(&create(), &role).await?;
+    let unlisted = binding(&of_grant("RoleGrant", "cloister-role-grant", "run"), &harmless);
+    assert_denied(own.create(&dry_run(), &unlisted).await, POLICY);
+
     own.create(&create(), &binding(&json!({"name": "cloister-viewers"}), "cloister:viewer")).await?;
     let labelled = json!({"metadata": {"labels": {labels::GRANT: "run", labels::GRANT_KIND: "RoleGrant"}}});
     assert_denied(merge(&own, "cloister-viewers", labelled).await, POLICY);

@@ -6,14 +6,16 @@ use cloister_api::CloisterConfig;
 use cloister_tests::{assert_denied, cluster, eventually};
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::{Api, Client, Config, config::KubeConfigOptions};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Somebody with this of `userInfo.extra`: client certificates carry none, so the administrator impersonates them.
 async fn person(name: &str, extra: &[(&str, &str)]) -> Result<Client> {
     let kubeconfig = cluster().await.inner().admin_kubeconfig();
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
-    let mut header =
-        |name: &str, value: &str| -> Result<()> { Ok(config.headers.push((name.parse()?, value.parse()?))) };
+    let mut header = |name: &str, value: &str| -> Result<()> {
+        config.headers.push((name.parse()?, value.parse()?));
+        Ok(())
+    };
     header("impersonate-user", name)?;
     header("impersonate-group", "system:masters")?;
     for (key, value) in extra {
@@ -119,7 +121,7 @@ async fn the_person_key_is_what_the_identity_provider_says() -> Result<()> {
             let api = kind.api(&alice, &ns);
             eventually("the setting to be seen", async || {
                 let made = api.create(&dry_run(), &object(kind.json("two"))).await?;
-                ensure!(kind.who(&made).get("personKey") == None::<&Value>, "{:?}", kind.who(&made));
+                ensure!(kind.who(&made).get("personKey").is_none(), "{:?}", kind.who(&made));
                 Ok(())
             })
             .await?;

@@ -1,9 +1,11 @@
 //! What the operator does, in a real cluster, as the people and tools that use it see it.
 
 mod bad_input;
+mod decisions;
 mod deletion;
 mod egress;
 mod grants;
 mod namespace;
+mod oidc;
 mod resilience;
 mod support;

@@ -33,9 +33,13 @@ pub struct Bare {
 impl Bare {
     /// Starts the cluster and installs what is in `deploy/`.
     pub async fn start(name: &str) -> Result<Self> {
+        Self::start_with(Options { name: name.to_owned(), ..Options::default() }).await
+    }
+
+    /// The same with other options; the audit log is always this one's own.
+    pub async fn start_with(options: Options) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let options =
-            Options { name: name.to_owned(), audit_log: Some(folder.path().join("audit")), ..Options::default() };
+        let options = Options { audit_log: Some(folder.path().join("audit")), ..options };
         let cluster = Cluster::start(options).await?;
         let admin = cluster.admin_client().await?;
         install::install(&admin, &workspace_root()?.join("deploy"), Parts::WithoutWorkloads).await?;

@@ -1,6 +1,6 @@
 //! What happens to grants over time.
 
-use super::grants::{Pod, Shelf, World, secret_of};
+use super::grants::{Pod, Shelf, Spec, World, secret_of};
 use cloister_api::*;
 use cloister_core::grant::Home;
 use jiff::SignedDuration;
@@ -39,7 +39,9 @@ pub fn storage(kind: &str) -> Shelf<StorageResource> {
     let spec = |roles: Value| {
         let endpoint = json!({"service": {"namespace": "infra", "name": "cache"}, "ports": [{"port": 80}]});
         let spec = serde_json::from_value(json!({"sensitivity": "Low", "endpoint": endpoint, "roles": roles})).unwrap();
-        Shelf::Read(Box::new(StorageResource::new("weights", spec)))
+        let mut storage = StorageResource::new("weights", spec);
+        storage.metadata.uid = Some("uid-weights".to_owned());
+        Shelf::Read(Box::new(storage))
     };
     match kind {
         "full" => spec(json!([role("reader", credential)])),
@@ -58,7 +60,9 @@ pub fn policy(kind: &str) -> Shelf<AccessPolicy> {
             "requesters": requesters, "approvalRules": people, "autoApprove": auto,
             "maxDuration": "1000s", "pendingRequestTTL": "800s",
         });
-        Shelf::Read(Box::new(AccessPolicy::new("standard", serde_json::from_value(spec).unwrap())))
+        let mut policy = AccessPolicy::new("standard", serde_json::from_value(spec).unwrap());
+        policy.metadata.uid = Some("uid-standard".to_owned());
+        Shelf::Read(Box::new(policy))
     };
     match kind {
         "auto" => spec(json!(["request.storage == 'weights'"])),
@@ -130,7 +134,7 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
             let mut spec = spec.clone();
             let start = now + SignedDuration::from_secs(start * 150);
             spec.start_time = (start != now).then_some(Time(start));
-            world.ask(NAMES[*grant], &spec, format!("uid-{count}"));
+            world.ask(NAMES[*grant], Spec::Storage(spec), format!("uid-{count}"));
         }
         Event::Pass(seconds) => world.now += SignedDuration::from_secs(*seconds),
         Event::Storage(kind) => world.storage = storage(kind),
@@ -138,7 +142,7 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
         Event::Credential(version) => world.credential = *version,
         Event::Delete(grant) => {
             if let Some(grant) = world.grants.get_mut(NAMES[*grant]) {
-                grant.metadata.deletion_timestamp.get_or_insert(Time(now));
+                grant.metadata_mut().deletion_timestamp.get_or_insert(Time(now));
             }
         }
         Event::Force(grant) => drop(world.grants.remove(NAMES[*grant])),

@@ -50,7 +50,7 @@ const PEOPLE: [(&str, &[&str]); 7] = [
 ];
 
 /// What there is before anybody asks for anything, in the order in which it is applied.
-const CATALOGUE: [&str; 10] = [
+const CATALOGUE: [&str; 11] = [
     "00-people.yaml",
     "10-infra.yaml",
     "20-policies.yaml",
@@ -61,6 +61,7 @@ const CATALOGUE: [&str; 10] = [
     "automatic/2-catalogue.yaml",
     "strict/2-catalogue.yaml",
     "40-research-namespaces.yaml",
+    "gitops/0-people.yaml",
 ];
 
 /// A fenced block of a page.
@@ -147,11 +148,11 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
-    let mut files = Vec::new();
+    let mut found = Vec::new();
     for entry in fs::read_dir(path)? {
-        files.extend(files(&entry?.path())?);
+        found.extend(files(&entry?.path())?);
     }
-    Ok(files)
+    Ok(found)
 }
 
 /// The words in quotes that look like reasons (of two words or more), and are not in the page.

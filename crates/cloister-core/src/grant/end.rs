@@ -184,7 +184,7 @@ pub fn revoke(grant: &Grant, end: Option<End>, input: &Input<'_>) -> Plan<GrantS
 fn record(status: &mut GrantStatus, grant: &Grant, review: RecordedReview, input: &Input<'_>) {
     let target = grant.of_kind().target(input).ok();
     let settles = target.and_then(|target| break_glass::settled(grant, &target, input));
-    note_review(status, settles.as_ref());
+    note_review(status, settles.as_ref(), input.now);
     if !status.reviews.iter().any(|known| known.uid == review.uid) {
         status.reviews.push(review);
     }

@@ -147,7 +147,7 @@ fn outcome(
             Ok(glass) => {
                 let debt = break_glass::debt(&target.policy.spec, glass, input.now);
                 let message = format!(
-                    "{} broke the glass; nobody was asked of {}. An approver must review it by {}",
+                    "{} broke the glass, past {}. An approver must review it by {}",
                     requester.username,
                     if debt.skipped.is_empty() { "the policy's approvers".into() } else { debt.skipped.join(", ") },
                     debt.review_due_at.0

@@ -2,6 +2,7 @@ use super::*;
 use cloister_api::Member;
 use proptest::prelude::*;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 fn policy(rules: serde_json::Value) -> AccessPolicySpec {
     serde_json::from_value(json!({"maxDuration": "1h", "approvalRules": rules})).unwrap()
@@ -91,6 +92,17 @@ fn two_accounts_that_a_third_ties_together_count_once() {
     let agreed = [&sam, &other];
     assert!(request.case().tally(&agreed, &agreed).is_met);
     assert!(!request.case().tally(&agreed, &[&sam, &other, &between]).is_met);
+}
+
+#[test]
+fn a_rule_names_the_account_that_may_decide_under_it() {
+    let request = Request::under(json!([rule("security", 1, &["security"]), rule("owners", 1, &["owners"])]));
+    let account = |name: &str, group: &str| Identity { person_key: "p7".into(), ..person(name, &[group]) };
+    let (admin, own, olga) = (account("sam-admin", "owners"), account("sam", "security"), person("olga", &["owners"]));
+    let tally = request.case().tally(&[&admin, &own, &olga], &[]);
+    assert!(tally.is_met);
+    assert_eq!(tally.approvals[0].approved_by, ["sam"]);
+    assert_eq!(tally.approvals[1].approved_by, ["olga"]);
 }
 
 #[test]

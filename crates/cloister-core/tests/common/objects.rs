@@ -20,8 +20,7 @@ pub struct Objects(pub BTreeMap<ChildKey, Child>, Children);
 
 impl Objects {
     pub fn observe(&self) -> Children {
-        let seen = |key: &ChildKey, child: &Child| self.1.get(key).cloned().unwrap_or_else(|| child.observe());
-        self.0.iter().map(|(key, child)| (key.clone(), seen(key, child))).collect()
+        self.0.keys().filter_map(|key| Some((key.clone(), self.seen(key)?))).collect()
     }
 
     /// Creates it, or replaces it whole. Deletion goes on, and what is read back must mean what was written.
@@ -39,11 +38,9 @@ impl Objects {
 
     /// Deletes it; one with a finalizer stays until that is taken off.
     pub fn delete(&mut self, key: &ChildKey) -> Result<(), Failed> {
-        if let Some(child) = self.0.get_mut(key) {
-            metadata(child).deletion_timestamp.get_or_insert(Time(jiff::Timestamp::UNIX_EPOCH));
-            self.1.insert(key.clone(), child.observe());
-        }
-        self.collect();
+        self.edit(key, |metadata| {
+            metadata.deletion_timestamp.get_or_insert(Time(jiff::Timestamp::UNIX_EPOCH));
+        });
         if self.0.contains_key(key) { Err(Failed) } else { Ok(()) }
     }
 

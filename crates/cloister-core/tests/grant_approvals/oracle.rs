@@ -243,9 +243,7 @@ impl Oracle {
 
     /// Whether a credential is there without anybody who may have it.
     fn is_leaked(&self, world: &World, may: impl Fn(&str) -> bool) -> bool {
-        let mounts = world.objects.0.iter().filter(|(key, _)| key.kind == ChildKind::GrantMount);
-        let mounted = mounts.into_iter().any(|(_, child)| is_open(child));
-        (mounted || !world.secrets.is_empty())
+        world.has_mount("weights.reader.trainer")
             && !["a", "b"].iter().any(|key| world.grants.contains_key(*key) && may(key))
     }
 

@@ -226,7 +226,8 @@ fn request(key: &str, who: &str, length: u32) -> Spec {
         "account" => json!({"username": "system:serviceaccount:flux:sync", "groups": ["researchers", "oncall"]}),
         _ => json!({"username": "mallory", "groups": ["guests"]}),
     };
-    static MADE: LazyLock<std::sync::Mutex<BTreeMap<(String, String, u32), Spec>>> = LazyLock::new(Default::default);
+    type Made = BTreeMap<(String, String, u32), Spec>;
+    static MADE: LazyLock<std::sync::Mutex<Made>> = LazyLock::new(Default::default);
     let make = || {
         let common =
             json!({"requestedDuration": format!("{}s", length * 100), "breakGlass": who == "glass", "requestedBy": by});

@@ -222,9 +222,12 @@ fn it_changes_with_what_the_storage_is_and_not_with_its_other_roles_or_what_is_w
     assert_ne!(other.digest(), matter.digest(), "it is the role of that name");
 }
 
+/// A change of the world, and the grant whose digest it changes.
+type Change = (&'static str, &'static dyn Fn(&mut World));
+
 #[test]
 fn it_changes_with_who_and_what_it_is_about() {
-    let changes: [(&str, &dyn Fn(&mut World)); 7] = [
+    let changes: [Change; 7] = [
         ("eval", &|world| world.grants.get_mut("eval").unwrap().metadata_mut().uid = Some("other".into())),
         ("eval", &|world| world.grants.get_mut("eval").unwrap().metadata_mut().name = Some("other".into())),
         ("eval", &|world| {

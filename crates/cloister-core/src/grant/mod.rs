@@ -1,6 +1,6 @@
 //! Grants: from a request, over the decision of people, to an opening that ends.
 //!
-//! One engine moves grants of every kind; what a kind adds ([`kind::Kind`]) is what it is for and how that is opened and
+//! One engine moves grants of every kind; what a kind adds (`kind::Kind`) is what it is for and how that is opened and
 //! taken away. A grant's end is written down before anything is opened, and never computed again. Who has agreed is
 //! written down with it, and is asked again of the policy as it is now at every look. What was opened is taken away in an
 //! order that leaves no gap, and only when all of it is confirmed gone is the grant called ended.

@@ -237,7 +237,9 @@ impl<'a> Decisions<'a> {
             };
             let refusal = match review.spec.decision {
                 Decision::Approve => {
-                    if decisions.agreed.len() < REVIEWS_RECORDED && counts() {
+                    // Who agrees again leaves the place to others.
+                    let is_new = decisions.agreed.iter().all(|known| known.reviewer != **reviewer);
+                    if is_new && decisions.agreed.len() < REVIEWS_RECORDED && counts() {
                         decisions.agreed.push(recorded(review, reviewer));
                     }
                     None

@@ -1,7 +1,7 @@
 //! A cluster to which things happen, and what the oracle must know of them.
 
 use super::{
-    events::{Event, Of},
+    events::{ASKERS, Event, KEYS, Of},
     grants::{Shelf, Spec, World, reference, role_facts},
     oracle::Oracle,
 };
@@ -219,35 +219,41 @@ fn review(world: &mut World, key: &str, who: usize, decision: Decision, of: Of, 
     world.reviews.push(review);
 }
 
-fn request(key: &str, who: &str, length: u32) -> Spec {
+/// All requests that there are, by their keys, who asks, and how long they last.
+type Requests = BTreeMap<(&'static str, &'static str, u32), Spec>;
+
+fn request(key: &'static str, who: &'static str, length: u32) -> Spec {
+    static MADE: LazyLock<Requests> = LazyLock::new(|| {
+        let lengths = |(key, who)| (1..11).map(move |length| ((key, who, length), made_request(key, who, length)));
+        KEYS.into_iter().flat_map(|key| ASKERS.map(|who| (key, who))).flat_map(lengths).collect()
+    });
+    MADE[&(key, who, length)].clone()
+}
+
+fn made_request(key: &str, who: &str, length: u32) -> Spec {
     let by = match who {
         "alice" => json!({"username": "alice", "uid": "u-alice", "groups": ["researchers", "security"]}),
         "glass" => json!({"username": "alice", "uid": "u-alice", "groups": ["researchers", "oncall"]}),
         "account" => json!({"username": "system:serviceaccount:flux:sync", "groups": ["researchers", "oncall"]}),
         _ => json!({"username": "mallory", "groups": ["guests"]}),
     };
-    type Made = BTreeMap<(String, String, u32), Spec>;
-    static MADE: LazyLock<std::sync::Mutex<Made>> = LazyLock::new(Default::default);
-    let make = || {
-        let common =
-            json!({"requestedDuration": format!("{}s", length * 100), "breakGlass": who == "glass", "requestedBy": by});
-        let account = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
-        let mount = json!({"serviceAccountName": "trainer", "mountPath": "/mnt/weights"});
-        let own = match key {
-            "a" | "b" => json!({"storage": "weights", "role": "reader", "subjects": account, "mount": mount}),
-            "egress/a" => {
-                json!({"rule": {"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]}})
-            }
-            // For a person of security, who then does not decide, and for the requester.
-            _ => {
-                json!({"role": "debugger", "subjects": [{"kind": "User", "name": "sam"}, {"kind": "User", "name": "alice"}]})
-            }
-        };
-        let (Value::Object(mut all), Value::Object(own)) = (common, own) else { unreachable!() };
-        all.extend(own);
-        Spec::of(key, Value::Object(all))
+    let common =
+        json!({"requestedDuration": format!("{}s", length * 100), "breakGlass": who == "glass", "requestedBy": by});
+    let account = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
+    let mount = json!({"serviceAccountName": "trainer", "mountPath": "/mnt/weights"});
+    let own = match key {
+        "a" | "b" => json!({"storage": "weights", "role": "reader", "subjects": account, "mount": mount}),
+        "egress/a" => {
+            json!({"rule": {"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]}})
+        }
+        // For a person of security, who then does not decide, and for the requester.
+        _ => {
+            json!({"role": "debugger", "subjects": [{"kind": "User", "name": "sam"}, {"kind": "User", "name": "alice"}]})
+        }
     };
-    MADE.lock().unwrap().entry((key.to_owned(), who.to_owned(), length)).or_insert_with(make).clone()
+    let (Value::Object(mut all), Value::Object(own)) = (common, own) else { unreachable!() };
+    all.extend(own);
+    Spec::of(key, Value::Object(all))
 }
 
 fn cluster_roles(world: &mut World, kind: &str) {

@@ -39,6 +39,15 @@ fn a_request_opens_when_all_who_must_have_agreed() {
 }
 
 #[test]
+fn somebody_who_agrees_again_and_again_is_in_nobodys_way() {
+    let [sam, olga, otto] = enough();
+    let often = std::iter::repeat_n(sam, 70).chain([olga, otto]).collect::<Vec<_>>();
+    let world = agreed(&often);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Active, "Active".into()));
+    assert_eq!(status(&world, "eval").reviews.len(), 3);
+}
+
+#[test]
 fn who_has_agreed_so_far_is_told() {
     let [sam, olga, _] = enough();
     let world = agreed(&[sam, olga]);

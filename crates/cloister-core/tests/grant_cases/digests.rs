@@ -222,31 +222,60 @@ fn it_changes_with_what_the_storage_is_and_not_with_its_other_roles_or_what_is_w
     assert_ne!(other.digest(), matter.digest(), "it is the role of that name");
 }
 
-/// A change of the world, and the grant whose digest it changes.
-type Change = (&'static str, &'static dyn Fn(&mut World));
+#[test]
+fn it_changes_with_every_kind_of_destination() {
+    let targets = [
+        json!({"domainNames": ["a.example.com", "b.example.com"]}),
+        json!({"service": {"namespace": "infra", "name": "cache"}}),
+        json!({"privateEndpoint": {"domainName": "a.example.com", "expectedNetworks": ["203.0.113.0/24", "198.51.100.0/24"]}}),
+    ];
+    for target in targets {
+        let with = |target: &Value| {
+            let all = merged(json!({"ports": [{"port": 443}]}), target.clone());
+            let (mut egress, mut eval) = (matter("egress/lab"), matter("eval"));
+            egress.request["rule"] = merged(json!({"name": "lab"}), all.clone());
+            eval.storage["endpoint"] = all;
+            (egress.digest(), eval.digest())
+        };
+        let (before, mut found) = (with(&target), Vec::new());
+        leaves(&target, "", &mut found);
+        for (pointer, value) in found {
+            let after = with(&changed(&target, &[(&pointer, value)]));
+            assert!(after.0 != before.0 && after.1 != before.1, "{pointer}");
+        }
+    }
+}
+
+/// A grant, and something that changes.
+type Change = (&'static str, fn(&mut World));
 
 #[test]
 fn it_changes_with_who_and_what_it_is_about() {
-    let changes: [Change; 7] = [
-        ("eval", &|world| world.grants.get_mut("eval").unwrap().metadata_mut().uid = Some("other".into())),
-        ("eval", &|world| world.grants.get_mut("eval").unwrap().metadata_mut().name = Some("other".into())),
-        ("eval", &|world| {
+    let changes: [Change; 8] = [
+        ("eval", |world| world.grants.get_mut("eval").unwrap().metadata_mut().uid = Some("other".into())),
+        ("eval", |world| world.grants.get_mut("eval").unwrap().metadata_mut().name = Some("other".into())),
+        ("eval", |world| {
             if let Shelf::Read(policy) = &mut world.policy {
                 policy.metadata.uid = Some("other".into())
             }
         }),
-        ("eval", &|world| {
+        ("eval", |world| {
             if let Shelf::Read(storage) = &mut world.storage {
                 storage.metadata.uid = Some("other".into())
             }
         }),
-        ("eval", &|world| {
+        ("eval", |world| {
             drop(world.cluster_roles.insert("cloister:storage-reader".into(), role_facts(&["pods/log"], true)))
         }),
-        ("role/debug", &|world| {
+        ("role/debug", |world| {
             drop(world.cluster_roles.insert("cloister:debugger".into(), role_facts(&["pods/log"], true)))
         }),
-        ("role/debug", &|world| {
+        ("role/debug", |world| {
+            let mut role = debugger();
+            role.metadata.uid = Some("other".into());
+            world.role = Shelf::Read(Box::new(role));
+        }),
+        ("role/debug", |world| {
             let mut role = debugger();
             role.spec.cluster_role = "cloister:storage-reader".into();
             world.role = Shelf::Read(Box::new(role));

@@ -40,6 +40,8 @@ const PEOPLE: &[(&str, &[&str])] = &[
 pub struct Person<'a> {
     stage: &'a Stage,
     client: Client,
+    /// What the administrator would see.
+    eyes: Client,
     pub name: String,
     namespace: String,
 }
@@ -90,6 +92,18 @@ impl<'a> Person<'a> {
         Self::of(stage, stage.cluster.kubeconfig_for(who, groups).await?, &headers, who, namespace).await
     }
 
+    /// A ServiceAccount that says that it is somebody else.
+    pub async fn posing_as_account(
+        stage: &'a Stage,
+        (home, account): (&str, &str),
+        pose: &str,
+        namespace: &str,
+    ) -> Result<Self> {
+        let kubeconfig = stage.cluster.service_account_kubeconfig(home, account).await?;
+        let headers = [("impersonate-user".to_owned(), pose)];
+        Self::of(stage, kubeconfig, &headers, &format!("system:serviceaccount:{home}:{account}"), namespace).await
+    }
+
     async fn of(
         stage: &'a Stage,
         kubeconfig: Kubeconfig,
@@ -102,13 +116,14 @@ impl<'a> Person<'a> {
         for (key, value) in headers {
             config.headers.push((key.parse()?, value.parse()?));
         }
-        Ok(Person { stage, client: Client::try_from(config)?, name: name.into(), namespace: namespace.into() })
+        let eyes = stage.cluster.admin_client().await?;
+        Ok(Person { stage, client: Client::try_from(config)?, eyes, name: name.into(), namespace: namespace.into() })
     }
 
     /// The same in another namespace.
     pub fn elsewhere(&self, namespace: &str) -> Person<'a> {
-        let (stage, client, name) = (self.stage, self.client.clone(), self.name.clone());
-        Person { stage, client, name, namespace: namespace.to_owned() }
+        let (client, eyes) = (self.client.clone(), self.eyes.clone());
+        Person { stage: self.stage, client, eyes, name: self.name.clone(), namespace: namespace.to_owned() }
     }
 
     pub async fn get(&self, what: &str, name: &str) -> Answer<'a> {
@@ -142,7 +157,8 @@ impl<'a> Person<'a> {
     }
 
     pub async fn apply(&self, what: &str, name: &str, body: Value) -> Answer<'a> {
-        let path = format!("{}?fieldManager={}&force=true", self.path(what, name), "somebody");
+        let manager = self.name.replace(':', "-");
+        let path = format!("{}?fieldManager={manager}&force=true", self.path(what, name));
         self.send("PATCH", path, "application/apply-patch+yaml", object(what, name, body)).await
     }
 
@@ -156,14 +172,17 @@ impl<'a> Person<'a> {
 
     /// Replaces an object by itself and a change.
     pub async fn replace(&self, what: &str, name: &str, change: &Value) -> Answer<'a> {
-        // Somebody who may not read it may know it.
-        let root = match Person::named(self.stage, "root", &self.namespace).await {
-            Ok(root) => root,
-            Err(error) => panic!("{error:#}"),
-        };
-        let mut whole = root.get(what.split('/').next().unwrap_or(what), name).await.body;
-        merge_into(&mut whole, change);
-        self.send("PUT", self.path(what, name), "application/json", whole).await
+        loop {
+            // Somebody who may not read it may know it.
+            let eyes = Person { client: self.eyes.clone(), ..self.elsewhere(&self.namespace) };
+            let mut whole = eyes.get(what.split('/').next().unwrap_or(what), name).await.body;
+            merge_into(&mut whole, change);
+            let answer = self.send("PUT", self.path(what, name), "application/json", whole).await;
+            // Somebody wrote meanwhile.
+            if answer.code != 409 {
+                return answer;
+            }
+        }
     }
 
     pub async fn delete(&self, what: &str, name: &str) -> Answer<'a> {
@@ -251,6 +270,14 @@ impl Answer<'_> {
         ensure!(self.code == 403, "{}: {} instead of 403: {told}", self.what, self.code);
         ensure!(told.contains(&by), "{}: {policy} should have refused it, not: {told}", self.what);
         ensure!(told.contains(says), "{}: it says {told:?}, and not {says:?}", self.what);
+        self.is_logged("allow").await
+    }
+
+    /// One of our policies did of which the name begins so, and said this; which of several is asked first is open.
+    pub async fn denied_by_some(&self, policy: &str, says: &str) -> Result<()> {
+        let told = self.message();
+        let ours = told.contains(&format!("ValidatingAdmissionPolicy '{policy}")) && told.contains(says);
+        ensure!(self.code == 403 && ours, "{}: {}: {told}", self.what, self.code);
         self.is_logged("allow").await
     }
 

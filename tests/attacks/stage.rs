@@ -49,8 +49,11 @@ impl Stage {
 
     /// One for a test alone, which may end its operator.
     pub async fn own(name: &str) -> Result<Stage> {
-        let place = std::env::var_os("CARGO_TARGET_TMPDIR").map_or_else(std::env::temp_dir, PathBuf::from);
-        let folder = place.join(format!("{name}-{}", std::process::id()));
+        // What the last run left there is of no use to this one; what this one leaves is there to be read.
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)?;
+        }
         std::fs::create_dir_all(&folder)?;
         let options =
             Options { name: name.to_owned(), audit_log: Some(folder.join("requests.jsonl")), ..Options::default() };
@@ -129,6 +132,28 @@ impl Stage {
             all.iter().find(|one| one["type"] == *wanted).cloned().with_context(|| format!("there is only {}", types()))
         })
         .await
+    }
+
+    /// How many requests the API server has recorded.
+    pub fn requests(&self) -> Result<usize> {
+        Ok(std::fs::read_to_string(self.folder.join("requests.jsonl"))?.lines().count())
+    }
+
+    /// The last request of the operator by a verb for an object, as its place in the API server's record.
+    pub fn position(&self, verb: &str, resource: &str, namespace: &str, name: &str) -> Result<Option<usize>> {
+        let text = std::fs::read_to_string(self.folder.join("requests.jsonl"))?;
+        let lines: Vec<&str> = text.lines().collect();
+        Ok(lines.iter().rposition(|line| {
+            line.contains(name)
+                && serde_json::from_str::<Value>(line).is_ok_and(|event| {
+                    let object = &event["objectRef"];
+                    event["user"]["username"] == cloister_tests::OPERATOR
+                        && event["verb"] == verb
+                        && object["resource"] == resource
+                        && object["namespace"] == namespace
+                        && object["name"] == name
+                })
+        }))
     }
 
     /// Waits for the API server's own record of a request that was refused.

@@ -1,9 +1,6 @@
 //! A research namespace with a policy and a storage of its own, and what people do there.
 
-use crate::{
-    people::{Answer, Person},
-    stage::Stage,
-};
+use crate::{people::Person, stage::Stage};
 use anyhow::{Context, Result, ensure};
 use cloister_tests::{eventually, unique};
 use serde_json::{Value, json};
@@ -33,7 +30,7 @@ impl<'a> Story<'a> {
         story.policy(json!({})).await?;
         story.storage(json!({})).await?;
         let role = json!({"spec": {"clusterRole": "cloister:debugger", "accessPolicy": story.name}});
-        story.root.apply("AccessRole", &story.name, role).await.ok()?;
+        story.publish("AccessRole", &story.name, role).await?;
         let user = |name: &str| json!({"kind": "User", "name": name});
         let spec = json!({
             "tier": "Standard", "serviceAccounts": [{"name": "trainer"}, {"name": "other"}],
@@ -64,8 +61,25 @@ impl<'a> Story<'a> {
         Ok(story)
     }
 
+    /// One that was begun before.
+    pub async fn at(stage: &'a Stage, name: &str) -> Result<Self> {
+        Ok(Story { stage, root: Person::named(stage, "root", name).await?, name: name.to_owned() })
+    }
+
     pub async fn person(&self, name: &str) -> Result<Person<'a>> {
         Person::named(self.stage, name, &self.name).await
+    }
+
+    /// Writes something into the catalogue, and waits until the operator has seen it: what is asked for before is about
+    /// what was there before.
+    pub async fn publish(&self, what: &str, name: &str, body: Value) -> Result<()> {
+        let made = self.root.apply(what, name, body).await.ok()?;
+        eventually(&format!("the operator to see {what} {name}"), async || {
+            let seen = self.root.get(what, name).await.ok()?;
+            ensure!(seen["status"]["observedGeneration"] == made["metadata"]["generation"], "{}", seen["status"]);
+            Ok(())
+        })
+        .await
     }
 
     /// Sets the policy: one of security and one of the owners of the weights agree, but for what is said.
@@ -78,7 +92,7 @@ impl<'a> Story<'a> {
             ],
         });
         update(&mut spec, more);
-        self.root.apply("AccessPolicy", &self.name, json!({"spec": spec})).await.ok().map(drop)
+        self.publish("AccessPolicy", &self.name, json!({"spec": spec})).await
     }
 
     /// Sets the storage, but for what is said.
@@ -92,7 +106,7 @@ impl<'a> Story<'a> {
             }],
         });
         update(&mut spec, more);
-        self.root.apply("StorageResource", &self.name, json!({"spec": spec})).await.ok().map(drop)
+        self.publish("StorageResource", &self.name, json!({"spec": spec})).await
     }
 
     /// What a StorageAccessGrant asks for, but for what is said.
@@ -179,6 +193,10 @@ impl<'a> Story<'a> {
             "requestRef": {"kind": grant["kind"], "name": grant["metadata"]["name"], "uid": uid(grant)},
             "digest": grant["status"]["digest"], "decision": decision,
         });
+        if spec["digest"].is_null() {
+            // Nothing is decided about yet.
+            spec["digest"] = json!(format!("v1:sha256:{}", "0".repeat(64)));
+        }
         update(&mut spec, more);
         json!({"spec": spec})
     }
@@ -286,11 +304,6 @@ impl<'a> Story<'a> {
     /// The name of the Secret that holds the copy.
     pub fn copy(&self) -> String {
         format!("cloister-grant-{}.reader.trainer", self.name)
-    }
-
-    /// Whether pods of an account can be made.
-    pub async fn pod(&self, who: &Person<'a>, name: &str, account: &str) -> Answer<'a> {
-        who.create("Pod", name, pod(account)).await
     }
 }
 

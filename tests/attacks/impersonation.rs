@@ -79,8 +79,8 @@ async fn whoever_lets_a_tenant_pose_raises_an_alarm() -> Result<()> {
     eventually("an Event on each binding", async || {
         let events = default.list("Event").await.ok()?;
         let of = |name: &str| {
-            let all = events["items"].as_array().into_iter().flatten();
-            all.filter(|event| event["regarding"]["name"] == name && event["reason"] == "Impersonation").cloned().next()
+            let mut all = events["items"].as_array().into_iter().flatten();
+            all.find(|event| event["regarding"]["name"] == name && event["reason"] == "Impersonation").cloned()
         };
         for name in &names {
             let Some(event) = of(name) else { anyhow::bail!("there is none on {name}") };

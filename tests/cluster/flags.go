@@ -19,7 +19,7 @@ rules:
 - level: Metadata
 `
 
-func apiServerFlags(pki, etcd string, port int, auditLog string) ([]string, error) {
+func apiServerFlags(pki, etcd string, port int, o options) ([]string, error) {
 	file := func(name string) string { return filepath.Join(pki, name) }
 	flags := []string{
 		"--etcd-servers=" + etcd,
@@ -56,13 +56,18 @@ func apiServerFlags(pki, etcd string, port int, auditLog string) ([]string, erro
 		"--max-requests-inflight=2000",
 		"--max-mutating-requests-inflight=1000",
 	}
-	if auditLog != "" {
+	if o.authentication != "" {
+		// Only adds to the above. There is no --anonymous-auth among it, with which a file that says something of anonymous
+		// requests would be refused.
+		flags = append(flags, "--authentication-config="+o.authentication)
+	}
+	if o.auditLog != "" {
 		policy := file("audit-policy.yaml")
 		if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
 			return nil, err
 		}
 		// Large enough that it is never cut in the middle of a run.
-		flags = append(flags, "--audit-policy-file="+policy, "--audit-log-path="+auditLog, "--audit-log-maxsize=10240")
+		flags = append(flags, "--audit-policy-file="+policy, "--audit-log-path="+o.auditLog, "--audit-log-maxsize=10240")
 	}
 	return flags, nil
 }

@@ -27,6 +27,7 @@ func main() {
 	var o options
 	flag.BoolVar(&o.detached, "detached", false, "run on without a parent; otherwise the end of standard input stops the cluster")
 	flag.StringVar(&o.auditLog, "audit-log", "", "write an audit log at level Metadata to this file")
+	flag.StringVar(&o.authentication, "authentication-config", "", "give this AuthenticationConfiguration (apiserver.config.k8s.io/v1) to the API server, beside client certificates and tokens of service accounts")
 	flag.StringVar(&o.logDir, "log-dir", "", "write the logs to this folder and leave them there; default: inside the data folder")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -40,7 +41,8 @@ func main() {
 }
 
 type options struct {
-	detached bool
-	auditLog string
-	logDir   string
+	detached       bool
+	auditLog       string
+	authentication string
+	logDir         string
 }

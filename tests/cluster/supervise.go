@@ -104,7 +104,7 @@ func (c *cluster) serve(o options) error {
 	if c.etcd, etcdURL, err = startEtcd(c.data.file("etcd"), filepath.Join(c.logDir, "etcd.log")); err != nil {
 		return err
 	}
-	flags, err := apiServerFlags(pki, etcdURL, port.number, o.auditLog)
+	flags, err := apiServerFlags(pki, etcdURL, port.number, o)
 	if err != nil {
 		return err
 	}

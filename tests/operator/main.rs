@@ -6,5 +6,7 @@ mod deletion;
 mod egress;
 mod grants;
 mod namespace;
+mod oidc;
+mod record;
 mod resilience;
 mod support;

@@ -2,7 +2,7 @@
 //! policies, changing the kinds.
 
 use crate::eventually;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::{
     api::admissionregistration::v1::ValidatingAdmissionPolicyBinding,
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
@@ -12,7 +12,7 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use xtask::{
     cluster::{Cluster, Options, workspace_root},
     install::{self, Parts},
@@ -33,9 +33,13 @@ pub struct Bare {
 impl Bare {
     /// Starts the cluster and installs what is in `deploy/`.
     pub async fn start(name: &str) -> Result<Self> {
+        Self::start_with(Options { name: name.to_owned(), ..Options::default() }).await
+    }
+
+    /// The same with other options; the audit log is always this one's own.
+    pub async fn start_with(options: Options) -> Result<Self> {
         let folder = tempfile::tempdir()?;
-        let options =
-            Options { name: name.to_owned(), audit_log: Some(folder.path().join("audit")), ..Options::default() };
+        let options = Options { audit_log: Some(folder.path().join("audit")), ..options };
         let cluster = Cluster::start(options).await?;
         let admin = cluster.admin_client().await?;
         install::install(&admin, &workspace_root()?.join("deploy"), Parts::WithoutWorkloads).await?;
@@ -46,6 +50,17 @@ impl Bare {
     /// Starts the operator and waits until it is ready.
     pub async fn operator(&self) -> Result<Operator> {
         Operator::start(&self.binary, &self.cluster, &self.log, &["--log", "info"]).await
+    }
+
+    /// The same, with an audit record in this file.
+    pub async fn recording_operator(&self, record: &Path) -> Result<Operator> {
+        let record = record.to_str().context("a path that is not text")?;
+        Operator::start(&self.binary, &self.cluster, &self.log, &["--log", "info", "--audit", record]).await
+    }
+
+    /// A folder that goes with this cluster.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// What the operator logged.

@@ -2,6 +2,7 @@
 //! use it.
 
 pub mod bare;
+pub mod issuer;
 pub mod world;
 
 use std::sync::atomic::{AtomicU32, Ordering};

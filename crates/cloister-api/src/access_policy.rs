@@ -75,6 +75,9 @@ pub struct BreakGlass {
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.approvalRules) || self.approvalRules.map(r, r.required).sum() <= 32")
+    .message(Message::Message("all approvalRules together may ask for at most 32 people".into()))
+    .reason(Reason::FieldValueInvalid))]
 #[x_kube(validation = Rule::new("!has(self.defaultDuration) || duration(self.defaultDuration) <= duration(self.maxDuration)")
     .message(Message::Message("defaultDuration must not exceed maxDuration".into()))
     .reason(Reason::FieldValueInvalid))]

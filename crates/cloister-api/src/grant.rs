@@ -211,6 +211,9 @@ pub struct BreakGlassStatus {
     /// Who has reviewed it, by user name; absent while the review is owed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reviewed_by: Option<String>,
+    /// When that was seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed_at: Option<Time>,
 }
 
 /// What became of a grant; the same for every kind of grant.

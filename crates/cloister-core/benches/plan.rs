@@ -86,6 +86,7 @@ impl Snapshot {
             declared: Declared::Read(&self.declared),
             settings: &self.settings,
             allowlists,
+            granted: &[],
             peers: &|_| None,
             services: &|_| None,
             dns_addresses: &[[10, 96, 0, 10].into()],

@@ -80,9 +80,8 @@ pub fn of_grant(grant: &Grant, namespace: &str, children: &Children) -> Vec<Reco
             json!({"reason": status.reason, "message": message(status), "reviews": reviews}),
         );
     }
-    if let Some(who) = status.break_glass.as_ref().and_then(|glass| glass.reviewed_by.as_ref()) {
-        let at = status.ended_at.as_ref().or(status.activated_at.as_ref()).map(|at| at.0);
-        add("reviewed", at, json!({"reviewedBy": who, "reviews": reviews}));
+    if let Some(glass) = &status.break_glass {
+        add("reviewed", time(&glass.reviewed_at), json!({"reviewedBy": glass.reviewed_by, "reviews": reviews}));
     }
     records
 }

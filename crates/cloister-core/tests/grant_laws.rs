@@ -7,15 +7,15 @@ mod common {
     pub mod sweep;
 }
 
-use cloister_api::{AccessPolicy, GrantPhase, GrantStatus, OnExpiry, StorageAccessGrant, labels};
+use cloister_api::{AccessPolicy, GrantPhase, GrantStatus, OnExpiry, labels};
 use cloister_core::{
     child::{Child, ChildKey, ChildKind, ObservedChild},
-    grant::{Home, is_open, may_hold},
+    grant::{Grant, Home, has_begun, is_open, may_hold},
     plan::{Action, Plan},
 };
 use common::{
     events::{Event, NAMES, event, happen, hold, policy, storage},
-    grants::{Shelf, World, mount_of, secret_of},
+    grants::{Shelf, World, mount_of, reference, secret_of},
 };
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -25,23 +25,21 @@ use proptest::prelude::*;
 fn in_order(world: &World, name: &str, action: &Action) {
     let Some(grant) = world.grants.get(name) else { return };
     let mount = mount_of(grant).filter(|_| world.can_read(name)).unwrap_or_default();
-    let held = grant.metadata.finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER);
+    let held = grant.metadata().finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER);
     match action {
-        Action::Apply(child)
-            if is_emptied(child) && grant.status.as_ref().is_some_and(|s| s.phase != GrantPhase::Pending) =>
-        {
+        Action::Apply(child) if is_emptied(child) && grant.status().is_some_and(|s| s.phase != GrantPhase::Pending) => {
             assert!(!world.is_shared(name, &mount) || held, "takes the mount of another grant");
         }
         Action::Apply(_) | Action::CopyCredential { .. } => {
-            let status = grant.status.as_ref().expect("opens what nobody has decided");
-            assert!(world.can_read(name) && grant.metadata.deletion_timestamp.is_none());
+            let status = grant.status().expect("opens what nobody has decided");
+            assert!(world.can_read(name) && grant.metadata().deletion_timestamp.is_none());
             assert!(
                 matches!(status.phase, GrantPhase::Approved | GrantPhase::Active),
                 "opens while {:?}",
                 status.phase
             );
             assert!(status.expires_at.as_ref().is_some_and(|end| end.0 > world.now), "opens without an end to come");
-            assert!(grant.spec.start_time.as_ref().is_none_or(|start| start.0 <= world.now), "opens too early");
+            assert!(has_begun(grant, world.now), "opens too early");
             assert!(held, "opens without its finalizer");
             assert!(world.home == Home::Enforced && world.settings.usable, "opens where nothing may be opened");
             if let Action::CopyCredential { to, .. } = action {
@@ -62,30 +60,41 @@ fn in_order(world: &World, name: &str, action: &Action) {
             assert!(!world.secrets.contains(&secret_of(&mount)), "nothing would remember the copy");
         }
         Action::Delete(key) => {
-            assert_eq!(world.objects.0[key].observe().grant.as_deref(), Some(name), "takes what is not its own");
+            assert_eq!(
+                world.objects.0[key].observe().grant.as_ref(),
+                Some(&reference(name)),
+                "takes what is not its own"
+            );
         }
         Action::DestroyCredential { .. } | Action::DeletePod { .. } => {
             assert!(!world.is_shared(name, &mount), "takes the credential of another grant");
             let is_mounted =
                 |key: &ChildKey, child: &ObservedChild| is_mount(key, &mount) && child.version.as_deref() != Some("");
             let is_left = |(key, child): (&ChildKey, ObservedChild)| {
-                (child.grant.as_deref() == Some(name) || is_mounted(key, &child)) && !child.terminating
+                (child.grant.as_ref() == Some(&reference(name)) || is_mounted(key, &child)) && !child.terminating
             };
             let children = world.objects.0.iter().map(|(key, child)| (key, child.observe()));
             assert!(!children.into_iter().any(is_left), "what mounts it and the binding go first");
             if matches!(action, Action::DeletePod { .. }) {
                 // One that has left the credential to another does not answer for it.
-                let answers = grant.status.as_ref().is_some_and(|status| status.secret_name.is_some());
+                let answers = grant.status().is_some_and(|status| status.secret_name.is_some());
                 let left = answers && world.secrets.contains(&secret_of(&mount));
                 assert!(!left, "the credential goes before its pods");
-                assert_eq!(grant.spec.on_expiry, OnExpiry::Terminate);
+                assert_eq!(on_expiry(grant), OnExpiry::Terminate);
             }
         }
         Action::DropFinalizer => {
-            assert!(grant.metadata.deletion_timestamp.is_some());
+            assert!(grant.metadata().deletion_timestamp.is_some());
             assert_eq!(world.children_of(name), 0, "something of it is left");
         }
         _ => {}
+    }
+}
+
+fn on_expiry(grant: &Grant) -> OnExpiry {
+    match grant {
+        Grant::Storage(grant) => grant.spec.on_expiry,
+        _ => OnExpiry::Empty,
     }
 }
 
@@ -99,8 +108,8 @@ fn is_mount(key: &ChildKey, mount: &str) -> bool {
 }
 
 /// Whether nothing is left of the mount of a grant, unless another counts on it.
-fn is_clear(world: &World, name: &str, grant: &StorageAccessGrant) -> bool {
-    let begun = |grant: &StorageAccessGrant| grant.spec.start_time.as_ref().is_none_or(|start| start.0 <= world.now);
+fn is_clear(world: &World, name: &str, grant: &Grant) -> bool {
+    let begun = |grant: &Grant| has_begun(grant, world.now);
     let others = world.grants.iter().filter(|(other, grant)| *other != name && may_hold(grant) && begun(grant));
     mount_of(grant).is_none_or(|mount| {
         !world.has_mount(&mount) || others.clone().any(|(_, other)| mount_of(other).as_ref() == Some(&mount))
@@ -110,7 +119,7 @@ fn is_clear(world: &World, name: &str, grant: &StorageAccessGrant) -> bool {
 /// What holds for what is written of a grant.
 fn well_said(world: &World, name: &str, before: &GrantStatus, plan: &Plan<GrantStatus>, done: bool) {
     let grant = &world.grants[name];
-    let after = grant.status.as_ref().unwrap_or(before);
+    let after = grant.status().unwrap_or(before);
     if before.expires_at.is_some() {
         assert_eq!(before.expires_at, after.expires_at, "an end that was written down is not computed again");
     }
@@ -125,21 +134,21 @@ fn well_said(world: &World, name: &str, before: &GrantStatus, plan: &Plan<GrantS
             let end = after.expires_at.as_ref().expect("an end").0;
             assert!(plan.next.is_some_and(|next| next <= end), "nobody looks when it ends");
         }
-        GrantPhase::Pending if grant.metadata.deletion_timestamp.is_none() => assert!(plan.next.is_some()),
+        GrantPhase::Pending if grant.metadata().deletion_timestamp.is_none() => assert!(plan.next.is_some()),
         GrantPhase::Revoking => assert!(after.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "False")),
         GrantPhase::Expired | GrantPhase::Revoked if !before.phase.has_ended() => {
             assert_eq!(world.children_of(name), 0, "it is said to be over, and something of it stands");
             assert!(is_clear(world, name, grant), "it is said to be over, and its credential is there");
             let mount = mount_of(grant).unwrap_or_default();
             let pods = world.holders(&mount).len();
-            assert!(pods == 0 || grant.spec.on_expiry == OnExpiry::Empty || world.is_shared(name, &mount));
+            assert!(pods == 0 || on_expiry(grant) == OnExpiry::Empty || world.is_shared(name, &mount));
         }
         _ => {}
     }
     if before.phase == GrantPhase::Pending && after.phase == GrantPhase::Approved {
         let decides = |policy: &AccessPolicy| !policy.spec.auto_approve.is_empty();
         assert!(matches!(&world.policy, Shelf::Read(policy) if decides(policy)), "nobody has approved it");
-        let requester = grant.spec.requested_by.as_ref().expect("somebody has asked");
+        let requester = grant.terms().requested_by.expect("somebody has asked");
         assert!(!requester.username.starts_with("system:serviceaccount:"), "no ServiceAccount is approved by itself");
         assert!(world.home == Home::Enforced && world.settings.usable);
     }
@@ -148,7 +157,7 @@ fn well_said(world: &World, name: &str, before: &GrantStatus, plan: &Plan<GrantS
 /// The operator works on a grant. A plan that is carried out whole leaves nothing to do, or asks to be made again.
 fn work(world: &mut World, name: &str, budget: usize) {
     let Some(grant) = world.grants.get(name) else { return };
-    let before = grant.status.clone().unwrap_or_default();
+    let before = grant.status().cloned().unwrap_or_default();
     let plan = world.plan(name);
     let done = world.carry_out(name, &plan, budget, &mut in_order);
     well_said(world, name, &before, &plan, done);
@@ -178,7 +187,7 @@ fn settle(world: &mut World) {
 
 /// What stands in a cluster at rest is what may stand.
 fn nothing_past_its_end(world: &World) {
-    let open = |grant: &StorageAccessGrant| is_open(grant, world.now) && world.home != Home::Closed;
+    let open = |grant: &Grant| is_open(grant, world.now) && world.home != Home::Closed;
     for (name, grant) in &world.grants {
         assert!(world.children_of(name) == 0 || open(grant) && world.can_read(name), "{name} has ended, and stands");
     }
@@ -238,7 +247,7 @@ proptest! {
         run(&mut world, &events);
         hold(&mut world, false);
         for grant in world.grants.values_mut() {
-            grant.metadata.deletion_timestamp.get_or_insert(Time(world.now));
+            grant.metadata_mut().deletion_timestamp.get_or_insert(Time(world.now));
         }
         for _ in 0..3 {
             settle(&mut world);

@@ -264,6 +264,22 @@ fn a_rule_by_name_stays_closed_and_is_nobodys_mistake() {
 }
 
 #[test]
+fn a_rule_that_a_grant_opens_needs_none_while_it_lasts() {
+    let rule = |network: &str| json!({"name": "lab", "networks": [network], "ports": [{"port": 443}]});
+    let mut world = settled(world(json!({"egress": {"rules": [rule("203.0.113.0/25")]}})));
+    let needs = (EgressState::NeedsGrant, "NotCovered".to_owned());
+    assert_eq!(need(&world, "rule/lab"), needs);
+    world.granted.insert("lab".into(), serde_json::from_value(rule("203.0.113.0/24")).unwrap());
+    world = settled(world);
+    assert_eq!(need(&world, "rule/lab"), (EgressState::Active, "Covered".to_owned()));
+    assert_eq!(policies(&world), CLOSED, "what a grant opens is its own matter");
+    world.granted.insert("lab".into(), serde_json::from_value(rule("203.0.113.0/26")).unwrap());
+    assert_eq!(need(&settled(world.clone()), "rule/lab").0, EgressState::NeedsGrant, "half of it is not all");
+    world.granted.clear();
+    assert_eq!(need(&settled(world), "rule/lab"), needs);
+}
+
+#[test]
 fn settings_that_cannot_be_used_close_everything_but_the_namespace_stands() {
     let declared = json!({"egress": {"allowlists": ["lab"]}, "ingress": {"fromAccessNetworks": [{"podSelector": {}, "ports": [{"port": 1}]}]}});
     for unusable in [

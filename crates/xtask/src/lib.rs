@@ -1,5 +1,6 @@
 //! The tools of this repository: the embedded cluster that the tests, the demo and the benchmarks run against.
 
+pub mod audit;
 pub mod bench;
 pub mod cluster;
 pub mod crds;

@@ -1,11 +1,13 @@
 //! `cargo xtask`: see `cargo xtask help`.
 
 use clap::Parser;
-use xtask::{bench, cluster::cli, crds, demo, reference};
+use xtask::{audit, bench, cluster::cli, crds, demo, reference};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The tools of this repository")]
 enum Task {
+    /// Look at an audit record
+    Audit(audit::Args),
     /// Measure the operator beside a raw loop of the same writes
     Bench(bench::Args),
     /// Run a Kubernetes control plane on this machine
@@ -21,6 +23,7 @@ enum Task {
 #[tokio::main]
 async fn main() {
     let result = match Task::parse() {
+        Task::Audit(args) => audit::run(&args),
         Task::Bench(args) => bench::run(args).await,
         Task::Cluster(args) => cli::run(args).await,
         Task::Crds(args) => crds::run(&args),

@@ -2,8 +2,10 @@
 //! operator running; what they print is compared with what is written below them.
 //!
 //! A block ` ```console as=alice ` is run, line by line, as alice. Lines below a command must be found in its output, in
-//! that order; `…` stands for anything, and spaces for any number of them. With `fails` the commands must fail.
-//! A block ` ```yaml ` must be accepted; with `file=examples/x.yaml` it must also be a part of that file.
+//! that order; `…` stands for anything, and spaces for any number of them. With `fails` the commands must fail. A command
+//! that ends in `<<EOF` goes on until that line, and what `name=…` sets is known until the end of the block.
+//! A block ` ```yaml ` must be accepted; with `file=examples/x.yaml` it must also be a part of that file. One that is `for`
+//! something else than the API server's kinds, such as its own configuration, must be YAML of that kind.
 
 use anyhow::{Context, Result, bail, ensure};
 use kube::{
@@ -36,7 +38,31 @@ const PAGES: [&str; 7] = [
     "examples/README.md",
 ];
 
-const PEOPLE: [(&str, &[&str]); 3] = [("pat", &["platform"]), ("sam", &["security"]), ("alice", &["researchers"])];
+/// As examples/00-people.yaml says.
+const PEOPLE: [(&str, &[&str]); 7] = [
+    ("pat", &["platform"]),
+    ("sam", &["security"]),
+    ("olga", &["security", "weights-owners"]),
+    ("otto", &["weights-owners"]),
+    ("alice", &["researchers", "weights-owners"]),
+    ("nina", &["researchers", "interp-team"]),
+    ("ida", &["oncall"]),
+];
+
+/// What there is before anybody asks for anything, in the order in which it is applied.
+const CATALOGUE: [&str; 11] = [
+    "00-people.yaml",
+    "10-infra.yaml",
+    "20-policies.yaml",
+    "automatic/1-policy.yaml",
+    "strict/1-policy.yaml",
+    "30-catalogue.yaml",
+    "31-credentials.yaml",
+    "automatic/2-catalogue.yaml",
+    "strict/2-catalogue.yaml",
+    "40-research-namespaces.yaml",
+    "gitops/0-people.yaml",
+];
 
 /// A fenced block of a page.
 struct Block {
@@ -105,8 +131,8 @@ fn every_reason_is_explained() -> Result<()> {
     let root = workspace_root()?;
     let page = fs::read_to_string(root.join("docs/conditions.md"))?;
     let mut missing = Vec::new();
-    for folder in ["grant", "namespace", "egress", "catalogue.rs", "condition.rs"] {
-        for file in sources(&root.join("crates/cloister-core/src").join(folder))? {
+    for folder in ["grant", "namespace", "egress", "catalogue.rs", "cluster_role.rs", "condition.rs"] {
+        for file in files(&root.join("crates/cloister-core/src").join(folder))? {
             missing.extend(unexplained(&fs::read_to_string(&file)?, &page));
         }
     }
@@ -118,22 +144,26 @@ fn every_reason_is_explained() -> Result<()> {
     Ok(())
 }
 
-fn sources(path: &Path) -> Result<Vec<PathBuf>> {
+fn files(path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
-    let mut files = Vec::new();
+    let mut found = Vec::new();
     for entry in fs::read_dir(path)? {
-        files.extend(sources(&entry?.path())?);
+        found.extend(files(&entry?.path())?);
     }
-    Ok(files)
+    Ok(found)
 }
 
 /// The words in quotes that look like reasons (of two words or more), and are not in the page.
 fn unexplained(source: &str, page: &str) -> Vec<String> {
     // What looks like a reason, and is the name of a kind, a type or an operator.
-    const NO_REASONS: [&str; 13] = [
+    const NO_REASONS: [&str; 17] = [
         "AccessPolicy",
+        "AccessReview",
+        "AccessRole",
+        "EgressGrant",
+        "RoleGrant",
         "CloisterConfig",
         "ClusterRole",
         "DoesNotExist",
@@ -175,8 +205,9 @@ async fn manifests_are_accepted_and_commands_do_what_is_written() -> Result<()> 
         }
     }
     // What is refused must be refused for the reason it was written for, which the demo shows.
-    for file in fs::read_dir(workspace_root()?.join("examples"))? {
-        let name = file?.file_name().to_string_lossy().into_owned();
+    let folder = workspace_root()?.join("examples");
+    for path in files(&folder)? {
+        let name = path.strip_prefix(&folder)?.to_string_lossy().into_owned();
         if name.ends_with(".yaml") && !name.contains("refused") {
             for object in examples::load(&name)? {
                 world.would_accept(&object).await.with_context(|| format!("examples/{name} is not accepted"))?;
@@ -234,14 +265,13 @@ impl World {
 
     /// What the commands of the README bring, so that the manifests find their namespaces.
     async fn as_if_the_readme_was_followed(&self) -> Result<()> {
-        for file in ["00-people", "10-infra", "20-policies", "30-catalogue", "31-credentials", "40-research-namespaces"]
-        {
-            for object in examples::load(&format!("{file}.yaml"))? {
+        for file in CATALOGUE {
+            for object in examples::load(file)? {
                 examples::api(&self.admin, &object).await?.create(&PostParams::default(), &object).await?;
             }
         }
         let began = Instant::now();
-        while examples::dry_run(&self.admin, &examples::load("51-notebook.yaml")?[0]).await.is_err() {
+        while examples::dry_run(&self.admin, &examples::load("50-notebook.yaml")?[0]).await.is_err() {
             ensure!(began.elapsed() < Duration::from_secs(20), "interp is not enforced");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -249,6 +279,11 @@ impl World {
     }
 
     async fn accepts(&self, block: &Block) -> Result<()> {
+        if let Some(kind) = block.options.get("for") {
+            let file: serde_json::Value = serde_saphyr::from_str(&block.text)?;
+            ensure!(file["kind"] == kind.as_str(), "it is {}, and said to be for {kind}", file["kind"]);
+            return Ok(());
+        }
         if let Some(file) = block.options.get("file") {
             let whole = fs::read_to_string(workspace_root()?.join(file))?;
             ensure!(whole.contains(&block.text), "it is not a part of {file}");
@@ -277,9 +312,10 @@ impl World {
         let kubeconfig = self.folder.path().join(who);
         ensure!(kubeconfig.exists(), "nobody is called {who}");
         let must_fail = block.options.contains_key("fails");
+        let mut known = String::new();
         for (command, expected) in commands(&block.text)? {
             let output = Command::new("bash")
-                .args(["-c", &command])
+                .args(["-c", &format!("set -o pipefail\n{known}{command}")])
                 .current_dir(workspace_root()?)
                 .env("KUBECONFIG", &kubeconfig)
                 .output()?;
@@ -290,6 +326,9 @@ impl World {
                 "`{command}` ended with {}, as {who}:\n{text}",
                 output.status
             );
+            if is_assignment(&command) {
+                known.push_str(&format!("{command}\n"));
+            }
             let mut lines = text.lines();
             for line in expected {
                 ensure!(
@@ -322,14 +361,29 @@ async fn wait_until_in_force(admin: &Client) -> Result<()> {
 /// The commands of a block, each with the lines below it.
 fn commands(text: &str) -> Result<Vec<(String, Vec<&str>)>> {
     let mut commands: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut here = false;
     for line in text.lines() {
         match (line.strip_prefix("$ "), commands.last_mut()) {
-            (Some(command), _) => commands.push((command.to_owned(), Vec::new())),
+            (_, Some((command, _))) if here => {
+                command.push_str(&format!("\n{line}"));
+                here = line != "EOF";
+            }
+            (Some(command), _) => {
+                here = command.ends_with("<<EOF");
+                commands.push((command.to_owned(), Vec::new()));
+            }
             (None, Some((_, expected))) => expected.push(line),
             (None, None) => bail!("it begins with no command"),
         }
     }
+    ensure!(!here, "there is no EOF");
     Ok(commands)
+}
+
+/// Whether a command is `name=value` and nothing else.
+fn is_assignment(command: &str) -> bool {
+    let name = command.split_once('=').map_or("", |(name, _)| name);
+    !name.is_empty() && name.chars().all(|letter| letter.is_ascii_lowercase())
 }
 
 /// Whether a line was printed as it is written: `…` stands for anything.
@@ -348,6 +402,15 @@ fn matches(written: &str, printed: &str) -> bool {
         }
     }
     true
+}
+
+#[test]
+fn commands_may_have_several_lines() {
+    let found = commands("$ uid=$(one)\nseen\n$ two <<EOF\na: $uid\nEOF\nmade\n").unwrap();
+    assert_eq!(found[0], ("uid=$(one)".to_owned(), vec!["seen"]));
+    assert_eq!(found[1], ("two <<EOF\na: $uid\nEOF".to_owned(), vec!["made"]));
+    assert!(is_assignment(&found[0].0) && !is_assignment(&found[1].0));
+    assert!(commands("$ two <<EOF\n").is_err());
 }
 
 #[test]

@@ -20,6 +20,10 @@ impl Indexed for ClusterRole {
         let impersonation = facts.impersonates || before.is_some_and(|facts| facts.impersonates);
         index.cluster_roles.insert(name.clone(), facts);
         relations::of_cluster_role(index, &name, dirty);
+        if self.rules.iter().flatten().any(|rule| rule.verbs.iter().any(|verb| verb == "bind")) {
+            // What the operator may bind may be another now.
+            relations::of_bindable(index, dirty);
+        }
         if impersonation {
             dirty.insert(Key::Impersonation);
         }

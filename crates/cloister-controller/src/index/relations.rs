@@ -130,6 +130,12 @@ pub fn of_cluster_role(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     }
 }
 
+/// What the operator may bind concerns all storage and roles.
+pub fn of_bindable(index: &Index, dirty: &mut Dirty) {
+    dirty.extend(index.storages.keys().cloned().map(Key::Storage));
+    dirty.extend(index.roles.keys().cloned().map(Key::Role));
+}
+
 /// A grant concerns itself, what is said of its reviews, and a namespace that waits for its end or whose rule it covers.
 pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut Dirty) {
     let place = (namespace.clone(), grant.clone());

@@ -125,8 +125,8 @@ fn needs_grant(uncovered: &[String], for_some_pods: &BTreeSet<&str>, closed: boo
     };
     let open = if closed { "nothing is open" } else { "the rest is open" };
     format!(
-        "no EgressAllowlist that this namespace may use covers {what}{pods}; {open}. Ask security for an EgressAllowlist that covers it, \
-         or narrow the rule; `kubectl get egressallowlists` lists what there is"
+        "no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers {what}{pods}; {open}. Ask for an EgressGrant of this rule \
+         (`kubectl explain egressgrant.spec`), ask security for an EgressAllowlist that covers it, or narrow the rule; `kubectl get egressallowlists` lists what there is"
     )
 }
 

@@ -13,7 +13,7 @@ use cloister_api::{
     AccessPolicySpec, AccessReview, ApprovalRule, Decision, Identity, Member, MemberRole, Principal, RecordedReview,
     RuleApprovals, Subject, SubjectKind,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The least number of people who agree to what a ServiceAccount asks for: nobody stands behind it.
 const FOR_SERVICE_ACCOUNTS: usize = 2;
@@ -21,7 +21,7 @@ const FOR_SERVICE_ACCOUNTS: usize = 2;
 /// Why somebody's decision does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotCounted {
-    #[error("the API server did not say who decided: the admission policy requester.cloister.dev is missing")]
+    #[error("the API server did not say who decided: the admission policy reviewer.cloister.dev is missing")]
     ReviewerUnknown,
     #[error("a ServiceAccount does not review; a person must")]
     ServiceAccount,
@@ -159,19 +159,23 @@ impl<'a> Case<'a> {
         members.flat_map(|member| &member.subjects).any(|subject| means(subject, account))
     }
 
-    /// How far the rules are met by those who agreed.
-    pub fn tally(&self, agreed: &[&Identity]) -> Tally {
+    /// How far the rules are met by those who agreed. `accounts` are those of everybody who has decided anything, by
+    /// which it shows that two who agreed are one person, or somebody who may not decide.
+    pub fn tally(&self, agreed: &[&Identity], accounts: &[&Identity]) -> Tally {
         let rules = &self.policy.approval_rules;
-        let person_of = persons(agreed);
+        let everybody: Vec<&Identity> = agreed.iter().chain(accounts).copied().collect();
+        let person_of = persons(&everybody);
         let mut people: Vec<Person<'_>> = Vec::new();
         let mut seen: Vec<usize> = Vec::new();
         for (account, person) in agreed.iter().zip(&person_of) {
-            let Ok(eligible) = self.may_decide(account, agreed) else { continue };
+            let Ok(eligible) = self.may_decide(account, &everybody) else { continue };
             match seen.iter().position(|known| known == person) {
-                Some(at) => people[at].rules.extend(eligible),
+                Some(at) => people[at].add(account, eligible),
                 None => {
                     seen.push(*person);
-                    people.push(Person { name: &account.username, rules: eligible.into_iter().collect() });
+                    let mut person = Person::default();
+                    person.add(account, eligible);
+                    people.push(person);
                 }
             }
         }
@@ -186,7 +190,8 @@ impl<'a> Case<'a> {
                     .iter()
                     .zip(&assigned)
                     .filter(|(_, rule)| **rule == Some(at))
-                    .map(|(person, _)| person.name.to_owned())
+                    .filter_map(|(person, _)| person.rules.get(&at))
+                    .map(|account| (*account).to_owned())
                     .collect(),
             })
             .collect();
@@ -236,10 +241,18 @@ pub fn approvers(approvers: &[Principal]) -> String {
     named
 }
 
-/// Somebody who agreed, and the rules that they may count for.
+/// Somebody who agreed: the rules that they may count for, each with the account by which they may.
+#[derive(Default)]
 struct Person<'a> {
-    name: &'a str,
-    rules: BTreeSet<usize>,
+    rules: BTreeMap<usize, &'a str>,
+}
+
+impl<'a> Person<'a> {
+    fn add(&mut self, account: &'a Identity, rules: Vec<usize>) {
+        for rule in rules {
+            self.rules.entry(rule).or_insert(&account.username);
+        }
+    }
 }
 
 /// The rule that each person counts for, so that as many places as can be are filled.
@@ -259,7 +272,7 @@ fn place(
     assigned: &mut [Option<usize>],
     tried: &mut [bool],
 ) -> bool {
-    for &rule in &people[person].rules {
+    for &rule in people[person].rules.keys() {
         if std::mem::replace(&mut tried[rule], true) {
             continue;
         }
@@ -286,8 +299,8 @@ pub fn satisfiable(policy: &AccessPolicySpec) -> Result<Option<()>, String> {
         .into_iter()
         .map(|user| {
             let named = |rule: &&ApprovalRule| users_name(rule, user);
-            let rules = rules.iter().enumerate().filter(|(_, rule)| named(rule)).map(|(at, _)| at).collect();
-            Person { name: user, rules }
+            let rules = rules.iter().enumerate().filter(|(_, rule)| named(rule)).map(|(at, _)| (at, user)).collect();
+            Person { rules }
         })
         .collect();
     // Rules that name groups may be met by anybody; those that do not have only the users whom they name.
@@ -300,7 +313,7 @@ pub fn satisfiable(policy: &AccessPolicySpec) -> Result<Option<()>, String> {
         let filled = assigned.iter().filter(|rule| **rule == Some(at)).count() as u64;
         if filled < u64::from(rule.required) {
             return Err(format!(
-                "rule {} needs {} people, and only {filled} that no other rule needs are named; name more, or a group",
+                "rule {} asks for {}, and only {filled} that no other rule needs are named; name more, or a group",
                 rule.name, rule.required
             ));
         }
@@ -315,6 +328,12 @@ fn users(rule: &ApprovalRule) -> impl Iterator<Item = &str> {
 
 fn users_name(rule: &ApprovalRule, user: &str) -> bool {
     users(rule).any(|named| named == user)
+}
+
+/// The reviews of a grant, with those who made them.
+pub fn reviews_of<'a>(uid: &str, input: &Input<'a>) -> Vec<(&'a AccessReview, &'a Identity)> {
+    let about_it = input.reviews.iter().filter(|review| review.spec.request_ref.uid == uid);
+    about_it.filter_map(|review| Some((*review, review.spec.reviewer.as_ref()?))).collect()
 }
 
 /// A review as it is recorded.

@@ -38,6 +38,7 @@ pub fn debt(policy: &AccessPolicySpec, glass: &BreakGlass, now: Timestamp) -> Br
         skipped: skipped.collect(),
         review_due_at: crate::condition::seconds(later(now, signed(glass.review_within))),
         reviewed_by: None,
+        reviewed_at: None,
     }
 }
 

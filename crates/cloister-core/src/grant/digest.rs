@@ -141,7 +141,8 @@ fn duration(duration: Duration) -> Value {
     json!(i64::try_from(signed.as_millis()).unwrap_or(i64::MAX))
 }
 
-fn texts(texts: &[String]) -> Value {
+/// Texts, whose order means nothing.
+pub fn texts(texts: &[String]) -> Value {
     sorted(texts, |text| json!(text))
 }
 

@@ -28,7 +28,7 @@ pub enum Ineligible {
     TooLong(String, String),
     #[error("a grant under this policy may start at most {0} after it is asked for")]
     StartTooLate(String),
-    #[error("AccessPolicy does not allow to break the glass; ask without spec.breakGlass")]
+    #[error("the policy lets nobody break the glass; ask without spec.breakGlass")]
     NoBreakGlass,
     #[error("{0} is not among those who may break the glass under the policy; ask without spec.breakGlass")]
     BreakGlassNotAllowed(String),

@@ -2,7 +2,7 @@
 
 use super::{
     Grant, Home, Input, Target,
-    approval::{Case, agreed, recorded},
+    approval::{Case, agreed, recorded, reviews_of},
     break_glass::{self, later},
     digest, eligibility,
     kind::TargetError,
@@ -109,8 +109,8 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     } else if status.reviews.is_empty() {
         by_itself(grant, requester, target, input).is_some()
     } else {
-        let people: Vec<&Identity> = agreed(&status.reviews);
-        case.tally(&people).is_met
+        let accounts: Vec<&Identity> = reviews_of(grant.uid(), input).into_iter().map(|(_, who)| who).collect();
+        case.tally(&agreed(&status.reviews), &accounts).is_met
     };
     if is_met {
         return Ok(());
@@ -184,7 +184,7 @@ pub fn revoke(grant: &Grant, end: Option<End>, input: &Input<'_>) -> Plan<GrantS
 fn record(status: &mut GrantStatus, grant: &Grant, review: RecordedReview, input: &Input<'_>) {
     let target = grant.of_kind().target(input).ok();
     let settles = target.and_then(|target| break_glass::settled(grant, &target, input));
-    note_review(status, settles.as_ref());
+    note_review(status, settles.as_ref(), input.now);
     if !status.reviews.iter().any(|known| known.uid == review.uid) {
         status.reviews.push(review);
     }

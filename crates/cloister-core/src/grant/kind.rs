@@ -38,10 +38,9 @@ pub enum TargetError {
 impl TargetError {
     /// Why, in one word.
     pub fn reason(&self) -> String {
-        let short = |kind: &'static str| if kind == "StorageResource" { "Storage" } else { kind };
         match self {
-            TargetError::NotFound { kind, .. } => format!("{}NotFound", short(kind)),
-            TargetError::Undecodable { kind, .. } => format!("{}Undecodable", short(kind)),
+            TargetError::NotFound { kind, .. } => format!("{}NotFound", kind.trim_end_matches("Resource")),
+            TargetError::Undecodable { kind, .. } => format!("{}Undecodable", kind.trim_end_matches("Resource")),
             TargetError::RoleNotFound { .. } => "RoleNotFound".into(),
             TargetError::PolicyNotFound { .. } => "PolicyNotFound".into(),
             TargetError::PolicyUndecodable(_) => "PolicyUndecodable".into(),

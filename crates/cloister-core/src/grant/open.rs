@@ -13,13 +13,14 @@ use crate::{
     plan::Plan,
 };
 use cloister_api::{GrantPhase, GrantStatus, RecordedReview, condition::reason};
+use jiff::Timestamp;
 
 /// Opens what was approved, and keeps it open.
 pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<GrantStatus> {
     let say = Say::about(grant, input.now);
     let mut plan = Plan::default();
     let mut status = say.before();
-    note_review(&mut status, settled(grant, target, input).as_ref());
+    note_review(&mut status, settled(grant, target, input).as_ref(), input.now);
     let end = status.expires_at.as_ref().map_or(input.now, |end| end.0);
     plan.look_again(end);
     plan.stage(add_finalizer(grant));
@@ -64,10 +65,11 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
 }
 
 /// Writes down the review that a grant which broke the glass owed.
-pub fn note_review(status: &mut GrantStatus, review: Option<&RecordedReview>) {
+pub fn note_review(status: &mut GrantStatus, review: Option<&RecordedReview>, now: Timestamp) {
     if let (Some(review), Some(_)) = (review, owed(Some(status))) {
         if let Some(glass) = &mut status.break_glass {
             glass.reviewed_by = Some(review.reviewer.username.clone());
+            glass.reviewed_at = Some(seconds(now));
         }
         status.reviews.push(review.clone());
     }

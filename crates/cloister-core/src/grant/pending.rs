@@ -2,7 +2,7 @@
 
 use super::{
     Grant, Home, Input, Target,
-    approval::{Case, Tally, recorded},
+    approval::{Case, Tally, recorded, reviews_of},
     break_glass::{self, later},
     digest,
     eligibility::{self, Ineligible, signed},
@@ -13,17 +13,16 @@ use super::{
     target::too_weak,
 };
 use crate::{auto_approve, condition::seconds, plan::Plan};
-use cloister_api::{
-    AccessReview, Decision, GrantPhase, GrantStatus, Identity, PolicyReference, RecordedReview, condition::reason,
-};
+use cloister_api::{Decision, GrantPhase, GrantStatus, Identity, PolicyReference, RecordedReview, condition::reason};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// How long a request waits where its policy does not say.
 const PENDING_TTL: SignedDuration = SignedDuration::from_hours(24);
 
-/// The most reviews that are recorded with a decision.
-const REVIEWS_RECORDED: usize = 64;
+/// The most reviews that are recorded with a decision: with the groups of each, they must fit into one object. No policy
+/// asks for more people.
+const REVIEWS_RECORDED: usize = 32;
 
 /// What holds a request up.
 struct Wait {
@@ -148,7 +147,7 @@ fn outcome(
             Ok(glass) => {
                 let debt = break_glass::debt(&target.policy.spec, glass, input.now);
                 let message = format!(
-                    "{} broke the glass; nobody was asked of {}. An approver must review it by {}",
+                    "{} broke the glass, past {}. An approver must review it by {}",
                     requester.username,
                     if debt.skipped.is_empty() { "the policy's approvers".into() } else { debt.skipped.join(", ") },
                     debt.review_due_at.0
@@ -162,7 +161,7 @@ fn outcome(
         return Outcome::Approve { reason: "AutoApproved", message, how: How::Policy };
     }
     let agreed: Vec<&Identity> = decisions.agreed.iter().map(|review| &review.reviewer).collect();
-    let tally = case.tally(&agreed);
+    let tally = case.tally(&agreed, &decisions.accounts);
     if tally.is_met {
         let names: Vec<&str> = tally.approvals.iter().flat_map(|rule| &rule.approved_by).map(String::as_str).collect();
         let message = format!("approved under AccessPolicy {} by {}", case.policy_name, names.join(", "));
@@ -215,23 +214,20 @@ fn no_debt(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Result<(),
 }
 
 /// What the reviews of a request say.
-struct Decisions {
+struct Decisions<'a> {
+    /// The accounts of everybody who has decided anything.
+    accounts: Vec<&'a Identity>,
     /// The first that ends it.
     refusal: Option<(&'static str, String, RecordedReview)>,
     /// Those of people who agree and may.
     agreed: Vec<RecordedReview>,
 }
 
-impl Decisions {
-    fn of(case: &Case<'_>, grant: &Grant, digest: &str, input: &Input<'_>) -> Self {
-        let mut decisions = Decisions { refusal: None, agreed: Vec::new() };
-        let all: Vec<(&AccessReview, &Identity)> = input
-            .reviews
-            .iter()
-            .filter(|review| review.spec.request_ref.uid == grant.uid())
-            .filter_map(|review| Some((*review, review.spec.reviewer.as_ref()?)))
-            .collect();
+impl<'a> Decisions<'a> {
+    fn of(case: &Case<'_>, grant: &Grant, digest: &str, input: &Input<'a>) -> Self {
+        let all = reviews_of(grant.uid(), input);
         let accounts: Vec<&Identity> = all.iter().map(|(_, reviewer)| *reviewer).collect();
+        let mut decisions = Decisions { accounts: accounts.clone(), refusal: None, agreed: Vec::new() };
         for (review, reviewer) in &all {
             let counts = || review.spec.digest == digest && case.may_decide(reviewer, &accounts).is_ok();
             let said = |verb: &str| {

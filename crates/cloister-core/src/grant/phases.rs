@@ -59,7 +59,7 @@ fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         let mut status = say.before();
         let target = grant.of_kind().target(input).ok();
         let review = target.and_then(|target| break_glass::settled(grant, &target, input));
-        open::note_review(&mut status, review.as_ref());
+        open::note_review(&mut status, review.as_ref(), input.now);
         owes = review.is_none();
         plan = say.again(plan, status);
     }

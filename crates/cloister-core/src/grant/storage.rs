@@ -48,7 +48,7 @@ impl Kind for StorageAccessGrant {
             "uid": storage.metadata.uid,
             "sensitivity": storage.spec.sensitivity,
             "endpoint": storage.spec.endpoint.as_ref().map(digest::endpoint),
-            "permissions": role.permissions,
+            "permissions": digest::texts(&role.permissions),
             "clusterRole": role.cluster_role,
             "rules": rules,
             "credential": credential.map(|secret| json!({"namespace": secret.namespace, "name": secret.name})),

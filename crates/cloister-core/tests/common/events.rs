@@ -1,6 +1,6 @@
 //! What happens to grants over time.
 
-use super::grants::{Pod, Shelf, World, secret_of};
+use super::grants::{Pod, Shelf, Spec, World, secret_of};
 use cloister_api::*;
 use cloister_core::grant::Home;
 use jiff::SignedDuration;
@@ -9,11 +9,11 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 /// The names of all grants.
-pub const NAMES: [&str; 3] = ["a", "b", "c"];
+pub const NAMES: [&str; 5] = ["a", "b", "c", "role/a", "egress/a"];
 
 #[derive(Clone, Debug)]
 pub enum Event {
-    Ask(usize, Box<StorageAccessGrantSpec>, i64),
+    Ask(usize, Value, i64),
     Pass(i64),
     Storage(&'static str),
     Policy(&'static str),
@@ -39,7 +39,9 @@ pub fn storage(kind: &str) -> Shelf<StorageResource> {
     let spec = |roles: Value| {
         let endpoint = json!({"service": {"namespace": "infra", "name": "cache"}, "ports": [{"port": 80}]});
         let spec = serde_json::from_value(json!({"sensitivity": "Low", "endpoint": endpoint, "roles": roles})).unwrap();
-        Shelf::Read(Box::new(StorageResource::new("weights", spec)))
+        let mut storage = StorageResource::new("weights", spec);
+        storage.metadata.uid = Some("uid-weights".to_owned());
+        Shelf::Read(Box::new(storage))
     };
     match kind {
         "full" => spec(json!([role("reader", credential)])),
@@ -58,7 +60,9 @@ pub fn policy(kind: &str) -> Shelf<AccessPolicy> {
             "requesters": requesters, "approvalRules": people, "autoApprove": auto,
             "maxDuration": "1000s", "pendingRequestTTL": "800s",
         });
-        Shelf::Read(Box::new(AccessPolicy::new("standard", serde_json::from_value(spec).unwrap())))
+        let mut policy = AccessPolicy::new("standard", serde_json::from_value(spec).unwrap());
+        policy.metadata.uid = Some("uid-standard".to_owned());
+        Shelf::Read(Box::new(policy))
     };
     match kind {
         "auto" => spec(json!(["request.storage == 'weights'"])),
@@ -68,8 +72,8 @@ pub fn policy(kind: &str) -> Shelf<AccessPolicy> {
     }
 }
 
-/// A request of somebody who may ask, or not.
-pub fn request() -> impl Strategy<Value = StorageAccessGrantSpec> {
+/// A request of somebody who may ask, or not, with what every kind needs.
+pub fn request() -> impl Strategy<Value = Value> {
     let mount = prop::sample::select(vec![
         json!({"serviceAccountName": "trainer", "mountPath": "/mnt/weights"}),
         json!({"serviceAccountName": "trainer", "mountPath": "/mnt/weights"}),
@@ -87,12 +91,12 @@ pub fn request() -> impl Strategy<Value = StorageAccessGrantSpec> {
     ]);
     (mount, who, 1..11_u32, prop::sample::select(vec!["Terminate", "Empty"])).prop_map(
         |(mount, who, duration, on_expiry)| {
-            let spec = json!({
-                "storage": "weights", "role": "reader", "mount": mount, "requestedBy": who, "onExpiry": on_expiry,
+            json!({
+                "rule": {"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]},
+                "storage": "weights", "mount": mount, "requestedBy": who, "onExpiry": on_expiry,
                 "requestedDuration": format!("{}s", duration * 100),
                 "subjects": [{"kind": "ServiceAccount", "name": "trainer"}, {"kind": "ServiceAccount", "name": "eval"}],
-            });
-            serde_json::from_value(spec).unwrap()
+            })
         },
     )
 }
@@ -105,7 +109,7 @@ pub fn event() -> impl Strategy<Value = Event> {
     let budget = prop_oneof![3 => Just(usize::MAX), 2 => 0..6_usize];
     prop_oneof![
         12 => (of.clone(), budget).prop_map(|(grant, budget)| Event::Work(grant, budget)),
-        6 => (of.clone(), request(), -2..4_i64).prop_map(|(grant, spec, start)| Event::Ask(grant, Box::new(spec), start)),
+        6 => (of.clone(), request(), -2..4_i64).prop_map(|(grant, spec, start)| Event::Ask(grant, spec, start)),
         4 => (1..400_i64).prop_map(Event::Pass),
         2 => prop::sample::select(vec!["trainer", "eval"]).prop_map(Event::PodStarts),
         1 => Just(Event::PodsEnd),
@@ -127,10 +131,12 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
     let now = world.now;
     match event {
         Event::Ask(grant, spec, start) => {
-            let mut spec = spec.clone();
-            let start = now + SignedDuration::from_secs(start * 150);
-            spec.start_time = (start != now).then_some(Time(start));
-            world.ask(NAMES[*grant], &spec, format!("uid-{count}"));
+            let (key, mut spec) = (NAMES[*grant], spec.clone());
+            spec["role"] = if key == "role/a" { "debugger".into() } else { "reader".into() };
+            if *start != 0 {
+                spec["startTime"] = (now + SignedDuration::from_secs(start * 150)).to_string().into();
+            }
+            world.ask(key, Spec::of(key, spec), format!("uid-{count}"));
         }
         Event::Pass(seconds) => world.now += SignedDuration::from_secs(*seconds),
         Event::Storage(kind) => world.storage = storage(kind),
@@ -138,7 +144,7 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
         Event::Credential(version) => world.credential = *version,
         Event::Delete(grant) => {
             if let Some(grant) = world.grants.get_mut(NAMES[*grant]) {
-                grant.metadata.deletion_timestamp.get_or_insert(Time(now));
+                grant.metadata_mut().deletion_timestamp.get_or_insert(Time(now));
             }
         }
         Event::Force(grant) => drop(world.grants.remove(NAMES[*grant])),

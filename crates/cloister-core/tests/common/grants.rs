@@ -1,15 +1,19 @@
-//! A simulated namespace with grants, whose plans are carried out as the controller does.
+//! A simulated cluster around a few grants of one namespace, whose plans are carried out as the controller does.
 
 use super::objects::{Failed, Objects, service};
 use cloister_api::*;
 use cloister_core::{
-    child::{Child, ChildKey, ChildKind},
-    grant::{self, Declared, Holder, Home, Input, Known, Share, Sharer, is_approved, is_open, mount_name, secret_name},
+    child::{ChildKey, ChildKind, GrantRef},
+    cluster_role::RoleFacts,
+    grant::{
+        self, Catalogue, Declared, Grant, Holder, Home, Input, Known, Share, Sharer, is_approved, is_open, mount_name,
+        owes_review, same_person, secret_name,
+    },
     plan::{Action, Plan},
     settings::Settings,
 };
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const NAMESPACE: &str = "interp";
@@ -40,15 +44,20 @@ pub struct Pod {
 
 #[derive(Clone, Debug)]
 pub struct World {
-    pub grants: BTreeMap<String, StorageAccessGrant>,
+    /// By key: the name of a StorageAccessGrant, or that of another grant after `egress/` or `role/`.
+    pub grants: BTreeMap<String, Grant>,
     /// Those that cannot be read.
     pub undecodable: BTreeSet<String>,
     pub storage: Shelf<StorageResource>,
+    pub role: Shelf<AccessRole>,
     pub policy: Shelf<AccessPolicy>,
+    pub cluster_roles: BTreeMap<String, RoleFacts>,
     /// The version of the credential's Secret.
     pub credential: Option<u32>,
     pub settings: Settings,
     pub home: Home,
+    pub members: Vec<Member>,
+    pub reviews: Vec<AccessReview>,
     pub objects: Objects,
     /// The copies of credentials.
     pub secrets: BTreeSet<String>,
@@ -58,14 +67,19 @@ pub struct World {
 
 impl World {
     pub fn new(storage: StorageResource, policy: AccessPolicy) -> Self {
+        let bindable = ["cloister:storage-reader", "cloister:debugger"];
         World {
             grants: BTreeMap::new(),
             undecodable: BTreeSet::new(),
             storage: Shelf::Read(Box::new(storage)),
+            role: Shelf::Read(Box::new(debugger())),
             policy: Shelf::Read(Box::new(policy)),
+            cluster_roles: bindable.map(|name| (name.to_owned(), role_facts(&["pods/exec"], true))).into(),
             credential: Some(1),
-            settings: Settings::new(None),
+            settings: Settings::new(Some(&settings())),
             home: Home::Enforced,
+            members: Vec::new(),
+            reviews: Vec::new(),
             objects: Objects::default(),
             secrets: BTreeSet::new(),
             pods: BTreeMap::new(),
@@ -73,13 +87,13 @@ impl World {
         }
     }
 
-    pub fn can_read(&self, name: &str) -> bool {
-        !self.undecodable.contains(name)
+    pub fn can_read(&self, key: &str) -> bool {
+        !self.undecodable.contains(key)
     }
 
     /// The grants that can be read and share a mount, but for one.
-    pub fn others_of<'a>(&'a self, but: &'a str, mount: &'a str) -> impl Iterator<Item = &'a StorageAccessGrant> {
-        let grants = self.grants.iter().filter(move |(name, _)| *name != but && self.can_read(name));
+    pub fn others_of<'a>(&'a self, but: &'a str, mount: &'a str) -> impl Iterator<Item = &'a Grant> {
+        let grants = self.grants.iter().filter(move |(key, _)| *key != but && self.can_read(key));
         grants.map(|(_, grant)| grant).filter(move |grant| mount_of(grant).is_some_and(|name| name == mount))
     }
 
@@ -92,32 +106,46 @@ impl World {
             .collect()
     }
 
-    pub fn plan(&self, name: &str) -> Plan<GrantStatus> {
-        let object = &self.grants[name];
-        let mount = mount_of(object).filter(|_| self.can_read(name)).unwrap_or_default();
-        let others = self.others_of(name, &mount).filter(|other| is_approved(other, self.now));
+    /// What is known when it is decided about a grant.
+    pub fn with_input<T>(&self, key: &str, decide: impl FnOnce(&Input<'_>) -> T) -> T {
+        let object = &self.grants[key];
+        let mount = mount_of(object).filter(|_| self.can_read(key)).unwrap_or_default();
+        let others = self.others_of(key, &mount).filter(|other| is_approved(other, self.now));
         let sharers: Vec<Sharer<'_>> = others
             .map(|other| Sharer {
-                name: name_of(other),
-                mount_path: &other.spec.mount.as_ref().unwrap().mount_path,
+                name: other.name(),
+                mount_path: &mounted(other).expect("it shares a mount").mount_path,
                 counts_on_it: is_open(other, self.now),
             })
             .collect();
-        let declared = if self.can_read(name) {
+        let declared = if self.can_read(key) {
             Declared::Read(object)
         } else {
-            Declared::Undecodable { metadata: &object.metadata, status: object.status.as_ref(), error: "unknown field" }
+            Declared::Undecodable { metadata: object.metadata(), status: object.status(), error: "unknown field" }
         };
-        grant::plan(&Input {
+        let reference = reference(key);
+        let named = |review: &&AccessReview| {
+            let named = &review.spec.request_ref;
+            named.kind == reference.kind && *named.name == *reference.name
+        };
+        let reviews: Vec<&AccessReview> = self.reviews.iter().filter(named).collect();
+        decide(&Input {
             namespace: NAMESPACE,
-            name,
+            grant: reference.clone(),
             declared,
-            storages: &|name| if name == "weights" { self.storage.known() } else { Known::Absent },
-            policies: &|name| if name == "standard" { self.policy.known() } else { Known::Absent },
-            services: &service,
-            credentials: &|_| self.credential.map(|version| version.to_string().into()),
+            catalogue: Catalogue {
+                storages: &|name| if name.starts_with("weights") { self.storage.known() } else { Known::Absent },
+                roles: &|name| if name == "debugger" { self.role.known() } else { Known::Absent },
+                policies: &|name| if name == "standard" { self.policy.known() } else { Known::Absent },
+                cluster_roles: &|name| self.cluster_roles.get(name),
+                services: &service,
+                credentials: &|_| self.credential.map(|version| version.to_string().into()),
+                debts: &|requester| self.debt(key, requester),
+            },
             settings: &self.settings,
             home: self.home,
+            members: &self.members,
+            reviews: &reviews,
             children: &self.objects.observe(),
             sharers: &sharers,
             holders: &self.holders(&mount),
@@ -125,11 +153,22 @@ impl World {
         })
     }
 
+    pub fn plan(&self, key: &str) -> Plan<GrantStatus> {
+        self.with_input(key, grant::plan)
+    }
+
+    /// Another grant by which somebody broke the glass, and which is not reviewed.
+    fn debt(&self, but: &str, requester: &Identity) -> Option<String> {
+        let theirs = |grant: &Grant| grant.terms().requested_by.is_some_and(|other| same_person(other, requester));
+        let mut owing = self.grants.iter().filter(|(key, grant)| *key != but && owes_review(grant) && theirs(grant));
+        owing.next().map(|(key, _)| reference(key).to_string())
+    }
+
     /// Does one action for a grant.
-    pub fn perform(&mut self, name: &str, action: &Action) -> Result<(), Failed> {
+    pub fn perform(&mut self, key: &str, action: &Action) -> Result<(), Failed> {
         match action {
-            Action::AddFinalizer => self.finalizers(name).push(labels::GRANT_FINALIZER.to_owned()),
-            Action::DropFinalizer => self.finalizers(name).retain(|held| held != labels::GRANT_FINALIZER),
+            Action::AddFinalizer => self.finalizers(key).push(labels::GRANT_FINALIZER.to_owned()),
+            Action::DropFinalizer => self.finalizers(key).retain(|held| held != labels::GRANT_FINALIZER),
             Action::Apply(child) => self.objects.apply(child)?,
             Action::Delete(key) => self.objects.delete(key)?,
             Action::CopyCredential { to, .. } => {
@@ -152,15 +191,15 @@ impl World {
         Ok(())
     }
 
-    fn finalizers(&mut self, name: &str) -> &mut Vec<String> {
-        self.grants.get_mut(name).expect("there is a grant").metadata.finalizers.get_or_insert_default()
+    fn finalizers(&mut self, key: &str) -> &mut Vec<String> {
+        self.grants.get_mut(key).expect("there is a grant").metadata_mut().finalizers.get_or_insert_default()
     }
 
     /// Carries out a plan, or only so many of its actions, and says whether it is done. `check` sees the cluster and
     /// each action before it is done.
     pub fn carry_out(
         &mut self,
-        name: &str,
+        key: &str,
         plan: &Plan<GrantStatus>,
         mut budget: usize,
         check: &mut dyn FnMut(&World, &str, &Action),
@@ -170,27 +209,28 @@ impl World {
                 return false;
             }
             budget -= 1;
-            check(self, name, action);
-            if self.perform(name, action).is_err() {
+            check(self, key, action);
+            if self.perform(key, action).is_err() {
                 // The controller writes down what failed.
-                if let Some(grant) = self.grants.get_mut(name).filter(|_| !self.undecodable.contains(name)) {
-                    grant.status = grant::failed(grant, "failed", self.now).or(grant.status.take());
+                if let Some(grant) = self.grants.get_mut(key).filter(|_| !self.undecodable.contains(key)) {
+                    let failed = grant::failed(grant, "failed", self.now);
+                    *grant.status_mut() = failed.or(grant.status_mut().take());
                 }
                 return false;
             }
         }
-        let grant = self.grants.get_mut(name).filter(|_| budget > 0);
+        let grant = self.grants.get_mut(key).filter(|_| budget > 0);
         if let (Some(grant), Some(status)) = (grant, &plan.status) {
-            grant.status = Some(status.clone());
+            *grant.status_mut() = Some(status.clone());
         }
         budget > 0
     }
 
     /// What others in the cluster do by themselves.
     pub fn environment(&mut self) {
-        let held = |grant: &StorageAccessGrant| !grant.metadata.finalizers.as_deref().unwrap_or_default().is_empty();
-        self.grants.retain(|_, grant| grant.metadata.deletion_timestamp.is_none() || held(grant));
-        let uids: BTreeSet<&String> = self.grants.values().filter_map(|grant| grant.metadata.uid.as_ref()).collect();
+        let held = |grant: &Grant| !grant.metadata().finalizers.as_deref().unwrap_or_default().is_empty();
+        self.grants.retain(|_, grant| grant.metadata().deletion_timestamp.is_none() || held(grant));
+        let uids: BTreeSet<&String> = self.grants.values().filter_map(|grant| grant.metadata().uid.as_ref()).collect();
         // Garbage collection.
         self.objects.0.retain(|_, child| {
             let mut owners = child.metadata().owner_references.iter().flatten();
@@ -198,18 +238,23 @@ impl World {
         });
     }
 
-    /// Makes a new request of this name, unless there is one.
-    pub fn ask(&mut self, name: &str, spec: &StorageAccessGrantSpec, uid: String) {
-        let mut grant = StorageAccessGrant::new(name, spec.clone());
-        grant.metadata.uid = Some(uid);
-        grant.metadata.creation_timestamp = Some(Time(self.now));
-        self.grants.entry(name.to_owned()).or_insert(grant);
+    /// Makes a new request under this key, unless there is one.
+    pub fn ask(&mut self, key: &str, spec: Spec, uid: String) {
+        let metadata = ObjectMeta {
+            name: Some(reference(key).name.to_string()),
+            namespace: Some(NAMESPACE.to_owned()),
+            uid: Some(uid),
+            creation_timestamp: Some(Time(self.now)),
+            ..ObjectMeta::default()
+        };
+        self.grants.entry(key.to_owned()).or_insert_with(|| spec.made(metadata));
     }
 
     /// What stands in the name of a grant.
-    pub fn children_of(&self, name: &str) -> usize {
-        let is_own = |child: &&Child| child.observe().grant.as_deref() == Some(name);
-        self.objects.0.values().filter(is_own).count()
+    pub fn children_of(&self, key: &str) -> usize {
+        let reference = reference(key);
+        let grants = self.objects.0.keys().filter_map(|key| self.objects.seen(key)?.grant);
+        grants.filter(|grant| *grant == reference).count()
     }
 
     /// Whether a mount or its Secret stands.
@@ -219,7 +264,74 @@ impl World {
     }
 }
 
-pub fn mount_of(grant: &StorageAccessGrant) -> Option<String> {
+/// What a grant of some kind asks for.
+#[derive(Clone, Debug)]
+pub enum Spec {
+    Storage(Box<StorageAccessGrantSpec>),
+    Egress(Box<EgressGrantSpec>),
+    Role(Box<RoleGrantSpec>),
+}
+
+impl Spec {
+    fn made(self, metadata: ObjectMeta) -> Grant {
+        match self {
+            Spec::Storage(spec) => Grant::Storage(StorageAccessGrant { metadata, spec: *spec, status: None }),
+            Spec::Egress(spec) => Grant::Egress(EgressGrant { metadata, spec: *spec, status: None }),
+            Spec::Role(spec) => Grant::Role(RoleGrant { metadata, spec: *spec, status: None }),
+        }
+    }
+
+    /// The spec of the grant of this key.
+    pub fn of(key: &str, spec: serde_json::Value) -> Self {
+        match reference(key).kind {
+            GrantKind::StorageAccessGrant => Spec::Storage(Box::new(serde_json::from_value(spec).unwrap())),
+            GrantKind::EgressGrant => Spec::Egress(Box::new(serde_json::from_value(spec).unwrap())),
+            GrantKind::RoleGrant => Spec::Role(Box::new(serde_json::from_value(spec).unwrap())),
+        }
+    }
+}
+
+/// The kind and the name of the grant of a key.
+pub fn reference(key: &str) -> GrantRef {
+    match key.split_once('/') {
+        None => GrantRef { kind: GrantKind::StorageAccessGrant, name: key.into() },
+        Some(("egress", name)) => GrantRef { kind: GrantKind::EgressGrant, name: name.into() },
+        Some(("role", name)) => GrantRef { kind: GrantKind::RoleGrant, name: name.into() },
+        Some(_) => panic!("{key} is no key of a grant"),
+    }
+}
+
+/// One policy is enough.
+fn settings() -> CloisterConfigSpec {
+    CloisterConfigSpec {
+        egress: EgressConfig { access_policy: "standard".to_owned() },
+        ..CloisterConfigSpec::default()
+    }
+}
+
+pub fn debugger() -> AccessRole {
+    let spec = AccessRoleSpec {
+        description: String::new(),
+        cluster_role: "cloister:debugger".to_owned(),
+        access_policy: "standard".to_owned(),
+    };
+    AccessRole::new("debugger", spec)
+}
+
+/// A ClusterRole that lets create these.
+pub fn role_facts(resources: &[&str], bindable: bool) -> RoleFacts {
+    let rule = serde_json::json!({"apiGroups": [""], "resources": resources, "verbs": ["create"]});
+    RoleFacts::of(&serde_json::from_value(serde_json::json!({"rules": [rule]})).unwrap(), bindable)
+}
+
+pub fn mounted(grant: &Grant) -> Option<&Mount> {
+    match grant {
+        Grant::Storage(grant) => grant.spec.mount.as_ref(),
+        _ => None,
+    }
+}
+
+pub fn mount_of(grant: &Grant) -> Option<String> {
     Share::of(grant).map(|share| {
         assert_eq!(secret_name(&share), secret_of(&mount_name(&share)));
         mount_name(&share)
@@ -228,8 +340,4 @@ pub fn mount_of(grant: &StorageAccessGrant) -> Option<String> {
 
 pub fn secret_of(mount: &str) -> String {
     format!("{}{mount}", labels::GRANT_SECRET_PREFIX)
-}
-
-pub fn name_of(grant: &StorageAccessGrant) -> &str {
-    grant.metadata.name.as_deref().unwrap_or_default()
 }

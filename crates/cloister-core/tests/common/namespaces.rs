@@ -30,6 +30,8 @@ pub struct World {
     pub undecodable: bool,
     pub settings: Settings,
     pub allowlists: Allowlists,
+    /// The rules of the EgressGrants that are open, by their names.
+    pub granted: BTreeMap<String, EgressRule>,
     pub peers: BTreeMap<String, ResearchNamespaceSpec>,
     pub dns_addresses: Vec<IpAddr>,
     pub namespace: Option<ObservedNamespace>,
@@ -47,6 +49,7 @@ impl World {
             undecodable: false,
             settings: Settings::new(None),
             allowlists: Allowlists::new(),
+            granted: BTreeMap::new(),
             peers: BTreeMap::new(),
             dns_addresses: vec![[10, 96, 0, 10].into()],
             namespace: None,
@@ -76,6 +79,7 @@ impl World {
             declared,
             settings: &self.settings,
             allowlists: &allowlists.collect(),
+            granted: &self.granted.iter().map(|(name, rule)| (name.as_str(), rule)).collect::<Vec<_>>(),
             peers: &|peer| self.peers.get(peer).map(|spec| Peer { spec }),
             services: &service,
             dns_addresses: &self.dns_addresses,
@@ -208,7 +212,9 @@ pub fn is_of_grant(key: &ChildKey) -> bool {
 fn of_grants() -> Objects {
     let mut objects = Objects::default();
     let mut metadata = children::object_meta(NAME, "cloister-grant.eval");
-    metadata.labels.get_or_insert_default().insert(labels::GRANT.to_owned(), "eval".to_owned());
+    let of_grant = metadata.labels.get_or_insert_default();
+    of_grant.insert(labels::GRANT.to_owned(), "eval".to_owned());
+    of_grant.insert(labels::GRANT_KIND.to_owned(), GrantKind::StorageAccessGrant.as_str().to_owned());
     let spec = policies::own_pods(NAME).spec;
     let policy = NetworkPolicy { metadata: metadata.clone(), spec };
     let binding = children::role_binding(metadata, "cloister:storage-reader", NAME, &[]);

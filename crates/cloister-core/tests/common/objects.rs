@@ -2,7 +2,7 @@
 
 use cloister_api::{Protocol, ServiceReference};
 use cloister_core::{
-    child::{Child, ChildKey, Children},
+    child::{Child, ChildKey, Children, ObservedChild},
     egress::{PolicyPortNumber, ServiceFacts, ServicePortFacts},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -14,12 +14,13 @@ use std::collections::BTreeMap;
 #[derive(Debug, PartialEq)]
 pub struct Failed;
 
+/// The objects, and what is remembered of those that were not changed behind its back.
 #[derive(Clone, Debug, Default)]
-pub struct Objects(pub BTreeMap<ChildKey, Child>);
+pub struct Objects(pub BTreeMap<ChildKey, Child>, Children);
 
 impl Objects {
     pub fn observe(&self) -> Children {
-        self.0.iter().map(|(key, child)| (key.clone(), child.observe())).collect()
+        self.0.keys().filter_map(|key| Some((key.clone(), self.seen(key)?))).collect()
     }
 
     /// Creates it, or replaces it whole. Deletion goes on, and what is read back must mean what was written.
@@ -27,7 +28,9 @@ impl Objects {
         let mut stored = stored(child);
         let before = self.0.get(&child.key()).map(|before| before.metadata().deletion_timestamp.clone());
         metadata(&mut stored).deletion_timestamp = before.flatten();
-        let as_wanted = stored.fingerprint() == child.fingerprint();
+        let seen = stored.observe();
+        let as_wanted = seen.fingerprint == child.fingerprint();
+        self.1.insert(child.key(), seen);
         self.0.insert(child.key(), stored);
         self.collect();
         as_wanted.then_some(()).ok_or(Failed)
@@ -35,18 +38,23 @@ impl Objects {
 
     /// Deletes it; one with a finalizer stays until that is taken off.
     pub fn delete(&mut self, key: &ChildKey) -> Result<(), Failed> {
-        if let Some(child) = self.0.get_mut(key) {
-            metadata(child).deletion_timestamp.get_or_insert(Time(jiff::Timestamp::UNIX_EPOCH));
-        }
-        self.collect();
+        self.edit(key, |metadata| {
+            metadata.deletion_timestamp.get_or_insert(Time(jiff::Timestamp::UNIX_EPOCH));
+        });
         if self.0.contains_key(key) { Err(Failed) } else { Ok(()) }
     }
 
     pub fn edit(&mut self, key: &ChildKey, edit: impl FnOnce(&mut ObjectMeta)) {
         if let Some(child) = self.0.get_mut(key) {
             edit(metadata(child));
+            self.1.insert(key.clone(), child.observe());
         }
         self.collect();
+    }
+
+    /// What is remembered of one of them.
+    pub fn seen(&self, key: &ChildKey) -> Option<ObservedChild> {
+        self.0.get(key).map(|child| self.1.get(key).cloned().unwrap_or_else(|| child.observe()))
     }
 
     /// What is being deleted and held by nobody is gone.

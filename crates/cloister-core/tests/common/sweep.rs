@@ -1,10 +1,9 @@
 //! Mounts that may have lost their grants, as the controller takes them away.
 
 use super::grants::World;
-use cloister_api::StorageAccessGrant;
 use cloister_core::{
     child::{ChildKey, ChildKind},
-    grant::{answers_for_share, is_open, orphaned_mount},
+    grant::{answers_for_share, has_begun, is_open, orphaned_mount},
 };
 
 impl World {
@@ -16,10 +15,8 @@ impl World {
     /// Takes away a mount that no grant speaks for, as far as the budget goes.
     pub fn sweep(&mut self, mount: &ChildKey, budget: usize) {
         let name = mount.name.to_string();
-        let now = self.now;
-        let begun = |grant: &StorageAccessGrant| grant.spec.start_time.as_ref().is_none_or(|start| start.0 <= now);
         // A grant that is being revoked takes its mount away itself.
-        let claimed = self.others_of("", &name).any(|grant| answers_for_share(grant) && begun(grant));
+        let claimed = self.others_of("", &name).any(|grant| answers_for_share(grant) && has_begun(grant, self.now));
         if self.objects.0.contains_key(mount) && !claimed && !self.is_shared("", &name) {
             let plan = orphaned_mount(mount, &self.holders(&name));
             self.carry_out("", &plan, budget, &mut |_, _, _| {});

@@ -2,10 +2,14 @@
 
 use anyhow::{Result, bail};
 use cloister_api::{
-    AccessPolicy, CloisterConfig, EgressAllowlist, GrantMount, ResearchNamespace, StorageAccessGrant, StorageResource,
+    AccessPolicy, AccessReview, CloisterConfig, EgressAllowlist, GrantMount, ResearchNamespace, StorageAccessGrant,
+    StorageResource, labels,
 };
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::{core::v1::Secret, rbac::v1::ClusterRoleBinding};
+use k8s_openapi::api::{
+    core::v1::Secret,
+    rbac::v1::{ClusterRoleBinding, RoleBinding},
+};
 use kube::{
     Api, Client,
     api::{ListParams, PostParams},
@@ -163,6 +167,91 @@ pub async fn write_storage(client: &Client) -> Result<()> {
         create(Api::all(client.clone()), storage).await?;
     }
     Ok(())
+}
+
+/// Writes a policy that asks one person, and a storage whose role is a ClusterRole alone.
+///
+/// # Errors
+///
+/// The API server refuses something.
+pub async fn write_court(client: &Client) -> Result<()> {
+    let policy: AccessPolicy = object(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "AccessPolicy", "metadata": {"name": "one-approver"},
+        "spec": {
+            "requesters": [{"kind": "User", "name": PERSON}], "maxDuration": "8h", "defaultDuration": "1h",
+            "approvalRules": [{"name": "security", "required": 1, "approvers": [{"kind": "Group", "name": "security"}]}],
+        },
+    }))?;
+    create(Api::all(client.clone()), policy).await?;
+    let storage: StorageResource = object(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "StorageResource", "metadata": {"name": "decided"},
+        "spec": {
+            "sensitivity": "High",
+            "roles": [{"name": "reader", "accessPolicy": "one-approver", "clusterRole": "cloister:storage-reader"}],
+        },
+    }))?;
+    create(Api::all(client.clone()), storage).await
+}
+
+/// A request under that policy.
+///
+/// # Errors
+///
+/// It does not fit the kind.
+pub fn request(namespace: &str, at: usize) -> Result<StorageAccessGrant> {
+    object(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "StorageAccessGrant",
+        "metadata": {"name": grant_name(at), "namespace": namespace},
+        "spec": {
+            "storage": "decided", "role": "reader", "justification": "a benchmark",
+            "subjects": [{"kind": "User", "name": PERSON}],
+        },
+    }))
+}
+
+/// An approval of a request.
+///
+/// # Errors
+///
+/// It does not fit the kind, or the request is not one of the API server's.
+pub fn approval(request: &StorageAccessGrant) -> Result<AccessReview> {
+    let metadata = &request.metadata;
+    let digest = request.status.as_ref().map(|status| status.digest.as_str()).filter(|digest| !digest.is_empty());
+    object(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "AccessReview",
+        "metadata": {"name": metadata.name, "namespace": metadata.namespace},
+        "spec": {
+            "requestRef": {"kind": "StorageAccessGrant", "name": metadata.name, "uid": metadata.uid},
+            "digest": digest.map_or_else(|| format!("v1:sha256:{}", "0".repeat(64)), str::to_owned),
+            "decision": "Approve",
+        },
+    }))
+}
+
+/// The binding of a request that was approved.
+///
+/// # Errors
+///
+/// It does not fit the kind.
+pub fn binding(request: &StorageAccessGrant) -> Result<RoleBinding> {
+    let name = request.metadata.name.as_deref().unwrap_or_default();
+    object(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {
+            "name": format!("cloister-grant.{name}"),
+            "labels": {
+                labels::MANAGED_BY: labels::MANAGER, labels::GRANT: name, labels::GRANT_KIND: "StorageAccessGrant",
+            },
+            "ownerReferences": [{
+                "apiVersion": "cloister.dev/v1alpha1", "kind": "StorageAccessGrant", "name": name,
+                "uid": request.metadata.uid,
+            }],
+        },
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cloister:storage-reader",
+        },
+        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": PERSON}],
+    }))
 }
 
 fn storage_name(at: usize) -> String {

@@ -30,6 +30,9 @@ enum Verb {
         /// Write an audit log at level Metadata to this file
         #[arg(long, value_name = "FILE")]
         audit_log: Option<PathBuf>,
+        /// Let the API server believe the tokens that this AuthenticationConfiguration (apiserver.config.k8s.io/v1) describes
+        #[arg(long, value_name = "FILE")]
+        authentication_config: Option<PathBuf>,
         /// Write the components' logs to this folder and keep them
         #[arg(long, value_name = "DIR")]
         log_dir: Option<PathBuf>,
@@ -64,10 +67,10 @@ struct Named {
 pub async fn run(args: Args) -> Result<()> {
     let own = args.kubeconfig;
     match args.verb {
-        Verb::Up { detach, audit_log, log_dir, named } => match own {
+        Verb::Up { detach, audit_log, authentication_config, log_dir, named } => match own {
             Some(path) => up_own(path).await,
             None => {
-                let options = Options { name: named.name, audit_log, log_dir };
+                let options = Options { name: named.name, audit_log, authentication_config, log_dir };
                 if detach { up_detached(options).await } else { up_attached(options).await }
             }
         },

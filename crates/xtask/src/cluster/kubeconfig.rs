@@ -22,9 +22,9 @@ pub(super) fn of_certificate(admin: &Kubeconfig, user: &str, identity: &Identity
     with(admin, user, auth, None)
 }
 
-pub(super) fn of_token(admin: &Kubeconfig, namespace: &str, name: &str, token: String) -> Result<Kubeconfig> {
+pub(super) fn of_token(admin: &Kubeconfig, user: &str, namespace: Option<&str>, token: String) -> Result<Kubeconfig> {
     let auth = AuthInfo { token: Some(token.into()), ..Default::default() };
-    with(admin, &format!("{namespace}:{name}"), auth, Some(namespace.to_owned()))
+    with(admin, user, auth, namespace.map(str::to_owned))
 }
 
 /// The same cluster, for another user.

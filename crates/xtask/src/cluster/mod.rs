@@ -35,13 +35,16 @@ pub struct Options {
     pub name: String,
     /// Where to write an audit log at level Metadata, one line for each request answered.
     pub audit_log: Option<PathBuf>,
+    /// An `AuthenticationConfiguration` (`apiserver.config.k8s.io/v1`) for the API server: whose tokens it believes, beside
+    /// client certificates and its own ServiceAccounts' tokens. The API server reads the file again when it changes.
+    pub authentication_config: Option<PathBuf>,
     /// Where to write the components' logs, to be kept; otherwise they go with the cluster.
     pub log_dir: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: DEFAULT_NAME.to_owned(), audit_log: None, log_dir: None }
+        Self { name: DEFAULT_NAME.to_owned(), audit_log: None, authentication_config: None, log_dir: None }
     }
 }
 
@@ -160,7 +163,13 @@ impl Cluster {
     /// A kubeconfig with a token of a ServiceAccount, good for a day: what runs with it has that account's rights alone.
     pub async fn service_account_kubeconfig(&self, namespace: &str, name: &str) -> Result<Kubeconfig> {
         let token = token::request(self.admin_client().await?, namespace, name).await?;
-        kubeconfig::of_token(&self.admin, namespace, name, token)
+        kubeconfig::of_token(&self.admin, &format!("{namespace}:{name}"), Some(namespace), token)
+    }
+
+    /// A kubeconfig with a token that somebody else gave out, such as an identity provider that
+    /// [`Options::authentication_config`] names.
+    pub fn token_kubeconfig(&self, user: &str, token: String) -> Result<Kubeconfig> {
+        kubeconfig::of_token(&self.admin, user, None, token)
     }
 
     /// Ends an attached or detached embedded cluster and waits until nothing of it is left. The user's own is left alone.

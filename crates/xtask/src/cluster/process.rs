@@ -135,7 +135,12 @@ pub(super) fn start_detached(binary: &Path, options: &Options, mut errors: File)
 fn spawn(binary: &Path, options: &Options, stdin: Stdio, errors: &File, more: &[&str]) -> Result<Child> {
     let mut command = Command::new(binary);
     command.args(more).current_dir("/");
-    for (flag, path) in [("--audit-log", &options.audit_log), ("--log-dir", &options.log_dir)] {
+    let files = [
+        ("--audit-log", &options.audit_log),
+        ("--authentication-config", &options.authentication_config),
+        ("--log-dir", &options.log_dir),
+    ];
+    for (flag, path) in files {
         if let Some(path) = path {
             command.arg(flag).arg(std::path::absolute(path).map_err(Error::io("find", path))?);
         }

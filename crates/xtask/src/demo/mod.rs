@@ -1,7 +1,9 @@
 //! `cargo demo`: a cluster, the operator and the examples, and the story of a namespace told from what is seen in the
 //! cluster. It fails if anything that it says did not happen.
 
+mod decisions;
 pub mod examples;
+mod record;
 pub mod say;
 pub mod see;
 mod story;
@@ -33,17 +35,27 @@ pub struct Args {
 }
 
 /// What the story plays on.
-pub(crate) struct Stage {
+pub(crate) struct Stage<'a> {
     /// Whoever installed the cluster: in the group system:masters.
     pub admin: Person,
     /// A platform engineer.
     pub pat: Person,
     /// Somebody of security.
     pub sam: Person,
-    /// A researcher.
+    /// A researcher, who is one of the owners of the weights too.
     pub alice: Person,
+    /// Somebody who is in security and among the owners of the weights.
+    pub olga: Person,
+    /// One of the owners of the weights.
+    pub otto: Person,
+    /// Whoever is on call tonight.
+    pub ida: Person,
     /// What is seen of it all.
     pub watch: Watch,
+    /// The operator.
+    pub operator: &'a Operator,
+    /// The operator's audit record.
+    pub audit: &'a Path,
 }
 
 /// Somebody with a client certificate.
@@ -61,9 +73,9 @@ pub(crate) struct Person {
 /// It cannot be set up, or something that it says did not happen.
 pub async fn run(args: &Args) -> Result<()> {
     let mut say = Say::begin("Cloister: closed by default, opened by decision, for a time");
-    let log = log_file()?;
-    let (cluster, mut operator) = set_up(&mut say, args.keep, &log).await?;
-    let told = tell(&mut say, &cluster).await;
+    let (log, audit) = (new_file("operator.log")?, new_file("audit.jsonl")?);
+    let (cluster, mut operator) = set_up(&mut say, args.keep, &log, &audit).await?;
+    let told = tell(&mut say, &cluster, &operator, &audit).await;
     if let Some(status) = operator.ended()? {
         return told.context(format!("the operator ended ({status}); its log is {}", log.display()));
     }
@@ -79,7 +91,7 @@ pub async fn run(args: &Args) -> Result<()> {
     told
 }
 
-async fn set_up(say: &mut Say, keep: bool, log: &Path) -> Result<(Cluster, Operator)> {
+async fn set_up(say: &mut Say, keep: bool, log: &Path, audit: &Path) -> Result<(Cluster, Operator)> {
     let doing = say.doing("building the operator (some minutes, the first time)");
     let binary = tokio::task::spawn_blocking(build_operator).await??;
     doing.done("the operator is built");
@@ -105,12 +117,12 @@ async fn set_up(say: &mut Say, keep: bool, log: &Path) -> Result<(Cluster, Opera
     doing.done(&format!("deploy/ is installed: {kinds} kinds, {policies} admission policies in force, no webhook"));
 
     let doing = say.doing("starting the operator");
-    let operator = Operator::start(&binary, &cluster, log, &[]).await?;
+    let operator = Operator::start(&binary, &cluster, log, &["--audit", &audit.to_string_lossy()]).await?;
     doing.done("the operator runs, with the rights of its ServiceAccount and no others");
     Ok((cluster, operator))
 }
 
-async fn tell(say: &mut Say, cluster: &Cluster) -> Result<()> {
+async fn tell(say: &mut Say, cluster: &Cluster, operator: &Operator, audit: &Path) -> Result<()> {
     let person = async |name: &'static str, groups: &[&str]| -> Result<Person> {
         Ok(Person { name, client: cluster.client_for(name, groups).await? })
     };
@@ -120,7 +132,12 @@ async fn tell(say: &mut Say, cluster: &Cluster) -> Result<()> {
         admin,
         pat: person("pat", &["platform"]).await?,
         sam: person("sam", &["security"]).await?,
-        alice: person("alice", &["researchers"]).await?,
+        alice: person("alice", &["researchers", "weights-owners"]).await?,
+        olga: person("olga", &["security", "weights-owners"]).await?,
+        otto: person("otto", &["weights-owners"]).await?,
+        ida: person("ida", &["oncall"]).await?,
+        operator,
+        audit,
     };
     story::tell(&stage, say).await
 }
@@ -140,7 +157,8 @@ async fn wait_in_the_cluster(say: &Say, cluster: &Cluster, operator: &mut Operat
     let alice = alice.display();
     say.line(&format!("    cargo xtask cluster kubeconfig --name {NAME} --user alice --group researchers > {alice}"));
     say.line(&format!("    export KUBECONFIG={alice}"));
-    say.line("    kubectl delete -f examples/50-grant.yaml; kubectl create -f examples/50-grant.yaml");
+    let request = "examples/automatic/3-request.yaml";
+    say.line(&format!("    kubectl delete -f {request}; kubectl create -f {request}"));
     say.line("    kubectl get storageaccessgrants -n interp --watch");
     say.line("");
     loop {
@@ -181,11 +199,11 @@ pub fn build_operator() -> Result<PathBuf> {
     Ok(target.join(profile.1).join("cloister-controller"))
 }
 
-/// Where the operator writes its log: a new file for each run.
-fn log_file() -> Result<PathBuf> {
+/// A file that the operator writes: a new one for each run.
+fn new_file(name: &str) -> Result<PathBuf> {
     let folder = workspace_root()?.join("target/demo");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let log = folder.join("operator.log");
-    fs::write(&log, "").with_context(|| format!("cannot write {}", log.display()))?;
-    Ok(log)
+    let file = folder.join(name);
+    fs::write(&file, "").with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
 }

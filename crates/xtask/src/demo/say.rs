@@ -65,9 +65,20 @@ impl Say {
     pub fn act(&self, who: &str, does: &str, file: Option<&str>) {
         self.line("");
         let left = format!("  {} {does}", style(who).cyan().bold());
-        let Some(file) = file else { return self.line(&left) };
+        match file {
+            Some(file) => self.beside(&left, file),
+            None => self.line(&left),
+        }
+    }
+
+    /// Another file of the examples, with what was just done.
+    pub fn also(&self, file: &str) {
+        self.beside("", file);
+    }
+
+    fn beside(&self, left: &str, file: &str) {
         let right = format!("examples/{file}");
-        let gap = WIDTH.saturating_sub(measure_text_width(&left) + right.len()).max(2);
+        let gap = WIDTH.saturating_sub(measure_text_width(left) + right.len()).max(2);
         self.line(&format!("{left}{}{}", " ".repeat(gap), style(right).dim()));
     }
 

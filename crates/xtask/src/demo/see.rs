@@ -2,13 +2,14 @@
 
 use anyhow::{Context, Result, bail};
 use cloister_api::{
-    AccessPolicy, CloisterConfig, EgressAllowlist, GrantMount, ResearchNamespace, StorageAccessGrant, StorageResource,
-    labels,
+    AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, GrantMount, ResearchNamespace, RoleGrant,
+    StorageAccessGrant, StorageResource, labels,
 };
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::{
     core::v1::{Namespace, Pod, Secret},
+    events::v1::Event as Note,
     networking::v1::NetworkPolicy,
     rbac::v1::RoleBinding,
 };
@@ -128,6 +129,10 @@ impl Watch {
         follow("CloisterConfig", of::<CloisterConfig>());
         follow("StorageAccessGrant", of::<StorageAccessGrant>());
         follow("GrantMount", of::<GrantMount>());
+        follow("AccessRole", of::<AccessRole>());
+        follow("RoleGrant", of::<RoleGrant>());
+        follow("AccessReview", of::<AccessReview>());
+        follow("Event", of::<Note>());
         let count = watches.len();
         let all = tokio::time::timeout(Duration::from_secs(20), begins.wait_for(|begun| *begun == count)).await;
         all.context("the watches do not begin")??;

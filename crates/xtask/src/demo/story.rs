@@ -1,7 +1,7 @@
 //! The story: each step is done by somebody, and shown by what is then seen in the cluster.
 
 use super::{
-    Person, Stage, examples,
+    Person, Stage, decisions, examples, record,
     say::Say,
     see::{Sighting, opens},
 };
@@ -20,9 +20,9 @@ use serde_json::json;
 use std::time::Duration;
 
 /// How long anything may take that the operator does at once.
-const SOON: Duration = Duration::from_secs(10);
+pub(crate) const SOON: Duration = Duration::from_secs(10);
 
-const INTERP: &str = "interp";
+pub(crate) const INTERP: &str = "interp";
 const DATA_PREP: &str = "data-prep";
 const GRANT: &str = "eval-run";
 /// What the operator names after the grant: its binding and its policy.
@@ -32,28 +32,45 @@ const COPY: &str = "cloister-grant-eval-datasets.reader.trainer";
 const DENY_ALL: &str = "cloister-deny-all";
 
 /// Tells all of it.
-pub async fn tell(stage: &Stage, say: &mut Say) -> Result<()> {
+pub async fn tell(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     the_catalogue(stage, say).await?;
     closed_first(stage, say).await?;
     what_is_refused(stage, say).await?;
     access_for_a_while(stage, say).await?;
+    decisions::people_decide(stage, say).await?;
+    decisions::the_glass_is_broken(stage, say).await?;
     the_end_is_an_end(stage, say).await?;
     a_namespace_is_given_up(stage, say).await?;
+    record::the_record(stage, say).await?;
     the_moral(say);
     Ok(())
 }
 
-async fn the_catalogue(stage: &Stage, say: &mut Say) -> Result<()> {
+async fn the_catalogue(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.chapter("The catalogue", "What may be opened at all, and who decides. Nothing here opens anything yet.");
-    let Stage { admin, pat, sam, alice, watch } = stage;
+    let Stage { admin, pat, sam, alice, watch, .. } = stage;
     admin.apply(say, "says who is who", "00-people.yaml").await?;
     admin.apply(say, "has a cache running, long before Cloister", "10-infra.yaml").await?;
-    sam.apply(say, "of security writes the terms", "20-policies.yaml").await?;
-    let asked = Timestamp::now();
+    let asked = sam.apply(say, "of security writes the settings, and what is automatic", "20-policies.yaml").await?;
+    sam.also(say, "automatic/1-policy.yaml").await?;
+    sam.apply(say, "wants three people for the weights; those on call go first", "strict/1-policy.yaml").await?;
+    sam.also(say, "break-glass/1-policy.yaml").await?;
     pat.apply(say, "of the platform team lists what may be reached", "30-catalogue.yaml").await?;
     pat.apply(say, "puts the credentials where the operator alone reads them", "31-credentials.yaml").await?;
+    pat.apply(say, "lists the storage and the roles that may be asked for", "automatic/2-catalogue.yaml").await?;
+    pat.also(say, "strict/2-catalogue.yaml").await?;
+    pat.also(say, "break-glass/2-catalogue.yaml").await?;
     let mut rows = Vec::new();
-    for file in ["20-policies.yaml", "30-catalogue.yaml"] {
+    for file in [
+        "20-policies.yaml",
+        "automatic/1-policy.yaml",
+        "strict/1-policy.yaml",
+        "break-glass/1-policy.yaml",
+        "30-catalogue.yaml",
+        "automatic/2-catalogue.yaml",
+        "strict/2-catalogue.yaml",
+        "break-glass/2-catalogue.yaml",
+    ] {
         for object in examples::load(file)? {
             let (kind, name) = (kind_of(&object), object.name_any());
             let ready = watch
@@ -74,7 +91,7 @@ async fn the_catalogue(stage: &Stage, say: &mut Say) -> Result<()> {
     Ok(())
 }
 
-async fn closed_first(stage: &Stage, say: &mut Say) -> Result<()> {
+async fn closed_first(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.chapter(
         "Closed first",
         "Times count from the moment somebody asked until a watch, which knows nothing of the operator, reported it.",
@@ -148,7 +165,7 @@ async fn closed_first(stage: &Stage, say: &mut Say) -> Result<()> {
     Ok(())
 }
 
-async fn what_is_refused(stage: &Stage, say: &mut Say) -> Result<()> {
+async fn what_is_refused(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.chapter(
         "What is refused",
         "By admission in the API server, whether the operator runs or not, and whoever asks.",
@@ -172,13 +189,13 @@ async fn what_is_refused(stage: &Stage, say: &mut Say) -> Result<()> {
     Ok(())
 }
 
-async fn access_for_a_while(stage: &Stage, say: &mut Say) -> Result<()> {
+async fn access_for_a_while(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.chapter(
         "Access, for a while",
         "A grant is asked for, decided, opened and mounted. Its end is known from the start.",
     );
     let Stage { admin, alice, watch, .. } = stage;
-    let asked = alice.apply(say, "asks for 15 seconds of eval-datasets", "50-grant.yaml").await?;
+    let asked = alice.apply(say, "asks for 15 seconds of eval-datasets", "automatic/3-request.yaml").await?;
     let grant = |seen: &Sighting| seen.is("StorageAccessGrant", INTERP, GRANT);
 
     let pending = watch.sighting("the request", SOON, grant).await?;
@@ -216,14 +233,14 @@ async fn access_for_a_while(stage: &Stage, say: &mut Say) -> Result<()> {
     ensure!(active.text("/status/expiresAt") == end.to_string(), "its end has changed");
     say.check(&format!("its end was written down (revision {}) before anything was opened", approved.revision));
 
-    let notebook = &examples::load("51-notebook.yaml")?[0];
+    let notebook = &examples::load("50-notebook.yaml")?[0];
     // The API server learns of the GrantMount by a watch of its own.
     eventually("admission to mount the credential", async || {
         let would_be = examples::dry_run(&alice.client, notebook).await?;
         mount_path(&would_be)?.context("it does not yet").map(drop)
     })
     .await?;
-    let started = alice.apply(say, "starts a notebook that names no Secret", "51-notebook.yaml").await?;
+    let started = alice.apply(say, "starts a notebook that names no Secret", "50-notebook.yaml").await?;
     let pod = watch.sighting("the notebook", SOON, |seen| seen.is("Pod", INTERP, "notebook")).await?;
     let path = mount_path(&pod.object)?.context("the credential is not mounted")?;
     say.seen(since(started, pod.at), "the pod is admitted, and labelled with the account it runs as");
@@ -251,27 +268,13 @@ async fn access_for_a_while(stage: &Stage, say: &mut Say) -> Result<()> {
     let later = Patch::Merge(json!({"status": {"expiresAt": "2099-01-01T00:00:00Z"}}));
     let refusal = refusal_of(grants.patch_status(GRANT, &PatchParams::default(), &later).await, "status.cloister.dev")?;
     say.refused("refused: the status is the operator's to write, and no end is ever computed again", &refusal);
-
-    let asked = alice.apply(say, "asks for the weights of unreleased models too", "52-grant-weights.yaml").await?;
-    let waiting = watch
-        .sighting("the other grant waiting", SOON, |seen| {
-            seen.is("StorageAccessGrant", INTERP, "weights") && seen.text("/status/reason") == "AwaitingApproval"
-        })
-        .await?;
-    let message = waiting.condition("Ready").map(|ready| ready["message"].clone()).unwrap_or_default();
-    let phase = waiting.text("/status/phase");
-    ensure!(phase == "Pending", "it is {phase}, and should be Pending");
-    say.seen(since(asked, waiting.at), &format!("Pending: {}", message.as_str().unwrap_or_default()));
-    let opened = watch.all("RoleBinding", INTERP).iter().any(|binding| binding.object.name_any().ends_with(".weights"));
-    ensure!(!opened, "something was opened for a grant that is Pending");
-    say.check("nothing is opened for it");
     Ok(())
 }
 
-async fn the_end_is_an_end(stage: &Stage, say: &mut Say) -> Result<()> {
+async fn the_end_is_an_end(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.chapter(
         "The end is an end",
-        "Nobody does anything now: the grant's time comes. Times count from its expiresAt.",
+        "The first grant's time comes, and nobody does anything about it. Times count from its expiresAt.",
     );
     let Stage { alice, watch, .. } = stage;
     let grants = watch.all("StorageAccessGrant", INTERP);
@@ -323,7 +326,7 @@ async fn the_end_is_an_end(stage: &Stage, say: &mut Say) -> Result<()> {
     let order = [&mount, &binding, &empty, &copy, &pod, &expired].map(|seen| seen.revision);
     ensure!(order.is_sorted(), "the order leaves a gap; the revisions were {order:?}");
     say.check("in an order that leaves no gap; only what is confirmed gone is called Expired");
-    let notebook = &examples::load("51-notebook.yaml")?[0];
+    let notebook = &examples::load("50-notebook.yaml")?[0];
     eventually("admission to mount nothing", async || {
         let would_be = examples::dry_run(&alice.client, notebook).await?;
         ensure!(mount_path(&would_be)?.is_none(), "it still mounts the credential");
@@ -334,7 +337,7 @@ async fn the_end_is_an_end(stage: &Stage, say: &mut Say) -> Result<()> {
     Ok(())
 }
 
-async fn a_namespace_is_given_up(stage: &Stage, say: &mut Say) -> Result<()> {
+async fn a_namespace_is_given_up(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.chapter("A namespace is given up", "Retained, so that its data stays; closed, so that nothing else does.");
     let Stage { admin, pat, watch, .. } = stage;
     say.act(pat.name, "deletes ResearchNamespace data-prep", None);
@@ -383,15 +386,26 @@ fn the_moral(say: &Say) {
 
 impl Person {
     /// Gives a file of the examples to the API server, and says when.
-    async fn apply(&self, say: &Say, does: &str, file: &str) -> Result<Timestamp> {
+    pub(crate) async fn apply(&self, say: &Say, does: &str, file: &str) -> Result<Timestamp> {
         say.act(self.name, does, Some(file));
         let asked = Timestamp::now();
+        self.give(file).await?;
+        Ok(asked)
+    }
+
+    /// Gives one more file to the API server, in the same breath.
+    pub(crate) async fn also(&self, say: &Say, file: &str) -> Result<()> {
+        say.also(file);
+        self.give(file).await
+    }
+
+    async fn give(&self, file: &str) -> Result<()> {
         for object in examples::load(file)? {
             let created = examples::create(&self.client, &object).await;
             created
                 .with_context(|| format!("{} cannot create {} {}", self.name, kind_of(&object), object.name_any()))?;
         }
-        Ok(asked)
+        Ok(())
     }
 
     /// What the API server says when it refuses an object, for the reason that is expected.
@@ -440,11 +454,11 @@ fn kind_of(object: &DynamicObject) -> String {
     object.types.as_ref().map(|types| types.kind.clone()).unwrap_or_default()
 }
 
-fn since(before: Timestamp, at: Timestamp) -> Duration {
+pub(crate) fn since(before: Timestamp, at: Timestamp) -> Duration {
     at.duration_since(before).try_into().unwrap_or_default()
 }
 
-async fn eventually(what: &str, mut check: impl AsyncFnMut() -> Result<()>) -> Result<()> {
+pub(crate) async fn eventually(what: &str, mut check: impl AsyncFnMut() -> Result<()>) -> Result<()> {
     let began = std::time::Instant::now();
     loop {
         match check().await {

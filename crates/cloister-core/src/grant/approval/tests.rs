@@ -2,6 +2,7 @@ use super::*;
 use cloister_api::Member;
 use proptest::prelude::*;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 fn policy(rules: serde_json::Value) -> AccessPolicySpec {
     serde_json::from_value(json!({"maxDuration": "1h", "approvalRules": rules})).unwrap()
@@ -46,7 +47,7 @@ impl Request {
     }
 
     fn is_met(&self, people: &[Identity]) -> bool {
-        self.case().tally(&people.iter().collect::<Vec<_>>()).is_met
+        self.case().tally(&people.iter().collect::<Vec<_>>(), &[]).is_met
     }
 
     fn why_not(&self, reviewer: &Identity) -> &'static str {
@@ -80,6 +81,28 @@ fn two_accounts_of_one_person_count_once() {
     let key = |name: &str| Identity { person_key: "p7".into(), ..person(name, &["security"]) };
     assert!(!request.is_met(&[key("sam"), key("sam-admin")]));
     assert!(request.is_met(&[key("sam"), key("sam-admin"), person("sue", &["security"])]));
+}
+
+#[test]
+fn two_accounts_that_a_third_ties_together_count_once() {
+    let request = Request::under(json!([rule("security", 2, &["security"])]));
+    let sam = Identity { uid: "u7".into(), ..person("sam", &["security"]) };
+    let other = Identity { person_key: "p7".into(), ..person("sam-admin", &["security"]) };
+    let between = Identity { uid: "u7".into(), person_key: "p7".into(), ..person("sam-old", &[]) };
+    let agreed = [&sam, &other];
+    assert!(request.case().tally(&agreed, &agreed).is_met);
+    assert!(!request.case().tally(&agreed, &[&sam, &other, &between]).is_met);
+}
+
+#[test]
+fn a_rule_names_the_account_that_may_decide_under_it() {
+    let request = Request::under(json!([rule("security", 1, &["security"]), rule("owners", 1, &["owners"])]));
+    let account = |name: &str, group: &str| Identity { person_key: "p7".into(), ..person(name, &[group]) };
+    let (admin, own, olga) = (account("sam-admin", "owners"), account("sam", "security"), person("olga", &["owners"]));
+    let tally = request.case().tally(&[&admin, &own, &olga], &[]);
+    assert!(tally.is_met);
+    assert_eq!(tally.approvals[0].approved_by, ["sam"]);
+    assert_eq!(tally.approvals[1].approved_by, ["olga"]);
 }
 
 #[test]
@@ -179,7 +202,7 @@ proptest! {
             groups.iter().map(|groups| groups.iter().copied().filter(|group| *group < required.len()).collect()).collect();
         prop_assert_eq!(request.is_met(&people), can_be_met(&eligible, &mut required.clone()));
         // Nobody counts twice.
-        let tally = request.case().tally(&people.iter().collect::<Vec<_>>());
+        let tally = request.case().tally(&people.iter().collect::<Vec<_>>(), &[]);
         let mut all: Vec<&String> = tally.approvals.iter().flat_map(|rule| &rule.approved_by).collect();
         let count = all.len();
         all.sort();

@@ -103,14 +103,14 @@ async fn raw_side(bench: &Bench, names: &[String]) -> Result<Side> {
 }
 
 /// Makes the namespaces and the storage, and starts the operator.
-async fn open(site: &Site, names: &[String]) -> Result<Operator> {
+pub(super) async fn open(site: &Site, names: &[String]) -> Result<Operator> {
     stand(site, names).await?;
     fixture::write_storage(&site.admin).await?;
     site.start_operator().await
 }
 
 /// Asks for all grants, to end at this time.
-async fn ask(site: &Site, names: &[String], end: Timestamp) -> Result<()> {
+pub(super) async fn ask(site: &Site, names: &[String], end: Timestamp) -> Result<()> {
     let person: Client = site.cluster.client_for(PERSON, &GROUPS).await?;
     let requests = names.iter().flat_map(|name| (0..GRANTS_PER_NAMESPACE).map(move |at| (name, at)));
     stream::iter(requests)
@@ -126,7 +126,7 @@ async fn ask(site: &Site, names: &[String], end: Timestamp) -> Result<()> {
         .await
 }
 
-async fn until_active(operator: &Operator, count: usize, end: Timestamp) -> Result<()> {
+pub(super) async fn until_active(operator: &Operator, count: usize, end: Timestamp) -> Result<()> {
     // The watch of the bindings begins after this, and must not miss the first that goes.
     let deadline = end - SignedDuration::from_secs(1);
     let began = Instant::now();
@@ -170,7 +170,7 @@ async fn plans(site: &Site) -> Result<Vec<(StorageAccessGrant, Plan<GrantStatus>
     work.collect()
 }
 
-async fn managed<K>(client: &Client) -> Result<Vec<K>>
+pub(super) async fn managed<K>(client: &Client) -> Result<Vec<K>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
@@ -179,12 +179,12 @@ where
 }
 
 /// The keys of the bindings of all grants.
-fn bindings(names: &[String]) -> HashSet<String> {
+pub(super) fn bindings(names: &[String]) -> HashSet<String> {
     let grants = names.iter().flat_map(|name| (0..GRANTS_PER_NAMESPACE).map(move |at| (name, at)));
     grants.map(|(name, at)| format!("{name}/cloister-grant.{}", fixture::grant_name(at))).collect()
 }
 
-fn gone(sighting: &Sighting) -> Option<String> {
+pub(super) fn gone(sighting: &Sighting) -> Option<String> {
     let name = sighting.metadata.name.as_deref().unwrap_or_default();
     sighting.gone.then(|| format!("{}/{name}", sighting.place))
 }
@@ -193,6 +193,6 @@ fn all_at(keys: &HashSet<String>, at: Instant) -> HashMap<String, Instant> {
     keys.iter().map(|key| (key.clone(), at)).collect()
 }
 
-fn whole_second(time: Timestamp) -> Result<Timestamp> {
+pub(super) fn whole_second(time: Timestamp) -> Result<Timestamp> {
     Ok(Timestamp::from_second(time.as_second())?)
 }

@@ -2,7 +2,9 @@
 
 pub mod arrivals;
 pub mod cold_start;
+pub mod decisions;
 pub mod expiry;
+pub mod overdue;
 pub mod repair;
 
 use super::{people, plans, raw::Raw, site::Site};

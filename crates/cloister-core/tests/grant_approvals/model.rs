@@ -1,0 +1,334 @@
+//! A cluster to which things happen, and what the oracle must know of them.
+
+use super::{
+    events::{Event, Of},
+    grants::{Shelf, Spec, World, reference, role_facts},
+    oracle::Oracle,
+};
+use cloister_api::*;
+use cloister_core::{cluster_role::RoleFacts, grant::Grant};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+use std::{collections::BTreeMap, sync::LazyLock};
+
+/// How many accounts there are that review.
+pub const PEOPLE: usize = 11;
+
+/// Accounts: some are one person's, some may not decide.
+pub static ACCOUNTS: LazyLock<[Identity; PEOPLE]> = LazyLock::new(|| {
+    let account = |username: &str, uid: &str, person_key: &str, groups: &[&str]| Identity {
+        username: username.into(),
+        uid: uid.into(),
+        person_key: person_key.into(),
+        groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+    };
+    [
+        account("sam", "", "", &["security"]),
+        account("olga", "", "", &["owners"]),
+        account("both", "", "", &["security", "owners"]),
+        account("otto", "u-otto", "", &["owners"]),
+        // Otto's, as the next account shows.
+        account("omar", "", "p-otto", &["owners", "security"]),
+        account("otto-old", "u-otto", "p-otto", &[]),
+        account("alice", "u-alice", "", &["researchers", "security"]),
+        account("alice-admin", "u-alice", "", &["security", "owners"]),
+        account("rob", "", "", &["security", "owners"]),
+        account("lea", "", "", &[]),
+        account("system:serviceaccount:interp:bot", "", "", &["security", "owners"]),
+    ]
+});
+
+/// What the catalogue says now, in the words of [`Event`]: what a decision rests on is the same where these are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Catalogue {
+    pub policy: &'static str,
+    /// How many times the policy was made again.
+    pub again: u32,
+    pub storage: &'static str,
+    pub role: &'static str,
+}
+
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub world: World,
+    pub catalogue: Catalogue,
+    pub oracle: Oracle,
+    saved: Option<Box<(World, Catalogue)>>,
+    /// The latest time that there was.
+    latest: Timestamp,
+    count: u32,
+}
+
+impl Model {
+    pub fn new() -> Self {
+        let (Shelf::Read(storage), Shelf::Read(policy)) = (storage("full"), policy("people", 0)) else {
+            unreachable!()
+        };
+        let mut world = World::new(*storage, *policy);
+        world.members = serde_json::from_value(json!([
+            {"role": "Owner", "subjects": [{"kind": "User", "name": "lea"}]},
+            {"role": "Researcher", "subjects": [{"kind": "User", "name": "rob"}]},
+        ]))
+        .unwrap();
+        cluster_roles(&mut world, "debug");
+        let catalogue = Catalogue { policy: "people", again: 0, storage: "full", role: "debug" };
+        let latest = world.now;
+        Model { world, catalogue, oracle: Oracle::default(), saved: None, latest, count: 0 }
+    }
+
+    /// Something happens, and is judged.
+    pub fn take(&mut self, event: &Event) {
+        self.count += 1;
+        match *event {
+            Event::Work(key, budget) => self.work(key, budget),
+            Event::Sweep(budget) => self.sweep(budget),
+            _ => self.happen(event),
+        }
+        self.latest = self.latest.max(self.world.now);
+        self.world.environment();
+        self.oracle.judge(&self.world, self.catalogue);
+    }
+
+    fn happen(&mut self, event: &Event) {
+        let world = &mut self.world;
+        match *event {
+            Event::Ask { key, who, length, start } => {
+                let mut spec = request(key, who, length);
+                if start != 0 && who != "glass" {
+                    let start = Time(world.now + SignedDuration::from_secs(start * 150));
+                    match &mut spec {
+                        Spec::Storage(spec) => spec.start_time = Some(start),
+                        Spec::Egress(spec) => spec.start_time = Some(start),
+                        Spec::Role(spec) => spec.start_time = Some(start),
+                    }
+                }
+                world.ask(key, spec, format!("uid-{}", self.count));
+            }
+            Event::Review { key, who, decision, of } => review(world, key, who, decision, of, self.count),
+            Event::Forget => drop((!world.reviews.is_empty()).then(|| world.reviews.remove(0))),
+            Event::Policy(name) => {
+                self.catalogue.policy = name;
+                world.policy = policy(name, self.catalogue.again);
+            }
+            Event::PolicyAgain => {
+                self.catalogue.again += 1;
+                world.policy = policy(self.catalogue.policy, self.catalogue.again);
+            }
+            Event::Storage(name) => {
+                self.catalogue.storage = name;
+                world.storage = storage(name);
+            }
+            Event::ClusterRole(name) => {
+                self.catalogue.role = name;
+                cluster_roles(world, name);
+            }
+            Event::Minimum(least) => world.settings.spec.minimum_approvals.low = least,
+            Event::Home(home) => world.home = home,
+            Event::Usable(usable) => world.settings.usable = usable,
+            Event::Readable(key, true) => world.undecodable.retain(|unread| unread != key),
+            Event::Readable(key, false) => world.undecodable.extend([key.to_owned()]),
+            Event::Credential(version) => world.credential = version,
+            Event::Pass(seconds) => world.now += SignedDuration::from_secs(seconds),
+            Event::Back(seconds) => world.now -= SignedDuration::from_secs(seconds),
+            Event::Delete(key) => {
+                let now = world.now;
+                if let Some(grant) = world.grants.get_mut(key) {
+                    grant.metadata_mut().deletion_timestamp.get_or_insert(Time(now));
+                }
+            }
+            Event::Force(key) => drop(world.grants.remove(key)),
+            Event::Save => self.saved = Some(Box::new((world.clone(), self.catalogue))),
+            Event::Restore => {
+                let Some(saved) = &self.saved else { return };
+                // Who puts it back knows the time, whatever the operator's clock has been.
+                let now = self.latest + SignedDuration::from_secs(1);
+                (self.world, self.catalogue) = (**saved).clone();
+                self.world.now = now;
+                self.world.settings.spec.invalidate_grants_before = Some(Time(now));
+                self.oracle.forget_turns();
+            }
+            Event::Work(..) | Event::Sweep(_) => {}
+        }
+    }
+
+    /// The operator works on a grant.
+    fn work(&mut self, key: &str, budget: usize) {
+        let Some(grant) = self.world.grants.get(key) else { return };
+        let (uid, before) = (grant.metadata().uid.clone().unwrap(), grant.phase());
+        let is_over = self.oracle.why_over(&self.world, self.catalogue, key);
+        let plan = self.world.plan(key);
+        let (oracle, catalogue) = (&self.oracle, self.catalogue);
+        let done = self.world.carry_out(key, &plan, budget, &mut |world, key, action| {
+            oracle.before(world, catalogue, key, action);
+            oracle.judge(world, catalogue);
+        });
+        // One that cannot be read is closed, and open again when it can be.
+        assert!(
+            !done || self.world.can_read(key) || self.world.children_of(key) == 0,
+            "{key} cannot be read, and stands"
+        );
+        if done && is_over.is_some() && self.world.can_read(key) {
+            self.oracle.saw_end(&uid);
+        }
+        let Some(after) = self.world.grants.get(key).and_then(Grant::status) else { return };
+        if done && before == GrantPhase::Pending {
+            self.oracle.wrote(&self.world, self.catalogue, key, &uid, after.phase);
+        }
+    }
+
+    fn sweep(&mut self, budget: usize) {
+        self.world.mounts().iter().for_each(|mount| self.world.sweep(mount, budget));
+        if budget == usize::MAX {
+            self.oracle.swept(&self.world, self.catalogue);
+        }
+    }
+
+    /// Works on everything until there is nothing left to do.
+    pub fn settle(&mut self) {
+        for _ in 0..24 {
+            let mounts = self.world.mounts();
+            let keys: Vec<String> = self.world.grants.keys().cloned().collect();
+            self.sweep(usize::MAX);
+            keys.iter().for_each(|key| {
+                self.work(key, usize::MAX);
+                self.world.environment();
+                self.oracle.judge(&self.world, self.catalogue);
+            });
+            if mounts == self.world.mounts() && self.world.grants.keys().all(|key| self.world.plan(key).is_empty()) {
+                return self.oracle.at_rest(&self.world, self.catalogue);
+            }
+        }
+        panic!("does not come to rest: {:#?}", self.world);
+    }
+}
+
+fn review(world: &mut World, key: &str, who: usize, decision: Decision, of: Of, count: u32) {
+    let Some(grant) = world.grants.get(key) else { return };
+    let uid = if of == Of::Before { "uid-before".to_owned() } else { grant.metadata().uid.clone().unwrap() };
+    let digest = grant.status().map(|status| status.digest.clone()).unwrap_or_default();
+    let spec = AccessReviewSpec {
+        request_ref: RequestReference { kind: reference(key).kind, name: reference(key).name.to_string(), uid },
+        digest: if of == Of::Another { "v1:sha256:another".to_owned() } else { digest },
+        decision,
+        comment: String::new(),
+        reviewer: Some(ACCOUNTS[who].clone()),
+    };
+    let mut review = AccessReview::new(&format!("review-{count}"), spec);
+    review.metadata.uid = Some(format!("uid-review-{count}"));
+    world.reviews.push(review);
+}
+
+fn request(key: &str, who: &str, length: u32) -> Spec {
+    let by = match who {
+        "alice" => json!({"username": "alice", "uid": "u-alice", "groups": ["researchers", "security"]}),
+        "glass" => json!({"username": "alice", "uid": "u-alice", "groups": ["researchers", "oncall"]}),
+        "account" => json!({"username": "system:serviceaccount:flux:sync", "groups": ["researchers", "oncall"]}),
+        _ => json!({"username": "mallory", "groups": ["guests"]}),
+    };
+    type Made = BTreeMap<(String, String, u32), Spec>;
+    static MADE: LazyLock<std::sync::Mutex<Made>> = LazyLock::new(Default::default);
+    let make = || {
+        let common =
+            json!({"requestedDuration": format!("{}s", length * 100), "breakGlass": who == "glass", "requestedBy": by});
+        let account = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
+        let mount = json!({"serviceAccountName": "trainer", "mountPath": "/mnt/weights"});
+        let own = match key {
+            "a" | "b" => json!({"storage": "weights", "role": "reader", "subjects": account, "mount": mount}),
+            "egress/a" => {
+                json!({"rule": {"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]}})
+            }
+            // For a person of security, who then does not decide, and for the requester.
+            _ => {
+                json!({"role": "debugger", "subjects": [{"kind": "User", "name": "sam"}, {"kind": "User", "name": "alice"}]})
+            }
+        };
+        let (Value::Object(mut all), Value::Object(own)) = (common, own) else { unreachable!() };
+        all.extend(own);
+        Spec::of(key, Value::Object(all))
+    };
+    MADE.lock().unwrap().entry((key.to_owned(), who.to_owned(), length)).or_insert_with(make).clone()
+}
+
+fn cluster_roles(world: &mut World, kind: &str) {
+    static MADE: LazyLock<BTreeMap<&str, RoleFacts>> = LazyLock::new(|| {
+        let made = [
+            ("debug", role_facts(&["pods/exec"], true)),
+            ("wider", role_facts(&["pods/exec", "pods/log"], true)),
+            ("lasting", role_facts(&["serviceaccounts/token"], true)),
+            ("unbindable", role_facts(&["pods/exec"], false)),
+        ];
+        made.into()
+    });
+    world.cluster_roles.clear();
+    if let Some(facts) = MADE.get(kind) {
+        for name in ["cloister:storage-reader", "cloister:debugger"] {
+            world.cluster_roles.insert(name.to_owned(), facts.clone());
+        }
+    }
+}
+
+fn storage(kind: &str) -> Shelf<StorageResource> {
+    static MADE: LazyLock<BTreeMap<&str, Shelf<StorageResource>>> =
+        LazyLock::new(|| ["full", "moved", "bare", "critical", "gone"].map(|kind| (kind, made_storage(kind))).into());
+    MADE[kind].clone()
+}
+
+fn made_storage(kind: &str) -> Shelf<StorageResource> {
+    let credential = json!({"secretRef": {"namespace": "cloister-credentials", "name": "weights"}});
+    let role = json!({
+        "name": "reader", "accessPolicy": "standard", "clusterRole": "cloister:storage-reader",
+        "credential": if kind == "bare" { Value::Null } else { credential },
+    });
+    let network = if kind == "moved" { "198.51.100.0/24" } else { "203.0.113.0/24" };
+    let sensitivity = if kind == "critical" { "Critical" } else { "Low" };
+    let endpoint = json!({"networks": [network], "ports": [{"port": 443}]});
+    let spec = json!({"sensitivity": sensitivity, "endpoint": endpoint, "roles": [role]});
+    if kind == "gone" {
+        return Shelf::Absent;
+    }
+    let mut storage = StorageResource::new("weights", serde_json::from_value(spec).unwrap());
+    storage.metadata.uid = Some("uid-weights".into());
+    Shelf::Read(Box::new(storage))
+}
+
+fn policy(kind: &str, again: u32) -> Shelf<AccessPolicy> {
+    static MADE: LazyLock<BTreeMap<&str, Shelf<AccessPolicy>>> = LazyLock::new(|| {
+        let kinds = ["people", "auto", "more", "raised", "others", "no-glass", "undecodable", "gone"];
+        kinds.map(|kind| (kind, made_policy(kind))).into()
+    });
+    let mut policy = MADE[kind].clone();
+    if let Shelf::Read(policy) = &mut policy {
+        policy.metadata.uid = Some(format!("uid-standard-{again}"));
+    }
+    policy
+}
+
+fn made_policy(kind: &str) -> Shelf<AccessPolicy> {
+    let rule = |name: &str, required: u32| json!({"name": name, "required": required, "approvers": [{"kind": "Group", "name": name}]});
+    let rules = match kind {
+        "more" => json!([rule("security", 1), rule("owners", 2)]),
+        "raised" => json!([rule("security", 1), rule("owners", 1), {
+            "name": "legal", "required": 1, "approvers": [{"kind": "User", "name": "both"}, {"kind": "User", "name": "olga"}],
+        }]),
+        _ => json!([rule("security", 1), rule("owners", 1)]),
+    };
+    let asks = if kind == "others" { "others" } else { "researchers" };
+    let mut spec = json!({
+        "requesters": [{"kind": "Group", "name": asks}, {"kind": "ServiceAccount", "namespace": "flux", "name": "sync"}],
+        "beneficiaries": [{"kind": "ServiceAccount", "name": "trainer"}, {"kind": "User", "name": "alice"}, {"kind": "User", "name": "sam"}],
+        "approvalRules": rules, "maxDuration": "800s", "pendingRequestTTL": "800s",
+    });
+    match kind {
+        "undecodable" => return Shelf::Undecodable,
+        "gone" => return Shelf::Absent,
+        "auto" => spec["autoApprove"] = json!(["true"]),
+        _ => {}
+    }
+    if kind != "no-glass" {
+        spec["breakGlass"] = json!({
+            "requesters": [{"kind": "Group", "name": "oncall"}], "maxDuration": "300s", "reviewWithin": "600s",
+        });
+    }
+    Shelf::Read(Box::new(AccessPolicy::new("standard", serde_json::from_value(spec).unwrap())))
+}

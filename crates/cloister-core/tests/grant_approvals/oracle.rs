@@ -1,0 +1,465 @@
+//! Says by brute force whether what stands was agreed to and has not ended. It uses none of the engine's own judgement:
+//! it keeps its own book of approvals, made when one is written, and reads policies and people as they are.
+
+use super::{
+    grants::{Shelf, World, reference},
+    model::Catalogue,
+};
+use cloister_api::*;
+use cloister_core::{
+    child::{Child, ChildKind},
+    grant::{Grant, Home},
+    plan::Action,
+};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a review or an approval is about: the grant's uid, the policy, and what it is for.
+type Meaning = (String, (&'static str, u32), Target);
+type Target = (&'static str, &'static str);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum How {
+    Policy,
+    People,
+    Glass,
+}
+
+#[derive(Clone, Debug)]
+struct Approval {
+    how: How,
+    by: Vec<Identity>,
+    meaning: Meaning,
+    end: Timestamp,
+    /// It was made in a cluster that was since put back to an older state.
+    is_undone: bool,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Oracle {
+    /// What each digest stood for when it was first said.
+    meanings: BTreeMap<String, Meaning>,
+    /// By the grants' uids.
+    approvals: BTreeMap<String, Approval>,
+    /// The grants that the operator has had a whole turn at since they were over.
+    seen: BTreeSet<String>,
+}
+
+impl Oracle {
+    /// The status of a pending grant was written.
+    pub fn wrote(&mut self, world: &World, catalogue: Catalogue, key: &str, uid: &str, after: GrantPhase) {
+        let grant = &world.grants[key];
+        let status = grant.status().unwrap();
+        let meaning = meaning(grant, catalogue);
+        if !status.digest.is_empty() {
+            self.meanings.entry(status.digest.clone()).or_insert_with(|| meaning.clone());
+        }
+        if after != GrantPhase::Approved {
+            return;
+        }
+        let (how, by) = self.agreed(world, catalogue, grant).unwrap_or_else(|why| panic!("{key} was approved: {why}"));
+        let terms = grant.terms();
+        let asked = SignedDuration::try_from(std::time::Duration::from(terms.requested_duration.unwrap())).unwrap();
+        let end = terms.start_time.map_or(world.now, |start| start.0) + asked;
+        assert_eq!(status.expires_at.as_ref().unwrap().0, end, "{key} ends otherwise");
+        assert!(asked.as_secs() <= if how == How::Glass { 300 } else { 800 }, "{key} lasts too long");
+        self.seen.remove(uid);
+        self.approvals.insert(uid.to_owned(), Approval { how, by, meaning, end, is_undone: false });
+    }
+
+    /// Who agrees to a request, where it is enough.
+    fn agreed(&self, world: &World, catalogue: Catalogue, grant: &Grant) -> Result<(How, Vec<Identity>), &'static str> {
+        let Shelf::Read(policy) = &world.policy else { return Err("there is no policy") };
+        let requester = grant.terms().requested_by.ok_or("nobody asks")?;
+        permitted(grant, requester, &policy.spec)?;
+        strong_enough(world, grant, &policy.spec)?;
+        if world.home != Home::Enforced || !world.settings.usable || grant.metadata().deletion_timestamp.is_some() {
+            return Err("nothing is decided here");
+        }
+        let now = meaning(grant, catalogue);
+        let reviews = of(world, grant);
+        let accounts = accounts(&reviews, requester, &[]);
+        let about_this = |review: &&&AccessReview| self.meanings.get(&review.spec.digest) == Some(&now);
+        let eligible = |who: &Identity| !rules_of(world, grant, requester, who, &accounts, &policy.spec).is_empty();
+        if reviews.iter().any(|review| revokes(world, grant, requester, review, &policy.spec)) {
+            return Err("it was taken back");
+        }
+        let said = |decision: Decision| {
+            let about = reviews.iter().filter(about_this).filter(move |review| review.spec.decision == decision);
+            about.filter_map(|review| review.spec.reviewer.clone()).collect::<Vec<_>>()
+        };
+        if said(Decision::Deny).iter().any(eligible) {
+            return Err("somebody has refused");
+        }
+        let is_account = requester.username.starts_with("system:serviceaccount:");
+        if grant.terms().break_glass {
+            let owes = |other: &Grant| {
+                let glass = other.status().and_then(|status| status.break_glass.as_ref());
+                let theirs = other.terms().requested_by.is_some_and(|by| by.username == requester.username);
+                theirs
+                    && other.metadata().uid != grant.metadata().uid
+                    && glass.is_some_and(|glass| glass.reviewed_by.is_none())
+            };
+            return if world.grants.values().any(owes) {
+                Err("a review is owed")
+            } else {
+                Ok((How::Glass, Vec::new()))
+            };
+        }
+        if !policy.spec.auto_approve.is_empty() && !is_account {
+            return Ok((How::Policy, Vec::new()));
+        }
+        let by = said(Decision::Approve);
+        enough(world, grant, requester, &by, &accounts, &policy.spec)?;
+        Ok((How::People, by))
+    }
+
+    /// Why a grant has no valid approval any more, if it has none.
+    pub fn why_over(&self, world: &World, catalogue: Catalogue, key: &str) -> Option<&'static str> {
+        let grant = &world.grants[key];
+        let Some(approval) = self.approvals.get(grant.metadata().uid.as_ref().unwrap()) else {
+            return Some("never approved");
+        };
+        self.still(world, catalogue, grant, approval).err()
+    }
+
+    fn still(
+        &self,
+        world: &World,
+        catalogue: Catalogue,
+        grant: &Grant,
+        approval: &Approval,
+    ) -> Result<(), &'static str> {
+        if approval.is_undone {
+            return Err("the cluster was put back");
+        }
+        if approval.end <= world.now {
+            return Err("its time is over");
+        }
+        if grant.metadata().deletion_timestamp.is_some() {
+            return Err("it was deleted");
+        }
+        if world.home == Home::Closed {
+            return Err("the namespace is closed");
+        }
+        let Shelf::Read(policy) = &world.policy else { return Err("there is no policy") };
+        let (_, (_, again), target) = meaning(grant, catalogue);
+        if again != approval.meaning.1.1 {
+            return Err("the policy is another");
+        }
+        if target != approval.meaning.2 {
+            return Err("what it is for is another");
+        }
+        let requester = grant.terms().requested_by.ok_or("nobody asks")?;
+        permitted(grant, requester, &policy.spec)?;
+        if world.settings.usable {
+            strong_enough(world, grant, &policy.spec)?;
+        }
+        let reviews = of(world, grant);
+        let accounts = accounts(&reviews, requester, &approval.by);
+        if reviews.iter().any(|review| revokes(world, grant, requester, review, &policy.spec)) {
+            return Err("it was revoked");
+        }
+        match approval.how {
+            How::Glass => {
+                let settled = grant.status().and_then(|status| status.break_glass.as_ref()?.reviewed_by.as_ref());
+                let first = reviews.iter().find(|review| {
+                    self.meanings.get(&review.spec.digest) == Some(&approval.meaning)
+                        && review.spec.reviewer.as_ref().is_some_and(|who| {
+                            !rules_of(world, grant, requester, who, &accounts, &policy.spec).is_empty()
+                        })
+                });
+                if settled.is_none() && first.is_some_and(|review| review.spec.decision != Decision::Approve) {
+                    return Err("the review refuses");
+                }
+                Ok(())
+            }
+            How::Policy if policy.spec.auto_approve.is_empty() => Err("the policy approves no more by itself"),
+            How::Policy => Ok(()),
+            How::People => enough(world, grant, requester, &approval.by, &accounts, &policy.spec),
+        }
+    }
+
+    /// The operator has had a whole turn at a grant that was over before it.
+    pub fn saw_end(&mut self, uid: &str) {
+        if self.approvals.contains_key(uid) {
+            self.seen.insert(uid.to_owned());
+        }
+    }
+
+    /// What was approved before does not count, and what the operator has done about it is undone.
+    pub fn forget_turns(&mut self) {
+        self.seen.clear();
+        self.approvals.values_mut().for_each(|approval| approval.is_undone = true);
+    }
+
+    /// What may happen for a grant.
+    pub fn before(&self, world: &World, catalogue: Catalogue, key: &str, action: &Action) {
+        let opens = match action {
+            Action::Apply(child) => is_open(child),
+            Action::CopyCredential { .. } => true,
+            _ => false,
+        };
+        if !opens {
+            return;
+        }
+        if let Some(why) = self.why_over(world, catalogue, key) {
+            panic!("{key} opens something, and {why}: {action:?}");
+        }
+        let grant = &world.grants[key];
+        assert!(!self.seen.contains(grant.metadata().uid.as_ref().unwrap()), "{key} has ended, and opens again");
+        assert!(world.can_read(key), "{key} opens, and cannot be read");
+        assert!(world.home == Home::Enforced && world.settings.usable, "{key} opens where nothing may be opened");
+        assert!(grant.terms().start_time.is_none_or(|start| start.0 <= world.now), "{key} opens too early");
+    }
+
+    /// What stands was agreed to, and has not ended; or the operator has had no turn since it ended.
+    pub fn judge(&self, world: &World, catalogue: Catalogue) {
+        for (key, child) in world.objects.0.iter().filter(|(key, _)| key.kind != ChildKind::GrantMount) {
+            let owner = &child.metadata().owner_references.as_ref().expect("it is somebody's")[0].uid;
+            let Some((grant, _)) = world.grants.iter().find(|(_, grant)| grant.metadata().uid.as_ref() == Some(owner))
+            else {
+                panic!("{key} is nobody's");
+            };
+            assert_eq!(
+                world.objects.seen(key).and_then(|seen| seen.grant),
+                Some(reference(grant)),
+                "{key} is another's"
+            );
+            self.stands(world, catalogue, grant).unwrap_or_else(|why| panic!("{key} stands for {grant}, and {why}"));
+        }
+    }
+
+    fn stands(&self, world: &World, catalogue: Catalogue, key: &str) -> Result<(), &'static str> {
+        let uid = world.grants[key].metadata().uid.as_ref().unwrap();
+        if !self.approvals.contains_key(uid) {
+            return Err("never approved");
+        }
+        if !self.seen.contains(uid) {
+            return Ok(());
+        }
+        Err(self.why_over(world, catalogue, key).unwrap_or("the operator has seen it end"))
+    }
+
+    /// Whether a credential is there without anybody who may have it.
+    fn is_leaked(&self, world: &World, may: impl Fn(&str) -> bool) -> bool {
+        world.has_mount("weights.reader.trainer")
+            && !["a", "b"].iter().any(|key| world.grants.contains_key(*key) && may(key))
+    }
+
+    /// The operator has looked for mounts that are nobody's.
+    pub fn swept(&self, world: &World, catalogue: Catalogue) {
+        assert!(!self.is_leaked(world, |key| self.stands(world, catalogue, key).is_ok()), "a credential is nobody's");
+    }
+
+    /// Nothing is left to do.
+    pub fn at_rest(&self, world: &World, catalogue: Catalogue) {
+        let may = |key: &str| {
+            let begun = world.grants[key].terms().start_time.is_none_or(|start| start.0 <= world.now);
+            let over = self.why_over(world, catalogue, key);
+            over.or((!begun).then_some("its time has not come")).or((!world.can_read(key)).then_some("cannot be read"))
+        };
+        for key in world.grants.keys() {
+            if let Some(why) = may(key) {
+                assert_eq!(world.children_of(key), 0, "at rest, {key} stands, and {why}");
+            }
+        }
+        assert!(!self.is_leaked(world, |key| may(key).is_none()), "at rest, a credential is nobody's");
+    }
+}
+
+/// Whether a child lets something through, somebody in, or a credential be mounted.
+fn is_open(child: &Child) -> bool {
+    let version = |mount: &GrantMount| mount.metadata.annotations.as_ref()?.get(labels::CREDENTIAL_VERSION).cloned();
+    match child {
+        Child::GrantMount(mount) => version(mount).is_some_and(|version| !version.is_empty()),
+        _ => true,
+    }
+}
+
+fn meaning(grant: &Grant, catalogue: Catalogue) -> Meaning {
+    // That the operator may not bind a role says nothing about the role.
+    let role = if catalogue.role == "unbindable" { "debug" } else { catalogue.role };
+    let target = match grant {
+        Grant::Storage(_) => (catalogue.storage, role),
+        Grant::Role(_) => ("", role),
+        Grant::Egress(_) => ("", ""),
+    };
+    (grant.metadata().uid.clone().unwrap(), (catalogue.policy, catalogue.again), target)
+}
+
+/// The reviews of a grant.
+fn of<'a>(world: &'a World, grant: &Grant) -> Vec<&'a AccessReview> {
+    let uid = grant.metadata().uid.as_ref().unwrap();
+    world.reviews.iter().filter(|review| review.spec.request_ref.uid == *uid).collect()
+}
+
+fn subjects(grant: &Grant) -> &[Subject] {
+    match grant {
+        Grant::Storage(grant) => &grant.spec.subjects,
+        Grant::Role(grant) => &grant.spec.subjects,
+        Grant::Egress(_) => &[],
+    }
+}
+
+fn is_among(principals: &[Principal], who: &Identity) -> bool {
+    let account = who.username.strip_prefix("system:serviceaccount:");
+    principals.iter().any(|principal| match (principal.kind, account) {
+        (SubjectKind::User, None) => principal.name == who.username,
+        (SubjectKind::Group, None) => who.groups.contains(&principal.name),
+        (SubjectKind::ServiceAccount, Some(account)) => {
+            account == format!("{}:{}", principal.namespace.as_deref().unwrap_or_default(), principal.name)
+        }
+        _ => false,
+    })
+}
+
+/// Whether somebody may ask for this, for these.
+fn permitted(grant: &Grant, requester: &Identity, policy: &AccessPolicySpec) -> Result<(), &'static str> {
+    let may = if grant.terms().break_glass {
+        let glass = policy.break_glass.as_ref().ok_or("there is no glass")?;
+        !requester.username.starts_with("system:serviceaccount:") && is_among(&glass.requesters, requester)
+    } else {
+        is_among(&policy.requesters, requester)
+    };
+    if !may {
+        return Err("who asked may not");
+    }
+    let all = subjects(grant).iter().all(|subject| policy.beneficiaries.contains(subject));
+    if all { Ok(()) } else { Err("somebody may not get it") }
+}
+
+fn strong_enough(world: &World, grant: &Grant, policy: &AccessPolicySpec) -> Result<(), &'static str> {
+    let (Grant::Storage(_), Shelf::Read(storage)) = (grant, &world.storage) else { return Ok(()) };
+    let least = match storage.spec.sensitivity {
+        Sensitivity::Low => world.settings.spec.minimum_approvals.low,
+        _ => 2,
+    };
+    let people: u32 = policy.approval_rules.iter().map(|rule| rule.required).sum();
+    let people = if policy.auto_approve.is_empty() { people } else { 0 };
+    if people >= least { Ok(()) } else { Err("the policy is too weak") }
+}
+
+fn is_one(one: &Identity, other: &Identity) -> bool {
+    let same = |one: &str, other: &str| !one.is_empty() && one == other;
+    one.username == other.username || same(&one.uid, &other.uid) || same(&one.person_key, &other.person_key)
+}
+
+/// Everybody who is known to have had to do with a grant.
+fn accounts(reviews: &[&AccessReview], requester: &Identity, by: &[Identity]) -> Vec<Identity> {
+    let reviewers = reviews.iter().filter_map(|review| review.spec.reviewer.clone());
+    [requester.clone()].into_iter().chain(by.iter().cloned()).chain(reviewers).collect()
+}
+
+/// All accounts of the person who has this one.
+fn person<'a>(who: &'a Identity, accounts: &'a [Identity]) -> Vec<&'a Identity> {
+    let mut person = vec![who];
+    loop {
+        let known = |account: &&Identity| person.iter().any(|mine| is_one(mine, account));
+        let more: Vec<&Identity> = accounts.iter().filter(known).filter(|account| !person.contains(account)).collect();
+        if more.is_empty() {
+            return person;
+        }
+        person.extend(more);
+    }
+}
+
+fn is_member(world: &World, who: &Identity, roles: &[MemberRole]) -> bool {
+    let members = world.members.iter().filter(|member| roles.contains(&member.role));
+    members.flat_map(|member| &member.subjects).any(|subject| is_subject(subject, who))
+}
+
+fn is_subject(subject: &Subject, who: &Identity) -> bool {
+    match subject.kind {
+        SubjectKind::User => subject.name == who.username,
+        SubjectKind::Group => who.groups.contains(&subject.name),
+        SubjectKind::ServiceAccount => false,
+    }
+}
+
+/// The rules that somebody may decide under.
+fn rules_of(
+    world: &World,
+    grant: &Grant,
+    requester: &Identity,
+    who: &Identity,
+    accounts: &[Identity],
+    policy: &AccessPolicySpec,
+) -> BTreeSet<usize> {
+    let person = person(who, accounts);
+    let subjects = subjects(grant);
+    let for_pods = matches!(grant, Grant::Egress(_)) || subjects.iter().any(|s| s.kind == SubjectKind::ServiceAccount);
+    let concerned = person.iter().any(|account| {
+        is_one(account, requester)
+            || subjects.iter().any(|subject| is_subject(subject, account))
+            || for_pods && is_member(world, account, &[MemberRole::Owner, MemberRole::Researcher])
+    });
+    if concerned || who.username.starts_with("system:serviceaccount:") {
+        return BTreeSet::new();
+    }
+    let rules = policy.approval_rules.iter().enumerate();
+    rules.filter(|(_, rule)| is_among(&rule.approvers, who)).map(|(at, _)| at).collect()
+}
+
+fn revokes(
+    world: &World,
+    grant: &Grant,
+    requester: &Identity,
+    review: &AccessReview,
+    policy: &AccessPolicySpec,
+) -> bool {
+    let Some(who) = &review.spec.reviewer else { return false };
+    review.spec.decision == Decision::Revoke
+        && !who.username.starts_with("system:serviceaccount:")
+        && (policy.approval_rules.iter().any(|rule| is_among(&rule.approvers, who))
+            || is_one(who, requester)
+            || subjects(grant).iter().any(|subject| is_subject(subject, who))
+            || is_member(world, who, &[MemberRole::Owner]))
+}
+
+/// Whether those who agree are enough: every way to give each person one place is tried.
+fn enough(
+    world: &World,
+    grant: &Grant,
+    requester: &Identity,
+    by: &[Identity],
+    accounts: &[Identity],
+    policy: &AccessPolicySpec,
+) -> Result<(), &'static str> {
+    let mut people: Vec<(Vec<&Identity>, BTreeSet<usize>)> = Vec::new();
+    for who in by {
+        let rules = rules_of(world, grant, requester, who, accounts, policy);
+        if rules.is_empty() {
+            continue;
+        }
+        match people.iter_mut().find(|(known, _)| known.contains(&who)) {
+            Some((_, known)) => known.extend(rules),
+            None => people.push((person(who, accounts), rules)),
+        }
+    }
+    let is_account = requester.username.starts_with("system:serviceaccount:");
+    if policy.approval_rules.is_empty() || is_account && people.len() < 2 {
+        return Err("too few have agreed");
+    }
+    let mut left: Vec<u32> = policy.approval_rules.iter().map(|rule| rule.required).collect();
+    let people: Vec<BTreeSet<usize>> = people.into_iter().map(|(_, rules)| rules).collect();
+    if can_be_met(&people, &mut left) { Ok(()) } else { Err("not all who must have agreed") }
+}
+
+fn can_be_met(people: &[BTreeSet<usize>], left: &mut [u32]) -> bool {
+    if left.iter().all(|left| *left == 0) {
+        return true;
+    }
+    let Some((first, rest)) = people.split_first() else { return false };
+    for &rule in first {
+        if left[rule] > 0 {
+            left[rule] -= 1;
+            let met = can_be_met(rest, left);
+            left[rule] += 1;
+            if met {
+                return true;
+            }
+        }
+    }
+    can_be_met(rest, left)
+}

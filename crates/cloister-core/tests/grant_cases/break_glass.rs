@@ -1,0 +1,171 @@
+//! Grants that open at once and are reviewed afterwards.
+
+use super::desk::*;
+use super::grants::World;
+use cloister_api::{Decision, GrantPhase, Identity};
+use cloister_core::grant::owes_review;
+use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+
+const GLASS: &str = "Reviewed";
+
+fn glass(more: Value) -> World {
+    let oncall = json!([{"kind": "Group", "name": "oncall"}]);
+    let terms = json!({"requesters": oncall, "maxDuration": "30m", "reviewWithin": "24h"});
+    by_people(json!({"breakGlass": merged(terms, more)}))
+}
+
+fn asked(more: Value) -> Value {
+    let alice = json!({"username": "alice", "groups": ["oncall"], "personKey": "p1"});
+    merged(json!({"breakGlass": true, "requestedBy": alice}), more)
+}
+
+/// A grant that has broken the glass.
+fn broken() -> World {
+    let mut world = glass(json!({}));
+    ask(&mut world, "eval", asked(json!({})));
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Active, "Active".into()));
+    world
+}
+
+#[test]
+fn it_opens_at_once_and_names_who_was_not_asked() {
+    let world = broken();
+    let glass = status(&world, "eval").break_glass.unwrap();
+    assert_eq!(glass.skipped, ["1 of security (Group security)", "2 of owners (Group owners)"]);
+    assert_eq!(glass.review_due_at.0, world.now + SignedDuration::from_hours(24));
+    assert_eq!(condition(&world, "eval", GLASS), Some(("False".into(), "ReviewOwed".into())));
+    assert!(owes_review(&world.grants["eval"]) && world.children_of("eval") > 0);
+}
+
+#[test]
+fn it_keeps_its_own_terms() {
+    let denied = |more: Value, reason: &str| {
+        let mut world = glass(json!({}));
+        ask(&mut world, "eval", asked(more));
+        settle(&mut world);
+        assert_eq!(said(&world, "eval"), (GrantPhase::Denied, reason.into()));
+    };
+    denied(json!({"requestedDuration": "31m"}), "DurationTooLong");
+    denied(json!({"startTime": seconds(&glass(json!({})), 60)}), "BreakGlassLater");
+    denied(json!({"requestedBy": {"username": "bob", "groups": ["researchers"]}}), "BreakGlassNotAllowed");
+    let mut world = by_people(json!({}));
+    ask(&mut world, "eval", asked(json!({})));
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Denied, "BreakGlassNotAllowed".into()), "there is no glass");
+    let mut world = glass(json!({"maxDuration": "5m"}));
+    ask(&mut world, "eval", asked(json!({})));
+    settle(&mut world);
+    let end = status(&world, "eval").expires_at.unwrap().0;
+    assert_eq!(end, world.now + SignedDuration::from_mins(5), "the default is cut to it");
+}
+
+#[test]
+fn who_owes_a_review_does_not_break_it_again() {
+    let again = |who: Value| {
+        let mut world = broken();
+        ask(&mut world, "role/again", asked(json!({"requestedBy": who})));
+        settle(&mut world);
+        said(&world, "role/again")
+    };
+    let owed = (GrantPhase::Denied, "ReviewOwed".to_owned());
+    assert_eq!(again(json!({"username": "alice", "groups": ["oncall"]})), owed);
+    assert_eq!(again(json!({"username": "alice-admin", "groups": ["oncall"], "personKey": "p1"})), owed);
+    assert_eq!(again(json!({"username": "olaf", "groups": ["oncall"], "personKey": "p2"})).0, GrantPhase::Active);
+
+    let mut world = broken();
+    review(&mut world, "eval", Decision::Approve, person("sam", &["security"]));
+    settle(&mut world);
+    ask(&mut world, "role/again", asked(json!({})));
+    settle(&mut world);
+    assert_eq!(said(&world, "role/again").0, GrantPhase::Active, "it was reviewed");
+}
+
+#[test]
+fn who_owes_a_review_may_ask_as_everybody_else() {
+    let mut world = broken();
+    let who = json!({"username": "alice", "groups": ["oncall", "researchers"], "personKey": "p1"});
+    ask(&mut world, "role/debug", json!({"requestedBy": who}));
+    settle(&mut world);
+    assert_eq!(said(&world, "role/debug"), (GrantPhase::Pending, "AwaitingApproval".into()));
+}
+
+#[test]
+fn one_approver_is_enough_to_review_it_and_nobody_else_is() {
+    let alias = Identity { person_key: "p1".into(), ..person("alice-admin", &["security"]) };
+    let others = [person("bob", &["oncall"]), person("alice", &["security"]), alias];
+    let mut world = broken();
+    for who in others {
+        review(&mut world, "eval", Decision::Approve, who);
+        settle(&mut world);
+        assert!(owes_review(&world.grants["eval"]));
+    }
+    review(&mut world, "eval", Decision::Approve, person("olga", &["owners"]));
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Active, "Active".into()));
+    assert_eq!(condition(&world, "eval", GLASS), Some(("True".into(), "Reviewed".into())));
+    assert_eq!(status(&world, "eval").break_glass.unwrap().reviewed_by.unwrap(), "olga");
+}
+
+#[test]
+fn a_review_of_something_else_settles_nothing() {
+    let mut world = broken();
+    review(&mut world, "eval", Decision::Approve, person("sam", &["security"]));
+    world.reviews[0].spec.digest = format!("v1:sha256:{:064}", 0);
+    settle(&mut world);
+    assert!(owes_review(&world.grants["eval"]));
+}
+
+#[test]
+fn a_review_that_refuses_ends_it() {
+    for decision in [Decision::Deny, Decision::Revoke] {
+        let mut world = broken();
+        review(&mut world, "eval", decision, person("sam", &["security"]));
+        settle(&mut world);
+        assert_eq!(said(&world, "eval").0, GrantPhase::Revoked);
+        assert!(world.objects.0.is_empty() && !owes_review(&world.grants["eval"]), "reviewed, and refused");
+    }
+}
+
+#[test]
+fn a_review_that_is_overdue_is_said_to_be() {
+    let mut world = broken();
+    world.now += SignedDuration::from_mins(10);
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Expired, "Expired".into()));
+    assert_eq!(condition(&world, "eval", GLASS), Some(("False".into(), "ReviewOwed".into())));
+    let due = status(&world, "eval").break_glass.unwrap().review_due_at.0;
+    assert_eq!(world.plan("eval").next, Some(due));
+    world.now = due;
+    settle(&mut world);
+    assert_eq!(condition(&world, "eval", GLASS), Some(("False".into(), "ReviewOverdue".into())));
+    assert_eq!(said(&world, "eval"), (GrantPhase::Expired, "Expired".into()), "an end is an end");
+    review(&mut world, "eval", Decision::Approve, person("sam", &["security"]));
+    settle(&mut world);
+    assert_eq!(condition(&world, "eval", GLASS), Some(("True".into(), "Reviewed".into())), "better late than never");
+}
+
+#[test]
+fn one_that_is_deleted_stays_until_it_is_reviewed() {
+    let mut world = broken();
+    world.grants.get_mut("eval").unwrap().metadata_mut().deletion_timestamp = Some(Time(world.now));
+    settle(&mut world);
+    assert!(world.objects.0.is_empty() && world.secrets.is_empty());
+    assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, "Deleted".into()));
+    review(&mut world, "eval", Decision::Approve, person("sam", &["security"]));
+    settle(&mut world);
+    assert!(world.grants.is_empty());
+}
+
+#[test]
+fn it_ends_when_who_asked_may_no_longer_break_it() {
+    let nobody = json!({"requesters": [{"kind": "Group", "name": "others"}]});
+    for policy in [glass(nobody).policy, by_people(json!({})).policy] {
+        let mut world = broken();
+        world.policy = policy;
+        settle(&mut world);
+        assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, "RequesterNotEligible".into()));
+    }
+}

@@ -1,0 +1,121 @@
+//! RoleGrants and EgressGrants.
+
+use super::desk::*;
+use super::grants::{Shelf, World, debugger, role_facts};
+use cloister_api::GrantPhase;
+use cloister_core::child::{Child, ChildKey, ChildKind};
+use serde_json::{Value, json};
+
+fn opened(key: &str, more: Value) -> World {
+    let mut world = world();
+    ask(&mut world, key, more);
+    settle(&mut world);
+    assert_eq!(said(&world, key), (GrantPhase::Active, "Active".into()));
+    world
+}
+
+fn debugging(resources: &[&str], bindable: bool) -> World {
+    let mut world = world();
+    world.cluster_roles.insert("cloister:debugger".into(), role_facts(resources, bindable));
+    world
+}
+
+#[test]
+fn a_role_is_bound_to_those_who_get_it() {
+    let world = opened("role/debug", json!({"subjects": [{"kind": "User", "name": "alice"}]}));
+    let key = ChildKey::new(ChildKind::RoleBinding, "cloister-role-grant.debug");
+    let Child::RoleBinding(binding) = &world.objects.0[&key] else { unreachable!() };
+    assert_eq!((world.objects.0.len(), binding.role_ref.name.as_str()), (1, "cloister:debugger"));
+    let subject = &binding.subjects.as_ref().unwrap()[0];
+    assert_eq!((subject.kind.as_str(), subject.name.as_str()), ("User", "alice"));
+}
+
+#[test]
+fn a_role_that_cannot_be_given_is_not_asked_for() {
+    let mut gone = world();
+    gone.cluster_roles.remove("cloister:debugger");
+    let cases = [
+        ("AccessRoleNotFound", World { role: Shelf::Absent, ..world() }),
+        ("AccessRoleUndecodable", World { role: Shelf::Undecodable, ..world() }),
+        ("PolicyNotFound", World { policy: Shelf::Absent, ..world() }),
+        ("ClusterRoleNotFound", gone),
+        ("ClusterRoleRefused", debugging(&["serviceaccounts/token"], true)),
+        ("ClusterRoleNotBindable", debugging(&["pods/exec"], false)),
+    ];
+    for (reason, mut world) in cases {
+        ask(&mut world, "role/debug", json!({}));
+        settle(&mut world);
+        assert_eq!(told(&world, "role/debug"), (GrantPhase::Pending, reason.into(), true));
+        assert!(world.objects.0.is_empty());
+    }
+}
+
+#[test]
+fn a_role_that_comes_to_allow_something_else_is_taken_away() {
+    let ends = |key: &str, change: &dyn Fn(&mut World)| {
+        let mut world = opened(key, json!({}));
+        change(&mut world);
+        settle(&mut world);
+        assert_eq!(world.objects.0.is_empty(), said(&world, key).0 != GrantPhase::Active);
+        said(&world, key)
+    };
+    let set = |name: &'static str, resources: &'static [&str], bindable: bool| {
+        move |world: &mut World| drop(world.cluster_roles.insert(name.into(), role_facts(resources, bindable)))
+    };
+    let revoked = |reason: &str| (GrantPhase::Revoked, reason.to_owned());
+    for (key, role) in [("role/debug", "cloister:debugger"), ("eval", "cloister:storage-reader")] {
+        assert_eq!(ends(key, &set(role, &["pods/exec", "pods/portforward"], true)), revoked("TargetChanged"));
+        assert_eq!(ends(key, &set(role, &["serviceaccounts/token"], true)), revoked("TargetGone"));
+        assert_eq!(ends(key, &|world| world.cluster_roles.clear()), revoked("TargetGone"));
+        assert_eq!(ends(key, &set(role, &["pods/exec"], true)).0, GrantPhase::Active, "nothing has changed");
+    }
+    let other = |world: &mut World| {
+        let mut role = debugger();
+        role.spec.cluster_role = "cloister:storage-reader".into();
+        world.role = Shelf::Read(Box::new(role));
+    };
+    assert_eq!(ends("role/debug", &other), revoked("TargetChanged"), "another ClusterRole that allows the same");
+    assert_eq!(ends("role/debug", &|world| world.role = Shelf::Absent), revoked("TargetGone"));
+}
+
+#[test]
+fn a_rule_is_open_while_its_grant_lasts() {
+    let mut world = opened("egress/lab", json!({}));
+    let key = ChildKey::new(ChildKind::NetworkPolicy, "cloister-egress-grant.lab");
+    let Child::NetworkPolicy(policy) = &world.objects.0[&key] else { unreachable!() };
+    let egress = &policy.spec.as_ref().unwrap().egress.as_ref().unwrap()[0];
+    assert_eq!(egress.to.as_ref().unwrap()[0].ip_block.as_ref().unwrap().cidr, "203.0.113.0/24");
+    assert_eq!(world.objects.0.len(), 1);
+    world.now = status(&world, "egress/lab").expires_at.unwrap().0;
+    settle(&mut world);
+    assert!(world.objects.0.is_empty() && said(&world, "egress/lab").0 == GrantPhase::Expired);
+}
+
+#[test]
+fn nobody_is_asked_about_a_rule_that_cannot_be_opened() {
+    let cases = [
+        ("NetworksNeverOpened", json!({"networks": ["169.254.169.254/32"]})),
+        ("ServiceNotFound", json!({"service": {"namespace": "infra", "name": "gone"}})),
+        ("HostsNotSupported", json!({"domainNames": ["a.example.com"]})),
+    ];
+    for (reason, target) in cases {
+        let mut world = by_people(json!({}));
+        ask(&mut world, "egress/lab", json!({"rule": merged(json!({"name": "lab", "ports": [{"port": 80}]}), target)}));
+        settle(&mut world);
+        assert_eq!(told(&world, "egress/lab"), (GrantPhase::Pending, reason.into(), true));
+    }
+}
+
+#[test]
+fn grants_of_different_kinds_and_one_name_are_told_apart() {
+    let mut world = opened("role/same", json!({}));
+    for key in ["same", "egress/same"] {
+        ask(&mut world, key, json!({}));
+    }
+    settle(&mut world);
+    assert_eq!(["same", "role/same", "egress/same"].map(|key| world.children_of(key)), [1, 1, 1]);
+    world.grants.get_mut("role/same").unwrap().metadata_mut().deletion_timestamp =
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now));
+    settle(&mut world);
+    assert_eq!(["same", "role/same", "egress/same"].map(|key| world.children_of(key)), [1, 0, 1]);
+}

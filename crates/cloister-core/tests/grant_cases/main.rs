@@ -1,0 +1,18 @@
+//! What a grant is told in concrete cases, and what then stands.
+
+mod accounts;
+mod break_glass;
+mod catalogue;
+mod decisions;
+mod desk;
+mod digests;
+mod ends;
+#[path = "../common/grants.rs"]
+mod grants;
+mod kinds;
+mod mounts;
+#[path = "../common/objects.rs"]
+mod objects;
+mod revocations;
+mod said;
+mod terms;

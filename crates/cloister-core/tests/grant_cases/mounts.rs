@@ -1,0 +1,79 @@
+//! The credential that overlapping grants share.
+
+use super::desk::*;
+use cloister_api::GrantPhase;
+use cloister_core::plan::Action;
+use jiff::SignedDuration;
+use serde_json::json;
+
+#[test]
+fn one_credential_is_mounted_at_one_path() {
+    let elsewhere = json!({"mount": {"serviceAccountName": "trainer", "mountPath": "/mnt/other"}});
+    for start in [json!({}), json!({"startTime": seconds(&world(), 60)})] {
+        let mut world = world();
+        ask(&mut world, "first", start);
+        settle(&mut world);
+        ask(&mut world, "second", elsewhere.clone());
+        settle(&mut world);
+        assert_eq!(told(&world, "second"), (GrantPhase::Denied, "MountConflict".into(), false));
+    }
+}
+
+#[test]
+fn a_grant_that_ends_leaves_the_mount_to_the_one_that_shares_it() {
+    let mut world = held();
+    world.now -= SignedDuration::from_mins(5);
+    ask(&mut world, "next", json!({}));
+    settle(&mut world);
+    world.now += SignedDuration::from_mins(5);
+    settle(&mut world);
+    assert_eq!((told(&world, "eval").0, told(&world, "next").0), (GrantPhase::Expired, GrantPhase::Active));
+    assert!(world.has_mount("weights.reader.trainer") && !world.pods["train-0"].terminating);
+    world.now += SignedDuration::from_mins(5);
+    settle(&mut world);
+    assert!(!world.has_mount("weights.reader.trainer") && world.pods["train-0"].terminating);
+}
+
+#[test]
+fn a_grant_that_ends_leaves_nothing_to_one_whose_time_has_not_come() {
+    let mut world = held();
+    let start = seconds(&world, 60);
+    world.now -= SignedDuration::from_mins(5);
+    ask(&mut world, "next", json!({"startTime": start}));
+    settle(&mut world);
+    world.now += SignedDuration::from_mins(5);
+    settle(&mut world);
+    assert_eq!((told(&world, "eval").0, told(&world, "next").0), (GrantPhase::Revoking, GrantPhase::Approved));
+    assert!(!world.has_mount("weights.reader.trainer") && world.pods["train-0"].terminating);
+}
+
+#[test]
+fn the_last_to_share_a_credential_takes_it_away_though_its_role_had_none() {
+    let mut world = held();
+    world.now -= SignedDuration::from_mins(5);
+    world.storage = storage(json!({"roles": [{"name": "reader", "accessPolicy": "standard"}]}));
+    // It is approved before the other is seen to end.
+    ask(&mut world, "early", json!({}));
+    settle(&mut world);
+    assert_eq!(told(&world, "eval"), (GrantPhase::Revoked, "TargetChanged".into(), false));
+    assert_eq!((told(&world, "early").0, world.secrets.len()), (GrantPhase::Active, 1));
+    world.now += SignedDuration::from_mins(10);
+    settle(&mut world);
+    assert_eq!((told(&world, "early").0, world.secrets.len()), (GrantPhase::Revoking, 0));
+}
+
+#[test]
+fn a_new_version_of_the_credential_is_copied() {
+    let mut world = world();
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    world.credential = Some(2);
+    let plan = world.plan("eval");
+    assert!(
+        matches!(&plan.stages[..], [copy, mount] if matches!(copy[..], [Action::CopyCredential { .. }]) && mount.len() == 1)
+    );
+    settle(&mut world);
+    world.credential = None;
+    settle(&mut world);
+    assert_eq!(told(&world, "eval"), (GrantPhase::Active, "CredentialMissing".into(), true));
+}

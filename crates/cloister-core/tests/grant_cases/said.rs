@@ -1,0 +1,141 @@
+//! What is said of a review.
+
+use super::desk::*;
+use super::grants::{Shelf, World};
+use cloister_api::{AccessReview, Decision, Identity};
+use cloister_core::grant;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::json;
+
+/// Whether the review counts, and why, once it is said.
+fn counted(world: &mut World, at: usize) -> (bool, String) {
+    let say = |review: &AccessReview, world: &World| {
+        if world.grants.contains_key("eval") {
+            world.with_input("eval", |input| grant::review(review, Some(input), world.now))
+        } else {
+            grant::review(review, None, world.now)
+        }
+    };
+    if let Some(status) = say(&world.reviews[at], world) {
+        world.reviews[at].status = Some(status);
+    }
+    assert_eq!(say(&world.reviews[at], world), None, "it is said once");
+    let conditions = &world.reviews[at].status.as_ref().expect("something is said").conditions;
+    assert!(conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"), "a tool that waits does not hang");
+    let counted = conditions.iter().find(|c| c.type_ == "Counted").unwrap();
+    (counted.status == "True", counted.reason.clone())
+}
+
+/// A request that waits, and a review of it.
+fn reviewed(decision: Decision, who: Identity) -> World {
+    let mut world = by_people(json!({}));
+    world.members =
+        serde_json::from_value(json!([{"role": "Owner", "subjects": [{"kind": "User", "name": "lea"}]}])).unwrap();
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    review(&mut world, "eval", decision, who);
+    world
+}
+
+fn sam() -> Identity {
+    person("sam", &["security"])
+}
+
+#[test]
+fn one_that_counts_says_so_before_and_after_the_decision() {
+    let mut world = reviewed(Decision::Approve, sam());
+    assert_eq!(counted(&mut world, 0), (true, "Counted".into()));
+    review(&mut world, "eval", Decision::Approve, person("olga", &["owners"]));
+    review(&mut world, "eval", Decision::Approve, person("otto", &["owners"]));
+    settle(&mut world);
+    assert_eq!(counted(&mut world, 0), (true, "Counted".into()), "it is recorded");
+    assert_eq!(counted(&mut world, 2), (true, "Counted".into()), "seen after its grant was");
+    world.policy = Shelf::Absent;
+    settle(&mut world);
+    assert_eq!(counted(&mut world, 0), (true, "Counted".into()), "what was decided by it stays said");
+}
+
+#[test]
+fn one_that_does_not_count_says_why() {
+    let group = |groups: &[&str]| person("bob", groups);
+    let cases = [
+        ("NotAnApprover", Decision::Approve, group(&["researchers"])),
+        ("NotAnApprover", Decision::Deny, group(&["researchers"])),
+        ("Requester", Decision::Approve, person("alice", &["security"])),
+        ("ServiceAccount", Decision::Approve, person("system:serviceaccount:a:b", &["security"])),
+        ("Member", Decision::Approve, person("lea", &["security"])),
+        ("MayNotRevoke", Decision::Revoke, group(&["researchers"])),
+    ];
+    for (reason, decision, who) in cases {
+        let mut world = reviewed(decision, who);
+        assert_eq!(counted(&mut world, 0), (false, reason.into()));
+        settle(&mut world);
+        assert!(status(&world, "eval").reviews.is_empty());
+    }
+    for (reason, kind) in [("Beneficiary", "User"), ("InBeneficiaryGroup", "Group")] {
+        let subjects = json!([{"kind": kind, "name": "ben"}]);
+        let mut world = by_people(json!({"beneficiaries": subjects}));
+        ask(&mut world, "eval", json!({"subjects": subjects, "mount": null}));
+        settle(&mut world);
+        review(&mut world, "eval", Decision::Approve, person("ben", &["ben", "security"]));
+        assert_eq!(counted(&mut world, 0), (false, reason.into()));
+    }
+}
+
+#[test]
+fn one_of_something_else_says_so() {
+    let why = |change: fn(&mut World)| {
+        let mut world = reviewed(Decision::Approve, sam());
+        change(&mut world);
+        counted(&mut world, 0)
+    };
+    let refused = |reason: &str| (false, reason.to_owned());
+    assert_eq!(why(|world| world.reviews[0].spec.request_ref.uid = "uid-before".into()), refused("RequestNotFound"));
+    assert_eq!(why(|world| world.grants.clear()), refused("RequestNotFound"));
+    assert_eq!(why(|world| world.undecodable.extend(["eval".to_owned()])), refused("RequestNotFound"));
+    assert_eq!(why(|world| world.reviews[0].spec.digest.push('0')), refused("DigestDiffers"));
+    assert_eq!(why(|world| world.policy = by_people(json!({"maxDuration": "2h"})).policy), refused("DigestDiffers"));
+    assert_eq!(why(|world| world.reviews[0].spec.reviewer = None), refused("ReviewerUnknown"));
+    assert_eq!(why(|world| world.policy = Shelf::Absent), refused("PolicyNotFound"));
+    assert_eq!(why(|world| world.storage = Shelf::Absent), refused("StorageNotFound"));
+}
+
+#[test]
+fn one_that_comes_too_late_says_so_and_one_that_was_said_to_count_stays_so() {
+    let mut world = reviewed(Decision::Approve, sam());
+    assert!(counted(&mut world, 0).0);
+    review(&mut world, "eval", Decision::Deny, person("sue", &["security"]));
+    settle(&mut world);
+    assert_eq!(counted(&mut world, 0), (true, "Counted".into()), "it did, while it was asked for");
+    assert_eq!(counted(&mut world, 1), (true, "Counted".into()), "it ended the request");
+    review(&mut world, "eval", Decision::Approve, person("olga", &["owners"]));
+    assert_eq!(counted(&mut world, 2), (false, "AlreadyDecided".into()));
+}
+
+#[test]
+fn the_review_of_a_broken_glass_counts_while_it_is_owed() {
+    let terms =
+        json!({"requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "30m", "reviewWithin": "24h"});
+    let mut world = by_people(json!({"breakGlass": terms}));
+    ask(&mut world, "eval", json!({"breakGlass": true}));
+    settle(&mut world);
+    review(&mut world, "eval", Decision::Approve, sam());
+    world.reviews[0].spec.digest.push('0');
+    assert_eq!(counted(&mut world, 0), (false, "DigestDiffers".into()));
+    review(&mut world, "eval", Decision::Approve, sam());
+    assert_eq!(counted(&mut world, 1), (true, "Counted".into()));
+    settle(&mut world);
+    review(&mut world, "eval", Decision::Approve, person("sue", &["security"]));
+    assert_eq!(counted(&mut world, 2), (false, "AlreadyDecided".into()));
+}
+
+#[test]
+fn a_revocation_is_said_to_end_what_is_there() {
+    for who in [person("alice", &[]), person("lea", &[]), sam()] {
+        let mut world = reviewed(Decision::Revoke, who);
+        assert_eq!(counted(&mut world, 0), (true, "Counted".into()));
+        settle(&mut world);
+        world.grants.get_mut("eval").unwrap().metadata_mut().deletion_timestamp = Some(Time(world.now));
+        assert_eq!(counted(&mut world, 0), (true, "Counted".into()));
+    }
+}

@@ -1,0 +1,148 @@
+//! Whether a request keeps its policy's terms, and what it waits for.
+
+use super::desk::*;
+use super::grants::{Shelf, World};
+use cloister_api::GrantPhase;
+use cloister_core::{grant::Home, settings::Settings};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+#[test]
+fn a_request_that_keeps_the_terms_opens_until_its_end() {
+    let mut world = world();
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    assert_eq!(told(&world, "eval"), (GrantPhase::Active, "Active".into(), false));
+    let end = status(&world, "eval").expires_at.clone().unwrap().0;
+    assert_eq!(end, world.now + SignedDuration::from_mins(10), "the policy's default");
+    assert!(world.has_mount("weights.reader.trainer") && world.children_of("eval") == 1);
+    world.now = end;
+    settle(&mut world);
+    assert_eq!(told(&world, "eval"), (GrantPhase::Expired, "Expired".into(), false));
+    assert!(world.objects.0.is_empty() && world.secrets.is_empty());
+}
+
+#[test]
+fn a_request_that_does_not_keep_the_terms_is_denied() {
+    let base = world();
+    let user = |name: &str| json!({"subjects": [{"kind": "User", "name": name}], "mount": null});
+    let (later, past) = (seconds(&base, 7 * 86_400 + 1), seconds(&base, -700));
+    let account = |name: &str| json!({"requestedBy": {"username": format!("system:serviceaccount:{name}"), "groups": ["researchers"]}});
+    let cases = [
+        ("RequesterNotAllowed", json!({}), json!({"requestedBy": {"username": "mallory", "groups": ["guests"]}})),
+        ("RequesterNotAllowed", json!({"requesters": []}), json!({})),
+        ("RequesterNotAllowed", json!({}), account("flux:other")),
+        ("SubjectNotAllowed", json!({}), user("bob")),
+        ("SubjectNotAllowed", json!({"beneficiaries": [{"kind": "User", "name": "bob"}]}), json!({})),
+        ("JustificationMissing", json!({"justification": {"required": true}}), json!({"justification": " "})),
+        ("TicketMissing", json!({"ticket": {"required": true}}), json!({})),
+        ("TicketMalformed", json!({"ticket": {"pattern": "^SEC-[0-9]+$"}}), json!({"ticketRef": "SEC-x"})),
+        ("TicketMalformed", json!({"ticket": {"pattern": "("}}), json!({"ticketRef": "SEC-1"})),
+        ("DurationTooLong", json!({}), json!({"requestedDuration": "61m"})),
+        ("StartTooLate", json!({}), json!({"startTime": later})),
+        ("StartTooLate", json!({"maxStartDelay": "1s"}), json!({"startTime": seconds(&base, 2)})),
+        ("WindowPassed", json!({}), json!({"startTime": past})),
+    ];
+    for (reason, terms, request) in cases {
+        let world = World { policy: policy(terms), ..world() };
+        assert_eq!(answer(world, request), (GrantPhase::Denied, reason.to_owned(), false));
+    }
+    assert_eq!(answer(world(), user("alice")).0, GrantPhase::Active, "the requester may benefit");
+    assert_eq!(answer(world(), json!({"startTime": seconds(&base, -500)})).0, GrantPhase::Active, "begun late");
+}
+
+#[test]
+fn a_catalogue_that_does_not_do_is_waited_for() {
+    let elsewhere = json!([{"name": "reader", "accessPolicy": "standard", "credential": {"secretRef": {"namespace": "default", "name": "weights"}}}]);
+    let cases: [(&str, World); 9] = [
+        ("StorageNotFound", World { storage: Shelf::Absent, ..world() }),
+        ("StorageUndecodable", World { storage: Shelf::Undecodable, ..world() }),
+        ("PolicyNotFound", World { policy: Shelf::Absent, ..world() }),
+        ("PolicyUndecodable", World { policy: Shelf::Undecodable, ..world() }),
+        (
+            "RoleNotFound",
+            World { storage: storage(json!({"roles": [{"name": "writer", "accessPolicy": "standard"}]})), ..world() },
+        ),
+        ("PolicyTooWeak", World { storage: storage(json!({"sensitivity": "High"})), ..world() }),
+        ("CredentialMissing", World { credential: None, ..world() }),
+        ("CredentialMissing", World { storage: storage(json!({"roles": elsewhere})), ..world() }),
+        ("ConfigUndecodable", World { settings: Settings::unreadable(), ..world() }),
+    ];
+    for (reason, mut world) in cases {
+        assert_eq!(answer(world.clone(), json!({})), (GrantPhase::Pending, reason.to_owned(), true));
+        ask(&mut world, "eval", json!({}));
+        world.now += SignedDuration::from_hours(24);
+        settle(&mut world);
+        assert_eq!(told(&world, "eval"), (GrantPhase::TimedOut, "TimedOut".into(), false), "{reason}");
+        world = World { now: world.now, grants: world.grants, ..self::world() };
+        settle(&mut world);
+        assert_eq!(told(&world, "eval").0, GrantPhase::TimedOut, "an end is an end");
+    }
+}
+
+#[test]
+fn a_request_waits_for_its_namespace() {
+    for (home, reason, stalled) in
+        [(Home::NotEnforced, "NamespaceNotEnforced", false), (Home::Closed, "NotAResearchNamespace", true)]
+    {
+        assert_eq!(answer(World { home, ..world() }, json!({})), (GrantPhase::Pending, reason.to_owned(), stalled));
+    }
+    assert_eq!(answer(world(), json!({"requestedBy": null})), (GrantPhase::Pending, "RequesterUnknown".into(), true));
+}
+
+#[test]
+fn people_are_waited_for_until_the_time_is_up() {
+    let people = json!([{"name": "security", "required": 2, "approvers": [{"kind": "Group", "name": "security"}]}]);
+    let by_people = json!({"approvalRules": people, "autoApprove": [], "pendingRequestTTL": "5m"});
+    let waiting = (GrantPhase::Pending, "AwaitingApproval".to_owned(), false);
+    assert_eq!(answer(World { policy: policy(by_people.clone()), ..world() }, json!({})), waiting);
+    assert_eq!(answer(World { policy: policy(json!({"autoApprove": []})), ..world() }, json!({})), waiting);
+    for expression in ["false", "request.nothing", "1", "(", "request.requestedDuration == '601s'"] {
+        let policy = policy(json!({"autoApprove": [expression]}));
+        assert_eq!(answer(World { policy, ..world() }, json!({})), waiting, "{expression}");
+    }
+    let account = json!({"requestedBy": {"username": "system:serviceaccount:flux:sync", "groups": []}});
+    assert_eq!(answer(world(), account), waiting, "no ServiceAccount is approved by itself");
+
+    let mut world = World { policy: policy(by_people), ..world() };
+    ask(&mut world, "eval", json!({}));
+    assert_eq!(world.plan("eval").next, Some(world.now + SignedDuration::from_mins(5)));
+    world.now += SignedDuration::from_mins(5);
+    settle(&mut world);
+    assert_eq!(told(&world, "eval").0, GrantPhase::TimedOut);
+}
+
+#[test]
+fn an_endpoint_by_name_stays_closed_and_the_rest_opens() {
+    let endpoint = |endpoint: Value| storage(json!({"endpoint": merged(json!({"ports": [{"port": 443}]}), endpoint)}));
+    let cases = [
+        (json!({"domainNames": ["weights.example.com"]}), "HostsNotSupported", false),
+        (
+            json!({"privateEndpoint": {"domainName": "w.example.com", "expectedNetworks": ["10.0.0.0/8"]}}),
+            "HostsNotSupported",
+            false,
+        ),
+        (json!({"networks": ["169.254.169.254/32"]}), "NetworksNeverOpened", true),
+        (json!({"service": {"namespace": "infra", "name": "gone"}}), "ServiceNotFound", true),
+        (json!({"networks": ["203.0.113.0/24"]}), "Active", false),
+    ];
+    for (target, reason, stalled) in cases {
+        let world = World { storage: endpoint(target), ..world() };
+        assert_eq!(answer(world, json!({})), (GrantPhase::Active, reason.to_owned(), stalled));
+    }
+}
+
+#[test]
+fn a_grant_that_starts_later_opens_nothing_before() {
+    let mut world = world();
+    let start = seconds(&world, 60);
+    ask(&mut world, "eval", json!({"startTime": start, "requestedDuration": "100s"}));
+    settle(&mut world);
+    assert_eq!(told(&world, "eval"), (GrantPhase::Approved, "WaitingForStart".into(), false));
+    assert!(world.objects.0.is_empty() && world.secrets.is_empty());
+    assert_eq!(world.plan("eval").next, Some(world.now + SignedDuration::from_secs(60)));
+    world.now += SignedDuration::from_secs(90);
+    settle(&mut world);
+    let end = status(&world, "eval").expires_at.clone().unwrap().0;
+    assert_eq!((told(&world, "eval").0, end), (GrantPhase::Active, world.now + SignedDuration::from_secs(70)));
+}

@@ -1,0 +1,52 @@
+//! `cargo xtask audit verify FILE`: proves that nothing was changed in an audit record, taken out of it or put into it.
+
+use anyhow::{Context, Result};
+use cloister_core::audit::Proof;
+use std::{
+    fs::File,
+    io::{BufRead, BufReader, stdin},
+    path::PathBuf,
+};
+
+/// What to do with an audit record.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Prove that the chain holds, or name the first record that is broken
+    Verify {
+        /// The record; - is standard input
+        file: PathBuf,
+    },
+}
+
+/// Does it.
+///
+/// # Errors
+///
+/// The file cannot be read, or its chain is broken.
+pub fn run(args: &Args) -> Result<()> {
+    let Command::Verify { file } = &args.command;
+    let name = file.display();
+    let reader: Box<dyn BufRead> = if file.as_os_str() == "-" {
+        Box::new(BufReader::new(stdin()))
+    } else {
+        Box::new(BufReader::new(File::open(file).with_context(|| format!("cannot open {name}"))?))
+    };
+    let mut proof = Proof::default();
+    for line in reader.lines() {
+        let line = line.with_context(|| format!("cannot read {name}"))?;
+        proof.take(&line).with_context(|| format!("{name} does not hold"))?;
+    }
+    let Proof { records, chains, head } = proof;
+    println!(
+        "{records} records in {chains} {} hold; the last hash is {}",
+        if chains == 1 { "chain" } else { "chains" },
+        head.hash
+    );
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! The chapters about people: a grant that three of them decide, and one that was opened first.
+
+use super::{
+    Person, Stage, examples,
+    say::Say,
+    see::Sighting,
+    story::{INTERP, SOON, eventually, since},
+};
+use anyhow::{Context, Result, ensure};
+use jiff::Timestamp;
+use kube::{
+    ResourceExt,
+    api::{DynamicObject, PostParams},
+};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// The grant that three people decide.
+pub const WEIGHTS: &str = "weights";
+const WEIGHTS_OPENED: &str = "cloister-grant.weights";
+const WEIGHTS_COPY: &str = "cloister-grant-frontier-weights.reader.trainer";
+const WEIGHTS_MOUNT: &str = "frontier-weights.reader.trainer";
+
+/// The grant that was opened first.
+pub const NIGHT: &str = "night-shift";
+const NIGHT_OPENED: &str = "cloister-role-grant.night-shift";
+
+/// Three people of two groups, and somebody who is in both.
+pub async fn people_decide(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
+    say.chapter(
+        "People decide",
+        "The weights take three people: one of security, two of those who own them. Olga is in both groups, and counts once.",
+    );
+    let Stage { alice, olga, otto, sam, watch, .. } = stage;
+    let grant = |seen: &Sighting| seen.is("StorageAccessGrant", INTERP, WEIGHTS);
+    let opened = || watch.all("RoleBinding", INTERP).iter().any(|seen| seen.object.name_any() == WEIGHTS_OPENED);
+
+    let asked = alice.apply(say, "asks for the weights of unreleased models too", "strict/3-request.yaml").await?;
+    let waiting = watch
+        .sighting("the request waiting", SOON, |seen| grant(seen) && seen.text("/status/reason") == "AwaitingApproval")
+        .await?;
+    ensure!(waiting.text("/status/phase") == "Pending", "it is {}", waiting.text("/status/phase"));
+    say.seen(since(asked, waiting.at), &format!("Pending: {}", message(&waiting, "Ready")));
+
+    let own =
+        alice.reviews(say, "owns weights herself, and approves her own request", "strict/4-review-alice.yaml").await?;
+    let verdict = own.verdict(stage).await?;
+    ensure!(!verdict.is_true("Counted"), "alice's review of her own request counts");
+    let why = verdict.condition("Counted").map(|counted| counted["reason"].clone()).unwrap_or_default();
+    ensure!(why == "Requester", "it does not count, but for another reason: {why}");
+    say.refused("Counted=False, Requester: written down, and worth nothing", &message(&verdict, "Counted"));
+
+    let first = olga.reviews(say, "agrees; she is in security and owns weights", "strict/5-review-olga.yaml").await?;
+    first.counts(stage, say, &[("security", &["olga"]), ("weights-owners", &[])]).await?;
+    let second = otto.reviews(say, "agrees; he owns weights", "strict/6-review-otto.yaml").await?;
+    second.counts(stage, say, &[("security", &["olga"]), ("weights-owners", &["otto"])]).await?;
+    ensure!(!opened(), "something was opened before all had agreed");
+    say.check("two people and an attempt: nothing is opened for it");
+
+    let third =
+        sam.reviews(say, "agrees; he is in security, where olga already counts", "strict/7-review-sam.yaml").await?;
+    third.counts(stage, say, &[("security", &["sam"]), ("weights-owners", &["olga", "otto"])]).await?;
+    say.check("olga counts for the owners now, which leaves her place to sam: whoever is in two groups blocks nobody");
+    let approved = watch.sighting("it approved", SOON, |seen| grant(seen) && seen.is_true("Approved")).await?;
+    let active = watch.sighting("it Active", SOON, |seen| grant(seen) && seen.is_true("Active")).await?;
+    for (kind, name) in [
+        ("RoleBinding", WEIGHTS_OPENED),
+        ("NetworkPolicy", WEIGHTS_OPENED),
+        ("Secret", WEIGHTS_COPY),
+        ("GrantMount", WEIGHTS_MOUNT),
+    ] {
+        let what = format!("its {kind}");
+        let opening = watch.sighting(&what, SOON, |seen| seen.is(kind, INTERP, name) && !seen.gone).await?;
+        ensure!(opening.revision > approved.revision, "{what} came before the approval was written down");
+    }
+    say.seen(since(third.asked, active.at), &format!("Active until {}", active.text("/status/expiresAt")));
+    say.check(
+        "the third review opened it: binding, network path, mount and credential, after the approval was written down",
+    );
+
+    let end = otto.reviews(say, "takes it back: the checkpoint was withdrawn", "strict/8-revoke.yaml").await?;
+    let gone = |kind: &'static str, name: &'static str| move |seen: &Sighting| seen.is(kind, INTERP, name) && seen.gone;
+    let binding = watch.sighting("its RoleBinding gone", SOON, gone("RoleBinding", WEIGHTS_OPENED)).await?;
+    let policy = watch.sighting("its NetworkPolicy gone", SOON, gone("NetworkPolicy", WEIGHTS_OPENED)).await?;
+    let copy = watch.sighting("its credential gone", SOON, gone("Secret", WEIGHTS_COPY)).await?;
+    let revoked =
+        watch.sighting("it Revoked", SOON, |seen| grant(seen) && seen.text("/status/phase") == "Revoked").await?;
+    let mut steps = [
+        (&binding, "the RoleBinding is gone"),
+        (&policy, "the NetworkPolicy is gone"),
+        (&copy, "the copy of the credential is gone"),
+    ];
+    steps.sort_by_key(|(seen, _)| seen.revision);
+    for (seen, what) in steps {
+        ensure!(seen.at >= end.asked, "{what} before anybody took it back");
+        say.seen(since(end.asked, seen.at), what);
+    }
+    let reason = revoked.text("/status/reason");
+    ensure!(reason == "RevokedByReview", "it was revoked for another reason: {reason}");
+    say.seen(since(end.asked, revoked.at), &format!("Revoked: {}", message(&revoked, "Ready")));
+    say.check(&format!("ended at once, long before {}", revoked.text("/status/expiresAt")));
+    Ok(())
+}
+
+/// Somebody goes first, and is reviewed.
+pub async fn the_glass_is_broken(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
+    say.chapter(
+        "The glass is broken",
+        "Whoever is on call may go first, for a short time. Everybody hears of it, and somebody has to review it.",
+    );
+    let Stage { ida, sam, watch, operator, .. } = stage;
+    let grant = |seen: &Sighting| seen.is("RoleGrant", INTERP, NIGHT);
+    let asked =
+        ida.apply(say, "is on call, and asks to look into pods of interp now", "break-glass/3-request.yaml").await?;
+    let active = watch.sighting("it Active", SOON, |seen| grant(seen) && seen.is_true("Active")).await?;
+    let binding = watch
+        .sighting("its RoleBinding", SOON, |seen| seen.is("RoleBinding", INTERP, NIGHT_OPENED) && !seen.gone)
+        .await?;
+    let role = binding.text("/roleRef/name").to_owned();
+    say.seen(since(asked, active.at), &format!("Active until {}: ida holds {role}", active.text("/status/expiresAt")));
+    let skipped = active.field("/status/breakGlass/skipped").and_then(Value::as_array).cloned().unwrap_or_default();
+    let skipped: Vec<&str> = skipped.iter().filter_map(Value::as_str).collect();
+    ensure!(skipped.len() == 2, "it does not say whom it skipped: {skipped:?}");
+
+    let alarm = watch
+        .sighting("the alarm", SOON, |seen| {
+            seen.kind == "Event" && seen.text("/reason") == "BreakGlass" && seen.text("/regarding/name") == NIGHT
+        })
+        .await?;
+    let note = alarm.text("/note").to_owned();
+    ensure!(alarm.text("/type") == "Warning", "the Event is no warning");
+    let names_all = skipped.iter().all(|rule| note.contains(rule));
+    ensure!(names_all, "the alarm does not name everybody who was skipped ({skipped:?}): {note}");
+    say.seen(since(asked, alarm.at), &format!("Event, Warning, BreakGlass: {note}"));
+    say.check("the alarm names those who were not asked");
+    owed(operator, 1.0).await?;
+    say.check("metric cloister_alerts{alert=\"ReviewOwed\"} is 1");
+
+    say.act(ida.name, "does it once more, before anybody has reviewed the first", None);
+    let mut again = examples::load("break-glass/3-request.yaml")?.remove(0);
+    again.metadata.name = Some("night-shift-again".to_owned());
+    examples::create(&ida.client, &again).await?;
+    let denied = watch
+        .sighting("the second one decided", SOON, |seen| {
+            seen.is("RoleGrant", INTERP, "night-shift-again")
+                && seen.text("/status/phase") != "Pending"
+                && !seen.text("/status/phase").is_empty()
+        })
+        .await?;
+    let (phase, reason) = (denied.text("/status/phase"), denied.text("/status/reason"));
+    ensure!((phase, reason) == ("Denied", "ReviewOwed"), "it is {phase}, {reason}");
+    say.refused("Denied, ReviewOwed: one at a time", &message(&denied, "Ready"));
+
+    let review = sam
+        .reviews(say, "of security reads the logs in the morning, and agrees", "break-glass/4-review-sam.yaml")
+        .await?;
+    let verdict = review.verdict(stage).await?;
+    ensure!(verdict.is_true("Counted"), "sam's review does not count: {}", message(&verdict, "Counted"));
+    let settled = watch.sighting("it reviewed", SOON, |seen| grant(seen) && seen.is_true("Reviewed")).await?;
+    let by = settled.text("/status/breakGlass/reviewedBy");
+    ensure!(by == "sam", "it was reviewed by {by:?}");
+    say.seen(since(review.asked, settled.at), &format!("Reviewed: {}", message(&settled, "Reviewed")));
+    owed(operator, 0.0).await?;
+    say.check("what was owed is settled, and the metric is 0");
+    Ok(())
+}
+
+/// Waits until so many reviews are owed, by the operator's metric.
+async fn owed(operator: &crate::operator::Operator, count: f64) -> Result<()> {
+    eventually("the metric to say what is owed", async || {
+        let found = operator.metric("cloister_alerts", "\"ReviewOwed\"").await?;
+        ensure!((found - count).abs() < 0.5, "it says {found}, and should say {count}");
+        Ok(())
+    })
+    .await
+}
+
+/// A review that was given to the API server.
+struct Given {
+    asked: Timestamp,
+    name: String,
+    grant: String,
+}
+
+impl Given {
+    /// What is said of it.
+    async fn verdict(&self, stage: &Stage<'_>) -> Result<Sighting> {
+        let is_it =
+            |seen: &Sighting| seen.is("AccessReview", INTERP, &self.name) && seen.condition("Counted").is_some();
+        stage.watch.sighting(&format!("what is said of review {}", self.name), SOON, is_it).await
+    }
+
+    /// Sees that it counts, and for whom it leaves which place.
+    async fn counts(&self, stage: &Stage<'_>, say: &Say, places: &[(&str, &[&str])]) -> Result<()> {
+        let verdict = self.verdict(stage).await?;
+        ensure!(verdict.is_true("Counted"), "review {} does not count: {}", self.name, message(&verdict, "Counted"));
+        let wanted: Vec<(&str, BTreeSet<&str>)> =
+            places.iter().map(|(rule, people)| (*rule, people.iter().copied().collect())).collect();
+        let what = format!("the places of {} to be {wanted:?}", self.grant);
+        let seen = stage
+            .watch
+            .sighting(&what, SOON, |seen| seen.is("StorageAccessGrant", INTERP, &self.grant) && seats(seen) == wanted)
+            .await?;
+        let written = places.iter().map(|(rule, people)| {
+            format!("{rule}: {}", if people.is_empty() { "nobody yet".to_owned() } else { people.join(", ") })
+        });
+        say.seen(since(self.asked, seen.at), &written.collect::<Vec<_>>().join("; "));
+        Ok(())
+    }
+}
+
+/// Who counts for which rule.
+fn seats(seen: &Sighting) -> Vec<(&str, BTreeSet<&str>)> {
+    let rules = seen.field("/status/approvals").and_then(Value::as_array).into_iter().flatten();
+    rules
+        .map(|rule| {
+            let people = rule["approvedBy"].as_array().into_iter().flatten().filter_map(Value::as_str);
+            (rule["rule"].as_str().unwrap_or_default(), people.collect())
+        })
+        .collect()
+}
+
+fn message(seen: &Sighting, condition: &str) -> String {
+    let message = seen.condition(condition).map(|found| found["message"].clone());
+    message.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+impl Person {
+    /// Reads a request, and reviews what was read, by a file of the examples.
+    async fn reviews(&self, say: &Say, does: &str, file: &str) -> Result<Given> {
+        say.act(self.name, does, Some(file));
+        let mut review: DynamicObject = examples::load(file)?.into_iter().next().context("the file is empty")?;
+        let named = review.data["spec"]["requestRef"].clone();
+        let (kind, grant) = (named["kind"].as_str().unwrap_or_default(), named["name"].as_str().unwrap_or_default());
+        let request: DynamicObject = serde_json::from_value(json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": kind, "metadata": {"name": grant, "namespace": INTERP},
+        }))?;
+        let read = examples::api(&self.client, &request).await?.get(grant).await?;
+        review.data["spec"]["requestRef"]["uid"] = json!(read.metadata.uid);
+        review.data["spec"]["digest"] = read.data["status"]["digest"].clone();
+        let asked = Timestamp::now();
+        let api = examples::api(&self.client, &review).await?;
+        api.create(&PostParams::default(), &review)
+            .await
+            .with_context(|| format!("{} cannot review {kind} {grant}", self.name))?;
+        Ok(Given { asked, name: review.name_any(), grant: grant.to_owned() })
+    }
+}

@@ -62,7 +62,7 @@ async fn without_a_glass_there_is_nothing_to_break() -> Result<()> {
     story.root.merge("AccessPolicy", &story.name, json!({"spec": {"breakGlass": null}})).await.ok()?;
     let carl = oncall(&story, "").await?;
     let wish = glass(&story, &carl.name, json!({}));
-    denied(&story, &carl, "run", wish, "BreakGlassNotAllowed", "does not allow to break the glass").await?;
+    denied(&story, &carl, "run", wish, "BreakGlassNotAllowed", "lets nobody break the glass").await?;
     attack.held()
 }
 

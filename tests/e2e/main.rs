@@ -8,6 +8,7 @@ mod admission_namespaces;
 mod admission_operator;
 mod admission_person_key;
 mod admission_pod_identity;
+mod admission_pod_node;
 mod admission_policies;
 mod admission_requester;
 mod admission_research_namespaces;

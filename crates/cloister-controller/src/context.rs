@@ -43,6 +43,8 @@ pub struct Context {
     pub requests: Semaphore,
     /// Grants that share a mount are worked on one after the other.
     pub shares: [Mutex<()>; SHARE_LOCKS],
+    /// Requests to break the glass are decided one after the other, so that each knows what those before it owe.
+    pub glass: Mutex<()>,
     /// When the users of an allowlist were last counted, for those that were a moment ago.
     counted: std::sync::Mutex<HashMap<Arc<str>, Timestamp>>,
     /// Told when the settings may have changed.
@@ -67,6 +69,7 @@ impl Context {
             audit,
             requests: Semaphore::new(max_requests),
             shares: std::array::from_fn(|_| Mutex::new(())),
+            glass: Mutex::new(()),
             counted: std::sync::Mutex::default(),
             settings_changed: Notify::new(),
             roles_changed: Notify::new(),

@@ -39,15 +39,19 @@ struct Work {
 /// Decides about a grant, and opens or closes what it is for.
 pub async fn reconcile(context: &Context, namespace: &Arc<str>, grant: &GrantRef) -> Result<(), Error> {
     // Grants that share a mount take turns, so that one that ends does not take it from one that begins.
-    let share = {
+    let (share, breaks_glass) = {
         let index = context.index();
         let Some(found) = index.grant(namespace, grant) else { return Ok(()) };
-        found.object.as_ref().ok().and_then(Share::of)
+        let found = found.object.as_ref().ok();
+        let breaks_glass = found.is_some_and(|one| one.phase() == GrantPhase::Pending && one.terms().break_glass);
+        (found.and_then(Share::of), breaks_glass)
     };
     let _turn = match &share {
         Some(share) => Some(context.shares[turn(context, namespace, &mount_name(share))].lock().await),
         None => None,
     };
+    // What one owes must be written before the next of the same person is decided.
+    let _glass = if breaks_glass { Some(context.glass.lock().await) } else { None };
     let now = context.clock.now();
     let Some(work) = decide(context, namespace, grant, now) else { return Ok(()) };
     let result = match grant.kind {

@@ -81,8 +81,7 @@ impl Audit {
             path => {
                 let path = Path::new(path);
                 let (file, head) = read_back(path, |id| {
-                    let uid = id.split('.').next().unwrap_or_default();
-                    recorded.entry(uid.into()).or_default().insert(id.into());
+                    recorded.entry(uid_of(id).into()).or_default().insert(id.into());
                 })?;
                 info!(path = %path.display(), records = head.length, "the audit record is continued");
                 Some(Sink { to: To::File(file), head })
@@ -97,19 +96,19 @@ impl Audit {
     }
 
     /// Records what is new of a grant.
-    pub async fn take_grant(&self, context: &Context, namespace: &Arc<str>, grant: &GrantRef) {
+    pub fn take_grant(&self, context: &Context, namespace: &Arc<str>, grant: &GrantRef) {
         static NOTHING: Children = Children::new();
         let records = {
             let index = context.index();
             let Some(Ok(found)) = index.grant(namespace, grant).map(|found| found.object.as_ref()) else { return };
             let children = index.children.get(namespace).map_or(&NOTHING, |children| &children.all);
-            of_grant(found, namespace, children)
+            of_grant(found, namespace, children, |id| self.is_known(id))
         };
         self.record(records);
     }
 
     /// Records what is new of a review.
-    pub async fn take_review(&self, context: &Context, namespace: &Arc<str>, name: &Arc<str>) {
+    pub fn take_review(&self, context: &Context, namespace: &Arc<str>, name: &Arc<str>) {
         let record = {
             let index = context.index();
             let found = index.reviews.get(namespace).and_then(|reviews| reviews.get(name));
@@ -118,20 +117,21 @@ impl Audit {
         self.record(record.into_iter().collect());
     }
 
+    fn is_known(&self, id: &str) -> bool {
+        self.recorded().get(uid_of(id)).is_some_and(|ids| ids.contains(id))
+    }
+
     fn record(&self, records: Vec<Record>) {
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(sink) = sink.as_mut() else { return };
         let mut known = self.recorded();
         let mut lines = String::new();
         for record in records {
-            let uid = record.id.split('.').next().unwrap_or_default();
-            let is_new = !known.get(uid).is_some_and(|ids| ids.contains(&*record.id));
+            // Another look may have recorded it meanwhile.
+            let is_new = known.entry(uid_of(&record.id).into()).or_default().insert(record.id.as_str().into());
             if is_new && record.time >= self.since {
                 lines.push_str(&sink.head.append(&record));
                 lines.push('\n');
-            }
-            if is_new {
-                known.entry(uid.into()).or_default().insert(record.id.into());
             }
         }
         if lines.is_empty() {
@@ -151,6 +151,11 @@ impl Audit {
     fn recorded(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, HashSet<Box<str>>>> {
         self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The uid of the object that a record's id begins with.
+fn uid_of(id: &str) -> &str {
+    id.split('.').next().unwrap_or_default()
 }
 
 /// Reads a record back and opens it to be continued. A last line that was torn by a crash is taken off: what it said

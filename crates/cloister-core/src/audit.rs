@@ -5,11 +5,15 @@
 //! is seen to be the same. Each line carries the hash of the line before and its own, over its canonical JSON
 //! (RFC 8785): a line that is changed, taken out or put in breaks the chain.
 
-use crate::{child::Children, grant::Grant, grant::digest::hash};
+use crate::{
+    child::{Children, GrantRef},
+    grant::{Grant, digest::hash},
+};
 use cloister_api::{
     AccessReview, BreakGlassStatus, GrantPhase, GrantStatus, Identity, RecordedReview, condition::COUNTED,
 };
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Map, Value, json};
 
 /// What happened, and to which object.
@@ -27,63 +31,67 @@ pub struct Record {
     pub data: Value,
 }
 
-/// The records that follow from what is said of a grant.
-pub fn of_grant(grant: &Grant, namespace: &str, children: &Children) -> Vec<Record> {
+/// The records that follow from what is said of a grant, but for those whose ids are known.
+pub fn of_grant(grant: &Grant, namespace: &str, children: &Children, is_known: impl Fn(&str) -> bool) -> Vec<Record> {
     let Some(status) = grant.status() else { return Vec::new() };
     let (metadata, uid) = (grant.metadata(), grant.metadata().uid.as_deref().unwrap_or_default());
     let mut records = Vec::new();
-    let mut add = |what: &str, time: Option<Timestamp>, more: Value| {
-        let Some(time) = time else { return };
+    // What is known already is asked for at every look, and costs no more than its id.
+    let mut add = |what: &str, time: Option<&Time>, more: &dyn Fn() -> Value| {
+        let id = format!("{uid}.{what}");
+        let Some(time) = time.filter(|_| !is_known(&id)) else { return };
         let mut data = common(grant, status);
-        if let Value::Object(more) = more {
+        if let Value::Object(more) = more() {
             data.extend(more);
         }
         records.push(Record {
-            id: format!("{uid}.{what}"),
+            id,
             r#type: format!("dev.cloister.grant.{what}.v1"),
-            time,
+            time: time.0,
             subject: format!("{}/{namespace}/{}", grant.kind().as_str(), grant.name()),
             data: Value::Object(data),
         });
     };
-    let time = |at: &Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>| at.as_ref().map(|at| at.0);
-    add("requested", time(&metadata.creation_timestamp), grant.asks());
-    let reviews: Vec<Value> = status.reviews.iter().map(review).collect();
-    let decision = json!({
-        "reason": reason_of_approval(status),
-        "approvals": status.approvals,
-        "reviews": reviews,
-        "policy": status.policy,
-        "expiresAt": status.expires_at,
-        "breakGlass": status.break_glass.as_ref().map(broken),
+    let reviews = || status.reviews.iter().map(review).collect::<Vec<_>>();
+    add("requested", metadata.creation_timestamp.as_ref(), &|| grant.asks());
+    add("approved", status.approved_at.as_ref(), &|| {
+        json!({
+            "reason": reason_of_approval(status),
+            "approvals": status.approvals,
+            "reviews": reviews(),
+            "policy": status.policy,
+            "expiresAt": status.expires_at,
+            "breakGlass": status.break_glass.as_ref().map(broken),
+        })
     });
-    add("approved", time(&status.approved_at), decision);
-    let own = children.iter().filter(|(_, child)| {
-        child.grant.as_ref().is_some_and(|of| of.kind == grant.kind() && *of.name == *grant.name())
-    });
-    let opened: Vec<Value> =
-        own.map(|(key, child)| json!({"kind": key.kind.as_str(), "name": key.name, "uid": child.uid})).collect();
-    if matches!(status.phase, GrantPhase::Active) || status.activated_at.is_some() {
-        add("activated", time(&status.activated_at), json!({"opened": opened, "expiresAt": status.expires_at}));
-    }
-    let what = match status.phase {
+    add(
+        "activated",
+        status.activated_at.as_ref(),
+        &|| json!({"opened": opened(grant, children), "expiresAt": status.expires_at}),
+    );
+    let end = match status.phase {
         GrantPhase::Expired => Some("expired"),
         GrantPhase::Revoked => Some("revoked"),
         GrantPhase::Denied => Some("denied"),
         GrantPhase::TimedOut => Some("timedout"),
-        _ => None,
+        GrantPhase::Pending | GrantPhase::Approved | GrantPhase::Active | GrantPhase::Revoking => None,
     };
-    if let Some(what) = what {
-        add(
-            what,
-            time(&status.ended_at),
-            json!({"reason": status.reason, "message": message(status), "reviews": reviews}),
-        );
+    if let Some(end) = end {
+        let more = || json!({"reason": status.reason, "message": message(status), "reviews": reviews()});
+        add(end, status.ended_at.as_ref(), &more);
     }
     if let Some(glass) = &status.break_glass {
-        add("reviewed", time(&glass.reviewed_at), json!({"reviewedBy": glass.reviewed_by, "reviews": reviews}));
+        let more = || json!({"reviewedBy": glass.reviewed_by, "reviews": reviews()});
+        add("reviewed", glass.reviewed_at.as_ref(), &more);
     }
     records
+}
+
+/// What stands in a grant's name.
+fn opened(grant: &Grant, children: &Children) -> Vec<Value> {
+    let is_own = |of: &GrantRef| of.kind == grant.kind() && *of.name == *grant.name();
+    let own = children.iter().filter(|(_, child)| child.grant.as_ref().is_some_and(is_own));
+    own.map(|(key, child)| json!({"kind": key.kind.as_str(), "name": key.name, "uid": child.uid})).collect()
 }
 
 /// The record of a review: that it counts, or why not. None where nothing was said of it yet.

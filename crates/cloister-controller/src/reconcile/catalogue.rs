@@ -131,7 +131,11 @@ pub async fn config(context: &Context) -> Result<(), Error> {
 }
 
 /// The status to write: what is decided, or that the object cannot be read.
-fn said<K, S: Serialize>(found: &Decoded<K>, now: Timestamp, decide: impl FnOnce(&K) -> Option<S>) -> Option<Value> {
+pub fn said<K, S: Serialize>(
+    found: &Decoded<K>,
+    now: Timestamp,
+    decide: impl FnOnce(&K) -> Option<S>,
+) -> Option<Value> {
     if found.metadata.deletion_timestamp.is_some() {
         return None;
     }

@@ -60,7 +60,7 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, grant: &GrantRef
         GrantKind::RoleGrant => act::<RoleGrant>(context, namespace, grant, work, now).await,
     };
     // Of what is written, and of that alone.
-    context.audit.take_grant(context, namespace, grant).await;
+    context.audit.take_grant(context, namespace, grant);
     result
 }
 

@@ -1,11 +1,10 @@
 //! A review, of which there is only something to say.
 
-use super::{carry_out, grant::with_input};
-use crate::{context::Context, decode::Decoded, error::Error, index::reviewed, key::Key, write::Target};
+use super::{carry_out, catalogue::said, grant::with_input};
+use crate::{context::Context, error::Error, index::reviewed, key::Key, write::Target};
 use cloister_api::AccessReview;
-use cloister_core::{catalogue::undecodable, condition::conditions, grant, plan::Plan};
+use cloister_core::{grant, plan::Plan};
 use kube::Api;
-use serde_json::json;
 use std::sync::Arc;
 
 /// Says whether a review counts.
@@ -14,23 +13,12 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
     let (metadata, status) = {
         let index = context.index();
         let Some(found) = index.reviews.get(namespace).and_then(|reviews| reviews.get(name)) else { return Ok(()) };
-        if found.metadata.deletion_timestamp.is_some() {
-            return Ok(());
-        }
-        let status = match found {
-            Decoded { object: Ok(review), .. } => {
-                let judged = with_input(context, &index, namespace, &reviewed(review), now, |input| {
-                    grant::review(review, Some(input), now)
-                });
-                judged.unwrap_or_else(|| grant::review(review, None, now)).map(|status| json!(status))
-            }
-            Decoded { metadata, object: Err(broken) } => {
-                let before = broken.status.get("conditions").cloned();
-                let before = before.and_then(|before| serde_json::from_value(before).ok()).unwrap_or_else(Vec::new);
-                let after = conditions(&before, undecodable(&broken.error), metadata.generation, now);
-                (before != after).then(|| json!({"conditions": after}))
-            }
-        };
+        let status = said(found, now, |review: &AccessReview| {
+            let of_grant = with_input(context, &index, namespace, &reviewed(review), now, |input| {
+                grant::review(review, Some(input), now)
+            });
+            of_grant.unwrap_or_else(|| grant::review(review, None, now))
+        });
         (found.metadata.clone(), status)
     };
     let target: Target<AccessReview> = Target {
@@ -41,6 +29,6 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
         finalizer: "",
     };
     carry_out(context, &target, Plan { status, ..Plan::default() }).await?;
-    context.audit.take_review(context, namespace, name).await;
+    context.audit.take_review(context, namespace, name);
     Ok(())
 }

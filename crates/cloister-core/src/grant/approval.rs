@@ -336,6 +336,13 @@ pub fn reviews_of<'a>(uid: &str, input: &Input<'a>) -> Vec<(&'a AccessReview, &'
     about_it.filter_map(|review| Some((*review, review.spec.reviewer.as_ref()?))).collect()
 }
 
+/// What somebody did about a grant, with what they said of it.
+pub fn in_words(review: &AccessReview, reviewer: &Identity, did: &str) -> String {
+    let comment = review.spec.comment.trim();
+    let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
+    format!("{} {did} it{why}", reviewer.username)
+}
+
 /// A review as it is recorded.
 pub fn recorded(review: &AccessReview, reviewer: &Identity) -> RecordedReview {
     RecordedReview {

@@ -2,7 +2,7 @@
 
 use super::{
     Grant, Home, Input, Target,
-    approval::{Case, agreed, recorded, reviews_of},
+    approval::{Case, agreed, in_words, recorded, reviews_of},
     break_glass::{self, later},
     digest, eligibility,
     kind::TargetError,
@@ -121,13 +121,9 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
 }
 
 fn revoked_by(case: &Case<'_>, grant: &Grant, input: &Input<'_>) -> Option<(RecordedReview, String)> {
-    let about_this = input.reviews.iter().filter(|review| review.spec.request_ref.uid == grant.uid());
-    about_this.filter(|review| review.spec.decision == Decision::Revoke).find_map(|review| {
-        let reviewer = review.spec.reviewer.as_ref()?;
-        case.may_revoke(reviewer).ok()?;
-        let comment = review.spec.comment.trim();
-        let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
-        Some((recorded(review, reviewer), format!("{} revoked it{why}", reviewer.username)))
+    reviews_of(grant.uid(), input).into_iter().find_map(|(review, reviewer)| {
+        let revokes = review.spec.decision == Decision::Revoke && case.may_revoke(reviewer).is_ok();
+        revokes.then(|| (recorded(review, reviewer), in_words(review, reviewer, "revoked")))
     })
 }
 

@@ -128,11 +128,6 @@ pub trait Kind {
         None
     }
 
-    /// What is written down before it is opened, so that it can be taken away whatever happens: the Secret's name.
-    fn secret_name(&self) -> Option<String> {
-        None
-    }
-
     /// What it opens.
     fn opening(&self, grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Opening;
 

@@ -6,7 +6,7 @@
 use super::{
     Grant, Holder, Input,
     kind::Closing,
-    share::{Share, grant_mount, mount_key, mount_name, secret_name},
+    share::{Share, grant_mount, mount_key, secret_name},
 };
 use crate::{
     child::{Child, ChildKey, Children},
@@ -99,12 +99,6 @@ pub fn orphaned_mount(mount: &ChildKey, holders: &[Holder]) -> Plan<GrantStatus>
 pub fn conflict<'a>(mount: &Mount, input: &Input<'a>) -> Option<(&'a str, &'a str)> {
     let other = input.sharers.iter().find(|sharer| sharer.mount_path != mount.mount_path)?;
     Some((other.name, other.mount_path))
-}
-
-/// The name of the Secret behind a grant's mount.
-pub fn secret_of(storage: &str, role: &str, mount: &Mount) -> String {
-    let share = Share { storage: storage.into(), role: role.into(), account: mount.service_account_name.clone() };
-    format!("{}{}", labels::GRANT_SECRET_PREFIX, mount_name(&share))
 }
 
 /// The write that makes a child what it should be, if it is not.

@@ -2,13 +2,14 @@
 
 use super::{
     Grant, Home, Input, Target,
-    approval::{Case, Tally, recorded, reviews_of},
+    approval::{Case, Tally, in_words, recorded, reviews_of},
     break_glass::{self, later},
     digest,
     eligibility::{self, Ineligible, signed},
     kind::missing,
     people::is_service_account,
     phases::{add_finalizer, drop_finalizer, surplus},
+    share::{Share, secret_name},
     status::{Say, ended},
     target::too_weak,
 };
@@ -230,11 +231,7 @@ impl<'a> Decisions<'a> {
         let mut decisions = Decisions { accounts: accounts.clone(), refusal: None, agreed: Vec::new() };
         for (review, reviewer) in &all {
             let counts = || review.spec.digest == digest && case.may_decide(reviewer, &accounts).is_ok();
-            let said = |verb: &str| {
-                let comment = review.spec.comment.trim();
-                let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
-                format!("{} {verb} it{why}", reviewer.username)
-            };
+            let said = |did| in_words(review, reviewer, did);
             let refusal = match review.spec.decision {
                 Decision::Approve => {
                     // Who agrees again leaves the place to others.
@@ -264,7 +261,8 @@ fn approve(status: &mut GrantStatus, grant: &Grant, target: &Target<'_>, how: Ho
     status.target_digest = digest::of_target(target);
     status.approved_at = Some(seconds(now));
     status.expires_at = Some(expires);
-    status.secret_name = grant.of_kind().secret_name();
+    // Whether or not there is a credential now: the role may get one, or share one that it had.
+    status.secret_name = Share::of(grant).map(|share| secret_name(&share));
     match how {
         How::Policy => {}
         How::People(tally, reviews) => {

@@ -39,7 +39,7 @@ impl Kind for StorageAccessGrant {
     }
 
     fn target<'a>(&self, input: &Input<'a>) -> Result<Target<'a>, TargetError> {
-        let (storage, role) = self.found(input)?;
+        let (storage, role) = found(self, input)?;
         let named_by = || format!("role {} of StorageResource {}", role.name, self.spec.storage);
         let rules = role.cluster_role.as_deref().map(|name| cluster_role(name, input)).transpose()?;
         let policy = policy_of(&role.access_policy, named_by, input)?;
@@ -65,12 +65,7 @@ impl Kind for StorageAccessGrant {
     }
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
-        self.credential(input).err()
-    }
-
-    fn secret_name(&self) -> Option<String> {
-        // Whether or not the role has a credential now: it may get one, or share one that it had.
-        self.spec.mount.as_ref().map(|mount| mount::secret_of(&self.spec.storage, &self.spec.role, mount))
+        credential(self, input).err()
     }
 
     fn opening(&self, grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Opening {
@@ -80,8 +75,8 @@ impl Kind for StorageAccessGrant {
             let binding = role_binding(metadata, role, input.namespace, &self.spec.subjects);
             opening.children.push(Child::RoleBinding(binding));
         }
-        self.open_endpoint(grant, input, &mut opening);
-        match (self.credential(input), &self.spec.mount) {
+        add_endpoint(self, grant, input, &mut opening);
+        match (credential(self, input), &self.spec.mount) {
             (Ok(Some(source)), Some(mount)) => {
                 let (record, then) = mount::mounting(grant, mount, &source, input);
                 opening.with.extend(record);
@@ -101,77 +96,73 @@ impl Kind for StorageAccessGrant {
     }
 }
 
-/// What StorageAccessGrants need beside.
-trait Storage {
-    fn found<'a>(&self, input: &Input<'a>) -> Result<(&'a StorageResource, &'a StorageRole), TargetError>;
-    fn credential<'a>(&self, input: &Input<'a>) -> Result<Option<Source<'a>>, Missing>;
-    fn open_endpoint(&self, grant: &Grant, input: &Input<'_>, opening: &mut Opening);
+/// The storage, and the role of it.
+fn found<'a>(
+    grant: &StorageAccessGrant,
+    input: &Input<'a>,
+) -> Result<(&'a StorageResource, &'a StorageRole), TargetError> {
+    let name = &grant.spec.storage;
+    let storage = match (input.catalogue.storages)(name) {
+        Known::Absent => {
+            let remedy = "ask its owners to publish it, or name another";
+            return Err(TargetError::NotFound { kind: "StorageResource", name: name.clone(), remedy });
+        }
+        Known::Undecodable => return Err(TargetError::Undecodable { kind: "StorageResource", name: name.clone() }),
+        Known::Read(storage) => storage,
+    };
+    let Some(role) = storage.spec.roles.iter().find(|role| role.name == grant.spec.role) else {
+        let offered: Vec<&str> = storage.spec.roles.iter().map(|role| role.name.as_str()).collect();
+        return Err(TargetError::RoleNotFound {
+            storage: name.clone(),
+            role: grant.spec.role.clone(),
+            offered: offered.join(", "),
+        });
+    };
+    Ok((storage, role))
 }
 
-impl Storage for StorageAccessGrant {
-    fn found<'a>(&self, input: &Input<'a>) -> Result<(&'a StorageResource, &'a StorageRole), TargetError> {
-        let name = &self.spec.storage;
-        let storage = match (input.catalogue.storages)(name) {
-            Known::Absent => {
-                let remedy = "ask its owners to publish it, or name another";
-                return Err(TargetError::NotFound { kind: "StorageResource", name: name.clone(), remedy });
-            }
-            Known::Undecodable => return Err(TargetError::Undecodable { kind: "StorageResource", name: name.clone() }),
-            Known::Read(storage) => storage,
-        };
-        let Some(role) = storage.spec.roles.iter().find(|role| role.name == self.spec.role) else {
-            let offered: Vec<&str> = storage.spec.roles.iter().map(|role| role.name.as_str()).collect();
-            return Err(TargetError::RoleNotFound {
-                storage: name.clone(),
-                role: self.spec.role.clone(),
-                offered: offered.join(", "),
-            });
-        };
-        Ok((storage, role))
+/// The credential behind the mount, where there is one to copy.
+fn credential<'a>(grant: &StorageAccessGrant, input: &Input<'a>) -> Result<Option<Source<'a>>, Missing> {
+    let missing = |message: String| Err(Missing { reason: "CredentialMissing", message });
+    let Ok((_, role)) = found(grant, input) else { return Ok(None) };
+    let (Some(_), Some(kept)) = (&grant.spec.mount, &role.credential) else { return Ok(None) };
+    let Some(from) = &kept.secret_ref else {
+        return missing(
+            "the role's credential is kept in a way that this version of the operator does not know".into(),
+        );
+    };
+    let (namespace, name) = (&from.namespace, &from.name);
+    if !input.settings.spec.credential_namespaces.contains(namespace) {
+        return missing(format!(
+            "Secret {namespace}/{name} is outside the credentialNamespaces of CloisterConfig; keep the credential in one of them"
+        ));
     }
-
-    /// The credential behind the mount, where there is one to copy.
-    fn credential<'a>(&self, input: &Input<'a>) -> Result<Option<Source<'a>>, Missing> {
-        let missing = |message: String| Err(Missing { reason: "CredentialMissing", message });
-        let Ok((_, role)) = self.found(input) else { return Ok(None) };
-        let (Some(_), Some(kept)) = (&self.spec.mount, &role.credential) else { return Ok(None) };
-        let Some(from) = &kept.secret_ref else {
-            return missing(
-                "the role's credential is kept in a way that this version of the operator does not know".into(),
-            );
-        };
-        let (namespace, name) = (&from.namespace, &from.name);
-        if !input.settings.spec.credential_namespaces.contains(namespace) {
-            return missing(format!(
-                "Secret {namespace}/{name} is outside the credentialNamespaces of CloisterConfig; keep the credential in one of them"
-            ));
-        }
-        match (input.catalogue.credentials)(from) {
-            Some(version) => Ok(Some(Source { from, version })),
-            None => missing(format!(
-                "there is no Secret {name} in {namespace}; ask the owners of StorageResource {} to put the credential there",
-                self.spec.storage
-            )),
-        }
+    match (input.catalogue.credentials)(from) {
+        Some(version) => Ok(Some(Source { from, version })),
+        None => missing(format!(
+            "there is no Secret {name} in {namespace}; ask the owners of StorageResource {} to put the credential there",
+            grant.spec.storage
+        )),
     }
+}
 
-    fn open_endpoint(&self, grant: &Grant, input: &Input<'_>, opening: &mut Opening) {
-        let Ok((StorageResource { spec, .. }, _)) = self.found(input) else { return };
-        let Some(endpoint) = &spec.endpoint else { return };
-        let pods = self.spec.mount.as_ref().map(|mount| pods_of(&mount.service_account_name));
-        match open_endpoint(endpoint, pods.as_ref(), &input.surroundings()) {
-            Ok(open) => {
-                let mut policy = policies::opening(input.namespace, "", &open);
-                policy.metadata = grant.owned_meta(input.namespace);
-                opening.children.push(Child::NetworkPolicy(policy));
-            }
-            Err(refusal) => {
-                let message = format!("the endpoint stays closed: {refusal}");
-                let missing = Missing { reason: refusal.reason(), message };
-                match refusal {
-                    Refusal::HostsNotSupported { .. } => opening.note = Some(missing),
-                    _ => opening.fault = Some(missing),
-                }
+/// Opens the storage's endpoint for the pods of the mount, or of the whole namespace.
+fn add_endpoint(asked: &StorageAccessGrant, grant: &Grant, input: &Input<'_>, opening: &mut Opening) {
+    let Ok((StorageResource { spec, .. }, _)) = found(asked, input) else { return };
+    let Some(endpoint) = &spec.endpoint else { return };
+    let pods = asked.spec.mount.as_ref().map(|mount| pods_of(&mount.service_account_name));
+    match open_endpoint(endpoint, pods.as_ref(), &input.surroundings()) {
+        Ok(open) => {
+            let mut policy = policies::opening(input.namespace, "", &open);
+            policy.metadata = grant.owned_meta(input.namespace);
+            opening.children.push(Child::NetworkPolicy(policy));
+        }
+        Err(refusal) => {
+            let message = format!("the endpoint stays closed: {refusal}");
+            let missing = Missing { reason: refusal.reason(), message };
+            match refusal {
+                Refusal::HostsNotSupported { .. } => opening.note = Some(missing),
+                _ => opening.fault = Some(missing),
             }
         }
     }

@@ -24,13 +24,15 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LAST_BACKOFF: Duration = Duration::from_secs(120);
 
 /// How many keys go past one that can wait.
-const PATIENCE: u32 = 16;
+const PATIENCE: u32 = 64;
 
 /// The work queue.
 #[derive(Default)]
 pub struct Queue {
     inner: Mutex<Inner>,
     changed: Notify,
+    /// Told when nothing urgent is left.
+    calm: Notify,
 }
 
 #[derive(Default)]
@@ -43,6 +45,8 @@ struct Inner {
     /// Since when a key is ready; the keys of `ready` and `can_wait`.
     since: HashMap<Key, Instant>,
     running: HashSet<Key>,
+    /// How many keys of `running` cannot wait.
+    urgent: usize,
     /// Keys that were added while they were worked on.
     again: HashSet<Key>,
     later: BTreeSet<(Timestamp, Key)>,
@@ -81,14 +85,16 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Takes a key out of turn, to work on it now.
+    pub fn take(&self, key: &Key) {
+        self.lock().begin(key.clone());
+    }
+
     /// Says that the work on a key is done, and whether it succeeded. A key that failed comes again after a while,
     /// which grows with each failure in a row; how long that is, is returned.
     pub fn done(&self, key: &Key, succeeded: bool, now: Timestamp) -> Option<Duration> {
         let mut inner = self.lock();
-        inner.running.remove(key);
-        if inner.again.remove(key) {
-            inner.add(key.clone());
-        }
+        inner.end(key);
         let wait = if succeeded {
             inner.failures.remove(key);
             None
@@ -99,9 +105,20 @@ impl Queue {
             inner.add_at(key.clone(), now + wait);
             Some(wait)
         };
+        let is_calm = inner.is_calm();
         drop(inner);
         self.changed.notify_one();
+        if is_calm {
+            self.calm.notify_one();
+        }
         wait
+    }
+
+    /// Waits until nothing is ready or under way but what can wait. For one at a time.
+    pub async fn calm(&self) {
+        while !self.lock().is_calm() {
+            self.calm.notified().await;
+        }
     }
 
     /// The next key to work on.
@@ -167,20 +184,40 @@ impl Inner {
         }
     }
 
+    /// Whether nothing is ready or under way but what can wait.
+    fn is_calm(&self) -> bool {
+        self.ready.is_empty() && self.urgent == 0
+    }
+
+    fn begin(&mut self, key: Key) {
+        let can_wait = key.can_wait();
+        if self.running.insert(key) && !can_wait {
+            self.urgent += 1;
+        }
+    }
+
+    fn end(&mut self, key: &Key) {
+        if self.running.remove(key) && !key.can_wait() {
+            self.urgent -= 1;
+        }
+        if self.again.remove(key) {
+            self.add(key.clone());
+        }
+    }
+
     fn pop(&mut self) -> Option<Job> {
         let waited_enough = self.taken >= PATIENCE && !self.can_wait.is_empty();
-        let key = match self.ready.pop_front_if(|_| !waited_enough) {
-            Some(key) => {
-                self.taken += 1;
-                key
-            }
-            None => {
-                self.taken = 0;
-                self.can_wait.pop_front()?
-            }
+        let key = if self.is_calm() || waited_enough {
+            self.taken = 0;
+            self.can_wait.pop_front()?
+        } else {
+            // While one is under way, what can wait would take from it what the API server can do.
+            let key = self.ready.pop_front()?;
+            self.taken += 1;
+            key
         };
         let age = self.since.remove(&key).map(|since| since.elapsed()).unwrap_or_default();
-        self.running.insert(key.clone());
+        self.begin(key.clone());
         Some(Job { key, age })
     }
 }
@@ -225,6 +262,23 @@ mod tests {
         assert_eq!(order.len(), PATIENCE as usize + 5);
     }
 
+    #[tokio::test]
+    async fn what_can_wait_waits_for_what_is_under_way() {
+        let queue = Queue::default();
+        let review = Key::Review("a".into(), "b".into());
+        queue.add_all([key("a"), review.clone()]);
+        assert_eq!(queue.lock().pop().unwrap().key, key("a"));
+        assert!(queue.lock().pop().is_none());
+        let calm = queue.calm();
+        tokio::pin!(calm);
+        assert!(futures::poll!(&mut calm).is_pending());
+        queue.done(&key("a"), true, at(0));
+        calm.await;
+        assert_eq!(queue.lock().pop().unwrap().key, review);
+        // What is only said does not disturb.
+        queue.calm().await;
+    }
+
     #[test]
     fn a_key_added_while_it_runs_comes_again_afterwards() {
         let queue = Queue::default();
@@ -246,7 +300,7 @@ mod tests {
         assert!(inner.pop().is_none());
         inner.fall_due(at(5));
         assert_eq!(inner.pop().unwrap().key, key("a"));
-        inner.running.clear();
+        inner.end(&key("a"));
         inner.fall_due(at(100));
         assert!(inner.pop().is_none());
     }

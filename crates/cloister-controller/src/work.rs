@@ -48,6 +48,7 @@ pub async fn once(context: Arc<Context>, workers: usize, keys: Vec<Key>) {
     let context = &context;
     let each = |key: Key| async move {
         let span = info_span!("reconcile", object = %key);
+        context.queue.take(&key);
         work(context, Job { key, age: Duration::ZERO }).instrument(span).await;
     };
     futures::stream::iter(keys).for_each_concurrent(workers, each).await;

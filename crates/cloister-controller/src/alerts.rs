@@ -22,9 +22,6 @@ use tracing::{debug, warn};
 /// How many Events may wait to be written.
 const WAITING: usize = 4096;
 
-/// How long an Event waits for what opens and closes, which must not wait for it.
-const COURTESY: Duration = Duration::from_secs(1);
-
 /// How long the API server may take to answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -145,8 +142,7 @@ impl Alerts {
                 note: Some(clipped(news.message)),
                 secondary: None,
             };
-            // Calm or not, it is written then.
-            let _ = timeout(COURTESY, context.queue.calm()).await;
+            context.queue.calm().await;
             context.metrics.wrote("create", "Event");
             match timeout(LIMIT, recorder.publish(&event, &about)).await {
                 Ok(Ok(())) => {}

@@ -26,6 +26,9 @@ const LAST_BACKOFF: Duration = Duration::from_secs(120);
 /// How many keys go past one that can wait.
 const PATIENCE: u32 = 64;
 
+/// How long what is only to be said waits for what opens and closes.
+const COURTESY: Duration = Duration::from_secs(1);
+
 /// The work queue.
 #[derive(Default)]
 pub struct Queue {
@@ -45,8 +48,8 @@ struct Inner {
     /// Since when a key is ready; the keys of `ready` and `can_wait`.
     since: HashMap<Key, Instant>,
     running: HashSet<Key>,
-    /// How many keys of `running` cannot wait.
-    urgent: usize,
+    /// The keys of `running` that others give way to.
+    urgent: HashSet<Key>,
     /// Keys that were added while they were worked on.
     again: HashSet<Key>,
     later: BTreeSet<(Timestamp, Key)>,
@@ -76,6 +79,7 @@ impl Queue {
         drop(inner);
         if any {
             self.changed.notify_one();
+            self.calm.notify_waiters();
         }
     }
 
@@ -105,20 +109,39 @@ impl Queue {
             inner.add_at(key.clone(), now + wait);
             Some(wait)
         };
-        let is_calm = inner.is_calm();
         drop(inner);
         self.changed.notify_one();
-        if is_calm {
-            self.calm.notify_one();
-        }
+        self.calm.notify_waiters();
         wait
     }
 
-    /// Waits until nothing is ready or under way but what can wait. For one at a time.
+    /// Waits until nothing that opens or closes is ready or under way, or for a second.
     pub async fn calm(&self) {
-        while !self.lock().is_calm() {
-            self.calm.notified().await;
-        }
+        self.wait_until(Inner::is_calm).await;
+    }
+
+    /// Lets everything go first that opens or closes, because what is left to do for this key is only to say something.
+    /// Ends early when the key is to be looked at again.
+    pub async fn give_way(&self, key: &Key) {
+        self.lock().urgent.remove(key);
+        self.calm.notify_waiters();
+        self.wait_until(|inner| inner.is_calm() || inner.again.contains(key)).await;
+    }
+
+    async fn wait_until(&self, holds: impl Fn(&Inner) -> bool) {
+        let wait = async {
+            loop {
+                let changed = self.calm.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if holds(&self.lock()) {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        // It was polite long enough.
+        let _ = tokio::time::timeout(COURTESY, wait).await;
     }
 
     /// The next key to work on.
@@ -186,20 +209,19 @@ impl Inner {
 
     /// Whether nothing is ready or under way but what can wait.
     fn is_calm(&self) -> bool {
-        self.ready.is_empty() && self.urgent == 0
+        self.ready.is_empty() && self.urgent.is_empty()
     }
 
     fn begin(&mut self, key: Key) {
-        let can_wait = key.can_wait();
-        if self.running.insert(key) && !can_wait {
-            self.urgent += 1;
+        if !key.can_wait() {
+            self.urgent.insert(key.clone());
         }
+        self.running.insert(key);
     }
 
     fn end(&mut self, key: &Key) {
-        if self.running.remove(key) && !key.can_wait() {
-            self.urgent -= 1;
-        }
+        self.running.remove(key);
+        self.urgent.remove(key);
         if self.again.remove(key) {
             self.add(key.clone());
         }
@@ -277,6 +299,32 @@ mod tests {
         assert_eq!(queue.lock().pop().unwrap().key, review);
         // What is only said does not disturb.
         queue.calm().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_gives_way_waits_for_the_others() {
+        let queue = Queue::default();
+        let a = key("a");
+        queue.add_all([a.clone(), key("b")]);
+        for name in ["a", "b"] {
+            assert_eq!(queue.lock().pop().unwrap().key, key(name));
+        }
+        let polite = queue.give_way(&a);
+        tokio::pin!(polite);
+        assert!(futures::poll!(&mut polite).is_pending());
+        queue.done(&key("b"), true, at(0));
+        assert!(futures::poll!(&mut polite).is_ready());
+
+        queue.add_all([key("b")]);
+        assert_eq!(queue.lock().pop().unwrap().key, key("b"));
+        let polite = queue.give_way(&a);
+        tokio::pin!(polite);
+        assert!(futures::poll!(&mut polite).is_pending());
+        queue.add_all([key("a")]);
+        assert!(futures::poll!(&mut polite).is_ready());
+        queue.done(&key("a"), true, at(0));
+        // Whatever is under way, it ends.
+        queue.give_way(&a).await;
     }
 
     #[test]

@@ -60,13 +60,16 @@ pub struct Plan<Status> {
     pub stages: Vec<Vec<Action>>,
     /// What to write as the object's status, where it differs from what is there.
     pub status: Option<Status>,
+    /// Whether that status can wait for what is to be opened and closed elsewhere: it says what was done, and nobody
+    /// waits for it.
+    pub status_can_wait: bool,
     /// When to look again, although nothing has changed.
     pub next: Option<Timestamp>,
 }
 
 impl<Status> Default for Plan<Status> {
     fn default() -> Self {
-        Plan { announce: None, stages: Vec::new(), status: None, next: None }
+        Plan { announce: None, stages: Vec::new(), status: None, status_can_wait: false, next: None }
     }
 }
 

@@ -72,10 +72,11 @@ where
     for actions in stages {
         stage(&writer, target, actions).await?;
     }
-    match &plan.status {
-        Some(status) => writer.status(target, status).await,
-        None => Ok(()),
+    let Some(status) = &plan.status else { return Ok(()) };
+    if plan.status_can_wait {
+        context.queue.give_way(&target.key).await;
     }
+    writer.status(target, status).await
 }
 
 async fn stage<K>(writer: &Writer<'_>, target: &Target<K>, actions: Vec<Action>) -> Result<(), Error>

@@ -5,6 +5,7 @@ use super::{
     break_glass::{owed, settled},
     kind::missing,
     phases::{add_finalizer, applied, surplus},
+    share::Share,
     status::Say,
 };
 use crate::{
@@ -53,6 +54,8 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     open.extend(opening.with);
     plan.stage(open);
     opening.then.into_iter().for_each(|stage| plan.stage(stage));
+    // Those that share a mount take turns.
+    plan.status_can_wait = Share::of(grant).is_none();
 
     status.phase = GrantPhase::Active;
     status.activated_at = status.activated_at.or_else(|| Some(seconds(input.now)));

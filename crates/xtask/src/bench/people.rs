@@ -1,11 +1,14 @@
 //! Those who declare: ResearchNamespaces are created as fast as the API server takes them, or one by one.
 
-use super::{fixture, raw::REQUESTS, site::Site};
+use super::{fixture, site::Site};
 use anyhow::Result;
 use cloister_api::ResearchNamespace;
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{Api, Client, api::PostParams};
 use std::{collections::HashMap, time::Instant};
+
+/// How many requests people make at a time.
+pub const PEOPLE: usize = 32;
 
 /// The names of so many namespaces.
 pub fn names(count: usize) -> Vec<String> {
@@ -45,7 +48,7 @@ pub async fn declare_all(
         let declared = declare(&site.admin, name).await?;
         anyhow::Ok((name.clone(), declared))
     });
-    let mut requests = requests.buffer_unordered(REQUESTS);
+    let mut requests = requests.buffer_unordered(PEOPLE);
     let mut at = HashMap::with_capacity(names.len());
     while let Some((name, declared)) = requests.try_next().await? {
         at.insert(name, declared.at);

@@ -4,8 +4,7 @@ use super::{Bench, all_done, stand};
 use crate::bench::{
     fixture::{self, GRANTS_PER_NAMESPACE, PERSON},
     outcome::{Goal, Meter, Outcome, Side},
-    people::names,
-    raw::REQUESTS,
+    people::{PEOPLE, names},
     scenario::expiry::bindings,
     site::{PATIENCE, Site},
     watch::Sighting,
@@ -99,7 +98,7 @@ async fn open(site: &Site, names: &[String]) -> Result<crate::operator::Operator
                 anyhow::Ok(())
             }
         })
-        .buffer_unordered(REQUESTS)
+        .buffer_unordered(PEOPLE)
         .try_collect::<()>()
         .await?;
     site.until_quiet(&operator).await?;
@@ -113,7 +112,7 @@ async fn requests(site: &Site, names: &[String]) -> Result<Vec<StorageAccessGran
     Ok(all)
 }
 
-/// Approves all of them, as many at a time as there are connections, and says when the API server answered.
+/// Approves all of them, as many at a time as there are people, and says when the API server answered.
 async fn approve(
     site: &Site,
     requests: &[StorageAccessGrant],
@@ -123,7 +122,7 @@ async fn approve(
     // The connections are there before the clocks run.
     let all: Api<AccessReview> = Api::all(sam.clone());
     let one = ListParams::default().limit(1);
-    futures::future::try_join_all((0..REQUESTS).map(|_| all.list(&one))).await?;
+    futures::future::try_join_all((0..PEOPLE).map(|_| all.list(&one))).await?;
     let mut reviews = stream::iter(requests)
         .map(|request| {
             let namespace = request.namespace().unwrap_or_default();
@@ -133,7 +132,7 @@ async fn approve(
                 anyhow::Ok((request, format!("{namespace}/cloister-grant.{}", request.name_any()), Instant::now()))
             }
         })
-        .buffer_unordered(REQUESTS);
+        .buffer_unordered(PEOPLE);
     let mut from = HashMap::new();
     while let Some((request, key, at)) = reviews.try_next().await? {
         approved(request);

@@ -4,9 +4,8 @@ use super::{Bench, all_done, stand};
 use crate::bench::{
     fixture::{self, GRANTS_PER_NAMESPACE, GROUPS, PERSON},
     outcome::{Goal, Meter, Outcome, Side},
-    people::names,
+    people::{PEOPLE, names},
     plans,
-    raw::REQUESTS,
     site::{PATIENCE, Site},
     watch::Sighting,
 };
@@ -121,7 +120,7 @@ pub(super) async fn ask(site: &Site, names: &[String], end: Timestamp) -> Result
                 anyhow::Ok(())
             }
         })
-        .buffer_unordered(REQUESTS)
+        .buffer_unordered(PEOPLE)
         .try_collect()
         .await
 }

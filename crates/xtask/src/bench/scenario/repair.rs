@@ -4,9 +4,8 @@ use super::{Bench, all_done, stand};
 use crate::bench::{
     fixture::COLLECTOR,
     outcome::{Meter, Outcome, Side},
-    people::names,
+    people::{PEOPLE, names},
     plans,
-    raw::REQUESTS,
     site::{PATIENCE, Site},
     stats::Spread,
 };
@@ -127,7 +126,7 @@ async fn delete_all(site: &Site, names: &[String], policy: &str, mut then: impl 
             anyhow::Ok((name, Instant::now()))
         }
     });
-    let mut deletions = deletions.buffer_unordered(REQUESTS);
+    let mut deletions = deletions.buffer_unordered(PEOPLE);
     let mut from = Times::with_capacity(names.len());
     while let Some((name, at)) = deletions.try_next().await? {
         then(name);

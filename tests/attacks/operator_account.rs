@@ -6,6 +6,7 @@ use crate::{
     story::{Story, pod, text, uid},
 };
 use anyhow::{Result, bail, ensure};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
@@ -112,6 +113,40 @@ async fn it_does_not_change_what_people_said() -> Result<()> {
     let after = thief.merge("StorageAccessGrant/status", "run", along).await.ok()?;
     ensure!(after["spec"] == grant["spec"], "{after}");
     story.nothing_opened(&grant, &before).await?;
+    attack.held()
+}
+
+#[tokio::test]
+async fn it_moves_no_end_and_reopens_nothing() -> Result<()> {
+    let attack =
+        attack("the operator's token: an end moved, approvals forged or a grant that ended opened again with it");
+    let story = Story::new("extend").await?;
+    let thief = thief(&story).await?;
+    let open = story.opened("run", json!({})).await?;
+    let before = story.standing().await?;
+    let later = (Timestamp::now() + SignedDuration::from_hours(99)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    for change in [
+        json!({"expiresAt": later}),
+        json!({"expiresAt": null}),
+        json!({"approvedAt": later}),
+        json!({"phase": "Pending"}),
+        json!({"approvals": [{"rule": "security", "required": 1, "approvedBy": ["mallory"]}]}),
+    ] {
+        for answer in thief.change("StorageAccessGrant/status", "run", json!({"status": change})).await {
+            answer.denied_by("operator-decisions.cloister.dev", "").await?;
+        }
+    }
+    let answer = thief.merge("StorageAccessGrant/status", "run", json!({"status": {"reviews": []}})).await;
+    answer.denied_by("operator-decisions.cloister.dev", "written once").await?;
+    story.unchanged(&before).await?;
+    story.review(&story.person("alice").await?, &open, "Revoke").await?;
+    let ended = story.ends(&open, "Revoked", "RevokedByReview", "alice revoked it").await?;
+    let after = story.standing().await?;
+    for answer in thief.change("StorageAccessGrant/status", "run", json!({"status": open["status"]})).await {
+        answer.denied_by("operator-decisions.cloister.dev", "one direction").await?;
+    }
+    story.unchanged(&after).await?;
+    ensure!(story.again(&open).await?["status"] == ended["status"]);
     attack.held()
 }
 
@@ -295,7 +330,8 @@ async fn it_does_not_change_roles_or_policies() -> Result<()> {
 
 #[tokio::test]
 async fn it_does_not_open_namespaces() -> Result<()> {
-    let attack = attack("the operator's token: namespaces unlabelled, taken over or deleted with it");
+    let attack =
+        attack("the operator's token: namespaces unlabelled, taken over, deleted, or without Pod Security with it");
     let story = Story::new("unlabel").await?;
     let thief = thief(&story).await?;
     let label = |value: Value| json!({"metadata": {"labels": {"cloister.dev/research-namespace": value}}});
@@ -310,6 +346,17 @@ async fn it_does_not_open_namespaces() -> Result<()> {
         all_stopped(thief.change("Namespace", place, label(json!(place))).await).await?;
         all_stopped(thief.change("Namespace", place, adopt.clone()).await).await?;
         stopped(thief.delete("Namespace", place).await).await?;
+    }
+    let pod_security = |what: &str, value: Value| json!({"metadata": {"labels": {format!("pod-security.kubernetes.io/{what}"): value}}});
+    for lax in [
+        pod_security("enforce", json!("privileged")),
+        pod_security("enforce", json!("baseline")),
+        pod_security("enforce", json!(null)),
+        pod_security("enforce-version", json!("v1.0")),
+    ] {
+        let answer = thief.merge("Namespace", &story.name, lax.clone()).await;
+        answer.denied_by(policy, "keeps Pod Security").await?;
+        stopped(thief.replace("Namespace", &story.name, &lax).await).await?;
     }
     // Somebody's namespace, which nobody has offered.
     let theirs = format!("{}-theirs", story.name);

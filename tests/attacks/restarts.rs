@@ -7,6 +7,7 @@ use crate::{
     story::{Story, ready, text},
 };
 use anyhow::{Context, Result, ensure};
+use cloister_tests::eventually;
 use jiff::Timestamp;
 use serde_json::json;
 use std::time::Duration;
@@ -93,9 +94,18 @@ async fn restored(stage: &mut Stage) -> Result<()> {
     };
     stage.stop_operator().await?;
     let operator = Person::service_account(stage, "cloister-system", "cloister-operator", &name).await?;
-    operator.merge("StorageAccessGrant/status", "run", json!({"status": null})).await.ok()?;
-    operator.merge("StorageAccessGrant/status", "run", json!({"status": open["status"]})).await.ok()?;
+    // A restore asks no admission policy; this one would refuse what it does.
     let root = Person::named(stage, "root", &name).await?;
+    let policy = "operator-decisions.cloister.dev";
+    let binding = root.get("ValidatingAdmissionPolicyBinding", policy).await.ok()?;
+    root.delete("ValidatingAdmissionPolicyBinding", policy).await.ok()?;
+    eventually("the policy to be gone", async || {
+        operator.merge("StorageAccessGrant/status", "run", json!({"status": null})).await.ok().map(drop)
+    })
+    .await?;
+    operator.merge("StorageAccessGrant/status", "run", json!({"status": open["status"]})).await.ok()?;
+    let again = json!({"metadata": {"labels": binding["metadata"]["labels"]}, "spec": binding["spec"]});
+    root.create("ValidatingAdmissionPolicyBinding", policy, again).await.ok()?;
     // The times of a grant are whole seconds.
     let soon = Timestamp::now() + jiff::SignedDuration::from_secs(1);
     let settings = json!({"spec": {"invalidateGrantsBefore": soon.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()}});

@@ -63,8 +63,18 @@ async fn it_makes_and_takes_research_namespaces_only() -> Result<()> {
 
     let name = unique("made");
     assert_denied(own.create(&dry_run(), &make(&name, json!({}))).await, POLICY);
-    assert_denied(own.create(&dry_run(), &make(&name, json!({labels::RESEARCH_NAMESPACE: "other"}))).await, POLICY);
-    own.create(&dry_run(), &make(&name, json!({labels::RESEARCH_NAMESPACE: name}))).await?;
+    assert_denied(own.create(&dry_run(), &make(&name, namespace_labels("other"))).await, POLICY);
+    own.create(&dry_run(), &make(&name, namespace_labels(&name))).await?;
+    for (key, value) in [
+        ("enforce", json!("privileged")),
+        ("enforce", json!("baseline")),
+        ("enforce-version", json!("v1.20")),
+        ("enforce", json!(null)),
+    ] {
+        let mut lax = namespace_labels(&name);
+        json_merge(&mut lax, &json!({format!("pod-security.kubernetes.io/{key}"): value}));
+        assert_denied(own.create(&dry_run(), &make(&name, lax)).await, POLICY);
+    }
     let system = "kube-mine";
     assert_denied(own.create(&dry_run(), &make(system, json!({labels::RESEARCH_NAMESPACE: system}))).await, POLICY);
 

@@ -1,5 +1,6 @@
 //! End-to-end tests: a real API server, the admission policies and RBAC of `deploy/`, and the identities that meet them.
 
+mod admission_decisions;
 mod admission_grant_mounts;
 mod admission_grant_secrets;
 mod admission_kinds;

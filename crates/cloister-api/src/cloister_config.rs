@@ -133,8 +133,9 @@ pub struct CloisterConfigSpec {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 253))]
     pub person_key: String,
-    /// After etcd was restored: grants that were approved before this time end.
+    /// After etcd was restored: grants that were approved before this time end, and requests made before it are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::optional_time")]
     pub invalidate_grants_before: Option<Time>,
     /// The RuntimeClass of each tier that needs one.
     #[serde(default = "runtime_class_names")]

@@ -50,6 +50,7 @@ pub struct EgressAllowlistSpec {
     pub attach: Attach,
     /// When it ends, as an RFC 3339 time; it does not end where this is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::optional_time")]
     pub expires_at: Option<Time>,
     /// The destinations. Each becomes a NetworkPolicy of its own.
     #[schemars(length(min = 1, max = 64))]

@@ -116,19 +116,50 @@ pub struct Terms<'a> {
     pub requested_by: Option<&'a Identity>,
 }
 
-/// Declares the spec of a kind of grant: its own fields, and after them those that all kinds have.
+/// Declares a kind of grant: its own names, columns, rules and fields, and what all kinds have.
 macro_rules! grant_spec {
-    ($(#[$attribute:meta])* pub struct $name:ident { $($own:tt)* }) => {
+    (
+        $(#[doc = $doc:literal])*
+        #[kube($($kube:tt)*)]
+        $(#[$attribute:meta])*
+        pub struct $name:ident { $($own:tt)* }
+    ) => {
+        $(#[doc = $doc])*
+        #[derive(
+            Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize, kube::KubeSchema, kube::CustomResource,
+        )]
+        #[kube(
+            group = "cloister.dev",
+            version = "v1alpha1",
+            category = "cloister",
+            namespaced,
+            status = "crate::GrantStatus",
+            derive = "PartialEq",
+            validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
+                .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
+            $($kube)*
+            printcolumn(name = "Requested by", type_ = "string", json_path = ".spec.requestedBy.username"),
+            printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+            printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
+            printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt"),
+            printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+            printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
+        )]
+        #[serde(rename_all = "camelCase")]
+        #[x_kube(validation = Rule::new("self == oldSelf")
+            .message(Message::Message("a grant cannot be changed; delete it and ask again".into()))
+            .reason(Reason::FieldValueForbidden))]
         $(#[$attribute])*
         pub struct $name {
             $($own)*
             /// How long; the policy's `defaultDuration` where it is absent.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(schema_with = "crate::schema::optional_duration")]
-            pub requested_duration: Option<Duration>,
+            pub requested_duration: Option<kube::core::Duration>,
             /// When it starts; at once where it is absent. Its end is this time and the duration: begun late, it is shorter.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub start_time: Option<Time>,
+            #[schemars(schema_with = "crate::schema::optional_time")]
+            pub start_time: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>,
             /// What it is needed for.
             #[serde(default)]
             #[schemars(schema_with = "crate::schema::text")]
@@ -142,7 +173,7 @@ macro_rules! grant_spec {
             pub break_glass: bool,
             /// Who asked, as the API server saw them. Written by admission, never by the author.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            pub requested_by: Option<Identity>,
+            pub requested_by: Option<crate::Identity>,
         }
 
         impl $name {

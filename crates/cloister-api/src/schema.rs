@@ -103,6 +103,17 @@ pub fn optional_duration(generator: &mut SchemaGenerator) -> Schema {
     nullable(duration(generator))
 }
 
+/// An optional time, as RFC 3339 writes it, of a year that every program can compute with.
+pub fn optional_time(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string", "format": "date-time", "nullable": true,
+        "x-kubernetes-validations": [{
+            "rule": "self < timestamp('9000-01-01T00:00:00Z')",
+            "message": "must be before the year 9000; where there is no end, leave it out",
+        }],
+    })
+}
+
 /// A label selector, bounded to 16 labels and 16 expressions of 16 values.
 pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -1,6 +1,5 @@
-use crate::{GrantStatus, Identity, OnExpiry, Subject, grant::grant_spec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::{CustomResource, KubeSchema, core::Duration};
+use crate::{OnExpiry, Subject, grant::grant_spec};
+use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
 /// Where, and for whose pods, the credential is mounted.
@@ -17,33 +16,14 @@ pub struct Mount {
 
 grant_spec! {
     /// Asks for a role of a StorageResource, and becomes the grant.
-    #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
     #[kube(
-        group = "cloister.dev",
-        version = "v1alpha1",
         kind = "StorageAccessGrant",
         plural = "storageaccessgrants",
         shortname = "sag",
-        category = "cloister",
-        namespaced,
-        status = "GrantStatus",
-        derive = "PartialEq",
         doc = "Asks for a role of a StorageResource, and becomes the grant: RoleBinding, mounted credential, opened endpoint, end time.",
-        validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
-            .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
         printcolumn(name = "Storage", type_ = "string", json_path = ".spec.storage"),
         printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
-        printcolumn(name = "Requested by", type_ = "string", json_path = ".spec.requestedBy.username"),
-        printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-        printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
-        printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt"),
-        printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-        printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
     )]
-    #[serde(rename_all = "camelCase")]
-    #[x_kube(validation = Rule::new("self == oldSelf")
-        .message(Message::Message("a grant cannot be changed; delete it and ask again".into()))
-        .reason(Reason::FieldValueForbidden))]
     #[x_kube(validation = Rule::new("!has(self.mount) || self.subjects.exists(s, s.kind == 'ServiceAccount' && s.name == self.mount.serviceAccountName)")
         .message(Message::Message("mount.serviceAccountName must be among the subjects, as a ServiceAccount".into()))
         .reason(Reason::FieldValueInvalid))]

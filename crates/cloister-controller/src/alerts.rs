@@ -22,6 +22,9 @@ use tracing::{debug, warn};
 /// How many Events may wait to be written.
 const WAITING: usize = 4096;
 
+/// The longest name of an object that an Event can be named after.
+const LONGEST_NAME: usize = 230;
+
 /// How long the API server may take to answer.
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -90,16 +93,28 @@ pub fn reference(grant: &Grant) -> ObjectReference {
     }
 }
 
-/// A binding as an Event refers to it.
+/// What an Event about a binding refers to. The Event is named after it, and a binding's name may be one that no Event
+/// can have: then it is about the binding's namespace, or the settings of the cluster.
 pub fn binding_reference(at: &ObjectName) -> ObjectReference {
-    let cluster = at.namespace.is_empty();
-    ObjectReference {
-        api_version: Some("rbac.authorization.k8s.io/v1".to_owned()),
-        kind: Some(if cluster { "ClusterRoleBinding" } else { "RoleBinding" }.to_owned()),
-        name: Some(at.name.to_string()),
-        namespace: (!cluster).then(|| at.namespace.to_string()),
+    let reference = |api_version: &str, kind: &str, name: &str, namespace: &str| ObjectReference {
+        api_version: Some(api_version.to_owned()),
+        kind: Some(kind.to_owned()),
+        name: Some(name.to_owned()),
+        namespace: (!namespace.is_empty()).then(|| namespace.to_owned()),
         ..ObjectReference::default()
+    };
+    let can_name = at.name.len() < LONGEST_NAME
+        && at.name.chars().all(|one| one.is_ascii_lowercase() || one.is_ascii_digit() || "-.".contains(one));
+    match (can_name, at.namespace.is_empty()) {
+        (true, _) => reference("rbac.authorization.k8s.io/v1", binding_kind(at), &at.name, &at.namespace),
+        (false, false) => reference("v1", "Namespace", &at.namespace, &at.namespace),
+        (false, true) => reference(&format!("{GROUP}/{VERSION}"), "CloisterConfig", "cloister", ""),
     }
+}
+
+/// The kind of a binding.
+pub fn binding_kind(at: &ObjectName) -> &'static str {
+    if at.namespace.is_empty() { "ClusterRoleBinding" } else { "RoleBinding" }
 }
 
 /// Where alarms go.

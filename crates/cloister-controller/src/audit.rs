@@ -5,7 +5,7 @@
 //! the start, so that nothing is missing after a crash and nothing is there twice. Standard output cannot be read back:
 //! a new chain begins there with each start, with what happened of late.
 
-use crate::context::Context;
+use crate::{context::Context, index::Index};
 use cloister_core::{
     audit::{Broken, Head, Proof, Record, of_grant, of_review},
     child::{Children, GrantRef},
@@ -16,9 +16,15 @@ use std::{
     fs::File,
     io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 use tracing::{error, info};
+
+/// Of how many objects it is not worth while to forget what was recorded.
+const FEW: usize = 1024;
 
 /// How far back a sink that cannot be read back begins.
 const OF_LATE: SignedDuration = SignedDuration::from_hours(1);
@@ -49,6 +55,8 @@ pub struct Audit {
     sink: Mutex<Option<Sink>>,
     /// The ids of what was recorded, by the uid of its object.
     recorded: Mutex<HashMap<Box<str>, HashSet<Box<str>>>>,
+    /// Of how many objects something must be remembered before it is asked which of them are gone.
+    forget_at: AtomicUsize,
     /// What happened before is not recorded: it was, by an operator before this one.
     since: Timestamp,
 }
@@ -87,12 +95,18 @@ impl Audit {
                 Some(Sink { to: To::File(file), head })
             }
         };
-        Ok(Audit { sink: Mutex::new(sink), recorded: Mutex::new(recorded), since })
+        Ok(Audit { sink: Mutex::new(sink), recorded: Mutex::new(recorded), forget_at: AtomicUsize::new(0), since })
     }
 
-    /// Forgets what was recorded of objects that are not there any more.
-    pub fn forget_all_but(&self, uids: &HashSet<&str>) {
-        self.recorded().retain(|uid, _| uids.contains(&**uid));
+    /// Forgets what was recorded of objects that are not there any more, once there may be as many of those as of others.
+    pub fn forget_the_gone(&self, index: &Index) {
+        let mut recorded = self.recorded();
+        if recorded.len() < self.forget_at.load(Relaxed) {
+            return;
+        }
+        let uids = index.uids();
+        recorded.retain(|uid, _| uids.contains(&**uid));
+        self.forget_at.store(recorded.len() * 2 + FEW, Relaxed);
     }
 
     /// Records what is new of a grant.
@@ -105,6 +119,7 @@ impl Audit {
             of_grant(found, namespace, children, |id| self.is_known(id))
         };
         self.record(records);
+        self.forget_the_gone(&context.index());
     }
 
     /// Records what is new of a review.
@@ -115,6 +130,7 @@ impl Audit {
             found.and_then(|found| of_review(found.object.as_ref().ok()?, namespace))
         };
         self.record(record.into_iter().collect());
+        self.forget_the_gone(&context.index());
     }
 
     fn is_known(&self, id: &str) -> bool {

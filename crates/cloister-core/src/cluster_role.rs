@@ -131,6 +131,10 @@ fn lasting(rule: &PolicyRule) -> Option<String> {
         ("rbac.authorization.k8s.io", "a binding outlives the grant"),
         ("cloister.dev", "it writes what Cloister decides by"),
         ("networking.k8s.io", "a policy outlives the grant"),
+        ("policy.networking.k8s.io", "a policy outlives the grant"),
+        ("cilium.io", "a policy outlives the grant"),
+        ("projectcalico.org", "a policy outlives the grant"),
+        ("crd.projectcalico.org", "a policy outlives the grant"),
         ("admissionregistration.k8s.io", "it changes what is admitted"),
         ("certificates.k8s.io", "a certificate outlives the grant"),
         ("apiextensions.k8s.io", "it changes what is admitted"),
@@ -218,6 +222,10 @@ mod tests {
             rule("rbac.authorization.k8s.io", "roles", &["escalate"]),
             rule("cloister.dev", "accessreviews", &["create"]),
             rule("networking.k8s.io", "networkpolicies", &["delete"]),
+            rule("policy.networking.k8s.io", "clusternetworkpolicies", &["patch"]),
+            rule("cilium.io", "ciliumnetworkpolicies", &["create"]),
+            rule("projectcalico.org", "networkpolicies", &["update"]),
+            rule("crd.projectcalico.org", "networkpolicies", &["update"]),
             rule("certificates.k8s.io", "certificatesigningrequests", &["create"]),
         ] {
             assert!(role(rules.clone()).lasting.is_some(), "{rules}");

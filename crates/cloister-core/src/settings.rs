@@ -3,6 +3,7 @@
 use crate::egress::{NeverOpened, canonical};
 use cloister_api::{CloisterConfigSpec, labels};
 use ipnet::IpNet;
+use jiff::Timestamp;
 
 /// The settings of the cluster.
 #[derive(Clone, Debug)]
@@ -28,6 +29,11 @@ impl Settings {
     /// Settings that cannot be read: nothing is opened.
     pub fn unreadable() -> Self {
         Settings { usable: false, ..Settings::new(None) }
+    }
+
+    /// The time before which nothing that was asked or approved counts, where that is before it.
+    pub fn invalidates(&self, at: Timestamp) -> Option<Timestamp> {
+        self.spec.invalidate_grants_before.as_ref().map(|before| before.0).filter(|before| at < *before)
     }
 
     /// Why this name cannot be a research namespace, if it cannot.

@@ -83,6 +83,16 @@ pub async fn research_namespace_with(operator: &Client, prefix: &str, labels: Va
     Ok(name)
 }
 
+/// A research namespace in which Pod Security refuses nothing. The operator makes no such one, but leaves as it is what
+/// it takes over.
+pub async fn lax_namespace(admin: &Client, operator: &Client, prefix: &str) -> Result<String> {
+    let name = plain_namespace(admin, prefix).await?;
+    let lax = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged"}}});
+    merge(&Api::<Namespace>::all(admin.clone()), &name, lax).await?;
+    adopt_with(admin, operator, &name, json!({"pod-security.kubernetes.io/enforce": "privileged"})).await?;
+    Ok(name)
+}
+
 /// A namespace that has nothing to do with Cloister.
 pub async fn plain_namespace(admin: &Client, prefix: &str) -> Result<String> {
     let name = unique(prefix);
@@ -94,10 +104,15 @@ pub async fn plain_namespace(admin: &Client, prefix: &str) -> Result<String> {
 
 /// Makes a namespace that is there a research namespace, as its people and the operator do it together.
 pub async fn adopt(admin: &Client, operator: &Client, name: &str) -> Result<()> {
+    adopt_with(admin, operator, name, json!({})).await
+}
+
+async fn adopt_with(admin: &Client, operator: &Client, name: &str, labels: Value) -> Result<()> {
     let annotated = json!({"metadata": {"annotations": {labels::ADOPT: name}}});
     merge(&Api::<Namespace>::all(admin.clone()), name, annotated).await?;
-    let labelled = json!({"metadata": {"labels": namespace_labels(name)}});
-    merge(&Api::<Namespace>::all(operator.clone()), name, labelled).await?;
+    let mut all = namespace_labels(name);
+    json_merge(&mut all, &labels);
+    merge(&Api::<Namespace>::all(operator.clone()), name, json!({"metadata": {"labels": all}})).await?;
     Ok(())
 }
 

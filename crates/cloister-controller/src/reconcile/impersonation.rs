@@ -1,7 +1,7 @@
 //! The alarm when a tenant may act as somebody else.
 
 use crate::{
-    alerts::{News, binding_reference},
+    alerts::{News, binding_kind, binding_reference},
     context::Context,
     key::ObjectName,
 };
@@ -38,8 +38,10 @@ pub fn reconcile(context: &Context) {
     };
     for (at, who) in context.impersonators.replace(found) {
         let message = format!(
-            "{who} may act as somebody else by this binding; a review made so cannot be told from a real one. Take \
-             impersonate out of the role, or the tenant out of the binding"
+            "{who} may act as somebody else by {} {}; a review made so cannot be told from a real one. Take \
+             impersonate out of the role, or the tenant out of the binding",
+            binding_kind(&at),
+            at.name
         );
         context.alerts.raise(binding_reference(&at), News::warning("Impersonation", message));
     }

@@ -40,6 +40,8 @@ pub enum Ineligible {
     WindowPassed,
     #[error("grant {0} mounts the same credential at {1}; mount it there too, or ask when that grant has ended")]
     MountConflict(String, String),
+    #[error("CloisterConfig refuses what was asked before {0} (invalidateGrantsBefore); ask again")]
+    Invalidated(Timestamp),
 }
 
 impl Ineligible {
@@ -58,6 +60,7 @@ impl Ineligible {
             Ineligible::ReviewOwed(..) => "ReviewOwed",
             Ineligible::WindowPassed => "WindowPassed",
             Ineligible::MountConflict(..) => "MountConflict",
+            Ineligible::Invalidated(_) => "Invalidated",
         }
     }
 }

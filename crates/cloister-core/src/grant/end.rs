@@ -70,14 +70,15 @@ pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>,
 
 /// After etcd was restored, what was approved before may have been revoked since.
 fn not_invalidated(status: &GrantStatus, input: &Input<'_>) -> Result<(), End> {
-    let Some(before) = &input.settings.spec.invalidate_grants_before else { return Ok(()) };
     let approved = status.approved_at.as_ref().map_or(Timestamp::MIN, |at| at.0);
-    if approved >= before.0 {
-        return Ok(());
+    match input.settings.invalidates(approved) {
+        None => Ok(()),
+        Some(before) => {
+            let message =
+                format!("CloisterConfig ends what was approved before {before} (invalidateGrantsBefore); ask again");
+            Err(End::early("Invalidated", message))
+        }
     }
-    let message =
-        format!("CloisterConfig ends what was approved before {} (invalidateGrantsBefore); ask again", before.0);
-    Err(End::early("Invalidated", message))
 }
 
 fn gone(error: &TargetError) -> &'static str {

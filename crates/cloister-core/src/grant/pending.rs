@@ -124,7 +124,8 @@ fn outcome(
         return Outcome::Wait(Wait::new("RequesterUnknown", message, true));
     };
     let kind = grant.of_kind();
-    let eligible = eligibility::check(grant, requester, &target.policy.spec, asked)
+    let eligible = not_invalidated(asked, input)
+        .and_then(|()| eligibility::check(grant, requester, &target.policy.spec, asked))
         .and_then(|()| kind.conflict(input))
         .and_then(|()| no_debt(grant, requester, input))
         .and_then(|()| window(grant, target, input.now).map(drop));
@@ -204,6 +205,11 @@ fn not_here(input: &Input<'_>) -> Option<Wait> {
             true,
         )),
     }
+}
+
+/// After etcd was restored, what was asked before may have been refused since, or taken back.
+fn not_invalidated(asked: Timestamp, input: &Input<'_>) -> Result<(), Ineligible> {
+    input.settings.invalidates(asked).map_or(Ok(()), |before| Err(Ineligible::Invalidated(before)))
 }
 
 /// Who broke the glass once, and was not reviewed, does not do so again.

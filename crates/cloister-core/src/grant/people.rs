@@ -1,6 +1,7 @@
 //! People and their accounts.
 
 use cloister_api::{Identity, Principal, SubjectKind};
+use std::collections::HashMap;
 
 /// Whether two accounts are known to be one person's: the same user name, or the same uid or person key where there is
 /// one. Two that have none are not one person.
@@ -28,19 +29,29 @@ pub fn is(principal: &Principal, identity: &Identity) -> bool {
     }
 }
 
-/// Which accounts are one person's, over any number of steps: for each, the number of its person, from 0 in the order of
-/// first sight.
+/// Which accounts are one person's, over any number of steps: for each, the number of its person, which is the position
+/// of their first account. A union-find over what each account is known by.
 pub fn persons(accounts: &[&Identity]) -> Vec<usize> {
-    let mut person: Vec<usize> = (0..accounts.len()).collect();
-    for at in 0..accounts.len() {
-        for before in 0..at {
-            if person[at] != person[before] && same_person(accounts[at], accounts[before]) {
-                let (from, to) = (person[at].max(person[before]), person[at].min(person[before]));
-                person.iter_mut().filter(|of| **of == from).for_each(|of| *of = to);
-            }
+    let mut parent: Vec<usize> = (0..accounts.len()).collect();
+    let mut known: HashMap<(&str, &str), usize> = HashMap::new();
+    for (at, account) in accounts.iter().enumerate() {
+        let keys = [("uid", &account.uid), ("personKey", &account.person_key)];
+        let given = keys.into_iter().filter(|(_, key)| !key.is_empty()).chain([("username", &account.username)]);
+        for (what, key) in given {
+            let other = *known.entry((what, key)).or_insert(at);
+            let (one, other) = (root(&mut parent, at), root(&mut parent, other));
+            parent[one.max(other)] = one.min(other);
         }
     }
-    person
+    (0..accounts.len()).map(|at| root(&mut parent, at)).collect()
+}
+
+fn root(parent: &mut [usize], mut at: usize) -> usize {
+    while parent[at] != at {
+        parent[at] = parent[parent[at]];
+        at = parent[at];
+    }
+    at
 }
 
 #[cfg(test)]
@@ -62,5 +73,8 @@ mod tests {
     fn a_person_is_found_over_several_accounts() {
         let all = [account("a", "1", ""), account("c", "", "k"), account("d", "9", ""), account("b", "1", "k")];
         assert_eq!(persons(&all.iter().collect::<Vec<_>>()), [0, 0, 2, 0]);
+        // A user name that is somebody's uid ties nobody.
+        let all = [account("a", "b", ""), account("b", "", ""), account("a", "", "b")];
+        assert_eq!(persons(&all.iter().collect::<Vec<_>>()), [0, 1, 0]);
     }
 }

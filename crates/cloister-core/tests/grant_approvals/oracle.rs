@@ -43,6 +43,9 @@ pub struct Oracle {
     approvals: BTreeMap<String, Approval>,
     /// The grants that the operator has had a whole turn at since they were over.
     seen: BTreeSet<String>,
+    /// The requests that were ever refused, or not decided in time, by their uids: that the cluster is put back helps
+    /// none of them.
+    refused: BTreeSet<String>,
 }
 
 impl Oracle {
@@ -54,9 +57,13 @@ impl Oracle {
         if !status.digest.is_empty() {
             self.meanings.entry(status.digest.clone()).or_insert_with(|| meaning.clone());
         }
+        if matches!(after, GrantPhase::Denied | GrantPhase::TimedOut) {
+            self.refused.insert(uid.to_owned());
+        }
         if after != GrantPhase::Approved {
             return;
         }
+        assert!(!self.refused.contains(uid), "{key} was refused, and is approved");
         let (how, by) = self.agreed(world, catalogue, grant).unwrap_or_else(|why| panic!("{key} was approved: {why}"));
         let terms = grant.terms();
         let asked = SignedDuration::try_from(std::time::Duration::from(terms.requested_duration.unwrap())).unwrap();

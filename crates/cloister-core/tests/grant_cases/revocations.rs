@@ -143,6 +143,23 @@ fn after_a_restore_what_was_approved_before_ends() {
 }
 
 #[test]
+fn after_a_restore_what_was_asked_before_is_refused() {
+    let asked = |after: i64| {
+        let mut world = by_people(json!({}));
+        ask(&mut world, "eval", json!({}));
+        settle(&mut world);
+        let spec = world.settings.spec.clone();
+        let at = Some(Time(world.now + SignedDuration::from_secs(after)));
+        world.settings = Settings::new(Some(&CloisterConfigSpec { invalidate_grants_before: at, ..spec }));
+        all_agree(&mut world, "eval");
+        settle(&mut world);
+        said(&world, "eval")
+    };
+    assert_eq!(asked(1), (GrantPhase::Denied, "Invalidated".into()));
+    assert_eq!(asked(0), active());
+}
+
+#[test]
 fn a_storage_that_becomes_more_sensitive_asks_again() {
     let minimum = |world: &mut World| {
         let mut spec = world.settings.spec.clone();

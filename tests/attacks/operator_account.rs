@@ -132,9 +132,10 @@ async fn it_moves_no_end_and_reopens_nothing() -> Result<()> {
         json!({"phase": "Pending"}),
         json!({"approvals": [{"rule": "security", "required": 1, "approvedBy": ["mallory"]}]}),
     ] {
-        for answer in thief.change("StorageAccessGrant/status", "run", json!({"status": change})).await {
-            answer.denied_by("operator-decisions.cloister.dev", "").await?;
-        }
+        let change = json!({"status": change});
+        let answer = thief.merge("StorageAccessGrant/status", "run", change.clone()).await;
+        answer.denied_by("operator-decisions.cloister.dev", "").await?;
+        all_stopped(thief.change("StorageAccessGrant/status", "run", change).await).await?;
     }
     let answer = thief.merge("StorageAccessGrant/status", "run", json!({"status": {"reviews": []}})).await;
     answer.denied_by("operator-decisions.cloister.dev", "written once").await?;
@@ -142,9 +143,10 @@ async fn it_moves_no_end_and_reopens_nothing() -> Result<()> {
     story.review(&story.person("alice").await?, &open, "Revoke").await?;
     let ended = story.ends(&open, "Revoked", "RevokedByReview", "alice revoked it").await?;
     let after = story.standing().await?;
-    for answer in thief.change("StorageAccessGrant/status", "run", json!({"status": open["status"]})).await {
-        answer.denied_by("operator-decisions.cloister.dev", "one direction").await?;
-    }
+    let again = json!({"status": open["status"]});
+    let answer = thief.merge("StorageAccessGrant/status", "run", again.clone()).await;
+    answer.denied_by("operator-decisions.cloister.dev", "does not become Active").await?;
+    all_stopped(thief.change("StorageAccessGrant/status", "run", again).await).await?;
     story.unchanged(&after).await?;
     ensure!(story.again(&open).await?["status"] == ended["status"]);
     attack.held()

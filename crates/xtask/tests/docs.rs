@@ -38,6 +38,9 @@ const PAGES: [&str; 7] = [
     "examples/README.md",
 ];
 
+/// The file of the audit record.
+const AUDIT: &str = "audit.jsonl";
+
 /// As examples/00-people.yaml says.
 const PEOPLE: [(&str, &[&str]); 7] = [
     ("pat", &["platform"]),
@@ -246,7 +249,9 @@ impl World {
             install::install(&admin, &deploy, Parts::WithoutWorkloads).await?;
         }
         let binary = tokio::task::spawn_blocking(demo::build_operator).await??;
-        let operator = Operator::start(&binary, &cluster, &folder.path().join("operator.log"), &[]).await?;
+        let audit = folder.path().join(AUDIT).to_string_lossy().into_owned();
+        let log = folder.path().join("operator.log");
+        let operator = Operator::start(&binary, &cluster, &log, &["--audit", &audit]).await?;
         for (name, groups) in PEOPLE {
             let options = serde_saphyr::ser_options! { prefer_block_scalars: false };
             let kubeconfig = cluster.kubeconfig_for(name, groups).await?;
@@ -318,6 +323,7 @@ impl World {
                 .args(["-c", &format!("set -o pipefail\n{known}{command}")])
                 .current_dir(workspace_root()?)
                 .env("KUBECONFIG", &kubeconfig)
+                .env("CLOISTER_AUDIT", self.folder.path().join(AUDIT))
                 .output()?;
             let text =
                 format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

@@ -251,6 +251,7 @@ async fn no_pod_is_admitted_before_the_namespace_is_enforced() -> Result<()> {
     // As the operator makes it, before its policies stand. No ResearchNamespace of that name exists, so it stays so.
     let sealed: Namespace = serde_json::from_value(json!({"metadata": {"name": name, "labels": {
         "app.kubernetes.io/managed-by": "cloister", "cloister.dev/research-namespace": name,
+        "pod-security.kubernetes.io/enforce": "restricted",
     }}}))?;
     let operator = scene.world.operator().await?;
     kube::Api::<Namespace>::all(operator).create(&PostParams::default(), &sealed).await?;

@@ -35,8 +35,8 @@ const COURTESY: Duration = Duration::from_secs(3);
 /// How many things are only said at a time. What is to be opened then finds the API server nearly idle.
 const FEW: usize = 4;
 
-/// How many may wait for their turn to say something. Each takes the place of a worker.
-const SEATS: usize = 64;
+/// How many may wait for their turn to say something. Each takes the place of a worker, of which there must be more.
+const SEATS: usize = 32;
 
 /// The work queue.
 pub struct Queue {

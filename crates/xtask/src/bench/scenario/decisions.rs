@@ -2,10 +2,10 @@
 
 use super::{Bench, all_done, stand};
 use crate::bench::{
-    fixture::{self, GRANTS_PER_NAMESPACE, PERSON},
+    fixture::{self, GRANTS_PER_NAMESPACE},
     outcome::{Goal, Meter, Outcome, Side},
     people::{PEOPLE, names},
-    scenario::expiry::bindings,
+    scenario::expiry::{ask_for, bindings},
     site::{PATIENCE, Site},
     watch::Sighting,
 };
@@ -13,7 +13,7 @@ use anyhow::{Result, ensure};
 use cloister_api::{AccessReview, StorageAccessGrant};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::{
-    Api, Client, ResourceExt,
+    Api, ResourceExt,
     api::{ListParams, PostParams},
 };
 use std::{collections::HashMap, sync::Arc, time::Instant};
@@ -88,19 +88,7 @@ async fn open(site: &Site, names: &[String]) -> Result<crate::operator::Operator
     stand(site, names).await?;
     fixture::write_court(&site.admin).await?;
     let operator = site.start_operator().await?;
-    let person: Client = site.cluster.client_for(PERSON, &fixture::GROUPS).await?;
-    let all = names.iter().flat_map(|name| (0..GRANTS_PER_NAMESPACE).map(move |at| (name, at)));
-    stream::iter(all)
-        .map(|(name, at)| {
-            let api: Api<StorageAccessGrant> = Api::namespaced(person.clone(), name);
-            async move {
-                api.create(&PostParams::default(), &fixture::request(name, at)?).await?;
-                anyhow::Ok(())
-            }
-        })
-        .buffer_unordered(PEOPLE)
-        .try_collect::<()>()
-        .await?;
+    ask_for(site, names, fixture::request).await?;
     site.until_quiet(&operator).await?;
     Ok(operator)
 }

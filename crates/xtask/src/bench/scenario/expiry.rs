@@ -112,13 +112,23 @@ pub(super) async fn open(site: &Site, names: &[String]) -> Result<Operator> {
 
 /// Asks for all grants, to end at this time.
 pub(super) async fn ask(site: &Site, names: &[String], end: Timestamp) -> Result<()> {
+    ask_for(site, names, |name, at| fixture::grant(name, at, end)).await
+}
+
+/// Asks for what is made of each namespace and position, as many at a time as there are people.
+pub(super) async fn ask_for(
+    site: &Site,
+    names: &[String],
+    wish: impl Fn(&str, usize) -> Result<StorageAccessGrant>,
+) -> Result<()> {
     let person: Client = site.cluster.client_for(PERSON, &GROUPS).await?;
+    let wish = &wish;
     let requests = names.iter().flat_map(|name| (0..GRANTS_PER_NAMESPACE).map(move |at| (name, at)));
     stream::iter(requests)
         .map(|(name, at)| {
             let api: Api<StorageAccessGrant> = Api::namespaced(person.clone(), name);
             async move {
-                api.create(&PostParams::default(), &fixture::grant(name, at, end)?).await?;
+                api.create(&PostParams::default(), &wish(name, at)?).await?;
                 anyhow::Ok(())
             }
         })

@@ -99,7 +99,7 @@ where
         (Err(error), Some(object)) if !error.is_conflict() => {
             if let Some(status) = failed(object, &error.to_string(), now) {
                 // What failed counts, whether it can be said or not.
-                let _ = Writer::new(context).status(&target, &status).await;
+                let _ = Writer::new(context).status_of_any_version(&target, &status).await;
             }
         }
         _ => {}

@@ -60,10 +60,12 @@ where
     if let Some(next) = plan.next {
         context.queue.add_at(target.key.clone(), next);
     }
+    let finalizer = |action: &Action| matches!(action, Action::AddFinalizer | Action::DropFinalizer);
+    let same_version = plan.announce.is_none() && !plan.stages.iter().flatten().any(finalizer);
     let mut stages = plan.stages.into_iter();
     let announce = async {
         match &plan.announce {
-            Some(status) => writer.status(target, status).await,
+            Some(status) => writer.status_of_any_version(target, status).await,
             None => Ok(()),
         }
     };
@@ -74,7 +76,7 @@ where
     }
     let Some(status) = &plan.status else { return Ok(()) };
     let _turn = if plan.status_can_wait { Some(context.queue.give_way(&target.key).await) } else { None };
-    writer.status(target, status).await
+    if same_version { writer.status(target, status).await } else { writer.status_of_any_version(target, status).await }
 }
 
 async fn stage<K>(writer: &Writer<'_>, target: &Target<K>, actions: Vec<Action>) -> Result<(), Error>

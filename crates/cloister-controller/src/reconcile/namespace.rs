@@ -48,7 +48,7 @@ pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> 
         && let Some(status) = failed(declared, &error.to_string(), now)
     {
         // What failed counts, whether it can be said or not.
-        let _ = Writer::new(context).status(&target, &status).await;
+        let _ = Writer::new(context).status_of_any_version(&target, &status).await;
     }
     result
 }

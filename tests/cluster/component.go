@@ -56,8 +56,6 @@ func start(name, logDir string, args []string) (*component, error) {
 	cmd := exec.Command("/proc/self/exe")
 	// The name of the component is what a list of processes shows, and what its requests carry as user agent.
 	cmd.Args = append([]string{name, "component", name}, args...)
-	// A young API server holds little, and with Go's default would collect garbage most of the time it works.
-	cmd.Env = append(os.Environ(), "GOGC=400")
 	cmd.Stdout, cmd.Stderr = out, out
 	// In a process group of its own, a child does not see the Ctrl-C of a terminal: the supervisor decides.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}

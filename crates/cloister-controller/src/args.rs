@@ -44,10 +44,10 @@ pub struct Run {
     #[arg(long, env = "CLOISTER_AUDIT", value_name = "stdout|none|FILE", default_value = "stdout")]
     pub audit: String,
     /// How many objects are worked on at a time
-    #[arg(long, env = "CLOISTER_WORKERS", default_value_t = 256)]
+    #[arg(long, env = "CLOISTER_WORKERS", default_value_t = 64)]
     pub workers: usize,
     /// How many requests to the API server may be under way
-    #[arg(long, env = "CLOISTER_MAX_REQUESTS", default_value_t = 128)]
+    #[arg(long, env = "CLOISTER_MAX_REQUESTS", default_value_t = 32)]
     pub max_requests: usize,
     /// End when standard input closes, so as not to outlive the process that started this one
     #[arg(long, hide = true)]

@@ -12,7 +12,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Notify, Semaphore, SemaphorePermit},
+    time::timeout,
+};
 
 /// The longest sleep of the dispatcher: how late it may notice that the wall clock was set.
 const TICK: Duration = Duration::from_secs(2);
@@ -27,15 +30,42 @@ const LAST_BACKOFF: Duration = Duration::from_secs(120);
 const PATIENCE: u32 = 64;
 
 /// How long what is only to be said waits for what opens and closes.
-const COURTESY: Duration = Duration::from_secs(1);
+const COURTESY: Duration = Duration::from_secs(3);
+
+/// How many things are only said at a time. What is to be opened then finds the API server nearly idle.
+const FEW: usize = 4;
+
+/// How many may wait for their turn to say something. Each takes the place of a worker, of which there must be more.
+const SEATS: usize = 32;
 
 /// The work queue.
-#[derive(Default)]
 pub struct Queue {
     inner: Mutex<Inner>,
     changed: Notify,
     /// Told when nothing urgent is left.
     calm: Notify,
+    /// Places for those that give way, while they wait and while they then say what there is to say.
+    seats: Semaphore,
+    few: Semaphore,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue {
+            inner: Mutex::default(),
+            changed: Notify::new(),
+            calm: Notify::new(),
+            seats: Semaphore::new(SEATS),
+            few: Semaphore::new(FEW),
+        }
+    }
+}
+
+/// The turn of somebody who gave way.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    _seat: Option<SemaphorePermit<'a>>,
+    _one_of_few: Option<SemaphorePermit<'a>>,
 }
 
 #[derive(Default)]
@@ -115,33 +145,39 @@ impl Queue {
         wait
     }
 
-    /// Waits until nothing that opens or closes is ready or under way, or for a second.
+    /// Waits until nothing that opens or closes is ready or under way, or until it was polite long enough.
     pub async fn calm(&self) {
-        self.wait_until(Inner::is_calm).await;
+        let _ = timeout(COURTESY, self.until(Inner::is_calm)).await;
     }
 
     /// Lets everything go first that opens or closes, because what is left to do for this key is only to say something.
-    /// Ends early when the key is to be looked at again.
-    pub async fn give_way(&self, key: &Key) {
+    /// Ends early when the key is to be looked at again, and at once where too many wait already. The turn that is
+    /// returned is to be kept while it is said.
+    pub async fn give_way(&self, key: &Key) -> Turn<'_> {
         self.lock().urgent.remove(key);
         self.calm.notify_waiters();
-        self.wait_until(|inner| inner.is_calm() || inner.again.contains(key)).await;
+        let mut turn = Turn { _seat: self.seats.try_acquire().ok(), _one_of_few: None };
+        if turn._seat.is_some() {
+            let wait = async {
+                let one_of_few = self.few.acquire().await.ok();
+                self.until(|inner| inner.is_calm() || inner.again.contains(key)).await;
+                one_of_few
+            };
+            turn._one_of_few = timeout(COURTESY, wait).await.ok().flatten();
+        }
+        turn
     }
 
-    async fn wait_until(&self, holds: impl Fn(&Inner) -> bool) {
-        let wait = async {
-            loop {
-                let changed = self.calm.notified();
-                tokio::pin!(changed);
-                changed.as_mut().enable();
-                if holds(&self.lock()) {
-                    return;
-                }
-                changed.await;
+    async fn until(&self, holds: impl Fn(&Inner) -> bool) {
+        loop {
+            let changed = self.calm.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if holds(&self.lock()) {
+                return;
             }
-        };
-        // It was polite long enough.
-        let _ = tokio::time::timeout(COURTESY, wait).await;
+            changed.await;
+        }
     }
 
     /// The next key to work on.
@@ -159,7 +195,7 @@ impl Queue {
                 due.and_then(|due| Duration::try_from(due).ok()).map_or(TICK, |due| due.min(TICK))
             };
             // Whether it changed or fell due, the next round looks.
-            let _ = tokio::time::timeout(wait, changed).await;
+            let _ = timeout(wait, changed).await;
         }
     }
 
@@ -230,6 +266,9 @@ impl Inner {
     fn pop(&mut self) -> Option<Job> {
         let waited_enough = self.taken >= PATIENCE && !self.can_wait.is_empty();
         let key = if self.is_calm() || waited_enough {
+            if self.running.len() - self.urgent.len() >= FEW && self.ready.is_empty() {
+                return None;
+            }
             self.taken = 0;
             self.can_wait.pop_front()?
         } else {

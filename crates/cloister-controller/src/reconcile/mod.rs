@@ -73,9 +73,7 @@ where
         stage(&writer, target, actions).await?;
     }
     let Some(status) = &plan.status else { return Ok(()) };
-    if plan.status_can_wait {
-        context.queue.give_way(&target.key).await;
-    }
+    let _turn = if plan.status_can_wait { Some(context.queue.give_way(&target.key).await) } else { None };
     writer.status(target, status).await
 }
 

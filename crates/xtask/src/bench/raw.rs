@@ -36,10 +36,10 @@ use std::{
 use tokio::sync::Semaphore;
 
 /// How many requests are under way at a time; the operator's default.
-pub const REQUESTS: usize = 128;
+pub const REQUESTS: usize = 32;
 
 /// How many objects are worked on at a time; the operator's default.
-pub const WORKERS: usize = 256;
+pub const WORKERS: usize = 64;
 
 /// The object that a plan is for.
 #[derive(Debug)]

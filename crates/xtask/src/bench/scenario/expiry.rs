@@ -59,6 +59,8 @@ async fn operator_side(bench: &Bench, names: &[String]) -> Result<(Side, Vec<Str
     let end = whole_second(Timestamp::now() + Duration::from_secs(5) + began.elapsed() * 4)?;
     ask(&site, names, end).await?;
     until_active(&operator, wanted.len(), end).await?;
+    site.until_quiet(&operator).await?;
+    ensure!(Timestamp::now() < end, "the grants end before the operator is quiet; measure again when the machine is");
     let mut watch = site.watch_grant_bindings().await?;
     let left = Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default();
     let at = Instant::now() + left;

@@ -77,7 +77,8 @@ struct Side {
 
 fn pods<S: serde::Serializer>(pods: &[Pod], serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_seq(pods.iter().map(|pod| {
-        let port = |port: &NamedPort| serde_json::json!({"name": port.name, "protocol": port.protocol, "port": port.port});
+        let port =
+            |port: &NamedPort| serde_json::json!({"name": port.name, "protocol": port.protocol, "port": port.port});
         let ports: Vec<_> = pod.ports.iter().map(port).collect();
         serde_json::json!({"namespace": pod.namespace, "labels": pod.labels, "ports": ports})
     }))
@@ -189,7 +190,8 @@ fn selector(random: &mut Rng) -> LabelSelector {
     let match_expressions = (random.u8(..3) == 0).then(|| {
         let expressions = (0..random.usize(1..3)).map(|_| {
             let operator = text(random, &["In", "NotIn", "Exists", "DoesNotExist"]);
-            let values = operator.ends_with("In").then(|| (0..random.usize(1..3)).map(|_| text(random, &VALUES)).collect());
+            let values =
+                operator.ends_with("In").then(|| (0..random.usize(1..3)).map(|_| text(random, &VALUES)).collect());
             LabelSelectorRequirement { key: text(random, &KEYS), operator, values }
         });
         expressions.collect()

@@ -57,7 +57,9 @@ pub enum NameFault {
     #[error("is below {0}, which no DNS server answers for")]
     SpecialUse(&'static str),
     /// Anybody can have a name below it.
-    #[error("stands for all names below {0}, under which anybody can register one; name hosts, or a domain that one owner has")]
+    #[error(
+        "stands for all names below {0}, under which anybody can register one; name hosts, or a domain that one owner has"
+    )]
     PublicSuffix(String),
 }
 
@@ -83,11 +85,7 @@ impl DomainName {
 
     /// What both stand for: names form a tree, so that it is one of the two or nothing.
     pub fn intersection<'a>(&'a self, other: &'a DomainName) -> Option<&'a DomainName> {
-        if self.covers(other) {
-            Some(other)
-        } else {
-            other.covers(self).then_some(self)
-        }
+        if self.covers(other) { Some(other) } else { other.covers(self).then_some(self) }
     }
 }
 
@@ -208,7 +206,9 @@ mod tests {
 
     #[test]
     fn addresses_are_no_names() {
-        for text in ["203.0.113.9", "2001:db8::1", "[::1]", "::ffff:10.0.0.1", "10.0.0.0/8", "10.1", "0x7f.1", "1.2.3.4.5"] {
+        for text in
+            ["203.0.113.9", "2001:db8::1", "[::1]", "::ffff:10.0.0.1", "10.0.0.0/8", "10.1", "0x7f.1", "1.2.3.4.5"]
+        {
             assert_eq!(fault(text), NameFault::Address, "{text}");
         }
     }
@@ -226,7 +226,8 @@ mod tests {
     #[test]
     fn labels_are_those_of_hosts() {
         let long = "a".repeat(64);
-        for text in ["_dmarc.example.com", "a..b", ".a.b", "-a.b.c", "a-.b.c", "a b.c", "a/b.c", &format!("{long}.com")] {
+        for text in ["_dmarc.example.com", "a..b", ".a.b", "-a.b.c", "a-.b.c", "a b.c", "a/b.c", &format!("{long}.com")]
+        {
             assert!(matches!(fault(text), NameFault::Label { .. }), "{text}: {}", fault(text));
         }
         assert_eq!(fault("example.com."), NameFault::TrailingDot);

@@ -13,8 +13,8 @@ mod policy;
 use crate::egress::selector_matches;
 use cloister_api::Protocol;
 use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::LabelSelector};
-use policy::{Entry, Peer, Policy, PortMatch};
 pub use policy::Unreadable;
+use policy::{Entry, Peer, Policy, PortMatch};
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// Labels by their keys.
@@ -119,7 +119,7 @@ impl<'a> Policies<'a> {
         own: End<'_>,
         other: End<'_>,
         flow: &Flow<'_>,
-        entries: impl Fn(&Policy<'a>) -> Option<&[Entry<'a>]>,
+        entries: impl for<'p> Fn(&'p Policy<'a>) -> Option<&'p [Entry<'a>]>,
     ) -> bool {
         let Some(pod) = own.pod else { return true };
         let here = self.policies.get(pod.namespace.as_str()).into_iter().flatten();
@@ -169,9 +169,8 @@ impl PortMatch<'_> {
             PortMatch::Any(protocol) => *protocol == flow.protocol,
             PortMatch::Range(protocol, range) => *protocol == flow.protocol && range.contains(&flow.port),
             PortMatch::Name(protocol, name) => {
-                let named = |port: &NamedPort| {
-                    port.name == **name && port.protocol == *protocol && port.port == flow.port
-                };
+                let named =
+                    |port: &NamedPort| port.name == **name && port.protocol == *protocol && port.port == flow.port;
                 *protocol == flow.protocol && flow.to.pod.is_some_and(|pod| pod.ports.iter().any(named))
             }
         }

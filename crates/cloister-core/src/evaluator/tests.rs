@@ -57,11 +57,19 @@ fn ports_have_a_protocol_and_may_be_a_range_or_a_name() {
     let on = |port: Value| json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [{"ports": [port]}]});
     assert!(out(on(json!({"port": 443})), "::1", 443) && !out(on(json!({"port": 443})), "::1", 444));
     assert!(!out(on(json!({"port": 443, "protocol": "UDP"})), "::1", 443));
-    assert!(out(on(json!({"port": 20, "endPort": 22})), "::1", 22) && !out(on(json!({"port": 20, "endPort": 22})), "::1", 23));
+    assert!(
+        out(on(json!({"port": 20, "endPort": 22})), "::1", 22)
+            && !out(on(json!({"port": 20, "endPort": 22})), "::1", 23)
+    );
     assert!(out(on(json!({"protocol": "TCP"})), "::1", 9));
     assert!(!out(on(json!({"port": "web"})), "::1", 8080), "no pod, no name");
     let (own, other) = (pod("interp", json!({})), pod("infra", json!({})));
-    let flow = |port| Flow { from: at("10.0.0.1", Some(&own)), to: at("10.0.0.2", Some(&other)), protocol: Protocol::Tcp, port };
+    let flow = |port| Flow {
+        from: at("10.0.0.1", Some(&own)),
+        to: at("10.0.0.2", Some(&other)),
+        protocol: Protocol::Tcp,
+        port,
+    };
     let web = policy(on(json!({"port": "web"})));
     let policies = Policies::read([], [&web]).unwrap();
     assert!(policies.ask(&flow(8080)).is_allowed() && !policies.ask(&flow(80)).is_allowed());
@@ -74,7 +82,12 @@ fn pods_are_those_of_the_policys_namespace_unless_it_says_otherwise() {
     let own = pod("interp", json!({}));
     let asks = |peer: Value, namespace: &str, labels: Value| {
         let (policy, other) = (spec(peer), pod(namespace, labels));
-        let flow = Flow { from: at("10.0.0.1", Some(&own)), to: at("10.0.0.2", Some(&other)), protocol: Protocol::Udp, port: 53 };
+        let flow = Flow {
+            from: at("10.0.0.1", Some(&own)),
+            to: at("10.0.0.2", Some(&other)),
+            protocol: Protocol::Udp,
+            port: 53,
+        };
         Policies::read([("infra", &team)], [&policy]).unwrap().ask(&flow).egress
     };
     assert!(asks(json!({"podSelector": {}}), "interp", json!({})));
@@ -82,14 +95,16 @@ fn pods_are_those_of_the_policys_namespace_unless_it_says_otherwise() {
     assert!(asks(json!({"namespaceSelector": {}}), "infra", json!({})));
     assert!(asks(json!({"namespaceSelector": {"matchLabels": {"team": "a"}}}), "infra", json!({})));
     assert!(!asks(json!({"namespaceSelector": {"matchLabels": {"team": "a"}}}), "interp", json!({})));
-    let both = json!({"namespaceSelector": {"matchLabels": {"team": "a"}}, "podSelector": {"matchLabels": {"app": "dns"}}});
+    let both =
+        json!({"namespaceSelector": {"matchLabels": {"team": "a"}}, "podSelector": {"matchLabels": {"app": "dns"}}});
     assert!(asks(both.clone(), "infra", json!({"app": "dns"})) && !asks(both, "infra", json!({})));
 }
 
 #[test]
 fn policies_add_up() {
     let deny = policy(json!({"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}));
-    let open = policy(json!({"podSelector": {"matchLabels": {"app": "sync"}}, "policyTypes": ["Egress"], "egress": [{}]}));
+    let open =
+        policy(json!({"podSelector": {"matchLabels": {"app": "sync"}}, "policyTypes": ["Egress"], "egress": [{}]}));
     let policies = Policies::read([], [&deny, &open]).unwrap();
     let (sync, train) = (pod("interp", json!({"app": "sync"})), pod("interp", json!({"app": "train"})));
     let egress = |from| {
@@ -97,7 +112,8 @@ fn policies_add_up() {
         policies.ask(&flow).egress
     };
     assert!(egress(&sync) && !egress(&train));
-    let inside = Flow { from: at("10.0.0.1", Some(&sync)), to: at("10.0.0.2", Some(&train)), protocol: Protocol::Tcp, port: 1 };
+    let inside =
+        Flow { from: at("10.0.0.1", Some(&sync)), to: at("10.0.0.2", Some(&train)), protocol: Protocol::Tcp, port: 1 };
     assert_eq!(policies.ask(&inside), Verdict { egress: true, ingress: false });
 }
 

@@ -114,13 +114,23 @@ mod tests {
     fn a_public_name_leads_to_the_internet() {
         assert_eq!(believed(&["198.51.100.7", "2001:db8::7"], Where::Public), Ok(2));
         assert_eq!(believed(&[], Where::Public), Ok(0));
-        for address in
-            ["10.1.2.3", "172.31.0.1", "192.168.1.1", "100.64.0.1", "fd00::1", "64:ff9b::1", "2002::1", "2001::1", "198.19.0.1"]
-        {
+        for address in [
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "fd00::1",
+            "64:ff9b::c633:6407",
+            "2002:c633:6407::1",
+            "2001::1",
+            "198.19.0.1",
+        ] {
             let refused = believed(&["198.51.100.7", address], Where::Public);
             assert_eq!(refused, Err(Rebinding::NotPublic(address.parse().unwrap())));
         }
-        for address in ["127.0.0.1", "169.254.169.254", "168.63.129.16", "::1", "fe80::1", "::ffff:1.1.1.1", "203.0.113.1"] {
+        for address in
+            ["127.0.0.1", "169.254.169.254", "168.63.129.16", "::1", "fe80::1", "::ffff:1.1.1.1", "203.0.113.1"]
+        {
             assert_eq!(believed(&[address], Where::Public), Err(Rebinding::NeverOpened(address.parse().unwrap())));
         }
     }

@@ -22,6 +22,7 @@
 //! ```
 
 mod covered;
+mod domain;
 mod label;
 mod networks;
 mod never;
@@ -34,6 +35,7 @@ mod service;
 mod target;
 
 pub use covered::{Allowed, COVERED, Covered, NOT_COVERED, PARTLY_COVERED, open_covered, open_covered_by};
+pub use domain::{DomainName, NameFault};
 pub use never::NeverOpened;
 pub use opening::{Opening, Peers, PolicyPort, PolicyPortNumber};
 pub use refusal::Refusal;

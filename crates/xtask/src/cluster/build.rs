@@ -1,4 +1,4 @@
-//! Builds the binary of the embedded cluster from its Go module, once for each state of its source.
+//! Builds the programs of the Go module, each once for each state of its source.
 
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -12,34 +12,103 @@ use super::{Error, Result, workspace};
 const KUBERNETES: &str = "1.37.2";
 const MINIMUM_GO: (u32, u32) = (1, 26);
 
+/// A program of the Go module.
+struct Program {
+    /// The name of its binary.
+    name: &'static str,
+    /// What people call it.
+    title: &'static str,
+    /// The folder of its package, inside the module.
+    package: &'static str,
+}
+
+const CLUSTER: Program = Program { name: "cloister-cluster", title: "the embedded cluster", package: "." };
+const CYCLONUS: Program = Program { name: "cyclonus", title: "Cyclonus", package: "./cyclonus" };
+
 /// Builds the embedded cluster if its source has changed, and returns the path of the binary.
 ///
 /// The first build takes several minutes, and says on standard error how far it is. When nothing has changed this takes
 /// milliseconds and needs no Go. Processes that call it at the same time wait for the one that builds.
+///
+/// # Errors
+///
+/// There is no Go that is new enough, or it cannot be built.
 pub fn build() -> Result<PathBuf> {
-    let root = workspace::root()?;
-    let module = workspace::module(&root);
-    let target = root.join("target/cluster");
-    let binary = target.join("cloister-cluster");
-    let stamp = target.join("built-from");
+    CLUSTER.build()
+}
 
-    let hash = hash_of(&module)?;
-    let current = || binary.is_file() && fs::read_to_string(&stamp).is_ok_and(|built| built == hash);
-    if current() {
-        return Ok(binary);
+/// Builds the evaluator of NetworkPolicies that ours is compared with, as [`build`] does.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_cyclonus() -> Result<PathBuf> {
+    CYCLONUS.build()
+}
+
+impl Program {
+    fn build(&self) -> Result<PathBuf> {
+        let root = workspace::root()?;
+        let module = workspace::module(&root);
+        let target = root.join("target/cluster");
+        let binary = target.join(self.name);
+        let stamp = target.join(format!("{}.built-from", self.name));
+
+        let hash = self.hash(&module)?;
+        let current = || binary.is_file() && fs::read_to_string(&stamp).is_ok_and(|built| built == hash);
+        if current() {
+            return Ok(binary);
+        }
+        fs::create_dir_all(&target).map_err(Error::io("make", &target))?;
+        let _lock = lock(&target.join("lock"))?;
+        if current() {
+            return Ok(binary);
+        }
+        check_go(&target)?;
+        // A name of our own: the Go build of a process that was killed may still be writing to its.
+        let new = target.join(format!("new-{}-{}", self.name, std::process::id()));
+        self.compile(&module, &new)?;
+        fs::rename(&new, &binary).map_err(Error::io("put in place", &binary))?;
+        fs::write(&stamp, hash).map_err(Error::io("write", &stamp))?;
+        Ok(binary)
     }
-    fs::create_dir_all(&target).map_err(Error::io("make", &target))?;
-    let _lock = lock(&target.join("lock"))?;
-    if current() {
-        return Ok(binary);
+
+    /// Of all that decides what the binary is: the source, the versions and checksums of what it imports, the flags.
+    fn hash(&self, module: &Path) -> Result<String> {
+        let mut files = sources(module)?;
+        if self.package != "." {
+            files.extend(sources(&module.join(self.package))?);
+        }
+        files.sort();
+        let mut hash = Sha256::new();
+        hash.update(link_flags());
+        for file in &files {
+            let content = fs::read(file).map_err(Error::io("read", file))?;
+            hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+            hash.update((content.len() as u64).to_be_bytes());
+            hash.update(content);
+        }
+        Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
-    check_go(&target)?;
-    // A name of our own: the Go build of a process that was killed may still be writing to its.
-    let new = target.join(format!("new-{}", std::process::id()));
-    compile(&module, &new)?;
-    fs::rename(&new, &binary).map_err(Error::io("put in place", &binary))?;
-    fs::write(&stamp, hash).map_err(Error::io("write", &stamp))?;
-    Ok(binary)
+
+    fn compile(&self, module: &Path, output: &Path) -> Result<()> {
+        let title = self.title;
+        let mut progress = Progress::start(&format!("building {title} (several minutes the first time)"));
+
+        let mut list = go(module);
+        list.args(["list", "-deps", self.package]);
+        progress.phase("finding and downloading the modules");
+        let packages = progress.run(&mut list)?;
+        progress.total(packages);
+
+        let mut build = go(module);
+        build.args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", &link_flags(), "-o"]);
+        build.arg(output).arg(self.package);
+        progress.phase("compiling");
+        progress.run(&mut build)?;
+        progress.finish(&format!("built {title}"));
+        Ok(())
+    }
 }
 
 /// One process builds at a time; the lock goes with the file, and with the process.
@@ -72,20 +141,9 @@ fn link_flags() -> String {
         .collect()
 }
 
-/// Of all that decides what the binary is: the source, the versions and checksums of what it imports, the flags.
-fn hash_of(module: &Path) -> Result<String> {
-    let entries = fs::read_dir(module).map_err(Error::io("read", module))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| is_source(p)).collect();
-    files.sort();
-    let mut hash = Sha256::new();
-    hash.update(link_flags());
-    for file in &files {
-        let content = fs::read(file).map_err(Error::io("read", file))?;
-        hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
-        hash.update((content.len() as u64).to_be_bytes());
-        hash.update(content);
-    }
-    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+fn sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
+    Ok(entries.filter_map(|entry| Some(entry.ok()?.path())).filter(|path| is_source(path)).collect())
 }
 
 fn is_source(path: &Path) -> bool {
@@ -121,23 +179,6 @@ fn go_version(text: &str) -> Option<(u32, u32)> {
     let (major, rest) = text.strip_prefix("go")?.split_once('.')?;
     let minor: String = rest.chars().take_while(char::is_ascii_digit).collect();
     Some((major.parse().ok()?, minor.parse().ok()?))
-}
-
-fn compile(module: &Path, output: &Path) -> Result<()> {
-    let mut progress = Progress::start("building the embedded cluster (several minutes the first time)");
-
-    let mut list = go(module);
-    list.args(["list", "-deps", "."]);
-    progress.phase("finding and downloading the modules");
-    let packages = progress.run(&mut list)?;
-    progress.total(packages);
-
-    let mut build = go(module);
-    build.args(["build", "-v", "-trimpath", "-buildvcs=false", "-ldflags", &link_flags(), "-o"]).arg(output).arg(".");
-    progress.phase("compiling");
-    progress.run(&mut build)?;
-    progress.finish("built the embedded cluster");
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,0 +1,181 @@
+//! What NetworkPolicies allow, as `networking.k8s.io/v1` defines it: asked flow by flow, of policies as they stand in the
+//! API server, whoever wrote them.
+//!
+//! It shares nothing with what writes Cloister's policies but the matching of labels, so that it can tell whether those
+//! say what was meant. It is compared with [Cyclonus](https://github.com/mattfenwick/cyclonus), flow by flow, in the
+//! tests of `tests/`.
+//!
+//! Policies add up: a flow is allowed where any policy that selects its pod allows it, and where none selects the pod.
+//! It must be allowed at both ends.
+
+mod policy;
+
+use crate::egress::selector_matches;
+use cloister_api::Protocol;
+use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::LabelSelector};
+pub use policy::Unreadable;
+use policy::{Entry, Peer, Policy, PortMatch};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// Labels by their keys.
+pub type Labels = BTreeMap<String, String>;
+
+/// A pod, as far as policies see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pod {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its labels.
+    pub labels: Labels,
+    /// The ports of its containers that have a name.
+    pub ports: Vec<NamedPort>,
+}
+
+/// A port of a container, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedPort {
+    /// Its name.
+    pub name: String,
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// Its number.
+    pub port: u16,
+}
+
+/// One end of a flow.
+#[derive(Clone, Copy, Debug)]
+pub struct End<'a> {
+    /// Its address.
+    pub address: IpAddr,
+    /// The pod that has the address; nothing where it is outside of the cluster, or a node.
+    pub pod: Option<&'a Pod>,
+}
+
+/// A connection that somebody may open, or a datagram that somebody may send.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow<'a> {
+    /// Who begins.
+    pub from: End<'a>,
+    /// Who is reached.
+    pub to: End<'a>,
+    /// TCP, UDP or SCTP.
+    pub protocol: Protocol,
+    /// The port at the end that is reached.
+    pub port: u16,
+}
+
+/// What is answered of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// Whether it may leave where it begins.
+    pub egress: bool,
+    /// Whether it may enter where it goes.
+    pub ingress: bool,
+}
+
+impl Verdict {
+    /// Whether it gets through.
+    pub fn is_allowed(self) -> bool {
+        self.egress && self.ingress
+    }
+}
+
+/// The NetworkPolicies of a cluster, and the labels of its namespaces.
+#[derive(Clone, Debug, Default)]
+pub struct Policies<'a> {
+    namespaces: BTreeMap<&'a str, &'a Labels>,
+    policies: BTreeMap<&'a str, Vec<Policy<'a>>>,
+}
+
+impl<'a> Policies<'a> {
+    /// Reads policies. A namespace that is not named here has no labels.
+    ///
+    /// # Errors
+    ///
+    /// The first that the API server would not have taken.
+    pub fn read(
+        namespaces: impl IntoIterator<Item = (&'a str, &'a Labels)>,
+        policies: impl IntoIterator<Item = &'a NetworkPolicy>,
+    ) -> Result<Self, Unreadable> {
+        let mut all = Policies { namespaces: namespaces.into_iter().collect(), policies: BTreeMap::new() };
+        for policy in policies {
+            let namespace = policy.metadata.namespace.as_deref().unwrap_or_default();
+            all.policies.entry(namespace).or_default().push(Policy::read(policy)?);
+        }
+        Ok(all)
+    }
+
+    /// Whether a flow is allowed, at each of its ends.
+    pub fn ask(&self, flow: &Flow<'_>) -> Verdict {
+        Verdict {
+            egress: self.lets(flow.from, flow.to, flow, |policy| policy.egress.as_deref()),
+            ingress: self.lets(flow.to, flow.from, flow, |policy| policy.ingress.as_deref()),
+        }
+    }
+
+    /// Whether the policies of one end let it speak with the other.
+    fn lets(
+        &self,
+        own: End<'_>,
+        other: End<'_>,
+        flow: &Flow<'_>,
+        entries: impl for<'p> Fn(&'p Policy<'a>) -> Option<&'p [Entry<'a>]>,
+    ) -> bool {
+        let Some(pod) = own.pod else { return true };
+        let here = self.policies.get(pod.namespace.as_str()).into_iter().flatten();
+        let mut isolated = false;
+        for policy in here.filter(|policy| selector_matches(policy.pods, &pod.labels)) {
+            let Some(entries) = entries(policy) else { continue };
+            isolated = true;
+            if entries.iter().any(|entry| self.allows(entry, &pod.namespace, other, flow)) {
+                return true;
+            }
+        }
+        !isolated
+    }
+
+    fn allows(&self, entry: &Entry<'a>, namespace: &str, other: End<'_>, flow: &Flow<'_>) -> bool {
+        let peers = entry.peers.as_ref();
+        let ports = entry.ports.as_ref();
+        peers.is_none_or(|peers| peers.iter().any(|peer| self.is_meant(peer, namespace, other)))
+            && ports.is_none_or(|ports| ports.iter().any(|port| port.matches(flow)))
+    }
+
+    fn is_meant(&self, peer: &Peer<'a>, namespace: &str, end: End<'_>) -> bool {
+        match peer {
+            Peer::Block { network, except } => {
+                network.contains(&end.address) && !except.iter().any(|except| except.contains(&end.address))
+            }
+            Peer::Pods { namespaces, pods } => end.pod.is_some_and(|pod| {
+                let there = match namespaces {
+                    None => pod.namespace == namespace,
+                    Some(selector) => self.has_labels(&pod.namespace, selector),
+                };
+                there && pods.is_none_or(|selector| selector_matches(selector, &pod.labels))
+            }),
+        }
+    }
+
+    fn has_labels(&self, namespace: &str, selector: &LabelSelector) -> bool {
+        static NONE: Labels = Labels::new();
+        selector_matches(selector, self.namespaces.get(namespace).copied().unwrap_or(&NONE))
+    }
+}
+
+impl PortMatch<'_> {
+    /// Whether a flow goes to this port. A port by name is one of the pod that is reached.
+    fn matches(&self, flow: &Flow<'_>) -> bool {
+        match self {
+            PortMatch::Any(protocol) => *protocol == flow.protocol,
+            PortMatch::Range(protocol, range) => *protocol == flow.protocol && range.contains(&flow.port),
+            PortMatch::Name(protocol, name) => {
+                let named =
+                    |port: &NamedPort| port.name == **name && port.protocol == *protocol && port.port == flow.port;
+                *protocol == flow.protocol && flow.to.pod.is_some_and(|pod| pod.ports.iter().any(named))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

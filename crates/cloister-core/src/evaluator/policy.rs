@@ -1,0 +1,147 @@
+//! A NetworkPolicy, read for being asked many times.
+
+use cloister_api::Protocol;
+use ipnet::IpNet;
+use k8s_openapi::{
+    api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec},
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+};
+use std::ops::RangeInclusive;
+
+/// Why a policy cannot be read. The API server takes no such policy.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("NetworkPolicy {policy} cannot be understood: {problem}; correct or delete it")]
+pub struct Unreadable {
+    /// The policy, as `namespace/name`.
+    pub policy: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// A policy. A direction that it does not isolate is absent.
+#[derive(Clone, Debug)]
+pub struct Policy<'a> {
+    pub pods: &'a LabelSelector,
+    pub ingress: Option<Vec<Entry<'a>>>,
+    pub egress: Option<Vec<Entry<'a>>>,
+}
+
+/// What one entry of a policy allows: these peers on these ports; all, where there is no list.
+#[derive(Clone, Debug)]
+pub struct Entry<'a> {
+    pub peers: Option<Vec<Peer<'a>>>,
+    pub ports: Option<Vec<PortMatch<'a>>>,
+}
+
+/// Who may be spoken with.
+#[derive(Clone, Debug)]
+pub enum Peer<'a> {
+    /// Addresses, whoever has them.
+    Block { network: IpNet, except: Vec<IpNet> },
+    /// Pods: in the policy's own namespace, or in those with such labels; all there, or those with such labels.
+    Pods { namespaces: Option<&'a LabelSelector>, pods: Option<&'a LabelSelector> },
+}
+
+/// Ports at the end that is reached.
+#[derive(Clone, Debug)]
+pub enum PortMatch<'a> {
+    Any(Protocol),
+    Range(Protocol, RangeInclusive<u16>),
+    Name(Protocol, &'a str),
+}
+
+impl<'a> Policy<'a> {
+    pub fn read(policy: &'a NetworkPolicy) -> Result<Self, Unreadable> {
+        static EVERY: LabelSelector = LabelSelector { match_labels: None, match_expressions: None };
+        let at = |problem: String| {
+            let metadata = &policy.metadata;
+            let part = |part: &Option<String>| part.clone().unwrap_or_default();
+            Unreadable { policy: format!("{}/{}", part(&metadata.namespace), part(&metadata.name)), problem }
+        };
+        let Some(spec) = &policy.spec else {
+            return Ok(Policy { pods: &EVERY, ingress: Some(Vec::new()), egress: None });
+        };
+        let (ingress, egress) = isolates(spec).map_err(at)?;
+        let incoming = spec.ingress.iter().flatten().map(|entry| Entry::read(&entry.from, &entry.ports));
+        let outgoing = spec.egress.iter().flatten().map(|entry| Entry::read(&entry.to, &entry.ports));
+        Ok(Policy {
+            pods: spec.pod_selector.as_ref().unwrap_or(&EVERY),
+            ingress: ingress.then(|| incoming.collect()).transpose().map_err(at)?,
+            egress: egress.then(|| outgoing.collect()).transpose().map_err(at)?,
+        })
+    }
+}
+
+/// Which directions a policy isolates. Where it does not say: ingress always, and egress where it has entries for it.
+fn isolates(spec: &NetworkPolicySpec) -> Result<(bool, bool), String> {
+    let types = spec.policy_types.as_deref().unwrap_or_default();
+    if types.is_empty() {
+        return Ok((true, spec.egress.as_ref().is_some_and(|entries| !entries.is_empty())));
+    }
+    if let Some(other) = types.iter().find(|one| *one != "Ingress" && *one != "Egress") {
+        return Err(format!("{other:?} is no policy type"));
+    }
+    let has = |wanted: &str| types.iter().any(|one| one == wanted);
+    Ok((has("Ingress"), has("Egress")))
+}
+
+impl<'a> Entry<'a> {
+    fn read(
+        peers: &'a Option<Vec<NetworkPolicyPeer>>,
+        ports: &'a Option<Vec<NetworkPolicyPort>>,
+    ) -> Result<Self, String> {
+        // An empty list is no list.
+        let peers = peers.as_ref().filter(|peers| !peers.is_empty());
+        let ports = ports.as_ref().filter(|ports| !ports.is_empty());
+        Ok(Entry {
+            peers: peers.map(|peers| peers.iter().map(Peer::read).collect()).transpose()?,
+            ports: ports.map(|ports| ports.iter().map(PortMatch::read).collect()).transpose()?,
+        })
+    }
+}
+
+impl<'a> Peer<'a> {
+    fn read(peer: &'a NetworkPolicyPeer) -> Result<Self, String> {
+        let (namespaces, pods) = (peer.namespace_selector.as_ref(), peer.pod_selector.as_ref());
+        match &peer.ip_block {
+            None if namespaces.is_none() && pods.is_none() => Err("a peer names nobody".to_owned()),
+            None => Ok(Peer::Pods { namespaces, pods }),
+            Some(_) if namespaces.is_some() || pods.is_some() => {
+                Err("a peer names addresses and pods at once".to_owned())
+            }
+            Some(block) => {
+                let network = |text: &String| text.parse::<IpNet>().map_err(|_| format!("{text:?} is no CIDR"));
+                let except = block.except.iter().flatten().map(network).collect::<Result<_, _>>()?;
+                Ok(Peer::Block { network: network(&block.cidr)?, except })
+            }
+        }
+    }
+}
+
+impl<'a> PortMatch<'a> {
+    fn read(port: &'a NetworkPolicyPort) -> Result<Self, String> {
+        let protocol = match port.protocol.as_deref() {
+            None | Some("TCP") => Protocol::Tcp,
+            Some("UDP") => Protocol::Udp,
+            Some("SCTP") => Protocol::Sctp,
+            Some(other) => return Err(format!("{other:?} is no protocol")),
+        };
+        let number = |number: i32| {
+            let port = u16::try_from(number).ok().filter(|port| *port > 0);
+            port.ok_or_else(|| format!("{number} is no port"))
+        };
+        match (&port.port, port.end_port) {
+            (None, None) => Ok(PortMatch::Any(protocol)),
+            (Some(IntOrString::Int(first)), end) => {
+                let first = number(*first)?;
+                let last = end.map_or(Ok(first), number)?;
+                if last < first {
+                    return Err(format!("ports {first} to {last} are reversed"));
+                }
+                Ok(PortMatch::Range(protocol, first..=last))
+            }
+            (Some(IntOrString::String(name)), None) => Ok(PortMatch::Name(protocol, name)),
+            (_, Some(_)) => Err("an endPort needs a port by number".to_owned()),
+        }
+    }
+}

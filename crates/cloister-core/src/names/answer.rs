@@ -1,0 +1,147 @@
+//! What a resolver answered, and whether it may be so.
+
+use crate::egress::NeverOpened;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use jiff::SignedDuration;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Addresses, each with the time for which the answer is good.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answer(Vec<(IpAddr, SignedDuration)>);
+
+/// Where the addresses of a name must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Where<'a> {
+    /// On the Internet: in no range that is somebody's own, or has a meaning of its own.
+    Public,
+    /// Inside these networks.
+    Inside(&'a [IpNet]),
+}
+
+/// An answer that no such name gives: somebody leads the name to where it must not lead.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rebinding {
+    /// It leads into a range that no public name leads to.
+    #[error("{0} is no address of the Internet: it is private, or has a meaning of its own")]
+    NotPublic(IpAddr),
+    /// It leads into the cluster, or to a metadata service.
+    #[error("{0} is never opened: it belongs to the cluster, to a metadata service, or to one machine alone")]
+    NeverOpened(IpAddr),
+    /// It leads out of the networks that were expected.
+    #[error("{0} is outside of expectedNetworks; the name no longer leads to the private endpoint")]
+    OutsideExpected(IpAddr),
+}
+
+/// Ranges that a public name does not lead to, beyond those that are never opened at all.
+const NOT_PUBLIC_V4: [Ipv4Net; 6] = [
+    v4([10, 0, 0, 0], 8),     // private (RFC 1918)
+    v4([172, 16, 0, 0], 12),  // private
+    v4([192, 168, 0, 0], 16), // private
+    v4([100, 64, 0, 0], 10),  // shared by providers (RFC 6598)
+    v4([192, 0, 0, 0], 24),   // protocol assignments (RFC 6890)
+    v4([198, 18, 0, 0], 15),  // benchmarks (RFC 2544)
+];
+
+/// The same of IPv6. Those that carry an IPv4 address could carry any.
+const NOT_PUBLIC_V6: [Ipv6Net; 5] = [
+    v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96), // NAT64 (RFC 6052)
+    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), // local NAT64 (RFC 8215)
+    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32),    // Teredo (RFC 4380)
+    v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),    // 6to4 (RFC 3056)
+    v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),     // unique local (RFC 4193)
+];
+
+impl Answer {
+    /// An answer, if all of its addresses are where they must be. One that is not makes all of it unbelievable.
+    ///
+    /// # Errors
+    ///
+    /// The first address that is not.
+    pub fn believed(
+        records: impl IntoIterator<Item = (IpAddr, SignedDuration)>,
+        expected: Where<'_>,
+        never: &NeverOpened,
+    ) -> Result<Self, Rebinding> {
+        let records: Vec<(IpAddr, SignedDuration)> = records.into_iter().collect();
+        records.iter().try_for_each(|(address, _)| check(*address, expected, never))?;
+        Ok(Answer(records))
+    }
+
+    /// The addresses, each with the time for which the answer is good.
+    pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, SignedDuration)> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+fn check(address: IpAddr, expected: Where<'_>, never: &NeverOpened) -> Result<(), Rebinding> {
+    if never.contains(address) {
+        return Err(Rebinding::NeverOpened(address));
+    }
+    match expected {
+        Where::Inside(networks) if networks.iter().any(|network| network.contains(&address)) => Ok(()),
+        Where::Inside(_) => Err(Rebinding::OutsideExpected(address)),
+        Where::Public if is_public(address) => Ok(()),
+        Where::Public => Err(Rebinding::NotPublic(address)),
+    }
+}
+
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|network| network.contains(&address)),
+        IpAddr::V6(address) => !NOT_PUBLIC_V6.iter().any(|network| network.contains(&address)),
+    }
+}
+
+const fn v4(octets: [u8; 4], prefix: u8) -> Ipv4Net {
+    Ipv4Net::new_assert(Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]), prefix)
+}
+
+const fn v6(s: [u16; 8], prefix: u8) -> Ipv6Net {
+    Ipv6Net::new_assert(Ipv6Addr::new(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]), prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn believed(addresses: &[&str], expected: Where<'_>) -> Result<usize, Rebinding> {
+        let never = NeverOpened::new(&["203.0.113.0/28".parse().unwrap()]);
+        let records = addresses.iter().map(|address| (address.parse().unwrap(), SignedDuration::from_secs(30)));
+        Answer::believed(records, expected, &never).map(|answer| answer.addresses().count())
+    }
+
+    #[test]
+    fn a_public_name_leads_to_the_internet() {
+        assert_eq!(believed(&["198.51.100.7", "2001:db8::7"], Where::Public), Ok(2));
+        assert_eq!(believed(&[], Where::Public), Ok(0));
+        for address in [
+            "10.1.2.3",
+            "172.31.0.1",
+            "192.168.1.1",
+            "100.64.0.1",
+            "fd00::1",
+            "64:ff9b::c633:6407",
+            "2002:c633:6407::1",
+            "2001::1",
+            "198.19.0.1",
+        ] {
+            let refused = believed(&["198.51.100.7", address], Where::Public);
+            assert_eq!(refused, Err(Rebinding::NotPublic(address.parse().unwrap())));
+        }
+        for address in
+            ["127.0.0.1", "169.254.169.254", "168.63.129.16", "::1", "fe80::1", "::ffff:1.1.1.1", "203.0.113.1"]
+        {
+            assert_eq!(believed(&[address], Where::Public), Err(Rebinding::NeverOpened(address.parse().unwrap())));
+        }
+    }
+
+    #[test]
+    fn a_private_endpoint_leads_to_its_networks_and_nowhere_else() {
+        let networks = ["10.40.0.0/16".parse().unwrap(), "203.0.113.0/24".parse().unwrap()];
+        let inside = Where::Inside(&networks);
+        assert_eq!(believed(&["10.40.1.1"], inside), Ok(1));
+        let fallen_back = believed(&["10.40.1.1", "198.51.100.7"], inside);
+        assert_eq!(fallen_back, Err(Rebinding::OutsideExpected("198.51.100.7".parse().unwrap())));
+        assert!(matches!(believed(&["203.0.113.1"], inside), Err(Rebinding::NeverOpened(_))));
+    }
+}

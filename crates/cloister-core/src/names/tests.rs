@@ -1,0 +1,109 @@
+use super::*;
+use crate::egress::NeverOpened;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_000_000 + seconds).unwrap()
+}
+
+fn answer(addresses: &[&str], ttl: i64) -> Outcome {
+    let records = addresses.iter().map(|address| (address.parse().unwrap(), SignedDuration::from_secs(ttl)));
+    Outcome::Answered(Answer::believed(records, Where::Public, &NeverOpened::new(&[])).unwrap())
+}
+
+fn failed() -> Outcome {
+    Outcome::Failed("SERVFAIL".into())
+}
+
+fn open(known: &Known, seconds: i64) -> Vec<String> {
+    known.addresses(at(seconds), &Limits::default()).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_address_stays_until_its_answer_has_run_out_and_the_grace_is_over() {
+    let (mut known, limits) = (Known::default(), Limits::default());
+    assert_eq!(known.stability(at(0), &limits), Stability::Unknown);
+    known.learn(answer(&["198.51.100.1"], 30), at(0), &limits);
+    known.learn(answer(&["198.51.100.2"], 30), at(30), &limits);
+    assert_eq!(open(&known, 30), ["198.51.100.1", "198.51.100.2"]);
+    assert_eq!(known.changes_at(&limits), Some(at(330)));
+    assert_eq!(open(&known, 329).len(), 2);
+    assert_eq!(open(&known, 330), ["198.51.100.2"]);
+}
+
+#[test]
+fn no_ttl_is_too_short_or_too_long_to_be_asked_for() {
+    let limits = Limits { quiet: 1, ..Limits::default() };
+    for (ttl, wait) in [(0, 5), (5, 5), (30, 30), (86_400, 300)] {
+        let mut known = Known::default();
+        assert_eq!(known.due(), Timestamp::MIN, "it is asked at once");
+        known.learn(answer(&["198.51.100.1"], ttl), at(0), &limits);
+        known.learn(answer(&["198.51.100.1"], ttl), at(1), &limits);
+        assert_eq!(known.due(), at(1 + wait), "TTL {ttl}");
+    }
+}
+
+#[test]
+fn a_name_that_shows_something_new_is_asked_until_it_has_nothing_new_to_show() {
+    let (mut known, limits) = (Known::default(), Limits::default());
+    let mut now = at(0);
+    let mut asked = 0;
+    // One of eight addresses at a time, in an order of its own.
+    let mut random = fastrand::Rng::with_seed(7);
+    while known.due() <= at(60) {
+        now = now.max(known.due());
+        let one = format!("198.51.100.{}", random.u8(1..9));
+        known.learn(answer(&[&one], 30), now, &limits);
+        asked += 1;
+    }
+    assert_eq!(known.addresses(now, &limits).len(), 8);
+    assert!((40..=121).contains(&asked), "asked {asked} times");
+    // A name that does not rotate is asked once per TTL, after a second look.
+    let mut steady = Known::default();
+    steady.learn(answer(&["198.51.100.1"], 30), at(0), &limits);
+    assert_eq!(steady.due(), at(0) + limits.probe);
+    steady.learn(answer(&["198.51.100.1"], 30), at(1), &limits);
+    assert_eq!(steady.due(), at(31));
+}
+
+#[test]
+fn the_last_answer_counts_while_nobody_answers_though_not_for_ever() {
+    let (mut known, limits) = (Known::default(), Limits::default());
+    known.learn(failed(), at(0), &limits);
+    assert_eq!(known.stability(at(0), &limits), Stability::Stale("SERVFAIL".into()));
+    known.learn(answer(&["198.51.100.1"], 30), at(10), &limits);
+    known.learn(failed(), at(40), &limits);
+    assert_eq!(known.due(), at(45));
+    assert_eq!(open(&known, 1000), ["198.51.100.1"], "longer than the grace");
+    known.learn(failed(), at(3639), &limits);
+    assert_eq!(open(&known, 3639), ["198.51.100.1"]);
+    known.learn(failed(), at(3641), &limits);
+    assert!(open(&known, 3641).is_empty());
+    known.learn(answer(&["198.51.100.2"], 30), at(3700), &limits);
+    assert_eq!(open(&known, 3700), ["198.51.100.2"]);
+}
+
+#[test]
+fn a_name_that_is_gone_is_closed_after_the_grace() {
+    let (mut known, limits) = (Known::default(), Limits::default());
+    known.learn(answer(&["198.51.100.1"], 30), at(0), &limits);
+    known.learn(Outcome::NoSuchName, at(30), &limits);
+    assert_eq!(open(&known, 329), ["198.51.100.1"]);
+    assert!(open(&known, 330).is_empty());
+    known.learn(Outcome::NoSuchName, at(331), &limits);
+    assert_eq!(known.changes_at(&limits), None, "nothing is remembered of it");
+}
+
+#[test]
+fn a_name_with_too_many_addresses_is_not_held() {
+    let (mut known, limits) = (Known::default(), Limits { addresses: 8, ..Limits::default() });
+    let many: Vec<String> = (0..4000).map(|n| format!("198.51.{}.{}", n / 250, n % 250)).collect();
+    known.learn(answer(&many.iter().map(String::as_str).collect::<Vec<_>>(), 30), at(0), &limits);
+    assert_eq!(known.stability(at(0), &limits), Stability::TooMany);
+    assert!(known.addresses.len() <= 16, "it is bounded");
+    assert!(open(&known, 0).is_empty());
+    // It is believed again once it has behaved for a while.
+    known.learn(answer(&["198.51.100.1"], 30), at(3599), &limits);
+    assert_eq!(known.stability(at(3599), &limits), Stability::TooMany);
+    known.learn(answer(&["198.51.100.1"], 30), at(3600), &limits);
+    assert_eq!(known.stability(at(3600), &limits), Stability::Stable);
+}

@@ -28,6 +28,9 @@ pub const SATISFIABLE: &str = "Satisfiable";
 /// `Reviewed`: a grant that broke the glass was reviewed by an approver.
 pub const REVIEWED: &str = "Reviewed";
 
+/// `ResolutionStable`: all names that are to be open have addresses that can be opened, or why not.
+pub const RESOLUTION_STABLE: &str = "ResolutionStable";
+
 /// The reasons of conditions.
 pub mod reason {
     /// First sight: nothing was decided yet.

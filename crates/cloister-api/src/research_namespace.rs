@@ -224,8 +224,45 @@ pub enum EgressState {
     Active,
     /// Not, or not wholly, covered by an allowlist that the namespace may use; what is covered is open.
     NeedsGrant,
+    /// Agreed to, and closed in whole or in part because a name of it has no address that can be opened; the message
+    /// says why.
+    Unresolved,
     /// Closed, because it cannot be opened as it stands; the message says why.
     Refused,
+}
+
+/// What holds the names of a need to what they stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum Enforcement {
+    /// The addresses that the operator was answered, and whatever else is behind them.
+    AddressSet,
+    /// The addresses that the pods themselves were answered, as the network plugin saw.
+    DNSObserved,
+    /// The name that the connection itself asks for.
+    NameVerified,
+}
+
+/// What is known of a name.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HostStatus {
+    /// The name.
+    pub name: String,
+    /// Its addresses that are open, the first 16 of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub addresses: Vec<String>,
+    /// How many there are.
+    pub count: u32,
+    /// For how many seconds the answer was good when this was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_seconds: Option<i64>,
+    /// The look-up that this speaks of. Later ones that found the same are not written down.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_up_at: Option<Time>,
+    /// Why nothing is open of it, in one word.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 
 /// What became of one allowlist or one rule.
@@ -234,7 +271,7 @@ pub enum EgressState {
 pub struct EgressStatus {
     /// The allowlist (`allowlist/NAME`), the namespace's own rule (`rule/NAME`) or the peer (`to/NAME`, `from/NAME`).
     pub name: String,
-    /// Active, NeedsGrant or Refused.
+    /// Active, NeedsGrant, Unresolved or Refused.
     pub state: EgressState,
     /// Why, in one word.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -242,6 +279,13 @@ pub struct EgressStatus {
     /// Why, in a sentence that says what to do.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
+    /// What holds its names to what they stand for, where it has names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enforcement: Option<Enforcement>,
+    /// What is known of its names; those that are not open come first, at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub hosts: Vec<HostStatus>,
 }
 
 /// What the operator made of a ResearchNamespace.

@@ -69,6 +69,16 @@ pub fn addresses(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Up to 16 distinct addresses with a port, as `192.0.2.53:53` or `[2001:db8::53]:53`.
+pub fn sockets(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "maxItems": 16, "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string", "maxLength": 64, "pattern": r"^([0-9.]+|\[[0-9a-f:.]+\]):[1-9][0-9]{0,4}$",
+        },
+    })
+}
+
 fn domain_name() -> Schema {
     json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": r"^(\*\.)?([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)+[a-z][-a-z0-9]*[a-z0-9]$"})
 }

@@ -5,11 +5,11 @@
 
 use crate::{context::Context, key::ObjectName};
 use cloister_api::{
-    GROUP, GrantPhase, GrantStatus, VERSION,
-    condition::{REVIEWED, REVOCATION_UNCONFIRMED},
+    GROUP, GrantPhase, GrantStatus, ResearchNamespace, ResearchNamespaceStatus, VERSION,
+    condition::{RESOLUTION_STABLE, REVIEWED, REVOCATION_UNCONFIRMED},
 };
 use cloister_core::grant::Grant;
-use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use std::{
     collections::BTreeMap,
@@ -60,24 +60,30 @@ pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> 
         let said = message(cloister_api::condition::READY);
         news.push(if broke { News::warning("BreakGlass", said) } else { News::normal(after.phase.as_str(), said) });
     }
+    let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
     for type_ in [REVIEWED, REVOCATION_UNCONFIRMED] {
-        let reason = |status: &GrantStatus| {
-            let condition = status.conditions.iter().find(|condition| condition.type_ == type_);
-            condition.map(|condition| condition.reason.clone())
-        };
-        let (was, is) = (before.and_then(reason), reason(after));
-        match is {
-            Some(is) if Some(&is) != was.as_ref() && is != "ReviewOwed" => {
-                news.push(if is == "Reviewed" {
-                    News::normal(&is, message(type_))
-                } else {
-                    News::warning(&is, message(type_))
-                });
-            }
-            _ => {}
+        match new_reason(type_, conditions, &after.conditions) {
+            Some("Reviewed") => news.push(News::normal("Reviewed", message(type_))),
+            Some("ReviewOwed") | None => {}
+            Some(reason) => news.push(News::warning(reason, message(type_))),
         }
     }
     news
+}
+
+/// What a namespace's new status tells beyond the one before: that a name leads where it must not.
+pub fn of_namespace(before: Option<&ResearchNamespaceStatus>, after: &ResearchNamespaceStatus) -> Option<News> {
+    let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
+    let reason = new_reason(RESOLUTION_STABLE, conditions, &after.conditions)?;
+    let condition = after.conditions.iter().find(|condition| condition.type_ == RESOLUTION_STABLE)?;
+    matches!(reason, "Rebinding" | "OutsideExpectedNetworks").then(|| News::warning(reason, condition.message.clone()))
+}
+
+/// The reason of a condition, where it is another than before.
+fn new_reason<'a>(type_: &str, before: &[Condition], after: &'a [Condition]) -> Option<&'a str> {
+    let of = |conditions: &'a [Condition]| conditions.iter().find(|condition| condition.type_ == type_);
+    let was = before.iter().find(|condition| condition.type_ == type_).map(|condition| condition.reason.as_str());
+    of(after).map(|condition| condition.reason.as_str()).filter(|is| Some(*is) != was)
 }
 
 /// A grant as an Event refers to it.
@@ -89,6 +95,17 @@ pub fn reference(grant: &Grant) -> ObjectReference {
         name: metadata.name.clone(),
         namespace: metadata.namespace.clone(),
         uid: metadata.uid.clone(),
+        ..ObjectReference::default()
+    }
+}
+
+/// A research namespace as an Event refers to it.
+pub fn namespace_reference(namespace: &ResearchNamespace) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(format!("{GROUP}/{VERSION}")),
+        kind: Some("ResearchNamespace".to_owned()),
+        name: namespace.metadata.name.clone(),
+        uid: namespace.metadata.uid.clone(),
         ..ObjectReference::default()
     }
 }

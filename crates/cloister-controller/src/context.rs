@@ -7,6 +7,7 @@ use crate::{
     index::{Dirty, Index},
     key::Key,
     metrics::Metrics,
+    names::Names,
     queue::Queue,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -37,6 +38,8 @@ pub struct Context {
     pub alerts: Alerts,
     /// The bindings by which tenants may act as somebody else.
     pub impersonators: Impersonators,
+    /// What is known of names.
+    pub names: Names,
     /// What is recorded.
     pub audit: Audit,
     /// How many requests may be under way.
@@ -48,7 +51,7 @@ pub struct Context {
     /// When the users of an allowlist were last counted, for those that were a moment ago.
     counted: std::sync::Mutex<HashMap<Arc<str>, Timestamp>>,
     /// Told when the settings may have changed.
-    pub settings_changed: Notify,
+    pub settings_changed: watch::Sender<()>,
     /// Told when other ClusterRoles may be named, or the operator may bind others.
     pub roles_changed: Notify,
     /// Grows when the definition of one of our kinds has changed, so that what was read by the old one is read anew.
@@ -66,12 +69,13 @@ impl Context {
             metrics: Metrics::default(),
             alerts: Alerts::default(),
             impersonators: Impersonators::default(),
+            names: Names::default(),
             audit,
             requests: Semaphore::new(max_requests),
             shares: std::array::from_fn(|_| Mutex::new(())),
             glass: Mutex::new(()),
             counted: std::sync::Mutex::default(),
-            settings_changed: Notify::new(),
+            settings_changed: watch::Sender::new(()),
             roles_changed: Notify::new(),
             definitions: watch::Sender::new(0),
         })
@@ -91,7 +95,7 @@ impl Context {
     /// Queues keys that a change concerns.
     pub fn enqueue(&self, keys: Dirty) {
         if keys.contains(&Key::Config) {
-            self.settings_changed.notify_one();
+            self.settings_changed.send_replace(());
         }
         if keys.iter().any(|key| matches!(key, Key::Role(_) | Key::Storage(_))) {
             self.roles_changed.notify_one();

@@ -14,6 +14,7 @@ mod error;
 mod index;
 mod key;
 mod metrics;
+mod names;
 mod operator;
 mod queue;
 mod reconcile;

@@ -1,6 +1,6 @@
 //! The operator's metrics, in the Prometheus text format.
 
-use crate::{index::Index, queue::Queue};
+use crate::{context::Context, index::Index};
 use cloister_api::{
     GrantPhase,
     condition::{REVIEWED, REVOCATION_UNCONFIRMED},
@@ -43,6 +43,12 @@ pub struct Alert {
     alert: &'static str,
 }
 
+/// How a look-up ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Lookup {
+    outcome: &'static str,
+}
+
 /// A grant's phase.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Phase {
@@ -65,6 +71,8 @@ pub struct Metrics {
     alerts: Family<Alert, Gauge>,
     drift_corrected: Family<Kind, Counter>,
     writes: Family<Write, Counter>,
+    lookups: Counter,
+    lookup_outcomes: Family<Lookup, Counter>,
 }
 
 impl Default for Metrics {
@@ -85,6 +93,8 @@ impl Default for Metrics {
             alerts: Family::default(),
             drift_corrected: Family::default(),
             writes: Family::default(),
+            lookups: Counter::default(),
+            lookup_outcomes: Family::default(),
         };
         metrics.register();
         metrics
@@ -92,6 +102,16 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// Counts a look-up of a name.
+    pub fn looked_up(&self) {
+        self.lookups.inc();
+    }
+
+    /// Counts how it ended.
+    pub fn answered(&self, outcome: &'static str) {
+        self.lookup_outcomes.get_or_create(&Lookup { outcome }).inc();
+    }
+
     fn register(&mut self) {
         let registry = &mut self.registry;
         let unit = || Unit::Seconds;
@@ -113,6 +133,8 @@ impl Metrics {
             unit(),
             self.enforcement_seconds.clone(),
         );
+        registry.register("name_lookups", "Look-ups of names, each of all DNS servers", self.lookups.clone());
+        registry.register("name_answers", "How look-ups ended", self.lookup_outcomes.clone());
         registry.register("grants", "Grants, by phase", self.grants.clone());
         registry.register_with_unit(
             "revocation_lag",
@@ -180,9 +202,12 @@ impl Metrics {
     }
 
     /// All metrics as text, with what is counted at the moment of asking.
-    pub fn render(&self, index: &Index, queue: &Queue, impersonators: usize) -> String {
-        self.attention(index, impersonators);
-        let (ready, later) = queue.depth();
+    pub fn render(&self, context: &Context) -> String {
+        let index = &*context.index();
+        let (names, rebound) = context.names.count();
+        self.attention(index, context.impersonators.count(), rebound);
+        self.store_objects.get_or_create(&Kind { kind: "Name" }).set(gauge(names));
+        let (ready, later) = context.queue.depth();
         self.queue_depth.set(gauge(ready));
         self.queue_later.set(gauge(later));
         for (kind, size) in index.sizes() {
@@ -207,7 +232,7 @@ impl Metrics {
 }
 
 impl Metrics {
-    fn attention(&self, index: &Index, impersonators: usize) {
+    fn attention(&self, index: &Index, impersonators: usize, rebound: usize) {
         let says = |type_: &str, reason: &str| {
             let grants = index.all_grants().filter_map(|grant| grant.object.as_ref().ok()?.status());
             let all = grants.flat_map(|status| &status.conditions);
@@ -218,6 +243,7 @@ impl Metrics {
             ("ReviewOverdue", says(REVIEWED, "ReviewOverdue")),
             ("RevocationUnconfirmed", says(REVOCATION_UNCONFIRMED, "PodsRemain")),
             ("Impersonation", impersonators),
+            ("Rebinding", rebound),
         ] {
             self.alerts.get_or_create(&Alert { alert }).set(gauge(count));
         }

@@ -7,6 +7,8 @@ use crate::{
     bindable,
     clock::Clock,
     context::Context,
+    names,
+    reconcile::remember_names,
     server, watches, work,
 };
 use futures::FutureExt;
@@ -24,6 +26,9 @@ use tracing::info;
 
 /// How long what is under way may take when the process is told to end.
 const DRAIN: Duration = Duration::from_secs(20);
+
+/// How long the first look-ups may hold up the start.
+const FIRST_ANSWERS: Duration = Duration::from_secs(5);
 
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +53,9 @@ pub enum Fatal {
     /// A watch is dead, and without it the operator would be blind.
     #[error("the watch of {0} ended; the process ends with it and must be started again")]
     WatchDead(&'static str),
+    /// Names are looked up no more, and without that the operator would keep open what has moved.
+    #[error("the look-up of names ended; the process ends with it and must be started again")]
+    NamesDead,
     /// The drain took too long.
     #[error("what was under way did not end within {0:?}")]
     NotDrained(Duration),
@@ -78,10 +86,16 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
         synced.wait().await;
         let (sender, mut first) = watch::channel(false);
         let credentials = tokio::spawn(watches::credentials(context.clone(), sender));
+        let (sender, mut endpoints) = watch::channel(false);
+        let resolving = tokio::spawn(watches::dns_endpoints(context.clone(), sender));
         let (sender, mut asked) = watch::channel(false);
         let binding = tokio::spawn(bindable::ask(context.clone(), sender));
         tokio::select! {
-            _ = async { (first.wait_for(|complete| *complete).await, asked.wait_for(|asked| *asked).await) } => {}
+            _ = async {
+                let _ = first.wait_for(|complete| *complete).await;
+                let _ = endpoints.wait_for(|complete| *complete).await;
+                asked.wait_for(|asked| *asked).await.is_ok()
+            } => {}
             () = stop.clone() => return Ok(()),
         }
         info!(objects = ?context.index().sizes(), "all stores are synced");
@@ -92,11 +106,20 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
             () = work::once(context.clone(), args.workers, overdue) => {}
             () = stop.clone() => return Ok(()),
         }
+        // What is open by name stays so: its addresses are known again before anything is decided.
+        let looking = tokio::spawn(names::run(context.clone()));
+        remember_names(&context);
+        tokio::select! {
+            () = names::first_answers(&context, FIRST_ANSWERS) => {}
+            () = stop.clone() => return Ok(()),
+        }
         let all = context.index().all_keys();
         context.enqueue(all);
         tokio::select! {
             () = work::run(context.clone(), args.workers, stop.clone()) => Ok(()),
             _ = credentials => Err(Fatal::WatchDead("Secret")),
+            _ = resolving => Err(Fatal::WatchDead("EndpointSlice")),
+            _ = looking => Err(Fatal::NamesDead),
             _ = binding => Err(Fatal::WatchDead("ClusterRole")),
             _ = definitions => Err(Fatal::WatchDead("CustomResourceDefinition")),
         }

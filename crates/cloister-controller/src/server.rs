@@ -29,5 +29,5 @@ async fn readyz(State((_, synced)): State<(Arc<Context>, Synced)>) -> (StatusCod
 }
 
 async fn metrics(State((context, _)): State<(Arc<Context>, Synced)>) -> String {
-    context.metrics.render(&context.index(), &context.queue, context.impersonators.count())
+    context.metrics.render(&context)
 }

@@ -3,30 +3,34 @@
 use crate::{
     context::Context,
     decode::Decoded,
-    index::{GatedPod, Secret},
+    index::{GatedPod, Indexed, Secret},
     watch::{Scope, run},
 };
 use cloister_api::{
     AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, EgressGrant, GROUP, GrantMount,
     ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource, labels,
 };
+use cloister_core::settings::Settings;
 use futures::{StreamExt, future::BoxFuture};
 use k8s_openapi::api::{
     core::v1::{LimitRange, Namespace, ResourceQuota, Service, ServiceAccount},
+    discovery::v1::EndpointSlice,
     networking::v1::NetworkPolicy,
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
-    Api, ResourceExt,
-    core::PartialObjectMeta,
+    Api, Resource, ResourceExt,
+    core::{NamespaceResourceScope, PartialObjectMeta},
     runtime::{
         WatchStreamExt,
         watcher::{Config, watcher},
     },
 };
+use serde::de::DeserializeOwned;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Debug,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -120,30 +124,63 @@ pub fn start(context: &Arc<Context>, synced: &Synced) -> JoinSet<&'static str> {
     tasks
 }
 
-/// Watches the Secrets of the credential namespaces, which the settings name, and of no other. Ends only when one of the
-/// watches is dead. `first` is told when those that the settings name at first are complete.
+/// Watches the Secrets of the credential namespaces, which the settings name, and of no other.
 pub async fn credentials(context: Arc<Context>, first: watch::Sender<bool>) {
-    let mut running: BTreeMap<String, (AbortHandle, Receiver<bool>)> = BTreeMap::new();
+    let wanted = |settings: &Settings| {
+        settings.spec.credential_namespaces.iter().map(|namespace| (namespace.clone(), String::new())).collect()
+    };
+    follow::<Secret>(context, "Secret", wanted, first).await;
+}
+
+/// Watches the endpoints of the cluster's own DNS, which the settings name.
+pub async fn dns_endpoints(context: Arc<Context>, first: watch::Sender<bool>) {
+    let wanted = |settings: &Settings| {
+        let dns = &settings.spec.dns;
+        [(dns.namespace.clone(), format!("{SERVICE_NAME}={}", dns.service))].into()
+    };
+    follow::<EndpointSlice>(context, "EndpointSlice", wanted, first).await;
+}
+
+/// Watches the namespaces that the settings name, each with a label selector, as the settings change. Ends only when one
+/// of the watches is dead. `first` is told when those that the settings name at first are complete.
+async fn follow<K>(
+    context: Arc<Context>,
+    kind: &'static str,
+    wanted: impl Fn(&Settings) -> BTreeSet<(String, String)>,
+    first: watch::Sender<bool>,
+) where
+    K: Indexed
+        + Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + 'static,
+{
+    let mut running: BTreeMap<(String, String), (AbortHandle, Receiver<bool>)> = BTreeMap::new();
     let mut tasks = JoinSet::new();
+    let mut settings = context.settings_changed.subscribe();
     loop {
-        let wanted = context.index().settings().spec.credential_namespaces.clone();
-        running.retain(|namespace, (task, _)| {
-            let keep = wanted.contains(namespace);
+        let wanted = wanted(context.index().settings());
+        running.retain(|what, (task, _)| {
+            let keep = wanted.contains(what);
             if !keep {
                 task.abort();
             }
             keep
         });
-        for namespace in wanted {
-            if running.contains_key(&namespace) {
+        for what in wanted {
+            if running.contains_key(&what) {
                 continue;
             }
-            debug!(%namespace, "watching the credentials");
-            let api: Api<Secret> = Api::namespaced(context.client.clone(), &namespace);
-            let scope = Scope { kind: "Secret", namespace: Some(namespace.as_str().into()), config: Config::default() };
+            let (namespace, labels) = &what;
+            debug!(kind, %namespace, "watching");
+            let api: Api<K> = Api::namespaced(context.client.clone(), namespace);
+            let scope =
+                Scope { kind, namespace: Some(namespace.as_str().into()), config: Config::default().labels(labels) };
             let (sender, synced) = watch::channel(false);
             let task = tasks.spawn(run(context.clone(), api, scope, sender));
-            running.insert(namespace, (task, synced));
+            running.insert(what, (task, synced));
         }
         if !*first.borrow() {
             for (_, synced) in running.values_mut() {
@@ -153,7 +190,7 @@ pub async fn credentials(context: Arc<Context>, first: watch::Sender<bool>) {
             first.send_replace(true);
         }
         tokio::select! {
-            () = context.settings_changed.notified() => {}
+            _ = settings.changed() => {}
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
                 if !ended.is_err_and(|error| error.is_cancelled()) {
                     return;
@@ -162,6 +199,9 @@ pub async fn credentials(context: Arc<Context>, first: watch::Sender<bool>) {
         }
     }
 }
+
+/// The label of an EndpointSlice with the name of its Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Watches the definitions of our kinds. The API server goes on sending objects as the old definition has them for a
 /// while, without the fields that a newer one brought; so when one changes, all of the kind are read anew.
@@ -194,5 +234,5 @@ pub async fn definitions(context: Arc<Context>) {
 /// When the objects are read anew after a definition has changed: soon, and once more when every API server has it.
 const REREAD: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
-/// How long the first list of a credential namespace may take.
+/// How long the first list of a namespace that the settings name may take.
 const FIRST_LIST: Duration = Duration::from_secs(10);

@@ -1,7 +1,11 @@
 //! CloisterConfig, read once for all decisions.
 
-use crate::egress::{NeverOpened, canonical};
-use cloister_api::{CloisterConfigSpec, labels};
+use crate::{
+    egress::{NeverOpened, canonical},
+    grant::signed,
+    names::Limits,
+};
+use cloister_api::{CloisterConfigSpec, ResolutionConfig, labels};
 use ipnet::IpNet;
 use jiff::Timestamp;
 
@@ -12,6 +16,8 @@ pub struct Settings {
     pub spec: CloisterConfigSpec,
     /// The networks that no rule opens.
     pub never: NeverOpened,
+    /// How the addresses of names are held.
+    pub names: Limits,
     /// Whether anything may be opened: not while the settings cannot be read, because what they forbid is then unknown.
     pub usable: bool,
 }
@@ -23,7 +29,7 @@ impl Settings {
         let cluster: Vec<IpNet> = spec.cluster_networks.iter().filter_map(|network| network.parse().ok()).collect();
         // A network that this version cannot read might cover anything.
         let usable = cluster.len() == spec.cluster_networks.len() && canonical(Some(&spec.dns.pod_selector)).is_ok();
-        Settings { never: NeverOpened::new(&cluster), spec, usable }
+        Settings { never: NeverOpened::new(&cluster), names: limits(&spec.dns.resolution), spec, usable }
     }
 
     /// Settings that cannot be read: nothing is opened.
@@ -49,5 +55,17 @@ impl Settings {
         } else {
             None
         }
+    }
+}
+
+fn limits(config: &ResolutionConfig) -> Limits {
+    let minimum_ttl = signed(config.minimum_ttl);
+    Limits {
+        minimum_ttl,
+        maximum_ttl: Limits::default().maximum_ttl.max(minimum_ttl),
+        grace: signed(config.grace),
+        stale: signed(config.stale),
+        addresses: config.maximum_addresses as usize,
+        ..Limits::default()
     }
 }

@@ -59,11 +59,15 @@ fn service(name: &str, ports: Value) -> EgressRule {
 fn every_refusal_says_what_it_is_about() {
     let selector = json!({"matchExpressions": [{"key": "app", "operator": "Gt", "values": ["1"]}]});
     let cases = [
-        (rule(json!({"domainNames": ["export.arxiv.org"]})), "HostsNotSupported", "export.arxiv.org"),
+        (rule(json!({"domainNames": ["*.arxiv.org"]})), "WildcardNotEnforceable", "*.arxiv.org"),
+        (rule(json!({"domainNames": ["*.co.uk"]})), "NameInvalid", "*.co.uk"),
+        (rule(json!({"domainNames": ["203.0.113.9"]})), "NameInvalid", "networks"),
         (
-            rule(json!({"privateEndpoint": {"domainName": "acct.blob.example", "expectedNetworks": ["10.40.0.0/16"]}})),
-            "HostsNotSupported",
-            "acct.blob.example",
+            rule(
+                json!({"privateEndpoint": {"domainName": "acct.blob.example", "expectedNetworks": ["169.254.0.0/16"]}}),
+            ),
+            "NetworksNeverOpened",
+            "169.254.0.0/16",
         ),
         (rule(json!({})), "TargetInvalid", "exactly one"),
         (rule(json!({"networks": []})), "TargetInvalid", "at least one"),

@@ -9,12 +9,15 @@ use cloister_api::{
     CloisterConfigSpec, EgressAllowlist, EgressState, ResearchNamespace, ResearchNamespaceSpec, labels,
 };
 use cloister_core::{
-    child::{Child, ChildKind},
+    child::{Child, ChildKey, ChildKind},
+    egress::NeverOpened,
+    names,
     namespace::ObservedNamespace,
     plan::Action,
     settings::Settings,
 };
 use common::namespaces::{NAME, World, at, deny_all, is_of_grant, opens};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
@@ -65,6 +68,22 @@ fn need(world: &World, name: &str) -> (EgressState, String) {
 
 fn policies(world: &World) -> Vec<&str> {
     world.names(ChildKind::NetworkPolicy).into_iter().filter(|name| !name.starts_with("cloister-grant.")).collect()
+}
+
+/// The networks that a policy opens.
+fn blocks(world: &World, name: &str) -> Vec<String> {
+    let Child::NetworkPolicy(policy) = &world.objects.0[&ChildKey::new(ChildKind::NetworkPolicy, name)] else {
+        unreachable!()
+    };
+    let rules = policy.spec.as_ref().unwrap().egress.iter().flatten();
+    let peers = rules.flat_map(|rule| rule.to.iter().flatten());
+    peers.map(|peer| peer.ip_block.as_ref().unwrap().cidr.clone()).collect()
+}
+
+fn learn(known: &mut names::Known, addresses: &[&str], now: Timestamp) {
+    let records = addresses.iter().map(|address| (address.parse().unwrap(), SignedDuration::from_secs(30)));
+    let answer = names::Answer::believed(records, names::Where::Public, &NeverOpened::new(&[])).unwrap();
+    known.learn(names::Outcome::Answered(answer), now, &names::Limits::default());
 }
 
 const CLOSED: [&str; 3] = ["cloister-deny-all", "cloister-dns", "cloister-own-pods"];
@@ -245,15 +264,49 @@ fn a_peer_opens_where_both_sides_agree() {
 }
 
 #[test]
-fn a_rule_by_name_stays_closed_and_is_nobodys_mistake() {
-    let rule = |target: &str, value: Value| json!({"name": "r", target: value, "ports": [{"port": 443}]});
-    let hosts = rule("domainNames", json!(["export.arxiv.org"]));
-    let world_of = |rule: Value| settled(world(json!({"egress": {"rules": [rule]}})));
-    let closed = world_of(hosts);
-    assert_eq!(need(&closed, "rule/r"), (EgressState::Refused, "HostsNotSupported".to_owned()));
-    assert!(says(&closed, "Ready", "True", "Reconciled"));
-    assert_eq!(policies(&closed), CLOSED);
+fn a_rule_by_name_opens_at_the_addresses_of_the_name() {
+    let rule = json!({"name": "r", "domainNames": ["export.arxiv.org"], "ports": [{"port": 443}]});
+    let all = json!({"name": "all", "domainNames": ["*.arxiv.org"], "ports": [{"port": 443}]});
+    let mut world = world(json!({"egress": {"rules": [rule]}}));
+    let closed = settled(world.clone());
+    assert_eq!(need(&closed, "rule/r"), (EgressState::NeedsGrant, "NotCovered".to_owned()));
 
+    world.allowlists.insert("papers".into(), allowlist(json!({"rules": [all]})));
+    let asked = settled(world.clone());
+    assert_eq!(need(&asked, "rule/r"), (EgressState::Unresolved, "Resolving".to_owned()));
+    assert!(says(&asked, "Ready", "True", "Reconciled") && says(&asked, "ResolutionStable", "Unknown", "Progressing"));
+    assert_eq!(blocks(&asked, "cloister-rule.r.0"), Vec::<String>::new());
+
+    let mut known = names::Known::default();
+    learn(&mut known, &["198.51.100.7", "2001:db8::7"], world.now);
+    world.known.insert("export.arxiv.org".into(), known.clone());
+    let mut open = settled(world.clone());
+    assert_eq!(need(&open, "rule/r"), (EgressState::Active, "Covered".to_owned()));
+    assert_eq!(blocks(&open, "cloister-rule.r.0"), ["198.51.100.7/32", "2001:db8::7/128"]);
+    assert!(says(&open, "ResolutionStable", "True", "Resolved"));
+
+    // An answer that says the same is nothing to write about; an address that went is, once its time is over.
+    open.now += SignedDuration::from_secs(30);
+    learn(&mut known, &["198.51.100.7"], open.now);
+    open.known.insert("export.arxiv.org".into(), known.clone());
+    assert!(open.plan().is_empty(), "{:?}", open.plan());
+    open.now = open.plan().next.unwrap();
+    open = settled(open);
+    assert_eq!(blocks(&open, "cloister-rule.r.0"), ["198.51.100.7/32"]);
+
+    let astray = names::Rebinding::NotPublic("10.0.0.1".parse().unwrap());
+    known.learn(names::Outcome::Refused(astray), open.now, &open.settings.names);
+    open.known.insert("export.arxiv.org".into(), known);
+    open = settled(open);
+    assert_eq!(need(&open, "rule/r"), (EgressState::Unresolved, "Rebinding".to_owned()));
+    assert_eq!(blocks(&open, "cloister-rule.r.0"), Vec::<String>::new());
+    assert!(says(&open, "ResolutionStable", "False", "Rebinding"));
+}
+
+#[test]
+fn a_rule_that_cannot_be_opened_is_a_mistake() {
+    let rule = |target: &str, value: Value| json!({"name": "r", target: value, "ports": [{"port": 443}]});
+    let world_of = |rule: Value| settled(world(json!({"egress": {"rules": [rule]}})));
     let mistaken = world_of(rule("networks", json!(["169.254.169.254/32"])));
     assert_eq!(need(&mistaken, "rule/r"), (EgressState::Refused, "NetworksNeverOpened".to_owned()));
     assert!(says(&mistaken, "Ready", "False", "EgressRefused") && says(&mistaken, "Stalled", "True", "EgressRefused"));

@@ -5,12 +5,14 @@
 
 mod children;
 mod cluster;
+mod dns;
 mod grants;
 mod rbac;
 mod relations;
 mod roots;
 
 pub use cluster::{GatedPod, PodFacts, Secret, ServiceEntry};
+use dns::DnsEndpoints;
 pub use grants::reviewed;
 pub use relations::of_cluster_role;
 
@@ -83,6 +85,7 @@ pub struct Index {
     pub(crate) pods: HashMap<Arc<str>, ByName<PodFacts>>,
     pub(crate) services: BTreeMap<ObjectName, ServiceEntry>,
     pub(crate) credentials: HashMap<ObjectName, Box<str>>,
+    pub(crate) dns_endpoints: BTreeMap<ObjectName, DnsEndpoints>,
 }
 
 impl Default for Index {
@@ -107,6 +110,7 @@ impl Default for Index {
             pods: HashMap::new(),
             services: BTreeMap::new(),
             credentials: HashMap::new(),
+            dns_endpoints: BTreeMap::new(),
         }
     }
 }

@@ -1,6 +1,9 @@
 //! A grant.
 
-use super::{carry_out, catalogue::debt, credential_version, known, namespace::in_force, policy_named, service_named};
+use super::{
+    asking::Asking, carry_out, catalogue::debt, credential_version, known, namespace::in_force, policy_named,
+    service_named,
+};
 use crate::{
     alerts,
     context::Context,
@@ -41,8 +44,7 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, grant: &GrantRef
     // Grants that share a mount take turns, so that one that ends does not take it from one that begins.
     let (share, breaks_glass) = {
         let index = context.index();
-        let Some(found) = index.grant(namespace, grant) else { return Ok(()) };
-        let found = found.object.as_ref().ok();
+        let found = index.grant(namespace, grant).and_then(|found| found.object.as_ref().ok());
         let breaks_glass = found.is_some_and(|one| one.phase() == GrantPhase::Pending && one.terms().break_glass);
         (found.and_then(Share::of), breaks_glass)
     };
@@ -53,7 +55,10 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, grant: &GrantRef
     // What one owes must be written before the next of the same person is decided.
     let _glass = if breaks_glass { Some(context.glass.lock().await) } else { None };
     let now = context.clock.now();
-    let Some(work) = decide(context, namespace, grant, now) else { return Ok(()) };
+    let asking = Asking::new(context);
+    let work = decide(context, namespace, grant, now, &asking);
+    asking.wanted_by(&Key::Grant(namespace.clone(), grant.clone()), |_| None);
+    let Some(work) = work else { return Ok(()) };
     let result = match grant.kind {
         GrantKind::StorageAccessGrant => act::<StorageAccessGrant>(context, namespace, grant, work, now).await,
         GrantKind::EgressGrant => act::<EgressGrant>(context, namespace, grant, work, now).await,
@@ -124,10 +129,23 @@ pub fn turn(context: &Context, namespace: &str, mount: &str) -> usize {
     usize::try_from(hash % context.shares.len() as u64).unwrap_or(0)
 }
 
-fn decide(context: &Context, namespace: &Arc<str>, grant: &GrantRef, now: Timestamp) -> Option<Work> {
+/// Takes up the names that a grant depends on, without doing anything else about it.
+pub fn ask(context: &Context, namespace: &Arc<str>, grant: &GrantRef, now: Timestamp) {
+    let asking = Asking::new(context);
+    let _ = decide(context, namespace, grant, now, &asking);
+    asking.wanted_by(&Key::Grant(namespace.clone(), grant.clone()), |_| None);
+}
+
+fn decide(
+    context: &Context,
+    namespace: &Arc<str>,
+    grant: &GrantRef,
+    now: Timestamp,
+    asking: &Asking<'_>,
+) -> Option<Work> {
     let index = context.index();
     let found = index.grant(namespace, grant)?;
-    let plan = with_input(context, &index, namespace, grant, now, plan)?;
+    let plan = with_input(asking, &index, namespace, grant, now, plan)?;
     Some(Work {
         metadata: found.metadata.clone(),
         grant: found.object.as_ref().ok().filter(|_| !plan.is_empty()).cloned(),
@@ -137,7 +155,7 @@ fn decide(context: &Context, namespace: &Arc<str>, grant: &GrantRef, now: Timest
 
 /// Gathers everything that the decision about a grant depends on.
 pub fn with_input<T>(
-    context: &Context,
+    asking: &Asking<'_>,
     index: &Index,
     namespace: &Arc<str>,
     grant: &GrantRef,
@@ -158,7 +176,7 @@ pub fn with_input<T>(
     let sharers =
         share.as_ref().map(|share| sharers(index, namespace, grant, &mount_name(share), now)).unwrap_or_default();
     let holders = share.as_ref().map(|share| holders(index, namespace, &secret_name(share))).unwrap_or_default();
-    let settings = in_force(context, index);
+    let settings = in_force(asking.context(), index);
     let place = (namespace.clone(), grant.clone());
     let reviews = index.reviews(namespace, grant);
     Some(decide(&Input {
@@ -171,6 +189,7 @@ pub fn with_input<T>(
             policies: &|policy| policy_named(index, policy),
             cluster_roles: &|role| index.cluster_roles.get(role),
             services: &|service| service_named(index, service),
+            hosts: &|host| asking.known(host),
             credentials: &|secret| credential_version(index, secret),
             debts: &|person| debt(index, &place, person),
         },

@@ -1,11 +1,14 @@
 //! One reconcile: a snapshot of the index, a decision of the core, the requests that carry it out, and the status.
 
+mod asking;
 mod catalogue;
 mod grant;
 mod impersonation;
 mod mount;
 mod namespace;
 mod review;
+
+pub use asking::remember_names;
 
 use crate::{
     context::Context,

@@ -1,7 +1,11 @@
 //! A research namespace.
 
-use super::{carry_out, object_name, service_named};
+use super::{
+    asking::{Asking, remembered},
+    carry_out, object_name, service_named,
+};
 use crate::{
+    alerts,
     context::Context,
     decode::Decoded,
     error::Error,
@@ -35,13 +39,22 @@ struct Work {
 /// Makes the namespace what its ResearchNamespace says.
 pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> {
     let now = context.clock.now();
-    let work = decide(context, name, now);
+    let asking = Asking::new(context);
+    let work = decide(context, name, now, &asking);
+    asking.wanted_by(&work.target.key, |_| None);
     count(context, &work);
     let Work { target, plan, declared, .. } = work;
     let enforced = newly_enforced(&plan, declared.as_ref()).is_some();
+    let news = declared.as_ref().zip(plan.status.as_ref()).and_then(|(declared, said)| {
+        let news = alerts::of_namespace(declared.status.as_ref(), said)?;
+        Some((alerts::namespace_reference(declared), news))
+    });
     let result = carry_out(context, &target, plan).await;
     if result.is_ok() && enforced {
         info!("the namespace is enforced");
+    }
+    if let (Ok(()), Some((about, news))) = (&result, news) {
+        context.alerts.raise(about, news);
     }
     if let (Err(error), Some(declared)) = (&result, &declared)
         && !error.is_conflict()
@@ -53,7 +66,16 @@ pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> 
     result
 }
 
-fn decide(context: &Context, name: &Arc<str>, now: Timestamp) -> Work {
+/// Takes up the names that a namespace depends on, without doing anything else about it.
+pub fn ask(context: &Context, name: &Arc<str>, now: Timestamp) {
+    let asking = Asking::new(context);
+    let work = decide(context, name, now, &asking);
+    let index = context.index();
+    let declared = index.research.get(name).and_then(|found| found.object.as_ref().ok());
+    asking.wanted_by(&work.target.key, |host| remembered(declared?, host, index.settings(), now));
+}
+
+fn decide(context: &Context, name: &Arc<str>, now: Timestamp, asking: &Asking<'_>) -> Work {
     static NOTHING: Children = Children::new();
     let index = context.index();
     let found = index.research.get(name);
@@ -76,6 +98,7 @@ fn decide(context: &Context, name: &Arc<str>, now: Timestamp) -> Work {
         granted: &granted(&index, name, now),
         peers: &|peer| enforced_peer(&index, peer),
         services: &|service| service_named(&index, service),
+        hosts: &|host| asking.known(host),
         dns_addresses: &dns_addresses(&index),
         namespace: index.namespaces.get(name).map(|(namespace, _)| namespace),
         children: index.children.get(name).map_or(&NOTHING, |children| &children.all),

@@ -1,6 +1,6 @@
 //! A review, of which there is only something to say.
 
-use super::{carry_out, catalogue::said, grant::with_input};
+use super::{asking::Asking, carry_out, catalogue::said, grant::with_input};
 use crate::{context::Context, error::Error, index::reviewed, key::Key, write::Target};
 use cloister_api::AccessReview;
 use cloister_core::{grant, plan::Plan};
@@ -14,7 +14,7 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
         let index = context.index();
         let Some(found) = index.reviews.get(namespace).and_then(|reviews| reviews.get(name)) else { return Ok(()) };
         let status = said(found, now, |review: &AccessReview| {
-            let of_grant = with_input(context, &index, namespace, &reviewed(review), now, |input| {
+            let of_grant = with_input(&Asking::new(context), &index, namespace, &reviewed(review), now, |input| {
                 grant::review(review, Some(input), now)
             });
             of_grant.unwrap_or_else(|| grant::review(review, None, now))

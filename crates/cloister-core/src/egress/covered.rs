@@ -52,7 +52,8 @@ impl<'a> Allowed<'a> {
 
 /// As [`open_covered`].
 pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surroundings) -> Covered {
-    let own = match Resolved::of(rule, s) {
+    let own = Resolved::of(rule, s).and_then(|own| own.reach.is_enforceable().map(|()| own));
+    let own = match own {
         Ok(own) => own,
         Err(refusal) => return refused(&refusal),
     };

@@ -23,6 +23,7 @@
 
 mod covered;
 mod domain;
+mod hosts;
 mod label;
 mod networks;
 mod never;
@@ -72,6 +73,7 @@ pub fn open(
     s: &Surroundings,
 ) -> Result<Opening, Refusal> {
     let reach = Reach::resolve(target, ports, s)?;
+    reach.is_enforceable()?;
     Ok(reach.opening(selector::canonical(pods)?))
 }
 

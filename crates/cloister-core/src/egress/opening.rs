@@ -1,6 +1,8 @@
 //! What is opened, and its NetworkPolicy.
 
+use super::networks::NetworkSet;
 use super::selector;
+use crate::names::{Held, Host, Names};
 use cloister_api::Protocol;
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{
@@ -32,6 +34,8 @@ pub struct Opening {
 pub enum Peers {
     /// Disjoint networks. No networks open nothing.
     Networks(Vec<IpNet>),
+    /// Names. As such they open nothing: see [`Opening::at_addresses`].
+    Hosts(Vec<Host>),
     /// Pods of one namespace, by their labels.
     Pods {
         /// The namespace.
@@ -69,6 +73,7 @@ impl Opening {
     pub fn to_network_policy_spec(&self) -> NetworkPolicySpec {
         let to: Vec<NetworkPolicyPeer> = match &self.peers {
             Peers::Networks(networks) => networks.iter().map(network_peer).collect(),
+            Peers::Hosts(_) => Vec::new(),
             Peers::Pods { selector, .. } if selector.is_empty() => Vec::new(),
             Peers::Pods { namespace, selector } => vec![pod_peer(namespace, selector)],
         };
@@ -83,6 +88,15 @@ impl Opening {
             egress: (!closed).then(|| vec![rule()]),
             ingress: None,
         }
+    }
+
+    /// The same opening with the addresses that its names have now, and what is known of each of them.
+    pub fn at_addresses(self, names: &Names<'_>) -> (Self, Vec<Held>) {
+        let Peers::Hosts(hosts) = &self.peers else { return (self, Vec::new()) };
+        let held: Vec<Held> = hosts.iter().map(|host| names.held(host)).collect();
+        let addresses = held.iter().flat_map(|held| held.addresses.iter().copied().map(IpNet::from));
+        let peers = Peers::Networks(NetworkSet::of(addresses).to_networks());
+        (Self { peers, ..self }, held)
     }
 
     /// An order of openings, so that a list of them does not depend on the order of what they came from.

@@ -1,5 +1,7 @@
 //! What a rule reaches once it is resolved: the sets that openings are made from and coverage is computed on.
 
+use super::domain::DomainName;
+use super::hosts::HostSet;
 use super::networks::NetworkSet;
 use super::ports::{self, PortSet};
 use super::service::ServicePorts;
@@ -14,6 +16,7 @@ use std::fmt::Display;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Reach {
     Networks { networks: NetworkSet, ports: PortSet },
+    Hosts { hosts: HostSet, ports: PortSet },
     Service(ServicePorts),
 }
 
@@ -29,9 +32,13 @@ impl Reach {
         let ports = &sorted(ports);
         match target {
             Target::DomainNames([]) | Target::Networks([]) => Err(Refusal::TargetInvalid),
-            Target::DomainNames(names) => Err(Refusal::HostsNotSupported { hosts: first_few(sorted(names).iter()) }),
+            Target::DomainNames(names) => {
+                let hosts = HostSet::public(&sorted(names))?;
+                Ok(Self::Hosts { hosts, ports: PortSet::parse(ports)? })
+            }
             Target::PrivateEndpoint(endpoint) => {
-                Err(Refusal::HostsNotSupported { hosts: endpoint.domain_name.clone() })
+                let hosts = HostSet::private(endpoint, s.never)?;
+                Ok(Self::Hosts { hosts, ports: PortSet::parse(ports)? })
             }
             Target::Networks(declared) => {
                 let declared = sorted(declared);
@@ -54,6 +61,9 @@ impl Reach {
             Self::Networks { networks, ports } => {
                 Opening { pods, peers: Peers::Networks(networks.to_networks()), ports: ports.to_policy_ports() }
             }
+            Self::Hosts { hosts, ports } => {
+                Opening { pods, peers: Peers::Hosts(hosts.to_hosts()), ports: ports.to_policy_ports() }
+            }
             Self::Service(service) => {
                 // Two ports of a Service may lead to one port of its pods.
                 let ports: BTreeSet<PolicyPort> = service
@@ -72,6 +82,20 @@ impl Reach {
         }
     }
 
+    /// That all of it can be held by a NetworkPolicy.
+    ///
+    /// # Errors
+    ///
+    /// A [`Refusal`] that names what cannot.
+    pub(super) fn is_enforceable(&self) -> Result<(), Refusal> {
+        let Self::Hosts { hosts, .. } = self else { return Ok(()) };
+        let wildcards = hosts.wildcards();
+        if wildcards.is_empty() {
+            return Ok(());
+        }
+        Err(Refusal::WildcardNotEnforceable { names: first_few(wildcards.iter()) })
+    }
+
     /// What both reach; nothing where they have no port or no destination in common.
     pub(super) fn intersection(&self, other: &Self) -> Option<Self> {
         match (self, other) {
@@ -86,6 +110,11 @@ impl Reach {
                 let networks = networks.intersection(other_networks);
                 (!networks.is_empty()).then_some(Self::Networks { networks, ports })
             }
+            (Self::Hosts { hosts, ports }, Self::Hosts { hosts: other_hosts, ports: other_ports }) => {
+                let ports = ports.intersection(other_ports);
+                let hosts = hosts.intersection(other_hosts)?;
+                (!ports.is_empty()).then_some(Self::Hosts { hosts, ports })
+            }
             (Self::Service(own), Self::Service(other)) if own.reference == other.reference => {
                 let mut common = own.clone();
                 common.targets.retain(|port, _| other.targets.contains_key(port));
@@ -99,6 +128,7 @@ impl Reach {
     pub(super) fn uncovered(&self, others: &[Self]) -> Vec<String> {
         match self {
             Self::Networks { networks, ports } => uncovered_networks(networks, ports, others),
+            Self::Hosts { hosts, ports } => uncovered_hosts(hosts, ports, others),
             Self::Service(service) => uncovered_ports(service, others),
         }
     }
@@ -109,7 +139,7 @@ fn uncovered_networks(networks: &NetworkSet, ports: &PortSet, others: &[Reach]) 
         .iter()
         .filter_map(|other| match other {
             Reach::Networks { networks, ports } => Some((networks, ports)),
-            Reach::Service(_) => None,
+            Reach::Hosts { .. } | Reach::Service(_) => None,
         })
         .collect();
     // Many pieces are covered by the same rules: the sets are subtracted once for each group of rules.
@@ -136,11 +166,36 @@ fn uncovered_networks(networks: &NetworkSet, ports: &PortSet, others: &[Reach]) 
         .collect()
 }
 
+fn uncovered_hosts(hosts: &HostSet, ports: &PortSet, others: &[Reach]) -> Vec<String> {
+    let others: Vec<(&HostSet, &PortSet)> = others
+        .iter()
+        .filter_map(|other| match other {
+            Reach::Hosts { hosts, ports } => Some((hosts, ports)),
+            Reach::Networks { .. } | Reach::Service(_) => None,
+        })
+        .collect();
+    let mut uncovered: BTreeMap<Vec<DomainName>, PortSet> = BTreeMap::new();
+    for (protocol, range) in ports.cut(others.iter().map(|(_, ports)| *ports)) {
+        let covering = others.iter().filter(|(_, ports)| ports.contains(protocol, *range.start()));
+        let left = hosts.not_in(covering.map(|(hosts, _)| *hosts));
+        if !left.is_empty() {
+            uncovered.entry(left).or_default().insert(protocol, range);
+        }
+    }
+    uncovered
+        .iter()
+        .map(|(names, ports)| {
+            let ports = ports.ranges().map(|(protocol, range)| ports::written(protocol, &range)).collect();
+            on(names.iter(), ports)
+        })
+        .collect()
+}
+
 fn uncovered_ports(service: &ServicePorts, others: &[Reach]) -> Vec<String> {
     let covered = |port: &(Protocol, u16)| {
         others.iter().any(|other| match other {
             Reach::Service(other) => other.reference == service.reference && other.targets.contains_key(port),
-            Reach::Networks { .. } => false,
+            Reach::Networks { .. } | Reach::Hosts { .. } => false,
         })
     };
     let left: Vec<String> = service

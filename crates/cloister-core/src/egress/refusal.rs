@@ -1,19 +1,28 @@
 //! Why a rule stays closed.
 
+use super::NameFault;
 use cloister_api::ServiceReference;
 use thiserror::Error;
 
 /// Why a rule stays closed. The message says what is wrong, with which object, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// The rule names hosts, which a NetworkPolicy cannot hold.
+    /// A name is none that can be asked for.
+    #[error("{name} {fault}; correct the rule")]
+    NameInvalid {
+        /// What was written, shortened where it is long.
+        name: String,
+        /// What is wrong with it.
+        fault: NameFault,
+    },
+    /// A wildcard stands for names that nobody can list, and a NetworkPolicy holds addresses alone.
     #[error(
-        "{hosts} cannot be opened by name in this release, and stays closed until one that opens egress by name; \
-         where its addresses are fixed, declare them as networks"
+        "{names} cannot be opened by addresses, because nobody can list the names that it stands for; name the hosts that are needed, \
+         or use a network plugin that sees names (egress.backend of CloisterConfig)"
     )]
-    HostsNotSupported {
-        /// The names, shortened where there are many.
-        hosts: String,
+    WildcardNotEnforceable {
+        /// The wildcards, shortened where there are many.
+        names: String,
     },
     /// The rule names nothing to reach, or more than one kind of it.
     #[error(
@@ -74,7 +83,8 @@ impl Refusal {
     /// The reason in one word (CamelCase). It is part of the contract: tools match on it.
     pub fn reason(&self) -> &'static str {
         match self {
-            Refusal::HostsNotSupported { .. } => "HostsNotSupported",
+            Refusal::NameInvalid { .. } => "NameInvalid",
+            Refusal::WildcardNotEnforceable { .. } => "WildcardNotEnforceable",
             Refusal::TargetInvalid => "TargetInvalid",
             Refusal::ServiceNotFound(_) => "ServiceNotFound",
             Refusal::ServiceWithoutSelector(_) => "ServiceWithoutSelector",

@@ -7,8 +7,9 @@ use super::{
 };
 use crate::{
     child::Child,
-    egress::{Refusal, open_rule},
-    namespace::policies,
+    egress::{self, Refusal, open_rule},
+    names::Standing,
+    namespace::{hosts::what_to_do, policies},
 };
 use cloister_api::{EgressGrant, Subject};
 use serde_json::{Value, json};
@@ -43,13 +44,23 @@ impl Kind for EgressGrant {
 
     fn opening(&self, grant: &Grant, _: &Target<'_>, input: &Input<'_>) -> Opening {
         match open_rule(&self.spec.rule, &input.surroundings()) {
-            Ok(opening) => {
-                let mut policy = policies::opening(input.namespace, "", &opening);
-                policy.metadata = grant.owned_meta(input.namespace);
-                Opening { children: vec![Child::NetworkPolicy(policy)], ..Opening::default() }
-            }
+            Ok(opening) => at_addresses(opening, grant, input),
             Err(refusal) => Opening { fault: refused(refusal), ..Opening::default() },
         }
+    }
+}
+
+/// The policy of what a grant opens, at the addresses that its names have now.
+pub fn at_addresses(opening: egress::Opening, grant: &Grant, input: &Input<'_>) -> Opening {
+    let (opening, held) = opening.at_addresses(&input.names());
+    let mut policy = policies::opening(input.namespace, "", &opening);
+    policy.metadata = grant.owned_meta(input.namespace);
+    let closed = held.iter().find(|held| held.standing != Standing::Held);
+    Opening {
+        children: vec![Child::NetworkPolicy(policy)],
+        note: closed.map(|held| Missing { reason: held.standing.reason(), message: what_to_do(held) }),
+        next: held.iter().filter_map(|held| held.changes_at).min(),
+        ..Opening::default()
     }
 }
 

@@ -3,6 +3,7 @@
 use super::{Grant, Input, eligibility::Ineligible};
 use crate::{child::Child, cluster_role::bindable, plan::Action};
 use cloister_api::{AccessPolicy, Sensitivity, Subject};
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// What a grant is for, as it was found in the catalogue.
@@ -76,6 +77,8 @@ pub struct Opening {
     pub fault: Option<Missing>,
     /// What stays closed without being anybody's mistake.
     pub note: Option<Missing>,
+    /// When the addresses of a name change.
+    pub next: Option<Timestamp>,
 }
 
 /// What a grant takes away beyond what stands in its name.

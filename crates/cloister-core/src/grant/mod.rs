@@ -26,6 +26,7 @@ mod target;
 
 pub use approval::satisfiable;
 pub use break_glass::owes_review;
+pub(crate) use eligibility::signed;
 use kind::Target;
 pub use mount::{answers_for_share, orphaned_mount};
 pub use people::same_person;
@@ -39,6 +40,7 @@ use crate::{
     child::{Children, GrantRef},
     cluster_role::RoleFacts,
     egress::{ServiceFacts, Surroundings},
+    names::{self, Host, Names},
     namespace::children::object_meta,
     settings::Settings,
 };
@@ -262,6 +264,8 @@ pub struct Catalogue<'a> {
     pub cluster_roles: &'a dyn Fn(&str) -> Option<&'a RoleFacts>,
     /// Finds a Service.
     pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    /// Finds what is known of a name.
+    pub hosts: &'a dyn Fn(&Host) -> Option<names::Known>,
     /// Finds the version of a credential's Secret.
     pub credentials: &'a dyn Fn(&SecretReference) -> Option<Box<str>>,
     /// Finds another grant by which this person broke the glass, and which is not yet reviewed.
@@ -299,6 +303,11 @@ pub struct Input<'a> {
 impl<'a> Input<'a> {
     fn surroundings(&self) -> Surroundings<'a> {
         Surroundings { never: &self.settings.never, services: self.catalogue.services }
+    }
+
+    fn names(&self) -> Names<'a> {
+        let settings = self.settings;
+        Names { known: self.catalogue.hosts, limits: &settings.names, never: &settings.never, now: self.now }
     }
 }
 

@@ -48,6 +48,7 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     }
 
     let opening = kind.opening(grant, target, input);
+    opening.next.into_iter().for_each(|next| plan.look_again(next));
     let keys: Vec<ChildKey> = opening.children.iter().map(Child::key).collect();
     plan.stage(surplus(input, &keys));
     let mut open = applied(opening.children, input);

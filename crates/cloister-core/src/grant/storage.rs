@@ -2,16 +2,13 @@
 
 use super::{
     Grant, Input, digest,
+    egress::at_addresses,
     eligibility::Ineligible,
     kind::{Closing, Kind, Missing, Opening, Target, TargetError},
     mount::{self, Source},
     target::{Known, cluster_role, policy_of},
 };
-use crate::{
-    child::Child,
-    egress::{Refusal, open_endpoint},
-    namespace::{children::role_binding, policies},
-};
+use crate::{child::Child, egress::open_endpoint, namespace::children::role_binding};
 use cloister_api::{StorageAccessGrant, StorageResource, StorageRole, Subject, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
@@ -153,17 +150,14 @@ fn add_endpoint(asked: &StorageAccessGrant, grant: &Grant, input: &Input<'_>, op
     let pods = asked.spec.mount.as_ref().map(|mount| pods_of(&mount.service_account_name));
     match open_endpoint(endpoint, pods.as_ref(), &input.surroundings()) {
         Ok(open) => {
-            let mut policy = policies::opening(input.namespace, "", &open);
-            policy.metadata = grant.owned_meta(input.namespace);
-            opening.children.push(Child::NetworkPolicy(policy));
+            let endpoint = at_addresses(open, grant, input);
+            opening.children.extend(endpoint.children);
+            opening.next = endpoint.next;
+            opening.note = endpoint.note;
         }
         Err(refusal) => {
             let message = format!("the endpoint stays closed: {refusal}");
-            let missing = Missing { reason: refusal.reason(), message };
-            match refusal {
-                Refusal::HostsNotSupported { .. } => opening.note = Some(missing),
-                _ => opening.fault = Some(missing),
-            }
+            opening.fault = Some(Missing { reason: refusal.reason(), message });
         }
     }
 }

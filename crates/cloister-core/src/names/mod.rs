@@ -8,8 +8,10 @@
 //! [`Known::learn`] folds one outcome of a look-up into what is known; nothing here asks anything, or has a clock.
 
 mod answer;
+mod host;
 
 pub use answer::{Answer, Rebinding, Where};
+pub use host::{Held, Host, Names};
 
 use jiff::{SignedDuration, Timestamp};
 use std::{collections::BTreeMap, net::IpAddr};
@@ -54,6 +56,8 @@ pub enum Outcome {
     Answered(Answer),
     /// All servers say that there is no such name.
     NoSuchName,
+    /// An answer that no such name gives.
+    Refused(Rebinding),
     /// Nobody could say: no server answered, or not all agree that there is none.
     Failed(String),
 }
@@ -72,8 +76,10 @@ pub struct Known {
     failing: Option<(Timestamp, String)>,
     /// How many answers in a row showed nothing new.
     calm: u32,
-    /// Whether it ever had more addresses at a time than may be held.
+    /// When it last had more addresses at a time than may be held.
     overflowed: Option<Timestamp>,
+    /// What the last answer was refused for.
+    refused: Option<Rebinding>,
 }
 
 /// An address, and how long it is good.
@@ -85,28 +91,72 @@ struct Seen {
     until: Timestamp,
 }
 
-/// Whether a name can be held by addresses.
+/// How a name stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stability {
+pub enum Standing {
     /// Nobody has answered yet.
     Unknown,
     /// Its addresses are known.
-    Stable,
-    /// It has had more addresses at a time than may be held.
+    Held,
+    /// There is no such name, or it has no address.
+    NoAddress,
+    /// It has more addresses at a time than may be held.
     TooMany,
     /// Nobody has answered for longer than an answer may count.
-    Stale(String),
+    Unanswered(String),
+    /// It was led to where it must not lead.
+    Rebound(Rebinding),
+}
+
+impl Standing {
+    /// The reason in one word; none where the name is held. It is part of the contract: tools match on it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Standing::Unknown => "Resolving",
+            Standing::Held => "",
+            Standing::NoAddress => "NoAddress",
+            Standing::TooMany => "TooManyAddresses",
+            Standing::Unanswered(_) => "DNSUnanswered",
+            Standing::Rebound(Rebinding::OutsideExpected(_)) => "OutsideExpectedNetworks",
+            Standing::Rebound(_) => "Rebinding",
+        }
+    }
 }
 
 impl Known {
+    /// What an earlier life of the operator had open: it stays so for the grace, until somebody answers.
+    pub fn remembered(answer: &Answer, now: Timestamp) -> Self {
+        let addresses = answer.addresses().map(|(address, _)| (address, Seen { last: now, until: now })).collect();
+        Known { addresses, ..Known::default() }
+    }
+
+    /// Whether the last answer led it to where it must not lead.
+    pub fn is_rebound(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// Whether it was ever looked up.
+    pub fn was_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// Takes in how a look-up ended.
     pub fn learn(&mut self, outcome: Outcome, now: Timestamp, limits: &Limits) {
         self.asked = Some(now);
+        self.refused = None;
         match outcome {
             Outcome::Answered(answer) => self.answered(&answer, now, limits),
             Outcome::NoSuchName => {
                 self.failing = None;
                 self.calm = 0;
+                self.due = Some(now + limits.minimum_ttl);
+            }
+            Outcome::Refused(why) => {
+                // Whoever gave this answer may have given those before it.
+                self.addresses.clear();
+                self.failing = None;
+                self.calm = 0;
+                self.refused = Some(why);
                 self.due = Some(now + limits.minimum_ttl);
             }
             Outcome::Failed(why) => {
@@ -152,10 +202,6 @@ impl Known {
             let Some(oldest) = oldest else { break };
             self.addresses.remove(&oldest);
         }
-        // It may be held again when it has behaved for as long as an address is kept.
-        if self.overflowed.is_some_and(|at| at + limits.stale <= now) {
-            self.overflowed = None;
-        }
     }
 
     fn held<'a>(&'a self, now: Timestamp, limits: &'a Limits) -> impl Iterator<Item = IpAddr> + 'a {
@@ -166,23 +212,27 @@ impl Known {
 
     /// The addresses to open, in their order; none where the name cannot be held by addresses.
     pub fn addresses(&self, now: Timestamp, limits: &Limits) -> Vec<IpAddr> {
-        match self.stability(now, limits) {
-            Stability::Stable => self.held(now, limits).collect(),
+        match self.standing(now, limits) {
+            Standing::Held => self.held(now, limits).collect(),
             _ => Vec::new(),
         }
     }
 
-    /// Whether it can be held by addresses.
-    pub fn stability(&self, now: Timestamp, limits: &Limits) -> Stability {
-        if self.overflowed.is_some() {
-            return Stability::TooMany;
+    /// How it stands.
+    pub fn standing(&self, now: Timestamp, limits: &Limits) -> Standing {
+        if let Some(why) = &self.refused {
+            return Standing::Rebound(why.clone());
+        }
+        if self.overflowed.is_some_and(|at| at + limits.stale > now) {
+            return Standing::TooMany;
+        }
+        if self.held(now, limits).next().is_some() {
+            return Standing::Held;
         }
         match (&self.failing, self.asked) {
-            (Some((since, why)), _) if *since + limits.stale <= now || self.addresses.is_empty() => {
-                Stability::Stale(why.clone())
-            }
-            (_, None) => Stability::Unknown,
-            _ => Stability::Stable,
+            (Some((_, why)), _) => Standing::Unanswered(why.clone()),
+            (None, None) => Standing::Unknown,
+            (None, Some(_)) => Standing::NoAddress,
         }
     }
 
@@ -192,9 +242,10 @@ impl Known {
     }
 
     /// When what is open changes next if nothing new is learned: an address has run out.
-    pub fn changes_at(&self, limits: &Limits) -> Option<Timestamp> {
+    pub fn changes_at(&self, now: Timestamp, limits: &Limits) -> Option<Timestamp> {
         let failing = self.failing.is_some();
-        self.addresses.values().map(|seen| end(seen, failing, limits)).min()
+        let ends = self.addresses.values().map(|seen| end(seen, failing, limits));
+        ends.chain(self.overflowed.map(|at| at + limits.stale)).filter(|at| *at > now).min()
     }
 
     /// How long the last answer was good, and when it was given.

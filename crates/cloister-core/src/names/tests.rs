@@ -21,11 +21,11 @@ fn open(known: &Known, seconds: i64) -> Vec<String> {
 #[test]
 fn an_address_stays_until_its_answer_has_run_out_and_the_grace_is_over() {
     let (mut known, limits) = (Known::default(), Limits::default());
-    assert_eq!(known.stability(at(0), &limits), Stability::Unknown);
+    assert_eq!(known.standing(at(0), &limits), Standing::Unknown);
     known.learn(answer(&["198.51.100.1"], 30), at(0), &limits);
     known.learn(answer(&["198.51.100.2"], 30), at(30), &limits);
     assert_eq!(open(&known, 30), ["198.51.100.1", "198.51.100.2"]);
-    assert_eq!(known.changes_at(&limits), Some(at(330)));
+    assert_eq!(known.changes_at(at(30), &limits), Some(at(330)));
     assert_eq!(open(&known, 329).len(), 2);
     assert_eq!(open(&known, 330), ["198.51.100.2"]);
 }
@@ -69,7 +69,7 @@ fn a_name_that_shows_something_new_is_asked_until_it_has_nothing_new_to_show() {
 fn the_last_answer_counts_while_nobody_answers_though_not_for_ever() {
     let (mut known, limits) = (Known::default(), Limits::default());
     known.learn(failed(), at(0), &limits);
-    assert_eq!(known.stability(at(0), &limits), Stability::Stale("SERVFAIL".into()));
+    assert_eq!(known.standing(at(0), &limits), Standing::Unanswered("SERVFAIL".into()));
     known.learn(answer(&["198.51.100.1"], 30), at(10), &limits);
     known.learn(failed(), at(40), &limits);
     assert_eq!(known.due(), at(45));
@@ -90,7 +90,7 @@ fn a_name_that_is_gone_is_closed_after_the_grace() {
     assert_eq!(open(&known, 329), ["198.51.100.1"]);
     assert!(open(&known, 330).is_empty());
     known.learn(Outcome::NoSuchName, at(331), &limits);
-    assert_eq!(known.changes_at(&limits), None, "nothing is remembered of it");
+    assert_eq!(known.changes_at(at(331), &limits), None, "nothing is remembered of it");
 }
 
 #[test]
@@ -98,12 +98,26 @@ fn a_name_with_too_many_addresses_is_not_held() {
     let (mut known, limits) = (Known::default(), Limits { addresses: 8, ..Limits::default() });
     let many: Vec<String> = (0..4000).map(|n| format!("198.51.{}.{}", n / 250, n % 250)).collect();
     known.learn(answer(&many.iter().map(String::as_str).collect::<Vec<_>>(), 30), at(0), &limits);
-    assert_eq!(known.stability(at(0), &limits), Stability::TooMany);
+    assert_eq!(known.standing(at(0), &limits), Standing::TooMany);
     assert!(known.addresses.len() <= 16, "it is bounded");
     assert!(open(&known, 0).is_empty());
     // It is believed again once it has behaved for a while.
     known.learn(answer(&["198.51.100.1"], 30), at(3599), &limits);
-    assert_eq!(known.stability(at(3599), &limits), Stability::TooMany);
+    assert_eq!(known.standing(at(3599), &limits), Standing::TooMany);
     known.learn(answer(&["198.51.100.1"], 30), at(3600), &limits);
-    assert_eq!(known.stability(at(3600), &limits), Stability::Stable);
+    assert_eq!(known.standing(at(3600), &limits), Standing::Held);
+}
+
+#[test]
+fn a_name_that_is_led_astray_is_closed_at_once() {
+    let (mut known, limits) = (Known::default(), Limits::default());
+    known.learn(answer(&["198.51.100.1"], 30), at(0), &limits);
+    let why = Rebinding::NotPublic("10.0.0.1".parse().unwrap());
+    known.learn(Outcome::Refused(why.clone()), at(30), &limits);
+    assert_eq!(known.standing(at(30), &limits), Standing::Rebound(why));
+    assert!(open(&known, 30).is_empty());
+    known.learn(failed(), at(35), &limits);
+    assert!(open(&known, 35).is_empty(), "what came before it is not believed again");
+    known.learn(answer(&["198.51.100.2"], 30), at(40), &limits);
+    assert_eq!(open(&known, 40), ["198.51.100.2"]);
 }

@@ -1,16 +1,14 @@
 //! Which of a namespace's needs are open: allowlists, rules of its own, and peers.
 
-use super::{Input, policies};
+use super::{Input, hosts, policies};
 use crate::{
     child::Child,
-    egress::{Allowed, Refusal, Surroundings, open_covered_by, open_rule, selector_matches},
+    egress::{Allowed, Opening, Refusal, Surroundings, open_covered_by, open_rule, selector_matches},
+    names::Held,
 };
 use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Why a rule that names hosts stays closed, which is nobody's mistake.
-const HOSTS_NOT_SUPPORTED: &str = "HostsNotSupported";
 
 /// An allowlist as it was read: the object, or that it cannot be understood.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +28,9 @@ pub struct Needs {
     pub states: Vec<EgressStatus>,
     /// Those among them that are the declaration's own mistake.
     pub mistakes: Vec<String>,
-    /// When the first of the allowlists in use ends.
+    /// The names that are open, or would be if their addresses were known.
+    pub held: Vec<Held>,
+    /// When the first of the allowlists in use ends, or the addresses of a name change.
     pub next: Option<Timestamp>,
 }
 
@@ -46,6 +46,10 @@ impl Needs {
         needs.own_rules(namespace, input, &surroundings);
         needs.peers(namespace, input);
         needs.access_networks(namespace, input);
+        needs.held.sort_by(|a, b| a.host.cmp(&b.host));
+        needs.held.dedup_by(|a, b| a.host == b.host);
+        let changes = needs.held.iter().filter_map(|held| held.changes_at).min();
+        needs.next = needs.next.into_iter().chain(changes).min();
         needs
     }
 
@@ -92,33 +96,31 @@ impl Needs {
             return self.mistake(entry, "AllowlistExpired", message);
         }
         let mut refused: Vec<(&str, Refusal)> = Vec::new();
+        let mut held = Vec::new();
         for rule in &allowlist.spec.rules {
             match open_rule(rule, surroundings) {
-                Ok(opening) => {
-                    let policy = format!("cloister-allow.{name}.{}", rule.name);
-                    self.policies.push(Child::NetworkPolicy(policies::opening(input.name, &policy, &opening)));
-                }
+                Ok(opening) => held.extend(self.open(format!("cloister-allow.{name}.{}", rule.name), opening, input)),
                 Err(refusal) => refused.push((&rule.name, refusal)),
             }
         }
-        match refused.first() {
-            None => self.states.push(EgressStatus {
-                name: entry,
-                state: EgressState::Active,
-                reason: String::new(),
-                message: String::new(),
-            }),
-            Some((rule, refusal)) => self.states.push(EgressStatus {
-                name: entry,
-                state: EgressState::Refused,
-                reason: refusal.reason().to_owned(),
-                message: format!(
-                    "{} of {} rules stay closed; {rule}: {refusal}",
-                    refused.len(),
-                    allowlist.spec.rules.len()
-                ),
-            }),
-        }
+        let mut need = match refused.first() {
+            None => need(entry, EgressState::Active, "", String::new()),
+            Some((rule, refusal)) => {
+                let (closed, all) = (refused.len(), allowlist.spec.rules.len());
+                let message = format!("{closed} of {all} rules stay closed; {rule}: {refusal}");
+                need(entry, EgressState::Refused, refusal.reason(), message)
+            }
+        };
+        hosts::tell(&mut need, &held, input.said());
+        self.held.extend(held);
+        self.states.push(need);
+    }
+
+    /// Writes the policy of an opening, and says what is known of its names.
+    fn open(&mut self, policy: String, opening: Opening, input: &Input<'_>) -> Vec<Held> {
+        let (opening, held) = opening.at_addresses(&input.names());
+        self.policies.push(Child::NetworkPolicy(policies::opening(input.name, &policy, &opening)));
+        held
     }
 
     fn own_rules(&mut self, namespace: &ResearchNamespace, input: &Input<'_>, surroundings: &Surroundings<'_>) {
@@ -136,9 +138,9 @@ impl Needs {
         let (allowed, granted) = (Allowed::of(&allowed, surroundings), Allowed::of(&granted, surroundings));
         for rule in &namespace.spec.egress.rules {
             let mut covered = open_covered_by(rule, &allowed, surroundings);
-            for (position, opening) in covered.openings.iter().enumerate() {
-                let name = format!("cloister-rule.{}.{position}", rule.name);
-                self.policies.push(Child::NetworkPolicy(policies::opening(input.name, &name, opening)));
+            let mut held = Vec::new();
+            for (position, opening) in std::mem::take(&mut covered.openings).into_iter().enumerate() {
+                held.extend(self.open(format!("cloister-rule.{}.{position}", rule.name), opening, input));
             }
             if covered.state == EgressState::NeedsGrant {
                 // What a grant opens is its own matter, and ends with it; here it is only told.
@@ -150,15 +152,13 @@ impl Needs {
                     _ => with_grants.message,
                 };
             }
-            if covered.state == EgressState::Refused && covered.reason != HOSTS_NOT_SUPPORTED {
+            if covered.state == EgressState::Refused {
                 self.mistakes.push(format!("rule {}: {}", rule.name, covered.message));
             }
-            self.states.push(EgressStatus {
-                name: format!("rule/{}", rule.name),
-                state: covered.state,
-                reason: covered.reason,
-                message: covered.message,
-            });
+            let mut need = need(format!("rule/{}", rule.name), covered.state, &covered.reason, covered.message);
+            hosts::tell(&mut need, &held, input.said());
+            self.held.extend(held);
+            self.states.push(need);
         }
     }
 
@@ -184,12 +184,7 @@ impl Needs {
             });
             let (direction, field) =
                 if egress { ("to", "ingress.fromResearchNamespaces") } else { ("from", "egress.toResearchNamespaces") };
-            let mut state = EgressStatus {
-                name: format!("{direction}/{peer}"),
-                state: EgressState::Active,
-                reason: String::new(),
-                message: String::new(),
-            };
+            let mut state = need(format!("{direction}/{peer}"), EgressState::Active, "", String::new());
             if agreed {
                 let policy = if egress { policies::to_peer(own, peer) } else { policies::from_peer(own, peer) };
                 self.policies.push(Child::NetworkPolicy(policy));
@@ -225,8 +220,12 @@ impl Needs {
 
     fn mistake(&mut self, name: String, reason: &str, message: String) {
         self.mistakes.push(message.clone());
-        self.states.push(EgressStatus { name, state: EgressState::Refused, reason: reason.to_owned(), message });
+        self.states.push(need(name, EgressState::Refused, reason, message));
     }
+}
+
+fn need(name: String, state: EgressState, reason: &str, message: String) -> EgressStatus {
+    EgressStatus { name, state, reason: reason.to_owned(), message, enforcement: None, hosts: Vec::new() }
 }
 
 /// Whether an allowlist's selector allows a namespace. An absent selector allows none.

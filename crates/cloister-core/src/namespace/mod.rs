@@ -8,6 +8,7 @@ pub mod egress;
 pub mod policies;
 
 mod closing;
+pub(crate) mod hosts;
 mod status;
 mod takeover;
 
@@ -16,12 +17,13 @@ pub use status::failed;
 use crate::{
     child::{Child, ChildKey, ChildKind, Children},
     egress::ServiceFacts,
+    names::{Host, Known, Names},
     plan::{Action, NamespaceLabels, Plan},
     settings::Settings,
 };
 use cloister_api::{
-    EgressRule, EgressState, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus, ServiceReference, Tier,
-    condition::reason, labels,
+    EgressRule, EgressState, EgressStatus, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus,
+    ServiceReference, Tier, condition::reason, labels,
 };
 use egress::{KnownAllowlist, Needs};
 use jiff::Timestamp;
@@ -103,6 +105,8 @@ pub struct Input<'a> {
     pub peers: &'a dyn Fn(&str) -> Option<Peer<'a>>,
     /// Finds a Service.
     pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    /// Finds what is known of a name.
+    pub hosts: &'a dyn Fn(&Host) -> Option<Known>,
     /// The addresses of the DNS Service.
     pub dns_addresses: &'a [IpAddr],
     /// The Namespace, where there is one.
@@ -115,6 +119,21 @@ pub struct Input<'a> {
     pub open_grants: usize,
     /// The time.
     pub now: Timestamp,
+}
+
+impl Input<'_> {
+    fn names(&self) -> Names<'_> {
+        Names { known: self.hosts, limits: &self.settings.names, never: &self.settings.never, now: self.now }
+    }
+
+    /// What was said of the needs before.
+    fn said(&self) -> &[EgressStatus] {
+        match self.declared {
+            Declared::Read(declared) => declared.status.as_ref().map(|status| status.egress.as_slice()),
+            _ => None,
+        }
+        .unwrap_or_default()
+    }
 }
 
 /// What to do about a research namespace.

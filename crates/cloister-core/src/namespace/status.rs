@@ -1,6 +1,6 @@
 //! What is said of a namespace.
 
-use super::{egress::Needs, is_open};
+use super::{egress::Needs, hosts, is_open};
 use crate::{
     condition::{self, Verdict, conditions, seconds},
     plan::Plan,
@@ -40,7 +40,8 @@ impl<'a> Say<'a> {
         states.sort_by_key(|need| match need.state {
             EgressState::Refused => 0,
             EgressState::NeedsGrant => 1,
-            EgressState::Active => 2,
+            EgressState::Unresolved => 2,
+            EgressState::Active => 3,
         });
         states.truncate(LIMIT);
         let mut verdicts = match (usable, needs.mistakes.first()) {
@@ -61,6 +62,7 @@ impl<'a> Say<'a> {
             reason::RECONCILED,
             "traffic is denied by default, and pods are admitted",
         ));
+        verdicts.extend(hosts::verdict(&needs.held));
         let before = self.before.cloned().unwrap_or_default();
         let status = ResearchNamespaceStatus {
             enforced_at: before.enforced_at.clone().or_else(|| Some(seconds(self.now))),

@@ -9,6 +9,7 @@ use cloister_core::{
         self, Catalogue, Declared, Grant, Holder, Home, Input, Known, Share, Sharer, is_approved, is_open, mount_name,
         owes_review, same_person, secret_name,
     },
+    names,
     plan::{Action, Plan},
     settings::Settings,
 };
@@ -55,6 +56,8 @@ pub struct World {
     /// The version of the credential's Secret.
     pub credential: Option<u32>,
     pub settings: Settings,
+    /// What is known of names.
+    pub known: BTreeMap<String, names::Known>,
     pub home: Home,
     pub members: Vec<Member>,
     pub reviews: Vec<AccessReview>,
@@ -77,6 +80,7 @@ impl World {
             cluster_roles: bindable.map(|name| (name.to_owned(), role_facts(&["pods/exec"], true))).into(),
             credential: Some(1),
             settings: Settings::new(Some(&settings())),
+            known: BTreeMap::new(),
             home: Home::Enforced,
             members: Vec::new(),
             reviews: Vec::new(),
@@ -139,6 +143,7 @@ impl World {
                 policies: &|name| if name == "standard" { self.policy.known() } else { Known::Absent },
                 cluster_roles: &|name| self.cluster_roles.get(name),
                 services: &service,
+                hosts: &|host| self.known.get(&host.name.to_string()).cloned(),
                 credentials: &|_| self.credential.map(|version| version.to_string().into()),
                 debts: &|requester| self.debt(key, requester),
             },

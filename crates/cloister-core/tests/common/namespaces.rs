@@ -5,6 +5,7 @@ use cloister_api::*;
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
     grant::{Share, mount_name},
+    names::Known,
     namespace::{
         self, Declared, Input, ObservedNamespace, Peer, children,
         egress::KnownAllowlist,
@@ -34,6 +35,8 @@ pub struct World {
     pub granted: BTreeMap<String, EgressRule>,
     pub peers: BTreeMap<String, ResearchNamespaceSpec>,
     pub dns_addresses: Vec<IpAddr>,
+    /// What is known of names.
+    pub known: BTreeMap<String, Known>,
     pub namespace: Option<ObservedNamespace>,
     pub objects: Objects,
     pub pods: usize,
@@ -52,6 +55,7 @@ impl World {
             granted: BTreeMap::new(),
             peers: BTreeMap::new(),
             dns_addresses: vec![[10, 96, 0, 10].into()],
+            known: BTreeMap::new(),
             namespace: None,
             objects: of_grants(),
             pods: 0,
@@ -82,6 +86,7 @@ impl World {
             granted: &self.granted.iter().map(|(name, rule)| (name.as_str(), rule)).collect::<Vec<_>>(),
             peers: &|peer| self.peers.get(peer).map(|spec| Peer { spec }),
             services: &service,
+            hosts: &|host| self.known.get(&host.name.to_string()).cloned(),
             dns_addresses: &self.dns_addresses,
             namespace: self.namespace.as_ref(),
             children: &self.objects.observe(),

@@ -1,7 +1,9 @@
 //! Connections, and an evaluator of rules and NetworkPolicies that shares no code with the library.
 
 use cloister_api::{EgressRule, Port, Protocol, ServiceReference};
-use cloister_core::egress::{Opening, PolicyPortNumber, ServiceFacts, ServicePortFacts};
+use cloister_core::egress::{NeverOpened, Opening, PolicyPortNumber, ServiceFacts, ServicePortFacts};
+use cloister_core::names::{Answer, Host, Known, Limits, Names, Outcome, Where};
+use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -45,7 +47,9 @@ pub fn labels() -> impl Strategy<Value = Labels> {
 
 pub fn probe() -> impl Strategy<Value = Probe> {
     let address = prop_oneof![
-        8 => (0..16_u8).prop_map(|last| IpAddr::from([10, 0, 0, last])),
+        6 => (0..16_u8).prop_map(|last| IpAddr::from([10, 0, 0, last])),
+        4 => prop::sample::select(DNS.iter().flat_map(|(_, all)| all.iter()).collect::<Vec<_>>())
+            .prop_map(|address| address.parse().unwrap()),
         2 => (0..8_u16).prop_map(|last| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last])),
         1 => prop::sample::select(vec!["169.254.169.254", "169.253.255.255", "127.0.0.1", "fd00:ec2::254", "::ffff:10.0.0.1", "64:ff9b::a9fe:a9fe"])
             .prop_map(|address| address.parse().unwrap()),
@@ -101,12 +105,93 @@ fn selector() -> impl Strategy<Value = Value> {
     )
 }
 
+fn names() -> impl Strategy<Value = Vec<&'static str>> {
+    let one = prop::sample::select(vec![
+        "a.example.com",
+        "b.example.com",
+        "x.a.example.com",
+        "gone.example.com",
+        "*.example.com",
+        "*.a.example.com",
+    ]);
+    prop::collection::vec(one, 1..4)
+}
+
+fn endpoint() -> impl Strategy<Value = Value> {
+    let name = prop::sample::select(vec!["a.example.com", "b.example.com", "x.a.example.com"]);
+    let networks = prop::sample::subsequence(vec!["10.0.0.0/30", "10.0.0.8/29", "2001:db8::/126", "10.0.0.0/24"], 1..4);
+    (name, networks)
+        .prop_map(|(name, networks)| json!({"privateEndpoint": {"domainName": name, "expectedNetworks": networks}}))
+}
+
+/// What the names of the universe stand for, each for addresses of its own.
+const DNS: [(&str, &[&str]); 3] = [
+    ("a.example.com", &["10.0.0.1", "10.0.0.9"]),
+    ("b.example.com", &["10.0.0.2", "2001:db8::3"]),
+    ("x.a.example.com", &["10.0.0.12"]),
+];
+
+fn dns(host: &Host) -> Option<Known> {
+    let (_, addresses) = DNS.iter().find(|(name, _)| *name == host.name.name())?;
+    let records = addresses.iter().map(|address| (address.parse().unwrap(), SignedDuration::from_secs(30)));
+    let universe = ["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
+    let expected = match host.expected() {
+        Where::Public => Where::Inside(&universe),
+        inside => inside,
+    };
+    let outcome = match Answer::believed(records, expected, &NeverOpened::new(&[])) {
+        Ok(answer) => Outcome::Answered(answer),
+        Err(why) => Outcome::Refused(why),
+    };
+    let mut known = Known::default();
+    known.learn(outcome, Timestamp::UNIX_EPOCH, &Limits::default());
+    Some(known)
+}
+
+/// The opening at the addresses that its names have.
+pub fn resolved(opening: &Opening) -> Opening {
+    let (limits, never) = (Limits::default(), NeverOpened::new(&[]));
+    let names = Names { known: &dns, limits: &limits, never: &never, now: Timestamp::UNIX_EPOCH };
+    opening.clone().at_addresses(&names).0
+}
+
+/// Whether a declared name stands for another.
+fn stands_for(declared: &str, name: &str) -> bool {
+    match declared.strip_prefix('*') {
+        Some(suffix) => name.ends_with(suffix),
+        None => declared == name,
+    }
+}
+
+/// Whether one of the names of a rule leads to the address.
+fn names_admit(rule: &Value, address: IpAddr) -> bool {
+    let at = |name: &str| {
+        let (_, addresses) = DNS.iter().find(|(known, _)| *known == name)?;
+        Some(addresses.iter().map(|text| text.parse::<IpAddr>().unwrap()).collect::<Vec<_>>())
+    };
+    let declared = rule["domainNames"].as_array().into_iter().flatten();
+    let public = declared.filter_map(Value::as_str).any(|declared| {
+        let meant = DNS.iter().filter(|(name, _)| stands_for(declared, name));
+        meant.into_iter().any(|(name, _)| at(name).is_some_and(|all| all.contains(&address)))
+    });
+    let endpoint = &rule["privateEndpoint"];
+    let private = endpoint["domainName"].as_str().and_then(at).is_some_and(|all| {
+        let inside = |address: &IpAddr| {
+            let mut networks = endpoint["expectedNetworks"].as_array().into_iter().flatten();
+            networks.any(|network| in_network(network.as_str().unwrap(), *address))
+        };
+        all.contains(&address) && all.iter().all(inside)
+    });
+    public || private
+}
+
 pub fn rule() -> impl Strategy<Value = EgressRule> {
     let target = prop_oneof![
         8 => prop::collection::vec(network(), 1..5).prop_map(|networks| json!({"networks": networks})),
         4 => prop::sample::select(vec!["cache", "cache", "twin", "none"])
             .prop_map(|name| json!({"service": {"namespace": "infra", "name": name}})),
-        1 => Just(json!({"domainNames": ["b.example.com", "a.example.com"]})),
+        4 => names().prop_map(|names| json!({"domainNames": names})),
+        4 => endpoint(),
         1 => Just(json!({"networks": ["10.0.0.0/24"], "domainNames": ["a.example.com"]})),
     ];
     (target, prop::collection::vec(port(), 1..4), prop::option::weighted(0.6, selector())).prop_map(
@@ -135,10 +220,17 @@ fn close_to(own: EgressRule) -> impl Strategy<Value = EgressRule> {
     ];
     let networks = own.networks.clone().unwrap_or_default();
     let widened = (0..3_u16, 0..3_u16);
-    (pods, prop::sample::subsequence(networks.clone(), 0..=networks.len()), 0..4_u8, widened).prop_map(
-        move |(pods, some, way, (before, after))| {
+    let others = (prop::option::of(names()), prop::option::of(endpoint()));
+    (pods, prop::sample::subsequence(networks.clone(), 0..=networks.len()), 0..4_u8, widened, others).prop_map(
+        move |(pods, some, way, (before, after), (names, endpoint))| {
             let mut rule = own.clone();
             rule.pod_selector = pods;
+            if let (Some(own), Some(names)) = (&mut rule.domain_names, names) {
+                *own = names.into_iter().map(str::to_owned).collect();
+            }
+            if let (Some(own), Some(endpoint)) = (&mut rule.private_endpoint, endpoint) {
+                *own = serde_json::from_value(endpoint["privateEndpoint"].clone()).unwrap();
+            }
             if let Some(networks) = &mut rule.networks {
                 match way {
                     0 if !some.is_empty() => *networks = some,
@@ -243,7 +335,8 @@ pub fn rule_admits(rule: &EgressRule, probe: &Probe) -> bool {
         Destination::Address(address) => {
             let mut networks = rule["networks"].as_array().into_iter().flatten();
             port_named(probe.protocol, probe.port)
-                && networks.any(|network| in_network(network.as_str().unwrap(), *address))
+                && (networks.any(|network| in_network(network.as_str().unwrap(), *address))
+                    || names_admit(&rule, *address))
         }
         Destination::Pod { namespace, labels } => {
             let Ok(reference) = serde_json::from_value::<ServiceReference>(rule["service"].clone()) else {
@@ -271,7 +364,7 @@ pub fn rule_admits(rule: &EgressRule, probe: &Probe) -> bool {
 
 /// What the NetworkPolicy of an opening says of the connection.
 pub fn opening_admits(opening: &Opening, probe: &Probe) -> bool {
-    let spec = serde_json::to_value(opening.to_network_policy_spec()).unwrap();
+    let spec = serde_json::to_value(resolved(opening).to_network_policy_spec()).unwrap();
     matches(&spec["podSelector"], &probe.from)
         && spec["egress"].as_array().into_iter().flatten().any(|rule| {
             // An absent or empty list means everything.

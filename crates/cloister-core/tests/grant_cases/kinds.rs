@@ -96,7 +96,7 @@ fn nobody_is_asked_about_a_rule_that_cannot_be_opened() {
     let cases = [
         ("NetworksNeverOpened", json!({"networks": ["169.254.169.254/32"]})),
         ("ServiceNotFound", json!({"service": {"namespace": "infra", "name": "gone"}})),
-        ("HostsNotSupported", json!({"domainNames": ["a.example.com"]})),
+        ("WildcardNotEnforceable", json!({"domainNames": ["*.example.com"]})),
     ];
     for (reason, target) in cases {
         let mut world = by_people(json!({}));

@@ -116,10 +116,10 @@ fn people_are_waited_for_until_the_time_is_up() {
 fn an_endpoint_by_name_stays_closed_and_the_rest_opens() {
     let endpoint = |endpoint: Value| storage(json!({"endpoint": merged(json!({"ports": [{"port": 443}]}), endpoint)}));
     let cases = [
-        (json!({"domainNames": ["weights.example.com"]}), "HostsNotSupported", false),
+        (json!({"domainNames": ["weights.example.com"]}), "Resolving", false),
         (
             json!({"privateEndpoint": {"domainName": "w.example.com", "expectedNetworks": ["10.0.0.0/8"]}}),
-            "HostsNotSupported",
+            "Resolving",
             false,
         ),
         (json!({"networks": ["169.254.169.254/32"]}), "NetworksNeverOpened", true),

@@ -1,0 +1,63 @@
+//! The names that decisions ask about: what a decision asks for is what its object depends on.
+
+use super::{grant, namespace};
+use crate::{context::Context, key::Key};
+use cloister_api::ResearchNamespace;
+use cloister_core::{
+    names::{Answer, Host, Known},
+    settings::Settings,
+};
+use jiff::{SignedDuration, Timestamp};
+use std::{cell::RefCell, collections::BTreeSet};
+
+/// Answers what is known of names, and notes which were asked for.
+pub struct Asking<'a> {
+    context: &'a Context,
+    hosts: RefCell<BTreeSet<Host>>,
+}
+
+impl<'a> Asking<'a> {
+    /// Nothing was asked yet.
+    pub fn new(context: &'a Context) -> Self {
+        Asking { context, hosts: RefCell::default() }
+    }
+
+    /// What every part of the operator shares.
+    pub fn context(&self) -> &'a Context {
+        self.context
+    }
+
+    /// What is known of a name.
+    pub fn known(&self, host: &Host) -> Option<Known> {
+        self.hosts.borrow_mut().insert(host.clone());
+        self.context.names.known(host)
+    }
+
+    /// From now on the object depends on what was asked for, and on no other name.
+    pub fn wanted_by(self, key: &Key, remembered: impl Fn(&Host) -> Option<Known>) {
+        self.context.names.want(key, self.hosts.into_inner(), remembered);
+    }
+}
+
+/// Takes up again the names of all objects, with the addresses that are open according to their status: what a pod
+/// reaches before a restart it reaches after it.
+pub fn remember_names(context: &Context) {
+    let now = context.clock.now();
+    let keys = context.index().all_keys();
+    for key in keys {
+        match &key {
+            Key::Namespace(name) => namespace::ask(context, name, now),
+            Key::Grant(namespace, grant) => grant::ask(context, namespace, grant, now),
+            _ => {}
+        }
+    }
+}
+
+/// What the status of a namespace says of a name, if that may still be believed.
+pub fn remembered(declared: &ResearchNamespace, host: &Host, settings: &Settings, now: Timestamp) -> Option<Known> {
+    let hosts = declared.status.as_ref()?.egress.iter().flat_map(|need| need.hosts.iter());
+    let said = hosts.filter(|said| said.name == host.name.to_string()).flat_map(|said| said.addresses.iter());
+    let addresses = said.filter_map(|address| Some((address.parse().ok()?, SignedDuration::ZERO)));
+    let answer = Answer::believed(addresses, host.expected(), &settings.never).ok()?;
+    Some(Known::remembered(&answer, now))
+}

@@ -1,8 +1,8 @@
 //! Bad input is refused where it is written, with a message that says what is wrong.
 
-use crate::support::{Scene, condition};
 use anyhow::Result;
 use cloister_api::ResearchNamespace;
+use cloister_tests::scene::{Scene, condition};
 use cloister_tests::unique;
 use kube::{
     Api,

@@ -1,11 +1,11 @@
 //! Grants that people decide: who agrees, what opens, and what ends it.
 
-use crate::support::{Scene, condition};
 use anyhow::{Context, Result, ensure};
 use cloister_api::{
     AccessPolicy, AccessReview, AccessRole, EgressState, GrantPhase, GrantStatus, ResearchNamespace,
     StorageAccessGrant, StorageResource,
 };
+use cloister_tests::scene::{Scene, condition};
 use cloister_tests::{eventually, unique};
 use k8s_openapi::api::{
     events::v1::Event,

@@ -1,8 +1,8 @@
 //! The end of a namespace: nothing opens on the way, and nothing is emptied that should stay.
 
-use crate::support::{Scene, condition, pod};
 use anyhow::{Context, Result, ensure};
 use cloister_api::ResearchNamespace;
+use cloister_tests::scene::{Scene, condition, pod};
 use cloister_tests::{denied, eventually, unique};
 use k8s_openapi::api::{
     core::v1::{ConfigMap, Namespace, Pod},

@@ -1,8 +1,8 @@
 //! Grants under a policy that approves by itself: they open, they end, and nothing of them is left.
 
-use crate::support::{Scene, condition, pod};
 use anyhow::{Context, Result, ensure};
 use cloister_api::{AccessPolicy, GrantMount, GrantPhase, StorageAccessGrant, StorageResource};
+use cloister_tests::scene::{Scene, condition, pod};
 use cloister_tests::{denied, eventually, unique};
 use k8s_openapi::api::{
     core::v1::{Pod, Secret},

@@ -9,4 +9,3 @@ mod namespace;
 mod oidc;
 mod record;
 mod resilience;
-mod support;

@@ -1,8 +1,8 @@
 //! A ResearchNamespace becomes a namespace that is closed.
 
-use crate::support::{Scene, condition};
 use anyhow::{Result, ensure};
 use cloister_api::ResearchNamespace;
+use cloister_tests::scene::{Scene, condition};
 use cloister_tests::{denied, eventually, unique};
 use k8s_openapi::api::{
     core::v1::{LimitRange, Namespace, Pod, ResourceQuota, ServiceAccount},
@@ -255,7 +255,7 @@ async fn no_pod_is_admitted_before_the_namespace_is_enforced() -> Result<()> {
     }}}))?;
     let operator = scene.world.operator().await?;
     kube::Api::<Namespace>::all(operator).create(&PostParams::default(), &sealed).await?;
-    let pod: Pod = crate::support::pod("early", "default");
+    let pod: Pod = cloister_tests::scene::pod("early", "default");
     eventually("the pod to be refused by the seal", async || {
         denied(scene.within::<Pod>(&name).create(&PostParams::default(), &pod).await, "seal.cloister.dev")
     })

@@ -2,12 +2,12 @@
 //! structured authentication, and puts a prefix before all that the provider says. What Cloister does is the same as with
 //! client certificates; the names in policies, members and records are those with the prefix.
 
-use crate::support::condition;
 use anyhow::{Context, Result, ensure};
 use cloister_api::{
     AccessPolicy, AccessReview, CloisterConfig, GrantPhase, Identity, ResearchNamespace, StorageAccessGrant,
     StorageResource,
 };
+use cloister_tests::scene::condition;
 use cloister_tests::{
     bare::Bare,
     eventually,

@@ -1,9 +1,9 @@
 //! The audit record, across crashes.
 
-use crate::support::condition;
 use anyhow::{Context, Result, ensure};
 use cloister_api::{AccessPolicy, GrantPhase, ResearchNamespace, StorageAccessGrant, StorageResource};
 use cloister_core::audit::Proof;
+use cloister_tests::scene::condition;
 use cloister_tests::{bare::Bare, eventually};
 use kube::{
     Api,

@@ -16,7 +16,7 @@ use kube::{
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-use crate::support::condition;
+use cloister_tests::scene::condition;
 
 fn research(name: &str, spec: Value) -> Result<ResearchNamespace> {
     Ok(serde_json::from_value(json!({

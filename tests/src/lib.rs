@@ -2,7 +2,9 @@
 //! use it.
 
 pub mod bare;
+pub mod dns;
 pub mod issuer;
+pub mod scene;
 pub mod world;
 
 use std::sync::atomic::{AtomicU32, Ordering};

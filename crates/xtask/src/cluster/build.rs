@@ -18,12 +18,16 @@ struct Program {
     name: &'static str,
     /// What people call it.
     title: &'static str,
+    /// The folder of its module, inside that of the cluster.
+    module: &'static str,
     /// The folder of its package, inside the module.
     package: &'static str,
 }
 
-const CLUSTER: Program = Program { name: "cloister-cluster", title: "the embedded cluster", package: "." };
-const CYCLONUS: Program = Program { name: "cyclonus", title: "Cyclonus", package: "./cyclonus" };
+const CLUSTER: Program = Program { name: "cloister-cluster", title: "the embedded cluster", module: ".", package: "." };
+const CYCLONUS: Program = Program { name: "cyclonus", title: "Cyclonus", module: ".", package: "./cyclonus" };
+// A module of its own, so that it does not move the versions that the API server is built with.
+const COREDNS: Program = Program { name: "coredns", title: "CoreDNS", module: "coredns", package: "." };
 
 /// Builds the embedded cluster if its source has changed, and returns the path of the binary.
 ///
@@ -46,10 +50,19 @@ pub fn build_cyclonus() -> Result<PathBuf> {
     CYCLONUS.build()
 }
 
+/// Builds the DNS server of the tests, as [`build`] does.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_coredns() -> Result<PathBuf> {
+    COREDNS.build()
+}
+
 impl Program {
     fn build(&self) -> Result<PathBuf> {
         let root = workspace::root()?;
-        let module = workspace::module(&root);
+        let module = workspace::module(&root).join(self.module);
         let target = root.join("target/cluster");
         let binary = target.join(self.name);
         let stamp = target.join(format!("{}.built-from", self.name));

@@ -1,8 +1,8 @@
-//! Short words for the tests.
+//! Short words for tests of what the operator does.
 
+use crate::{TestCluster, eventually, world::world};
 use anyhow::{Context, Result, ensure};
-use cloister_api::ResearchNamespace;
-use cloister_tests::{TestCluster, eventually, world::world};
+use cloister_api::{EgressAllowlist, EgressState, ResearchNamespace};
 use k8s_openapi::{
     api::{
         core::v1::{Namespace, Pod},
@@ -20,21 +20,30 @@ use std::fmt::Debug;
 
 /// A test's view of the cluster: everything is done as an administrator, unless it says otherwise.
 pub struct Scene {
+    /// The cluster, with the operator in it.
     pub world: &'static TestCluster,
+    /// An administrator.
     pub admin: Client,
 }
 
 impl Scene {
+    /// The view of this process's cluster.
+    ///
+    /// # Panics
+    ///
+    /// There is no cluster.
     pub async fn new() -> Self {
         let world = world().await;
         let admin = world.admin().await.expect("the admin's client");
         Scene { world, admin }
     }
 
+    /// All objects of a kind.
     pub fn all<K: Resource<DynamicType = ()>>(&self) -> Api<K> {
         Api::all(self.admin.clone())
     }
 
+    /// The objects of a kind in one namespace.
     pub fn within<K>(&self, namespace: &str) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
@@ -43,11 +52,20 @@ impl Scene {
     }
 
     /// Declares a research namespace and waits until it is enforced.
+    ///
+    /// # Errors
+    ///
+    /// A request failed, or it is not so in time.
     pub async fn enforced(&self, name: &str, spec: Value) -> Result<ResearchNamespace> {
         self.declare(name, spec).await?;
         self.wait_until_enforced(name).await
     }
 
+    /// Declares a research namespace.
+    ///
+    /// # Errors
+    ///
+    /// A request failed, or it is not so in time.
     pub async fn declare(&self, name: &str, spec: Value) -> Result<ResearchNamespace> {
         let object = json!({
             "apiVersion": "cloister.dev/v1alpha1", "kind": "ResearchNamespace",
@@ -56,11 +74,20 @@ impl Scene {
         Ok(self.all().create(&PostParams::default(), &serde_json::from_value(object)?).await?)
     }
 
+    /// Waits until a namespace is enforced.
+    ///
+    /// # Errors
+    ///
+    /// A request failed, or it is not so in time.
     pub async fn wait_until_enforced(&self, name: &str) -> Result<ResearchNamespace> {
         self.until_condition(&self.all::<ResearchNamespace>(), name, "Enforced", "True").await
     }
 
     /// Waits until a condition speaks of the newest generation and has this status.
+    ///
+    /// # Errors
+    ///
+    /// A request failed, or it is not so in time.
     pub async fn until_condition<K>(&self, api: &Api<K>, name: &str, type_: &str, status: &str) -> Result<K>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + serde::Serialize,
@@ -76,16 +103,75 @@ impl Scene {
         .await
     }
 
+    /// The Namespace of a research namespace.
+    ///
+    /// # Errors
+    ///
+    /// A request failed, or it is not so in time.
     pub async fn namespace(&self, name: &str) -> Result<Namespace> {
         Ok(self.all().get(name).await?)
     }
 
     /// The names of the NetworkPolicies, in order.
+    ///
+    /// # Errors
+    ///
+    /// A request failed, or it is not so in time.
     pub async fn policies(&self, namespace: &str) -> Result<Vec<String>> {
         let policies = self.within::<NetworkPolicy>(namespace).list(&ListParams::default()).await?;
         let mut names: Vec<String> = policies.iter().map(ResourceExt::name_any).collect();
         names.sort();
         Ok(names)
+    }
+
+    /// Publishes an allowlist.
+    ///
+    /// # Errors
+    ///
+    /// A request failed.
+    pub async fn allowlist(&self, name: &str, spec: Value) -> Result<EgressAllowlist> {
+        let object = json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "EgressAllowlist", "metadata": {"name": name}, "spec": spec,
+        });
+        Ok(self.all().create(&PostParams::default(), &serde_json::from_value(object)?).await?)
+    }
+
+    /// Waits until a NetworkPolicy is there, or gone.
+    ///
+    /// # Errors
+    ///
+    /// It is not in time.
+    pub async fn has_policy(&self, namespace: &str, policy: &str, wanted: bool) -> Result<()> {
+        eventually(&format!("{policy} to be {}", if wanted { "there" } else { "gone" }), async || {
+            let all = self.policies(namespace).await?;
+            ensure!(all.iter().any(|name| name == policy) == wanted, "{namespace} has {all:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    /// What the status says of one need.
+    ///
+    /// # Errors
+    ///
+    /// It says nothing.
+    pub async fn need(&self, namespace: &str, need: &str) -> Result<(EgressState, String, String)> {
+        let object = self.all::<ResearchNamespace>().get(namespace).await?;
+        let found = object.status.into_iter().flat_map(|status| status.egress).find(|state| state.name == need);
+        let found = found.with_context(|| format!("nothing is said of {need}"))?;
+        Ok((found.state, found.reason, found.message))
+    }
+
+    /// The networks that a policy opens.
+    ///
+    /// # Errors
+    ///
+    /// There is no such policy.
+    pub async fn networks(&self, namespace: &str, policy: &str) -> Result<Vec<String>> {
+        let policy = self.within::<NetworkPolicy>(namespace).get(policy).await?;
+        let rules = policy.spec.unwrap_or_default().egress.unwrap_or_default();
+        let peers = rules.into_iter().flat_map(|rule| rule.to.unwrap_or_default());
+        Ok(peers.map(|peer| peer.ip_block.map_or_else(|| "not a network".to_owned(), |block| block.cidr)).collect())
     }
 }
 
@@ -97,6 +183,10 @@ pub fn condition<K: serde::Serialize>(object: &K, type_: &str) -> Option<Conditi
 }
 
 /// A pod that the restricted Pod Security Standard admits.
+///
+/// # Panics
+///
+/// Never: it is one.
 pub fn pod(name: &str, account: &str) -> Pod {
     let pod = json!({
         "metadata": {"name": name},

@@ -1,0 +1,121 @@
+//! What is answered, and what is open.
+
+use crate::place::{GRACE_SECONDS, Place, STALE_SECONDS};
+use anyhow::{Result, ensure};
+use cloister_api::{EgressState, Enforcement, ResearchNamespace};
+use cloister_tests::{eventually, scene::condition};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::ListParams;
+use serde_json::json;
+
+#[tokio::test]
+async fn a_name_opens_at_its_addresses_of_both_families() -> Result<()> {
+    let place = Place::new("both").await?;
+    let (host, alias, end) = (place.host("www"), place.host("alias"), place.host("end"));
+    place.dns.set(&host, json!({"alias": alias, "ttl": 300}))?;
+    place.dns.set(&alias, json!({"alias": end, "ttl": 7}))?;
+    place.dns.answer(&end, &["198.51.100.7", "2001:db8::7"], 60)?;
+    place.open(json!({"domainNames": [host]})).await?;
+    place.until_open(&["198.51.100.7/32", "2001:db8::7/128"]).await?;
+    let need = place.until_said(EgressState::Active, "").await?;
+    assert_eq!(need.enforcement, Some(Enforcement::AddressSet));
+    let known = place.known(&host).await?;
+    assert_eq!((known.addresses.len(), known.count, known.reason.as_str()), (2, 2, ""));
+    assert_eq!(known.ttl_seconds, Some(7), "the shortest of the chain");
+    assert!(known.looked_up_at.is_some());
+    let api = place.scene.all::<ResearchNamespace>();
+    place.scene.until_condition(&api, &place.name, "ResolutionStable", "True").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_changed_answer_is_followed_and_the_old_one_ends() -> Result<()> {
+    let place = Place::new("changed").await?;
+    let host = place.host("www");
+    place.dns.answer(&host, &["198.51.100.1"], 2)?;
+    place.open(json!({"domainNames": [host]})).await?;
+    place.until_open(&["198.51.100.1/32"]).await?;
+    place.dns.answer(&host, &["198.51.100.9"], 2)?;
+    let changed = Timestamp::now();
+    place.until_open(&["198.51.100.1/32", "198.51.100.9/32"]).await?;
+    place.until_open(&["198.51.100.9/32"]).await?;
+    let took = Timestamp::now().duration_since(changed);
+    assert!(took >= SignedDuration::from_secs(GRACE_SECONDS - 1), "the old address went after {took:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_was_answered_last_counts_while_nobody_answers() -> Result<()> {
+    let place = Place::new("failing").await?;
+    let host = place.host("www");
+    place.dns.answer(&host, &["198.51.100.1"], 1)?;
+    place.open(json!({"domainNames": [host]})).await?;
+    place.until_open(&["198.51.100.1/32"]).await?;
+    place.dns.set(&host, json!({"rcode": "SERVFAIL"}))?;
+    let failed = Timestamp::now();
+    let need = place.until_said(EgressState::Unresolved, "DNSUnanswered").await?;
+    assert!(need.message.contains("no DNS server answers"), "{}", need.message);
+    let took = Timestamp::now().duration_since(failed);
+    assert!(took >= SignedDuration::from_secs(STALE_SECONDS - 1), "it closed after {took:#}");
+    assert!(place.networks().await?.is_empty());
+    place.dns.answer(&host, &["198.51.100.2"], 1)?;
+    place.until_open(&["198.51.100.2/32"]).await
+}
+
+#[tokio::test]
+async fn a_name_that_is_gone_closes_after_the_grace() -> Result<()> {
+    let place = Place::new("gone").await?;
+    let host = place.host("www");
+    place.dns.answer(&host, &["198.51.100.1"], 1)?;
+    place.open(json!({"domainNames": [host]})).await?;
+    place.until_open(&["198.51.100.1/32"]).await?;
+    place.dns.set(&host, json!({"rcode": "NXDOMAIN"}))?;
+    let gone = Timestamp::now();
+    place.until_said(EgressState::Unresolved, "NoAddress").await?;
+    let took = Timestamp::now().duration_since(gone);
+    assert!(took >= SignedDuration::from_secs(GRACE_SECONDS - 1), "it closed after {took:#}");
+    assert!(place.networks().await?.is_empty());
+    let object = place.scene.all::<ResearchNamespace>().get(&place.name).await?;
+    assert_eq!(condition(&object, "Ready").unwrap().status, "True", "a tool that waits must not hang");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_public_name_that_leads_inside_is_closed_at_once_and_raises_an_alarm() -> Result<()> {
+    let place = Place::new("rebound").await?;
+    let host = place.host("www");
+    place.dns.answer(&host, &["198.51.100.1"], 1)?;
+    place.open(json!({"domainNames": [host]})).await?;
+    place.until_open(&["198.51.100.1/32"]).await?;
+    // One bad address is enough: 203.0.113.0/28 is the cluster's own here.
+    place.dns.answer(&host, &["198.51.100.1", "203.0.113.5"], 1)?;
+    let need = place.until_said(EgressState::Unresolved, "Rebinding").await?;
+    assert!(need.message.contains("203.0.113.5") && place.networks().await?.is_empty(), "{}", need.message);
+    eventually("an Event", async || {
+        let events = place.scene.within::<Event>("default").list(&ListParams::default()).await?;
+        let told = events.iter().find(|event| {
+            let about = event.regarding.as_ref().and_then(|about| about.name.as_deref());
+            about == Some(&place.name) && event.reason.as_deref() == Some("Rebinding")
+        });
+        ensure!(told.is_some_and(|event| event.type_.as_deref() == Some("Warning")), "there is none");
+        Ok(())
+    })
+    .await?;
+    place.dns.answer(&host, &["198.51.100.3"], 1)?;
+    place.until_open(&["198.51.100.3/32"]).await
+}
+
+#[tokio::test]
+async fn a_private_endpoint_that_falls_back_to_a_public_address_closes() -> Result<()> {
+    let place = Place::new("private").await?;
+    let host = place.host("blob");
+    place.dns.answer(&host, &["10.40.1.2"], 1)?;
+    place.open(json!({"privateEndpoint": {"domainName": host, "expectedNetworks": ["10.40.0.0/16"]}})).await?;
+    place.until_open(&["10.40.1.2/32"]).await?;
+    place.dns.answer(&host, &["198.51.100.1"], 1)?;
+    let need = place.until_said(EgressState::Unresolved, "OutsideExpectedNetworks").await?;
+    assert!(need.message.contains("198.51.100.1") && place.networks().await?.is_empty(), "{}", need.message);
+    place.dns.answer(&host, &["10.40.1.3"], 1)?;
+    place.until_open(&["10.40.1.3/32"]).await
+}

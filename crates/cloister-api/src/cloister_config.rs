@@ -117,11 +117,39 @@ pub struct EgressConfig {
     /// The AccessPolicy that EgressGrants are decided under.
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub access_policy: String,
+    /// The widest public ranges that allowlists may open. A wider one needs an EgressGrant.
+    pub max_public_prefix: MaxPublicPrefix,
+    /// Domains under which anybody can have storage, beyond those that are known: a name at or below one of them is opened
+    /// as a private endpoint, or by an EgressGrant.
+    #[schemars(schema_with = "crate::schema::shared_suffixes")]
+    pub shared_suffixes: Vec<String>,
 }
 
 impl Default for EgressConfig {
     fn default() -> Self {
-        EgressConfig { access_policy: "egress".into() }
+        EgressConfig {
+            access_policy: "egress".into(),
+            max_public_prefix: MaxPublicPrefix::default(),
+            shared_suffixes: Vec::new(),
+        }
+    }
+}
+
+/// The shortest prefix of a public range, by family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(default)]
+pub struct MaxPublicPrefix {
+    /// For IPv4.
+    #[schemars(range(min = 1, max = 32))]
+    pub ipv4: u8,
+    /// For IPv6.
+    #[schemars(range(min = 1, max = 128))]
+    pub ipv6: u8,
+}
+
+impl Default for MaxPublicPrefix {
+    fn default() -> Self {
+        MaxPublicPrefix { ipv4: 16, ipv6: 32 }
     }
 }
 

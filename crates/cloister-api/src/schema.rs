@@ -88,6 +88,12 @@ pub fn one_domain_name(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)+[a-z][-a-z0-9]*[a-z0-9]$"})
 }
 
+/// Up to 64 distinct domains.
+pub fn shared_suffixes(generator: &mut SchemaGenerator) -> Schema {
+    let one = one_domain_name(generator);
+    json_schema!({"type": "array", "maxItems": 64, "items": one, "x-kubernetes-list-type": "set"})
+}
+
 /// One to 64 distinct domain names; `*.` in front stands for one or more labels.
 pub fn optional_domain_names(_: &mut SchemaGenerator) -> Schema {
     nullable(

@@ -21,6 +21,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod breadth;
 mod covered;
 mod domain;
 mod hosts;
@@ -29,16 +30,19 @@ mod networks;
 mod never;
 mod opening;
 mod ports;
+mod public;
 mod reach;
 mod refusal;
 mod selector;
 mod service;
 mod target;
 
+pub use breadth::{TooBroad, too_broad};
 pub use covered::{Allowed, COVERED, Covered, NOT_COVERED, PARTLY_COVERED, open_covered, open_covered_by};
 pub use domain::{DomainName, NameFault};
 pub use never::NeverOpened;
 pub use opening::{Opening, Peers, PolicyPort, PolicyPortNumber};
+pub use public::is_public;
 pub use refusal::Refusal;
 pub(crate) use selector::canonical;
 pub use selector::selector_matches;

@@ -49,6 +49,25 @@ impl NetworkSet {
         }
     }
 
+    /// All addresses from the first to the last, which are of one family.
+    pub(super) fn range(first: IpAddr, last: IpAddr) -> Self {
+        match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => {
+                Self { v4: RangeSetBlaze::from_iter([first..=last]), v6: RangeSetBlaze::new() }
+            }
+            (IpAddr::V6(first), IpAddr::V6(last)) => {
+                Self { v4: RangeSetBlaze::new(), v6: RangeSetBlaze::from_iter([first..=last]) }
+            }
+            _ => Self::default(),
+        }
+    }
+
+    /// The ranges of addresses without a gap, in ascending order, IPv4 first: first and last of each.
+    pub(super) fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        let v4 = self.v4.ranges().map(|range| (IpAddr::V4(*range.start()), IpAddr::V4(*range.end())));
+        v4.chain(self.v6.ranges().map(|range| (IpAddr::V6(*range.start()), IpAddr::V6(*range.end()))))
+    }
+
     /// Whether they obviously have nothing in common.
     pub(super) fn is_apart(&self, other: &Self) -> bool {
         apart(&self.v4, &other.v4) && apart(&self.v6, &other.v6)
@@ -68,6 +87,16 @@ impl NetworkSet {
             v4: self.v4.ranges().map(RangeInclusive::into_inner).collect(),
             v6: self.v6.ranges().map(RangeInclusive::into_inner).collect(),
         }
+    }
+
+    /// The addresses of all of them.
+    pub(super) fn union_of<'a>(sets: impl IntoIterator<Item = &'a Self>) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for set in sets {
+            v4.extend(set.v4.ranges());
+            v6.extend(set.v6.ranges());
+        }
+        Self { v4: RangeSetBlaze::from_iter(v4), v6: RangeSetBlaze::from_iter(v6) }
     }
 
     pub(super) fn union(&self, other: &Self) -> Self {

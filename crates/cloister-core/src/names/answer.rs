@@ -1,9 +1,9 @@
 //! What a resolver answered, and whether it may be so.
 
-use crate::egress::NeverOpened;
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use crate::egress::{NeverOpened, is_public};
+use ipnet::IpNet;
 use jiff::SignedDuration;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// Addresses, each with the time for which the answer is good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,25 +31,6 @@ pub enum Rebinding {
     #[error("{0} is outside of expectedNetworks; the name no longer leads to the private endpoint")]
     OutsideExpected(IpAddr),
 }
-
-/// Ranges that a public name does not lead to, beyond those that are never opened at all.
-const NOT_PUBLIC_V4: [Ipv4Net; 6] = [
-    v4([10, 0, 0, 0], 8),     // private (RFC 1918)
-    v4([172, 16, 0, 0], 12),  // private
-    v4([192, 168, 0, 0], 16), // private
-    v4([100, 64, 0, 0], 10),  // shared by providers (RFC 6598)
-    v4([192, 0, 0, 0], 24),   // protocol assignments (RFC 6890)
-    v4([198, 18, 0, 0], 15),  // benchmarks (RFC 2544)
-];
-
-/// The same of IPv6. Those that carry an IPv4 address could carry any.
-const NOT_PUBLIC_V6: [Ipv6Net; 5] = [
-    v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96), // NAT64 (RFC 6052)
-    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), // local NAT64 (RFC 8215)
-    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32),    // Teredo (RFC 4380)
-    v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),    // 6to4 (RFC 3056)
-    v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),     // unique local (RFC 4193)
-];
 
 impl Answer {
     /// An answer, if all of its addresses are where they must be. One that is not makes all of it unbelievable.
@@ -83,21 +64,6 @@ fn check(address: IpAddr, expected: Where<'_>, never: &NeverOpened) -> Result<()
         Where::Public if is_public(address) => Ok(()),
         Where::Public => Err(Rebinding::NotPublic(address)),
     }
-}
-
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => !NOT_PUBLIC_V4.iter().any(|network| network.contains(&address)),
-        IpAddr::V6(address) => !NOT_PUBLIC_V6.iter().any(|network| network.contains(&address)),
-    }
-}
-
-const fn v4(octets: [u8; 4], prefix: u8) -> Ipv4Net {
-    Ipv4Net::new_assert(Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]), prefix)
-}
-
-const fn v6(s: [u16; 8], prefix: u8) -> Ipv6Net {
-    Ipv6Net::new_assert(Ipv6Addr::new(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]), prefix)
 }
 
 #[cfg(test)]

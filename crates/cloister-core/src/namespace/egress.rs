@@ -3,12 +3,17 @@
 use super::{Input, hosts, policies};
 use crate::{
     child::Child,
-    egress::{Allowed, Opening, Refusal, Surroundings, open_covered_by, open_rule, selector_matches},
+    egress::{
+        Allowed, Opening, Refusal, Surroundings, TooBroad, open_covered_by, open_rule, selector_matches, too_broad,
+    },
     names::Held,
 };
 use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Reason of a rule that an allowlist agrees to, and that opens too much.
+pub const TOO_BROAD: &str = "TooBroad";
 
 /// An allowlist as it was read: the object, or that it cannot be understood.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +39,16 @@ pub struct Needs {
     pub next: Option<Timestamp>,
 }
 
+/// An opening that an allowlist agrees to.
+struct Agreed<'a> {
+    /// The place of its need among the states.
+    need: usize,
+    rule: &'a EgressRule,
+    /// The name of its policy.
+    policy: String,
+    opening: Opening,
+}
+
 impl Needs {
     /// Decides about all needs of a namespace.
     pub fn of(namespace: &ResearchNamespace, input: &Input<'_>) -> Self {
@@ -42,8 +57,10 @@ impl Needs {
             return needs;
         }
         let surroundings = Surroundings { never: &input.settings.never, services: input.services };
-        needs.allowlists(namespace, input, &surroundings);
-        needs.own_rules(namespace, input, &surroundings);
+        let mut agreed = Vec::new();
+        needs.allowlists(namespace, input, &surroundings, &mut agreed);
+        needs.own_rules(namespace, input, &surroundings, &mut agreed);
+        needs.open(agreed, input, &surroundings);
         needs.peers(namespace, input);
         needs.access_networks(namespace, input);
         needs.held.sort_by(|a, b| a.host.cmp(&b.host));
@@ -53,7 +70,13 @@ impl Needs {
         needs
     }
 
-    fn allowlists(&mut self, namespace: &ResearchNamespace, input: &Input<'_>, surroundings: &Surroundings<'_>) {
+    fn allowlists<'a: 'b, 'b>(
+        &mut self,
+        namespace: &ResearchNamespace,
+        input: &Input<'a>,
+        surroundings: &Surroundings<'_>,
+        agreed: &mut Vec<Agreed<'b>>,
+    ) {
         let requested: BTreeSet<&str> = namespace.spec.egress.allowlists.iter().map(String::as_str).collect();
         for &name in &requested {
             match input.allowlists.get(name) {
@@ -72,23 +95,24 @@ impl Needs {
                     "AllowlistNotAllowed",
                     format!("EgressAllowlist {name} does not allow this namespace; ask security to extend its namespaceSelector, or take it out of egress.allowlists"),
                 ),
-                Some(KnownAllowlist::Read(allowlist)) => self.allowlist(name, allowlist, input, surroundings),
+                Some(KnownAllowlist::Read(allowlist)) => self.allowlist(name, allowlist, input, surroundings, agreed),
             }
         }
         for (&name, allowlist) in input.allowlists {
             let KnownAllowlist::Read(allowlist) = allowlist else { continue };
             if allowlist.spec.attach == Attach::Always && !requested.contains(name) && allows(allowlist, namespace) {
-                self.allowlist(name, allowlist, input, surroundings);
+                self.allowlist(name, allowlist, input, surroundings, agreed);
             }
         }
     }
 
-    fn allowlist(
+    fn allowlist<'a>(
         &mut self,
         name: &str,
-        allowlist: &EgressAllowlist,
+        allowlist: &'a EgressAllowlist,
         input: &Input<'_>,
         surroundings: &Surroundings<'_>,
+        agreed: &mut Vec<Agreed<'a>>,
     ) {
         let entry = format!("allowlist/{name}");
         if !self.lasts(allowlist, input.now) {
@@ -96,14 +120,16 @@ impl Needs {
             return self.mistake(entry, "AllowlistExpired", message);
         }
         let mut refused: Vec<(&str, Refusal)> = Vec::new();
-        let mut held = Vec::new();
         for rule in &allowlist.spec.rules {
             match open_rule(rule, surroundings) {
-                Ok(opening) => held.extend(self.open(format!("cloister-allow.{name}.{}", rule.name), opening, input)),
+                Ok(opening) => {
+                    let policy = format!("cloister-allow.{name}.{}", rule.name);
+                    agreed.push(Agreed { need: self.states.len(), rule, policy, opening });
+                }
                 Err(refusal) => refused.push((&rule.name, refusal)),
             }
         }
-        let mut need = match refused.first() {
+        let need = match refused.first() {
             None => need(entry, EgressState::Active, "", String::new()),
             Some((rule, refusal)) => {
                 let (closed, all) = (refused.len(), allowlist.spec.rules.len());
@@ -111,19 +137,39 @@ impl Needs {
                 need(entry, EgressState::Refused, refusal.reason(), message)
             }
         };
-        hosts::tell(&mut need, &held, input.said());
-        self.held.extend(held);
         self.states.push(need);
     }
 
-    /// Writes the policy of an opening, and says what is known of its names.
-    fn open(&mut self, policy: String, opening: Opening, input: &Input<'_>) -> Vec<Held> {
-        let (opening, held) = opening.at_addresses(&input.names());
-        self.policies.push(Child::NetworkPolicy(policies::opening(input.name, &policy, &opening)));
-        held
+    /// Opens what was agreed to, as long as it is not too much in all, at the addresses that its names have.
+    fn open(&mut self, agreed: Vec<Agreed<'_>>, input: &Input<'_>, surroundings: &Surroundings<'_>) {
+        let openings: Vec<&Opening> = agreed.iter().map(|agreed| &agreed.opening).collect();
+        let broad = too_broad(&openings, &input.settings.spec.egress);
+        let granted = Allowed::of(input.granted, surroundings);
+        let mut held_by: BTreeMap<usize, Vec<Held>> = BTreeMap::new();
+        for (Agreed { need, rule, policy, opening }, broad) in agreed.into_iter().zip(broad) {
+            if let Some(why) = broad {
+                if open_covered_by(rule, &granted, surroundings).state != EgressState::Active {
+                    say_too_broad(&mut self.states[need], &rule.name, &why);
+                }
+                continue;
+            }
+            let (opening, held) = opening.at_addresses(&input.names());
+            self.policies.push(Child::NetworkPolicy(policies::opening(input.name, &policy, &opening)));
+            held_by.entry(need).or_default().extend(held);
+        }
+        for (need, held) in held_by {
+            hosts::tell(&mut self.states[need], &held, input.said());
+            self.held.extend(held);
+        }
     }
 
-    fn own_rules(&mut self, namespace: &ResearchNamespace, input: &Input<'_>, surroundings: &Surroundings<'_>) {
+    fn own_rules<'a>(
+        &mut self,
+        namespace: &'a ResearchNamespace,
+        input: &Input<'_>,
+        surroundings: &Surroundings<'_>,
+        agreed: &mut Vec<Agreed<'a>>,
+    ) {
         if namespace.spec.egress.rules.is_empty() {
             return;
         }
@@ -138,9 +184,9 @@ impl Needs {
         let (allowed, granted) = (Allowed::of(&allowed, surroundings), Allowed::of(&granted, surroundings));
         for rule in &namespace.spec.egress.rules {
             let mut covered = open_covered_by(rule, &allowed, surroundings);
-            let mut held = Vec::new();
             for (position, opening) in std::mem::take(&mut covered.openings).into_iter().enumerate() {
-                held.extend(self.open(format!("cloister-rule.{}.{position}", rule.name), opening, input));
+                let policy = format!("cloister-rule.{}.{position}", rule.name);
+                agreed.push(Agreed { need: self.states.len(), rule, policy, opening });
             }
             if covered.state == EgressState::NeedsGrant {
                 // What a grant opens is its own matter, and ends with it; here it is only told.
@@ -155,10 +201,7 @@ impl Needs {
             if covered.state == EgressState::Refused {
                 self.mistakes.push(format!("rule {}: {}", rule.name, covered.message));
             }
-            let mut need = need(format!("rule/{}", rule.name), covered.state, &covered.reason, covered.message);
-            hosts::tell(&mut need, &held, input.said());
-            self.held.extend(held);
-            self.states.push(need);
+            self.states.push(need(format!("rule/{}", rule.name), covered.state, &covered.reason, covered.message));
         }
     }
 
@@ -222,6 +265,16 @@ impl Needs {
         self.mistakes.push(message.clone());
         self.states.push(need(name, EgressState::Refused, reason, message));
     }
+}
+
+/// Says of a need that a rule of it opens too much, unless something worse is said already.
+fn say_too_broad(need: &mut EgressStatus, rule: &str, why: &TooBroad) {
+    if need.state == EgressState::Refused {
+        return;
+    }
+    need.state = EgressState::NeedsGrant;
+    need.reason = TOO_BROAD.to_owned();
+    need.message = format!("rule {rule} stays closed here: {why}; or ask for an EgressGrant of it");
 }
 
 fn need(name: String, state: EgressState, reason: &str, message: String) -> EgressStatus {

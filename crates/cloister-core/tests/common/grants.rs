@@ -309,7 +309,7 @@ pub fn reference(key: &str) -> GrantRef {
 /// One policy is enough.
 fn settings() -> CloisterConfigSpec {
     CloisterConfigSpec {
-        egress: EgressConfig { access_policy: "standard".to_owned() },
+        egress: EgressConfig { access_policy: "standard".to_owned(), ..EgressConfig::default() },
         ..CloisterConfigSpec::default()
     }
 }

@@ -1,0 +1,212 @@
+//! How much of the Internet is open in a namespace, all in all.
+//!
+//! Each allowlist was agreed to by itself; what they open together nobody looked at. So their union is measured, for the
+//! whole namespace whatever the ports and the pods, and the widest of what goes too far needs an agreement of its own.
+
+use super::networks::NetworkSet;
+use super::public::public_part;
+use super::{DomainName, Opening, Peers};
+use cloister_api::{EgressConfig, MaxPublicPrefix};
+use std::net::IpAddr;
+
+/// How many of the widest ranges a namespace may have in all.
+const RANGES: u128 = 16;
+
+/// Domains under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
+const SHARED: [&str; 16] = [
+    "core.windows.net",
+    "azureedge.net",
+    "storage.googleapis.com",
+    "storage.cloud.google.com",
+    "firebasestorage.googleapis.com",
+    "r2.cloudflarestorage.com",
+    "r2.dev",
+    "digitaloceanspaces.com",
+    "backblazeb2.com",
+    "wasabisys.com",
+    "aliyuncs.com",
+    "myqcloud.com",
+    "oraclecloud.com",
+    "cloud-object-storage.appdomain.cloud",
+    "scw.cloud",
+    "cloudfront.net",
+];
+
+/// Why an opening needs an agreement of its own.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TooBroad {
+    /// It is part of a public range that is wider than allowlists may open.
+    #[error(
+        "together with what else is open here it opens {size}, which is wider than allowlists may (egress.maxPublicPrefix of CloisterConfig)"
+    )]
+    Range {
+        /// How much.
+        size: String,
+    },
+    /// Anybody can have storage there.
+    #[error("{name} is at or below {suffix}, where anybody can have storage; declare it as privateEndpoint")]
+    SharedSuffix {
+        /// The name.
+        name: String,
+        /// What anybody can have storage under.
+        suffix: String,
+    },
+}
+
+/// Which of these openings need an agreement of their own, and why: the answer at the place of each.
+pub fn too_broad(openings: &[&Opening], config: &EgressConfig) -> Vec<Option<TooBroad>> {
+    let mut found: Vec<Option<TooBroad>> = openings.iter().map(|opening| shared(opening, config)).collect();
+    let public: Vec<NetworkSet> = openings.iter().map(|opening| public(opening)).collect();
+    loop {
+        let left = || (0..openings.len()).filter(|&at| found[at].is_none() && !public[at].is_empty());
+        let union = NetworkSet::union_of(left().map(|at| &public[at]));
+        let Some((offending, size)) = offending(&union, config.max_public_prefix) else { return found };
+        // The widest goes first, so that what is narrow stays.
+        let widest =
+            left().filter(|&at| !public[at].is_apart(&offending) && !public[at].intersection(&offending).is_empty());
+        let Some(widest) = widest.max_by_key(|&at| (count(&public[at]), std::cmp::Reverse(at))) else { return found };
+        found[widest] = Some(TooBroad::Range { size });
+    }
+}
+
+/// The part of a union that is too much, in words too.
+fn offending(union: &NetworkSet, most: MaxPublicPrefix) -> Option<(NetworkSet, String)> {
+    let widest = |network: &IpAddr| {
+        1_u128
+            << match network {
+                IpAddr::V4(_) => 32 - u32::from(most.ipv4.clamp(1, 32)),
+                IpAddr::V6(_) => 128 - u32::from(most.ipv6.clamp(1, 128)),
+            }
+    };
+    for (first, last) in union.ranges() {
+        if size(first, last) > widest(&first) {
+            return Some((NetworkSet::range(first, last), format!("{first} to {last}")));
+        }
+    }
+    for v4 in [true, false] {
+        let ranges: Vec<_> = union.ranges().filter(|(first, _)| first.is_ipv4() == v4).collect();
+        let Some((first, _)) = ranges.first() else { continue };
+        let total = ranges.iter().fold(0_u128, |total, (first, last)| total.saturating_add(size(*first, *last)));
+        if total > widest(first).saturating_mul(RANGES) {
+            let all: Vec<NetworkSet> = ranges.iter().map(|(first, last)| NetworkSet::range(*first, *last)).collect();
+            let all = NetworkSet::union_of(&all);
+            return Some((all, format!("{} public ranges", ranges.len())));
+        }
+    }
+    None
+}
+
+/// How many addresses, an IPv6 /64 counting as one: a network has no fewer.
+fn count(set: &NetworkSet) -> u128 {
+    set.ranges().fold(0, |sum, (first, last)| {
+        let addresses = size(first, last);
+        sum.saturating_add(if first.is_ipv4() { addresses } else { addresses.div_ceil(1 << 64) })
+    })
+}
+
+/// How many addresses.
+fn size(first: IpAddr, last: IpAddr) -> u128 {
+    match (first, last) {
+        (IpAddr::V4(first), IpAddr::V4(last)) => u128::from(u32::from(last) - u32::from(first)) + 1,
+        (IpAddr::V6(first), IpAddr::V6(last)) => (u128::from(last) - u128::from(first)).saturating_add(1),
+        _ => 0,
+    }
+}
+
+fn public(opening: &Opening) -> NetworkSet {
+    match &opening.peers {
+        Peers::Networks(networks) => public_part(networks),
+        Peers::Hosts(_) | Peers::Pods { .. } => NetworkSet::default(),
+    }
+}
+
+/// Whether a name of it is one that anybody can have storage under.
+fn shared(opening: &Opening, config: &EgressConfig) -> Option<TooBroad> {
+    let Peers::Hosts(hosts) = &opening.peers else { return None };
+    let known = SHARED.iter().copied().chain(config.shared_suffixes.iter().map(String::as_str));
+    let suffixes: Vec<&str> = known.collect();
+    hosts.iter().filter(|host| host.expected.is_none()).find_map(|host| {
+        let suffix = suffixes.iter().find(|suffix| is_at_or_below(&host.name, suffix)).copied();
+        let suffix = suffix.or_else(|| is_s3(host.name.name()).then_some("amazonaws.com"))?;
+        Some(TooBroad::SharedSuffix { name: host.to_string(), suffix: suffix.to_owned() })
+    })
+}
+
+fn is_at_or_below(name: &DomainName, suffix: &str) -> bool {
+    name.name().strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// S3 has a name for each region and kind of access: s3.amazonaws.com, bucket.s3-accesspoint.eu-west-1.amazonaws.com.
+fn is_s3(name: &str) -> bool {
+    let aws = name.strip_suffix(".amazonaws.com").or_else(|| name.strip_suffix(".amazonaws.com.cn"));
+    aws.is_some_and(|rest| rest.split('.').any(|label| label == "s3" || label.starts_with("s3-")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::egress::{NeverOpened, Surroundings, open_rule};
+    use serde_json::{Value, json};
+
+    fn broad(targets: &[Value]) -> Vec<bool> {
+        let never = NeverOpened::new(&[]);
+        let surroundings = Surroundings { never: &never, services: &|_| None };
+        let openings: Vec<Opening> = targets
+            .iter()
+            .map(|target| {
+                let mut rule = json!({"name": "r", "ports": [{"port": 443}]});
+                rule.as_object_mut().unwrap().extend(target.as_object().unwrap().clone());
+                open_rule(&serde_json::from_value(rule).unwrap(), &surroundings).unwrap()
+            })
+            .collect();
+        let found = too_broad(&openings.iter().collect::<Vec<_>>(), &EgressConfig::default());
+        found.iter().map(Option::is_some).collect()
+    }
+
+    fn networks(networks: &[&str]) -> Value {
+        json!({"networks": networks})
+    }
+
+    #[test]
+    fn a_wide_public_range_needs_an_agreement_of_its_own() {
+        for wide in ["0.0.0.0/0", "198.50.0.0/15", "::/0", "2001:db8::/31"] {
+            assert_eq!(broad(&[networks(&[wide]), networks(&["203.0.113.0/24"])]), [true, false], "{wide}");
+        }
+        assert_eq!(broad(&[networks(&["0.0.0.0/1", "128.0.0.0/1"])]), [true]);
+        assert_eq!(broad(&[networks(&["0.0.0.0/1"]), networks(&["128.0.0.0/1"])]), [true, true]);
+        assert_eq!(broad(&[networks(&["198.51.0.0/16"]), networks(&["2001:db8::/32"])]), [false, false]);
+        assert_eq!(broad(&[networks(&["10.0.0.0/8"]), networks(&["fd00::/16"])]), [false, false], "nobody else's");
+    }
+
+    #[test]
+    fn ranges_are_measured_together() {
+        // Side by side they are a /15: the first stays.
+        assert_eq!(broad(&[networks(&["198.50.0.0/16"]), networks(&["198.51.0.0/16"])]), [true, false]);
+        // Every other one, so that none is wide: more than sixteen are too many.
+        let many: Vec<Value> = (0..20).map(|at| networks(&[&format!("203.{}.0.0/16", at * 2)])).collect();
+        assert_eq!(broad(&many).iter().filter(|broad| **broad).count(), 4);
+        assert_eq!(broad(&many[..16]).iter().filter(|broad| **broad).count(), 0);
+        // The widest goes, and what is narrow stays.
+        let narrow = networks(&["198.51.0.0/24"]);
+        assert_eq!(broad(&[narrow, networks(&["198.50.0.0/16", "198.51.1.0/24"])]), [false, true]);
+    }
+
+    #[test]
+    fn a_name_that_anybody_can_have_storage_under_is_private_or_agreed_to() {
+        let shared = [
+            "acct.blob.core.windows.net",
+            "s3.amazonaws.com",
+            "bucket.s3.eu-west-1.amazonaws.com",
+            "x.s3-accesspoint.eu-west-1.amazonaws.com",
+            "storage.googleapis.com",
+        ];
+        for name in shared {
+            assert_eq!(broad(&[json!({"domainNames": [name]})]), [true], "{name}");
+            let inside = json!({"domainName": name, "expectedNetworks": ["10.40.0.0/16"]});
+            assert_eq!(broad(&[json!({"privateEndpoint": inside})]), [false], "{name}");
+        }
+        for name in ["export.arxiv.org", "sts.amazonaws.com", "notcore.windows.net"] {
+            assert_eq!(broad(&[json!({"domainNames": [name]})]), [false], "{name}");
+        }
+    }
+}

@@ -123,6 +123,9 @@ pub struct EgressConfig {
     /// as a private endpoint, or by an EgressGrant.
     #[schemars(schema_with = "crate::schema::shared_suffixes")]
     pub shared_suffixes: Vec<String>,
+    /// Whether NetworkPolicies of others that allow something in a research namespace are deleted. They are told of either
+    /// way.
+    pub remove_foreign_policies: bool,
 }
 
 impl Default for EgressConfig {
@@ -131,6 +134,7 @@ impl Default for EgressConfig {
             access_policy: "egress".into(),
             max_public_prefix: MaxPublicPrefix::default(),
             shared_suffixes: Vec::new(),
+            remove_foreign_policies: false,
         }
     }
 }

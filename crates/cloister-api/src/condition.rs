@@ -59,6 +59,8 @@ pub mod reason {
     pub const APPLY_FAILED: &str = "ApplyFailed";
     /// The allowlist has ended.
     pub const EXPIRED: &str = "Expired";
+    /// A NetworkPolicy of somebody else allows what nobody agreed to.
+    pub const DENY_DEFEATED: &str = "DenyDefeated";
     /// The configuration cannot be read by this version of the operator; nothing is opened meanwhile.
     pub const CONFIG_UNDECODABLE: &str = "ConfigUndecodable";
 }

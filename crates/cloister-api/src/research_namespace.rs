@@ -305,7 +305,11 @@ pub struct ResearchNamespaceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub egress: Vec<EgressStatus>,
-    /// Ready, Enforced, and Stalled where something is broken.
+    /// NetworkPolicies of others that allow what nobody agreed to; the first 16, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub deny_defeated_by: Vec<String>,
+    /// Ready, Enforced, ResolutionStable, and Stalled where something is broken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -6,7 +6,7 @@
 use crate::{context::Context, key::ObjectName};
 use cloister_api::{
     GROUP, GrantPhase, GrantStatus, ResearchNamespace, ResearchNamespaceStatus, VERSION,
-    condition::{RESOLUTION_STABLE, REVIEWED, REVOCATION_UNCONFIRMED},
+    condition::{ENFORCED, RESOLUTION_STABLE, REVIEWED, REVOCATION_UNCONFIRMED, reason::DENY_DEFEATED},
 };
 use cloister_core::grant::Grant;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
@@ -71,12 +71,17 @@ pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> 
     news
 }
 
-/// What a namespace's new status tells beyond the one before: that a name leads where it must not.
-pub fn of_namespace(before: Option<&ResearchNamespaceStatus>, after: &ResearchNamespaceStatus) -> Option<News> {
+/// What a namespace's new status tells beyond the one before: that a name leads where it must not, or that somebody else
+/// has opened it.
+pub fn of_namespace(before: Option<&ResearchNamespaceStatus>, after: &ResearchNamespaceStatus) -> Vec<News> {
     let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
-    let reason = new_reason(RESOLUTION_STABLE, conditions, &after.conditions)?;
-    let condition = after.conditions.iter().find(|condition| condition.type_ == RESOLUTION_STABLE)?;
-    matches!(reason, "Rebinding" | "OutsideExpectedNetworks").then(|| News::warning(reason, condition.message.clone()))
+    let told = |type_: &'static str, reasons: &[&str]| {
+        let reason = new_reason(type_, conditions, &after.conditions).filter(|reason| reasons.contains(reason))?;
+        let condition = after.conditions.iter().find(|condition| condition.type_ == type_)?;
+        Some(News::warning(reason, condition.message.clone()))
+    };
+    let astray = told(RESOLUTION_STABLE, &["Rebinding", "OutsideExpectedNetworks"]);
+    astray.into_iter().chain(told(ENFORCED, &[DENY_DEFEATED])).collect()
 }
 
 /// The reason of a condition, where it is another than before.

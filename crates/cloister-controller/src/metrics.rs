@@ -244,6 +244,7 @@ impl Metrics {
             ("RevocationUnconfirmed", says(REVOCATION_UNCONFIRMED, "PodsRemain")),
             ("Impersonation", impersonators),
             ("Rebinding", rebound),
+            ("DenyDefeated", index.defeated()),
         ] {
             self.alerts.get_or_create(&Alert { alert }).set(gauge(count));
         }

@@ -144,6 +144,13 @@ impl Child {
         ObservedChild {
             fingerprint: self.fingerprint(),
             managed: label(labels::MANAGED_BY).is_some_and(|manager| manager == labels::MANAGER),
+            widens: match self {
+                Child::NetworkPolicy(policy) => policy.spec.as_ref().is_some_and(|spec| {
+                    spec.egress.as_ref().is_some_and(|rules| !rules.is_empty())
+                        || spec.ingress.as_ref().is_some_and(|rules| !rules.is_empty())
+                }),
+                _ => false,
+            },
             terminating: metadata.deletion_timestamp.is_some(),
             grant: label(labels::GRANT).and_then(|name| {
                 let kind = GrantKind::named(label(labels::GRANT_KIND)?)?;
@@ -300,6 +307,8 @@ pub struct ObservedChild {
     pub fingerprint: Fingerprint,
     /// Whether it says that the operator manages it.
     pub managed: bool,
+    /// Of a NetworkPolicy: whether it allows anything. Policies add up, so that one that does widens a namespace.
+    pub widens: bool,
     /// Whether it is being deleted.
     pub terminating: bool,
     /// The grant that it belongs to.

@@ -6,8 +6,10 @@ mod egress_probe;
 use cloister_api::{EgressRule, EgressState, Port, Protocol};
 use cloister_core::egress::{Covered, NeverOpened, Opening, Peers, Refusal, Surroundings, Target};
 use cloister_core::egress::{open, open_covered, open_rule};
+use cloister_core::evaluator::{Declared, Facts, excess};
 use egress_probe::{Probe, opening_admits, probe, probe_of, rule, rule_admits, rule_and_allowed};
-use egress_probe::{resolved, scenario, service, target_admits};
+use egress_probe::{held, resolved, scenario, service, target_admits};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -37,6 +39,15 @@ fn admitted(openings: &[Opening], probe: &Probe) -> bool {
 /// Whether a rule of an allowlist counts: a wildcard opens nothing itself, and covers.
 fn covers(rule: &EgressRule) -> bool {
     matches!(opened(rule), Ok(_) | Err(Refusal::WildcardNotEnforceable { .. }))
+}
+
+/// What the policy of an opening has beyond what all of these rules agree to.
+fn too_much(opening: &Opening, rules: &[&EgressRule]) -> Option<String> {
+    let (opening, held) = held(opening);
+    let policy = NetworkPolicy { spec: Some(opening.to_network_policy_spec()), ..NetworkPolicy::default() };
+    let declared: Option<Vec<Declared<'_>>> = rules.iter().map(|rule| Declared::rule(rule)).collect();
+    let facts = Facts { names: &held, services: &service, never: &NEVER };
+    excess(&policy, &declared.into_iter().collect(), &facts).unwrap().map(|excess| excess.what)
 }
 
 /// Whether nothing forbids the address, whoever agreed to it.
@@ -135,7 +146,8 @@ proptest! {
     ) {
         let outcome = |own: &EgressRule, named: &[(&str, EgressRule)]| {
             let allowed: Vec<(&str, &EgressRule)> = named.iter().map(|(name, rule)| (*name, rule)).collect();
-            open_covered(own, &allowed, &surroundings())
+            // Of rules that say the same, any may be the one that agrees.
+            Covered { agreed_by: Vec::new(), ..open_covered(own, &allowed, &surroundings()) }
         };
         let other: Vec<_> = shuffled.iter().map(|(name, rule)| (*name, reversed(rule))).collect();
         prop_assert_eq!(outcome(&own, &named), outcome(&reversed(&own), &other));
@@ -167,6 +179,24 @@ proptest! {
                 let (size, second_size) = (first.1 - first.0 + 1, second.1 - second.0 + 1);
                 let one_block = first.1 + 1 == second.0 && size == second_size && (first.0 / size) % 2 == 0;
                 prop_assert!(!one_block, "not the shortest form: {:?}", blocks);
+            }
+        }
+    }
+
+    #[test]
+    fn the_proof_has_nothing_against_what_was_agreed_to((own, allowed, _) in scenario()) {
+        let covered = covered(&own, &allowed);
+        for (opening, by) in covered.openings.iter().zip(&covered.agreed_by) {
+            prop_assert_eq!(too_much(opening, &[&own, &allowed[*by]]), None);
+        }
+    }
+
+    #[test]
+    fn the_proof_finds_whatever_a_rule_does_not_say((own, allowed, probes) in scenario()) {
+        for (agreed, opening) in allowed.iter().filter_map(|rule| Some((&own, opened(rule).ok()?))) {
+            let open = |probe: &&Probe| opening_admits(&opening, probe) && !rule_admits(agreed, probe);
+            if let Some(probe) = probes.iter().find(open) {
+                prop_assert!(too_much(&opening, &[agreed]).is_some(), "{:?}", probe);
             }
         }
     }

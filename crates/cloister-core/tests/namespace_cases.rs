@@ -18,7 +18,7 @@ use cloister_core::{
 };
 use common::namespaces::{NAME, World, at, deny_all, is_of_grant, opens};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::Time};
 use serde_json::{Value, json};
 
 fn spec(spec: Value) -> ResearchNamespaceSpec {
@@ -385,4 +385,52 @@ fn a_declaration_that_cannot_be_read_can_be_deleted() {
     world.declared.as_mut().unwrap().metadata.deletion_timestamp = Some(Time(at(0)));
     let world = settled(world);
     assert!(world.declared.is_none() && world.deny_stands() && !world.is_enforced());
+}
+
+#[test]
+fn a_policy_of_somebody_else_that_allows_something_is_told_of_and_removed_where_that_is_wanted() {
+    let mut world = settled(world(json!({})));
+    let foreign = |egress: Value| -> NetworkPolicy {
+        serde_json::from_value(json!({
+            "metadata": {"name": "widen", "namespace": NAME},
+            "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": egress},
+        }))
+        .unwrap()
+    };
+    let key = ChildKey::new(ChildKind::NetworkPolicy, "widen");
+    world.objects.0.insert(key.clone(), Child::NetworkPolicy(foreign(json!([]))));
+    assert!(world.plan().is_empty(), "one that allows nothing widens nothing");
+
+    world.objects.0.insert(key.clone(), Child::NetworkPolicy(foreign(json!([{}]))));
+    let mut world = settled(world);
+    assert!(says(&world, "Enforced", "False", "DenyDefeated") && says(&world, "Ready", "False", "DenyDefeated"));
+    assert_eq!(world.declared.as_ref().unwrap().status.as_ref().unwrap().deny_defeated_by, ["widen"]);
+    assert!(world.objects.0.contains_key(&key));
+
+    world.settings = config(json!({"egress": {"removeForeignPolicies": true}}));
+    let world = settled(world);
+    assert!(!world.objects.0.contains_key(&key));
+    assert!(says(&world, "Enforced", "True", "Reconciled") && says(&world, "Ready", "True", "Reconciled"));
+}
+
+#[test]
+fn what_opens_too_much_needs_a_grant_whatever_allowlist_it_is_from() {
+    let rules = json!([
+        {"name": "half", "networks": ["0.0.0.0/1"], "ports": [{"port": 443}]},
+        {"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]},
+    ]);
+    let mut world = world(json!({"egress": {"allowlists": ["wide"]}}));
+    world.allowlists.insert("wide".into(), allowlist(json!({"rules": rules})));
+    let mut world = settled(world);
+    assert_eq!(need(&world, "allowlist/wide"), (EgressState::NeedsGrant, "TooBroad".to_owned()));
+    assert!(policies(&world).contains(&"cloister-allow.wide.lab"));
+    assert!(!policies(&world).contains(&"cloister-allow.wide.half"));
+    assert!(says(&world, "Ready", "True", "Reconciled"));
+
+    // A grant of the rule opens it by a policy of its own.
+    let half = json!({"name": "half", "networks": ["0.0.0.0/1"], "ports": [{"port": 443}]});
+    world.granted.insert("half".into(), serde_json::from_value(half).unwrap());
+    let world = settled(world);
+    assert_eq!(need(&world, "allowlist/wide").0, EgressState::Active);
+    assert!(!policies(&world).contains(&"cloister-allow.wide.half"));
 }

@@ -171,6 +171,12 @@ impl Index {
         self.grants.values().flat_map(BTreeMap::values)
     }
 
+    /// How many research namespaces somebody else has opened, as their statuses say.
+    pub fn defeated(&self) -> usize {
+        let all = self.research.values().filter_map(|research| research.object.as_ref().ok()?.status.as_ref());
+        all.filter(|status| !status.deny_defeated_by.is_empty()).count()
+    }
+
     /// The keys of grants that must end, or are being taken away.
     pub fn overdue(&self, now: Timestamp) -> Vec<Key> {
         let mut keys = Vec::new();

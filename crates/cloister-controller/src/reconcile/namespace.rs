@@ -45,16 +45,15 @@ pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> 
     count(context, &work);
     let Work { target, plan, declared, .. } = work;
     let enforced = newly_enforced(&plan, declared.as_ref()).is_some();
-    let news = declared.as_ref().zip(plan.status.as_ref()).and_then(|(declared, said)| {
-        let news = alerts::of_namespace(declared.status.as_ref(), said)?;
-        Some((alerts::namespace_reference(declared), news))
+    let news = declared.as_ref().zip(plan.status.as_ref()).map(|(declared, said)| {
+        (alerts::namespace_reference(declared), alerts::of_namespace(declared.status.as_ref(), said))
     });
     let result = carry_out(context, &target, plan).await;
     if result.is_ok() && enforced {
         info!("the namespace is enforced");
     }
     if let (Ok(()), Some((about, news))) = (&result, news) {
-        context.alerts.raise(about, news);
+        news.into_iter().for_each(|news| context.alerts.raise(about.clone(), news));
     }
     if let (Err(error), Some(declared)) = (&result, &declared)
         && !error.is_conflict()

@@ -20,6 +20,8 @@ pub const NOT_COVERED: &str = "NotCovered";
 pub struct Covered {
     /// What is open of it: one opening for each allowlist rule that covers some of it, in a fixed order, without doubles.
     pub openings: Vec<Opening>,
+    /// For each opening the place of a rule, among those that are allowed, which agrees to it.
+    pub agreed_by: Vec<usize>,
     /// Active, NeedsGrant or Refused.
     pub state: EgressState,
     /// The reason in one word: [`COVERED`], [`PARTLY_COVERED`], [`NOT_COVERED`], or that of a [`Refusal`].
@@ -41,12 +43,13 @@ pub fn open_covered(rule: &EgressRule, allowed: &[(&str, &EgressRule)], s: &Surr
 }
 
 /// The rules that allowlists allow, resolved once for all rules of a namespace. One that is refused is left out.
-pub struct Allowed<'a>(Vec<(&'a str, Resolved)>);
+pub struct Allowed<'a>(Vec<(usize, &'a str, Resolved)>);
 
 impl<'a> Allowed<'a> {
     /// Resolves them.
     pub fn of(allowed: &[(&'a str, &EgressRule)], s: &Surroundings) -> Self {
-        Allowed(allowed.iter().filter_map(|(name, rule)| Some((*name, Resolved::of(rule, s).ok()?))).collect())
+        let rules = allowed.iter().enumerate();
+        Allowed(rules.filter_map(|(at, (name, rule))| Some((at, *name, Resolved::of(rule, s).ok()?))).collect())
     }
 }
 
@@ -61,7 +64,7 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
     let mut covering = Vec::new();
     let mut by: BTreeSet<&str> = BTreeSet::new();
     let mut for_some_pods: BTreeSet<&str> = BTreeSet::new();
-    for (allowlist, other) in &allowed.0 {
+    for (at, allowlist, other) in &allowed.0 {
         let Some(common) = own.reach.intersection(&other.reach) else {
             continue;
         };
@@ -70,7 +73,7 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
         if !all_pods && !selector::is_satisfiable(&pods) {
             continue;
         }
-        openings.push(common.opening(pods));
+        openings.push((common.opening(pods), *at));
         if all_pods {
             by.insert(allowlist);
             covering.push(common);
@@ -78,17 +81,18 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
             for_some_pods.insert(allowlist);
         }
     }
-    openings.sort_by(Opening::compare);
-    openings.dedup();
+    openings.sort_by(|(one, _), (other, _)| Opening::compare(one, other));
+    openings.dedup_by(|(one, _), (other, _)| one == other);
+    let (openings, agreed_by): (Vec<Opening>, Vec<usize>) = openings.into_iter().unzip();
 
     let uncovered = own.reach.uncovered(&covering);
     if uncovered.is_empty() {
         let message = format!("covered by EgressAllowlist {}", first_few(by.iter()));
-        return Covered { openings, state: EgressState::Active, reason: COVERED.to_owned(), message };
+        return Covered { openings, agreed_by, state: EgressState::Active, reason: COVERED.to_owned(), message };
     }
     let reason = if openings.is_empty() { NOT_COVERED } else { PARTLY_COVERED };
     let message = needs_grant(&uncovered, &for_some_pods, openings.is_empty());
-    Covered { openings, state: EgressState::NeedsGrant, reason: reason.to_owned(), message }
+    Covered { openings, agreed_by, state: EgressState::NeedsGrant, reason: reason.to_owned(), message }
 }
 
 /// A rule, resolved, and its pods.
@@ -108,6 +112,7 @@ impl Resolved {
 fn refused(refusal: &Refusal) -> Covered {
     Covered {
         openings: Vec::new(),
+        agreed_by: Vec::new(),
         state: EgressState::Refused,
         reason: refusal.reason().to_owned(),
         message: refusal.to_string(),

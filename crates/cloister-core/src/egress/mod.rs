@@ -49,9 +49,19 @@ pub use selector::selector_matches;
 pub use service::{ServiceFacts, ServicePortFacts};
 pub use target::Target;
 
+use crate::{evaluator::Facts, names::Held};
 use cloister_api::{EgressRule, Port, ServiceReference, StorageEndpoint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use reach::Reach;
+
+/// Whether whatever `narrow` matches is also matched by `wide`; everything is, where there is no selector. A false "no" is
+/// possible, a false "yes" is not.
+pub(crate) fn selector_implies(narrow: Option<&LabelSelector>, wide: Option<&LabelSelector>) -> bool {
+    match (selector::canonical(narrow), selector::canonical(wide)) {
+        (Ok(narrow), Ok(wide)) => selector::implies(&narrow, &wide),
+        _ => false,
+    }
+}
 
 /// What is known of the cluster around a rule.
 #[derive(Clone, Copy)]
@@ -60,6 +70,13 @@ pub struct Surroundings<'a> {
     pub never: &'a NeverOpened,
     /// Finds a Service. Nothing where it does not exist.
     pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+}
+
+impl<'a> Surroundings<'a> {
+    /// What declarations about these names speak of.
+    pub(crate) fn facts(&self, names: &'a [Held]) -> Facts<'a> {
+        Facts { names, services: self.services, never: self.never }
+    }
 }
 
 /// Opens the whole of what was declared, for these pods; for all pods of the namespace where there is no selector.

@@ -9,12 +9,14 @@
 //! It must be allowed at both ends.
 
 mod policy;
+mod proof;
 
 use crate::egress::selector_matches;
 use cloister_api::Protocol;
 use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::LabelSelector};
 pub use policy::Unreadable;
 use policy::{Entry, Peer, Policy, PortMatch};
+pub use proof::{Agreements, Declared, Excess, Facts, excess};
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// Labels by their keys.

@@ -8,8 +8,9 @@ use super::{
 use crate::{
     child::Child,
     egress::{self, Refusal, open_rule},
+    evaluator::{Declared, excess},
     names::Standing,
-    namespace::{hosts::what_to_do, policies},
+    namespace::{egress::REACH_EXCEEDS_INTENT, hosts::what_to_do, policies},
 };
 use cloister_api::{EgressGrant, Subject};
 use serde_json::{Value, json};
@@ -44,17 +45,30 @@ impl Kind for EgressGrant {
 
     fn opening(&self, grant: &Grant, _: &Target<'_>, input: &Input<'_>) -> Opening {
         match open_rule(&self.spec.rule, &input.surroundings()) {
-            Ok(opening) => at_addresses(opening, grant, input),
+            Ok(opening) => at_addresses(opening, Declared::rule(&self.spec.rule), grant, input),
             Err(refusal) => Opening { fault: refused(refusal), ..Opening::default() },
         }
     }
 }
 
-/// The policy of what a grant opens, at the addresses that its names have now.
-pub fn at_addresses(opening: egress::Opening, grant: &Grant, input: &Input<'_>) -> Opening {
+/// The policy of what a grant opens, at the addresses that its names have now, if that is no more than was declared.
+pub fn at_addresses(
+    opening: egress::Opening,
+    declared: Option<Declared<'_>>,
+    grant: &Grant,
+    input: &Input<'_>,
+) -> Opening {
     let (opening, held) = opening.at_addresses(&input.names());
     let mut policy = policies::opening(input.namespace, "", &opening);
     policy.metadata = grant.owned_meta(input.namespace);
+    let agreed = declared.into_iter().map(|declared| vec![declared]).collect();
+    let fault = match excess(&policy, &agreed, &input.surroundings().facts(&held)) {
+        Ok(excess) => excess.map(|excess| excess.to_string()),
+        Err(unreadable) => Some(unreadable.to_string()),
+    };
+    if let Some(message) = fault {
+        return Opening { fault: Some(Missing { reason: REACH_EXCEEDS_INTENT, message }), ..Opening::default() };
+    }
     let closed = held.iter().find(|held| held.standing != Standing::Held);
     Opening {
         children: vec![Child::NetworkPolicy(policy)],

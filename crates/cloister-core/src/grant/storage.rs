@@ -8,7 +8,7 @@ use super::{
     mount::{self, Source},
     target::{Known, cluster_role, policy_of},
 };
-use crate::{child::Child, egress::open_endpoint, namespace::children::role_binding};
+use crate::{child::Child, egress::open_endpoint, evaluator, namespace::children::role_binding};
 use cloister_api::{StorageAccessGrant, StorageResource, StorageRole, Subject, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
@@ -150,10 +150,11 @@ fn add_endpoint(asked: &StorageAccessGrant, grant: &Grant, input: &Input<'_>, op
     let pods = asked.spec.mount.as_ref().map(|mount| pods_of(&mount.service_account_name));
     match open_endpoint(endpoint, pods.as_ref(), &input.surroundings()) {
         Ok(open) => {
-            let endpoint = at_addresses(open, grant, input);
+            let endpoint = at_addresses(open, evaluator::Declared::endpoint(endpoint, pods.as_ref()), grant, input);
             opening.children.extend(endpoint.children);
             opening.next = endpoint.next;
             opening.note = endpoint.note;
+            opening.fault = endpoint.fault;
         }
         Err(refusal) => {
             let message = format!("the endpoint stays closed: {refusal}");

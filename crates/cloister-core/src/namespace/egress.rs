@@ -6,6 +6,7 @@ use crate::{
     egress::{
         Allowed, Opening, Refusal, Surroundings, TooBroad, open_covered_by, open_rule, selector_matches, too_broad,
     },
+    evaluator::{Agreements, Declared, excess},
     names::Held,
 };
 use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace};
@@ -14,6 +15,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Reason of a rule that an allowlist agrees to, and that opens too much.
 pub const TOO_BROAD: &str = "TooBroad";
+
+/// Reason of a rule whose policy would open more than was agreed to, so that it is not applied.
+pub const REACH_EXCEEDS_INTENT: &str = "ReachExceedsIntent";
 
 /// An allowlist as it was read: the object, or that it cannot be understood.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +48,8 @@ struct Agreed<'a> {
     /// The place of its need among the states.
     need: usize,
     rule: &'a EgressRule,
+    /// The rule of an allowlist that agrees to it, where that is another.
+    by: Option<&'a EgressRule>,
     /// The name of its policy.
     policy: String,
     opening: Opening,
@@ -124,7 +130,7 @@ impl Needs {
             match open_rule(rule, surroundings) {
                 Ok(opening) => {
                     let policy = format!("cloister-allow.{name}.{}", rule.name);
-                    agreed.push(Agreed { need: self.states.len(), rule, policy, opening });
+                    agreed.push(Agreed { need: self.states.len(), rule, by: None, policy, opening });
                 }
                 Err(refusal) => refused.push((&rule.name, refusal)),
             }
@@ -146,7 +152,7 @@ impl Needs {
         let broad = too_broad(&openings, &input.settings.spec.egress);
         let granted = Allowed::of(input.granted, surroundings);
         let mut held_by: BTreeMap<usize, Vec<Held>> = BTreeMap::new();
-        for (Agreed { need, rule, policy, opening }, broad) in agreed.into_iter().zip(broad) {
+        for (Agreed { need, rule, by, policy, opening }, broad) in agreed.into_iter().zip(broad) {
             if let Some(why) = broad {
                 if open_covered_by(rule, &granted, surroundings).state != EgressState::Active {
                     say_too_broad(&mut self.states[need], &rule.name, &why);
@@ -154,7 +160,14 @@ impl Needs {
                 continue;
             }
             let (opening, held) = opening.at_addresses(&input.names());
-            self.policies.push(Child::NetworkPolicy(policies::opening(input.name, &policy, &opening)));
+            let policy = policies::opening(input.name, &policy, &opening);
+            let agreed: Agreements<'_> =
+                vec![[Some(rule), by].into_iter().flatten().filter_map(Declared::rule).collect()];
+            match excess(&policy, &agreed, &surroundings.facts(&held)) {
+                Ok(None) => self.policies.push(Child::NetworkPolicy(policy)),
+                Ok(Some(excess)) => self.exceeds(need, excess.to_string()),
+                Err(unreadable) => self.exceeds(need, unreadable.to_string()),
+            }
             held_by.entry(need).or_default().extend(held);
         }
         for (need, held) in held_by {
@@ -163,30 +176,32 @@ impl Needs {
         }
     }
 
-    fn own_rules<'a>(
+    fn own_rules<'a: 'b, 'b>(
         &mut self,
-        namespace: &'a ResearchNamespace,
-        input: &Input<'_>,
+        namespace: &'b ResearchNamespace,
+        input: &Input<'a>,
         surroundings: &Surroundings<'_>,
-        agreed: &mut Vec<Agreed<'a>>,
+        agreed: &mut Vec<Agreed<'b>>,
     ) {
         if namespace.spec.egress.rules.is_empty() {
             return;
         }
-        let mut allowed: Vec<(&str, &EgressRule)> = Vec::new();
+        let mut rules: Vec<(&str, &'b EgressRule)> = Vec::new();
         for (&name, allowlist) in input.allowlists {
             let KnownAllowlist::Read(allowlist) = allowlist else { continue };
             if allows(allowlist, namespace) && self.lasts(allowlist, input.now) {
-                allowed.extend(allowlist.spec.rules.iter().map(|rule| (name, rule)));
+                rules.extend(allowlist.spec.rules.iter().map(|rule| (name, rule)));
             }
         }
-        let granted: Vec<(&str, &EgressRule)> = allowed.iter().chain(input.granted).copied().collect();
-        let (allowed, granted) = (Allowed::of(&allowed, surroundings), Allowed::of(&granted, surroundings));
+        let granted: Vec<(&str, &EgressRule)> = rules.iter().chain(input.granted).copied().collect();
+        let (allowed, granted) = (Allowed::of(&rules, surroundings), Allowed::of(&granted, surroundings));
         for rule in &namespace.spec.egress.rules {
             let mut covered = open_covered_by(rule, &allowed, surroundings);
-            for (position, opening) in std::mem::take(&mut covered.openings).into_iter().enumerate() {
+            let openings = std::mem::take(&mut covered.openings).into_iter().zip(&covered.agreed_by);
+            for (position, (opening, by)) in openings.enumerate() {
                 let policy = format!("cloister-rule.{}.{position}", rule.name);
-                agreed.push(Agreed { need: self.states.len(), rule, policy, opening });
+                let by = rules.get(*by).map(|(_, rule)| *rule);
+                agreed.push(Agreed { need: self.states.len(), rule, by, policy, opening });
             }
             if covered.state == EgressState::NeedsGrant {
                 // What a grant opens is its own matter, and ends with it; here it is only told.
@@ -203,6 +218,13 @@ impl Needs {
             }
             self.states.push(need(format!("rule/{}", rule.name), covered.state, &covered.reason, covered.message));
         }
+    }
+
+    /// A policy would open more than was agreed to.
+    fn exceeds(&mut self, need: usize, message: String) {
+        self.mistakes.push(message.clone());
+        let need = &mut self.states[need];
+        (need.state, need.reason, need.message) = (EgressState::Refused, REACH_EXCEEDS_INTENT.to_owned(), message);
     }
 
     fn names_of(&self, input: &Input<'_>) -> String {

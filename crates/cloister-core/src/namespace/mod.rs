@@ -198,7 +198,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     if !plan.stages.is_empty() {
         plan.announce = status::first_sight(declared, input.now);
     }
-    say.enforced(plan, &needs, input.settings.usable)
+    say.enforced(plan, &needs, &foreign(input), input.settings.usable)
 }
 
 const RUNTIME_CLASS_MISSING: &str = "tier Sandboxed needs a RuntimeClass, and no pod is admitted without; name it in \
@@ -232,6 +232,9 @@ fn desired(spec: &ResearchNamespaceSpec, needs: &Needs, input: &Input<'_>) -> Ve
 /// Makes the children what they should be: the deny policy and everything that closes first, then what opens.
 fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, input: &Input<'_>) {
     let keys: std::collections::BTreeSet<ChildKey> = desired.iter().map(Child::key).collect();
+    if input.settings.spec.egress.remove_foreign_policies {
+        plan.stage(foreign(input).into_iter().cloned().map(Action::Delete));
+    }
     // A deny policy that somebody deletes still stands, by its finalizer. Its place must be free to make it again.
     let deny = ChildKey::new(ChildKind::NetworkPolicy, policies::DENY_ALL);
     if input.children.get(&deny).is_some_and(|deny| deny.terminating) {
@@ -268,6 +271,18 @@ fn surplus(input: &Input<'_>, unwanted: impl Fn(&ChildKey) -> bool) -> Vec<Actio
         (child.managed || named) && child.grant.is_none() && !child.terminating && key.kind != ChildKind::GrantMount
     });
     ours.filter(|(key, _)| unwanted(key)).map(|(key, _)| Action::Delete(key.clone())).collect()
+}
+
+/// The policies of others that allow something: policies add up, so that what is denied is not.
+fn foreign<'a>(input: &Input<'a>) -> Vec<&'a ChildKey> {
+    let others = input.children.iter().filter(|(key, child)| {
+        key.kind == ChildKind::NetworkPolicy
+            && child.widens
+            && !child.managed
+            && !child.terminating
+            && !key.name.starts_with(PREFIX)
+    });
+    others.map(|(key, _)| key).collect()
 }
 
 /// What the names of the operator's policies and bindings begin with.

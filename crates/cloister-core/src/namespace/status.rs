@@ -2,6 +2,7 @@
 
 use super::{egress::Needs, hosts, is_open};
 use crate::{
+    child::ChildKey,
     condition::{self, Verdict, conditions, seconds},
     plan::Plan,
 };
@@ -14,6 +15,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// The longest list of needs in a status.
 const LIMIT: usize = 256;
+
+/// How many policies of others are named.
+const FOREIGN: usize = 16;
 
 /// Writes the status of one ResearchNamespace, where it differs from the one before.
 pub struct Say<'a> {
@@ -32,6 +36,7 @@ impl<'a> Say<'a> {
         &self,
         plan: Plan<ResearchNamespaceStatus>,
         needs: &Needs,
+        foreign: &[&ChildKey],
         usable: bool,
     ) -> Plan<ResearchNamespaceStatus> {
         let open = needs.states.iter().filter(|need| is_open(need.state)).count();
@@ -44,30 +49,33 @@ impl<'a> Say<'a> {
             EgressState::Active => 3,
         });
         states.truncate(LIMIT);
-        let mut verdicts = match (usable, needs.mistakes.first()) {
-            (false, _) => condition::stalled(
+        let defeat = defeat(foreign);
+        let mut verdicts = match (&defeat, usable, needs.mistakes.first()) {
+            (Some(defeat), ..) => condition::stalled(reason::DENY_DEFEATED, defeat.clone()),
+            (None, false, _) => condition::stalled(
                 reason::CONFIG_UNDECODABLE,
                 "CloisterConfig cloister cannot be read by this version of the operator; all egress is closed until it can",
             ),
-            (true, Some(first)) => {
+            (None, true, Some(first)) => {
                 let others = needs.mistakes.len() - 1;
                 let more = if others > 0 { format!(" (and {others} more, see status.egress)") } else { String::new() };
                 condition::stalled("EgressRefused", format!("{first}{more}"))
             }
-            (true, None) => condition::ready(reason::RECONCILED, standing(&states, open, needs.states.len())),
+            (None, true, None) => condition::ready(reason::RECONCILED, standing(&states, open, needs.states.len())),
         };
-        verdicts.push(Verdict::new(
-            ENFORCED,
-            true,
-            reason::RECONCILED,
-            "traffic is denied by default, and pods are admitted",
-        ));
+        verdicts.push(match defeat {
+            Some(defeat) => Verdict::new(ENFORCED, false, reason::DENY_DEFEATED, defeat),
+            None => {
+                Verdict::new(ENFORCED, true, reason::RECONCILED, "traffic is denied by default, and pods are admitted")
+            }
+        });
         verdicts.extend(hosts::verdict(&needs.held));
         let before = self.before.cloned().unwrap_or_default();
         let status = ResearchNamespaceStatus {
             enforced_at: before.enforced_at.clone().or_else(|| Some(seconds(self.now))),
             egress_summary: format!("{open}/{}", needs.states.len()),
             egress: states,
+            deny_defeated_by: foreign.iter().take(FOREIGN).map(|key| key.name.to_string()).collect(),
             ..before
         };
         self.written(plan, status, verdicts)
@@ -126,6 +134,17 @@ impl<'a> Say<'a> {
         plan.status = (self.before != Some(&status)).then_some(status);
         plan
     }
+}
+
+/// What policies of others do to a namespace.
+fn defeat(foreign: &[&ChildKey]) -> Option<String> {
+    let first = foreign.first()?;
+    let more = if foreign.len() > 1 { format!(" (and {} more)", foreign.len() - 1) } else { String::new() };
+    Some(format!(
+        "NetworkPolicy {}{more} is somebody else's and allows what nobody agreed to; delete it, or let it be deleted \
+         (egress.removeForeignPolicies of CloisterConfig)",
+        first.name
+    ))
 }
 
 fn standing(states: &[EgressStatus], open: usize, declared: usize) -> String {

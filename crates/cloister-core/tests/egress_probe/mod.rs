@@ -2,7 +2,7 @@
 
 use cloister_api::{EgressRule, Port, Protocol, ServiceReference};
 use cloister_core::egress::{NeverOpened, Opening, PolicyPortNumber, ServiceFacts, ServicePortFacts};
-use cloister_core::names::{Answer, Host, Known, Limits, Names, Outcome, Where};
+use cloister_core::names::{Answer, Held, Host, Known, Limits, Names, Outcome, Where};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -150,9 +150,14 @@ fn dns(host: &Host) -> Option<Known> {
 
 /// The opening at the addresses that its names have.
 pub fn resolved(opening: &Opening) -> Opening {
+    held(opening).0
+}
+
+/// The same, and what is known of its names.
+pub fn held(opening: &Opening) -> (Opening, Vec<Held>) {
     let (limits, never) = (Limits::default(), NeverOpened::new(&[]));
     let names = Names { known: &dns, limits: &limits, never: &never, now: Timestamp::UNIX_EPOCH };
-    opening.clone().at_addresses(&names).0
+    opening.clone().at_addresses(&names)
 }
 
 /// Whether a declared name stands for another.

@@ -1,10 +1,11 @@
 //! What happens to the operator, and to what it guards, when things go wrong around it.
 
 use anyhow::{Context, Result, ensure};
-use cloister_api::{EgressAllowlist, ResearchNamespace};
+use cloister_api::{CloisterConfig, EgressAllowlist, ResearchNamespace};
 use cloister_tests::{bare::Bare, eventually};
 use k8s_openapi::api::{
     core::v1::{Namespace, ResourceQuota, ServiceAccount},
+    events::v1::Event,
     networking::v1::NetworkPolicy,
     rbac::v1::RoleBinding,
 };
@@ -213,6 +214,52 @@ async fn what_somebody_changes_behind_its_back_is_put_right() -> Result<()> {
     .await?;
     restored("nothing else to have changed").await?;
     assert!(operator.metric("cloister_drift_corrected_total", "NetworkPolicy").await? >= 4.0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_policy_of_somebody_else_that_opens_a_namespace_is_told_of_and_removed_where_that_is_wanted() -> Result<()> {
+    let bare = Bare::start("foreign").await?;
+    let operator = bare.operator().await?;
+    let admin = &bare.admin;
+    let api: Api<ResearchNamespace> = Api::all(admin.clone());
+    api.create(&PostParams::default(), &research("interp", full())?).await?;
+    until_enforced(admin, "interp").await?;
+    let policies: Api<NetworkPolicy> = Api::namespaced(admin.clone(), "interp");
+    let widen: NetworkPolicy = serde_json::from_value(json!({
+        "metadata": {"name": "widen"},
+        "spec": {"podSelector": {}, "policyTypes": ["Egress"], "egress": [{}]},
+    }))?;
+    let refused = policies.create(&PostParams::default(), &widen).await;
+    assert!(refused.is_err(), "admission lets nobody write one");
+
+    bare.without_admission().await?;
+    policies.create(&PostParams::default(), &widen).await?;
+    eventually("the namespace to say so", async || {
+        let object = api.get("interp").await?;
+        let enforced = condition(&object, "Enforced").context("nothing is said of it")?;
+        ensure!(enforced.status == "False" && enforced.reason == "DenyDefeated", "{}", enforced.reason);
+        ensure!(enforced.message.contains("NetworkPolicy widen"), "{}", enforced.message);
+        ensure!(object.status.unwrap_or_default().deny_defeated_by == ["widen"], "it is not listed");
+        Ok(())
+    })
+    .await?;
+    assert!((operator.metric("cloister_alerts", "DenyDefeated").await? - 1.0).abs() < f64::EPSILON);
+    let events: Api<Event> = Api::namespaced(admin.clone(), "default");
+    eventually("an Event", async || {
+        let all = events.list(&ListParams::default()).await?;
+        ensure!(all.iter().any(|event| event.reason.as_deref() == Some("DenyDefeated")), "there is none");
+        Ok(())
+    })
+    .await?;
+
+    let config: CloisterConfig = serde_json::from_value(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "CloisterConfig", "metadata": {"name": "cloister"},
+        "spec": {"egress": {"removeForeignPolicies": true}},
+    }))?;
+    Api::all(admin.clone()).create(&PostParams::default(), &config).await?;
+    until_enforced(admin, "interp").await?;
+    assert!(policies.get_opt("widen").await?.is_none());
     Ok(())
 }
 

@@ -232,8 +232,11 @@ fn desired(spec: &ResearchNamespaceSpec, needs: &Needs, input: &Input<'_>) -> Ve
 /// Makes the children what they should be: the deny policy and everything that closes first, then what opens.
 fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, input: &Input<'_>) {
     let keys: std::collections::BTreeSet<ChildKey> = desired.iter().map(Child::key).collect();
-    if input.settings.spec.egress.remove_foreign_policies {
-        plan.stage(foreign(input).into_iter().cloned().map(Action::Delete));
+    let foreign = foreign(input);
+    if input.settings.spec.egress.remove_foreign_policies && !foreign.is_empty() {
+        plan.stage(foreign.into_iter().cloned().map(Action::Delete));
+        // That they were there is told first, and that they are gone next.
+        plan.look_again(input.now);
     }
     // A deny policy that somebody deletes still stands, by its finalizer. Its place must be free to make it again.
     let deny = ChildKey::new(ChildKind::NetworkPolicy, policies::DENY_ALL);

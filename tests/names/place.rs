@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use cloister_api::{CloisterConfig, EgressState, EgressStatus, HostStatus, ResearchNamespace};
-use cloister_tests::{dns::DnsServer, eventually, scene::Scene, unique};
+use cloister_tests::{eventually, scene::Scene, unique};
 use kube::api::PostParams;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
+use xtask::dns::DnsServer;
 
 /// How long an address stays open after its answer has run out.
 pub const GRACE_SECONDS: i64 = 6;

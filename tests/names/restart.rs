@@ -3,10 +3,11 @@
 use crate::place::settings;
 use anyhow::{Context, Result, ensure};
 use cloister_api::{CloisterConfig, EgressAllowlist, EgressState, ResearchNamespace};
-use cloister_tests::{bare::Bare, dns::DnsServer, eventually};
+use cloister_tests::{bare::Bare, eventually};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::{Api, api::PostParams};
 use serde_json::json;
+use xtask::dns::DnsServer;
 
 #[tokio::test]
 async fn what_is_open_stays_so_over_a_restart_and_repeated_answers_write_nothing() -> Result<()> {

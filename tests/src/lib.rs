@@ -2,7 +2,6 @@
 //! use it.
 
 pub mod bare;
-pub mod dns;
 pub mod issuer;
 pub mod scene;
 pub mod world;

@@ -89,6 +89,7 @@ impl Snapshot {
             granted: &[],
             peers: &|_| None,
             services: &|_| None,
+            hosts: &|_| None,
             dns_addresses: &[[10, 96, 0, 10].into()],
             namespace: self.namespace.as_ref(),
             children: &self.children,

@@ -5,6 +5,7 @@ pub mod bench;
 pub mod cluster;
 pub mod crds;
 pub mod demo;
+pub mod dns;
 pub mod install;
 pub mod operator;
 pub mod reference;

@@ -1,5 +1,6 @@
 //! A real DNS server, CoreDNS, on loopback, with a zone that the test writes while it runs.
 
+use crate::cluster::build_coredns;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use std::{
@@ -8,7 +9,6 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::{Mutex, PoisonError},
 };
-use xtask::cluster::build_coredns;
 
 /// How often another port is tried.
 const TRIES: usize = 8;

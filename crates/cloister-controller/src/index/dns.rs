@@ -60,3 +60,40 @@ impl Index {
         servers
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::api::core::v1::Service;
+    use serde_json::json;
+
+    fn slice(name: &str, service: &str, addresses: &[&str], ready: bool) -> EndpointSlice {
+        serde_json::from_value(json!({
+            "addressType": "IPv4",
+            "metadata": {"name": name, "namespace": "kube-system", "labels": {"kubernetes.io/service-name": service}},
+            "endpoints": [{"addresses": addresses, "conditions": {"ready": ready}}],
+            "ports": [{"name": "metrics", "port": 9153, "protocol": "TCP"}, {"name": "dns", "port": 5353, "protocol": "UDP"}],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn every_ready_endpoint_of_the_service_is_asked() {
+        let (mut index, mut dirty) = (Index::default(), Dirty::new());
+        let service: Service = serde_json::from_value(json!({
+            "metadata": {"name": "kube-dns", "namespace": "kube-system"}, "spec": {"clusterIPs": ["10.96.0.10"]},
+        }))
+        .unwrap();
+        service.upsert(&mut index, &mut dirty);
+        assert_eq!(index.dns_servers(), ["10.96.0.10:53".parse().unwrap()]);
+        slice("a", "kube-dns", &["10.244.0.2"], true).upsert(&mut index, &mut dirty);
+        slice("b", "kube-dns", &["10.244.0.3"], true).upsert(&mut index, &mut dirty);
+        slice("c", "kube-dns", &["10.244.0.4"], false).upsert(&mut index, &mut dirty);
+        slice("d", "other", &["10.244.0.5"], true).upsert(&mut index, &mut dirty);
+        let both = ["10.244.0.2:5353".parse().unwrap(), "10.244.0.3:5353".parse().unwrap()];
+        assert_eq!(index.dns_servers(), both);
+        let at = ObjectName { namespace: "kube-system".into(), name: "b".into() };
+        EndpointSlice::remove(&mut index, &at, &mut dirty);
+        assert_eq!(index.dns_servers(), both[..1]);
+    }
+}

@@ -27,6 +27,7 @@ const TICK: Duration = Duration::from_secs(2);
 pub struct Names {
     inner: Mutex<Inner>,
     changed: Notify,
+    answered: Notify,
 }
 
 #[derive(Default)]
@@ -179,6 +180,8 @@ fn answered(context: &Context, host: &Host, responses: Vec<Response>) {
         Outcome::Failed(_) => "failed",
     });
     let dirty = context.names.lock().learn(host, outcome, now, &settings.names);
+    // One waits at most, and what it missed is kept for it.
+    context.names.answered.notify_one();
     context.enqueue(dirty);
 }
 
@@ -193,8 +196,65 @@ fn servers(context: &Context) -> Vec<SocketAddr> {
 pub async fn first_answers(context: &Context, limit: Duration) {
     let answers = async {
         while context.names.unanswered() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            context.names.answered.notified().await;
         }
     };
     let _ = timeout(limit, answers).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cloister_core::{egress::NeverOpened, names::Where};
+    use jiff::SignedDuration;
+
+    fn key(name: &str) -> Key {
+        Key::Namespace(name.into())
+    }
+
+    fn host(name: &str) -> Host {
+        Host { name: name.parse().unwrap(), expected: None }
+    }
+
+    fn answer(address: &str) -> Outcome {
+        let records = [(address.parse().unwrap(), SignedDuration::from_secs(30))];
+        Outcome::Answered(Answer::believed(records, Where::Public, &NeverOpened::new(&[])).unwrap())
+    }
+
+    #[test]
+    fn a_name_is_looked_up_once_for_all_who_want_it() {
+        let (names, limits, now) = (Names::default(), Limits::default(), Timestamp::UNIX_EPOCH);
+        let www = host("www.example.com");
+        for name in ["a", "b"] {
+            names.want(&key(name), [www.clone()].into(), |_| None);
+        }
+        assert_eq!(names.lock().take(8, now), std::slice::from_ref(&www));
+        assert!(names.lock().take(8, now).is_empty(), "it is being asked for");
+        let told = names.lock().learn(&www, answer("198.51.100.1"), now, &limits);
+        assert_eq!(told, [key("a"), key("b")].into());
+        assert!(names.lock().take(8, now).is_empty(), "its answer is good for a while");
+
+        let later = now + SignedDuration::from_secs(60);
+        assert_eq!(names.lock().take(8, later).len(), 1);
+        let told = names.lock().learn(&www, answer("198.51.100.1"), later, &limits);
+        assert!(told.is_empty(), "nothing is new");
+    }
+
+    #[test]
+    fn what_nobody_wants_is_forgotten() {
+        let (names, limits, now) = (Names::default(), Limits::default(), Timestamp::UNIX_EPOCH);
+        let (www, other) = (host("www.example.com"), host("other.example.com"));
+        names.want(&key("a"), [www.clone(), other.clone()].into(), |_| None);
+        names.want(&key("b"), [www.clone()].into(), |_| None);
+        names.want(&key("a"), BTreeSet::new(), |_| None);
+        assert_eq!(names.count(), (1, 0));
+        assert!(names.known(&www).is_some() && names.known(&other).is_none());
+        assert_eq!(names.lock().take(8, now).len(), 1);
+        names.want(&key("b"), BTreeSet::new(), |_| None);
+        let told = names.lock().learn(&www, answer("198.51.100.1"), now, &limits);
+        assert!(
+            told.is_empty() && names.count() == (0, 0) && names.lock().due.is_empty(),
+            "an answer brings nothing back"
+        );
+    }
 }

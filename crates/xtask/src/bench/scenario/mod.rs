@@ -4,6 +4,7 @@ pub mod arrivals;
 pub mod cold_start;
 pub mod decisions;
 pub mod expiry;
+pub mod names;
 pub mod overdue;
 pub mod repair;
 

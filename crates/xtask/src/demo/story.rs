@@ -143,7 +143,7 @@ async fn closed_first(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
         ("allowlist/time", "Active"),
         ("rule/wheels", "Active"),
         ("rule/cluster-b", "NeedsGrant"),
-        ("rule/arxiv", "Refused"),
+        ("rule/arxiv", "NeedsGrant"),
     ] {
         let found = state(&settled, need);
         ensure!(found == wanted, "{need} should be {wanted}, and is {found:?}");

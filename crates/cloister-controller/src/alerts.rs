@@ -6,7 +6,7 @@
 use crate::{context::Context, key::ObjectName};
 use cloister_api::{
     GROUP, GrantPhase, GrantStatus, ResearchNamespace, ResearchNamespaceStatus, VERSION,
-    condition::{ENFORCED, RESOLUTION_STABLE, REVIEWED, REVOCATION_UNCONFIRMED, reason::DENY_DEFEATED},
+    condition::{ENFORCED, READY, RESOLUTION_STABLE, REVIEWED, REVOCATION_UNCONFIRMED, reason::DENY_DEFEATED},
 };
 use cloister_core::grant::Grant;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
@@ -51,21 +51,21 @@ impl News {
 pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> {
     let mut news = Vec::new();
     let phase = before.map(|before| before.phase).unwrap_or_default();
-    let message = |type_: &str| {
-        let condition = after.conditions.iter().find(|condition| condition.type_ == type_);
-        condition.map(|condition| condition.message.clone()).unwrap_or_default()
-    };
     if after.phase != phase {
         let broke = after.phase == GrantPhase::Approved && after.break_glass.is_some();
-        let said = message(cloister_api::condition::READY);
+        let ready = after.conditions.iter().find(|condition| condition.type_ == READY);
+        let said = ready.map(|ready| ready.message.clone()).unwrap_or_default();
         news.push(if broke { News::warning("BreakGlass", said) } else { News::normal(after.phase.as_str(), said) });
     }
     let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
     for type_ in [REVIEWED, REVOCATION_UNCONFIRMED] {
-        match new_reason(type_, conditions, &after.conditions) {
-            Some("Reviewed") => news.push(News::normal("Reviewed", message(type_))),
-            Some("ReviewOwed") | None => {}
-            Some(reason) => news.push(News::warning(reason, message(type_))),
+        let Some(Condition { reason, message, .. }) = with_new_reason(type_, conditions, &after.conditions) else {
+            continue;
+        };
+        match reason.as_str() {
+            "Reviewed" => news.push(News::normal(reason, message.clone())),
+            "ReviewOwed" => {}
+            _ => news.push(News::warning(reason, message.clone())),
         }
     }
     news
@@ -75,20 +75,20 @@ pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> 
 /// has opened it.
 pub fn of_namespace(before: Option<&ResearchNamespaceStatus>, after: &ResearchNamespaceStatus) -> Vec<News> {
     let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
-    let told = |type_: &'static str, reasons: &[&str]| {
-        let reason = new_reason(type_, conditions, &after.conditions).filter(|reason| reasons.contains(reason))?;
-        let condition = after.conditions.iter().find(|condition| condition.type_ == type_)?;
-        Some(News::warning(reason, condition.message.clone()))
+    let told = |type_: &str, reasons: &[&str]| {
+        let condition = with_new_reason(type_, conditions, &after.conditions)?;
+        let deserves_it = reasons.contains(&condition.reason.as_str());
+        deserves_it.then(|| News::warning(&condition.reason, condition.message.clone()))
     };
     let astray = told(RESOLUTION_STABLE, &["Rebinding", "OutsideExpectedNetworks"]);
     astray.into_iter().chain(told(ENFORCED, &[DENY_DEFEATED])).collect()
 }
 
-/// The reason of a condition, where it is another than before.
-fn new_reason<'a>(type_: &str, before: &[Condition], after: &'a [Condition]) -> Option<&'a str> {
-    let of = |conditions: &'a [Condition]| conditions.iter().find(|condition| condition.type_ == type_);
-    let was = before.iter().find(|condition| condition.type_ == type_).map(|condition| condition.reason.as_str());
-    of(after).map(|condition| condition.reason.as_str()).filter(|is| Some(*is) != was)
+/// The condition of this type, where its reason is another than before.
+fn with_new_reason<'a>(type_: &str, before: &[Condition], after: &'a [Condition]) -> Option<&'a Condition> {
+    let is = after.iter().find(|condition| condition.type_ == type_)?;
+    let was = before.iter().find(|condition| condition.type_ == type_);
+    was.is_none_or(|was| was.reason != is.reason).then_some(is)
 }
 
 /// A grant as an Event refers to it.

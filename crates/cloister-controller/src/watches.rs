@@ -3,7 +3,7 @@
 use crate::{
     context::Context,
     decode::Decoded,
-    index::{GatedPod, Indexed, Secret},
+    index::{GatedPod, Indexed, SERVICE_NAME, Secret},
     watch::{Scope, run},
 };
 use cloister_api::{
@@ -199,9 +199,6 @@ async fn follow<K>(
         }
     }
 }
-
-/// The label of an EndpointSlice with the name of its Service.
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// Watches the definitions of our kinds. The API server goes on sending objects as the old definition has them for a
 /// while, without the fields that a newer one brought; so when one changes, all of the kind are read anew.

@@ -3,7 +3,7 @@
 use crate::{
     egress::{NeverOpened, canonical},
     grant::signed,
-    names::Limits,
+    names::{Host, Known, Limits, Names},
 };
 use cloister_api::{CloisterConfigSpec, ResolutionConfig, labels};
 use ipnet::IpNet;
@@ -40,6 +40,11 @@ impl Settings {
     /// The time before which nothing that was asked or approved counts, where that is before it.
     pub fn invalidates(&self, at: Timestamp) -> Option<Timestamp> {
         self.spec.invalidate_grants_before.as_ref().map(|before| before.0).filter(|before| at < *before)
+    }
+
+    /// What is known of names at a time, as these settings hold them.
+    pub fn names_at<'a>(&'a self, known: &'a dyn Fn(&Host) -> Option<Known>, now: Timestamp) -> Names<'a> {
+        Names { known, limits: &self.names, never: &self.never, now }
     }
 
     /// Why this name cannot be a research namespace, if it cannot.

@@ -5,6 +5,9 @@ use crate::key::ObjectName;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use std::net::{IpAddr, SocketAddr};
 
+/// The label of an EndpointSlice with the name of its Service.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
 /// The port of DNS.
 const PORT: u16 = 53;
 
@@ -19,7 +22,7 @@ impl Indexed for EndpointSlice {
     fn upsert(self, index: &mut Index, _: &mut Dirty) {
         let at = ObjectName::of(&self.metadata);
         let labels = self.metadata.labels.unwrap_or_default();
-        let service = labels.get("kubernetes.io/service-name").map(String::as_str).unwrap_or_default();
+        let service = labels.get(SERVICE_NAME).map(String::as_str).unwrap_or_default();
         let ports = self.ports.unwrap_or_default();
         let udp = ports.iter().find(|port| port.protocol.as_deref() == Some("UDP"));
         let port = udp.and_then(|port| u16::try_from(port.port?).ok()).unwrap_or(PORT);

@@ -13,6 +13,7 @@ mod roots;
 
 pub use cluster::{GatedPod, PodFacts, Secret, ServiceEntry};
 use dns::DnsEndpoints;
+pub use dns::SERVICE_NAME;
 pub use grants::reviewed;
 pub use relations::of_cluster_role;
 

@@ -54,6 +54,10 @@ impl Names {
     /// and `remembered` says what was known of it in an earlier life.
     pub fn want(&self, key: &Key, hosts: BTreeSet<Host>, remembered: impl Fn(&Host) -> Option<Known>) {
         let mut inner = self.lock();
+        // Most objects depend on no name, and those that do on the same as before.
+        if inner.wants.get(key).map_or(hosts.is_empty(), |before| *before == hosts) {
+            return;
+        }
         let before = inner.wants.remove(key).unwrap_or_default();
         for host in before.difference(&hosts) {
             inner.release(host, key);
@@ -138,12 +142,12 @@ pub async fn run(context: Arc<Context>) {
     let mut asking: JoinSet<(Host, Vec<Response>)> = JoinSet::new();
     loop {
         let now = context.clock.now();
-        let servers = servers(&context);
         let (taken, next) = {
             let mut inner = context.names.lock();
             let taken = inner.take(AT_A_TIME - asking.len(), now);
             (taken, inner.due.first().map(|(at, _)| *at))
         };
+        let servers = if taken.is_empty() { Vec::new() } else { servers(&context) };
         for host in taken {
             let asked = resolvers.ask(&servers, host.name.name());
             context.metrics.looked_up();

@@ -5,7 +5,7 @@
 
 use super::networks::NetworkSet;
 use super::public::public_part;
-use super::{DomainName, Opening, Peers};
+use super::{Opening, Peers};
 use cloister_api::{EgressConfig, MaxPublicPrefix};
 use std::net::IpAddr;
 
@@ -126,14 +126,10 @@ fn shared(opening: &Opening, config: &EgressConfig) -> Option<TooBroad> {
     let known = SHARED.iter().copied().chain(config.shared_suffixes.iter().map(String::as_str));
     let suffixes: Vec<&str> = known.collect();
     hosts.iter().filter(|host| host.expected.is_none()).find_map(|host| {
-        let suffix = suffixes.iter().find(|suffix| is_at_or_below(&host.name, suffix)).copied();
+        let suffix = suffixes.iter().find(|suffix| host.name.is_at_or_below(suffix)).copied();
         let suffix = suffix.or_else(|| is_s3(host.name.name()).then_some("amazonaws.com"))?;
         Some(TooBroad::SharedSuffix { name: host.to_string(), suffix: suffix.to_owned() })
     })
-}
-
-fn is_at_or_below(name: &DomainName, suffix: &str) -> bool {
-    name.name().strip_suffix(suffix).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// S3 has a name for each region and kind of access: s3.amazonaws.com, bucket.s3-accesspoint.eu-west-1.amazonaws.com.

@@ -83,6 +83,11 @@ impl DomainName {
         }
     }
 
+    /// Whether it is this name, or below it.
+    pub(super) fn is_at_or_below(&self, above: &str) -> bool {
+        *self.name == *above || is_below(&self.name, above)
+    }
+
     /// What both stand for: names form a tree, so that it is one of the two or nothing.
     pub fn intersection<'a>(&'a self, other: &'a DomainName) -> Option<&'a DomainName> {
         if self.covers(other) { Some(other) } else { other.covers(self).then_some(self) }

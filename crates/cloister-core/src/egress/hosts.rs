@@ -1,7 +1,7 @@
 //! Sets of names, and where their addresses must be.
 
 use super::domain::DomainName;
-use super::networks::NetworkSet;
+use super::networks::{NetworkSet, shortened};
 use super::reach::first_few;
 use super::{NeverOpened, Refusal};
 use crate::names::Host;
@@ -83,10 +83,4 @@ fn without_covered(names: Vec<DomainName>) -> BTreeSet<DomainName> {
     let wildcards: Vec<DomainName> = names.iter().filter(|name| name.is_wildcard()).cloned().collect();
     let covered = |name: &DomainName| wildcards.iter().any(|other| other != name && other.covers(name));
     names.into_iter().filter(|name| !covered(name)).collect()
-}
-
-/// Keeps a message readable whatever was written.
-fn shortened(text: &str) -> String {
-    const MAX: usize = 64;
-    if text.chars().count() <= MAX { text.to_owned() } else { text.chars().take(MAX).chain(['…']).collect() }
 }

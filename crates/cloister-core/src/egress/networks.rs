@@ -160,8 +160,8 @@ fn parse(text: &str) -> Result<IpNet, Refusal> {
     }
 }
 
-/// Keeps a message readable whatever was written; a CIDR has at most 43 characters.
-fn shortened(text: &str) -> String {
+/// Keeps a message readable whatever was written.
+pub(super) fn shortened(text: &str) -> String {
     const MAX: usize = 64;
     if text.chars().count() <= MAX { text.to_owned() } else { text.chars().take(MAX).chain(['…']).collect() }
 }

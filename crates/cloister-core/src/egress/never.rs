@@ -62,6 +62,11 @@ impl NeverOpened {
         self.0.to_networks()
     }
 
+    /// The same as ranges without a gap, first and last address of each.
+    pub(crate) fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        self.0.ranges()
+    }
+
     pub(super) fn taken_from(&self, set: NetworkSet) -> NetworkSet {
         if self.1.touches(&set) { set.difference(&self.0) } else { set }
     }

@@ -157,13 +157,7 @@ fn uncovered_networks(networks: &NetworkSet, ports: &PortSet, others: &[Reach]) 
             uncovered.entry(left.clone()).or_default().insert(protocol, range);
         }
     }
-    uncovered
-        .iter()
-        .map(|(networks, ports)| {
-            let ports = ports.ranges().map(|(protocol, range)| ports::written(protocol, &range)).collect();
-            on(networks.iter(), ports)
-        })
-        .collect()
+    in_words(&uncovered)
 }
 
 fn uncovered_hosts(hosts: &HostSet, ports: &PortSet, others: &[Reach]) -> Vec<String> {
@@ -182,13 +176,7 @@ fn uncovered_hosts(hosts: &HostSet, ports: &PortSet, others: &[Reach]) -> Vec<St
             uncovered.entry(left).or_default().insert(protocol, range);
         }
     }
-    uncovered
-        .iter()
-        .map(|(names, ports)| {
-            let ports = ports.ranges().map(|(protocol, range)| ports::written(protocol, &range)).collect();
-            on(names.iter(), ports)
-        })
-        .collect()
+    in_words(&uncovered)
 }
 
 fn uncovered_ports(service: &ServicePorts, others: &[Reach]) -> Vec<String> {
@@ -209,6 +197,14 @@ fn uncovered_ports(service: &ServicePorts, others: &[Reach]) -> Vec<String> {
     }
     let name = format!("Service {}/{}", service.reference.namespace, service.reference.name);
     vec![on([name].iter(), left)]
+}
+
+fn in_words<T: Display>(uncovered: &BTreeMap<Vec<T>, PortSet>) -> Vec<String> {
+    let each = uncovered.iter().map(|(destinations, ports)| {
+        let ports = ports.ranges().map(|(protocol, range)| ports::written(protocol, &range)).collect();
+        on(destinations.iter(), ports)
+    });
+    each.collect()
 }
 
 fn on<T: Display>(destinations: impl ExactSizeIterator<Item = T>, ports: Vec<String>) -> String {

@@ -16,7 +16,7 @@ use cloister_api::Protocol;
 use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::LabelSelector};
 pub use policy::Unreadable;
 use policy::{Entry, Peer, Policy, PortMatch};
-pub use proof::{Agreements, Declared, Excess, Facts, excess};
+pub use proof::{Agreements, Declared, Excess, Facts, excess, objection};
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// Labels by their keys.
@@ -109,31 +109,15 @@ impl<'a> Policies<'a> {
 
     /// Whether a flow is allowed, at each of its ends.
     pub fn ask(&self, flow: &Flow<'_>) -> Verdict {
-        Verdict {
-            egress: self.lets(flow.from, flow.to, flow, |policy| policy.egress.as_deref()),
-            ingress: self.lets(flow.to, flow.from, flow, |policy| policy.ingress.as_deref()),
-        }
+        Verdict { egress: self.of(flow.from.pod).let_out(flow), ingress: self.of(flow.to.pod).let_in(flow) }
     }
 
-    /// Whether the policies of one end let it speak with the other.
-    fn lets(
-        &self,
-        own: End<'_>,
-        other: End<'_>,
-        flow: &Flow<'_>,
-        entries: impl for<'p> Fn(&'p Policy<'a>) -> Option<&'p [Entry<'a>]>,
-    ) -> bool {
-        let Some(pod) = own.pod else { return true };
-        let here = self.policies.get(pod.namespace.as_str()).into_iter().flatten();
-        let mut isolated = false;
-        for policy in here.filter(|policy| selector_matches(policy.pods, &pod.labels)) {
-            let Some(entries) = entries(policy) else { continue };
-            isolated = true;
-            if entries.iter().any(|entry| self.allows(entry, &pod.namespace, other, flow)) {
-                return true;
-            }
-        }
-        !isolated
+    /// The policies that select a pod; there are none of what is no pod. Worth keeping where many flows of it are asked.
+    pub fn of<'p>(&'p self, pod: Option<&'p Pod>) -> Selected<'p, 'a> {
+        let namespace = pod.map(|pod| pod.namespace.as_str()).unwrap_or_default();
+        let here = self.policies.get(namespace).into_iter().flatten();
+        let of_pod = |policy: &&Policy<'a>| pod.is_some_and(|pod| selector_matches(policy.pods, &pod.labels));
+        Selected { all: self, namespace, policies: here.filter(of_pod).collect() }
     }
 
     fn allows(&self, entry: &Entry<'a>, namespace: &str, other: End<'_>, flow: &Flow<'_>) -> bool {
@@ -161,6 +145,37 @@ impl<'a> Policies<'a> {
     fn has_labels(&self, namespace: &str, selector: &LabelSelector) -> bool {
         static NONE: Labels = Labels::new();
         selector_matches(selector, self.namespaces.get(namespace).copied().unwrap_or(&NONE))
+    }
+}
+
+/// The policies that select one pod.
+#[derive(Clone, Debug)]
+pub struct Selected<'p, 'a> {
+    all: &'p Policies<'a>,
+    namespace: &'p str,
+    policies: Vec<&'p Policy<'a>>,
+}
+
+impl<'p, 'a> Selected<'p, 'a> {
+    /// Whether a flow that begins at the pod may leave it.
+    pub fn let_out(&self, flow: &Flow<'_>) -> bool {
+        self.let_through(flow.to, flow, |policy| policy.egress.as_deref())
+    }
+
+    /// Whether a flow that goes to the pod may enter it.
+    pub fn let_in(&self, flow: &Flow<'_>) -> bool {
+        self.let_through(flow.from, flow, |policy| policy.ingress.as_deref())
+    }
+
+    fn let_through(
+        &self,
+        other: End<'_>,
+        flow: &Flow<'_>,
+        entries: impl Fn(&'p Policy<'a>) -> Option<&'p [Entry<'a>]>,
+    ) -> bool {
+        let mut isolating = self.policies.iter().filter_map(|policy| entries(policy)).peekable();
+        isolating.peek().is_none()
+            || isolating.flatten().any(|entry| self.all.allows(entry, self.namespace, other, flow))
     }
 }
 

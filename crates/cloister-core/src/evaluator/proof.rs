@@ -82,12 +82,23 @@ pub fn excess(
     Ok(found.map(|what| Excess { policy: name, what }))
 }
 
+/// The same in words, also where a policy is none that the API server would take: either way it must not be applied.
+pub fn objection(policy: &NetworkPolicy, agreed: &Agreements<'_>, facts: &Facts<'_>) -> Option<String> {
+    match excess(policy, agreed, facts) {
+        Ok(excess) => excess.map(|excess| excess.to_string()),
+        Err(unreadable) => Some(unreadable.to_string()),
+    }
+}
+
 fn of_entry(entry: &Entry<'_>, agreed: &[&Vec<Declared<'_>>], facts: &Facts<'_>) -> Option<String> {
     let (Some(peers), Some(ports)) = (&entry.peers, &entry.ports) else {
         return Some("all destinations or all ports".to_owned());
     };
     peers.iter().find_map(|peer| match peer {
-        Peer::Block { network, .. } => ports.iter().find_map(|port| of_block(network, port, agreed, facts)),
+        Peer::Block { network, .. } => {
+            let pieces = starts(network, agreed.iter().flat_map(|all| all.iter()), facts);
+            ports.iter().find_map(|port| of_block(network, &pieces, port, agreed, facts))
+        }
         Peer::Pods { namespaces, pods } => ports.iter().find_map(|port| {
             let is_agreed =
                 agreed.iter().any(|all| all.iter().all(|one| one.admits_pods(*namespaces, *pods, port, facts)));
@@ -96,7 +107,14 @@ fn of_entry(entry: &Entry<'_>, agreed: &[&Vec<Declared<'_>>], facts: &Facts<'_>)
     })
 }
 
-fn of_block(network: &IpNet, port: &PortMatch<'_>, agreed: &[&Vec<Declared<'_>>], facts: &Facts<'_>) -> Option<String> {
+/// Of a network, cut into pieces that begin at these addresses.
+fn of_block(
+    network: &IpNet,
+    pieces: &[IpAddr],
+    port: &PortMatch<'_>,
+    agreed: &[&Vec<Declared<'_>>],
+    facts: &Facts<'_>,
+) -> Option<String> {
     let (protocol, first, last) = match port {
         PortMatch::Any(protocol) => (*protocol, 1, u16::MAX),
         PortMatch::Range(protocol, range) => (*protocol, *range.start(), *range.end()),
@@ -104,9 +122,9 @@ fn of_block(network: &IpNet, port: &PortMatch<'_>, agreed: &[&Vec<Declared<'_>>]
             return Some(format!("{network} on {} by the name {name}", protocol.as_str()));
         }
     };
-    let all = || agreed.iter().flat_map(|all| all.iter());
-    let addresses = starts(network, all(), facts);
-    let mut ports: Vec<u16> = all()
+    let mut ports: Vec<u16> = agreed
+        .iter()
+        .flat_map(|all| all.iter())
         .flat_map(|one| one.ports)
         .flat_map(|port| [Some(port.port), port.end_port.unwrap_or(port.port).checked_add(1)])
         .flatten()
@@ -115,7 +133,7 @@ fn of_block(network: &IpNet, port: &PortMatch<'_>, agreed: &[&Vec<Declared<'_>>]
         .collect();
     ports.sort_unstable();
     ports.dedup();
-    for address in addresses {
+    for &address in pieces {
         let here: Vec<&&Vec<Declared<'_>>> =
             agreed.iter().filter(|all| all.iter().all(|one| one.admits_address(address, facts))).collect();
         for &port in &ports {
@@ -148,7 +166,7 @@ fn starts<'a>(network: &IpNet, declared: impl Iterator<Item = &'a Declared<'a>>,
         }
     }
     facts.names.iter().flat_map(|held| &held.addresses).for_each(|address| cut(*address, *address));
-    facts.never.networks().iter().for_each(|network| cut(network.network(), network.broadcast()));
+    facts.never.ranges().for_each(|(first, last)| cut(first, last));
     starts.sort_unstable();
     starts.dedup();
     starts

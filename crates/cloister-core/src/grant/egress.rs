@@ -8,7 +8,7 @@ use super::{
 use crate::{
     child::Child,
     egress::{self, Refusal, open_rule},
-    evaluator::{Declared, excess},
+    evaluator::{Declared, objection},
     names::Standing,
     namespace::{egress::REACH_EXCEEDS_INTENT, hosts::what_to_do, policies},
 };
@@ -62,11 +62,7 @@ pub fn at_addresses(
     let mut policy = policies::opening(input.namespace, "", &opening);
     policy.metadata = grant.owned_meta(input.namespace);
     let agreed = declared.into_iter().map(|declared| vec![declared]).collect();
-    let fault = match excess(&policy, &agreed, &input.surroundings().facts(&held)) {
-        Ok(excess) => excess.map(|excess| excess.to_string()),
-        Err(unreadable) => Some(unreadable.to_string()),
-    };
-    if let Some(message) = fault {
+    if let Some(message) = objection(&policy, &agreed, &input.surroundings().facts(&held)) {
         return Opening { fault: Some(Missing { reason: REACH_EXCEEDS_INTENT, message }), ..Opening::default() };
     }
     let closed = held.iter().find(|held| held.standing != Standing::Held);

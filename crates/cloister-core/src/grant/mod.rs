@@ -306,8 +306,7 @@ impl<'a> Input<'a> {
     }
 
     fn names(&self) -> Names<'a> {
-        let settings = self.settings;
-        Names { known: self.catalogue.hosts, limits: &settings.names, never: &settings.never, now: self.now }
+        self.settings.names_at(self.catalogue.hosts, self.now)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     egress::{
         Allowed, Opening, Refusal, Surroundings, TooBroad, open_covered_by, open_rule, selector_matches, too_broad,
     },
-    evaluator::{Agreements, Declared, excess},
+    evaluator::{Agreements, Declared, objection},
     names::Held,
 };
 use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace};
@@ -163,10 +163,9 @@ impl Needs {
             let policy = policies::opening(input.name, &policy, &opening);
             let agreed: Agreements<'_> =
                 vec![[Some(rule), by].into_iter().flatten().filter_map(Declared::rule).collect()];
-            match excess(&policy, &agreed, &surroundings.facts(&held)) {
-                Ok(None) => self.policies.push(Child::NetworkPolicy(policy)),
-                Ok(Some(excess)) => self.exceeds(need, excess.to_string()),
-                Err(unreadable) => self.exceeds(need, unreadable.to_string()),
+            match objection(&policy, &agreed, &surroundings.facts(&held)) {
+                None => self.policies.push(Child::NetworkPolicy(policy)),
+                Some(message) => self.exceeds(need, message),
             }
             held_by.entry(need).or_default().extend(held);
         }

@@ -123,7 +123,7 @@ pub struct Input<'a> {
 
 impl Input<'_> {
     fn names(&self) -> Names<'_> {
-        Names { known: self.hosts, limits: &self.settings.names, never: &self.settings.never, now: self.now }
+        self.settings.names_at(self.hosts, self.now)
     }
 
     /// What was said of the needs before.

@@ -110,6 +110,29 @@ impl MinimumApprovals {
     }
 }
 
+/// What opens egress, beside the NetworkPolicies that are always written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum EgressBackend {
+    /// What is installed beside NetworkPolicies, where that is one thing alone.
+    #[default]
+    Auto,
+    /// NetworkPolicies alone: names are held by their addresses.
+    NetworkPolicy,
+    /// CiliumNetworkPolicies for names.
+    Cilium,
+}
+
+impl EgressBackend {
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EgressBackend::Auto => "Auto",
+            EgressBackend::NetworkPolicy => "NetworkPolicy",
+            EgressBackend::Cilium => "Cilium",
+        }
+    }
+}
+
 /// Egress that no allowlist covers.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -117,6 +140,9 @@ pub struct EgressConfig {
     /// The AccessPolicy that EgressGrants are decided under.
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub access_policy: String,
+    /// What opens egress, beside the NetworkPolicies that are always written. Where it is not installed, nothing opens by
+    /// name.
+    pub backend: EgressBackend,
     /// The widest public ranges that allowlists may open. A wider one needs an EgressGrant.
     pub max_public_prefix: MaxPublicPrefix,
     /// Domains under which anybody can have storage, beyond those that are known: a name at or below one of them is opened
@@ -132,6 +158,7 @@ impl Default for EgressConfig {
     fn default() -> Self {
         EgressConfig {
             access_policy: "egress".into(),
+            backend: EgressBackend::Auto,
             max_public_prefix: MaxPublicPrefix::default(),
             shared_suffixes: Vec::new(),
             remove_foreign_policies: false,
@@ -172,6 +199,7 @@ impl Default for MaxPublicPrefix {
         .message(Message::Message("there is one CloisterConfig, and it is called cloister".into())),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
+    printcolumn(name = "Backend", type_ = "string", json_path = ".status.egressBackend"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
@@ -272,7 +300,10 @@ pub struct CloisterConfigStatus {
     /// The generation of the spec that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, and Stalled where something is broken.
+    /// What opens egress now, beside NetworkPolicies; NetworkPolicy where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress_backend: Option<EgressBackend>,
+    /// Ready, BackendAvailable, and Stalled where something is broken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -31,6 +31,9 @@ pub const REVIEWED: &str = "Reviewed";
 /// `ResolutionStable`: all names that are to be open have addresses that can be opened, or why not.
 pub const RESOLUTION_STABLE: &str = "ResolutionStable";
 
+/// `BackendAvailable`: what CloisterConfig wants egress to be opened by is there, or why not.
+pub const BACKEND_AVAILABLE: &str = "BackendAvailable";
+
 /// The reasons of conditions.
 pub mod reason {
     /// First sight: nothing was decided yet.

@@ -6,6 +6,7 @@
 
 pub mod condition;
 pub mod labels;
+pub mod plugin;
 pub mod schema;
 
 mod access_policy;

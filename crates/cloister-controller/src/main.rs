@@ -10,6 +10,7 @@ mod bindable;
 mod clock;
 mod context;
 mod decode;
+mod definitions;
 mod error;
 mod index;
 mod key;

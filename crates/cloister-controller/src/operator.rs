@@ -7,7 +7,7 @@ use crate::{
     bindable,
     clock::Clock,
     context::Context,
-    names,
+    definitions, names,
     reconcile::remember_names,
     server, watches, work,
 };
@@ -80,20 +80,26 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
     let synced = watches::Synced::default();
     let mut watching = watches::start(&context, &synced);
     tokio::spawn(server::run(listener, context.clone(), synced.clone()));
-    let definitions = tokio::spawn(watches::definitions(context.clone()));
+    let (sender, mut installed) = watch::channel(false);
+    let definitions = tokio::spawn(definitions::watch(context.clone(), sender));
     tokio::spawn(Alerts::write(context.clone()));
     let working = async {
         synced.wait().await;
+        // What opens names depends on it.
+        let _ = installed.wait_for(|known| *known).await;
         let (sender, mut first) = watch::channel(false);
         let credentials = tokio::spawn(watches::credentials(context.clone(), sender));
         let (sender, mut endpoints) = watch::channel(false);
         let resolving = tokio::spawn(watches::dns_endpoints(context.clone(), sender));
+        let (sender, mut seen) = watch::channel(false);
+        let plugin = tokio::spawn(watches::cilium_policies(context.clone(), sender));
         let (sender, mut asked) = watch::channel(false);
         let binding = tokio::spawn(bindable::ask(context.clone(), sender));
         tokio::select! {
             _ = async {
                 let _ = first.wait_for(|complete| *complete).await;
                 let _ = endpoints.wait_for(|complete| *complete).await;
+                let _ = seen.wait_for(|complete| *complete).await;
                 asked.wait_for(|asked| *asked).await.is_ok()
             } => {}
             () = stop.clone() => return Ok(()),
@@ -118,6 +124,7 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
         tokio::select! {
             () = work::run(context.clone(), args.workers, stop.clone()) => Ok(()),
             _ = credentials => Err(Fatal::WatchDead("Secret")),
+            _ = plugin => Err(Fatal::WatchDead("CiliumNetworkPolicy")),
             _ = resolving => Err(Fatal::WatchDead("EndpointSlice")),
             _ = looking => Err(Fatal::NamesDead),
             _ = binding => Err(Fatal::WatchDead("ClusterRole")),

@@ -3,33 +3,25 @@
 use crate::{
     context::Context,
     decode::Decoded,
-    index::{GatedPod, Indexed, SERVICE_NAME, Secret},
+    index::{Dirty, GatedPod, Indexed, SERVICE_NAME, Secret},
     watch::{Scope, run},
 };
 use cloister_api::{
-    AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, EgressGrant, GROUP, GrantMount,
-    ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource, labels,
+    AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, EgressGrant, GrantMount,
+    ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource, labels, plugin::CiliumNetworkPolicy,
 };
 use cloister_core::settings::Settings;
-use futures::{StreamExt, future::BoxFuture};
+use futures::future::BoxFuture;
 use k8s_openapi::api::{
     core::v1::{LimitRange, Namespace, ResourceQuota, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
     networking::v1::NetworkPolicy,
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::{
-    Api, Resource, ResourceExt,
-    core::{NamespaceResourceScope, PartialObjectMeta},
-    runtime::{
-        WatchStreamExt,
-        watcher::{Config, watcher},
-    },
-};
+use kube::{Api, Client, Resource, runtime::watcher::Config};
 use serde::de::DeserializeOwned;
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     fmt::Debug,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -39,7 +31,7 @@ use tokio::{
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
-use tracing::{debug, info};
+use tracing::debug;
 
 /// Whether each watch has seen its first list.
 #[derive(Clone, Default)]
@@ -129,7 +121,8 @@ pub async fn credentials(context: Arc<Context>, first: watch::Sender<bool>) {
     let wanted = |settings: &Settings| {
         settings.spec.credential_namespaces.iter().map(|namespace| (namespace.clone(), String::new())).collect()
     };
-    follow::<Secret>(context, "Secret", wanted, first).await;
+    let within = |client, namespace: &str| Api::<Secret>::namespaced(client, namespace);
+    follow(context, "Secret", wanted, within, first).await;
 }
 
 /// Watches the endpoints of the cluster's own DNS, which the settings name.
@@ -138,46 +131,52 @@ pub async fn dns_endpoints(context: Arc<Context>, first: watch::Sender<bool>) {
         let dns = &settings.spec.dns;
         [(dns.namespace.clone(), format!("{SERVICE_NAME}={}", dns.service))].into()
     };
-    follow::<EndpointSlice>(context, "EndpointSlice", wanted, first).await;
+    let within = |client, namespace: &str| Api::<EndpointSlice>::namespaced(client, namespace);
+    follow(context, "EndpointSlice", wanted, within, first).await;
 }
 
-/// Watches the namespaces that the settings name, each with a label selector, as the settings change. Ends only when one
-/// of the watches is dead. `first` is told when those that the settings name at first are complete.
+/// Watches the CiliumNetworkPolicies of all namespaces, as long as there is such a kind.
+pub async fn cilium_policies(context: Arc<Context>, first: watch::Sender<bool>) {
+    let installed = context.clone();
+    let wanted = move |_: &Settings| {
+        let cilium = installed.index().installed().cilium;
+        cilium.then(|| (String::new(), String::new())).into_iter().collect()
+    };
+    let all = |client, _: &str| Api::<CiliumNetworkPolicy>::all(client);
+    follow(context, "CiliumNetworkPolicy", wanted, all, first).await;
+}
+
+/// Watches the namespaces that the settings name, each with a label selector, as the settings change; the one without a
+/// name stands for all. What is watched no more is known no more. Ends only when one of the watches is dead. `first` is
+/// told when those that the settings name at first are complete.
 async fn follow<K>(
     context: Arc<Context>,
     kind: &'static str,
     wanted: impl Fn(&Settings) -> BTreeSet<(String, String)>,
+    api: impl Fn(Client, &str) -> Api<K>,
     first: watch::Sender<bool>,
 ) where
-    K: Indexed
-        + Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Send
-        + 'static,
+    K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let mut running: BTreeMap<(String, String), (AbortHandle, Receiver<bool>)> = BTreeMap::new();
     let mut tasks = JoinSet::new();
     let mut settings = context.settings_changed.subscribe();
     loop {
-        let wanted = wanted(context.index().settings());
-        running.retain(|what, (task, _)| {
-            let keep = wanted.contains(what);
-            if !keep {
-                task.abort();
-            }
-            keep
-        });
+        let settings_now = context.index().settings().clone();
+        let wanted = wanted(&settings_now);
+        for ((namespace, _), (task, _)) in running.extract_if(.., |what, _| !wanted.contains(what)) {
+            task.abort();
+            forget::<K>(&context, &namespace);
+        }
         for what in wanted {
             if running.contains_key(&what) {
                 continue;
             }
             let (namespace, labels) = &what;
             debug!(kind, %namespace, "watching");
-            let api: Api<K> = Api::namespaced(context.client.clone(), namespace);
-            let scope =
-                Scope { kind, namespace: Some(namespace.as_str().into()), config: Config::default().labels(labels) };
+            let api = api(context.client.clone(), namespace);
+            let only = (!namespace.is_empty()).then(|| namespace.as_str().into());
+            let scope = Scope { kind, namespace: only, config: Config::default().labels(labels) };
             let (sender, synced) = watch::channel(false);
             let task = tasks.spawn(run(context.clone(), api, scope, sender));
             running.insert(what, (task, synced));
@@ -200,36 +199,18 @@ async fn follow<K>(
     }
 }
 
-/// Watches the definitions of our kinds. The API server goes on sending objects as the old definition has them for a
-/// while, without the fields that a newer one brought; so when one changes, all of the kind are read anew.
-pub async fn definitions(context: Arc<Context>) {
-    let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(context.client.clone());
-    let mut generations: HashMap<String, Option<i64>> = HashMap::new();
-    let mut events = watcher(api, Config::default()).default_backoff().applied_objects().boxed();
-    while let Some(event) = events.next().await {
-        let Ok(definition) = event else { continue };
-        let name = definition.name_any();
-        if !name.ends_with(&format!(".{GROUP}")) {
-            continue;
-        }
-        let generation = definition.metadata.generation;
-        let before = generations.insert(name.clone(), generation);
-        if before.is_some_and(|before| before != generation) {
-            info!(definition = name, "a kind's definition has changed; its objects are read anew");
-            let context = context.clone();
-            tokio::spawn(async move {
-                // Each API server takes it over in its own time.
-                for wait in REREAD {
-                    tokio::time::sleep(wait).await;
-                    context.definitions.send_modify(|count| *count += 1);
-                }
-            });
+/// Forgets all objects of a kind, in one namespace or all.
+fn forget<K: Indexed>(context: &Context, namespace: &str) {
+    let mut dirty = Dirty::new();
+    let mut index = context.index_mut();
+    for name in K::known(&index) {
+        if namespace.is_empty() || *name.namespace == *namespace {
+            K::remove(&mut index, &name, &mut dirty);
         }
     }
+    drop(index);
+    context.enqueue(dirty);
 }
-
-/// When the objects are read anew after a definition has changed: soon, and once more when every API server has it.
-const REREAD: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
 /// How long the first list of a namespace that the settings name may take.
 const FIRST_LIST: Duration = Duration::from_secs(10);

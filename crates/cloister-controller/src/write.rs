@@ -10,7 +10,7 @@ use crate::{
     index::{Dirty, Indexed},
     key::{Key, ObjectName},
 };
-use cloister_api::{GrantMount, SecretReference, labels};
+use cloister_api::{GrantMount, SecretReference, labels, plugin::CiliumNetworkPolicy};
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
     namespace::is_owned_label,
@@ -241,6 +241,9 @@ impl<'a> Writer<'a> {
         };
         match child {
             Child::NetworkPolicy(object) => self.put(key, namespace, object, known, Child::NetworkPolicy).await,
+            Child::CiliumNetworkPolicy(object) => {
+                self.put(key, namespace, *object, known, |policy| Child::CiliumNetworkPolicy(Box::new(policy))).await
+            }
             Child::ResourceQuota(object) => self.put(key, namespace, object, known, Child::ResourceQuota).await,
             Child::LimitRange(object) => self.put(key, namespace, object, known, Child::LimitRange).await,
             Child::RoleBinding(object) => self.put(key, namespace, object, known, Child::RoleBinding).await,
@@ -320,6 +323,7 @@ impl<'a> Writer<'a> {
     async fn delete(&self, key: &Key, namespace: &str, child: &ChildKey) -> Result<(), Error> {
         match child.kind {
             ChildKind::NetworkPolicy => self.delete_one::<NetworkPolicy>(key, namespace, child).await,
+            ChildKind::CiliumNetworkPolicy => self.delete_one::<CiliumNetworkPolicy>(key, namespace, child).await,
             ChildKind::ResourceQuota => self.delete_one::<ResourceQuota>(key, namespace, child).await,
             ChildKind::LimitRange => self.delete_one::<LimitRange>(key, namespace, child).await,
             ChildKind::ServiceAccount => self.delete_one::<ServiceAccount>(key, namespace, child).await,

@@ -87,6 +87,7 @@ impl Snapshot {
             settings: &self.settings,
             allowlists,
             granted: &[],
+            endpoints: &[],
             peers: &|_| None,
             services: &|_| None,
             hosts: &|_| None,

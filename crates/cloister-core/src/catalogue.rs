@@ -5,14 +5,16 @@ use crate::{
     auto_approve,
     cluster_role::{RoleFacts, bindable},
     condition::{Verdict, conditions, ready, stalled},
+    egress::Backend,
     grant::{Known, eligibility, satisfiable, too_weak},
+    namespace::BACKEND_MISSING,
     settings::Settings,
 };
 use cloister_api::{
     AccessPolicy, AccessPolicySpec, AccessPolicyStatus, AccessRole, AccessRoleStatus, CloisterConfig,
-    CloisterConfigStatus, EgressAllowlist, EgressAllowlistStatus, SecretReference, StorageResource,
+    CloisterConfigStatus, EgressAllowlist, EgressAllowlistStatus, EgressBackend, SecretReference, StorageResource,
     StorageResourceStatus, StorageRole,
-    condition::{SATISFIABLE, reason},
+    condition::{BACKEND_AVAILABLE, SATISFIABLE, reason},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -183,20 +185,43 @@ fn role_fault(
 /// The status of the settings.
 pub fn config(config: &CloisterConfig, settings: &Settings, now: Timestamp) -> Option<CloisterConfigStatus> {
     let before = config.status.as_ref();
-    let verdicts = if settings.usable {
-        ready(reason::RECONCILED, "in force")
+    let mut verdicts = if settings.usable {
+        match settings.backend {
+            Backend::Missing(_) => stalled(BACKEND_MISSING, backend(settings).message),
+            _ => ready(reason::RECONCILED, "in force"),
+        }
     } else {
         stalled(
             reason::CONFIG_UNDECODABLE,
             "clusterNetworks or dns.podSelector holds something that cannot be used; nothing is opened until it is corrected",
         )
     };
+    verdicts.push(backend(settings));
     let generation = config.metadata.generation;
     let status = CloisterConfigStatus {
         observed_generation: generation,
+        egress_backend: Some(settings.backend.name()),
         conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
     };
     (before != Some(&status)).then_some(status)
+}
+
+/// What opens egress, and why that.
+fn backend(settings: &Settings) -> Verdict {
+    let (choice, name) = (settings.spec.egress.backend, settings.backend.name().as_str());
+    let (available, reason, message) = match (settings.backend, choice) {
+        (Backend::Missing(missing), _) => {
+            let message = format!(
+                "egress.backend is {}, and the definition of its policies is not installed: nothing opens by name; install it, or \
+                 choose another",
+                missing.as_str()
+            );
+            (false, BACKEND_MISSING, message)
+        }
+        (_, EgressBackend::Auto) => (true, "Detected", format!("egress opens by {name}, which is what was found")),
+        _ => (true, "Chosen", format!("egress opens by {name}")),
+    };
+    Verdict::new(BACKEND_AVAILABLE, available, reason, message)
 }
 
 /// The conditions of an object that this version of the operator cannot read.

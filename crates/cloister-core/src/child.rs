@@ -5,7 +5,7 @@
 //! objects with one fingerprint need no write.
 
 use crate::quantity;
-use cloister_api::{GrantKind, GrantMount, labels};
+use cloister_api::{GrantKind, GrantMount, labels, plugin::CiliumNetworkPolicy};
 use k8s_openapi::{
     api::{
         core::v1::{LimitRange, LimitRangeItem, ResourceQuota, ServiceAccount},
@@ -27,6 +27,8 @@ use std::{
 pub enum ChildKind {
     /// A NetworkPolicy.
     NetworkPolicy,
+    /// A CiliumNetworkPolicy.
+    CiliumNetworkPolicy,
     /// A ResourceQuota.
     ResourceQuota,
     /// A LimitRange.
@@ -40,10 +42,16 @@ pub enum ChildKind {
 }
 
 impl ChildKind {
+    /// Whether it decides what is open in a namespace. Such policies add up, whoever wrote them.
+    pub fn is_policy(self) -> bool {
+        matches!(self, ChildKind::NetworkPolicy | ChildKind::CiliumNetworkPolicy)
+    }
+
     /// The kind's name.
     pub fn as_str(self) -> &'static str {
         match self {
             ChildKind::NetworkPolicy => "NetworkPolicy",
+            ChildKind::CiliumNetworkPolicy => "CiliumNetworkPolicy",
             ChildKind::ResourceQuota => "ResourceQuota",
             ChildKind::LimitRange => "LimitRange",
             ChildKind::ServiceAccount => "ServiceAccount",
@@ -95,6 +103,8 @@ impl std::fmt::Display for GrantRef {
 pub enum Child {
     /// A NetworkPolicy.
     NetworkPolicy(NetworkPolicy),
+    /// A CiliumNetworkPolicy.
+    CiliumNetworkPolicy(Box<CiliumNetworkPolicy>),
     /// A ResourceQuota.
     ResourceQuota(ResourceQuota),
     /// A LimitRange.
@@ -112,6 +122,7 @@ impl Child {
     pub fn kind(&self) -> ChildKind {
         match self {
             Child::NetworkPolicy(_) => ChildKind::NetworkPolicy,
+            Child::CiliumNetworkPolicy(_) => ChildKind::CiliumNetworkPolicy,
             Child::ResourceQuota(_) => ChildKind::ResourceQuota,
             Child::LimitRange(_) => ChildKind::LimitRange,
             Child::ServiceAccount(_) => ChildKind::ServiceAccount,
@@ -124,6 +135,7 @@ impl Child {
     pub fn metadata(&self) -> &ObjectMeta {
         match self {
             Child::NetworkPolicy(object) => &object.metadata,
+            Child::CiliumNetworkPolicy(object) => &object.metadata,
             Child::ResourceQuota(object) => &object.metadata,
             Child::LimitRange(object) => &object.metadata,
             Child::ServiceAccount(object) => &object.metadata,
@@ -149,6 +161,8 @@ impl Child {
                     spec.egress.as_ref().is_some_and(|rules| !rules.is_empty())
                         || spec.ingress.as_ref().is_some_and(|rules| !rules.is_empty())
                 }),
+                // Whatever it says: nobody else has a say.
+                Child::CiliumNetworkPolicy(_) => true,
                 _ => false,
             },
             terminating: metadata.deletion_timestamp.is_some(),
@@ -189,6 +203,7 @@ impl Child {
         };
         match self {
             Child::NetworkPolicy(policy) => Fingerprint::of(&(meta, &policy.spec)),
+            Child::CiliumNetworkPolicy(policy) => Fingerprint::of(&(meta, &policy.spec, &policy.specs)),
             Child::ResourceQuota(quota) => {
                 let spec = quota.spec.as_ref();
                 let hard = spec.and_then(|spec| spec.hard.as_ref()).map(canonical);
@@ -307,7 +322,7 @@ pub struct ObservedChild {
     pub fingerprint: Fingerprint,
     /// Whether it says that the operator manages it.
     pub managed: bool,
-    /// Of a NetworkPolicy: whether it allows anything. Policies add up, so that one that does widens a namespace.
+    /// Of a policy: whether it allows anything. Policies add up, so that one that does widens a namespace.
     pub widens: bool,
     /// Whether it is being deleted.
     pub terminating: bool,

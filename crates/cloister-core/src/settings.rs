@@ -1,7 +1,7 @@
 //! CloisterConfig, read once for all decisions.
 
 use crate::{
-    egress::{NeverOpened, canonical},
+    egress::{Backend, Installed, NeverOpened, canonical},
     grant::signed,
     names::{Host, Known, Limits, Names},
 };
@@ -18,18 +18,26 @@ pub struct Settings {
     pub never: NeverOpened,
     /// How the addresses of names are held.
     pub names: Limits,
+    /// What opens egress.
+    pub backend: Backend,
     /// Whether anything may be opened: not while the settings cannot be read, because what they forbid is then unknown.
     pub usable: bool,
 }
 
 impl Settings {
-    /// These settings, or the defaults where there are none.
+    /// These settings, or the defaults where there are none, in a cluster that has NetworkPolicies alone.
     pub fn new(spec: Option<&CloisterConfigSpec>) -> Self {
         let spec = spec.cloned().unwrap_or_default();
         let cluster: Vec<IpNet> = spec.cluster_networks.iter().filter_map(|network| network.parse().ok()).collect();
         // A network that this version cannot read might cover anything.
         let usable = cluster.len() == spec.cluster_networks.len() && canonical(Some(&spec.dns.pod_selector)).is_ok();
-        Settings { never: NeverOpened::new(&cluster), names: limits(&spec.dns.resolution), spec, usable }
+        let backend = Backend::of(spec.egress.backend, Installed::default());
+        Settings { never: NeverOpened::new(&cluster), names: limits(&spec.dns.resolution), backend, spec, usable }
+    }
+
+    /// The same in a cluster that has this.
+    pub fn with(self, installed: Installed) -> Self {
+        Settings { backend: Backend::of(self.spec.egress.backend, installed), ..self }
     }
 
     /// Settings that cannot be read: nothing is opened.

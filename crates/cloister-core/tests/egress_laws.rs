@@ -18,7 +18,7 @@ use std::sync::LazyLock;
 static NEVER: LazyLock<NeverOpened> = LazyLock::new(|| NeverOpened::new(&["10.0.0.4/31".parse().unwrap()]));
 
 fn surroundings() -> Surroundings<'static> {
-    Surroundings { never: &NEVER, services: &service }
+    Surroundings { never: &NEVER, services: &service, wildcards: false }
 }
 
 fn covered(own: &EgressRule, allowed: &[EgressRule]) -> Covered {

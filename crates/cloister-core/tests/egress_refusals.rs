@@ -40,7 +40,7 @@ fn never() -> NeverOpened {
 
 fn refusal(rule: &EgressRule) -> Refusal {
     let (never, covered) = (never(), covered(rule, &[("itself", rule)]));
-    let refusal = open_rule(rule, &Surroundings { never: &never, services: &services }).unwrap_err();
+    let refusal = open_rule(rule, &Surroundings { never: &never, services: &services, wildcards: false }).unwrap_err();
     assert_eq!(covered.openings, [], "what is refused does not cover itself");
     assert_eq!((covered.state, covered.reason.as_str()), (EgressState::Refused, refusal.reason()));
     assert_eq!(covered.message, refusal.to_string());
@@ -48,7 +48,7 @@ fn refusal(rule: &EgressRule) -> Refusal {
 }
 
 fn covered(rule: &EgressRule, allowed: &[(&str, &EgressRule)]) -> Covered {
-    open_covered(rule, allowed, &Surroundings { never: &never(), services: &services })
+    open_covered(rule, allowed, &Surroundings { never: &never(), services: &services, wildcards: false })
 }
 
 fn service(name: &str, ports: Value) -> EgressRule {
@@ -110,7 +110,7 @@ fn every_refusal_says_what_it_is_about() {
 fn a_service_leads_to_its_pods() {
     let ports = json!([{"port": 440, "endPort": 450}, {"port": 443}]);
     let rule = service("cache", ports);
-    let opening = open_rule(&rule, &Surroundings { never: &never(), services: &services }).unwrap();
+    let opening = open_rule(&rule, &Surroundings { never: &never(), services: &services, wildcards: false }).unwrap();
     assert_eq!(
         serde_json::to_value(opening.to_network_policy_spec()).unwrap(),
         json!({
@@ -132,7 +132,7 @@ fn a_storage_endpoint_opens_for_the_pods_of_the_mount() {
     let endpoint: StorageEndpoint =
         serde_json::from_value(json!({"networks": ["203.0.113.0/24"], "ports": [{"port": 443}]})).unwrap();
     let pods = serde_json::from_value(json!({"matchLabels": {"app": "trainer"}})).unwrap();
-    let surroundings = Surroundings { never: &never(), services: &services };
+    let surroundings = Surroundings { never: &never(), services: &services, wildcards: false };
     let opening = open_endpoint(&endpoint, Some(&pods), &surroundings).unwrap();
     assert_eq!(opening.pods, pods);
     let nothing = StorageEndpoint { networks: None, ..endpoint };

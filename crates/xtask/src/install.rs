@@ -94,6 +94,11 @@ pub fn load(dir: &Path) -> Result<Vec<DynamicObject>> {
     Ok(objects)
 }
 
+/// One object in YAML.
+pub fn parse(yaml: &str) -> Result<Value> {
+    serde_saphyr::from_str(yaml).context("it is not YAML")
+}
+
 fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
@@ -134,7 +139,8 @@ impl Kinds {
     }
 }
 
-async fn wait_until_established(client: &Client, name: &str) -> Result<()> {
+/// Waits until the API server serves a kind.
+pub async fn wait_until_established(client: &Client, name: &str) -> Result<()> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let what = format!("the kind {name} to be served");
     eventually(&what, async || {

@@ -6,7 +6,7 @@ use crate::{
     decode::version,
     key::{Key, ObjectName},
 };
-use cloister_api::{GrantMount, labels};
+use cloister_api::{GrantMount, labels, plugin::CiliumNetworkPolicy};
 use cloister_core::child::{Child, ChildKey, ChildKind};
 use k8s_openapi::api::{
     core::v1::{LimitRange, ResourceQuota, ServiceAccount},
@@ -20,7 +20,7 @@ fn upsert(child: Child, index: &mut Index, dirty: &mut Dirty) {
     let key = child.key();
     let observed = child.observe();
     // Of others, only a policy or a binding matters: it could widen a namespace that is about to be taken over.
-    if !observed.managed && !matches!(key.kind, ChildKind::NetworkPolicy | ChildKind::RoleBinding) {
+    if !observed.managed && !key.kind.is_policy() && key.kind != ChildKind::RoleBinding {
         return remove(index, &at, key.kind, dirty);
     }
     let children = index.children.entry(at.namespace.clone()).or_default();
@@ -76,6 +76,7 @@ macro_rules! child {
 }
 
 child!(NetworkPolicy, Child::NetworkPolicy);
+child!(CiliumNetworkPolicy, |policy| Child::CiliumNetworkPolicy(Box::new(policy)));
 child!(ResourceQuota, Child::ResourceQuota);
 child!(LimitRange, Child::LimitRange);
 child!(ServiceAccount, Child::ServiceAccount);

@@ -27,6 +27,7 @@ use cloister_api::{
 use cloister_core::{
     child::{ChildKey, Children, GrantRef},
     cluster_role::RoleFacts,
+    egress::Installed,
     grant::{Grant, is_approved, may_hold},
     impersonation::Binding,
     namespace::ObservedNamespace,
@@ -65,6 +66,8 @@ pub(crate) struct NamespaceChildren {
 pub struct Index {
     pub(crate) config: Option<Decoded<CloisterConfig>>,
     pub(crate) settings: Arc<Settings>,
+    /// What could open egress, beside NetworkPolicies.
+    pub(crate) installed: Installed,
     pub(crate) research: HashMap<Arc<str>, Decoded<ResearchNamespace>>,
     pub(crate) allowlists: ByName<Decoded<EgressAllowlist>>,
     pub(crate) storages: ByName<Decoded<StorageResource>>,
@@ -94,6 +97,7 @@ impl Default for Index {
         Index {
             config: None,
             settings: Arc::new(Settings::new(None)),
+            installed: Installed::default(),
             research: HashMap::new(),
             allowlists: BTreeMap::new(),
             storages: BTreeMap::new(),
@@ -160,6 +164,21 @@ impl Index {
             ("Service", self.services.len()),
             ("Credential", self.credentials.len()),
         ]
+    }
+
+    /// What could open egress beside NetworkPolicies is installed, or gone.
+    pub fn install(&mut self, installed: Installed, dirty: &mut Dirty) {
+        if self.installed != installed {
+            self.installed = installed;
+            roots::take_settings(self, dirty);
+            // Also where there is no CloisterConfig: who follows the settings must know.
+            dirty.insert(Key::Config);
+        }
+    }
+
+    /// What could open egress beside NetworkPolicies.
+    pub fn installed(&self) -> Installed {
+        self.installed
     }
 
     /// The settings in force.

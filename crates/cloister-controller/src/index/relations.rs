@@ -81,10 +81,18 @@ pub fn of_allowlist(index: &Index, name: &Arc<str>, object: Option<&Decoded<Egre
     }
 }
 
-/// A StorageResource concerns its grants.
+/// A StorageResource concerns its grants, and where names are seen, their namespaces.
 pub fn of_storage(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     let names = |grant: &Grant| matches!(grant, Grant::Storage(grant) if *grant.spec.storage == **name);
-    of_grants_that(index, names, dirty);
+    let mut grants = Dirty::new();
+    of_grants_that(index, names, &mut grants);
+    if index.settings.backend.sees_names() {
+        dirty.extend(grants.iter().filter_map(|grant| match grant {
+            Key::Grant(namespace, _) => Some(Key::Namespace(namespace.clone())),
+            _ => None,
+        }));
+    }
+    dirty.extend(grants);
 }
 
 /// An AccessRole concerns its grants.
@@ -143,7 +151,13 @@ pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &m
     dirty.extend(reviews.map(|name| Key::Review(namespace.clone(), name.clone())));
     dirty.insert(Key::Grant(place.0, place.1));
     let is_closing = index.research.get(namespace).is_some_and(|home| home.metadata.deletion_timestamp.is_some());
-    if is_closing || grant.kind == GrantKind::EgressGrant {
+    let opens_networks = match grant.kind {
+        GrantKind::EgressGrant => true,
+        // What is open by address must not be denied beside what is open by name.
+        GrantKind::StorageAccessGrant => index.settings.backend.sees_names(),
+        GrantKind::RoleGrant => false,
+    };
+    if is_closing || opens_networks {
         dirty.insert(Key::Namespace(namespace.clone()));
     }
 }

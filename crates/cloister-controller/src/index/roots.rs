@@ -210,12 +210,12 @@ impl Indexed for Decoded<CloisterConfig> {
 }
 
 /// The settings concern every decision.
-fn take_settings(index: &mut Index, dirty: &mut Dirty) {
+pub(super) fn take_settings(index: &mut Index, dirty: &mut Dirty) {
     let settings = match index.config.as_ref().map(|config| &config.object) {
         None => Settings::new(None),
         Some(Ok(config)) => Settings::new(Some::<&CloisterConfigSpec>(&config.spec)),
         Some(Err(_)) => Settings::unreadable(),
     };
-    index.settings = Arc::new(settings);
+    index.settings = Arc::new(settings.with(index.installed));
     dirty.extend(index.all_keys());
 }

@@ -13,7 +13,7 @@ use crate::{
     key::Key,
     write::{Target, Writer},
 };
-use cloister_api::{EgressRule, GrantPhase, ResearchNamespace, ResearchNamespaceStatus, labels};
+use cloister_api::{EgressRule, GrantPhase, ResearchNamespace, ResearchNamespaceStatus, StorageEndpoint, labels};
 use cloister_core::{
     child::Children,
     grant::{Grant, is_open, may_hold},
@@ -95,6 +95,7 @@ fn decide(context: &Context, name: &Arc<str>, now: Timestamp, asking: &Asking<'_
         settings: &settings,
         allowlists: &allowlists(&index),
         granted: &granted(&index, name, now),
+        endpoints: &endpoints(&index, name, now),
         peers: &|peer| enforced_peer(&index, peer),
         services: &|service| service_named(&index, service),
         hosts: &|host| asking.known(host),
@@ -142,15 +143,28 @@ fn allowlists(index: &Index) -> BTreeMap<&str, KnownAllowlist<'_>> {
 
 /// The rules of a namespace's EgressGrants that are open now.
 fn granted<'a>(index: &'a Index, namespace: &str, now: Timestamp) -> Vec<(&'a str, &'a EgressRule)> {
+    let rule = |grant: &'a Grant| match grant {
+        Grant::Egress(egress) => Some((grant.name(), &egress.spec.rule)),
+        _ => None,
+    };
+    active(index, namespace, now).filter_map(rule).collect()
+}
+
+/// The endpoints of storage that a namespace's grants have open now, each with the account of its pods.
+fn endpoints<'a>(index: &'a Index, namespace: &str, now: Timestamp) -> Vec<(&'a StorageEndpoint, Option<&'a str>)> {
+    let endpoint = |grant: &'a Grant| {
+        let Grant::Storage(grant) = grant else { return None };
+        let storage = index.storages.get(grant.spec.storage.as_str())?.object.as_ref().ok()?;
+        let account = grant.spec.mount.as_ref().map(|mount| mount.service_account_name.as_str());
+        Some((storage.spec.endpoint.as_ref()?, account))
+    };
+    active(index, namespace, now).filter_map(endpoint).collect()
+}
+
+fn active<'a>(index: &'a Index, namespace: &str, now: Timestamp) -> impl Iterator<Item = &'a Grant> {
     let grants = index.grants.get(namespace).into_iter().flat_map(BTreeMap::values);
     let readable = grants.filter_map(|grant| grant.object.as_ref().ok());
-    let active = readable.filter(|grant| grant.phase() == GrantPhase::Active && is_open(grant, now));
-    active
-        .filter_map(|grant| match grant {
-            Grant::Egress(egress) => Some((grant.name(), &egress.spec.rule)),
-            _ => None,
-        })
-        .collect()
+    readable.filter(move |grant| grant.phase() == GrantPhase::Active && is_open(grant, now))
 }
 
 fn enforced_peer<'a>(index: &'a Index, name: &str) -> Option<Peer<'a>> {

@@ -5,7 +5,7 @@
 
 use super::networks::NetworkSet;
 use super::public::public_part;
-use super::{Opening, Peers};
+use super::{DomainName, Opening, Peers};
 use cloister_api::{EgressConfig, MaxPublicPrefix};
 use std::net::IpAddr;
 
@@ -126,10 +126,19 @@ fn shared(opening: &Opening, config: &EgressConfig) -> Option<TooBroad> {
     let known = SHARED.iter().copied().chain(config.shared_suffixes.iter().map(String::as_str));
     let suffixes: Vec<&str> = known.collect();
     hosts.iter().filter(|host| host.expected.is_none()).find_map(|host| {
-        let suffix = suffixes.iter().find(|suffix| host.name.is_at_or_below(suffix)).copied();
-        let suffix = suffix.or_else(|| is_s3(host.name.name()).then_some("amazonaws.com"))?;
+        let suffix = suffixes.iter().find(|suffix| host.name.reaches(suffix)).copied();
+        let suffix = suffix.or_else(|| reaches_s3(&host.name).then_some("amazonaws.com"))?;
         Some(TooBroad::SharedSuffix { name: host.to_string(), suffix: suffix.to_owned() })
     })
+}
+
+/// Below a region there is its S3.
+fn reaches_s3(name: &DomainName) -> bool {
+    let above = |aws: &str| {
+        let region = name.name().strip_suffix(aws);
+        region.is_some_and(|region| region.is_empty() || (region.ends_with('.') && region.matches('.').count() == 1))
+    };
+    is_s3(name.name()) || (name.is_wildcard() && ["amazonaws.com", "amazonaws.com.cn"].into_iter().any(above))
 }
 
 /// S3 has a name for each region and kind of access: s3.amazonaws.com, bucket.s3-accesspoint.eu-west-1.amazonaws.com.
@@ -146,7 +155,7 @@ mod tests {
 
     fn broad(targets: &[Value]) -> Vec<bool> {
         let never = NeverOpened::new(&[]);
-        let surroundings = Surroundings { never: &never, services: &|_| None };
+        let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: true };
         let openings: Vec<Opening> = targets
             .iter()
             .map(|target| {
@@ -185,6 +194,16 @@ mod tests {
         // The widest goes, and what is narrow stays.
         let narrow = networks(&["198.51.0.0/24"]);
         assert_eq!(broad(&[narrow, networks(&["198.50.0.0/16", "198.51.1.0/24"])]), [false, true]);
+    }
+
+    #[test]
+    fn a_name_that_stands_for_such_names_is_no_better() {
+        for name in ["*.windows.net", "*.core.windows.net", "*.amazonaws.com", "*.eu-west-1.amazonaws.com"] {
+            assert_eq!(broad(&[json!({"domainNames": [name]})]), [true], "{name}");
+        }
+        for name in ["*.arxiv.org", "*.dkr.ecr.eu-west-1.amazonaws.com", "*.x.windows.net"] {
+            assert_eq!(broad(&[json!({"domainNames": [name]})]), [false], "{name}");
+        }
     }
 
     #[test]

@@ -55,7 +55,7 @@ impl<'a> Allowed<'a> {
 
 /// As [`open_covered`].
 pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surroundings) -> Covered {
-    let own = Resolved::of(rule, s).and_then(|own| own.reach.is_enforceable().map(|()| own));
+    let own = Resolved::of(rule, s).and_then(|own| own.reach.is_enforceable(s).map(|()| own));
     let own = match own {
         Ok(own) => own,
         Err(refusal) => return refused(&refusal),

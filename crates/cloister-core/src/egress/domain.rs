@@ -88,6 +88,11 @@ impl DomainName {
         *self.name == *above || is_below(&self.name, above)
     }
 
+    /// Whether any name that it stands for is this one, or below it.
+    pub(super) fn reaches(&self, suffix: &str) -> bool {
+        self.is_at_or_below(suffix) || (self.is_wildcard && is_below(suffix, &self.name))
+    }
+
     /// What both stand for: names form a tree, so that it is one of the two or nothing.
     pub fn intersection<'a>(&'a self, other: &'a DomainName) -> Option<&'a DomainName> {
         if self.covers(other) { Some(other) } else { other.covers(self).then_some(self) }

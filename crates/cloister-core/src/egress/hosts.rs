@@ -67,11 +67,10 @@ impl HostSet {
         self.names.iter().filter(|name| name.is_wildcard()).collect()
     }
 
-    /// The names to look up, in their order. A wildcard is none.
+    /// The names, in their order.
     pub(super) fn to_hosts(&self) -> Vec<Host> {
         let expected = self.expected.as_ref().map(|expected| expected.to_networks().into_boxed_slice());
-        let names = self.names.iter().filter(|name| !name.is_wildcard());
-        names.map(|name| Host { name: name.clone(), expected: expected.clone() }).collect()
+        self.names.iter().map(|name| Host { name: name.clone(), expected: expected.clone() }).collect()
     }
 }
 

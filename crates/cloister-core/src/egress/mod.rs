@@ -8,7 +8,7 @@
 //! use cloister_core::egress::{NeverOpened, Surroundings, open_rule};
 //!
 //! let never = NeverOpened::new(&[]);
-//! let surroundings = Surroundings { never: &never, services: &|_| None };
+//! let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: false };
 //! let rule = serde_json::from_value(serde_json::json!({
 //!     "name": "lab",
 //!     "networks": ["169.254.0.0/15"],
@@ -21,7 +21,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod backend;
 mod breadth;
+mod by_name;
 mod covered;
 mod domain;
 mod hosts;
@@ -37,7 +39,9 @@ mod selector;
 mod service;
 mod target;
 
+pub use backend::{Backend, Installed};
 pub use breadth::{TooBroad, too_broad};
+pub use by_name::{Inexact, not_to_be_reached};
 pub use covered::{Allowed, COVERED, Covered, NOT_COVERED, PARTLY_COVERED, open_covered, open_covered_by};
 pub use domain::{DomainName, NameFault};
 pub use never::NeverOpened;
@@ -70,6 +74,8 @@ pub struct Surroundings<'a> {
     pub never: &'a NeverOpened,
     /// Finds a Service. Nothing where it does not exist.
     pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    /// Whether a name can stand for all names below it: whether what opens it sees names.
+    pub wildcards: bool,
 }
 
 impl<'a> Surroundings<'a> {
@@ -94,7 +100,7 @@ pub fn open(
     s: &Surroundings,
 ) -> Result<Opening, Refusal> {
     let reach = Reach::resolve(target, ports, s)?;
-    reach.is_enforceable()?;
+    reach.is_enforceable(s)?;
     Ok(reach.opening(selector::canonical(pods)?))
 }
 

@@ -67,6 +67,10 @@ impl NeverOpened {
         self.0.ranges()
     }
 
+    pub(super) fn set(&self) -> &NetworkSet {
+        &self.0
+    }
+
     pub(super) fn taken_from(&self, set: NetworkSet) -> NetworkSet {
         if self.1.touches(&set) { set.difference(&self.0) } else { set }
     }

@@ -90,10 +90,12 @@ impl Opening {
         }
     }
 
-    /// The same opening with the addresses that its names have now, and what is known of each of them.
+    /// The same opening with the addresses that its names have now, and what is known of each of them. A name that stands for
+    /// others has none.
     pub fn at_addresses(self, names: &Names<'_>) -> (Self, Vec<Held>) {
         let Peers::Hosts(hosts) = &self.peers else { return (self, Vec::new()) };
-        let held: Vec<Held> = hosts.iter().map(|host| names.held(host)).collect();
+        let held: Vec<Held> =
+            hosts.iter().filter(|host| !host.name.is_wildcard()).map(|host| names.held(host)).collect();
         let addresses = held.iter().flat_map(|held| held.addresses.iter().copied().map(IpNet::from));
         let peers = Peers::Networks(NetworkSet::of(addresses).to_networks());
         (Self { peers, ..self }, held)

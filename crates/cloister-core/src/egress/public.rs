@@ -26,7 +26,7 @@ const NOT_PUBLIC_V6: [Ipv6Net; 5] = [
     v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),     // unique local (RFC 4193)
 ];
 
-static NOT_PUBLIC: LazyLock<NetworkSet> = LazyLock::new(|| {
+pub(super) static NOT_PUBLIC: LazyLock<NetworkSet> = LazyLock::new(|| {
     let v4 = NOT_PUBLIC_V4.iter().copied().map(IpNet::V4);
     NetworkSet::of(v4.chain(NOT_PUBLIC_V6.iter().copied().map(IpNet::V6)))
 });
@@ -39,6 +39,11 @@ pub fn is_public(address: IpAddr) -> bool {
 /// The addresses among these that are the Internet's.
 pub(super) fn public_part(networks: &[IpNet]) -> NetworkSet {
     NetworkSet::of(networks.iter().copied()).difference(&NOT_PUBLIC)
+}
+
+/// The addresses among these that are not.
+pub(super) fn not_public_part(networks: &[IpNet]) -> NetworkSet {
+    NetworkSet::of(networks.iter().copied()).intersection(&NOT_PUBLIC)
 }
 
 const fn v4(octets: [u8; 4], prefix: u8) -> Ipv4Net {

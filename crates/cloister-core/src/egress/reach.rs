@@ -82,13 +82,16 @@ impl Reach {
         }
     }
 
-    /// That all of it can be held by a NetworkPolicy.
+    /// That all of it can be held by what opens it.
     ///
     /// # Errors
     ///
     /// A [`Refusal`] that names what cannot.
-    pub(super) fn is_enforceable(&self) -> Result<(), Refusal> {
+    pub(super) fn is_enforceable(&self, s: &Surroundings) -> Result<(), Refusal> {
         let Self::Hosts { hosts, .. } = self else { return Ok(()) };
+        if s.wildcards {
+            return Ok(());
+        }
         let wildcards = hosts.wildcards();
         if wildcards.is_empty() {
             return Ok(());

@@ -8,10 +8,12 @@
 //! Policies add up: a flow is allowed where any policy that selects its pod allows it, and where none selects the pod.
 //! It must be allowed at both ends.
 
+mod by_name;
 mod policy;
 mod proof;
 
 use crate::egress::selector_matches;
+pub use by_name::objection_by_name;
 use cloister_api::Protocol;
 use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::LabelSelector};
 pub use policy::Unreadable;

@@ -20,9 +20,9 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// A declaration: these pods may reach this, on these ports.
 #[derive(Clone, Copy, Debug)]
 pub struct Declared<'a> {
-    pods: Option<&'a LabelSelector>,
-    target: Target<'a>,
-    ports: &'a [Port],
+    pub(super) pods: Option<&'a LabelSelector>,
+    pub(super) target: Target<'a>,
+    pub(super) ports: &'a [Port],
 }
 
 impl<'a> Declared<'a> {
@@ -54,9 +54,11 @@ pub struct Facts<'a> {
 /// Something that a policy would open, and that nobody agreed to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "NetworkPolicy {policy} would open {what}, which nobody agreed to; it is not applied. This is a defect of Cloister: please report it"
+    "{kind} {policy} would open {what}, which nobody agreed to; it is not applied. This is a defect of Cloister: please report it"
 )]
 pub struct Excess {
+    /// The kind of the policy.
+    pub kind: &'static str,
     /// The name of the policy.
     pub policy: String,
     /// What it would open: an address or pods, and a port.
@@ -79,7 +81,7 @@ pub fn excess(
     let about: Vec<&Vec<Declared<'_>>> =
         agreed.iter().filter(|all| all.iter().all(|one| selector_implies(Some(read.pods), one.pods))).collect();
     let found = read.egress.iter().flatten().find_map(|entry| of_entry(entry, &about, facts));
-    Ok(found.map(|what| Excess { policy: name, what }))
+    Ok(found.map(|what| Excess { kind: "NetworkPolicy", policy: name, what }))
 }
 
 /// The same in words, also where a policy is none that the API server would take: either way it must not be applied.

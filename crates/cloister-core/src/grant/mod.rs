@@ -34,6 +34,7 @@ pub use phases::plan;
 pub use review::review;
 pub use share::{Share, mount_name, secret_name};
 pub use status::failed;
+pub(crate) use storage::pods_of;
 pub use target::{Known, policy_strength, too_weak};
 
 use crate::{
@@ -302,7 +303,8 @@ pub struct Input<'a> {
 
 impl<'a> Input<'a> {
     fn surroundings(&self) -> Surroundings<'a> {
-        Surroundings { never: &self.settings.never, services: self.catalogue.services }
+        // What a grant opens is held by addresses, so that it can be taken away again by one deletion.
+        Surroundings { never: &self.settings.never, services: self.catalogue.services, wildcards: false }
     }
 
     fn names(&self) -> Names<'a> {

@@ -164,7 +164,7 @@ fn add_endpoint(asked: &StorageAccessGrant, grant: &Grant, input: &Input<'_>, op
 }
 
 /// The pods of an account, by the label that admission sets and checks.
-fn pods_of(account: &str) -> LabelSelector {
+pub(crate) fn pods_of(account: &str) -> LabelSelector {
     let label = (labels::SERVICE_ACCOUNT.to_owned(), account.to_owned());
     LabelSelector { match_labels: Some(BTreeMap::from([label])), match_expressions: None }
 }

@@ -126,7 +126,7 @@ fn close(plan: &mut Plan<ResearchNamespaceStatus>, namespace: &ObservedNamespace
         _ => plan.stage([Action::Apply(Box::new(deny))]),
     }
     plan.stage(surplus(input, |key| {
-        matches!(key.kind, ChildKind::NetworkPolicy | ChildKind::RoleBinding) && &*key.name != policies::DENY_ALL
+        (key.kind.is_policy() || key.kind == ChildKind::RoleBinding) && &*key.name != policies::DENY_ALL
     }));
 }
 

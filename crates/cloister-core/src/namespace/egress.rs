@@ -1,6 +1,10 @@
 //! Which of a namespace's needs are open: allowlists, rules of its own, and peers.
 
-use super::{Input, hosts, policies};
+use super::{
+    Input,
+    by_name::{self, How},
+    hosts, policies,
+};
 use crate::{
     child::Child,
     egress::{
@@ -62,7 +66,11 @@ impl Needs {
         if !input.settings.usable {
             return needs;
         }
-        let surroundings = Surroundings { never: &input.settings.never, services: input.services };
+        let surroundings = Surroundings {
+            never: &input.settings.never,
+            services: input.services,
+            wildcards: input.settings.backend.sees_names(),
+        };
         let mut agreed = Vec::new();
         needs.allowlists(namespace, input, &surroundings, &mut agreed);
         needs.own_rules(namespace, input, &surroundings, &mut agreed);
@@ -151,6 +159,13 @@ impl Needs {
         let openings: Vec<&Opening> = agreed.iter().map(|agreed| &agreed.opening).collect();
         let broad = too_broad(&openings, &input.settings.spec.egress);
         let granted = Allowed::of(input.granted, surroundings);
+        let others = if surroundings.wildcards {
+            let narrow = openings.iter().zip(&broad).filter(|(_, broad)| broad.is_none());
+            let here = narrow.filter_map(|(opening, _)| by_name::at_addresses((*opening).clone(), input));
+            here.chain(by_name::of_grants(input, surroundings)).collect()
+        } else {
+            Vec::new()
+        };
         let mut held_by: BTreeMap<usize, Vec<Held>> = BTreeMap::new();
         for (Agreed { need, rule, by, policy, opening }, broad) in agreed.into_iter().zip(broad) {
             if let Some(why) = broad {
@@ -159,10 +174,27 @@ impl Needs {
                 }
                 continue;
             }
-            let (opening, held) = opening.at_addresses(&input.names());
-            let policy = policies::opening(input.name, &policy, &opening);
             let agreed: Agreements<'_> =
                 vec![[Some(rule), by].into_iter().flatten().filter_map(Declared::rule).collect()];
+            match by_name::hold(&policy, &opening, &agreed, &others, input) {
+                How::Addresses(None) => {}
+                How::Addresses(Some(message)) => self.unresolved(need, by_name::NOT_EXACT, message),
+                How::Names(policy, enforcement) => {
+                    self.policies.push(policy);
+                    self.states[need].enforcement = Some(enforcement);
+                    continue;
+                }
+                How::Closed(reason, message) => {
+                    self.unresolved(need, reason, message);
+                    continue;
+                }
+                How::Excess(message) => {
+                    self.exceeds(need, message);
+                    continue;
+                }
+            }
+            let (opening, held) = opening.at_addresses(&input.names());
+            let policy = policies::opening(input.name, &policy, &opening);
             match objection(&policy, &agreed, &surroundings.facts(&held)) {
                 None => self.policies.push(Child::NetworkPolicy(policy)),
                 Some(message) => self.exceeds(need, message),
@@ -216,6 +248,14 @@ impl Needs {
                 self.mistakes.push(format!("rule {}: {}", rule.name, covered.message));
             }
             self.states.push(need(format!("rule/{}", rule.name), covered.state, &covered.reason, covered.message));
+        }
+    }
+
+    /// What was agreed to stays closed in part.
+    fn unresolved(&mut self, need: usize, reason: &str, message: String) {
+        let need = &mut self.states[need];
+        if need.state == EgressState::Active {
+            (need.state, need.reason, need.message) = (EgressState::Unresolved, reason.to_owned(), message);
         }
     }
 

@@ -7,11 +7,14 @@ pub mod children;
 pub mod egress;
 pub mod policies;
 
+mod by_name;
+mod cilium;
 mod closing;
 pub(crate) mod hosts;
 mod status;
 mod takeover;
 
+pub use by_name::{BACKEND_MISSING, NOT_EXACT};
 pub use status::failed;
 
 use crate::{
@@ -23,7 +26,7 @@ use crate::{
 };
 use cloister_api::{
     EgressRule, EgressState, EgressStatus, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus,
-    ServiceReference, Tier, condition::reason, labels,
+    ServiceReference, StorageEndpoint, Tier, condition::reason, labels,
 };
 use egress::{KnownAllowlist, Needs};
 use jiff::Timestamp;
@@ -101,6 +104,9 @@ pub struct Input<'a> {
     pub allowlists: &'a BTreeMap<&'a str, KnownAllowlist<'a>>,
     /// The rules of the namespace's EgressGrants that are open now, with the grants' names.
     pub granted: &'a [(&'a str, &'a EgressRule)],
+    /// The endpoints of storage that the namespace's grants have open now, each with the ServiceAccount of its pods; all pods
+    /// where there is none.
+    pub endpoints: &'a [(&'a StorageEndpoint, Option<&'a str>)],
     /// Finds a research namespace that is enforced.
     pub peers: &'a dyn Fn(&str) -> Option<Peer<'a>>,
     /// Finds a Service.
@@ -269,8 +275,7 @@ fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, inpu
 fn surplus(input: &Input<'_>, unwanted: impl Fn(&ChildKey) -> bool) -> Vec<Action> {
     let ours = input.children.iter().filter(|(key, child)| {
         // One that lost its label is still known by its name.
-        let named =
-            matches!(key.kind, ChildKind::NetworkPolicy | ChildKind::RoleBinding) && key.name.starts_with(PREFIX);
+        let named = (key.kind.is_policy() || key.kind == ChildKind::RoleBinding) && key.name.starts_with(PREFIX);
         (child.managed || named) && child.grant.is_none() && !child.terminating && key.kind != ChildKind::GrantMount
     });
     ours.filter(|(key, _)| unwanted(key)).map(|(key, _)| Action::Delete(key.clone())).collect()
@@ -279,11 +284,7 @@ fn surplus(input: &Input<'_>, unwanted: impl Fn(&ChildKey) -> bool) -> Vec<Actio
 /// The policies of others that allow something: policies add up, so that what is denied is not.
 fn foreign<'a>(input: &Input<'a>) -> Vec<&'a ChildKey> {
     let others = input.children.iter().filter(|(key, child)| {
-        key.kind == ChildKind::NetworkPolicy
-            && child.widens
-            && !child.managed
-            && !child.terminating
-            && !key.name.starts_with(PREFIX)
+        key.kind.is_policy() && child.widens && !child.managed && !child.terminating && !key.name.starts_with(PREFIX)
     });
     others.map(|(key, _)| key).collect()
 }

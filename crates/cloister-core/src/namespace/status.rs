@@ -2,7 +2,7 @@
 
 use super::{egress::Needs, hosts, is_open};
 use crate::{
-    child::ChildKey,
+    child::{ChildKey, ChildKind},
     condition::{self, Verdict, conditions, seconds},
     plan::Plan,
 };
@@ -75,7 +75,7 @@ impl<'a> Say<'a> {
             enforced_at: before.enforced_at.clone().or_else(|| Some(seconds(self.now))),
             egress_summary: format!("{open}/{}", needs.states.len()),
             egress: states,
-            deny_defeated_by: foreign.iter().take(FOREIGN).map(|key| key.name.to_string()).collect(),
+            deny_defeated_by: foreign.iter().take(FOREIGN).map(|key| shown(key)).collect(),
             ..before
         };
         self.written(plan, status, verdicts)
@@ -136,13 +136,19 @@ impl<'a> Say<'a> {
     }
 }
 
+/// A policy as the status names it.
+fn shown(key: &ChildKey) -> String {
+    if key.kind == ChildKind::NetworkPolicy { key.name.to_string() } else { key.to_string() }
+}
+
 /// What policies of others do to a namespace.
 fn defeat(foreign: &[&ChildKey]) -> Option<String> {
     let first = foreign.first()?;
     let more = if foreign.len() > 1 { format!(" (and {} more)", foreign.len() - 1) } else { String::new() };
     Some(format!(
-        "NetworkPolicy {}{more} is somebody else's and allows what nobody agreed to; delete it, or let it be deleted \
+        "{} {}{more} is somebody else's and allows what nobody agreed to; delete it, or let it be deleted \
          (egress.removeForeignPolicies of CloisterConfig)",
+        first.kind.as_str(),
         first.name
     ))
 }

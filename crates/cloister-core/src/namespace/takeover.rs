@@ -47,7 +47,7 @@ pub fn standing(input: &Input<'_>) -> Standing {
     let foreign: Vec<String> = input
         .children
         .iter()
-        .filter(|(key, child)| !child.managed && matches!(key.kind, ChildKind::NetworkPolicy | ChildKind::RoleBinding))
+        .filter(|(key, child)| !child.managed && (key.kind.is_policy() || key.kind == ChildKind::RoleBinding))
         .map(|(key, _)| key.to_string())
         .collect();
     if foreign.is_empty() {

@@ -83,6 +83,7 @@ impl World {
             declared,
             settings: &self.settings,
             allowlists: &allowlists.collect(),
+            endpoints: &[],
             granted: &self.granted.iter().map(|(name, rule)| (name.as_str(), rule)).collect::<Vec<_>>(),
             peers: &|peer| self.peers.get(peer).map(|spec| Peer { spec }),
             services: &service,

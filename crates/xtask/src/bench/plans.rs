@@ -36,6 +36,7 @@ pub fn namespace(name: &str) -> Result<Plan<ResearchNamespaceStatus>> {
         settings: &Settings::new(None),
         allowlists: &allowlists,
         granted: &[],
+        endpoints: &[],
         peers: &|_| None,
         services: &|_| None,
         hosts: &|_| None,

@@ -4,7 +4,7 @@
 //! beforehand. Only which request an action becomes is repeated, and the audit log tells if that is no longer so.
 
 use anyhow::{Result, bail};
-use cloister_api::{GrantMount, SecretReference, labels};
+use cloister_api::{GrantMount, SecretReference, labels, plugin::CiliumNetworkPolicy};
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
     namespace::children::object_meta,
@@ -195,6 +195,7 @@ impl Raw {
     async fn create(&self, namespace: &str, child: Child) -> Result<()> {
         match child {
             Child::NetworkPolicy(object) => self.post(namespace, &object).await,
+            Child::CiliumNetworkPolicy(object) => self.post(namespace, &*object).await,
             Child::ResourceQuota(object) => self.post(namespace, &object).await,
             Child::LimitRange(object) => self.post(namespace, &object).await,
             Child::RoleBinding(object) => self.post(namespace, &object).await,
@@ -243,6 +244,7 @@ impl Raw {
         }
         match child.kind {
             ChildKind::NetworkPolicy => one::<NetworkPolicy>(self, namespace, &child.name).await,
+            ChildKind::CiliumNetworkPolicy => one::<CiliumNetworkPolicy>(self, namespace, &child.name).await,
             ChildKind::RoleBinding => one::<RoleBinding>(self, namespace, &child.name).await,
             ChildKind::GrantMount => one::<GrantMount>(self, namespace, &child.name).await,
             _ => bail!("the raw loop does not delete {child}"),

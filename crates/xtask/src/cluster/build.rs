@@ -26,8 +26,10 @@ struct Program {
 
 const CLUSTER: Program = Program { name: "cloister-cluster", title: "the embedded cluster", module: ".", package: "." };
 const CYCLONUS: Program = Program { name: "cyclonus", title: "Cyclonus", module: ".", package: "./cyclonus" };
-// A module of its own, so that it does not move the versions that the API server is built with.
+// Modules of their own, so that they do not move the versions that the API server is built with.
 const COREDNS: Program = Program { name: "coredns", title: "CoreDNS", module: "coredns", package: "." };
+const CILIUM: Program =
+    Program { name: "cilium", title: "Cilium's reading of policies", module: "cilium", package: "." };
 
 /// Builds the embedded cluster if its source has changed, and returns the path of the binary.
 ///
@@ -57,6 +59,15 @@ pub fn build_cyclonus() -> Result<PathBuf> {
 /// As [`build`].
 pub fn build_coredns() -> Result<PathBuf> {
     COREDNS.build()
+}
+
+/// Builds what reads policies as Cilium does, as [`build`] does.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_cilium() -> Result<PathBuf> {
+    CILIUM.build()
 }
 
 impl Program {

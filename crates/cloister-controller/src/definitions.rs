@@ -1,0 +1,98 @@
+//! The definitions of kinds: of our own, which may change under what was read by them, and of those of network plugins,
+//! which come and go.
+
+use crate::{context::Context, index::Dirty};
+use cloister_api::{GROUP, plugin::CiliumNetworkPolicy};
+use cloister_core::egress::Installed;
+use futures::StreamExt;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::{
+    Api, ResourceExt,
+    core::PartialObjectMeta,
+    runtime::{
+        WatchStreamExt,
+        watcher::{Config, Event, watcher},
+    },
+};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// When the objects are read anew after a definition has changed: soon, and once more when every API server has it.
+const REREAD: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
+
+/// What is known of a definition.
+type Definition = PartialObjectMeta<CustomResourceDefinition>;
+
+/// Watches the definitions. `first` is told when it is known which there are.
+pub async fn watch(context: Arc<Context>, first: watch::Sender<bool>) {
+    let api: Api<Definition> = Api::all(context.client.clone());
+    let mut known: HashMap<String, Option<i64>> = HashMap::new();
+    let mut listed: HashSet<String> = HashSet::new();
+    let mut events = watcher(api, Config::default()).default_backoff().boxed();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => {
+                listed.clear();
+                continue;
+            }
+            Ok(Event::InitApply(definition)) => {
+                listed.insert(definition.name_any());
+                note(&context, &definition, &mut known);
+                // Those that are still to come are not gone.
+                continue;
+            }
+            Ok(Event::InitDone) => known.retain(|name, _| listed.contains(name)),
+            Ok(Event::Apply(definition)) => note(&context, &definition, &mut known),
+            Ok(Event::Delete(definition)) => {
+                known.remove(&definition.name_any());
+            }
+            Err(error) => {
+                warn!(%error, "the watch of definitions failed and is begun again");
+                continue;
+            }
+        }
+        install(&context, &known);
+        first.send_replace(true);
+    }
+}
+
+/// Takes note of a definition. The API server goes on sending objects as the old one has them for a while, without the
+/// fields that a newer one brought; so when one of ours changes, all of the kind are read anew.
+fn note(context: &Arc<Context>, definition: &Definition, known: &mut HashMap<String, Option<i64>>) {
+    let name = definition.name_any();
+    if definition.metadata.deletion_timestamp.is_some() {
+        known.remove(&name);
+        return;
+    }
+    let generation = definition.metadata.generation;
+    let before = known.insert(name.clone(), generation);
+    if name.ends_with(&format!(".{GROUP}")) && before.is_some_and(|before| before != generation) {
+        info!(definition = name, "a kind's definition has changed; its objects are read anew");
+        let context = context.clone();
+        tokio::spawn(async move {
+            // Each API server takes it over in its own time.
+            for wait in REREAD {
+                tokio::time::sleep(wait).await;
+                context.definitions.send_modify(|count| *count += 1);
+            }
+        });
+    }
+}
+
+/// What could open egress, beside NetworkPolicies.
+fn install(context: &Context, known: &HashMap<String, Option<i64>>) {
+    let installed = Installed { cilium: known.contains_key(CiliumNetworkPolicy::DEFINITION) };
+    if context.index().installed() == installed {
+        return;
+    }
+    let mut dirty = Dirty::new();
+    context.index_mut().install(installed, &mut dirty);
+    let backend = context.index().settings().backend;
+    info!(?installed, ?backend, "what egress could be opened by has changed");
+    context.enqueue(dirty);
+}

@@ -1,0 +1,86 @@
+//! Whether an opening is held by names, where something sees what pods ask DNS for.
+
+use super::{Input, cilium};
+use crate::{
+    child::Child,
+    egress::{Backend, Opening, Peers, Surroundings, not_to_be_reached, open_endpoint, open_rule},
+    evaluator::{Agreements, objection_by_name},
+    grant::pods_of,
+};
+use cloister_api::Enforcement;
+
+/// Reason of a name that is closed because what CloisterConfig wants to open it is not installed.
+pub const BACKEND_MISSING: &str = "BackendMissing";
+
+/// Reason of a name that is closed because what opens names cannot do so exactly.
+pub const NOT_EXACT: &str = "NotExact";
+
+/// How an opening is held.
+pub enum How {
+    /// By a policy for names.
+    Names(Child, Enforcement),
+    /// By addresses. A name that stands for others has none, and stays closed for this reason.
+    Addresses(Option<String>),
+    /// Not at all, for this reason.
+    Closed(&'static str, String),
+    /// Its policy would open more than was agreed to.
+    Excess(String),
+}
+
+/// Decides how an opening is held. `others` is what else is open in the namespace by address.
+pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Opening], input: &Input<'_>) -> How {
+    let Peers::Hosts(hosts) = &opening.peers else { return How::Addresses(None) };
+    if hosts.iter().any(|host| host.expected.is_some()) {
+        return How::Addresses(None);
+    }
+    let settings = input.settings;
+    match settings.backend {
+        Backend::NetworkPolicy => How::Addresses(None),
+        Backend::Missing(backend) => How::Closed(
+            BACKEND_MISSING,
+            format!(
+                "egress.backend of CloisterConfig is {}, which is not installed, so that nothing opens by name; install it, or \
+                 choose another backend",
+                backend.as_str()
+            ),
+        ),
+        Backend::Cilium => match not_to_be_reached(opening, others, &settings.never) {
+            Ok(denied) => {
+                let policy = cilium::policy(input.name, name, opening, &denied, &settings.spec);
+                match objection_by_name(&policy, agreed, &settings.spec, &settings.never) {
+                    None => How::Names(Child::CiliumNetworkPolicy(Box::new(policy)), Enforcement::DNSObserved),
+                    Some(excess) => How::Excess(excess),
+                }
+            }
+            Err(why) => {
+                let wildcard = hosts.iter().find(|host| host.name.is_wildcard());
+                How::Addresses(wildcard.map(|name| {
+                    format!(
+                        "{name} stays closed: {why}, and it has no addresses to be held by; give the rule a podSelector or ports \
+                         that keep it apart, or name hosts"
+                    )
+                }))
+            }
+        },
+    }
+}
+
+/// What the namespace's open grants open by address, where something could lead a name there.
+pub fn of_grants(input: &Input<'_>, surroundings: &Surroundings<'_>) -> Vec<Opening> {
+    let rules = input.granted.iter().map(|(_, rule)| open_rule(rule, surroundings));
+    let endpoints = input.endpoints.iter().map(|(endpoint, account)| {
+        let pods = account.map(pods_of);
+        open_endpoint(endpoint, pods.as_ref(), surroundings)
+    });
+    rules.chain(endpoints).filter_map(Result::ok).filter_map(|opening| at_addresses(opening, input)).collect()
+}
+
+/// What leads to addresses whatever DNS says of a name on the Internet.
+pub fn at_addresses(opening: Opening, input: &Input<'_>) -> Option<Opening> {
+    let by_address = match &opening.peers {
+        Peers::Networks(_) => true,
+        Peers::Hosts(hosts) => hosts.iter().all(|host| host.expected.is_some()),
+        Peers::Pods { .. } => false,
+    };
+    by_address.then(|| opening.at_addresses(&input.names()).0)
+}

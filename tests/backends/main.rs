@@ -1,0 +1,4 @@
+//! What opens egress beside NetworkPolicies: the policies of network plugins, by the definitions of those projects.
+
+mod cilium;
+mod place;

@@ -1,7 +1,7 @@
 //! CiliumNetworkPolicies, on the API server by Cilium's definition, and read as Cilium reads them.
 
-use crate::place::Place;
-use anyhow::{Context, Result, ensure};
+use crate::place::{Place, ask};
+use anyhow::{Result, ensure};
 use cloister_api::{EgressState, Enforcement, ResearchNamespace, plugin::CiliumNetworkPolicy};
 use cloister_tests::{assert_denied, eventually};
 use kube::{
@@ -9,28 +9,13 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
-use std::{
-    io::Write,
-    process::{Command, Stdio},
-};
+use std::process::Command;
 
 /// Cilium's definition of the kind.
 fn definition() -> Result<String> {
-    let output = Command::new(xtask::cluster::build_cilium()?).arg("definition").output()?;
+    let output = Command::new(xtask::cluster::build_plugins()?).arg("cilium").output()?;
     ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
-}
-
-/// What Cilium says of a policy: the names among these that it means.
-fn ask(policy: &CiliumNetworkPolicy, names: &[&str]) -> Result<Value> {
-    let mut cilium = Command::new(xtask::cluster::build_cilium()?)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run it")?;
-    let line = format!("{}\n", json!({"policy": policy, "names": names}));
-    cilium.stdin.take().context("no standard input")?.write_all(line.as_bytes())?;
-    Ok(serde_json::from_slice(&cilium.wait_with_output()?.stdout)?)
 }
 
 const NAMES: [&str; 7] = [
@@ -80,9 +65,10 @@ async fn names_open_by_cilium_while_its_kind_is_there() -> Result<()> {
     let need = place.until_said(EgressState::Active, "").await?;
     assert_eq!(need.enforcement, Some(Enforcement::DNSObserved));
     let policy = place.until_opened_by_name("names").await?;
-    let said = ask(&policy, &NAMES)?;
+    let said = ask(&json!({"cilium": policy, "names": NAMES}))?;
     assert_eq!(said["means"], json!(["a.example.com", "a.b.example.com", "www.example.org"]), "{said}");
     assert_eq!(said["isolates"], json!(true), "{said}");
+    assert!(!policy.spec.clone().unwrap_or_default().to_string().contains("::ffff"), "IPv4 under another name");
     // What is no name stays a NetworkPolicy, and nothing is opened twice.
     let policies = place.scene.policies(&place.name).await?;
     assert!(policies.contains(&place.policy("lab")) && !policies.contains(&place.policy("names")), "{policies:?}");

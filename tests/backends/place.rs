@@ -9,6 +9,10 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
+use std::{
+    io::Write,
+    process::{Command, Stdio},
+};
 use tokio::sync::{Mutex, MutexGuard};
 
 pub struct Place {
@@ -102,4 +106,15 @@ impl Place {
         })
         .await
     }
+}
+
+/// What the project says of a policy whose it is.
+pub fn ask(question: &Value) -> Result<Value> {
+    let mut plugins = Command::new(xtask::cluster::build_plugins()?)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run it")?;
+    plugins.stdin.take().context("no standard input")?.write_all(format!("{question}\n").as_bytes())?;
+    Ok(serde_json::from_slice(&plugins.wait_with_output()?.stdout)?)
 }

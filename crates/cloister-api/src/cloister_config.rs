@@ -120,6 +120,9 @@ pub enum EgressBackend {
     NetworkPolicy,
     /// CiliumNetworkPolicies for names.
     Cilium,
+    /// ClusterNetworkPolicies of the Admin tier, which no NetworkPolicy overrides, as a bound of each research namespace; and
+    /// for names where their definition has `domainNames`.
+    ClusterNetworkPolicy,
 }
 
 impl EgressBackend {
@@ -129,6 +132,7 @@ impl EgressBackend {
             EgressBackend::Auto => "Auto",
             EgressBackend::NetworkPolicy => "NetworkPolicy",
             EgressBackend::Cilium => "Cilium",
+            EgressBackend::ClusterNetworkPolicy => "ClusterNetworkPolicy",
         }
     }
 }

@@ -3,7 +3,7 @@
 //! What somebody else wrote must be readable whatever is in it, so that the parts are kept as they are.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::core::{NamespaceResourceScope, Resource};
+use kube::core::{ClusterResourceScope, NamespaceResourceScope, Resource};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::borrow::Cow;
@@ -83,3 +83,18 @@ policy! {
         specs
     }
 }
+
+policy! {
+    /// A policy of the whole cluster that stands above NetworkPolicies, or below them:
+    /// [`policy.networking.k8s.io/v1alpha2`](https://network-policy-api.sigs.k8s.io/).
+    ClusterNetworkPolicy, "policy.networking.k8s.io", "v1alpha2", "clusternetworkpolicies", ClusterResourceScope, {
+        /// What it accepts, denies and passes on.
+        spec
+    }
+}
+
+/// The annotation of that kind's definition that says which fields it has.
+pub const CHANNEL: &str = "policy.networking.k8s.io/channel";
+
+/// Its value where there are names (`domainNames`) among them.
+pub const EXPERIMENTAL: &str = "experimental";

@@ -2,8 +2,11 @@
 //! which come and go.
 
 use crate::{context::Context, index::Dirty};
-use cloister_api::{GROUP, plugin::CiliumNetworkPolicy};
-use cloister_core::egress::Installed;
+use cloister_api::{
+    GROUP,
+    plugin::{CHANNEL, CiliumNetworkPolicy, ClusterNetworkPolicy, EXPERIMENTAL},
+};
+use cloister_core::egress::{Channel, Installed};
 use futures::StreamExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
@@ -25,13 +28,20 @@ use tracing::{info, warn};
 /// When the objects are read anew after a definition has changed: soon, and once more when every API server has it.
 const REREAD: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 
-/// What is known of a definition.
+/// A definition, as far as it is read.
 type Definition = PartialObjectMeta<CustomResourceDefinition>;
+
+/// What is known of a definition.
+struct Known {
+    generation: Option<i64>,
+    /// Whether it has fields that are not settled yet, where it says so.
+    experimental: bool,
+}
 
 /// Watches the definitions. `first` is told when it is known which there are.
 pub async fn watch(context: Arc<Context>, first: watch::Sender<bool>) {
     let api: Api<Definition> = Api::all(context.client.clone());
-    let mut known: HashMap<String, Option<i64>> = HashMap::new();
+    let mut known: HashMap<String, Known> = HashMap::new();
     let mut listed: HashSet<String> = HashSet::new();
     let mut events = watcher(api, Config::default()).default_backoff().boxed();
     while let Some(event) = events.next().await {
@@ -63,15 +73,16 @@ pub async fn watch(context: Arc<Context>, first: watch::Sender<bool>) {
 
 /// Takes note of a definition. The API server goes on sending objects as the old one has them for a while, without the
 /// fields that a newer one brought; so when one of ours changes, all of the kind are read anew.
-fn note(context: &Arc<Context>, definition: &Definition, known: &mut HashMap<String, Option<i64>>) {
+fn note(context: &Arc<Context>, definition: &Definition, known: &mut HashMap<String, Known>) {
     let name = definition.name_any();
     if definition.metadata.deletion_timestamp.is_some() {
         known.remove(&name);
         return;
     }
     let generation = definition.metadata.generation;
-    let before = known.insert(name.clone(), generation);
-    if name.ends_with(&format!(".{GROUP}")) && before.is_some_and(|before| before != generation) {
+    let experimental = definition.annotations().get(CHANNEL).is_some_and(|channel| channel == EXPERIMENTAL);
+    let before = known.insert(name.clone(), Known { generation, experimental });
+    if name.ends_with(&format!(".{GROUP}")) && before.is_some_and(|before| before.generation != generation) {
         info!(definition = name, "a kind's definition has changed; its objects are read anew");
         let context = context.clone();
         tokio::spawn(async move {
@@ -85,8 +96,12 @@ fn note(context: &Arc<Context>, definition: &Definition, known: &mut HashMap<Str
 }
 
 /// What could open egress, beside NetworkPolicies.
-fn install(context: &Context, known: &HashMap<String, Option<i64>>) {
-    let installed = Installed { cilium: known.contains_key(CiliumNetworkPolicy::DEFINITION) };
+fn install(context: &Context, known: &HashMap<String, Known>) {
+    let cluster = known.get(ClusterNetworkPolicy::DEFINITION);
+    let installed = Installed {
+        cilium: known.contains_key(CiliumNetworkPolicy::DEFINITION),
+        cluster: cluster.map(|known| if known.experimental { Channel::Experimental } else { Channel::Standard }),
+    };
     if context.index().installed() == installed {
         return;
     }

@@ -92,7 +92,9 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
         let (sender, mut endpoints) = watch::channel(false);
         let resolving = tokio::spawn(watches::dns_endpoints(context.clone(), sender));
         let (sender, mut seen) = watch::channel(false);
-        let plugin = tokio::spawn(watches::cilium_policies(context.clone(), sender));
+        let cilium = tokio::spawn(watches::cilium_policies(context.clone(), sender));
+        let (sender, mut bound) = watch::channel(false);
+        let cluster = tokio::spawn(watches::cluster_policies(context.clone(), sender));
         let (sender, mut asked) = watch::channel(false);
         let binding = tokio::spawn(bindable::ask(context.clone(), sender));
         tokio::select! {
@@ -100,6 +102,7 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
                 let _ = first.wait_for(|complete| *complete).await;
                 let _ = endpoints.wait_for(|complete| *complete).await;
                 let _ = seen.wait_for(|complete| *complete).await;
+                let _ = bound.wait_for(|complete| *complete).await;
                 asked.wait_for(|asked| *asked).await.is_ok()
             } => {}
             () = stop.clone() => return Ok(()),
@@ -124,7 +127,8 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
         tokio::select! {
             () = work::run(context.clone(), args.workers, stop.clone()) => Ok(()),
             _ = credentials => Err(Fatal::WatchDead("Secret")),
-            _ = plugin => Err(Fatal::WatchDead("CiliumNetworkPolicy")),
+            _ = cilium => Err(Fatal::WatchDead("CiliumNetworkPolicy")),
+            _ = cluster => Err(Fatal::WatchDead("ClusterNetworkPolicy")),
             _ = resolving => Err(Fatal::WatchDead("EndpointSlice")),
             _ = looking => Err(Fatal::NamesDead),
             _ = binding => Err(Fatal::WatchDead("ClusterRole")),

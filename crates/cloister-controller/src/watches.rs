@@ -8,7 +8,8 @@ use crate::{
 };
 use cloister_api::{
     AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, EgressGrant, GrantMount,
-    ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource, labels, plugin::CiliumNetworkPolicy,
+    ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource, labels,
+    plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
 };
 use cloister_core::settings::Settings;
 use futures::future::BoxFuture;
@@ -144,6 +145,17 @@ pub async fn cilium_policies(context: Arc<Context>, first: watch::Sender<bool>) 
     };
     let all = |client, _: &str| Api::<CiliumNetworkPolicy>::all(client);
     follow(context, "CiliumNetworkPolicy", wanted, all, first).await;
+}
+
+/// Watches the ClusterNetworkPolicies, as long as there is such a kind.
+pub async fn cluster_policies(context: Arc<Context>, first: watch::Sender<bool>) {
+    let installed = context.clone();
+    let wanted = move |_: &Settings| {
+        let cluster = installed.index().installed().cluster;
+        cluster.map(|_| (String::new(), String::new())).into_iter().collect()
+    };
+    let all = |client, _: &str| Api::<ClusterNetworkPolicy>::all(client);
+    follow(context, "ClusterNetworkPolicy", wanted, all, first).await;
 }
 
 /// Watches the namespaces that the settings name, each with a label selector, as the settings change; the one without a

@@ -10,7 +10,10 @@ use crate::{
     index::{Dirty, Indexed},
     key::{Key, ObjectName},
 };
-use cloister_api::{GrantMount, SecretReference, labels, plugin::CiliumNetworkPolicy};
+use cloister_api::{
+    GrantMount, SecretReference, labels,
+    plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
+};
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
     namespace::is_owned_label,
@@ -26,9 +29,8 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
-    Api, Resource,
+    Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
-    core::NamespaceResourceScope,
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -244,6 +246,9 @@ impl<'a> Writer<'a> {
             Child::CiliumNetworkPolicy(object) => {
                 self.put(key, namespace, *object, known, |policy| Child::CiliumNetworkPolicy(Box::new(policy))).await
             }
+            Child::ClusterNetworkPolicy(object) => {
+                self.put(key, namespace, *object, known, |policy| Child::ClusterNetworkPolicy(Box::new(policy))).await
+            }
             Child::ResourceQuota(object) => self.put(key, namespace, object, known, Child::ResourceQuota).await,
             Child::LimitRange(object) => self.put(key, namespace, object, known, Child::LimitRange).await,
             Child::RoleBinding(object) => self.put(key, namespace, object, known, Child::RoleBinding).await,
@@ -267,7 +272,7 @@ impl<'a> Writer<'a> {
     where
         C: ChildObject,
     {
-        let api: Api<C> = Api::namespaced(self.context.client.clone(), namespace);
+        let api = C::api(self.context.client.clone(), namespace);
         let name = object.meta().name.clone().unwrap_or_default();
         let kind = C::kind(&());
         let what = || format!("write {kind} {namespace}/{name}");
@@ -324,6 +329,7 @@ impl<'a> Writer<'a> {
         match child.kind {
             ChildKind::NetworkPolicy => self.delete_one::<NetworkPolicy>(key, namespace, child).await,
             ChildKind::CiliumNetworkPolicy => self.delete_one::<CiliumNetworkPolicy>(key, namespace, child).await,
+            ChildKind::ClusterNetworkPolicy => self.delete_one::<ClusterNetworkPolicy>(key, namespace, child).await,
             ChildKind::ResourceQuota => self.delete_one::<ResourceQuota>(key, namespace, child).await,
             ChildKind::LimitRange => self.delete_one::<LimitRange>(key, namespace, child).await,
             ChildKind::ServiceAccount => self.delete_one::<ServiceAccount>(key, namespace, child).await,
@@ -333,7 +339,7 @@ impl<'a> Writer<'a> {
     }
 
     async fn delete_one<C: ChildObject>(&self, key: &Key, namespace: &str, child: &ChildKey) -> Result<(), Error> {
-        let api: Api<C> = Api::namespaced(self.context.client.clone(), namespace);
+        let api = C::api(self.context.client.clone(), namespace);
         let what = || format!("delete {} {namespace}/{}", child.kind.as_str(), child.name);
         self.context.metrics.wrote("delete", child.kind.as_str());
         match self.request(what, api.delete(&child.name, &DeleteParams::default())).await {
@@ -461,19 +467,36 @@ impl<'a> Writer<'a> {
 }
 
 /// A child as the API knows it.
-trait ChildObject:
-    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize + Indexed
-{
+trait ChildObject: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Serialize + Indexed {
+    /// Where it is written, about this namespace.
+    fn api(client: Client, namespace: &str) -> Api<Self>;
 }
 
-impl<T> ChildObject for T where
-    T: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + Debug
-        + DeserializeOwned
-        + Serialize
-        + Indexed
-{
+/// Implements [`ChildObject`] for kinds that are in a namespace.
+macro_rules! within_a_namespace {
+    ($($kind:ident),*) => {
+        $(impl ChildObject for $kind {
+            fn api(client: Client, namespace: &str) -> Api<Self> {
+                Api::namespaced(client, namespace)
+            }
+        })*
+    };
+}
+
+within_a_namespace!(
+    NetworkPolicy,
+    CiliumNetworkPolicy,
+    ResourceQuota,
+    LimitRange,
+    ServiceAccount,
+    RoleBinding,
+    GrantMount
+);
+
+impl ChildObject for ClusterNetworkPolicy {
+    fn api(client: Client, _: &str) -> Api<Self> {
+        Api::all(client)
+    }
 }
 
 fn create_params() -> PostParams {

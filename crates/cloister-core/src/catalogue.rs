@@ -218,6 +218,11 @@ fn backend(settings: &Settings) -> Verdict {
             );
             (false, BACKEND_MISSING, message)
         }
+        (Backend::NetworkPolicy, EgressBackend::Auto) if settings.ambiguous => {
+            let message = "both CiliumNetworkPolicies and ClusterNetworkPolicies are installed, and which is enforced cannot be \
+                           seen: egress opens by NetworkPolicy alone until egress.backend says which";
+            (true, "Ambiguous", message.to_owned())
+        }
         (_, EgressBackend::Auto) => (true, "Detected", format!("egress opens by {name}, which is what was found")),
         _ => (true, "Chosen", format!("egress opens by {name}")),
     };

@@ -5,7 +5,10 @@
 //! objects with one fingerprint need no write.
 
 use crate::quantity;
-use cloister_api::{GrantKind, GrantMount, labels, plugin::CiliumNetworkPolicy};
+use cloister_api::{
+    GrantKind, GrantMount, labels,
+    plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
+};
 use k8s_openapi::{
     api::{
         core::v1::{LimitRange, LimitRangeItem, ResourceQuota, ServiceAccount},
@@ -29,6 +32,8 @@ pub enum ChildKind {
     NetworkPolicy,
     /// A CiliumNetworkPolicy.
     CiliumNetworkPolicy,
+    /// A ClusterNetworkPolicy about the namespace, in none itself.
+    ClusterNetworkPolicy,
     /// A ResourceQuota.
     ResourceQuota,
     /// A LimitRange.
@@ -42,7 +47,7 @@ pub enum ChildKind {
 }
 
 impl ChildKind {
-    /// Whether it decides what is open in a namespace. Such policies add up, whoever wrote them.
+    /// Whether it decides what is open in the namespace that it is in. Such policies add up, whoever wrote them.
     pub fn is_policy(self) -> bool {
         matches!(self, ChildKind::NetworkPolicy | ChildKind::CiliumNetworkPolicy)
     }
@@ -52,6 +57,7 @@ impl ChildKind {
         match self {
             ChildKind::NetworkPolicy => "NetworkPolicy",
             ChildKind::CiliumNetworkPolicy => "CiliumNetworkPolicy",
+            ChildKind::ClusterNetworkPolicy => "ClusterNetworkPolicy",
             ChildKind::ResourceQuota => "ResourceQuota",
             ChildKind::LimitRange => "LimitRange",
             ChildKind::ServiceAccount => "ServiceAccount",
@@ -105,6 +111,8 @@ pub enum Child {
     NetworkPolicy(NetworkPolicy),
     /// A CiliumNetworkPolicy.
     CiliumNetworkPolicy(Box<CiliumNetworkPolicy>),
+    /// A ClusterNetworkPolicy.
+    ClusterNetworkPolicy(Box<ClusterNetworkPolicy>),
     /// A ResourceQuota.
     ResourceQuota(ResourceQuota),
     /// A LimitRange.
@@ -123,6 +131,7 @@ impl Child {
         match self {
             Child::NetworkPolicy(_) => ChildKind::NetworkPolicy,
             Child::CiliumNetworkPolicy(_) => ChildKind::CiliumNetworkPolicy,
+            Child::ClusterNetworkPolicy(_) => ChildKind::ClusterNetworkPolicy,
             Child::ResourceQuota(_) => ChildKind::ResourceQuota,
             Child::LimitRange(_) => ChildKind::LimitRange,
             Child::ServiceAccount(_) => ChildKind::ServiceAccount,
@@ -136,6 +145,7 @@ impl Child {
         match self {
             Child::NetworkPolicy(object) => &object.metadata,
             Child::CiliumNetworkPolicy(object) => &object.metadata,
+            Child::ClusterNetworkPolicy(object) => &object.metadata,
             Child::ResourceQuota(object) => &object.metadata,
             Child::LimitRange(object) => &object.metadata,
             Child::ServiceAccount(object) => &object.metadata,
@@ -204,6 +214,7 @@ impl Child {
         match self {
             Child::NetworkPolicy(policy) => Fingerprint::of(&(meta, &policy.spec)),
             Child::CiliumNetworkPolicy(policy) => Fingerprint::of(&(meta, &policy.spec, &policy.specs)),
+            Child::ClusterNetworkPolicy(policy) => Fingerprint::of(&(meta, &policy.spec)),
             Child::ResourceQuota(quota) => {
                 let spec = quota.spec.as_ref();
                 let hard = spec.and_then(|spec| spec.hard.as_ref()).map(canonical);

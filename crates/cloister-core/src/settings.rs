@@ -20,6 +20,8 @@ pub struct Settings {
     pub names: Limits,
     /// What opens egress.
     pub backend: Backend,
+    /// Whether more than one thing is installed that could.
+    pub ambiguous: bool,
     /// Whether anything may be opened: not while the settings cannot be read, because what they forbid is then unknown.
     pub usable: bool,
 }
@@ -32,12 +34,20 @@ impl Settings {
         // A network that this version cannot read might cover anything.
         let usable = cluster.len() == spec.cluster_networks.len() && canonical(Some(&spec.dns.pod_selector)).is_ok();
         let backend = Backend::of(spec.egress.backend, Installed::default());
-        Settings { never: NeverOpened::new(&cluster), names: limits(&spec.dns.resolution), backend, spec, usable }
+        Settings {
+            never: NeverOpened::new(&cluster),
+            names: limits(&spec.dns.resolution),
+            backend,
+            ambiguous: false,
+            spec,
+            usable,
+        }
     }
 
     /// The same in a cluster that has this.
     pub fn with(self, installed: Installed) -> Self {
-        Settings { backend: Backend::of(self.spec.egress.backend, installed), ..self }
+        let ambiguous = installed.cilium && installed.cluster.is_some();
+        Settings { backend: Backend::of(self.spec.egress.backend, installed), ambiguous, ..self }
     }
 
     /// Settings that cannot be read: nothing is opened.

@@ -6,8 +6,14 @@ use crate::{
     decode::version,
     key::{Key, ObjectName},
 };
-use cloister_api::{GrantMount, labels, plugin::CiliumNetworkPolicy};
-use cloister_core::child::{Child, ChildKey, ChildKind};
+use cloister_api::{
+    GrantMount, labels,
+    plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
+};
+use cloister_core::{
+    child::{Child, ChildKey, ChildKind},
+    namespace::namespace_of,
+};
 use k8s_openapi::api::{
     core::v1::{LimitRange, ResourceQuota, ServiceAccount},
     networking::v1::NetworkPolicy,
@@ -16,11 +22,17 @@ use k8s_openapi::api::{
 
 fn upsert(child: Child, index: &mut Index, dirty: &mut Dirty) {
     let at = ObjectName::of(child.metadata());
+    file(at, child, index, dirty);
+}
+
+/// Takes note of a child of the namespace of this place.
+fn file(at: ObjectName, child: Child, index: &mut Index, dirty: &mut Dirty) {
     let version = version(child.metadata());
     let key = child.key();
     let observed = child.observe();
     // Of others, only a policy or a binding matters: it could widen a namespace that is about to be taken over.
-    if !observed.managed && !key.kind.is_policy() && key.kind != ChildKind::RoleBinding {
+    let alien = !observed.managed && key.kind != ChildKind::ClusterNetworkPolicy;
+    if alien && !key.kind.is_policy() && key.kind != ChildKind::RoleBinding {
         return remove(index, &at, key.kind, dirty);
     }
     let children = index.children.entry(at.namespace.clone()).or_default();
@@ -103,3 +115,26 @@ impl Indexed for RoleBinding {
 }
 
 child!(GrantMount, |mount| Child::GrantMount(Box::new(mount)));
+
+/// One of ours is about the namespace in its name. Those of others are the cluster administrators' own.
+impl Indexed for ClusterNetworkPolicy {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        let name = ObjectName::of(&self.metadata).name;
+        if let Some(namespace) = namespace_of(&name) {
+            let at = ObjectName { namespace: namespace.into(), name: name.clone() };
+            file(at, Child::ClusterNetworkPolicy(Box::new(self)), index, dirty);
+        }
+    }
+
+    fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
+        if let Some(namespace) = namespace_of(&at.name) {
+            let at = ObjectName { namespace: namespace.into(), name: at.name.clone() };
+            remove(index, &at, ChildKind::ClusterNetworkPolicy, dirty);
+        }
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        let all = known(index, ChildKind::ClusterNetworkPolicy);
+        all.into_iter().map(|at| ObjectName { namespace: "".into(), name: at.name }).collect()
+    }
+}

@@ -81,12 +81,12 @@ pub fn of_allowlist(index: &Index, name: &Arc<str>, object: Option<&Decoded<Egre
     }
 }
 
-/// A StorageResource concerns its grants, and where names are seen, their namespaces.
+/// A StorageResource concerns its grants, and their namespaces where those mind what grants open.
 pub fn of_storage(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     let names = |grant: &Grant| matches!(grant, Grant::Storage(grant) if *grant.spec.storage == **name);
     let mut grants = Dirty::new();
     of_grants_that(index, names, &mut grants);
-    if index.settings.backend.sees_names() {
+    if index.settings.backend.minds_grants() {
         dirty.extend(grants.iter().filter_map(|grant| match grant {
             Key::Grant(namespace, _) => Some(Key::Namespace(namespace.clone())),
             _ => None,
@@ -153,8 +153,8 @@ pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &m
     let is_closing = index.research.get(namespace).is_some_and(|home| home.metadata.deletion_timestamp.is_some());
     let opens_networks = match grant.kind {
         GrantKind::EgressGrant => true,
-        // What is open by address must not be denied beside what is open by name.
-        GrantKind::StorageAccessGrant => index.settings.backend.sees_names(),
+        // What is open by address must not be denied elsewhere.
+        GrantKind::StorageAccessGrant => index.settings.backend.minds_grants(),
         GrantKind::RoleGrant => false,
     };
     if is_closing || opens_networks {

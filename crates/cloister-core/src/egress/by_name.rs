@@ -6,6 +6,7 @@
 
 use super::{
     NeverOpened, Opening, Peers, PolicyPort, PolicyPortNumber,
+    networks::{MAPPED, NetworkSet},
     public::{NOT_PUBLIC, not_public_part},
     selector,
 };
@@ -29,6 +30,16 @@ pub enum Inexact {
     Private(IpNet),
 }
 
+/// Everything but the Internet, and what is never opened of it.
+pub fn not_the_internet(never: &NeverOpened) -> Vec<IpNet> {
+    not_internet(never).to_networks()
+}
+
+fn not_internet(never: &NeverOpened) -> NetworkSet {
+    // IPv4 under another name is IPv4 on the wire, and no CIDR that the API server takes.
+    NOT_PUBLIC.union(never.set()).difference(&NetworkSet::of([IpNet::V6(MAPPED)]))
+}
+
 /// The networks that must be denied to the pods of an opening by name, on its ports: everything but the Internet, without
 /// what `others` open by address to all of these pods on all of these ports.
 ///
@@ -44,7 +55,7 @@ pub fn not_to_be_reached(opening: &Opening, others: &[Opening], never: &NeverOpe
             return Err(Inexact::Dns);
         }
     }
-    let mut denied = NOT_PUBLIC.union(never.set());
+    let mut denied = not_internet(never);
     let mut in_part = Vec::new();
     for other in others {
         let Peers::Networks(networks) = &other.peers else { continue };
@@ -95,7 +106,7 @@ fn has_all_ports(one: &Opening, other: &Opening) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::{Surroundings, networks::NetworkSet, open_rule};
+    use crate::egress::{Surroundings, open_rule};
     use serde_json::{Value, json};
 
     fn opening(rule: Value) -> Opening {

@@ -1,179 +1,99 @@
-//! The proof that a CiliumNetworkPolicy opens no more names than was agreed to.
-//!
-//! It is read as Cilium reads it, and whatever is in it that Cloister does not write is an excess: what it would open
-//! nobody agreed to.
+//! The proof for what opens by name, whatever kind of policy says so.
 
-use super::{
-    Agreements,
-    proof::{Declared, Excess},
-};
+use super::{Agreements, proof::Declared};
 use crate::egress::{DomainName, NeverOpened, Target, selector_implies};
-use cloister_api::{CloisterConfigSpec, Port, Protocol, plugin::CiliumNetworkPolicy};
+use cloister_api::{Port, Protocol};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use serde::Deserialize;
-use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive};
+use std::{fmt, net::IpAddr, ops::RangeInclusive};
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Spec {
-    endpoint_selector: LabelSelector,
-    egress: Vec<Egress>,
-    egress_deny: Vec<Deny>,
+/// Ports that a policy opens.
+#[derive(Clone, Debug)]
+pub(super) struct PortRange {
+    pub(super) protocol: Protocol,
+    pub(super) range: RangeInclusive<u16>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Egress {
-    #[serde(default)]
-    to_endpoints: Vec<LabelSelector>,
-    #[serde(default, rename = "toCIDR")]
-    to_cidr: Vec<IpNet>,
-    #[serde(default, rename = "toFQDNs")]
-    to_fqdns: Vec<Name>,
-    to_ports: Vec<Ports>,
+/// What a policy opens by name.
+pub(super) struct ByName<'a> {
+    pub(super) pods: &'a LabelSelector,
+    pub(super) names: &'a [DomainName],
+    pub(super) ports: &'a [PortRange],
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Deny {
-    #[serde(rename = "toCIDRSet")]
-    to_cidr_set: Vec<Block>,
-    to_ports: Vec<Ports>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Block {
-    cidr: IpNet,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-enum Name {
-    MatchName(String),
-    MatchPattern(String),
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Ports {
-    ports: Vec<CiliumPort>,
-    #[serde(default)]
-    rules: Option<Rules>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Rules {
-    dns: Vec<Name>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct CiliumPort {
-    port: String,
-    end_port: Option<u16>,
-    protocol: Protocol,
-}
-
-impl CiliumPort {
-    fn range(&self) -> Option<RangeInclusive<u16>> {
-        let first = self.port.parse().ok()?;
-        Some(first..=self.end_port.unwrap_or(first))
-    }
-}
-
-/// What a CiliumNetworkPolicy would open that nobody agreed to, in words.
-pub fn objection_by_name(
-    policy: &CiliumNetworkPolicy,
-    agreed: &Agreements<'_>,
-    config: &CloisterConfigSpec,
-    never: &NeverOpened,
-) -> Option<String> {
-    let name = policy.metadata.name.clone().unwrap_or_default();
-    let what = match policy.spec.clone().map(serde_json::from_value::<Spec>) {
-        _ if policy.specs.is_some() => Some("more than one spec".to_owned()),
-        Some(Ok(spec)) => too_much(&spec, agreed, config, never),
-        Some(Err(error)) => Some(format!("what cannot be read ({error})")),
-        None => Some("everything".to_owned()),
-    };
-    what.map(|what| Excess { kind: "CiliumNetworkPolicy", policy: name, what }.to_string())
-}
-
-fn too_much(spec: &Spec, agreed: &Agreements<'_>, config: &CloisterConfigSpec, never: &NeverOpened) -> Option<String> {
-    let pods = without_source(&spec.endpoint_selector);
-    let about: Vec<&Vec<Declared<'_>>> =
-        agreed.iter().filter(|all| all.iter().all(|one| selector_implies(Some(&pods), one.pods))).collect();
-    spec.egress.iter().find_map(|entry| {
-        if entry.to_fqdns.is_empty() {
-            return (!is_dns(entry, config)).then(|| "something else than DNS without a name".to_owned());
+impl ByName<'_> {
+    /// What of it nobody agreed to, or may lead where no name may lead: `denied` says what is denied beside it on a port.
+    pub(super) fn too_much(
+        &self,
+        agreed: &Agreements<'_>,
+        never: &NeverOpened,
+        denied: impl Fn(&PortRange) -> Vec<IpNet>,
+    ) -> Option<String> {
+        if self.ports.is_empty() {
+            return Some("all ports".to_owned());
         }
-        if !entry.to_endpoints.is_empty() || !entry.to_cidr.is_empty() {
-            return Some("something else beside names".to_owned());
-        }
-        let ports = || entry.to_ports.iter().flat_map(|ports| &ports.ports);
-        of_names(&entry.to_fqdns, ports(), &about).or_else(|| ports().find_map(|port| not_denied(port, spec, never)))
-    })
-}
-
-fn of_names<'p>(
-    names: &[Name],
-    ports: impl Iterator<Item = &'p CiliumPort> + Clone,
-    agreed: &[&Vec<Declared<'_>>],
-) -> Option<String> {
-    if ports.clone().next().is_none() {
-        return Some("all ports".to_owned());
-    }
-    names.iter().find_map(|name| {
-        let meant = match name {
-            Name::MatchName(name) => name.parse::<DomainName>().ok().filter(|name| !name.is_wildcard()),
-            // One star stands for a part of one label, and two for one or more labels.
-            Name::MatchPattern(pattern) => {
-                pattern.strip_prefix("**.").and_then(|rest| format!("*.{rest}").parse().ok())
+        // An agreement about some pods says nothing of others.
+        let about: Vec<&Vec<Declared<'_>>> =
+            agreed.iter().filter(|all| all.iter().all(|one| selector_implies(Some(self.pods), one.pods))).collect();
+        self.ports.iter().find_map(|port| {
+            let is_agreed = |name: &DomainName| {
+                about.iter().any(|all| all.iter().all(|one| admits_name(one, name) && port.is_declared(one.ports)))
+            };
+            if let Some(name) = self.names.iter().find(|name| !is_agreed(name)) {
+                return Some(format!("{name} on {port}"));
             }
+            let denied = denied(port);
+            let mut on_the_wire = never.ranges().filter(|(first, _)| !is_mapped(first));
+            let open = on_the_wire.find_map(|(first, last)| first_outside(first, last, &denied))?;
+            Some(format!("{open} on {port}, where a name may lead"))
+        })
+    }
+}
+
+impl PortRange {
+    /// Whether all of it lies in one of these.
+    pub(super) fn is_within(&self, others: &[PortRange]) -> bool {
+        let contains = |other: &PortRange| {
+            other.protocol == self.protocol
+                && other.range.contains(self.range.start())
+                && other.range.contains(self.range.end())
         };
-        let Some(meant) = meant else { return Some("a name that is none".to_owned()) };
-        let is_agreed = |port: &CiliumPort| {
-            agreed.iter().any(|all| all.iter().all(|one| admits_name(one, &meant) && admits(one.ports, port)))
-        };
-        let port = ports.clone().find(|port| !is_agreed(port))?;
-        Some(format!("{meant} on {}/{}", port.protocol.as_str(), port.port))
-    })
+        others.iter().any(contains)
+    }
+
+    /// Whether all of it is declared. Ranges that are declared apart may make it up.
+    fn is_declared(&self, declared: &[Port]) -> bool {
+        if self.range.is_empty() {
+            return false;
+        }
+        let of_protocol = declared.iter().filter(|declared| declared.protocol == self.protocol);
+        let mut ranges: Vec<_> = of_protocol.map(|one| (one.port, one.end_port.unwrap_or(one.port))).collect();
+        ranges.sort_unstable();
+        let mut next = u32::from(*self.range.start());
+        for (first, last) in ranges {
+            if u32::from(first) <= next {
+                next = next.max(u32::from(last) + 1);
+            }
+        }
+        next > u32::from(*self.range.end())
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.protocol.as_str(), self.range.start())?;
+        if self.range.start() == self.range.end() { Ok(()) } else { write!(f, "-{}", self.range.end()) }
+    }
+}
+
+/// Whether an address is IPv4 under another name, which no packet has.
+fn is_mapped(address: &IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some())
 }
 
 fn admits_name(declared: &Declared<'_>, name: &DomainName) -> bool {
     let Target::DomainNames(names) = declared.target else { return false };
     names.iter().filter_map(|declared| declared.parse::<DomainName>().ok()).any(|declared| declared.covers(name))
-}
-
-/// Whether all of a range is declared. Ranges that are declared apart may make up one that is asked for.
-fn admits(declared: &[Port], port: &CiliumPort) -> bool {
-    let Some(range) = port.range().filter(|range| !range.is_empty()) else { return false };
-    let of_protocol = declared.iter().filter(|declared| declared.protocol == port.protocol);
-    let mut ranges: Vec<_> = of_protocol.map(|one| (one.port, one.end_port.unwrap_or(one.port))).collect();
-    ranges.sort_unstable();
-    let mut next = u32::from(*range.start());
-    for (first, last) in ranges {
-        if u32::from(first) <= next {
-            next = next.max(u32::from(last) + 1);
-        }
-    }
-    next > u32::from(*range.end())
-}
-
-/// An address that a name might lead to although it is never opened, where it is not denied.
-fn not_denied(port: &CiliumPort, spec: &Spec, never: &NeverOpened) -> Option<String> {
-    let range = port.range()?;
-    let covers = |other: &CiliumPort| {
-        other.protocol == port.protocol
-            && other.range().is_some_and(|other| other.contains(range.start()) && other.contains(range.end()))
-    };
-    let denying = |deny: &&Deny| deny.to_ports.iter().flat_map(|ports| &ports.ports).any(covers);
-    let denied: Vec<IpNet> =
-        spec.egress_deny.iter().filter(denying).flat_map(|deny| &deny.to_cidr_set).map(|block| block.cidr).collect();
-    let open = never.ranges().find_map(|(first, last)| first_outside(first, last, &denied))?;
-    Some(format!("{open} on {}/{}, where a name may lead", port.protocol.as_str(), port.port))
 }
 
 /// The first address of a range that lies in none of these networks.
@@ -187,131 +107,4 @@ fn first_outside(first: IpAddr, last: IpAddr, networks: &[IpNet]) -> Option<IpAd
         };
     }
     None
-}
-
-/// Whether an entry opens the cluster's own DNS, by the proxy, and nothing else.
-fn is_dns(entry: &Egress, config: &CloisterConfigSpec) -> bool {
-    let dns = &config.dns;
-    let here = BTreeMap::from([("io.kubernetes.pod.namespace".to_owned(), dns.namespace.clone())]);
-    let here = LabelSelector { match_labels: Some(here), match_expressions: None };
-    let is_server = |pods: &LabelSelector| {
-        let pods = without_source(pods);
-        selector_implies(Some(&pods), Some(&here)) && selector_implies(Some(&pods), Some(&dns.pod_selector))
-    };
-    let is_cache = |network: &IpNet| {
-        let caches = dns.node_local_addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok());
-        caches.map(IpNet::from).any(|cache| cache == *network)
-    };
-    let by_proxy = |ports: &Ports| {
-        ports.rules.as_ref().is_some_and(|rules| !rules.dns.is_empty())
-            && ports.ports.iter().all(|port| port.range() == Some(53..=53))
-    };
-    (entry.to_endpoints.is_empty() != entry.to_cidr.is_empty())
-        && entry.to_endpoints.iter().all(is_server)
-        && entry.to_cidr.iter().all(is_cache)
-        && !entry.to_ports.is_empty()
-        && entry.to_ports.iter().all(by_proxy)
-}
-
-/// A selector with keys as Kubernetes has them. A key of another source is left as it is, and so is nobody's.
-fn without_source(selector: &LabelSelector) -> LabelSelector {
-    let bare = |key: &String| key.strip_prefix("k8s:").unwrap_or(key).to_owned();
-    let mut bared = selector.clone();
-    if let Some(labels) = &mut bared.match_labels {
-        *labels = labels.iter().map(|(key, value)| (bare(key), value.clone())).collect();
-    }
-    for expression in bared.match_expressions.iter_mut().flatten() {
-        expression.key = bare(&expression.key);
-    }
-    bared
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use cloister_api::EgressRule;
-    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-    use serde_json::{Value, json};
-
-    /// The spec of a policy that opens `*.example.com` and `a.example.org` on 443 to pods `app=a`, without excess.
-    fn spec() -> Value {
-        let ports = json!([{"ports": [{"port": "443", "protocol": "TCP"}]}]);
-        let never = NeverOpened::new(&[]).networks();
-        let denied: Vec<Value> = never.iter().map(|network| json!({"cidr": network.to_string()})).collect();
-        json!({
-            "endpointSelector": {"matchLabels": {"k8s:app": "a"}},
-            "egress": [
-                {
-                    "toEndpoints": [{"matchLabels": {"k8s:io.kubernetes.pod.namespace": "kube-system", "k8s:k8s-app": "kube-dns"}}],
-                    "toPorts": [{"ports": [{"port": "53", "protocol": "UDP"}], "rules": {"dns": [{"matchPattern": "*"}]}}],
-                },
-                {"toFQDNs": [{"matchPattern": "**.example.com"}, {"matchName": "a.example.org"}], "toPorts": ports},
-            ],
-            "egressDeny": [{"toCIDRSet": denied, "toPorts": ports}],
-        })
-    }
-
-    fn objection(change: impl FnOnce(&mut Value)) -> Option<String> {
-        let rule: EgressRule = serde_json::from_value(json!({
-            "name": "r", "domainNames": ["*.example.com", "a.example.org"], "ports": [{"port": 440, "endPort": 450}],
-            "podSelector": {"matchLabels": {"app": "a"}},
-        }))
-        .unwrap();
-        let mut spec = spec();
-        change(&mut spec);
-        let policy = CiliumNetworkPolicy::new(ObjectMeta { name: Some("p".into()), ..ObjectMeta::default() }, spec);
-        let agreed = vec![vec![Declared::rule(&rule).unwrap()]];
-        objection_by_name(&policy, &agreed, &CloisterConfigSpec::default(), &NeverOpened::new(&[]))
-    }
-
-    #[test]
-    fn what_was_agreed_to_is_no_excess() {
-        assert_eq!(objection(|_| {}), None);
-        assert_eq!(
-            objection(|spec| spec["egress"][1]["toFQDNs"] = json!([{"matchPattern": "**.b.example.com"}])),
-            None
-        );
-    }
-
-    #[test]
-    fn what_nobody_agreed_to_is_found() {
-        let cases: [(&str, &str, Value); 16] = [
-            ("/endpointSelector", "example.com on TCP/443", json!({})),
-            ("/endpointSelector", "example.com on TCP/443", json!({"matchLabels": {"any:app": "a"}})),
-            ("/egress/1/toFQDNs/0", "b.example.org on", json!({"matchName": "b.example.org"})),
-            ("/egress/1/toFQDNs/0", "*.example.org on", json!({"matchPattern": "**.example.org"})),
-            ("/egress/1/toFQDNs/0", "a name that is none", json!({"matchPattern": "*.example.com"})),
-            ("/egress/1/toFQDNs/0", "a name that is none", json!({"matchPattern": "*"})),
-            ("/egress/1/toPorts/0/ports/0/port", "TCP/451", json!("451")),
-            ("/egress/1/toPorts/0/ports/0/endPort", "TCP/443", json!(451)),
-            ("/egress/1/toPorts/0/ports/0/protocol", "UDP/443", json!("UDP")),
-            ("/egress/1/toPorts", "all ports", json!([])),
-            ("/egress/1/toCIDR", "beside names", json!(["198.51.100.0/24"])),
-            ("/egress/1/toEntities", "cannot be read", json!(["world"])),
-            ("/egress/0/toPorts/0/ports/0/port", "something else than DNS", json!("443")),
-            ("/egress/0/toEndpoints/0/matchLabels", "something else than DNS", json!({"k8s:k8s-app": "kube-dns"})),
-            ("/egress/0/toPorts/0/rules", "something else than DNS", json!(null)),
-            ("/egressDeny", "where a name may lead", json!([])),
-        ];
-        for (place, found, value) in cases {
-            let said = objection(|spec| {
-                let (parent, key) = place.rsplit_once('/').unwrap();
-                match spec.pointer_mut(parent).unwrap() {
-                    Value::Array(all) => all[key.parse::<usize>().unwrap()] = value.clone(),
-                    object => object[key] = value.clone(),
-                }
-            });
-            let said = said.unwrap_or_else(|| panic!("{place}: {value} was taken"));
-            assert!(said.contains(found) && said.contains("CiliumNetworkPolicy p"), "{place}: {said}");
-        }
-    }
-
-    #[test]
-    fn one_metadata_service_that_is_not_denied_is_found() {
-        let said = objection(|spec| {
-            let denied = spec["egressDeny"][0]["toCIDRSet"].as_array_mut().unwrap();
-            denied.retain(|block| block["cidr"] != "169.254.0.0/16");
-        });
-        assert!(said.unwrap().contains("169.254.0.0 on TCP/443"));
-    }
 }

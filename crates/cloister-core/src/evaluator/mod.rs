@@ -9,12 +9,15 @@
 //! It must be allowed at both ends.
 
 mod by_name;
+mod cilium;
+mod cluster;
 mod policy;
 mod proof;
 
 use crate::egress::selector_matches;
-pub use by_name::objection_by_name;
+pub use cilium::objection_to_cilium;
 use cloister_api::Protocol;
+pub use cluster::objection_to_cluster;
 use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::LabelSelector};
 pub use policy::Unreadable;
 use policy::{Entry, Peer, Policy, PortMatch};

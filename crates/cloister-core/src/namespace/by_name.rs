@@ -1,10 +1,12 @@
 //! Whether an opening is held by names, where something sees what pods ask DNS for.
 
-use super::{Input, cilium};
+use super::{Input, cilium, cluster};
 use crate::{
     child::Child,
-    egress::{Backend, Opening, Peers, Surroundings, not_to_be_reached, open_endpoint, open_rule},
-    evaluator::{Agreements, objection_by_name},
+    egress::{
+        Backend, Channel, Opening, Peers, Surroundings, not_the_internet, not_to_be_reached, open_endpoint, open_rule,
+    },
+    evaluator::{Agreements, objection_to_cilium, objection_to_cluster},
     grant::pods_of,
 };
 use cloister_api::Enforcement;
@@ -35,7 +37,7 @@ pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Op
     }
     let settings = input.settings;
     match settings.backend {
-        Backend::NetworkPolicy => How::Addresses(None),
+        Backend::NetworkPolicy | Backend::ClusterNetworkPolicy(Channel::Standard) => How::Addresses(None),
         Backend::Missing(backend) => How::Closed(
             BACKEND_MISSING,
             format!(
@@ -44,10 +46,18 @@ pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Op
                 backend.as_str()
             ),
         ),
+        Backend::ClusterNetworkPolicy(Channel::Experimental) => {
+            // What is open by address is passed on before, so that none of it is denied here.
+            let policy = cluster::names(input.name, name, opening, &not_the_internet(&settings.never));
+            match objection_to_cluster(&policy, input.name, agreed, &settings.never) {
+                None => How::Names(Child::ClusterNetworkPolicy(Box::new(policy)), Enforcement::DNSObserved),
+                Some(excess) => How::Excess(excess),
+            }
+        }
         Backend::Cilium => match not_to_be_reached(opening, others, &settings.never) {
             Ok(denied) => {
                 let policy = cilium::policy(input.name, name, opening, &denied, &settings.spec);
-                match objection_by_name(&policy, agreed, &settings.spec, &settings.never) {
+                match objection_to_cilium(&policy, agreed, &settings.spec, &settings.never) {
                     None => How::Names(Child::CiliumNetworkPolicy(Box::new(policy)), Enforcement::DNSObserved),
                     Some(excess) => How::Excess(excess),
                 }
@@ -65,14 +75,15 @@ pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Op
     }
 }
 
-/// What the namespace's open grants open by address, where something could lead a name there.
-pub fn of_grants(input: &Input<'_>, surroundings: &Surroundings<'_>) -> Vec<Opening> {
-    let rules = input.granted.iter().map(|(_, rule)| open_rule(rule, surroundings));
+/// What the namespace's open grants open, at the addresses that their names have.
+pub fn of_grants(input: &Input<'_>) -> Vec<Opening> {
+    let surroundings = Surroundings { never: &input.settings.never, services: input.services, wildcards: false };
+    let rules = input.granted.iter().map(|(_, rule)| open_rule(rule, &surroundings));
     let endpoints = input.endpoints.iter().map(|(endpoint, account)| {
         let pods = account.map(pods_of);
-        open_endpoint(endpoint, pods.as_ref(), surroundings)
+        open_endpoint(endpoint, pods.as_ref(), &surroundings)
     });
-    rules.chain(endpoints).filter_map(Result::ok).filter_map(|opening| at_addresses(opening, input)).collect()
+    rules.chain(endpoints).filter_map(Result::ok).map(|opening| opening.at_addresses(&input.names()).0).collect()
 }
 
 /// What leads to addresses whatever DNS says of a name on the Internet.

@@ -1,6 +1,6 @@
 //! The end of a namespace, and what is left of one whose declaration is gone or cannot be read.
 
-use super::{Input, ObservedNamespace, has_finalizer, policies, status::Say, surplus, with};
+use super::{Input, ObservedNamespace, cluster, has_finalizer, policies, status::Say, surplus, with};
 use crate::{
     child::{Child, ChildKey, ChildKind},
     plan::{Action, NamespaceLabels, Plan},
@@ -21,6 +21,7 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
     let say = Say::about(declared, input.now);
     let Some(namespace) = input.namespace.filter(|namespace| namespace.belongs_to(input.name)) else {
         // Never made, never ours, or gone by now.
+        unbind(&mut plan, input);
         plan.stage([Action::DropFinalizer]);
         return plan;
     };
@@ -53,7 +54,7 @@ pub fn abandoned(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
     match input.namespace.filter(|namespace| namespace.belongs_to(input.name)) {
         Some(namespace) if namespace.terminating => let_it_end(&mut plan, input),
         Some(namespace) => close(&mut plan, namespace, input, true),
-        None => {}
+        None => unbind(&mut plan, input),
     }
     plan
 }
@@ -99,10 +100,16 @@ pub fn let_it_end(plan: &mut Plan<ResearchNamespaceStatus>, input: &Input<'_>) {
     if input.pods > 0 {
         return;
     }
+    unbind(plan, input);
     let deny = ChildKey::new(ChildKind::NetworkPolicy, policies::DENY_ALL);
     if input.children.get(&deny).is_some_and(|child| child.terminating) {
         plan.stage([Action::Release(deny)]);
     }
+}
+
+/// Deletes what is about the namespace and not in it, so that it does not go with it.
+fn unbind(plan: &mut Plan<ResearchNamespaceStatus>, input: &Input<'_>) {
+    plan.stage(surplus(input, |key| key.kind == ChildKind::ClusterNetworkPolicy));
 }
 
 /// Seals the namespace, and takes away every policy but the one that denies, and every binding.
@@ -125,8 +132,11 @@ fn close(plan: &mut Plan<ResearchNamespaceStatus>, namespace: &ObservedNamespace
         Some(child) if child.fingerprint == deny.fingerprint() => {}
         _ => plan.stage([Action::Apply(Box::new(deny))]),
     }
+    let bound = Child::ClusterNetworkPolicy(Box::new(cluster::deny(input.name))).key();
     plan.stage(surplus(input, |key| {
-        (key.kind.is_policy() || key.kind == ChildKind::RoleBinding) && &*key.name != policies::DENY_ALL
+        let opens =
+            key.kind.is_policy() || matches!(key.kind, ChildKind::RoleBinding | ChildKind::ClusterNetworkPolicy);
+        opens && &*key.name != policies::DENY_ALL && *key != bound
     }));
 }
 

@@ -8,7 +8,8 @@ use super::{
 use crate::{
     child::Child,
     egress::{
-        Allowed, Opening, Refusal, Surroundings, TooBroad, open_covered_by, open_rule, selector_matches, too_broad,
+        Allowed, Backend, Opening, Refusal, Surroundings, TooBroad, open_covered_by, open_rule, selector_matches,
+        too_broad,
     },
     evaluator::{Agreements, Declared, objection},
     names::Held,
@@ -159,10 +160,10 @@ impl Needs {
         let openings: Vec<&Opening> = agreed.iter().map(|agreed| &agreed.opening).collect();
         let broad = too_broad(&openings, &input.settings.spec.egress);
         let granted = Allowed::of(input.granted, surroundings);
-        let others = if surroundings.wildcards {
+        let others = if input.settings.backend == Backend::Cilium {
             let narrow = openings.iter().zip(&broad).filter(|(_, broad)| broad.is_none());
             let here = narrow.filter_map(|(opening, _)| by_name::at_addresses((*opening).clone(), input));
-            here.chain(by_name::of_grants(input, surroundings)).collect()
+            here.chain(by_name::of_grants(input)).collect()
         } else {
             Vec::new()
         };

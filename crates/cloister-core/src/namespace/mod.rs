@@ -10,16 +10,18 @@ pub mod policies;
 mod by_name;
 mod cilium;
 mod closing;
+mod cluster;
 pub(crate) mod hosts;
 mod status;
 mod takeover;
 
 pub use by_name::{BACKEND_MISSING, NOT_EXACT};
+pub use cluster::namespace_of;
 pub use status::failed;
 
 use crate::{
     child::{Child, ChildKey, ChildKind, Children},
-    egress::ServiceFacts,
+    egress::{Backend, ServiceFacts},
     names::{Host, Known, Names},
     plan::{Action, NamespaceLabels, Plan},
     settings::Settings,
@@ -30,6 +32,7 @@ use cloister_api::{
 };
 use egress::{KnownAllowlist, Needs};
 use jiff::Timestamp;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use status::Say;
 use std::{collections::BTreeMap, net::IpAddr};
 use takeover::Standing;
@@ -227,12 +230,29 @@ fn desired(spec: &ResearchNamespaceSpec, needs: &Needs, input: &Input<'_>) -> Ve
         children.push(Child::NetworkPolicy(policies::own_pods(name)));
         children.extend(needs.policies.iter().cloned());
     }
+    if let Backend::ClusterNetworkPolicy(_) = input.settings.backend {
+        children.extend(bound(&children, input));
+    }
     children.extend(children::quota(name, spec));
     children.extend(children::limits(name, spec));
     children.push(children::default_account(name));
     children.extend(children::accounts(name, spec));
     children.extend(children::bindings(name, spec));
     children
+}
+
+/// What no NetworkPolicy goes beyond: what ours open, and those of the grants.
+fn bound(children: &[Child], input: &Input<'_>) -> Vec<Child> {
+    let granted = if input.settings.usable { by_name::of_grants(input) } else { Vec::new() };
+    let granted: Vec<NetworkPolicy> =
+        granted.iter().map(|opening| policies::opening(input.name, "", opening)).collect();
+    let ours = children.iter().filter_map(|child| match child {
+        Child::NetworkPolicy(policy) => Some(policy),
+        _ => None,
+    });
+    let passed = cluster::pass(input.name, ours.chain(&granted));
+    let all = passed.into_iter().chain([cluster::deny(input.name)]);
+    all.map(|policy| Child::ClusterNetworkPolicy(Box::new(policy))).collect()
 }
 
 /// Makes the children what they should be: the deny policy and everything that closes first, then what opens.
@@ -251,6 +271,8 @@ fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, inpu
     }
     let mut close: Vec<Action> = Vec::new();
     let mut open: Vec<Action> = Vec::new();
+    let mut bound: Vec<Action> = Vec::new();
+    let last = Child::ClusterNetworkPolicy(Box::new(cluster::deny(input.name))).key();
     for child in desired {
         let key = child.key();
         let observed = input.children.get(&key);
@@ -263,11 +285,20 @@ fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, inpu
             continue;
         }
         let closes = key == deny || matches!(key.kind, ChildKind::ResourceQuota | ChildKind::LimitRange);
-        if closes { &mut close } else { &mut open }.push(Action::Apply(Box::new(child)));
+        let stage = if closes {
+            &mut close
+        } else if key == last {
+            // Above all others, so that what it must leave open stands before.
+            &mut bound
+        } else {
+            &mut open
+        };
+        stage.push(Action::Apply(Box::new(child)));
     }
     close.extend(surplus(input, |key| !keys.contains(key)));
     plan.stage(close);
     plan.stage(open);
+    plan.stage(bound);
 }
 
 /// Deletes what the operator once wrote for the namespace itself and what is wanted no more. What belongs to a grant is
@@ -275,7 +306,8 @@ fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, inpu
 fn surplus(input: &Input<'_>, unwanted: impl Fn(&ChildKey) -> bool) -> Vec<Action> {
     let ours = input.children.iter().filter(|(key, child)| {
         // One that lost its label is still known by its name.
-        let named = (key.kind.is_policy() || key.kind == ChildKind::RoleBinding) && key.name.starts_with(PREFIX);
+        let named = key.kind == ChildKind::ClusterNetworkPolicy
+            || (key.kind.is_policy() || key.kind == ChildKind::RoleBinding) && key.name.starts_with(PREFIX);
         (child.managed || named) && child.grant.is_none() && !child.terminating && key.kind != ChildKind::GrantMount
     });
     ours.filter(|(key, _)| unwanted(key)).map(|(key, _)| Action::Delete(key.clone())).collect()

@@ -70,6 +70,7 @@ fn metadata(child: &mut Child) -> &mut ObjectMeta {
     match child {
         Child::NetworkPolicy(object) => &mut object.metadata,
         Child::CiliumNetworkPolicy(object) => &mut object.metadata,
+        Child::ClusterNetworkPolicy(object) => &mut object.metadata,
         Child::ResourceQuota(object) => &mut object.metadata,
         Child::LimitRange(object) => &mut object.metadata,
         Child::ServiceAccount(object) => &mut object.metadata,
@@ -84,6 +85,7 @@ fn stored(child: &Child) -> Child {
         Child::NetworkPolicy(object) => Child::NetworkPolicy(pruned(object)),
         // The values of a kind of somebody else's are kept as they are.
         Child::CiliumNetworkPolicy(object) => Child::CiliumNetworkPolicy(object.clone()),
+        Child::ClusterNetworkPolicy(object) => Child::ClusterNetworkPolicy(object.clone()),
         Child::ResourceQuota(object) => Child::ResourceQuota(pruned(object)),
         Child::LimitRange(object) => Child::LimitRange(pruned(object)),
         Child::ServiceAccount(object) => Child::ServiceAccount(pruned(object)),

@@ -70,6 +70,8 @@ impl World {
             .values()
             .map(|child| match child {
                 Child::NetworkPolicy(object) => named(child, &object.spec),
+                Child::CiliumNetworkPolicy(object) => named(child, &object.spec),
+                Child::ClusterNetworkPolicy(object) => named(child, &object.spec),
                 Child::ResourceQuota(object) => named(child, &object.spec),
                 Child::LimitRange(object) => named(child, &object.spec),
                 Child::ServiceAccount(object) => named(child, &object.metadata.annotations),

@@ -196,6 +196,7 @@ impl Raw {
         match child {
             Child::NetworkPolicy(object) => self.post(namespace, &object).await,
             Child::CiliumNetworkPolicy(object) => self.post(namespace, &*object).await,
+            Child::ClusterNetworkPolicy(object) => bail!("the raw loop does not write {:?}", object.metadata.name),
             Child::ResourceQuota(object) => self.post(namespace, &object).await,
             Child::LimitRange(object) => self.post(namespace, &object).await,
             Child::RoleBinding(object) => self.post(namespace, &object).await,

@@ -28,8 +28,8 @@ const CLUSTER: Program = Program { name: "cloister-cluster", title: "the embedde
 const CYCLONUS: Program = Program { name: "cyclonus", title: "Cyclonus", module: ".", package: "./cyclonus" };
 // Modules of their own, so that they do not move the versions that the API server is built with.
 const COREDNS: Program = Program { name: "coredns", title: "CoreDNS", module: "coredns", package: "." };
-const CILIUM: Program =
-    Program { name: "cilium", title: "Cilium's reading of policies", module: "cilium", package: "." };
+const PLUGINS: Program =
+    Program { name: "plugins", title: "the reading of network plugins", module: "plugins", package: "." };
 
 /// Builds the embedded cluster if its source has changed, and returns the path of the binary.
 ///
@@ -61,13 +61,34 @@ pub fn build_coredns() -> Result<PathBuf> {
     COREDNS.build()
 }
 
-/// Builds what reads policies as Cilium does, as [`build`] does.
+/// Builds what reads policies as network plugins do, as [`build`] does.
 ///
 /// # Errors
 ///
 /// As [`build`].
-pub fn build_cilium() -> Result<PathBuf> {
-    CILIUM.build()
+pub fn build_plugins() -> Result<PathBuf> {
+    PLUGINS.build()
+}
+
+/// The folder of the network-policy-api project, which has the definitions of its kinds, at the version and by the checksum
+/// of the module of [`build_plugins`].
+///
+/// # Errors
+///
+/// It cannot be had.
+pub fn network_policy_api() -> Result<PathBuf> {
+    const PATH: &str = "sigs.k8s.io/network-policy-api";
+    let root = workspace::root()?;
+    let module = workspace::module(&root).join(PLUGINS.module);
+    let ask = |args: &[&str]| {
+        let output = go(&module).args(args).output().map_err(Error::io("run go in", &module))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        }
+        Err(Error::Go { found: String::from_utf8_lossy(&output.stderr).trim().to_owned() })
+    };
+    ask(&["mod", "download", PATH])?;
+    Ok(ask(&["list", "-m", "-f", "{{.Dir}}", PATH])?.into())
 }
 
 impl Program {

@@ -1,8 +1,11 @@
-module github.com/cloister-dev/cloister/tests/cluster/cilium
+module github.com/cloister-dev/cloister/tests/cluster/plugins
 
 go 1.26.0
 
-require github.com/cilium/cilium v1.20.2
+require (
+	github.com/cilium/cilium v1.20.2
+	sigs.k8s.io/network-policy-api v0.2.0
+)
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect

@@ -1,12 +1,14 @@
-// Command cilium reads CiliumNetworkPolicies as Cilium (https://cilium.io) reads them, for tests.
+// Command plugins reads policies as the projects read them whose they are, for tests: CiliumNetworkPolicies as Cilium does
+// (https://cilium.io), and ClusterNetworkPolicies by their types (https://network-policy-api.sigs.k8s.io).
 //
-// With the argument "definition" it prints the definition of the kind. Otherwise each line of standard input is a policy
-// in JSON, with names to be asked of it; each line of standard output says whether Cilium takes the policy, and for each
-// name whether the policy's rules by name mean it.
+// With the argument "cilium" it prints Cilium's definition of its kind. Otherwise each line of standard input is a policy in
+// JSON, with names to be asked of it; each line of standard output says whether the policy is taken, and for each name
+// whether Cilium's rules by name mean it.
 package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,15 +19,17 @@ import (
 	ciliumv2 "github.com/cilium/cilium/pkg/k8s/apis/cilium.io/v2"
 	"github.com/cilium/cilium/pkg/option"
 	"github.com/cilium/cilium/pkg/policy/api"
+	"sigs.k8s.io/network-policy-api/apis/v1alpha2"
 )
 
 type question struct {
-	Policy *ciliumv2.CiliumNetworkPolicy `json:"policy"`
-	Names  []string                      `json:"names"`
+	Cilium  *ciliumv2.CiliumNetworkPolicy `json:"cilium"`
+	Cluster json.RawMessage               `json:"cluster"`
+	Names   []string                      `json:"names"`
 }
 
 type answer struct {
-	// Why Cilium does not take the policy.
+	// Why the policy is not taken.
 	Error string `json:"error,omitempty"`
 	// Whether it closes what it does not open.
 	Isolates bool `json:"isolates"`
@@ -34,7 +38,7 @@ type answer struct {
 }
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == "definition" {
+	if len(os.Args) > 1 && os.Args[1] == "cilium" {
 		definition, err := definitions.EmbedFS.ReadFile("ciliumnetworkpolicies.yaml")
 		if err != nil {
 			fail(err)
@@ -64,7 +68,10 @@ func main() {
 }
 
 func ask(asked question) answer {
-	rules, err := asked.Policy.Parse(slog.New(slog.DiscardHandler), "")
+	if asked.Cilium == nil {
+		return known(asked.Cluster)
+	}
+	rules, err := asked.Cilium.Parse(slog.New(slog.DiscardHandler), "")
 	if err != nil {
 		return answer{Error: err.Error()}
 	}
@@ -82,6 +89,16 @@ func ask(asked question) answer {
 		}
 	}
 	return found
+}
+
+// known says whether a ClusterNetworkPolicy has no field but those that there are.
+func known(policy json.RawMessage) answer {
+	fields := json.NewDecoder(bytes.NewReader(policy))
+	fields.DisallowUnknownFields()
+	if err := fields.Decode(new(v1alpha2.ClusterNetworkPolicy)); err != nil {
+		return answer{Error: err.Error()}
+	}
+	return answer{}
 }
 
 func isMeant(rules api.Rules, name string) (bool, error) {

@@ -1,7 +1,8 @@
 //! Random pods, policies and flows. Everything comes from a few values, so that they meet often.
 
 use cloister_api::Protocol;
-use cloister_core::evaluator::{End, Flow, Labels, NamedPort, Pod};
+use cloister_core::evaluator::{Labels, NamedPort, Pod};
+use cloister_tests::cyclonus::{Asked, Case, Side};
 use fastrand::Rng;
 use k8s_openapi::{
     api::networking::v1::{
@@ -13,8 +14,6 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
-use serde::Serialize;
-use std::{collections::BTreeMap, net::IpAddr};
 
 const NAMESPACES: [&str; 3] = ["interp", "data-prep", "infra"];
 const KEYS: [&str; 3] = ["app", "tier", "team"];
@@ -49,54 +48,13 @@ const NETWORKS: [&str; 12] = [
     "fd00::/8",
 ];
 
-/// One case, as Cyclonus reads it.
-#[derive(Debug, Serialize)]
-pub struct Case {
-    pub namespaces: BTreeMap<String, Labels>,
-    #[serde(serialize_with = "pods")]
-    pods: Vec<Pod>,
-    pub policies: Vec<NetworkPolicy>,
-    pub flows: Vec<Asked>,
-}
-
-/// A flow by the positions of its pods.
-#[derive(Debug, Serialize)]
-pub struct Asked {
-    from: Side,
-    to: Side,
-    protocol: Protocol,
-    port: u16,
-}
-
-#[derive(Debug, Serialize)]
-struct Side {
-    address: IpAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pod: Option<usize>,
-}
-
-fn pods<S: serde::Serializer>(pods: &[Pod], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_seq(pods.iter().map(|pod| {
-        let port =
-            |port: &NamedPort| serde_json::json!({"name": port.name, "protocol": port.protocol, "port": port.port});
-        let ports: Vec<_> = pod.ports.iter().map(port).collect();
-        serde_json::json!({"namespace": pod.namespace, "labels": pod.labels, "ports": ports})
-    }))
-}
-
-impl Case {
-    pub fn random(random: &mut Rng) -> Self {
-        let namespaces = NAMESPACES.map(|name| (name.to_owned(), labels(random))).into();
-        let pods: Vec<Pod> = (0..random.usize(1..6)).map(|_| pod(random)).collect();
-        let policies = (0..random.usize(1..6)).map(|at| policy(random, at)).collect();
-        let flows = (0..16).map(|_| asked(random, pods.len())).collect();
-        Case { namespaces, pods, policies, flows }
-    }
-
-    pub fn flow(&self, asked: &Asked) -> Flow<'_> {
-        let end = |side: &Side| End { address: side.address, pod: side.pod.map(|at| &self.pods[at]) };
-        Flow { from: end(&asked.from), to: end(&asked.to), protocol: asked.protocol, port: asked.port }
-    }
+/// A random case.
+pub fn case(random: &mut Rng) -> Case {
+    let namespaces = NAMESPACES.map(|name| (name.to_owned(), labels(random))).into();
+    let pods: Vec<Pod> = (0..random.usize(1..6)).map(|_| pod(random)).collect();
+    let policies = (0..random.usize(1..6)).map(|at| policy(random, at)).collect();
+    let flows = (0..16).map(|_| asked(random, pods.len())).collect();
+    Case { namespaces, pods, policies, flows }
 }
 
 fn one<T: Clone>(random: &mut Rng, all: &[T]) -> T {

@@ -1,9 +1,9 @@
 //! Allowlists and a namespace's own rules: what opens, how far, and until when.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use cloister_api::{EgressAllowlist, EgressState, ResearchNamespace};
 use cloister_tests::scene::{Scene, condition};
-use cloister_tests::{eventually, unique};
+use cloister_tests::{eventually, unique, witness};
 use k8s_openapi::api::{core::v1::Service, networking::v1::NetworkPolicy};
 use kube::{
     ResourceExt,
@@ -162,4 +162,27 @@ async fn a_service_is_followed_to_its_pods() -> Result<()> {
     .await?;
     assert!(scene.namespace(&name).await?.labels().contains_key("cloister.dev/enforced"));
     Ok(())
+}
+
+#[tokio::test]
+async fn what_is_written_is_read_back_and_asked() -> Result<()> {
+    let scene = Scene::new().await;
+    let name = unique("asked");
+    let team = json!({"matchLabels": {"team": name}});
+    let rule = json!({"name": "r", "networks": ["198.51.100.0/24"], "ports": [{"port": 443, "endPort": 450}]});
+    scene.allowlist(&name, json!({"namespaceSelector": team, "rules": [rule]})).await?;
+    scene.enforced(&name, json!({"tier": "Standard", "egress": {"allowlists": [name]}})).await?;
+    for (policy, opens) in [("cloister-deny-all", false), ("cloister-dns", true), ("cloister-own-pods", true)] {
+        let (allowed, denied) = witnessed(&name, policy).await?;
+        assert!((allowed > 0) == opens && denied > 0, "{policy}: {allowed} allowed, {denied} denied");
+    }
+    // At the edges of what is open, more is closed than open.
+    let (allowed, denied) = witnessed(&name, &format!("cloister-allow.{name}.r")).await?;
+    assert_eq!((allowed > 0, denied > allowed), (true, true), "{allowed} allowed, {denied} denied");
+    Ok(())
+}
+
+async fn witnessed(namespace: &str, policy: &str) -> Result<(usize, usize)> {
+    let what = format!("{namespace}/{policy} to be asked");
+    eventually(&what, async || witness::asked(namespace, policy).context("not yet")).await
 }

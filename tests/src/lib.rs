@@ -2,8 +2,10 @@
 //! use it.
 
 pub mod bare;
+pub mod cyclonus;
 pub mod issuer;
 pub mod scene;
+pub mod witness;
 pub mod world;
 
 use std::sync::atomic::{AtomicU32, Ordering};

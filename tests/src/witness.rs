@@ -24,6 +24,7 @@ use kube::{
 };
 use std::{
     collections::BTreeMap,
+    io::Write,
     net::IpAddr,
     sync::{Mutex, PoisonError},
 };
@@ -49,7 +50,8 @@ pub fn start(cluster: &'static TestCluster) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let result = runtime.context("no runtime").and_then(|runtime| runtime.block_on(watch(cluster)));
         if let Err(error) = result {
-            eprintln!("the NetworkPolicies that the operator wrote: {error:#}");
+            // Past the capture of the test that happens to run.
+            let _ = writeln!(std::io::stderr(), "the NetworkPolicies that the operator wrote: {error:#}");
             std::process::exit(101);
         }
     });

@@ -2,7 +2,10 @@
 
 use super::namespaces::{Allowlists, NAME, World, at};
 use cloister_api::{CloisterConfigSpec, EgressAllowlist, ResearchNamespace, ResearchNamespaceSpec};
-use cloister_core::settings::Settings;
+use cloister_core::{
+    egress::{Channel, Installed},
+    settings::Settings,
+};
 use proptest::{prelude::*, sample::subsequence};
 use serde_json::{Value, json};
 
@@ -118,12 +121,26 @@ fn allowlists() -> impl Strategy<Value = Allowlists> {
 
 pub fn settings() -> impl Strategy<Value = Settings> {
     let networks = some(vec!["10.8.0.0/16", "2001:db8:8::/48"]);
-    (networks, any::<bool>(), prop::bool::weighted(0.85)).prop_map(|(access, cluster, usable)| {
-        let cluster: &[&str] = if cluster { &["198.51.100.0/24"] } else { &[] };
-        let spec = json!({"accessNetworks": access, "clusterNetworks": cluster});
-        let spec: CloisterConfigSpec = serde_json::from_value(spec).unwrap();
-        Settings { usable, ..Settings::new(Some(&spec)) }
-    })
+    (networks, any::<bool>(), prop::bool::weighted(0.85), installed()).prop_map(
+        |(access, cluster, usable, installed)| {
+            let cluster: &[&str] = if cluster { &["198.51.100.0/24"] } else { &[] };
+            let spec = json!({"accessNetworks": access, "clusterNetworks": cluster});
+            let spec: CloisterConfigSpec = serde_json::from_value(spec).unwrap();
+            Settings { usable, ..Settings::new(Some(&spec)).with(installed) }
+        },
+    )
+}
+
+/// What opens egress beside NetworkPolicies: mostly nothing.
+fn installed() -> impl Strategy<Value = Installed> {
+    let none = Installed::default();
+    let cluster = |channel| Installed { cluster: Some(channel), ..none };
+    prop_oneof![
+        3 => Just(none),
+        1 => Just(Installed { cilium: true, ..none }),
+        1 => Just(cluster(Channel::Standard)),
+        1 => Just(cluster(Channel::Experimental)),
+    ]
 }
 
 /// A cluster in which nothing was done yet for a new ResearchNamespace.

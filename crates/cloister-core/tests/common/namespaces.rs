@@ -33,6 +33,8 @@ pub struct World {
     pub allowlists: Allowlists,
     /// The rules of the EgressGrants that are open, by their names.
     pub granted: BTreeMap<String, EgressRule>,
+    /// The endpoints that storage grants have open, each for the pods of an account.
+    pub endpoints: Vec<(StorageEndpoint, String)>,
     pub peers: BTreeMap<String, ResearchNamespaceSpec>,
     pub dns_addresses: Vec<IpAddr>,
     /// What is known of names.
@@ -53,6 +55,7 @@ impl World {
             settings: Settings::new(None),
             allowlists: Allowlists::new(),
             granted: BTreeMap::new(),
+            endpoints: Vec::new(),
             peers: BTreeMap::new(),
             dns_addresses: vec![[10, 96, 0, 10].into()],
             known: BTreeMap::new(),
@@ -83,7 +86,7 @@ impl World {
             declared,
             settings: &self.settings,
             allowlists: &allowlists.collect(),
-            endpoints: &[],
+            endpoints: &self.endpoints.iter().map(|(end, account)| (end, Some(account.as_str()))).collect::<Vec<_>>(),
             granted: &self.granted.iter().map(|(name, rule)| (name.as_str(), rule)).collect::<Vec<_>>(),
             peers: &|peer| self.peers.get(peer).map(|spec| Peer { spec }),
             services: &service,
@@ -172,7 +175,9 @@ impl World {
         self.declared = self.declared.take().filter(|object| !gone(object));
         if self.namespace.as_ref().is_some_and(|namespace| namespace.terminating) {
             let keys: Vec<ChildKey> = self.objects.0.keys().cloned().collect();
-            let held = keys.iter().filter(|key| self.objects.delete(key).is_err()).count();
+            // What is about the namespace and not in it does not go with it.
+            let inside = keys.iter().filter(|key| key.kind != ChildKind::ClusterNetworkPolicy);
+            let held = inside.filter(|key| self.objects.delete(key).is_err()).count();
             if held == 0 && self.pods == 0 {
                 self.namespace = None;
             }
@@ -244,7 +249,10 @@ fn of_grants() -> Objects {
 
 /// Whether applying it lets something through or somebody in.
 pub fn opens(child: &Child) -> bool {
-    matches!(child.kind(), ChildKind::NetworkPolicy | ChildKind::RoleBinding) && child.key() != deny_all()
+    let bound = ChildKey::new(ChildKind::ClusterNetworkPolicy, "cloister.interp.deny");
+    let decides =
+        child.kind().is_policy() || matches!(child.kind(), ChildKind::RoleBinding | ChildKind::ClusterNetworkPolicy);
+    decides && child.key() != deny_all() && child.key() != bound
 }
 
 pub fn at(second: i64) -> Timestamp {

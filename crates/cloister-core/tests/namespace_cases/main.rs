@@ -1,9 +1,10 @@
 //! What a ResearchNamespace is told in concrete cases, and what then stands.
 
-mod common {
-    pub mod namespaces;
-    pub mod objects;
-}
+mod backends;
+#[path = "../common/namespaces.rs"]
+mod namespaces;
+#[path = "../common/objects.rs"]
+mod objects;
 
 use cloister_api::{
     CloisterConfigSpec, EgressAllowlist, EgressState, ResearchNamespace, ResearchNamespaceSpec, labels,
@@ -16,9 +17,9 @@ use cloister_core::{
     plan::Action,
     settings::Settings,
 };
-use common::namespaces::{NAME, World, at, deny_all, is_of_grant, opens};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::Time};
+use namespaces::{NAME, World, at, deny_all, is_of_grant, opens};
 use serde_json::{Value, json};
 
 fn spec(spec: Value) -> ResearchNamespaceSpec {

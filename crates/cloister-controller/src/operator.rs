@@ -107,7 +107,7 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
             } => {}
             () = stop.clone() => return Ok(()),
         }
-        info!(objects = ?context.index().sizes(), "all stores are synced");
+        info!(objects = ?context.index().sizes(), backend = ?context.index().settings().backend, "all stores are synced");
         context.audit.forget_the_gone(&context.index());
         // What ended while nobody was there goes before anything is opened.
         let overdue = context.index().overdue(context.clock.now());

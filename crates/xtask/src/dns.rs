@@ -28,13 +28,22 @@ impl DnsServer {
     ///
     /// It cannot be built or started.
     pub fn start() -> Result<Self> {
+        Self::start_at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// The same at another address of this machine, for who cannot be told one on loopback.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn start_at(host: Ipv4Addr) -> Result<Self> {
         let binary = build_coredns()?;
         for _ in 0..TRIES {
             // Free for the moment. Where somebody else takes it first, CoreDNS ends at once.
-            let address = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+            let address = UdpSocket::bind((host, 0))?.local_addr()?;
             let corefile = tempfile::NamedTempFile::new()?;
             let port = address.port();
-            std::fs::write(&corefile, format!(".:{port} {{\n  bind 127.0.0.1\n  errors\n  scripted\n}}\n"))?;
+            std::fs::write(&corefile, format!(".:{port} {{\n  bind {host}\n  errors\n  scripted\n}}\n"))?;
             let mut child = Command::new(&binary)
                 .arg("-conf")
                 .arg(corefile.path())

@@ -161,7 +161,7 @@ mod tests {
         let names = named(json!([{"port": 443}, {"port": 8443}]), json!({}));
         let network = "10.40.0.0/16".parse().unwrap();
         let some_pods = private("10.40.0.0/16", json!([{"port": 443}]), json!({"matchLabels": {"app": "b"}}));
-        assert_eq!(denied(&names, &[some_pods.clone()]), Err(Inexact::Private(network)));
+        assert_eq!(denied(&names, std::slice::from_ref(&some_pods)), Err(Inexact::Private(network)));
         let one_port = private("10.40.0.0/16", json!([{"port": 443}]), json!({}));
         assert_eq!(denied(&names, &[one_port]), Err(Inexact::Private(network)));
         // It is open to all of them by another rule.

@@ -20,7 +20,7 @@ pub const NOT_EXACT: &str = "NotExact";
 /// How an opening is held.
 pub enum How {
     /// By a policy for names.
-    Names(Child, Enforcement),
+    Names(Box<Child>, Enforcement),
     /// By addresses. A name that stands for others has none, and stays closed for this reason.
     Addresses(Option<String>),
     /// Not at all, for this reason.
@@ -50,7 +50,7 @@ pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Op
             // What is open by address is passed on before, so that none of it is denied here.
             let policy = cluster::names(input.name, name, opening, &not_the_internet(&settings.never));
             match objection_to_cluster(&policy, input.name, agreed, &settings.never) {
-                None => How::Names(Child::ClusterNetworkPolicy(Box::new(policy)), Enforcement::DNSObserved),
+                None => How::Names(Box::new(Child::ClusterNetworkPolicy(Box::new(policy))), Enforcement::DNSObserved),
                 Some(excess) => How::Excess(excess),
             }
         }
@@ -58,7 +58,9 @@ pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Op
             Ok(denied) => {
                 let policy = cilium::policy(input.name, name, opening, &denied, &settings.spec);
                 match objection_to_cilium(&policy, agreed, &settings.spec, &settings.never) {
-                    None => How::Names(Child::CiliumNetworkPolicy(Box::new(policy)), Enforcement::DNSObserved),
+                    None => {
+                        How::Names(Box::new(Child::CiliumNetworkPolicy(Box::new(policy))), Enforcement::DNSObserved)
+                    }
                     Some(excess) => How::Excess(excess),
                 }
             }

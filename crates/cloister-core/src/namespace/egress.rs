@@ -70,7 +70,8 @@ impl Needs {
         let surroundings = Surroundings {
             never: &input.settings.never,
             services: input.services,
-            wildcards: input.settings.backend.sees_names(),
+            // What is missing would have opened them: that is said, and not that they cannot be opened.
+            wildcards: input.settings.backend.sees_names() || matches!(input.settings.backend, Backend::Missing(_)),
         };
         let mut agreed = Vec::new();
         needs.allowlists(namespace, input, &surroundings, &mut agreed);
@@ -181,7 +182,7 @@ impl Needs {
                 How::Addresses(None) => {}
                 How::Addresses(Some(message)) => self.unresolved(need, by_name::NOT_EXACT, message),
                 How::Names(policy, enforcement) => {
-                    self.policies.push(policy);
+                    self.policies.push(*policy);
                     self.states[need].enforcement = Some(enforcement);
                     continue;
                 }

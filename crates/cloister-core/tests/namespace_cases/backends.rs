@@ -167,7 +167,7 @@ fn another_backend_takes_the_place_of_one() {
 fn what_is_chosen_and_missing_opens_no_name_and_all_else() {
     let spec: CloisterConfigSpec = serde_json::from_value(json!({"egress": {"backend": "Cilium"}})).unwrap();
     let lab = json!({"name": "lab", "networks": ["198.51.100.0/24"], "ports": [{"port": 443}]});
-    let host = json!({"name": "host", "domainNames": ["www.example.org"], "ports": [{"port": 443}]});
+    let host = json!({"name": "host", "domainNames": ["*.example.com", "www.example.org"], "ports": [{"port": 443}]});
     let mut world = world(json!([lab, host]), Installed::default());
     world.settings = Settings::new(Some(&spec)).with(EXPERIMENTAL);
     let world = settled(world);

@@ -34,9 +34,13 @@ impl Place {
 
     /// Sets `egress.backend`.
     pub async fn choose(&self, backend: &str) -> Result<()> {
+        self.configure(json!({"egress": {"backend": backend}, "clusterNetworks": ["203.0.113.0/28"]})).await
+    }
+
+    /// Sets all of the settings.
+    pub async fn configure(&self, spec: Value) -> Result<()> {
         let config = json!({
-            "apiVersion": "cloister.dev/v1alpha1", "kind": "CloisterConfig", "metadata": {"name": "cloister"},
-            "spec": {"egress": {"backend": backend}, "clusterNetworks": ["203.0.113.0/28"]},
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "CloisterConfig", "metadata": {"name": "cloister"}, "spec": spec,
         });
         let params = PatchParams::apply("test").force();
         self.scene.all::<CloisterConfig>().patch("cloister", &params, &Patch::Apply(&config)).await?;

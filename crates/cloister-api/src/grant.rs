@@ -1,4 +1,4 @@
-use crate::{Decision, Identity};
+use crate::{Decision, HostStatus, Identity};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{KubeSchema, core::Duration};
 use schemars::JsonSchema;
@@ -293,6 +293,10 @@ pub struct GrantStatus {
     /// The Secret that holds the credential's copy, from before it is made until it is confirmed gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
+    /// What is known of the names that it opens; those that are not open come first, at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub hosts: Vec<HostStatus>,
     /// Ready, Approved and Active, and Stalled or RevocationUnconfirmed where something is broken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]

@@ -2,7 +2,7 @@
 
 use super::{grant, namespace};
 use crate::{context::Context, key::Key};
-use cloister_api::ResearchNamespace;
+use cloister_api::HostStatus;
 use cloister_core::{
     names::{Answer, Host, Known},
     settings::Settings,
@@ -53,9 +53,13 @@ pub fn remember_names(context: &Context) {
     }
 }
 
-/// What the status of a namespace says of a name, if that may still be believed.
-pub fn remembered(declared: &ResearchNamespace, host: &Host, settings: &Settings, now: Timestamp) -> Option<Known> {
-    let hosts = declared.status.as_ref()?.egress.iter().flat_map(|need| need.hosts.iter());
+/// What a status says of a name, if that may still be believed.
+pub fn remembered<'a>(
+    hosts: impl Iterator<Item = &'a HostStatus>,
+    host: &Host,
+    settings: &Settings,
+    now: Timestamp,
+) -> Option<Known> {
     let said = hosts.filter(|said| said.name == host.name.to_string()).flat_map(|said| said.addresses.iter());
     let addresses = said.filter_map(|address| Some((address.parse().ok()?, SignedDuration::ZERO)));
     let answer = Answer::believed(addresses, host.expected(), &settings.never).ok()?;

@@ -1,8 +1,12 @@
 //! A grant.
 
 use super::{
-    asking::Asking, carry_out, catalogue::debt, credential_version, known, namespace::in_force, policy_named,
-    service_named,
+    asking::{Asking, remembered},
+    carry_out,
+    catalogue::debt,
+    credential_version, known,
+    namespace::in_force,
+    policy_named, service_named,
 };
 use crate::{
     alerts,
@@ -20,6 +24,7 @@ use cloister_core::{
         Catalogue, Declared, Grant, Holder, Home, Input, Share, Sharer, failed, is_approved, is_open, mount_name, plan,
         secret_name,
     },
+    names::Host,
     plan::Plan,
 };
 use jiff::Timestamp;
@@ -133,7 +138,11 @@ pub fn turn(context: &Context, namespace: &str, mount: &str) -> usize {
 pub fn ask(context: &Context, namespace: &Arc<str>, grant: &GrantRef, now: Timestamp) {
     let asking = Asking::new(context);
     let _ = decide(context, namespace, grant, now, &asking);
-    asking.wanted_by(&Key::Grant(namespace.clone(), grant.clone()), |_| None);
+    let index = context.index();
+    let found = index.grant(namespace, grant).and_then(|found| found.object.as_ref().ok());
+    let hosts = || found.and_then(Grant::status).into_iter().flat_map(|status| &status.hosts);
+    let said = |host: &Host| remembered(hosts(), host, index.settings(), now);
+    asking.wanted_by(&Key::Grant(namespace.clone(), grant.clone()), said);
 }
 
 fn decide(

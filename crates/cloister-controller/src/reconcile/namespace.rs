@@ -17,6 +17,7 @@ use cloister_api::{EgressRule, GrantPhase, ResearchNamespace, ResearchNamespaceS
 use cloister_core::{
     child::Children,
     grant::{Grant, is_open, may_hold},
+    names::Host,
     namespace::{Declared, Input, Peer, egress::KnownAllowlist, failed, plan},
     plan::{Action, Plan},
     settings::Settings,
@@ -71,7 +72,9 @@ pub fn ask(context: &Context, name: &Arc<str>, now: Timestamp) {
     let work = decide(context, name, now, &asking);
     let index = context.index();
     let declared = index.research.get(name).and_then(|found| found.object.as_ref().ok());
-    asking.wanted_by(&work.target.key, |host| remembered(declared?, host, index.settings(), now));
+    let needs = || declared.and_then(|declared| declared.status.as_ref()).into_iter().flat_map(|status| &status.egress);
+    let said = |host: &Host| remembered(needs().flat_map(|need| &need.hosts), host, index.settings(), now);
+    asking.wanted_by(&work.target.key, said);
 }
 
 fn decide(context: &Context, name: &Arc<str>, now: Timestamp, asking: &Asking<'_>) -> Work {

@@ -10,7 +10,11 @@ use crate::{
     egress::{self, Refusal, open_rule},
     evaluator::{Declared, objection},
     names::Standing,
-    namespace::{egress::REACH_EXCEEDS_INTENT, hosts::what_to_do, policies},
+    namespace::{
+        egress::REACH_EXCEEDS_INTENT,
+        hosts::{told, what_to_do},
+        policies,
+    },
 };
 use cloister_api::{EgressGrant, Subject};
 use serde_json::{Value, json};
@@ -69,6 +73,7 @@ pub fn at_addresses(
     Opening {
         children: vec![Child::NetworkPolicy(policy)],
         note: closed.map(|held| Missing { reason: held.standing.reason(), message: what_to_do(held) }),
+        hosts: told(&held, grant.status().map(|status| status.hosts.as_slice()).unwrap_or_default()),
         next: held.iter().filter_map(|held| held.changes_at).min(),
         ..Opening::default()
     }

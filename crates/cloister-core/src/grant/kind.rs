@@ -2,7 +2,7 @@
 
 use super::{Grant, Input, eligibility::Ineligible};
 use crate::{child::Child, cluster_role::bindable, plan::Action};
-use cloister_api::{AccessPolicy, Sensitivity, Subject};
+use cloister_api::{AccessPolicy, HostStatus, Sensitivity, Subject};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -77,6 +77,8 @@ pub struct Opening {
     pub fault: Option<Missing>,
     /// What stays closed without being anybody's mistake.
     pub note: Option<Missing>,
+    /// What is known of the names that it opens.
+    pub hosts: Vec<HostStatus>,
     /// When the addresses of a name change.
     pub next: Option<Timestamp>,
 }

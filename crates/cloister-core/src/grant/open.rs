@@ -59,6 +59,7 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     plan.status_can_wait = Share::of(grant).is_none();
 
     status.phase = GrantPhase::Active;
+    status.hosts = opening.hosts;
     status.activated_at = status.activated_at.or_else(|| Some(seconds(input.now)));
     let until = format!("open until {end}");
     match (opening.fault, opening.note) {

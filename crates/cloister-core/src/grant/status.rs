@@ -150,5 +150,6 @@ pub fn ended(mut status: GrantStatus, phase: GrantPhase, now: Timestamp) -> Gran
     status.phase = phase;
     status.ended_at = Some(seconds(now));
     status.secret_name = None;
+    status.hosts = Vec::new();
     status
 }

@@ -154,6 +154,7 @@ fn add_endpoint(asked: &StorageAccessGrant, grant: &Grant, input: &Input<'_>, op
             opening.children.extend(endpoint.children);
             opening.next = endpoint.next;
             opening.note = endpoint.note;
+            opening.hosts = endpoint.hosts;
             opening.fault = endpoint.fault;
         }
         Err(refusal) => {

@@ -19,10 +19,9 @@ pub fn tell(need: &mut EgressStatus, held: &[Held], before: &[EgressStatus]) {
     }
     need.enforcement = Some(Enforcement::AddressSet);
     let said = before.iter().find(|said| said.name == need.name).map(|said| said.hosts.as_slice()).unwrap_or_default();
-    let mut in_order: Vec<&Held> = held.iter().collect();
-    in_order.sort_by_key(|held| (held.standing == Standing::Held, held.host.clone()));
-    need.hosts = in_order.iter().take(NAMES).map(|held| host(held, said)).collect();
-    let closed: Vec<&&Held> = in_order.iter().filter(|held| held.standing != Standing::Held).collect();
+    need.hosts = told(held, said);
+    let mut closed: Vec<&Held> = held.iter().filter(|held| held.standing != Standing::Held).collect();
+    closed.sort_by(|one, other| one.host.cmp(&other.host));
     if let (EgressState::Active, Some(first)) = (need.state, closed.first()) {
         need.state = EgressState::Unresolved;
         need.reason = first.standing.reason().to_owned();
@@ -32,6 +31,13 @@ pub fn tell(need: &mut EgressStatus, held: &[Held], before: &[EgressStatus]) {
         };
         need.message = format!("{}{others}", what_to_do(first));
     }
+}
+
+/// What is known of names, those that are not open first.
+pub fn told(held: &[Held], before: &[HostStatus]) -> Vec<HostStatus> {
+    let mut in_order: Vec<&Held> = held.iter().collect();
+    in_order.sort_by_key(|held| (held.standing == Standing::Held, held.host.clone()));
+    in_order.iter().take(NAMES).map(|held| host(held, before)).collect()
 }
 
 /// What holds for all names of a namespace; nothing where it has none.

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod bench;
+pub mod cargo;
 pub mod cluster;
 pub mod crds;
 pub mod demo;

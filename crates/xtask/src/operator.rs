@@ -30,7 +30,7 @@ const INTERVAL: Duration = Duration::from_millis(20);
 pub fn build() -> Result<PathBuf> {
     let release = !cfg!(debug_assertions);
     let root = workspace_root()?;
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = crate::cargo::command();
     command.current_dir(&root).args(["build", "--quiet", "--package", "cloister-controller"]).stdin(Stdio::null());
     if release {
         command.arg("--release");

@@ -26,7 +26,7 @@ use report::Outcomes;
 use scenario::{Bench, arrivals, cold_start, decisions, expiry, names, overdue, repair};
 use std::{
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -114,7 +114,7 @@ pub async fn run(args: Args) -> Result<()> {
 
 /// Runs this command again as an optimised build, which then builds an optimised operator.
 fn run_optimised() -> Result<()> {
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let status = crate::cargo::command()
         .args(["run", "--quiet", "--release", "--package", "xtask", "--"])
         .args(std::env::args_os().skip(1))
         .stdin(Stdio::null())

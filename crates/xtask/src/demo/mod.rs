@@ -20,7 +20,7 @@ use see::Watch;
 use std::{
     env, fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 /// The name of the cluster of the demo.
@@ -184,7 +184,7 @@ async fn wait_in_the_cluster(say: &Say, cluster: &Cluster, operator: &mut Operat
 pub fn build_operator() -> Result<PathBuf> {
     let profile = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
     let root = workspace_root()?;
-    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = crate::cargo::command();
     command.args(["build", "--quiet", "--package", "cloister-controller", "--profile", profile.0]);
     command.current_dir(&root).stdin(Stdio::null());
     for (name, _) in env::vars_os() {

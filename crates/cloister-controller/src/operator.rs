@@ -11,6 +11,8 @@ use crate::{
     reconcile::remember_names,
     server, watches, work,
 };
+use cloister_api::plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy};
+use cloister_core::egress::Installed;
 use futures::FutureExt;
 use kube::{Config, client::ClientBuilder};
 use std::{future::Future, time::Duration};
@@ -92,9 +94,13 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
         let (sender, mut endpoints) = watch::channel(false);
         let resolving = tokio::spawn(watches::dns_endpoints(context.clone(), sender));
         let (sender, mut seen) = watch::channel(false);
-        let cilium = tokio::spawn(watches::cilium_policies(context.clone(), sender));
+        let is_there = |installed: Installed| installed.cilium;
+        let cilium = watches::plugin_policies::<CiliumNetworkPolicy>;
+        let cilium = tokio::spawn(cilium(context.clone(), "CiliumNetworkPolicy", is_there, sender));
         let (sender, mut bound) = watch::channel(false);
-        let cluster = tokio::spawn(watches::cluster_policies(context.clone(), sender));
+        let is_there = |installed: Installed| installed.cluster.is_some();
+        let cluster = watches::plugin_policies::<ClusterNetworkPolicy>;
+        let cluster = tokio::spawn(cluster(context.clone(), "ClusterNetworkPolicy", is_there, sender));
         let (sender, mut asked) = watch::channel(false);
         let binding = tokio::spawn(bindable::ask(context.clone(), sender));
         tokio::select! {

@@ -9,9 +9,8 @@ use crate::{
 use cloister_api::{
     AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, EgressGrant, GrantMount,
     ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource, labels,
-    plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
 };
-use cloister_core::settings::Settings;
+use cloister_core::{egress::Installed, settings::Settings};
 use futures::future::BoxFuture;
 use k8s_openapi::api::{
     core::v1::{LimitRange, Namespace, ResourceQuota, Service, ServiceAccount},
@@ -136,26 +135,21 @@ pub async fn dns_endpoints(context: Arc<Context>, first: watch::Sender<bool>) {
     follow(context, "EndpointSlice", wanted, within, first).await;
 }
 
-/// Watches the CiliumNetworkPolicies of all namespaces, as long as there is such a kind.
-pub async fn cilium_policies(context: Arc<Context>, first: watch::Sender<bool>) {
-    let installed = context.clone();
+/// Watches all policies of a network plugin's kind, as long as there is such a kind.
+pub async fn plugin_policies<K>(
+    context: Arc<Context>,
+    kind: &'static str,
+    is_there: fn(Installed) -> bool,
+    first: watch::Sender<bool>,
+) where
+    K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let known = context.clone();
     let wanted = move |_: &Settings| {
-        let cilium = installed.index().installed().cilium;
-        cilium.then(|| (String::new(), String::new())).into_iter().collect()
+        let everywhere = is_there(known.index().installed()).then(Default::default);
+        everywhere.into_iter().collect()
     };
-    let all = |client, _: &str| Api::<CiliumNetworkPolicy>::all(client);
-    follow(context, "CiliumNetworkPolicy", wanted, all, first).await;
-}
-
-/// Watches the ClusterNetworkPolicies, as long as there is such a kind.
-pub async fn cluster_policies(context: Arc<Context>, first: watch::Sender<bool>) {
-    let installed = context.clone();
-    let wanted = move |_: &Settings| {
-        let cluster = installed.index().installed().cluster;
-        cluster.map(|_| (String::new(), String::new())).into_iter().collect()
-    };
-    let all = |client, _: &str| Api::<ClusterNetworkPolicy>::all(client);
-    follow(context, "ClusterNetworkPolicy", wanted, all, first).await;
+    follow(context, kind, wanted, |client, _: &str| Api::<K>::all(client), first).await;
 }
 
 /// Watches the namespaces that the settings name, each with a label selector, as the settings change; the one without a

@@ -83,14 +83,9 @@ impl DomainName {
         }
     }
 
-    /// Whether it is this name, or below it.
-    pub(super) fn is_at_or_below(&self, above: &str) -> bool {
-        *self.name == *above || is_below(&self.name, above)
-    }
-
     /// Whether any name that it stands for is this one, or below it.
     pub(super) fn reaches(&self, suffix: &str) -> bool {
-        self.is_at_or_below(suffix) || (self.is_wildcard && is_below(suffix, &self.name))
+        *self.name == *suffix || is_below(&self.name, suffix) || (self.is_wildcard && is_below(suffix, &self.name))
     }
 
     /// What both stand for: names form a tree, so that it is one of the two or nothing.

@@ -81,7 +81,10 @@ impl Opening {
         ports.sort_unstable();
         ports.dedup();
         let closed = to.is_empty() || ports.is_empty();
-        let rule = || NetworkPolicyEgressRule { to: Some(to), ports: Some(ports.iter().map(policy_port).collect()) };
+        let rule = || NetworkPolicyEgressRule {
+            to: Some(to),
+            ports: Some(ports.iter().map(PolicyPort::to_network_policy_port).collect()),
+        };
         NetworkPolicySpec {
             pod_selector: Some(self.pods.clone()),
             policy_types: Some(vec!["Egress".to_owned()]),
@@ -124,14 +127,17 @@ fn pod_peer(namespace: &str, selector: &BTreeMap<String, String>) -> NetworkPoli
     }
 }
 
-fn policy_port(port: &PolicyPort) -> NetworkPolicyPort {
-    NetworkPolicyPort {
-        protocol: Some(port.protocol.as_str().to_owned()),
-        port: Some(match &port.port {
-            PolicyPortNumber::Number(number) => IntOrString::Int(i32::from(*number)),
-            PolicyPortNumber::Name(name) => IntOrString::String(name.clone()),
-        }),
-        end_port: port.end_port.map(i32::from),
+impl PolicyPort {
+    /// The same as a NetworkPolicy has it.
+    pub(crate) fn to_network_policy_port(&self) -> NetworkPolicyPort {
+        NetworkPolicyPort {
+            protocol: Some(self.protocol.as_str().to_owned()),
+            port: Some(match &self.port {
+                PolicyPortNumber::Number(number) => IntOrString::Int(i32::from(*number)),
+                PolicyPortNumber::Name(name) => IntOrString::String(name.clone()),
+            }),
+            end_port: self.end_port.map(i32::from),
+        }
     }
 }
 

@@ -1,7 +1,10 @@
 //! The proof for what opens by name, whatever kind of policy says so.
 
-use super::{Agreements, proof::Declared};
-use crate::egress::{DomainName, NeverOpened, Target, selector_implies};
+use super::{
+    Agreements,
+    proof::{Declared, about},
+};
+use crate::egress::{DomainName, NeverOpened, Target};
 use cloister_api::{Port, Protocol};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -32,9 +35,7 @@ impl ByName<'_> {
         if self.ports.is_empty() {
             return Some("all ports".to_owned());
         }
-        // An agreement about some pods says nothing of others.
-        let about: Vec<&Vec<Declared<'_>>> =
-            agreed.iter().filter(|all| all.iter().all(|one| selector_implies(Some(self.pods), one.pods))).collect();
+        let about = about(agreed, self.pods);
         self.ports.iter().find_map(|port| {
             let is_agreed = |name: &DomainName| {
                 about.iter().any(|all| all.iter().all(|one| admits_name(one, name) && port.is_declared(one.ports)))

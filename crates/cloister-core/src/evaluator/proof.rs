@@ -20,7 +20,7 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// A declaration: these pods may reach this, on these ports.
 #[derive(Clone, Copy, Debug)]
 pub struct Declared<'a> {
-    pub(super) pods: Option<&'a LabelSelector>,
+    pods: Option<&'a LabelSelector>,
     pub(super) target: Target<'a>,
     pub(super) ports: &'a [Port],
 }
@@ -77,11 +77,14 @@ pub fn excess(
 ) -> Result<Option<Excess>, Unreadable> {
     let name = policy.metadata.name.clone().unwrap_or_default();
     let read = Policy::read(policy)?;
-    // An agreement about some pods says nothing of others.
-    let about: Vec<&Vec<Declared<'_>>> =
-        agreed.iter().filter(|all| all.iter().all(|one| selector_implies(Some(read.pods), one.pods))).collect();
+    let about = about(agreed, read.pods);
     let found = read.egress.iter().flatten().find_map(|entry| of_entry(entry, &about, facts));
     Ok(found.map(|what| Excess { kind: "NetworkPolicy", policy: name, what }))
+}
+
+/// The agreements about all of these pods: one about some of them says nothing of others.
+pub(super) fn about<'a, 'd>(agreed: &'a Agreements<'d>, pods: &LabelSelector) -> Vec<&'a Vec<Declared<'d>>> {
+    agreed.iter().filter(|all| all.iter().all(|one| selector_implies(Some(pods), one.pods))).collect()
 }
 
 /// The same in words, also where a policy is none that the API server would take: either way it must not be applied.

@@ -132,7 +132,7 @@ fn close(plan: &mut Plan<ResearchNamespaceStatus>, namespace: &ObservedNamespace
         Some(child) if child.fingerprint == deny.fingerprint() => {}
         _ => plan.stage([Action::Apply(Box::new(deny))]),
     }
-    let bound = Child::ClusterNetworkPolicy(Box::new(cluster::deny(input.name))).key();
+    let bound = cluster::deny_key(input.name);
     plan.stage(surplus(input, |key| {
         let opens =
             key.kind.is_policy() || matches!(key.kind, ChildKind::RoleBinding | ChildKind::ClusterNetworkPolicy);

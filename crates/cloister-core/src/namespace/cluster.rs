@@ -6,13 +6,16 @@
 //!
 //! Traffic that comes in from outside of the cluster is left to the NetworkPolicies: this kind knows no networks there.
 
-use super::children::object_meta;
-use crate::egress::{Opening, Peers, PolicyPort, PolicyPortNumber};
-use cloister_api::{Protocol, labels, plugin::ClusterNetworkPolicy};
+use super::{children::object_meta, policies::namespace_named};
+use crate::{
+    child::{ChildKey, ChildKind},
+    egress::{Opening, Peers},
+};
+use cloister_api::{labels, plugin::ClusterNetworkPolicy};
 use ipnet::IpNet;
 use k8s_openapi::{
     api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort},
-    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+    apimachinery::pkg::util::intstr::IntOrString,
 };
 use serde_json::{Value, json};
 
@@ -59,7 +62,8 @@ pub fn names(namespace: &str, name: &str, opening: &Opening, denied: &[IpNet]) -
     };
     let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
     let networks: Vec<String> = denied.iter().map(ToString::to_string).collect();
-    let protocols: Vec<Value> = opening.ports.iter().map(protocol).collect();
+    let protocols: Vec<Value> =
+        opening.ports.iter().filter_map(|port| protocol(&port.to_network_policy_port())).collect();
     let mut rules = Vec::new();
     for (action, field, all) in [("Deny", "networks", networks), ("Accept", "domainNames", hosts)] {
         for peers in all.chunks(ENTRIES * ENTRIES) {
@@ -86,13 +90,22 @@ pub fn deny(namespace: &str) -> ClusterNetworkPolicy {
     policy(namespace, "deny", spec)
 }
 
+/// The key of the policy that denies everything.
+pub fn deny_key(namespace: &str) -> ChildKey {
+    ChildKey::new(ChildKind::ClusterNetworkPolicy, &name_of(namespace, "deny"))
+}
+
 /// The namespace that such a policy is about, by its name.
 pub fn namespace_of(name: &str) -> Option<&str> {
     name.strip_prefix(PREFIX)?.split_once('.').map(|(namespace, _)| namespace)
 }
 
+fn name_of(namespace: &str, part: &str) -> String {
+    format!("{PREFIX}{namespace}.{part}")
+}
+
 fn policy(namespace: &str, part: &str, spec: Value) -> ClusterNetworkPolicy {
-    let mut metadata = object_meta(namespace, &format!("{PREFIX}{namespace}.{part}"));
+    let mut metadata = object_meta(namespace, &name_of(namespace, part));
     metadata.namespace = None;
     ClusterNetworkPolicy::new(metadata, spec)
 }
@@ -118,14 +131,11 @@ fn passed(
     let networks: Vec<&str> = networks.filter(|_| direction == "to").collect();
     let networks = networks.chunks(ENTRIES).map(|networks| json!({"networks": networks}));
     let pods = peers.iter().filter(|peer| peer.ip_block.is_none()).map(|peer| {
-        let home = LabelSelector {
-            match_labels: Some([("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())].into()),
-            match_expressions: None,
-        };
+        let home = namespace_named(namespace);
         let namespaces = peer.namespace_selector.as_ref().unwrap_or(&home);
         json!({"pods": {"namespaceSelector": namespaces, "podSelector": peer.pod_selector.clone().unwrap_or_default()}})
     });
-    let protocols: Vec<Value> = ports.unwrap_or_default().iter().filter_map(passed_port).collect();
+    let protocols: Vec<Value> = ports.unwrap_or_default().iter().filter_map(protocol).collect();
     let mut rules = Vec::new();
     for peers in [networks.collect::<Vec<_>>(), pods.collect()] {
         for peers in peers.chunks(ENTRIES) {
@@ -140,7 +150,8 @@ fn passed(
     rules
 }
 
-fn passed_port(port: &NetworkPolicyPort) -> Option<Value> {
+/// A port as this kind has it; nothing where it means all ports.
+fn protocol(port: &NetworkPolicyPort) -> Option<Value> {
     let first = match &port.port {
         Some(IntOrString::String(name)) => return Some(json!({"destinationNamedPort": name})),
         Some(IntOrString::Int(number)) => *number,
@@ -148,20 +159,6 @@ fn passed_port(port: &NetworkPolicyPort) -> Option<Value> {
     };
     let protocol = port.protocol.as_deref().unwrap_or("TCP").to_ascii_lowercase();
     Some(json!({protocol: {"destinationPort": numbers(first, port.end_port)}}))
-}
-
-fn protocol(port: &PolicyPort) -> Value {
-    let name = match port.protocol {
-        Protocol::Tcp => "tcp",
-        Protocol::Udp => "udp",
-        Protocol::Sctp => "sctp",
-    };
-    match &port.port {
-        PolicyPortNumber::Number(first) => {
-            json!({name: {"destinationPort": numbers((*first).into(), port.end_port.map(i32::from))}})
-        }
-        PolicyPortNumber::Name(name) => json!({"destinationNamedPort": name}),
-    }
 }
 
 fn numbers(first: i32, last: Option<i32>) -> Value {

@@ -272,7 +272,7 @@ fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, inpu
     let mut close: Vec<Action> = Vec::new();
     let mut open: Vec<Action> = Vec::new();
     let mut bound: Vec<Action> = Vec::new();
-    let last = Child::ClusterNetworkPolicy(Box::new(cluster::deny(input.name))).key();
+    let last = cluster::deny_key(input.name);
     for child in desired {
         let key = child.key();
         let observed = input.children.get(&key);

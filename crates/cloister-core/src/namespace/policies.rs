@@ -173,7 +173,8 @@ fn pods_of(namespace: &str) -> NetworkPolicyPeer {
     }
 }
 
-fn namespace_named(name: &str) -> LabelSelector {
+/// Selects the namespace of this name.
+pub(super) fn namespace_named(name: &str) -> LabelSelector {
     let label = ("kubernetes.io/metadata.name".to_owned(), name.to_owned());
     LabelSelector { match_labels: Some(BTreeMap::from([label])), match_expressions: None }
 }

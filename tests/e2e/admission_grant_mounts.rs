@@ -1,7 +1,7 @@
 use crate::support::*;
 use anyhow::{Context, Result, ensure};
 use cloister_api::GrantMount;
-use cloister_tests::{cluster, eventually};
+use cloister_tests::{assert_denied, cluster, eventually};
 use k8s_openapi::api::core::v1::{Container, Pod, VolumeMount};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -137,24 +137,75 @@ async fn a_mount_without_a_version_is_put_into_no_pod() -> Result<()> {
     .await
 }
 
-/// What the author wrote at the same place does not keep our volume away, nor make it one that is required.
+/// A volume of the same name does not keep ours away, nor make it one that is required.
 #[tokio::test]
-async fn the_author_cannot_take_the_place() -> Result<()> {
+async fn the_author_cannot_take_the_volume() -> Result<()> {
     let f = namespace().await?;
     f.mounts.create(&create(), &mount("weights", "trainer")).await?;
     let mut pod = pod_json("pod", "trainer");
-    pod["spec"]["volumes"] = json!([
-        {"name": "mine", "emptyDir": {}},
-        {"name": "cloister-weights", "secret": {"secretName": "mine", "optional": false}},
-    ]);
-    pod["spec"]["containers"][0]["volumeMounts"] =
-        json!([{"name": "mine", "mountPath": "/var/run/cloister/weights", "readOnly": false}]);
+    pod["spec"]["volumes"] = json!([{"name": "cloister-weights", "secret": {"secretName": "mine", "optional": false}}]);
     let pod: Pod = object(pod);
     eventually("the mount", async || {
         ensure!(mounted(&f.pods.create(&dry_run(), &pod).await?, "weights")? == ["main"]);
         Ok(())
     })
     .await
+}
+
+/// Two mounts at one path would become one with a bit of each, or hide one another.
+#[tokio::test]
+async fn nothing_else_is_mounted_where_a_credential_is() -> Result<()> {
+    const POLICY: &str = "grant-mount-paths.cloister.dev";
+    let f = namespace().await?;
+    f.mounts.create(&create(), &mount("weights", "trainer")).await?;
+    let with = |container: &str, account: &str, path: &str, more: Value| {
+        let mut pod = pod_json("pod", account);
+        let mut mount = json!({"name": "mine", "mountPath": path});
+        json_merge(&mut mount, &more);
+        let mut with_mount = container_json("mounts");
+        with_mount["volumeMounts"] = json!([mount]);
+        pod["spec"]["volumes"] = json!([{"name": "mine", "emptyDir": {}}]);
+        if container == "containers" {
+            pod["spec"][container] = json!([container_json("main"), with_mount]);
+        } else {
+            pod["spec"][container] = json!([with_mount]);
+        }
+        object::<Pod>(pod)
+    };
+    let plain = pod("pod", "trainer");
+    eventually("the mount", async || {
+        ensure!(!mounted(&f.pods.create(&dry_run(), &plain).await?, "weights")?.is_empty());
+        let same = with("containers", "trainer", "/var/run/cloister/weights", json!({}));
+        cloister_tests::denied(f.pods.create(&dry_run(), &same).await, POLICY)
+    })
+    .await?;
+    for container in ["containers", "initContainers"] {
+        for path in [
+            "/var/run/cloister/weights",
+            "/var/run/cloister/weights/",
+            "/var/run//cloister/./weights",
+            "/var/run/cloister/weights/token",
+            "/var/run/cloister/x/../weights",
+        ] {
+            for more in [json!({}), json!({"subPath": "token"}), json!({"readOnly": true})] {
+                let result = f.pods.create(&dry_run(), &with(container, "trainer", path, more)).await;
+                let message = result.as_ref().err().map(ToString::to_string).unwrap_or_default();
+                assert!(message.contains("/var/run/cloister/weights"), "{path}: {message}");
+                assert_denied(result, POLICY);
+            }
+        }
+        // Above it, beside it, and for whom there is no such mount.
+        for (account, path) in [
+            ("trainer", "/var/run"),
+            ("trainer", "/var/run/cloister"),
+            ("trainer", "/var/run/cloister/weights-2"),
+            ("other", "/var/run/cloister/weights"),
+        ] {
+            let made = f.pods.create(&dry_run(), &with(container, account, path, json!({"subPath": "x"}))).await?;
+            assert_eq!(!mounted(&made, "weights")?.is_empty(), account == "trainer", "{path}");
+        }
+    }
+    Ok(())
 }
 
 #[tokio::test]

@@ -18,29 +18,45 @@ async fn namespace() -> Result<(Client, Api<Pod>)> {
     Ok((admin.clone(), Api::namespaced(admin, &name)))
 }
 
-/// Every form in which a pod references a Secret: where in the spec, and what.
-fn forms(secret: &str) -> Vec<(&'static str, Value)> {
-    let volume = |source: Value| {
-        let mut volume = json!({"name": "v"});
-        for (key, value) in source.as_object().into_iter().flatten() {
-            volume[key] = value.clone();
-        }
-        json!([{"name": "first", "emptyDir": {}}, volume])
-    };
+/// A volume of this source, beside another.
+fn volume(source: Value) -> Value {
+    let mut volume = json!({"name": "v"});
+    json_merge(&mut volume, &source);
+    json!([{"name": "first", "emptyDir": {}}, volume])
+}
+
+fn with(container: &str, key: &str, value: &Value) -> Value {
+    let mut container = container_json(container);
+    container[key] = value.clone();
+    container
+}
+
+/// Every form in which the kubelet takes a Secret out of a running pod again: where in the spec, and what.
+fn emptied(secret: &str) -> Vec<(&'static str, Value)> {
+    let source = json!({"secret": {"name": secret, "optional": true}});
+    vec![
+        ("/volumes", volume(json!({"secret": {"secretName": secret, "optional": true}}))),
+        ("/volumes", volume(json!({"projected": {"sources": [{"configMap": {"name": "x"}}, source]}}))),
+    ]
+}
+
+/// Every other form in which a pod references a Secret.
+fn lasting(secret: &str) -> Vec<(&'static str, Value)> {
     let env = json!([{"name": "PLAIN", "value": "x"}, {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": secret, "key": "k"}}}]);
+    let optional_env =
+        json!([{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": secret, "key": "k", "optional": true}}}]);
     let env_from = json!([{"configMapRef": {"name": "x"}}, {"secretRef": {"name": secret}}]);
-    let init = |key: &str, value: &Value| {
-        let mut container = container_json("init");
-        container[key] = value.clone();
-        json!([container])
-    };
+    let optional_env_from = json!([{"secretRef": {"name": secret, "optional": true}}]);
+    let init = |key: &str, value: &Value| json!([with("init", key, value)]);
     let named = json!({"name": secret});
     vec![
         ("/volumes", volume(json!({"secret": {"secretName": secret}}))),
+        ("/volumes", volume(json!({"secret": {"secretName": secret, "optional": false}}))),
         (
             "/volumes",
             volume(json!({"projected": {"sources": [{"configMap": {"name": "x"}}, {"secret": {"name": secret}}]}})),
         ),
+        ("/volumes", volume(json!({"projected": {"sources": [{"secret": {"name": secret, "optional": false}}]}}))),
         ("/volumes", volume(json!({"csi": {"driver": "d", "nodePublishSecretRef": named}}))),
         ("/volumes", volume(json!({"flexVolume": {"driver": "d/d", "secretRef": named}}))),
         ("/volumes", volume(json!({"azureFile": {"shareName": "s", "secretName": secret}}))),
@@ -60,10 +76,16 @@ fn forms(secret: &str) -> Vec<(&'static str, Value)> {
         ("/volumes", volume(json!({"storageos": {"volumeName": "v", "secretRef": named}}))),
         ("/imagePullSecrets", json!([{"name": "x"}, named])),
         ("/containers/0/env", env.clone()),
+        ("/containers/0/env", optional_env),
         ("/containers/0/envFrom", env_from.clone()),
+        ("/containers/0/envFrom", optional_env_from),
         ("/initContainers", init("env", &env)),
         ("/initContainers", init("envFrom", &env_from)),
     ]
+}
+
+fn forms(secret: &str) -> Vec<(&'static str, Value)> {
+    [emptied(secret), lasting(secret)].concat()
 }
 
 #[tokio::test]
@@ -74,8 +96,58 @@ async fn a_credential_is_for_its_account_in_every_form() -> Result<()> {
         let result = pods.create(&dry_run(), &theirs).await;
         assert!(result.is_err(), "another account gets it through {value}");
         assert_denied(result, POLICY);
+    }
+    Ok(())
+}
+
+/// What a pod would keep after the end is refused to its own account, too.
+#[tokio::test]
+async fn a_credential_is_referenced_only_where_it_can_be_taken_back() -> Result<()> {
+    let (_, pods) = namespace().await?;
+    for (pointer, value) in emptied(TRAINERS) {
         let own = pod_with("own", "trainer", pointer, value.clone());
         pods.create(&dry_run(), &own).await.with_context(|| format!("its own account, through {value}"))?;
+    }
+    for (pointer, value) in lasting(TRAINERS) {
+        let own = pod_with("own", "trainer", pointer, value.clone());
+        let result = pods.create(&dry_run(), &own).await;
+        assert!(result.is_err(), "its own account keeps it through {value}");
+        let message = result.as_ref().unwrap_err().to_string();
+        assert!(message.contains("this pod would keep it"), "{message}");
+        assert_denied(result, POLICY);
+    }
+    Ok(())
+}
+
+/// A part of a volume is mounted once, and does not follow what becomes of the Secret.
+#[tokio::test]
+async fn no_part_of_a_credential_is_mounted_alone() -> Result<()> {
+    let (_, pods) = namespace().await?;
+    for (_, volumes) in emptied(TRAINERS) {
+        let whole = json!({"name": "v", "mountPath": "/mnt/weights", "readOnly": true});
+        let mut pod = pod_json("own", "trainer");
+        pod["spec"]["volumes"] = volumes;
+        let mounted = |at: &str, mount: &Value| {
+            let mut pod = pod.clone();
+            let other = json!({"name": "first", "mountPath": "/mnt/first", "subPath": "x"});
+            let container = with("mounts", "volumeMounts", &json!([other, mount]));
+            if at == "containers" {
+                pod["spec"][at] = json!([container_json("main"), container]);
+            } else {
+                pod["spec"][at] = json!([container]);
+            }
+            object::<Pod>(pod)
+        };
+        for at in ["containers", "initContainers"] {
+            pods.create(&dry_run(), &mounted(at, &whole)).await?;
+            for (key, value) in [("subPath", "token"), ("subPathExpr", "token")] {
+                let mut part = whole.clone();
+                part[key] = json!(value);
+                let result = pods.create(&dry_run(), &mounted(at, &part)).await;
+                assert!(result.as_ref().is_err_and(|error| error.to_string().contains("has a subPath")), "{at} {key}");
+                assert_denied(result, POLICY);
+            }
+        }
     }
     Ok(())
 }
@@ -109,17 +181,31 @@ async fn a_name_that_says_no_account_is_for_nobody() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_running_pod_gets_no_credential_of_another() -> Result<()> {
+async fn a_running_pod_gets_no_credential_that_it_would_keep() -> Result<()> {
     let (_, pods) = namespace().await?;
-    let debugger = |name: &str| {
-        let mut container = container_json(name);
-        container["envFrom"] = json!([{"secretRef": {"name": TRAINERS}}]);
+    let debugger = |key: &str, value: Value| {
+        let container = with("debug", key, &value);
         json!({"spec": {"ephemeralContainers": [container]}})
     };
     pods.create(&create(), &pod("theirs", "other")).await?;
-    pods.create(&create(), &pod("own", "trainer")).await?;
-    assert_denied(merge_at(&pods, "ephemeralcontainers", "theirs", debugger("debug")).await, POLICY);
-    merge_at(&pods, "ephemeralcontainers", "own", debugger("debug")).await?;
+    let (pointer, volumes) = emptied(TRAINERS).remove(0);
+    pods.create(&create(), &pod_with("own", "trainer", pointer, volumes)).await?;
+    let env_from = || debugger("envFrom", json!([{"secretRef": {"name": TRAINERS}}]));
+    let env =
+        || debugger("env", json!([{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": TRAINERS, "key": "k"}}}]));
+    for name in ["theirs", "own"] {
+        assert_denied(merge_at(&pods, "ephemeralcontainers", name, env_from()).await, POLICY);
+        assert_denied(merge_at(&pods, "ephemeralcontainers", name, env()).await, POLICY);
+    }
+    let mount = |more: Value| {
+        let mut mount = json!({"name": "v", "mountPath": "/mnt/weights"});
+        json_merge(&mut mount, &more);
+        debugger("volumeMounts", json!([mount]))
+    };
+    // Kubernetes has no subPath in an ephemeral container.
+    let part = merge_at(&pods, "ephemeralcontainers", "own", mount(json!({"subPath": "token"}))).await;
+    assert!(part.is_err_and(|error| error.to_string().contains("subPath")));
+    merge_at(&pods, "ephemeralcontainers", "own", mount(json!({}))).await?;
 
     // The status cannot carry a spec, and a resize no volume.
     let volumes = json!({"spec": {"volumes": [{"name": "v", "secret": {"secretName": TRAINERS}}]}});

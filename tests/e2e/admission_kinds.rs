@@ -191,7 +191,7 @@ async fn nobody_else_writes_a_mount() -> Result<()> {
     let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
     let mount = json!({
         "apiVersion": "cloister.dev/v1alpha1", "kind": "GrantMount", "metadata": {"name": "w.r.trainer"},
-        "spec": {"serviceAccountName": "trainer", "secretName": "cloister-grant-w.r.trainer", "volumeName": "w", "mountPath": "/w"},
+        "spec": {"serviceAccountName": "trainer", "secretName": "cloister-grant-w.r.trainer", "volumeName": "cloister-w", "mountPath": "/w"},
     });
     let plain: Api<GrantMount> = Api::namespaced(admin.clone(), &plain_namespace(&admin, "plain").await?);
     assert_denied(plain.create(&create(), &object(mount.clone())).await, POLICY);
@@ -220,7 +220,7 @@ async fn the_garbage_collector_takes_a_mount() -> Result<()> {
     let mount = json!({
         "apiVersion": "cloister.dev/v1alpha1", "kind": "GrantMount",
         "metadata": {"name": "w.r.trainer", "ownerReferences": [reference]},
-        "spec": {"serviceAccountName": "trainer", "secretName": "cloister-grant-w.r.trainer", "volumeName": "w", "mountPath": "/w"},
+        "spec": {"serviceAccountName": "trainer", "secretName": "cloister-grant-w.r.trainer", "volumeName": "cloister-w", "mountPath": "/w"},
     });
     mounts.patch("w.r.trainer", &apply(), &Patch::Apply(mount)).await?;
     grants.delete("grant", &delete()).await?;

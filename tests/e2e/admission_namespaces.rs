@@ -141,7 +141,7 @@ async fn a_full_research_namespace_ends() -> Result<()> {
         .context("a Secret by server-side apply")?;
     let mount = json!({
         "apiVersion": "cloister.dev/v1alpha1", "kind": "GrantMount", "metadata": managed("w.r.trainer"),
-        "spec": {"serviceAccountName": "trainer", "secretName": "cloister-grant-w.r.trainer", "volumeName": "w", "mountPath": "/w"},
+        "spec": {"serviceAccountName": "trainer", "secretName": "cloister-grant-w.r.trainer", "volumeName": "cloister-w", "mountPath": "/w"},
     });
     Api::<cloister_api::GrantMount>::namespaced(o, &ns).create(&create(), &object(mount)).await?;
     Api::<Pod>::namespaced(admin.clone(), &ns).create(&create(), &pod("pod", "default")).await?;

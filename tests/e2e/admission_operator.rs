@@ -23,7 +23,7 @@ async fn it_writes_nothing_outside_research_namespaces() -> Result<()> {
         json
     };
     let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cloister:viewer"});
-    let mount = json!({"spec": {"serviceAccountName": "a", "secretName": "cloister-grant-s.r.a", "volumeName": "v", "mountPath": "/v"}});
+    let mount = json!({"spec": {"serviceAccountName": "a", "secretName": "cloister-grant-s.r.a", "volumeName": "cloister-v", "mountPath": "/v"}});
     for ns in [plain.as_str(), "kube-system", "cloister-system", "cloister-credentials"] {
         let o = || o.clone();
         let secret = object::<Secret>(named("cloister-grant-s.r.a", json!({})));
@@ -142,7 +142,7 @@ async fn it_mounts_nothing_but_credentials() -> Result<()> {
     let ns = research_namespace(&o, "mounts").await?;
     let own: Api<GrantMount> = Api::namespaced(o, &ns);
     let mount = |secret: &str| {
-        let spec = json!({"serviceAccountName": "trainer", "secretName": secret, "volumeName": "v", "mountPath": "/v"});
+        let spec = json!({"serviceAccountName": "trainer", "secretName": secret, "volumeName": "cloister-v", "mountPath": "/v"});
         object::<GrantMount>(json_with_type(json!({"metadata": {"name": "s.r.trainer"}, "spec": spec})))
     };
     for secret in ["mine", "cloister-grant-trainer", "cloister-grant-s.r.other", "cloister-grant-s.r.x.trainer"] {
@@ -150,6 +150,33 @@ async fn it_mounts_nothing_but_credentials() -> Result<()> {
     }
     own.create(&create(), &mount("cloister-grant-s.r.trainer")).await?;
     assert_denied(merge(&own, "s.r.trainer", json!({"spec": {"secretName": "mine"}})).await, POLICY);
+
+    // Of one name, with one Secret.
+    let mut other = mount("cloister-grant-s.r.trainer");
+    other.metadata.name = Some("other.r.trainer".into());
+    assert_denied(own.create(&dry_run(), &other).await, POLICY);
+    let mut elsewhere = mount("cloister-grant-s.r.trainer");
+    elsewhere.spec.volume_name = "kube-api-access".into();
+    assert_denied(own.create(&dry_run(), &elsewhere).await, POLICY);
+
+    // Where it is mounted changes only while it is put into no pod.
+    let (version, path) = (
+        |version: &str| json!({"metadata": {"annotations": {"cloister.dev/credential-version": version}}}),
+        |path: &str| json!({"spec": {"mountPath": path}}),
+    );
+    merge(&own, "s.r.trainer", path("/w")).await?;
+    merge(&own, "s.r.trainer", version("7")).await?;
+    assert_denied(merge(&own, "s.r.trainer", path("/usr/bin")).await, POLICY);
+    merge(&own, "s.r.trainer", version("")).await?;
+    merge(&own, "s.r.trainer", path("/x")).await?;
+    for path in ["/", "/usr/../etc", "x", "/x/"] {
+        let mut nowhere = mount("cloister-grant-s.r.trainer");
+        nowhere.metadata.name = Some("t.r.trainer".into());
+        nowhere.spec.secret_name = "cloister-grant-t.r.trainer".into();
+        nowhere.spec.mount_path = path.into();
+        let refused = own.create(&dry_run(), &nowhere).await;
+        assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 422), "{path}");
+    }
     Ok(())
 }
 

@@ -30,6 +30,6 @@ pub struct GrantMountSpec {
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub volume_name: String,
     /// The folder in every container.
-    #[schemars(length(min = 2, max = 256))]
+    #[schemars(schema_with = "crate::schema::mount_path")]
     pub mount_path: String,
 }

@@ -29,6 +29,11 @@ pub fn optional_rbac_name(generator: &mut SchemaGenerator) -> Schema {
     nullable(rbac_name(generator))
 }
 
+/// A folder in a container, in the one way to write it: absolute, without `.` and `..`, without a slash at the end.
+pub fn mount_path(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 2, "maxLength": 256, "pattern": "^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$"})
+}
+
 /// One network in CIDR notation, written canonically: no host bits set, no IPv4-mapped IPv6.
 fn cidr() -> Schema {
     json_schema!({

@@ -10,7 +10,7 @@ pub struct Mount {
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub service_account_name: String,
     /// The folder in every container of those pods.
-    #[schemars(length(min = 2, max = 256), regex(pattern = r"^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$"))]
+    #[schemars(schema_with = "crate::schema::mount_path")]
     pub mount_path: String,
 }
 

@@ -1,7 +1,7 @@
 //! Clusters of a test's own, for what cannot be tried in the shared one: ending the operator, taking away the admission
 //! policies, changing the kinds.
 
-use crate::eventually;
+use crate::{eventually, proxy::Proxy};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::{
     api::admissionregistration::v1::ValidatingAdmissionPolicyBinding,
@@ -56,6 +56,25 @@ impl Bare {
     pub async fn recording_operator(&self, record: &Path) -> Result<Operator> {
         let record = record.to_str().context("a path that is not text")?;
         Operator::start(&self.binary, &self.cluster, &self.log, &["--log", "info", "--audit", record]).await
+    }
+
+    /// The same through a proxy, with these options besides.
+    pub async fn operator_through(&self, proxy: &Proxy, arguments: &[&str]) -> Result<Operator> {
+        let mut operator = self.spawn_through(proxy, arguments).await?;
+        operator.wait_until_ready().await?;
+        Ok(operator)
+    }
+
+    /// The same, without waiting until it is ready.
+    pub async fn spawn_through(&self, proxy: &Proxy, arguments: &[&str]) -> Result<Operator> {
+        let kubeconfig = proxy.kubeconfig(Operator::kubeconfig(&self.cluster).await?);
+        let arguments = [&["--log", "info"], arguments].concat();
+        Operator::spawn_as(&self.binary, &kubeconfig, &self.log, &arguments)
+    }
+
+    /// The program of the operator.
+    pub fn binary(&self) -> &Path {
+        &self.binary
     }
 
     /// A folder that goes with this cluster.

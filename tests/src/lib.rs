@@ -4,6 +4,7 @@
 pub mod bare;
 pub mod cyclonus;
 pub mod issuer;
+pub mod proxy;
 pub mod scene;
 pub mod witness;
 pub mod world;

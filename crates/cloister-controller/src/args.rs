@@ -38,18 +38,56 @@ pub struct Run {
     #[arg(long, env = "CLOISTER_LOG_FORMAT", value_enum, default_value = "json")]
     pub log_format: LogFormat,
     /// What is logged, as a filter of tracing: a level, or levels by module
-    #[arg(long, env = "CLOISTER_LOG", default_value = "info")]
+    #[arg(long, env = "CLOISTER_LOG", value_parser = a_filter, default_value = "info")]
     pub log: String,
     /// Where the audit record of grants goes: stdout, none, or a file, which is continued
-    #[arg(long, env = "CLOISTER_AUDIT", value_name = "stdout|none|FILE", default_value = "stdout")]
+    #[arg(long, env = "CLOISTER_AUDIT", value_name = "stdout|none|FILE", value_parser = clap::builder::NonEmptyStringValueParser::new(), default_value = "stdout")]
     pub audit: String,
     /// How many objects are worked on at a time
-    #[arg(long, env = "CLOISTER_WORKERS", default_value_t = 64)]
+    #[arg(long, env = "CLOISTER_WORKERS", value_name = "1-1024", value_parser = at_most_1024, default_value_t = 64)]
     pub workers: usize,
     /// How many requests to the API server may be under way
-    #[arg(long, env = "CLOISTER_MAX_REQUESTS", default_value_t = 32)]
+    #[arg(long, env = "CLOISTER_MAX_REQUESTS", value_name = "1-1024", value_parser = at_most_1024, default_value_t = 32)]
     pub max_requests: usize,
     /// End when standard input closes, so as not to outlive the process that started this one
     #[arg(long, hide = true)]
     pub until_stdin_closes: bool,
+}
+
+/// What is logged must be known before anything is to be logged.
+fn a_filter(text: &str) -> Result<String, String> {
+    tracing_subscriber::EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// A number of things that are done at a time: none would do nothing, and too many would only wait for one another.
+fn at_most_1024(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1024) => Ok(count),
+        _ => Err("it must be a whole number from 1 to 1024".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Args, clap::Error> {
+        Args::try_parse_from([&["cloister-controller", "run"], arguments].concat())
+    }
+
+    #[test]
+    fn no_value_is_taken_that_does_nothing() {
+        for option in ["--workers", "--max-requests"] {
+            for value in ["0", "-1", "1025", "18446744073709551615", "", "many"] {
+                let error = parse(&[&format!("{option}={value}")]).unwrap_err().to_string();
+                assert!(error.contains(option) && error.contains("from 1 to 1024"), "{option} {value}: {error}");
+            }
+            for value in ["1", "1024"] {
+                assert!(parse(&[option, value]).is_ok(), "{option} {value}");
+            }
+        }
+        for arguments in [["--audit", ""], ["--log", "=,="], ["--listen", "8080"]] {
+            assert!(parse(&arguments).is_err(), "{arguments:?}");
+        }
+    }
 }

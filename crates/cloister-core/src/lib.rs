@@ -7,6 +7,7 @@ pub mod audit;
 pub mod auto_approve;
 pub mod catalogue;
 pub mod child;
+pub mod clock;
 pub mod cluster_role;
 pub mod condition;
 pub mod egress;

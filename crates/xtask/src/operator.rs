@@ -4,6 +4,7 @@
 use crate::cluster::{Cluster, workspace_root};
 use anyhow::{Context, Result, bail, ensure};
 use cloister_api::labels;
+use kube::config::Kubeconfig;
 use std::{
     fs::{File, OpenOptions},
     io::Write,
@@ -68,12 +69,28 @@ impl Operator {
     ///
     /// It cannot be run.
     pub async fn spawn(binary: &Path, cluster: &Cluster, log: &Path, arguments: &[&str]) -> Result<Self> {
-        let account = (labels::SYSTEM_NAMESPACE, labels::OPERATOR_ACCOUNT);
-        let kubeconfig = cluster.service_account_kubeconfig(account.0, account.1).await?;
+        Self::spawn_as(binary, &Self::kubeconfig(cluster).await?, log, arguments)
+    }
+
+    /// The kubeconfig that it is run with.
+    ///
+    /// # Errors
+    ///
+    /// The API server gives no token.
+    pub async fn kubeconfig(cluster: &Cluster) -> Result<Kubeconfig> {
+        Ok(cluster.service_account_kubeconfig(labels::SYSTEM_NAMESPACE, labels::OPERATOR_ACCOUNT).await?)
+    }
+
+    /// Starts it with a kubeconfig of one's own, and does not wait.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be run.
+    pub fn spawn_as(binary: &Path, kubeconfig: &Kubeconfig, log: &Path, arguments: &[&str]) -> Result<Self> {
         let folder = TempDir::new()?;
         let path = folder.path().join("kubeconfig");
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
-        file.write_all(serde_saphyr::to_string(&kubeconfig)?.as_bytes())?;
+        file.write_all(serde_saphyr::to_string(kubeconfig)?.as_bytes())?;
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let output = File::options()
             .append(true)

@@ -8,7 +8,7 @@ use cloister_core::names::{Answer, Host, Known, Limits, Outcome};
 use jiff::Timestamp;
 use resolver::{Resolvers, Response};
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -35,41 +35,61 @@ struct Inner {
     hosts: HashMap<Host, Entry>,
     wants: HashMap<Key, BTreeSet<Host>>,
     due: BTreeSet<(Timestamp, Host)>,
+    /// The newest of all versions.
+    newest: Version,
 }
+
+/// Which state of knowledge of a name somebody has seen; nothing where nothing was known. No two states have the same.
+pub type Version = u64;
 
 struct Entry {
     known: Known,
+    version: Version,
     wanted_by: HashSet<Key>,
     /// Whether it is being asked for.
     asking: bool,
 }
 
 impl Names {
-    /// What is known of a name.
-    pub fn known(&self, host: &Host) -> Option<Known> {
-        self.lock().hosts.get(host).map(|entry| entry.known.clone())
+    /// What is known of a name, and in which version.
+    pub fn known(&self, host: &Host) -> Option<(Known, Version)> {
+        self.lock().hosts.get(host).map(|entry| (entry.known.clone(), entry.version))
     }
 
-    /// Says which names an object depends on from now on; what nobody depends on is forgotten. What is new is looked up,
-    /// and `remembered` says what was known of it in an earlier life.
-    pub fn want(&self, key: &Key, hosts: BTreeSet<Host>, remembered: impl Fn(&Host) -> Option<Known>) {
+    /// Says which names an object depends on from now on, each with the version that was seen when the object was decided
+    /// about; what nobody depends on is forgotten. What is new is looked up, and `remembered` says what was known of it in
+    /// an earlier life.
+    ///
+    /// Answers whether the object must be decided about again: something was learnt after the look, and before anybody
+    /// knew that this object had to be told.
+    #[must_use]
+    pub fn want(
+        &self,
+        key: &Key,
+        seen: BTreeMap<Host, Option<Version>>,
+        remembered: impl Fn(&Host) -> Option<Known>,
+    ) -> bool {
         let mut inner = self.lock();
         // Most objects depend on no name, and those that do on the same as before.
-        if inner.wants.get(key).map_or(hosts.is_empty(), |before| *before == hosts) {
-            return;
+        if inner.wants.get(key).map_or(seen.is_empty(), |before| before.iter().eq(seen.keys())) {
+            return false;
         }
         let before = inner.wants.remove(key).unwrap_or_default();
-        for host in before.difference(&hosts) {
+        for host in before.iter().filter(|host| !seen.contains_key(*host)) {
             inner.release(host, key);
         }
-        for host in &hosts {
-            inner.hold(host, key, || remembered(host));
+        let mut stale = false;
+        for (host, version) in &seen {
+            let is_new = inner.hold(host, key, || remembered(host));
+            // Of what the object depended on before, it is told.
+            stale |= !is_new && !before.contains(host) && inner.hosts.get(host).map(|entry| entry.version) != *version;
         }
-        if !hosts.is_empty() {
-            inner.wants.insert(key.clone(), hosts);
+        if !seen.is_empty() {
+            inner.wants.insert(key.clone(), seen.into_keys().collect());
         }
         drop(inner);
         self.changed.notify_one();
+        stale
     }
 
     /// How many names there are, and how many of them were led to where they must not lead.
@@ -91,14 +111,18 @@ impl Names {
 }
 
 impl Inner {
-    fn hold(&mut self, host: &Host, key: &Key, remembered: impl FnOnce() -> Option<Known>) {
+    /// Takes up a name for an object, and answers whether it is new.
+    fn hold(&mut self, host: &Host, key: &Key, remembered: impl FnOnce() -> Option<Known>) -> bool {
         if let Some(entry) = self.hosts.get_mut(host) {
             entry.wanted_by.insert(key.clone());
-            return;
+            return false;
         }
         let known = remembered().unwrap_or_default();
         self.due.insert((known.due(), host.clone()));
-        self.hosts.insert(host.clone(), Entry { known, wanted_by: [key.clone()].into(), asking: false });
+        self.newest += 1;
+        let entry = Entry { known, version: self.newest, wanted_by: [key.clone()].into(), asking: false };
+        self.hosts.insert(host.clone(), entry);
+        true
     }
 
     fn release(&mut self, host: &Host, key: &Key) {
@@ -132,7 +156,12 @@ impl Inner {
         entry.known.learn(outcome, now, limits);
         entry.asking = false;
         self.due.insert((entry.known.due(), host.clone()));
-        if what(&entry.known) == before { HashSet::new() } else { entry.wanted_by.clone() }
+        if what(&entry.known) == before {
+            return HashSet::new();
+        }
+        self.newest += 1;
+        entry.version = self.newest;
+        entry.wanted_by.clone()
     }
 }
 
@@ -211,6 +240,7 @@ mod tests {
     use super::*;
     use cloister_core::{egress::NeverOpened, names::Where};
     use jiff::SignedDuration;
+    use proptest::{collection::vec, prelude::*};
 
     fn key(name: &str) -> Key {
         Key::Namespace(name.into())
@@ -225,12 +255,95 @@ mod tests {
         Outcome::Answered(Answer::believed(records, Where::Public, &NeverOpened::new(&[])).unwrap())
     }
 
+    /// Wants names that were looked at just now.
+    fn want<const N: usize>(names: &Names, name: &str, hosts: [&Host; N]) -> bool {
+        let seen = hosts.map(|host| (host.clone(), names.known(host).map(|(_, version)| version)));
+        names.want(&key(name), seen.into(), |_| None)
+    }
+
+    #[test]
+    fn what_is_learnt_between_the_look_and_the_wish_is_told() {
+        let (names, limits, now) = (Names::default(), Limits::default(), Timestamp::UNIX_EPOCH);
+        let www = host("www.example.com");
+        assert!(!want(&names, "a", [&www]));
+        // Another looks while the name is being asked for, and is not known to wait for it when the answer comes.
+        let (_, seen) = names.known(&www).unwrap();
+        assert_eq!(names.lock().take(8, now).len(), 1);
+        assert_eq!(names.lock().learn(&www, answer("198.51.100.1"), now, &limits), [key("a")].into());
+        let again = |version| names.want(&key("b"), [(www.clone(), Some(version))].into(), |_| None);
+        assert!(again(seen), "it saw nothing of the answer, and nobody told it");
+        let (_, seen) = names.known(&www).unwrap();
+        assert!(!again(seen), "it has seen it now");
+    }
+
+    #[test]
+    fn a_name_that_was_forgotten_meanwhile_is_another() {
+        let (names, limits, now) = (Names::default(), Limits::default(), Timestamp::UNIX_EPOCH);
+        let www = host("www.example.com");
+        assert!(!want(&names, "a", [&www]));
+        let (_, seen) = names.known(&www).unwrap();
+        assert!(!want(&names, "a", []) && !want(&names, "c", [&www]));
+        assert_eq!(names.lock().take(8, now).len(), 1);
+        assert_eq!(names.lock().learn(&www, answer("198.51.100.1"), now, &limits), [key("c")].into());
+        assert!(names.want(&key("b"), [(www.clone(), Some(seen))].into(), |_| None));
+    }
+
+    proptest! {
+        /// In whatever order objects look, wish and answers come: who has seen the newest state of a name, or is told of
+        /// it, and nobody else, depends on it.
+        #[test]
+        fn nobody_waits_for_what_was_learnt(steps in vec((0..3_u8, 0..4_usize, 0..3_usize), 1..60)) {
+            let (names, limits) = (Names::default(), Limits::default());
+            let hosts = ["a.example.com", "b.example.com", "c.example.com"].map(host);
+            let mut looked: [Option<BTreeMap<Host, Option<Version>>>; 4] = Default::default();
+            let mut knows: [HashMap<Host, Version>; 4] = Default::default();
+            let mut told: [bool; 4] = [false; 4];
+            let mut now = Timestamp::UNIX_EPOCH;
+            for (address, (what, who, which)) in steps.into_iter().enumerate() {
+                now += SignedDuration::from_secs(600);
+                match what {
+                    // It looks at some of the names, as a decision would.
+                    0 => {
+                        told[who] = false;
+                        let seen = hosts[..=which].iter().map(|host| (host.clone(), names.known(host).map(|seen| seen.1)));
+                        looked[who] = Some(seen.collect());
+                    }
+                    // It wishes for what it looked at.
+                    1 => if let Some(seen) = looked[who].take() {
+                        knows[who] = seen.iter().filter_map(|(host, seen)| Some((host.clone(), (*seen)?))).collect();
+                        told[who] |= names.want(&Key::Namespace(who.to_string().into()), seen, |_| None);
+                    },
+                    // Another answer comes.
+                    _ => {
+                        let asked = names.lock().take(8, now);
+                        for host in asked {
+                            let heard = names.lock().learn(&host, answer(&format!("198.51.100.{address}")), now, &limits);
+                            for (at, told) in told.iter_mut().enumerate() {
+                                *told |= heard.contains(&Key::Namespace(at.to_string().into()));
+                            }
+                        }
+                    }
+                }
+                let inner = names.lock();
+                for who in 0..4 {
+                    let wanted = inner.wants.get(&Key::Namespace(who.to_string().into())).into_iter().flatten();
+                    for host in wanted.filter(|_| looked[who].is_none() && !told[who]) {
+                        let entry = &inner.hosts[host];
+                        let seen = knows[who].get(host).copied();
+                        // Who saw that nothing was known has missed nothing, while nothing was learnt.
+                        prop_assert!(seen == Some(entry.version) || !entry.known.was_asked());
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_name_is_looked_up_once_for_all_who_want_it() {
         let (names, limits, now) = (Names::default(), Limits::default(), Timestamp::UNIX_EPOCH);
         let www = host("www.example.com");
         for name in ["a", "b"] {
-            names.want(&key(name), [www.clone()].into(), |_| None);
+            assert!(!want(&names, name, [&www]));
         }
         assert_eq!(names.lock().take(8, now), std::slice::from_ref(&www));
         assert!(names.lock().take(8, now).is_empty(), "it is being asked for");
@@ -248,13 +361,13 @@ mod tests {
     fn what_nobody_wants_is_forgotten() {
         let (names, limits, now) = (Names::default(), Limits::default(), Timestamp::UNIX_EPOCH);
         let (www, other) = (host("www.example.com"), host("other.example.com"));
-        names.want(&key("a"), [www.clone(), other.clone()].into(), |_| None);
-        names.want(&key("b"), [www.clone()].into(), |_| None);
-        names.want(&key("a"), BTreeSet::new(), |_| None);
+        assert!(!want(&names, "a", [&www, &other]));
+        assert!(!want(&names, "b", [&www]));
+        assert!(!want(&names, "a", []));
         assert_eq!(names.count(), (1, 0));
         assert!(names.known(&www).is_some() && names.known(&other).is_none());
         assert_eq!(names.lock().take(8, now).len(), 1);
-        names.want(&key("b"), BTreeSet::new(), |_| None);
+        assert!(!want(&names, "b", []));
         let told = names.lock().learn(&www, answer("198.51.100.1"), now, &limits);
         assert!(
             told.is_empty() && names.count() == (0, 0) && names.lock().due.is_empty(),

@@ -1,25 +1,26 @@
 //! The names that decisions ask about: what a decision asks for is what its object depends on.
 
 use super::{grant, namespace};
-use crate::{context::Context, key::Key};
+use crate::{context::Context, key::Key, names::Version};
 use cloister_api::HostStatus;
 use cloister_core::{
     names::{Answer, Host, Known},
     settings::Settings,
 };
 use jiff::{SignedDuration, Timestamp};
-use std::{cell::RefCell, collections::BTreeSet};
+use std::{cell::RefCell, collections::BTreeMap};
 
 /// Answers what is known of names, and notes which were asked for.
 pub struct Asking<'a> {
     context: &'a Context,
-    hosts: RefCell<BTreeSet<Host>>,
+    /// What was asked for, and the version that was seen first.
+    seen: RefCell<BTreeMap<Host, Option<Version>>>,
 }
 
 impl<'a> Asking<'a> {
     /// Nothing was asked yet.
     pub fn new(context: &'a Context) -> Self {
-        Asking { context, hosts: RefCell::default() }
+        Asking { context, seen: RefCell::default() }
     }
 
     /// What every part of the operator shares.
@@ -29,13 +30,17 @@ impl<'a> Asking<'a> {
 
     /// What is known of a name.
     pub fn known(&self, host: &Host) -> Option<Known> {
-        self.hosts.borrow_mut().insert(host.clone());
-        self.context.names.known(host)
+        let (known, version) = self.context.names.known(host).unzip();
+        self.seen.borrow_mut().entry(host.clone()).or_insert(version);
+        known
     }
 
-    /// From now on the object depends on what was asked for, and on no other name.
+    /// From now on the object depends on what was asked for, and on no other name. Where an answer came between the look and
+    /// this, the object is looked at again.
     pub fn wanted_by(self, key: &Key, remembered: impl Fn(&Host) -> Option<Known>) {
-        self.context.names.want(key, self.hosts.into_inner(), remembered);
+        if self.context.names.want(key, self.seen.into_inner(), remembered) {
+            self.context.queue.add_all([key.clone()]);
+        }
     }
 }
 

@@ -54,6 +54,12 @@ fn said(error: &kube::Error) -> String {
     }
 }
 
+impl cloister_core::carry_out::Failure for Error {
+    fn is_final(&self) -> bool {
+        Error::is_final(self)
+    }
+}
+
 impl Error {
     /// The category, as the metrics have it.
     pub fn category(&self) -> &'static str {
@@ -70,6 +76,18 @@ impl Error {
             Error::NotGone { .. } => "not_gone",
             Error::NotAsWritten { .. } => "not_as_written",
             Error::CredentialGone { .. } => "credential_gone",
+        }
+    }
+
+    /// Whether the same request is refused again until somebody changes something: what it asks for is invalid, or an
+    /// admission policy, a quota or the lack of a right stands against it.
+    pub fn is_final(&self) -> bool {
+        match self {
+            Error::Request { source, .. } => match &**source {
+                kube::Error::Api(status) => matches!(status.code, 400 | 403 | 413 | 422),
+                _ => false,
+            },
+            _ => false,
         }
     }
 

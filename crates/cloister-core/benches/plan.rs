@@ -55,13 +55,13 @@ impl Snapshot {
     fn settled() -> Self {
         let mut snapshot = Snapshot::new();
         let first = snapshot.plan(&snapshot.known());
-        snapshot.declared.status = first.status;
+        snapshot.declared.status = first.status.clone();
         snapshot.declared.metadata.finalizers = Some(vec![cloister_api::labels::NAMESPACE_FINALIZER.to_owned()]);
-        for action in first.stages.into_iter().flatten() {
+        for action in first.actions() {
             match action {
                 Action::Apply(child) => drop(snapshot.children.insert(child.key(), child.observe())),
                 Action::ApplyNamespace(labels) => {
-                    let labels = labels.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
+                    let labels = labels.iter().map(|(key, value)| ((*key).into(), value.as_str().into())).collect();
                     let (uid, adopt, terminating) = ("u".into(), None, false);
                     snapshot.namespace = Some(ObservedNamespace { uid, labels, adopt, terminating });
                 }

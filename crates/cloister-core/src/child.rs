@@ -4,7 +4,7 @@
 //! the operator owns, in a form that the API server's defaulting and its rewriting of quantities leave alone. Two
 //! objects with one fingerprint need no write.
 
-use crate::quantity;
+use crate::{namespace, quantity};
 use cloister_api::{
     GrantKind, GrantMount, labels,
     plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
@@ -159,6 +159,34 @@ impl Child {
         ChildKey::new(self.kind(), self.metadata().name.as_deref().unwrap_or_default())
     }
 
+    /// Whether it denies what is not passed on, above every NetworkPolicy.
+    pub fn is_bound(&self) -> bool {
+        namespace::is_bound(&self.key())
+    }
+
+    /// What is done where the API server refuses for good to write this over what stands, so that what stands would stay
+    /// as it is, however much more it opens.
+    pub fn if_refused(&self) -> IfRefused {
+        match self {
+            // What denies is better old than gone.
+            _ if is_deny(&self.key()) || self.is_bound() => IfRefused::Keep,
+            Child::NetworkPolicy(_)
+            | Child::CiliumNetworkPolicy(_)
+            | Child::ClusterNetworkPolicy(_)
+            | Child::RoleBinding(_) => IfRefused::Delete,
+            // An account that goes takes the pods with it that run as it. Its annotations are what gives it access.
+            Child::ServiceAccount(account) if account.metadata.annotations.is_some() => {
+                let mut bare = account.clone();
+                bare.metadata.annotations = None;
+                IfRefused::Write(Box::new(Child::ServiceAccount(bare)))
+            }
+            // They bound what is there. A mount opens nothing by being old, and is all that tells of the copy.
+            Child::ServiceAccount(_) | Child::ResourceQuota(_) | Child::LimitRange(_) | Child::GrantMount(_) => {
+                IfRefused::Keep
+            }
+        }
+    }
+
     /// What is remembered of it.
     pub fn observe(&self) -> ObservedChild {
         let metadata = self.metadata();
@@ -240,6 +268,22 @@ impl Child {
             }
         }
     }
+}
+
+/// Whether this is the policy that denies everything in its namespace.
+pub fn is_deny(key: &ChildKey) -> bool {
+    key.kind == ChildKind::NetworkPolicy && &*key.name == namespace::policies::DENY_ALL
+}
+
+/// What is done in place of a write that was refused for good.
+#[derive(Clone, Debug, PartialEq)]
+pub enum IfRefused {
+    /// What stands is deleted.
+    Delete,
+    /// This is written, which gives nothing.
+    Write(Box<Child>),
+    /// What stands is kept.
+    Keep,
 }
 
 /// Lists, on a ServiceAccount, the annotations that the operator wrote there, so that those of others can be told apart.

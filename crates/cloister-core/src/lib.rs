@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod auto_approve;
+pub mod carry_out;
 pub mod catalogue;
 pub mod child;
 pub mod clock;

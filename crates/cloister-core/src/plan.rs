@@ -1,6 +1,9 @@
 //! A plan: what to do, in which order, and what to say about it.
+//!
+//! What takes something away waits for nothing: it is attempted whatever becomes of anything else. What opens waits for
+//! what must stand before it, and for that alone. [`crate::carry_out`] carries a plan out.
 
-use crate::child::{Child, ChildKey};
+use crate::child::{Child, ChildKey, ChildKind, is_deny};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -45,19 +48,151 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// What waits for this action to succeed. All else in the plan does not.
+    pub fn holds_up(&self) -> HoldsUp {
+        match self {
+            Action::AddFinalizer | Action::ApplyNamespace(_) => HoldsUp::Opening,
+            Action::Apply(child) if is_deny(&child.key()) => HoldsUp::Opening,
+            Action::Apply(child) => match child.kind() {
+                ChildKind::ResourceQuota | ChildKind::LimitRange => HoldsUp::Last,
+                ChildKind::ClusterNetworkPolicy if child.is_bound() => HoldsUp::Last,
+                _ => HoldsUp::Nothing,
+            },
+            _ => HoldsUp::Nothing,
+        }
+    }
+
+    /// What it is about, to say what failed.
+    pub fn about(&self) -> About {
+        match self {
+            Action::Apply(child) => About::Child(child.key()),
+            Action::Delete(key) | Action::Release(key) => About::Child(key.clone()),
+            Action::ApplyNamespace(_) | Action::DeleteNamespace { .. } => About::Namespace,
+            Action::CopyCredential { .. } | Action::DestroyCredential { .. } => About::Credential,
+            Action::DeletePod { .. } => About::Pod,
+            Action::AddFinalizer | Action::DropFinalizer => About::Itself,
+        }
+    }
+}
+
 /// The labels that a Namespace must have, and of the operator's labels no others: label to value.
 pub type NamespaceLabels = BTreeMap<&'static str, String>;
 
+/// What waits for the success of an action, in the order of how much it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HoldsUp {
+    /// Nothing.
+    Nothing,
+    /// The last action of the plan.
+    Last,
+    /// Everything that opens, and the last action.
+    Opening,
+}
+
+/// What an action is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum About {
+    /// The object that the plan is for.
+    Itself,
+    /// The Namespace.
+    Namespace,
+    /// A child in it.
+    Child(ChildKey),
+    /// The copy of a credential.
+    Credential,
+    /// A pod.
+    Pod,
+}
+
+/// Actions that depend on one another: a step begins when the one before it has come to an end.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Chain {
+    /// The steps. The actions of one may run together.
+    pub steps: Vec<Step>,
+}
+
+/// A step of a chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Its actions.
+    pub actions: Vec<Action>,
+    /// Whether it is left out when something before it in its chain has failed.
+    pub needs_all_before: bool,
+    /// Whether nothing needs its success.
+    pub may_fail: bool,
+}
+
+impl Chain {
+    /// A chain that begins with these.
+    pub fn of(actions: impl IntoIterator<Item = Action>) -> Self {
+        Chain::default().then(actions)
+    }
+
+    /// Goes on with these, whatever became of what is before.
+    pub fn then(self, actions: impl IntoIterator<Item = Action>) -> Self {
+        self.step(actions, false, false)
+    }
+
+    /// Goes on with these, whatever became of what is before. No later step needs them.
+    pub fn attempt(self, actions: impl IntoIterator<Item = Action>) -> Self {
+        self.step(actions, false, true)
+    }
+
+    /// Goes on with these, if all before has succeeded.
+    pub fn then_if_done(self, actions: impl IntoIterator<Item = Action>) -> Self {
+        self.step(actions, true, false)
+    }
+
+    fn step(mut self, actions: impl IntoIterator<Item = Action>, needs_all_before: bool, may_fail: bool) -> Self {
+        let actions: Vec<Action> = actions.into_iter().collect();
+        if !actions.is_empty() {
+            self.steps.push(Step { actions, needs_all_before, may_fail });
+        }
+        self
+    }
+
+    /// Its actions, in their order.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        self.steps.iter().flat_map(|step| &step.actions)
+    }
+}
+
+/// The action that ends a plan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Last {
+    /// The action.
+    pub action: Action,
+    /// What it waits for.
+    pub after: After,
+}
+
+/// What the last action of a plan waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum After {
+    /// What holds it up (see [`Action::holds_up`]) has succeeded.
+    WhatHoldsItUp,
+    /// Everything has succeeded.
+    Everything,
+    /// Everything has succeeded, or was refused for good, so that there is nothing to wait for.
+    Attempts,
+}
+
 /// What to do for one object.
 ///
-/// Stages run one after the other, and a stage begins only when the one before it succeeded, so that what closes is
-/// done before what opens. The actions of one stage may run together. The status is written last.
+/// All chains of `close` are carried out together, whatever becomes of the others. The stages of `open` follow, one after
+/// the other, unless what holds them up has failed. Then comes the last action. The status is written in any case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan<Status> {
-    /// What to write as the object's status together with the first stage, at the first sight of the object.
+    /// What to write as the object's status at once, at the first sight of the object.
     pub announce: Option<Status>,
-    /// What to do: the stages, none of them empty.
-    pub stages: Vec<Vec<Action>>,
+    /// What takes something away: every deletion, and every write to what stands already, which may be narrower than
+    /// what it replaces.
+    pub close: Vec<Chain>,
+    /// What makes something anew.
+    pub open: Vec<Vec<Chain>>,
+    /// What ends it: pods are admitted, a finalizer is taken off, the Namespace is deleted.
+    pub last: Option<Last>,
     /// What to write as the object's status, where it differs from what is there.
     pub status: Option<Status>,
     /// Whether that status can wait for what is to be opened and closed elsewhere: it says what was done, and nobody
@@ -69,17 +204,45 @@ pub struct Plan<Status> {
 
 impl<Status> Default for Plan<Status> {
     fn default() -> Self {
-        Plan { announce: None, stages: Vec::new(), status: None, status_can_wait: false, next: None }
+        Plan {
+            announce: None,
+            close: Vec::new(),
+            open: Vec::new(),
+            last: None,
+            status: None,
+            status_can_wait: false,
+            next: None,
+        }
     }
 }
 
 impl<Status> Plan<Status> {
-    /// Adds a stage, unless there is nothing to do in it.
-    pub fn stage(&mut self, actions: impl IntoIterator<Item = Action>) {
-        let actions: Vec<Action> = actions.into_iter().collect();
-        if !actions.is_empty() {
-            self.stages.push(actions);
+    /// Takes away what these actions take away, each on its own.
+    pub fn close(&mut self, actions: impl IntoIterator<Item = Action>) {
+        actions.into_iter().for_each(|action| self.close_by(Chain::of([action])));
+    }
+
+    /// Takes something away in steps.
+    pub fn close_by(&mut self, chain: Chain) {
+        self.close.extend(Some(chain).filter(|chain| !chain.steps.is_empty()));
+    }
+
+    /// Adds a stage of what opens, each action on its own.
+    pub fn open(&mut self, actions: impl IntoIterator<Item = Action>) {
+        self.open_by(actions.into_iter().map(|action| Chain::of([action])));
+    }
+
+    /// Adds a stage of what opens in steps.
+    pub fn open_by(&mut self, chains: impl IntoIterator<Item = Chain>) {
+        let chains: Vec<Chain> = chains.into_iter().filter(|chain| !chain.steps.is_empty()).collect();
+        if !chains.is_empty() {
+            self.open.push(chains);
         }
+    }
+
+    /// Ends with this.
+    pub fn end_with(&mut self, action: Action, after: After) {
+        self.last = Some(Last { action, after });
     }
 
     /// Looks again at the earlier of this time and what was asked before.
@@ -87,8 +250,19 @@ impl<Status> Plan<Status> {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 
+    /// Everything to do, in an order in which it may be done.
+    pub fn actions(&self) -> impl Iterator<Item = &Action> {
+        let chains = self.close.iter().chain(self.open.iter().flatten());
+        chains.flat_map(Chain::actions).chain(self.last.iter().map(|last| &last.action))
+    }
+
+    /// Whether there is nothing to do, whatever there is to say.
+    pub fn does_nothing(&self) -> bool {
+        self.actions().next().is_none()
+    }
+
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.stages.is_empty() && self.status.is_none()
+        self.does_nothing() && self.status.is_none()
     }
 }

@@ -4,6 +4,7 @@ mod common {
     pub mod events;
     pub mod grants;
     pub mod objects;
+    pub mod steps;
     pub mod sweep;
 }
 
@@ -163,9 +164,9 @@ fn work(world: &mut World, name: &str, budget: usize) {
     well_said(world, name, &before, &plan, done);
     let rest = world.plan(name);
     let asks = plan.next.is_some_and(|next| next <= world.now);
-    let pods = plan.stages.iter().flatten().any(|action| matches!(action, Action::DeletePod { .. }));
+    let pods = plan.actions().any(|action| matches!(action, Action::DeletePod { .. }));
     // Since when one is being revoked that never was Active is not known, so that it may be called unconfirmed early.
-    let early = rest.stages.is_empty() && plan.status.as_ref().is_some_and(|said| said.activated_at.is_none());
+    let early = rest.does_nothing() && plan.status.as_ref().is_some_and(|said| said.activated_at.is_none());
     let held = world.objects.observe().values().any(|child| child.terminating);
     assert!(!done || rest.is_empty() || asks || pods || early || held, "{name}: {plan:#?} leaves {rest:#?}");
     world.environment();

@@ -1,6 +1,6 @@
 //! The objects of the catalogue, of which there is only something to say.
 
-use super::{carry_out, credential_version, policy_named};
+use super::{credential_version, policy_named, work_off};
 use crate::{
     context::Context,
     decode::Decoded,
@@ -168,5 +168,5 @@ where
 {
     let target: Target<K> =
         Target { key, namespace: "".into(), api: Api::all(context.client.clone()), metadata, finalizer: "" };
-    carry_out(context, &target, Plan { status, ..Plan::default() }).await
+    work_off(context, &target, Plan { status, ..Plan::default() }).await
 }

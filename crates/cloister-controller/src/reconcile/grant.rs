@@ -2,11 +2,10 @@
 
 use super::{
     asking::{Asking, remembered},
-    carry_out,
     catalogue::debt,
     credential_version, known,
     namespace::in_force,
-    policy_named, service_named,
+    policy_named, service_named, work_off,
 };
 use crate::{
     alerts,
@@ -96,7 +95,7 @@ where
         finalizer: labels::GRANT_FINALIZER,
     };
     let said = plan.status.clone();
-    let result = carry_out(context, &target, plan).await;
+    let result = work_off(context, &target, plan).await;
     match (&result, &object) {
         (Ok(()), Some(object)) => {
             if let Some(said) = &said {

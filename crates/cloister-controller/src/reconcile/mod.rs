@@ -20,11 +20,11 @@ use crate::{
 };
 use cloister_api::{AccessPolicy, SecretReference, ServiceReference};
 use cloister_core::{
+    carry_out,
     egress::ServiceFacts,
     grant::Known,
     plan::{Action, Plan},
 };
-use futures::future::join_all;
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
@@ -52,8 +52,8 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), Error> {
     }
 }
 
-/// Carries out a plan: its stages one after the other, then its status.
-async fn carry_out<K, S>(context: &Context, target: &Target<K>, plan: Plan<S>) -> Result<(), Error>
+/// Carries out a plan, then writes its status.
+async fn work_off<K, S>(context: &Context, target: &Target<K>, plan: Plan<S>) -> Result<(), Error>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     Decoded<K>: Indexed,
@@ -64,32 +64,20 @@ where
         context.queue.add_at(target.key.clone(), next);
     }
     let finalizer = |action: &Action| matches!(action, Action::AddFinalizer | Action::DropFinalizer);
-    let same_version = plan.announce.is_none() && !plan.stages.iter().flatten().any(finalizer);
-    let mut stages = plan.stages.into_iter();
+    let same_version = plan.announce.is_none() && !plan.actions().any(finalizer);
     let announce = async {
         match &plan.announce {
             Some(status) => writer.status_of_any_version(target, status).await,
             None => Ok(()),
         }
     };
-    let (announced, done) = futures::join!(announce, stage(&writer, target, stages.next().unwrap_or_default()));
-    done.and(announced)?;
-    for actions in stages {
-        stage(&writer, target, actions).await?;
-    }
+    let perform = |action| writer.perform(target, action);
+    let work = carry_out::carry_out(plan.close, plan.open, plan.last, perform);
+    let (announced, outcome) = futures::join!(announce, work);
+    outcome.failures.into_iter().try_for_each(|failed| Err(failed.error)).and(announced)?;
     let Some(status) = &plan.status else { return Ok(()) };
     let _turn = if plan.status_can_wait { Some(context.queue.give_way(&target.key).await) } else { None };
     if same_version { writer.status(target, status).await } else { writer.status_of_any_version(target, status).await }
-}
-
-async fn stage<K>(writer: &Writer<'_>, target: &Target<K>, actions: Vec<Action>) -> Result<(), Error>
-where
-    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-    Decoded<K>: Indexed,
-{
-    // All come to their end, whatever becomes of one: a request that is dropped may have been carried out all the same.
-    let results = join_all(actions.into_iter().map(|action| writer.perform(target, action))).await;
-    results.into_iter().collect()
 }
 
 fn policy_named<'a>(index: &'a Index, name: &str) -> Known<'a, AccessPolicy> {

@@ -1,8 +1,8 @@
 //! A mount that may have lost its grants: one that was removed by force leaves it behind.
 
 use super::{
-    carry_out,
     grant::{holders, turn},
+    work_off,
 };
 use crate::{context::Context, error::Error, key::Key, write::Target};
 use cloister_api::{StorageAccessGrant, labels};
@@ -41,5 +41,5 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
         metadata: Default::default(),
         finalizer: labels::GRANT_FINALIZER,
     };
-    carry_out(context, &target, plan).await
+    work_off(context, &target, plan).await
 }

@@ -2,7 +2,7 @@
 
 use super::{
     asking::{Asking, remembered},
-    carry_out, object_name, service_named,
+    object_name, service_named, work_off,
 };
 use crate::{
     alerts,
@@ -49,7 +49,7 @@ pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> 
     let news = declared.as_ref().zip(plan.status.as_ref()).map(|(declared, said)| {
         (alerts::namespace_reference(declared), alerts::of_namespace(declared.status.as_ref(), said))
     });
-    let result = carry_out(context, &target, plan).await;
+    let result = work_off(context, &target, plan).await;
     if result.is_ok() && enforced {
         info!("the namespace is enforced");
     }
@@ -195,7 +195,7 @@ fn is_settled(declared: &ResearchNamespace) -> bool {
 }
 
 fn count(context: &Context, work: &Work) {
-    let actions = work.plan.stages.iter().flatten();
+    let actions = work.plan.actions();
     if work.settled && work.target.metadata.deletion_timestamp.is_none() {
         for action in actions {
             match action {

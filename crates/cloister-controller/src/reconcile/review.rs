@@ -1,6 +1,6 @@
 //! A review, of which there is only something to say.
 
-use super::{asking::Asking, carry_out, catalogue::said, grant::with_input};
+use super::{asking::Asking, catalogue::said, grant::with_input, work_off};
 use crate::{context::Context, error::Error, index::reviewed, key::Key, write::Target};
 use cloister_api::AccessReview;
 use cloister_core::{grant, plan::Plan};
@@ -28,7 +28,7 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
         metadata,
         finalizer: "",
     };
-    carry_out(context, &target, Plan { status, ..Plan::default() }).await?;
+    work_off(context, &target, Plan { status, ..Plan::default() }).await?;
     context.audit.take_review(context, namespace, name);
     Ok(())
 }

@@ -147,9 +147,8 @@ pub fn revoke(grant: &Grant, end: Option<End>, input: &Input<'_>) -> Plan<GrantS
         }
     };
     let closing = grant.of_kind().closing(grant, input);
-    plan.stage(closing.first);
-    plan.stage(surplus(input, &[]));
-    closing.then.into_iter().for_each(|stage| plan.stage(stage));
+    plan.close(surplus(input, &[]));
+    plan.close_by(closing.chain);
     status.secret_name = None;
     // What somebody else's finalizer holds is not gone.
     let held = own(input).filter(|child| child.terminating).count() + closing.held;

@@ -1,7 +1,7 @@
 //! What a kind of grant adds to the engine: what it is for, how that is opened, and how it is taken away.
 
 use super::{Grant, Input, eligibility::Ineligible};
-use crate::{child::Child, cluster_role::bindable, plan::Action};
+use crate::{child::Child, cluster_role::bindable, plan::Chain};
 use cloister_api::{AccessPolicy, HostStatus, Sensitivity, Subject};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -69,10 +69,8 @@ pub struct Missing {
 pub struct Opening {
     /// What stands in the grant's name. Everything else in its name goes.
     pub children: Vec<Child>,
-    /// What is done together with them.
-    pub with: Vec<Action>,
-    /// What follows, one after the other.
-    pub then: Vec<Vec<Action>>,
+    /// What is done together with them, in steps.
+    pub chain: Option<Chain>,
     /// What stays closed, and why.
     pub fault: Option<Missing>,
     /// What stays closed without being anybody's mistake.
@@ -86,10 +84,8 @@ pub struct Opening {
 /// What a grant takes away beyond what stands in its name.
 #[derive(Debug, Default)]
 pub struct Closing {
-    /// What goes before that.
-    pub first: Vec<Action>,
-    /// What follows, one after the other.
-    pub then: Vec<Vec<Action>>,
+    /// How, in steps.
+    pub chain: Chain,
     /// How many pods are waited for.
     pub pods: usize,
     /// How many objects beyond the grant's own are held by somebody else's finalizer.

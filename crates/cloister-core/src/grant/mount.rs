@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     child::{Child, ChildKey, Children},
-    plan::{Action, Plan},
+    plan::{Action, Chain, Plan},
 };
 use cloister_api::{GrantPhase, GrantStatus, Mount, OnExpiry, SecretReference, labels};
 
@@ -33,17 +33,12 @@ pub struct Source<'a> {
 
 /// What brings a credential to its mount: the mount without a version; the copy; the version, which says that it is
 /// there.
-pub fn mounting(
-    grant: &Grant,
-    mount: &Mount,
-    source: &Source<'_>,
-    input: &Input<'_>,
-) -> (Option<Action>, Vec<Vec<Action>>) {
-    let Some(share) = Share::of(grant) else { return (None, Vec::new()) };
+pub fn mounting(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_>) -> Option<Chain> {
+    let share = Share::of(grant)?;
     let observed = input.children.get(&mount_key(&share));
     if observed.is_some_and(|mount| mount.terminating) {
         // Somebody else's finalizer holds it. It cannot be written, so nothing would remember the copy.
-        return (None, Vec::new());
+        return None;
     }
     let mounted = |version| grant_mount(input.namespace, &share, mount, version);
     let record = observed.is_none().then(|| Action::Apply(Box::new(mounted(""))));
@@ -53,7 +48,7 @@ pub fn mounting(
     let copy =
         (first || !is_copied).then(|| Action::CopyCredential { from: source.from.clone(), to: secret_name(&share) });
     let version = apply(mounted(&source.version), input.children);
-    (record, vec![copy.into_iter().collect(), version.into_iter().collect()])
+    Some(Chain::of(record).then_if_done(copy).then_if_done(version))
 }
 
 /// What takes a credential away.
@@ -68,18 +63,19 @@ pub fn unmounting(grant: &Grant, mount: &Mount, on_expiry: OnExpiry, input: &Inp
     let Some(share) = share else { return closing };
     // Without its version no new pod gets it. It goes last: until then it remembers the copy.
     let emptied = grant_mount(input.namespace, &share, mount, "");
-    closing.first.extend(standing(&share).and_then(|_| apply(emptied, input.children)));
+    let mut chain = Chain::default().attempt(standing(&share).and_then(|_| apply(emptied, input.children)));
     if answers {
-        closing.then.push(vec![Action::DestroyCredential { name: secret_name(&share) }]);
+        chain = chain.then([Action::DestroyCredential { name: secret_name(&share) }]);
     }
     match on_expiry {
         OnExpiry::Terminate => {
             closing.pods = input.holders.len();
-            closing.then.push(input.holders.iter().filter(|holder| !holder.terminating).map(delete_pod).collect());
+            // Whatever became of the credential: what holds it ends.
+            chain = chain.then(input.holders.iter().filter(|holder| !holder.terminating).map(delete_pod));
         }
         OnExpiry::Empty => {}
     }
-    closing.then.push(standing(&share).map(|_| Action::Delete(mount_key(&share))).into_iter().collect());
+    closing.chain = chain.then_if_done(standing(&share).map(|_| Action::Delete(mount_key(&share))));
     // What somebody else's finalizer holds is not gone.
     closing.held = usize::from(input.children.get(&mount_key(&share)).is_some_and(|mount| mount.terminating));
     closing
@@ -89,9 +85,12 @@ pub fn unmounting(grant: &Grant, mount: &Mount, on_expiry: OnExpiry, input: &Inp
 pub fn orphaned_mount(mount: &ChildKey, holders: &[Holder]) -> Plan<GrantStatus> {
     let mut plan = Plan::default();
     // The mount goes last: it is all that tells of the copy.
-    plan.stage([Action::DestroyCredential { name: format!("{}{}", labels::GRANT_SECRET_PREFIX, mount.name) }]);
-    plan.stage(holders.iter().filter(|holder| !holder.terminating).map(delete_pod));
-    plan.stage([Action::Delete(mount.clone())]);
+    let secret = format!("{}{}", labels::GRANT_SECRET_PREFIX, mount.name);
+    plan.close_by(
+        Chain::of([Action::DestroyCredential { name: secret }])
+            .then(holders.iter().filter(|holder| !holder.terminating).map(delete_pod))
+            .then_if_done([Action::Delete(mount.clone())]),
+    );
     plan
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     child::{Child, ChildKey},
     condition::seconds,
-    plan::Plan,
+    plan::{Chain, Plan},
 };
 use cloister_api::{GrantPhase, GrantStatus, RecordedReview, condition::reason};
 use jiff::Timestamp;
@@ -24,9 +24,9 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     note_review(&mut status, settled(grant, target, input).as_ref(), input.now);
     let end = status.expires_at.as_ref().map_or(input.now, |end| end.0);
     plan.look_again(end);
-    plan.stage(add_finalizer(grant));
+    plan.open(add_finalizer(grant));
     if let Some(start) = grant.terms().start_time.filter(|start| start.0 > input.now) {
-        plan.stage(surplus(input, &[]));
+        plan.close(surplus(input, &[]));
         plan.look_again(start.0);
         let message = format!("approved; opens at {}", start.0);
         return say.ready(plan, status, "WaitingForStart", message);
@@ -50,11 +50,9 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     let opening = kind.opening(grant, target, input);
     opening.next.into_iter().for_each(|next| plan.look_again(next));
     let keys: Vec<ChildKey> = opening.children.iter().map(Child::key).collect();
-    plan.stage(surplus(input, &keys));
-    let mut open = applied(opening.children, input);
-    open.extend(opening.with);
-    plan.stage(open);
-    opening.then.into_iter().for_each(|stage| plan.stage(stage));
+    plan.close(surplus(input, &keys));
+    let anew = applied(&mut plan, opening.children, grant.has_finalizer(), input);
+    plan.open_by(anew.into_iter().map(|action| Chain::of([action])).chain(opening.chain));
     // Those that share a mount take turns.
     plan.status_can_wait = Share::of(grant).is_none();
 

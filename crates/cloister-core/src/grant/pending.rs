@@ -61,11 +61,11 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     let mut plan = Plan::default();
     if grant.is_deleted() {
         // Nothing was opened yet.
-        plan.stage(surplus(input, &[]));
-        plan.stage(drop_finalizer(grant));
+        plan.close(surplus(input, &[]));
+        drop_finalizer(&mut plan, grant);
         return plan;
     }
-    plan.stage(add_finalizer(grant));
+    plan.open(add_finalizer(grant));
     let say = Say::about(grant, input.now);
     let mut status = say.before();
     let asked = grant.metadata().creation_timestamp.as_ref().map_or(input.now, |at| at.0);

@@ -3,7 +3,7 @@
 use super::{Declared, Grant, Input, break_glass, end, mount::apply, open, pending, status::Say};
 use crate::{
     child::{Child, ChildKey, ObservedChild},
-    plan::{Action, Plan},
+    plan::{Action, After, Plan},
 };
 use cloister_api::{GrantPhase, GrantStatus, condition::reason, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -34,11 +34,13 @@ fn undecodable(
 ) -> Plan<GrantStatus> {
     let say = Say { metadata, before: status, now: input.now };
     let mut plan = Plan::default();
-    plan.stage(surplus(input, &[]));
+    plan.close(surplus(input, &[]));
     if metadata.deletion_timestamp.is_some() {
         // Its mount, if it has one, is then one that no grant speaks for.
         let held = metadata.finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER);
-        plan.stage((held && !own(input).any(|child| child.terminating)).then_some(Action::DropFinalizer));
+        if held && !own(input).any(|child| child.terminating) {
+            plan.end_with(Action::DropFinalizer, After::Everything);
+        }
         return plan;
     }
     let message = format!(
@@ -52,7 +54,7 @@ fn undecodable(
 /// review, and stays until it has it.
 fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     let mut plan = Plan::default();
-    plan.stage(surplus(input, &[]));
+    plan.close(surplus(input, &[]));
     let mut owes = break_glass::owes_review(grant);
     if owes {
         let say = Say::about(grant, input.now);
@@ -65,14 +67,28 @@ fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     }
     // One that is still held answers when it is gone, and then the finalizer may go too.
     if grant.is_deleted() && !owes && !own(input).any(|child| child.terminating) {
-        plan.stage(drop_finalizer(grant));
+        drop_finalizer(&mut plan, grant);
     }
     plan
 }
 
-/// The writes that make the children what they should be.
-pub fn applied(children: Vec<Child>, input: &Input<'_>) -> Vec<Action> {
-    children.into_iter().filter_map(|child| apply(child, input.children)).collect()
+/// Puts right what stands, and gives back the writes that make the children that do not. What stands is put right at once
+/// where what must stand before it does (`guarded`); else it goes, and is made anew.
+pub fn applied(plan: &mut Plan<GrantStatus>, children: Vec<Child>, guarded: bool, input: &Input<'_>) -> Vec<Action> {
+    let mut anew = Vec::new();
+    for child in children {
+        let key = child.key();
+        let Some(write) = apply(child, input.children) else { continue };
+        match (input.children.contains_key(&key), guarded) {
+            (true, true) => plan.close([write]),
+            (true, false) => {
+                plan.close([Action::Delete(key)]);
+                anew.push(write);
+            }
+            (false, _) => anew.push(write),
+        }
+    }
+    anew
 }
 
 /// Deletes what stands in the grant's name beyond these.
@@ -92,7 +108,9 @@ pub fn add_finalizer(grant: &Grant) -> Option<Action> {
     (!grant.has_finalizer()).then_some(Action::AddFinalizer)
 }
 
-/// Takes the finalizer off, where it is on.
-pub fn drop_finalizer(grant: &Grant) -> Option<Action> {
-    grant.has_finalizer().then_some(Action::DropFinalizer)
+/// Takes the finalizer off, where it is on, once everything is done.
+pub fn drop_finalizer(plan: &mut Plan<GrantStatus>, grant: &Grant) {
+    if grant.has_finalizer() {
+        plan.end_with(Action::DropFinalizer, After::Everything);
+    }
 }

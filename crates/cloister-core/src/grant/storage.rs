@@ -75,9 +75,7 @@ impl Kind for StorageAccessGrant {
         add_endpoint(self, grant, input, &mut opening);
         match (credential(self, input), &self.spec.mount) {
             (Ok(Some(source)), Some(mount)) => {
-                let (record, then) = mount::mounting(grant, mount, &source, input);
-                opening.with.extend(record);
-                opening.then = then;
+                opening.chain = mount::mounting(grant, mount, &source, input);
             }
             (Ok(_), _) => {}
             (Err(missing), _) => opening.fault = Some(missing),

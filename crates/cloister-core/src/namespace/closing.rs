@@ -3,7 +3,7 @@
 use super::{Input, ObservedNamespace, cluster, has_finalizer, policies, status::Say, surplus, with};
 use crate::{
     child::{Child, ChildKey, ChildKind},
-    plan::{Action, NamespaceLabels, Plan},
+    plan::{Action, After, Chain, NamespaceLabels, Plan},
 };
 use cloister_api::{
     DeletionPolicy, ResearchNamespace, ResearchNamespaceStatus,
@@ -22,7 +22,7 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
     let Some(namespace) = input.namespace.filter(|namespace| namespace.belongs_to(input.name)) else {
         // Never made, never ours, or gone by now.
         unbind(&mut plan, input);
-        plan.stage([Action::DropFinalizer]);
+        plan.end_with(Action::DropFinalizer, After::Everything);
         return plan;
     };
     if namespace.terminating {
@@ -34,7 +34,7 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
     close(&mut plan, namespace, input, retain);
     match declared.spec.deletion_policy {
         DeletionPolicy::Delete => {
-            plan.stage([Action::DeleteNamespace { uid: namespace.uid.to_string() }]);
+            plan.end_with(Action::DeleteNamespace { uid: namespace.uid.to_string() }, After::Attempts);
             say.waiting(plan, reason::DELETING, format!("Namespace {} is being deleted", input.name))
         }
         DeletionPolicy::Retain if input.open_grants > 0 => {
@@ -42,7 +42,7 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
             say.waiting(plan, reason::WAITING_FOR_GRANTS, message)
         }
         DeletionPolicy::Retain => {
-            plan.stage([Action::DropFinalizer]);
+            plan.end_with(Action::DropFinalizer, After::Everything);
             plan
         }
     }
@@ -71,7 +71,7 @@ pub fn undecodable(
     if metadata.deletion_timestamp.is_some() {
         // Its deletionPolicy is unknown, so the namespace stays. Without a declaration it is retained.
         if has_finalizer(metadata, NAMESPACE_FINALIZER) && input.open_grants == 0 {
-            plan.stage([Action::DropFinalizer]);
+            plan.end_with(Action::DropFinalizer, After::Everything);
         }
         return plan;
     }
@@ -103,13 +103,13 @@ pub fn let_it_end(plan: &mut Plan<ResearchNamespaceStatus>, input: &Input<'_>) {
     unbind(plan, input);
     let deny = ChildKey::new(ChildKind::NetworkPolicy, policies::DENY_ALL);
     if input.children.get(&deny).is_some_and(|child| child.terminating) {
-        plan.stage([Action::Release(deny)]);
+        plan.close([Action::Release(deny)]);
     }
 }
 
 /// Deletes what is about the namespace and not in it, so that it does not go with it.
 fn unbind(plan: &mut Plan<ResearchNamespaceStatus>, input: &Input<'_>) {
-    plan.stage(surplus(input, |key| key.kind == ChildKind::ClusterNetworkPolicy));
+    plan.close(surplus(input, |key| key.kind == ChildKind::ClusterNetworkPolicy));
 }
 
 /// Seals the namespace, and takes away every policy but the one that denies, and every binding.
@@ -119,21 +119,16 @@ fn close(plan: &mut Plan<ResearchNamespaceStatus>, namespace: &ObservedNamespace
     if retain {
         sealed = with(sealed, labels::RETAINED, "true");
     }
-    if !namespace.has(&sealed) {
-        plan.stage([Action::ApplyNamespace(sealed)]);
-    }
+    plan.close((!namespace.has(&sealed)).then_some(Action::ApplyNamespace(sealed)));
     let deny = Child::NetworkPolicy(policies::deny_all(input.name));
     let key = deny.key();
-    match input.children.get(&key) {
-        Some(child) if child.terminating => {
-            plan.stage([Action::Release(key)]);
-            plan.stage([Action::Apply(Box::new(deny))]);
-        }
-        Some(child) if child.fingerprint == deny.fingerprint() => {}
-        _ => plan.stage([Action::Apply(Box::new(deny))]),
+    let observed = input.children.get(&key);
+    if !observed.is_some_and(|child| !child.terminating && child.fingerprint == deny.fingerprint()) {
+        let ending = observed.is_some_and(|child| child.terminating).then_some(Action::Release(key));
+        plan.close_by(Chain::of(ending).then_if_done([Action::Apply(Box::new(deny))]));
     }
     let bound = cluster::deny_key(input.name);
-    plan.stage(surplus(input, |key| {
+    plan.close(surplus(input, |key| {
         let opens =
             key.kind.is_policy() || matches!(key.kind, ChildKind::RoleBinding | ChildKind::ClusterNetworkPolicy);
         opens && &*key.name != policies::DENY_ALL && *key != bound

@@ -95,6 +95,12 @@ pub fn deny_key(namespace: &str) -> ChildKey {
     ChildKey::new(ChildKind::ClusterNetworkPolicy, &name_of(namespace, "deny"))
 }
 
+/// Whether this is the policy that denies everything, of whatever namespace.
+pub fn is_bound(key: &ChildKey) -> bool {
+    key.kind == ChildKind::ClusterNetworkPolicy
+        && key.name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.')).is_some_and(|(_, part)| part == "deny")
+}
+
 /// The namespace that such a policy is about, by its name.
 pub fn namespace_of(name: &str) -> Option<&str> {
     name.strip_prefix(PREFIX)?.split_once('.').map(|(namespace, _)| namespace)

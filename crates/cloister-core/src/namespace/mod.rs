@@ -16,14 +16,14 @@ mod status;
 mod takeover;
 
 pub use by_name::{BACKEND_MISSING, NOT_EXACT};
-pub use cluster::namespace_of;
+pub use cluster::{is_bound, namespace_of};
 pub use status::failed;
 
 use crate::{
-    child::{Child, ChildKey, ChildKind, Children},
+    child::{Child, ChildKey, ChildKind, Children, IfRefused, is_deny},
     egress::{Backend, ServiceFacts},
     names::{Host, Known, Names},
-    plan::{Action, NamespaceLabels, Plan},
+    plan::{Action, After, Chain, NamespaceLabels, Plan},
     settings::Settings,
 };
 use cloister_api::{
@@ -184,16 +184,19 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         ours && class_known && denies(input) && input.namespace.is_some_and(ObservedNamespace::is_enforced);
 
     let mut plan = Plan::default();
-    if !has_finalizer(&declared.metadata, labels::NAMESPACE_FINALIZER) {
-        plan.stage([Action::AddFinalizer]);
-    }
     let first = if is_enforced { &enforced } else { &sealed };
-    if !input.namespace.is_some_and(|namespace| namespace.has(first)) {
-        plan.stage([Action::ApplyNamespace(first.clone())]);
+    let labelled = input.namespace.is_some_and(|namespace| namespace.has(first));
+    let label = (!labelled).then(|| Action::ApplyNamespace(first.clone()));
+    plan.open((!has_finalizer(&declared.metadata, labels::NAMESPACE_FINALIZER)).then_some(Action::AddFinalizer));
+    if ours {
+        // It seals what is open, and waits for nothing.
+        plan.close(label);
+    } else {
+        plan.open(label);
     }
 
     let needs = Needs::of(declared, input);
-    put_right(&mut plan, desired(&declared.spec, &needs, input), input);
+    put_right(&mut plan, desired(&declared.spec, &needs, input), ours, input);
 
     if let Some(next) = needs.next {
         plan.look_again(next);
@@ -202,9 +205,9 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         return say.stalled(plan, reason::RUNTIME_CLASS_MISSING, RUNTIME_CLASS_MISSING.to_owned());
     }
     if !is_enforced {
-        plan.stage([Action::ApplyNamespace(enforced)]);
+        plan.end_with(Action::ApplyNamespace(enforced), After::WhatHoldsItUp);
     }
-    if !plan.stages.is_empty() {
+    if !plan.does_nothing() {
         plan.announce = status::first_sight(declared, input.now);
     }
     say.enforced(plan, &needs, &foreign(input), input.settings.usable)
@@ -255,50 +258,61 @@ fn bound(children: &[Child], input: &Input<'_>) -> Vec<Child> {
     all.map(|policy| Child::ClusterNetworkPolicy(Box::new(policy))).collect()
 }
 
-/// Makes the children what they should be: the deny policy and everything that closes first, then what opens.
-fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, input: &Input<'_>) {
+/// Makes the children what they should be. What stands already is put right together with all that closes, since it may
+/// be narrowed; what is new opens after that.
+fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, ours: bool, input: &Input<'_>) {
     let keys: std::collections::BTreeSet<ChildKey> = desired.iter().map(Child::key).collect();
     let foreign = foreign(input);
     if input.settings.spec.egress.remove_foreign_policies && !foreign.is_empty() {
-        plan.stage(foreign.into_iter().cloned().map(Action::Delete));
+        plan.close(foreign.into_iter().cloned().map(Action::Delete));
         // That they were there is told first, and that they are gone next.
         plan.look_again(input.now);
     }
-    // A deny policy that somebody deletes still stands, by its finalizer. Its place must be free to make it again.
-    let deny = ChildKey::new(ChildKind::NetworkPolicy, policies::DENY_ALL);
-    if input.children.get(&deny).is_some_and(|deny| deny.terminating) {
-        plan.stage([Action::Release(deny.clone())]);
-    }
-    let mut close: Vec<Action> = Vec::new();
+    let gone = surplus(input, |key| !keys.contains(key));
+    let denies = denies(input);
+    let mut deny: Vec<Chain> = Vec::new();
     let mut open: Vec<Action> = Vec::new();
     let mut bound: Vec<Action> = Vec::new();
-    let last = cluster::deny_key(input.name);
     for child in desired {
         let key = child.key();
         let observed = input.children.get(&key);
         let stands = observed.is_some_and(|observed| {
             // One that is being deleted is made again once it is gone, which its deletion will tell.
-            (observed.terminating && key != deny)
+            (observed.terminating && !is_deny(&key))
                 || (!observed.terminating && observed.fingerprint == child.fingerprint())
         });
         if stands {
             continue;
         }
-        let closes = key == deny || matches!(key.kind, ChildKind::ResourceQuota | ChildKind::LimitRange);
-        let stage = if closes {
-            &mut close
-        } else if key == last {
+        let (is_deny, is_bound) = (is_deny(&key), child.is_bound());
+        let opens = child.if_refused() == IfRefused::Delete;
+        let apply = Action::Apply(Box::new(child));
+        if is_deny {
+            // One that somebody deletes still stands, by its finalizer. Its place must be free to make it again.
+            let ending = observed.is_some_and(|deny| deny.terminating).then_some(Action::Release(key));
+            deny.push(Chain::of(ending).then_if_done([apply]));
+        } else if ours && observed.is_some() && (denies || !opens) {
+            plan.close([apply]);
+        } else if ours && observed.is_some() {
+            // It may be wider than what stands, which nothing may be while nothing denies.
+            plan.close([Action::Delete(key)]);
+            open.push(apply);
+        } else if is_bound {
             // Above all others, so that what it must leave open stands before.
-            &mut bound
+            bound.push(apply);
         } else {
-            &mut open
-        };
-        stage.push(Action::Apply(Box::new(child)));
+            open.push(apply);
+        }
     }
-    close.extend(surplus(input, |key| !keys.contains(key)));
-    plan.stage(close);
-    plan.stage(open);
-    plan.stage(bound);
+    if ours {
+        deny.into_iter().for_each(|chain| plan.close_by(chain));
+        plan.close(gone);
+    } else {
+        // The namespace is made, or sealed, before anything in it is touched.
+        plan.open_by(deny.into_iter().chain(gone.into_iter().map(|action| Chain::of([action]))));
+    }
+    plan.open(open);
+    plan.open(bound);
 }
 
 /// Deletes what the operator once wrote for the namespace itself and what is wanted no more. What belongs to a grant is

@@ -104,7 +104,7 @@ impl<'a> Say<'a> {
     /// With what was said before about everything but readiness.
     fn kept(&self, plan: Plan<ResearchNamespaceStatus>, mut verdicts: Vec<Verdict>) -> Plan<ResearchNamespaceStatus> {
         let status = self.before.cloned().unwrap_or_default();
-        let sealed = plan.stages.iter().flatten().any(|action| {
+        let sealed = plan.actions().any(|action| {
             matches!(action, crate::plan::Action::ApplyNamespace(labels) if !labels.contains_key(cloister_api::labels::ENFORCED))
         });
         let enforced = status.conditions.iter().find(|condition| condition.type_ == ENFORCED);

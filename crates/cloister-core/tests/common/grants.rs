@@ -1,6 +1,9 @@
 //! A simulated cluster around a few grants of one namespace, whose plans are carried out as the controller does.
 
-use super::objects::{Failed, Objects, service};
+use super::{
+    objects::{Failed, Objects, service},
+    steps,
+};
 use cloister_api::*;
 use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef},
@@ -178,7 +181,7 @@ impl World {
             Action::Delete(key) => self.objects.delete(key)?,
             Action::CopyCredential { to, .. } => {
                 if self.credential.is_none() {
-                    return Err(Failed);
+                    return Err(Failed::ForNow);
                 }
                 self.secrets.insert(to.clone());
             }
@@ -209,20 +212,26 @@ impl World {
         mut budget: usize,
         check: &mut dyn FnMut(&World, &str, &Action),
     ) -> bool {
-        for action in plan.stages.iter().flatten() {
-            if budget == 0 {
-                return false;
+        let mut crashed = false;
+        let outcome = steps::carry_out(plan, budget, |action| {
+            crashed |= budget == 0;
+            if crashed {
+                return Err(Failed::ForNow);
             }
             budget -= 1;
             check(self, key, action);
-            if self.perform(key, action).is_err() {
-                // The controller writes down what failed.
-                if let Some(grant) = self.grants.get_mut(key).filter(|_| !self.undecodable.contains(key)) {
-                    let failed = grant::failed(grant, "failed", self.now);
-                    *grant.status_mut() = failed.or(grant.status_mut().take());
-                }
-                return false;
+            self.perform(key, action)
+        });
+        if crashed {
+            return false;
+        }
+        if !outcome.failures.is_empty() {
+            // The controller writes down what failed.
+            if let Some(grant) = self.grants.get_mut(key).filter(|_| !self.undecodable.contains(key)) {
+                let failed = grant::failed(grant, "failed", self.now);
+                *grant.status_mut() = failed.or(grant.status_mut().take());
             }
+            return false;
         }
         let grant = self.grants.get_mut(key).filter(|_| budget > 0);
         if let (Some(grant), Some(status)) = (grant, &plan.status) {

@@ -1,6 +1,9 @@
 //! A simulated cluster around one ResearchNamespace, which carries out plans as the controller does.
 
-use super::objects::{Failed, Objects, service};
+use super::{
+    objects::{Failed, Objects, service},
+    steps,
+};
 use cloister_api::*;
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
@@ -138,7 +141,7 @@ impl World {
         namespace.labels = labels.iter().map(|(key, value)| ((*key).into(), value.as_str().into())).collect();
     }
 
-    /// Carries out a plan, or only so many of its actions; the actions of a stage in this rotation. `check` sees the
+    /// Carries out a plan, or only so many of its actions; what may run together in this rotation. `check` sees the
     /// cluster and each action before it is done, and the cluster once more at the end.
     pub fn carry_out(
         &mut self,
@@ -147,17 +150,16 @@ impl World {
         rotation: usize,
         check: &mut dyn FnMut(&World, Option<&Action>),
     ) {
-        for stage in &plan.stages {
-            for action in (0..stage.len()).map(|at| &stage[(at + rotation) % stage.len()]) {
-                if budget == 0 {
-                    return check(self, None);
-                }
-                budget -= 1;
-                check(self, Some(action));
-                if self.perform(action).is_err() {
-                    return check(self, None);
-                }
+        let outcome = steps::carry_out(plan, rotation, |action| {
+            if budget == 0 {
+                return Err(Failed::ForNow);
             }
+            budget -= 1;
+            check(self, Some(action));
+            self.perform(action)
+        });
+        if !outcome.failures.is_empty() {
+            return check(self, None);
         }
         if let (Some(object), Some(status), true) = (&mut self.declared, &plan.status, budget > 0) {
             object.status = Some(status.clone());

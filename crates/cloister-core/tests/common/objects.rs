@@ -10,9 +10,20 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A request failed, or its effect is not confirmed: the plan is cut off here.
-#[derive(Debug, PartialEq)]
-pub struct Failed;
+/// A request failed, or its effect is not confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failed {
+    /// For now.
+    ForNow,
+    /// For good.
+    ForGood,
+}
+
+impl cloister_core::carry_out::Failure for Failed {
+    fn is_final(&self) -> bool {
+        *self == Failed::ForGood
+    }
+}
 
 /// The objects, and what is remembered of those that were not changed behind its back.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +44,7 @@ impl Objects {
         self.1.insert(child.key(), seen);
         self.0.insert(child.key(), stored);
         self.collect();
-        as_wanted.then_some(()).ok_or(Failed)
+        as_wanted.then_some(()).ok_or(Failed::ForNow)
     }
 
     /// Deletes it; one with a finalizer stays until that is taken off.
@@ -41,7 +52,7 @@ impl Objects {
         self.edit(key, |metadata| {
             metadata.deletion_timestamp.get_or_insert(Time(jiff::Timestamp::UNIX_EPOCH));
         });
-        if self.0.contains_key(key) { Err(Failed) } else { Ok(()) }
+        if self.0.contains_key(key) { Err(Failed::ForNow) } else { Ok(()) }
     }
 
     pub fn edit(&mut self, key: &ChildKey, edit: impl FnOnce(&mut ObjectMeta)) {

@@ -9,6 +9,8 @@ mod model;
 mod objects;
 mod oracle;
 mod starts;
+#[path = "../common/steps.rs"]
+mod steps;
 #[path = "../common/sweep.rs"]
 mod sweep;
 

@@ -37,9 +37,7 @@ fn an_open_grant_ends_with_what_it_was_decided_under() {
 fn what_ends_is_taken_away_in_the_order_that_leaves_no_gap() {
     let kinds: Vec<&str> = held()
         .plan("eval")
-        .stages
-        .iter()
-        .flatten()
+        .actions()
         .map(|action| match action {
             Action::Apply(mount) if mount.observe().version.as_deref() == Some("") => "unmount",
             Action::Delete(key) => key.kind.as_str(),

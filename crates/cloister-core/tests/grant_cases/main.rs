@@ -15,4 +15,6 @@ mod mounts;
 mod objects;
 mod revocations;
 mod said;
+#[path = "../common/steps.rs"]
+mod steps;
 mod terms;

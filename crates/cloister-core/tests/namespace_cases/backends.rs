@@ -136,14 +136,16 @@ fn what_denies_above_all_stands_last_and_goes_last() {
     let mut world = world(json!([names(json!({}))]), STANDARD);
     let plan = world.plan();
     let deny = ChildKey::new(ChildKind::ClusterNetworkPolicy, "cloister.interp.deny");
-    let of_bound = plan.stages.iter().position(|stage| {
-        stage.iter().any(|action| matches!(action, cloister_core::plan::Action::Apply(child) if child.key() == deny))
+    let of_bound = plan.open.iter().position(|stage| {
+        let mut actions = stage.iter().flat_map(cloister_core::plan::Chain::actions);
+        actions.any(|action| matches!(action, cloister_core::plan::Action::Apply(child) if child.key() == deny))
     });
-    assert_eq!(of_bound, Some(plan.stages.len() - 2), "only pods are admitted after it");
+    assert_eq!(of_bound, Some(plan.open.len() - 1), "only pods are admitted after it");
+    assert!(plan.close.is_empty() && plan.last.is_some());
     world = settled(world);
     world.namespace.as_mut().unwrap().terminating = true;
     world.pods = 1;
-    assert!(world.plan().stages.is_empty());
+    assert!(world.plan().does_nothing());
     (world.pods, world.declared) = (0, None);
     world.settle(&mut |_, _| ());
     assert!(world.namespace.is_none());

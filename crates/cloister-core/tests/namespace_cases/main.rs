@@ -5,6 +5,8 @@ mod backends;
 mod namespaces;
 #[path = "../common/objects.rs"]
 mod objects;
+#[path = "../common/steps.rs"]
+mod steps;
 
 use cloister_api::{
     CloisterConfigSpec, EgressAllowlist, EgressState, ResearchNamespace, ResearchNamespaceSpec, labels,
@@ -14,7 +16,7 @@ use cloister_core::{
     egress::NeverOpened,
     names,
     namespace::ObservedNamespace,
-    plan::Action,
+    plan::{Action, Chain},
     settings::Settings,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -108,7 +110,10 @@ fn a_new_namespace_is_sealed_until_all_stands() {
         action => panic!("{action:?}"),
     };
     let plan = world.plan();
-    let stages: Vec<Vec<String>> = plan.stages.iter().map(|stage| stage.iter().map(kind).collect()).collect();
+    assert!(plan.close.is_empty());
+    let of_stage = |stage: &Vec<Chain>| stage.iter().flat_map(Chain::actions).map(kind).collect();
+    let mut stages: Vec<Vec<String>> = plan.open.iter().map(of_stage).collect();
+    stages.extend(plan.last.iter().map(|last| vec![kind(&last.action)]));
     let opening = ["cloister-dns", "cloister-own-pods", "default", "cloister-owners"].map(str::to_owned).to_vec();
     assert_eq!(
         stages,
@@ -129,7 +134,7 @@ fn a_reserved_name_is_refused_and_closes_what_stands() {
     for reserved in [json!({"credentialNamespaces": [NAME]}), json!({"dns": {"namespace": NAME}})] {
         let mut fresh = world(json!({}));
         fresh.settings = config(reserved.clone());
-        assert!(fresh.plan().stages.is_empty());
+        assert!(fresh.plan().does_nothing());
         assert!(says(&settled(fresh), "Stalled", "True", "NameReserved"));
 
         let mut standing = settled(world(json!({})));
@@ -154,7 +159,7 @@ fn a_namespace_of_somebody_else_is_left_alone() {
     let mut world = world(json!({}));
     world.namespace = namespace(&[], None);
     let plan = world.plan();
-    assert!(plan.stages.is_empty());
+    assert!(plan.does_nothing());
     let status = plan.status.unwrap();
     assert_eq!(status.conditions[0].reason, "NamespaceExists");
     assert!(status.conditions[0].message.contains("kubectl annotate namespace interp cloister.dev/adopt=interp"));
@@ -166,7 +171,7 @@ fn a_namespace_of_somebody_else_is_left_alone() {
     let theirs = Child::NetworkPolicy(theirs);
     world.objects.apply(&theirs).unwrap();
     let plan = world.plan();
-    assert!(plan.stages.is_empty());
+    assert!(plan.does_nothing());
     assert_eq!(plan.status.unwrap().conditions[0].reason, "ForeignObjects");
 }
 
@@ -198,7 +203,7 @@ fn without_its_runtime_class_a_sandboxed_namespace_admits_no_pod() {
     let without = || config(json!({"runtimeClasses": {}}));
     let sandboxed = || world(json!({"tier": "Sandboxed"}));
     let mut fresh = World { settings: without(), ..sandboxed() };
-    assert!(fresh.plan().stages.is_empty());
+    assert!(fresh.plan().does_nothing());
     fresh = settled(fresh);
     assert!(fresh.namespace.is_none() && says(&fresh, "Stalled", "True", "RuntimeClassMissing"));
 

@@ -6,6 +6,7 @@
 use anyhow::{Result, bail};
 use cloister_api::{GrantMount, SecretReference, labels, plugin::CiliumNetworkPolicy};
 use cloister_core::{
+    carry_out::{Failure, carry_out},
     child::{Child, ChildKey, ChildKind},
     namespace::children::object_meta,
     plan::{Action, Plan},
@@ -115,7 +116,7 @@ impl Raw {
         self.client.clone()
     }
 
-    /// Carries out a plan: its stages one after the other, then its status.
+    /// Carries out a plan, then writes its status.
     ///
     /// # Errors
     ///
@@ -126,28 +127,23 @@ impl Raw {
         S: Serialize,
     {
         let _worker = self.workers.acquire().await;
-        let mut stages = plan.stages.into_iter();
         let announce = async {
             match &plan.announce {
                 Some(status) => self.status(target, status).await,
                 None => Ok(()),
             }
         };
-        futures::try_join!(announce, self.stage(target, stages.next().unwrap_or_default()))?;
-        for actions in stages {
-            self.stage(target, actions).await?;
+        let perform = |action| async { self.perform(target, action).await.map_err(Refused) };
+        let work = carry_out(plan.close, plan.open, plan.last, perform);
+        let (announced, outcome) = futures::join!(announce, work);
+        announced?;
+        if let Some(failed) = outcome.failures.into_iter().next() {
+            return Err(failed.error.0);
         }
         match &plan.status {
             Some(status) => self.status(target, status).await,
             None => Ok(()),
         }
-    }
-
-    async fn stage<K>(&self, target: &Target<K>, actions: Vec<Action>) -> Result<()>
-    where
-        K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
-    {
-        try_join_all(actions.into_iter().map(|action| self.perform(target, action))).await.map(drop)
     }
 
     async fn perform<K>(&self, target: &Target<K>, action: Action) -> Result<()>
@@ -277,6 +273,15 @@ impl Raw {
         let _permit = self.requests.acquire().await;
         request.await?;
         Ok(())
+    }
+}
+
+/// A request of the raw loop failed, which ends the benchmark.
+struct Refused(anyhow::Error);
+
+impl Failure for Refused {
+    fn is_final(&self) -> bool {
+        false
     }
 }
 

@@ -96,10 +96,10 @@ async fn raw_side(bench: &Bench, names: &[String]) -> Result<Side> {
 
 /// The policy as the operator writes it.
 fn policy(namespace: &str) -> Result<NetworkPolicy> {
-    let actions = plans::namespace(namespace)?.stages.into_iter().flatten();
-    let mut children = actions.filter_map(|action| match action {
-        Action::Apply(child) => match *child {
-            Child::NetworkPolicy(policy) if policy.metadata.name.as_deref() == Some(POLICY) => Some(policy),
+    let plan = plans::namespace(namespace)?;
+    let mut children = plan.actions().filter_map(|action| match action {
+        Action::Apply(child) => match &**child {
+            Child::NetworkPolicy(policy) if policy.metadata.name.as_deref() == Some(POLICY) => Some(policy.clone()),
             _ => None,
         },
         _ => None,

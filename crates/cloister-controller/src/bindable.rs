@@ -1,6 +1,6 @@
 //! Which ClusterRoles the operator may bind: the API server is asked, because only it knows.
 
-use crate::{context::Context, index::Dirty, key::Key};
+use crate::{context::Context, index::Dirty};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{Api, api::PostParams};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -57,7 +57,7 @@ async fn may_bind(context: &Context, role: &str) -> kube::Result<bool> {
     let spec = SelfSubjectAccessReviewSpec { resource_attributes: Some(attributes), ..Default::default() };
     let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
     let api: Api<SelfSubjectAccessReview> = Api::all(context.client.clone());
-    let _permit = context.requests.acquire().await;
+    let _permit = context.requests.permit().await;
     let asked = timeout(LIMIT, api.create(&PostParams::default(), &review)).await;
     let answer = asked.unwrap_or_else(|_| Err(kube::Error::Service("no answer in time".into())))?;
     Ok(answer.status.is_some_and(|status| status.allowed))
@@ -78,5 +78,5 @@ fn note(context: &Context, role: &str, bindable: bool) {
         crate::index::of_cluster_role(&index, &name, &mut dirty);
     }
     // Not by `enqueue`, which would have all asked about again.
-    context.queue.add_all(dirty.into_iter().collect::<Vec<Key>>());
+    context.queue.add_all(context.tickets(dirty));
 }

@@ -8,19 +8,17 @@ use crate::{
     key::Key,
     metrics::Metrics,
     names::Names,
-    queue::Queue,
+    queue::{Queue, Ticket},
+    requests::Requests,
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use tokio::sync::{Mutex, Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 
 /// How often the users of an allowlist are counted at most: each namespace that comes changes their number.
 const USAGE_WINDOW: SignedDuration = SignedDuration::from_secs(5);
-
-/// How many locks the grants' shares are spread over.
-const SHARE_LOCKS: usize = 64;
 
 /// What every part of the operator shares.
 pub struct Context {
@@ -43,11 +41,7 @@ pub struct Context {
     /// What is recorded.
     pub audit: Audit,
     /// How many requests may be under way.
-    pub requests: Semaphore,
-    /// Grants that share a mount are worked on one after the other.
-    pub shares: [Mutex<()>; SHARE_LOCKS],
-    /// Requests to break the glass are decided one after the other, so that each knows what those before it owe.
-    pub glass: Mutex<()>,
+    pub requests: Requests,
     /// When the users of an allowlist were last counted, for those that were a moment ago.
     counted: std::sync::Mutex<HashMap<Arc<str>, Timestamp>>,
     /// Told when the settings may have changed.
@@ -60,20 +54,18 @@ pub struct Context {
 
 impl Context {
     /// A context with an empty index.
-    pub fn new(client: Client, clock: Clock, audit: Audit, max_requests: usize) -> Arc<Self> {
+    pub fn new(client: Client, clock: Clock, audit: Audit, workers: usize, max_requests: usize) -> Arc<Self> {
         Arc::new(Context {
             client,
             index: RwLock::default(),
-            queue: Queue::default(),
+            queue: Queue::new(workers),
             clock,
             metrics: Metrics::default(),
             alerts: Alerts::default(),
             impersonators: Impersonators::default(),
             names: Names::default(),
             audit,
-            requests: Semaphore::new(max_requests),
-            shares: std::array::from_fn(|_| Mutex::new(())),
-            glass: Mutex::new(()),
+            requests: Requests::new(max_requests),
             counted: std::sync::Mutex::default(),
             settings_changed: watch::Sender::new(()),
             roles_changed: Notify::new(),
@@ -100,7 +92,20 @@ impl Context {
         if keys.iter().any(|key| matches!(key, Key::Role(_) | Key::Storage(_))) {
             self.roles_changed.notify_one();
         }
-        self.queue.add_all(keys);
+        if !keys.is_empty() {
+            self.queue.add_all(self.tickets(keys));
+        }
+    }
+
+    /// Gives each key a ticket by what is known now.
+    pub fn tickets(&self, keys: impl IntoIterator<Item = Key>) -> Vec<(Key, Ticket)> {
+        let now = self.clock.now();
+        let index = self.index();
+        let ticket = |key: Key| {
+            let ticket = index.ticket(&key, now);
+            (key, ticket)
+        };
+        keys.into_iter().map(ticket).collect()
     }
 
     /// Whether the count of an allowlist's users may be written again, or when it may be.

@@ -19,6 +19,7 @@ mod names;
 mod operator;
 mod queue;
 mod reconcile;
+mod requests;
 mod server;
 mod watch;
 mod watches;

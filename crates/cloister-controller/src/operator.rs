@@ -76,7 +76,7 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
         .map_err(|source| Fatal::Io { what: format!("cannot listen on {}", args.listen), source })?;
     let clock = Clock::default();
     let audit = Audit::open(&args.audit)?;
-    let context = Context::new(connect(&clock).await?, clock, audit, args.max_requests);
+    let context = Context::new(connect(&clock).await?, clock, audit, args.workers, args.max_requests);
     let stop = told_to_end(args.until_stdin_closes)?.shared();
 
     let synced = watches::Synced::default();
@@ -118,7 +118,7 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
         // What ended while nobody was there goes before anything is opened.
         let overdue = context.index().overdue(context.clock.now());
         tokio::select! {
-            () = work::once(context.clone(), args.workers, overdue) => {}
+            () = work::once(&context, overdue) => {}
             () = stop.clone() => return Ok(()),
         }
         // What is open by name stays so: its addresses are known again before anything is decided.
@@ -131,7 +131,7 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
         let all = context.index().all_keys();
         context.enqueue(all);
         tokio::select! {
-            () = work::run(context.clone(), args.workers, stop.clone()) => Ok(()),
+            () = work::run(context.clone(), stop.clone()) => Ok(()),
             _ = credentials => Err(Fatal::WatchDead("Secret")),
             _ = cilium => Err(Fatal::WatchDead("CiliumNetworkPolicy")),
             _ = cluster => Err(Fatal::WatchDead("ClusterNetworkPolicy")),

@@ -1,28 +1,22 @@
-//! The dispatcher: hands out the keys of the queue, so many at a time, until it is told to stop.
+//! The dispatcher: works on what the queue hands out, until it is told to stop.
 
-use crate::{context::Context, key::Key, queue::Job, reconcile::reconcile};
+use crate::{context::Context, key::Key, queue::Job, reconcile::reconcile, requests};
 use futures::StreamExt;
-use std::{
-    future::Future,
-    sync::Arc,
-    time::{Duration, Instant},
-};
-use tokio::{sync::Semaphore, task::JoinSet};
+use std::{future::Future, sync::Arc, time::Instant};
+use tokio::task::JoinSet;
 use tracing::{Instrument, debug, info, info_span, warn};
 
+/// How many grants are ended at a time before there is a dispatcher.
+const AT_ONCE: usize = 64;
+
 /// Works until `stop`, then lets what is under way come to its end.
-pub async fn run(context: Arc<Context>, workers: usize, stop: impl Future<Output = ()>) {
-    let permits = Arc::new(Semaphore::new(workers));
+pub async fn run(context: Arc<Context>, stop: impl Future<Output = ()>) {
     let mut tasks = JoinSet::new();
     tokio::pin!(stop);
     loop {
-        let permit = tokio::select! {
-            () = &mut stop => break,
-            permit = permits.clone().acquire_owned() => permit,
-        };
         let job = tokio::select! {
             () = &mut stop => break,
-            job = context.queue.next(|| context.clock.now()) => job,
+            job = context.queue.next(|| context.clock.now(), |keys| context.tickets(keys)) => job,
         };
         while let Some(ended) = tasks.try_join_next() {
             report(ended);
@@ -31,7 +25,6 @@ pub async fn run(context: Arc<Context>, workers: usize, stop: impl Future<Output
         tasks.spawn(async move {
             let span = info_span!("reconcile", object = %job.key);
             work(&context, job).instrument(span).await;
-            drop(permit);
         });
     }
     debug!(under_way = tasks.len(), "waiting for what is under way");
@@ -41,23 +34,22 @@ pub async fn run(context: Arc<Context>, workers: usize, stop: impl Future<Output
 }
 
 /// Works on these keys once, before there is a dispatcher. One that fails comes again by the queue.
-pub async fn once(context: Arc<Context>, workers: usize, keys: Vec<Key>) {
+pub async fn once(context: &Context, keys: Vec<Key>) {
     if !keys.is_empty() {
         info!(grants = keys.len(), "taking away what ended while no operator was there");
     }
-    let context = &context;
-    let each = |key: Key| async move {
+    let each = |(key, ticket)| async move {
         let span = info_span!("reconcile", object = %key);
-        context.queue.take(&key);
-        work(context, Job { key, age: Duration::ZERO }).instrument(span).await;
+        let job = context.queue.take(key, ticket);
+        work(context, job).instrument(span).await;
     };
-    futures::stream::iter(keys).for_each_concurrent(workers, each).await;
+    futures::stream::iter(context.tickets(keys)).for_each_concurrent(AT_ONCE, each).await;
 }
 
 async fn work(context: &Context, job: Job) {
     context.metrics.waited(job.age);
     let began = Instant::now();
-    let result = reconcile(context, &job.key).await;
+    let result = requests::within(job.ticket.lane, reconcile(context, &job)).await;
     context.metrics.reconciled(job.key.kind(), began.elapsed());
     let wait = context.queue.done(&job.key, result.is_ok(), context.clock.now());
     match result {

@@ -442,8 +442,7 @@ impl<'a> Writer<'a> {
         what: impl Fn() -> String,
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Error> {
-        // The semaphore is never closed.
-        let _permit = self.context.requests.acquire().await;
+        let _permit = self.context.requests.permit().await;
         match tokio::time::timeout(LIMIT, request).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(source)) => Err(Error::Request { what: what(), source: Box::new(source) }),

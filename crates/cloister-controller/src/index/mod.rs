@@ -10,12 +10,14 @@ mod grants;
 mod rbac;
 mod relations;
 mod roots;
+mod ticket;
 
 pub use cluster::{GatedPod, PodFacts, Secret, ServiceEntry};
 use dns::DnsEndpoints;
 pub use dns::SERVICE_NAME;
 pub use grants::reviewed;
 pub use relations::of_cluster_role;
+pub use ticket::mount_of;
 
 use crate::{
     decode::Decoded,

@@ -1,7 +1,7 @@
 //! The names that decisions ask about: what a decision asks for is what its object depends on.
 
 use super::{grant, namespace};
-use crate::{context::Context, key::Key, names::Version};
+use crate::{context::Context, key::Key, names::Version, queue::Ticket};
 use cloister_api::HostStatus;
 use cloister_core::{
     names::{Answer, Host, Known},
@@ -39,7 +39,8 @@ impl<'a> Asking<'a> {
     /// this, the object is looked at again.
     pub fn wanted_by(self, key: &Key, remembered: impl Fn(&Host) -> Option<Known>) {
         if self.context.names.want(key, self.seen.into_inner(), remembered) {
-            self.context.queue.add_all([key.clone()]);
+            // Whoever asks may be reading the index, so nothing more is looked up: it is seen when it comes which turns it needs.
+            self.context.queue.add_all([(key.clone(), Ticket::default())]);
         }
     }
 }

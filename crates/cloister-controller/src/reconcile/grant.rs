@@ -12,57 +12,53 @@ use crate::{
     context::Context,
     decode::Decoded,
     error::Error,
-    index::{Index, Indexed},
+    index::{Index, Indexed, mount_of},
     key::Key,
+    queue::{Lane, Mode, Ticket},
     write::{Target, Writer},
 };
 use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Member, RoleGrant, StorageAccessGrant, labels};
 use cloister_core::{
-    child::{Children, GrantRef},
+    child::{ChildKind, Children, GrantRef},
     grant::{
         Catalogue, Declared, Grant, Holder, Home, Input, Share, Sharer, failed, is_approved, is_open, mount_name, plan,
         secret_name,
     },
     names::Host,
-    plan::Plan,
+    plan::{Action, Plan},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Api, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
-use std::{
-    fmt::Debug,
-    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
-    sync::Arc,
-};
+use std::{fmt::Debug, sync::Arc};
 use tracing::info;
 
 struct Work {
     metadata: ObjectMeta,
     plan: Plan<GrantStatus>,
     grant: Option<Grant>,
+    /// The turns without which the plan must not be carried out.
+    needs: Ticket,
 }
 
 /// Decides about a grant, and opens or closes what it is for.
-pub async fn reconcile(context: &Context, namespace: &Arc<str>, grant: &GrantRef) -> Result<(), Error> {
-    // Grants that share a mount take turns, so that one that ends does not take it from one that begins.
-    let (share, breaks_glass) = {
-        let index = context.index();
-        let found = index.grant(namespace, grant).and_then(|found| found.object.as_ref().ok());
-        let breaks_glass = found.is_some_and(|one| one.phase() == GrantPhase::Pending && one.terms().break_glass);
-        (found.and_then(Share::of), breaks_glass)
-    };
-    let _turn = match &share {
-        Some(share) => Some(context.shares[turn(context, namespace, &mount_name(share))].lock().await),
-        None => None,
-    };
-    // What one owes must be written before the next of the same person is decided.
-    let _glass = if breaks_glass { Some(context.glass.lock().await) } else { None };
+pub async fn reconcile(
+    context: &Context,
+    namespace: &Arc<str>,
+    grant: &GrantRef,
+    ticket: &Ticket,
+) -> Result<(), Error> {
     let now = context.clock.now();
     let asking = Asking::new(context);
     let work = decide(context, namespace, grant, now, &asking);
     asking.wanted_by(&Key::Grant(namespace.clone(), grant.clone()), |_| None);
     let Some(work) = work else { return Ok(()) };
+    if !ticket.covers(&work.needs) {
+        // What has been decided meanwhile needs other turns than were waited for, so it is decided anew when they come.
+        context.queue.add_all([(Key::Grant(namespace.clone(), grant.clone()), work.needs)]);
+        return Ok(());
+    }
     let result = match grant.kind {
         GrantKind::StorageAccessGrant => act::<StorageAccessGrant>(context, namespace, grant, work, now).await,
         GrantKind::EgressGrant => act::<EgressGrant>(context, namespace, grant, work, now).await,
@@ -86,7 +82,7 @@ where
     Decoded<K>: Indexed,
 {
     let lag = revocation_lag(&work, now);
-    let Work { metadata, plan, grant: object } = work;
+    let Work { metadata, plan, grant: object, .. } = work;
     let target: Target<K> = Target {
         key: Key::Grant(namespace.clone(), grant.clone()),
         namespace: namespace.clone(),
@@ -127,10 +123,33 @@ fn told(context: &Context, grant: &Grant, said: &GrantStatus) {
     }
 }
 
-/// The lock of a mount.
-pub fn turn(context: &Context, namespace: &str, mount: &str) -> usize {
-    let hash = BuildHasherDefault::<DefaultHasher>::new().hash_one((namespace, mount));
-    usize::try_from(hash % context.shares.len() as u64).unwrap_or(0)
+/// The turns that a plan needs: grants of a mount open it together and end together, but one that ends does not take it
+/// from one that begins; and a request is decided when what those before it have got is written.
+fn needs(index: &Index, namespace: &Arc<str>, grant: &GrantRef, plan: &Plan<GrantStatus>, now: Timestamp) -> Ticket {
+    let mut ticket = index.ticket(&Key::Grant(namespace.clone(), grant.clone()), now);
+    let mounts = index.grant(namespace, grant).and_then(|found| mount_of(namespace, found.object.as_ref().ok()?));
+    let Some(group) = mounts else { return ticket };
+    let actions = || plan.actions();
+    let ends = actions().any(|action| match action {
+        Action::DestroyCredential { .. } => true,
+        Action::Delete(key) => key.kind == ChildKind::GrantMount,
+        _ => false,
+    });
+    let opens = actions().any(|action| matches!(action, Action::CopyCredential { .. }));
+    let mode = match (ends, opens) {
+        (false, false) => None,
+        (true, false) => Some(Mode::End),
+        (false, true) => Some(Mode::Open),
+        (true, true) => Some(Mode::Alone),
+    };
+    if let Some(mode) = mode {
+        ticket.turns.retain(|(known, _)| *known != group);
+        ticket.turns.push((group, mode));
+    }
+    if ends {
+        ticket.lane = Lane::Ending;
+    }
+    ticket
 }
 
 /// Takes up the names that a grant depends on, without doing anything else about it.
@@ -155,6 +174,7 @@ fn decide(
     let found = index.grant(namespace, grant)?;
     let plan = with_input(asking, &index, namespace, grant, now, plan)?;
     Some(Work {
+        needs: needs(&index, namespace, grant, &plan, now),
         metadata: found.metadata.clone(),
         grant: found.object.as_ref().ok().filter(|_| !plan.is_empty()).cloned(),
         plan,

@@ -16,6 +16,7 @@ use crate::{
     error::Error,
     index::{Index, Indexed},
     key::Key,
+    queue::Job,
     write::{Target, Writer},
 };
 use cloister_api::{AccessPolicy, SecretReference, ServiceReference};
@@ -29,12 +30,12 @@ use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
 
-/// Works on one key.
+/// Works on one key, with the turns that it holds.
 ///
 /// # Errors
 ///
 /// A request failed. The key must be worked on again.
-pub async fn reconcile(context: &Context, key: &Key) -> Result<(), Error> {
+pub async fn reconcile(context: &Context, Job { key, ticket, .. }: &Job) -> Result<(), Error> {
     match key {
         Key::Config => catalogue::config(context).await,
         Key::Allowlist(name) => catalogue::allowlist(context, name).await,
@@ -42,7 +43,7 @@ pub async fn reconcile(context: &Context, key: &Key) -> Result<(), Error> {
         Key::Policy(name) => catalogue::policy(context, name).await,
         Key::Namespace(name) => namespace::reconcile(context, name).await,
         Key::Role(name) => catalogue::role(context, name).await,
-        Key::Grant(namespace, grant) => grant::reconcile(context, namespace, grant).await,
+        Key::Grant(namespace, grant) => grant::reconcile(context, namespace, grant, ticket).await,
         Key::Review(namespace, name) => review::reconcile(context, namespace, name).await,
         Key::Impersonation => {
             impersonation::reconcile(context);

@@ -1,9 +1,6 @@
 //! A mount that may have lost its grants: one that was removed by force leaves it behind.
 
-use super::{
-    grant::{holders, turn},
-    work_off,
-};
+use super::{grant::holders, work_off};
 use crate::{context::Context, error::Error, key::Key, write::Target};
 use cloister_api::{StorageAccessGrant, labels};
 use cloister_core::{
@@ -15,7 +12,6 @@ use std::sync::Arc;
 
 /// Takes a mount away that no grant speaks for.
 pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>) -> Result<(), Error> {
-    let _turn = context.shares[turn(context, namespace, name)].lock().await;
     let now = context.clock.now();
     let plan = {
         let index = context.index();

@@ -1,0 +1,88 @@
+//! Which keys go first, and which must not be worked on at the same time.
+
+use std::sync::Arc;
+
+/// Which of the waiting keys go first. Each lane has places of its own, so that none waits for one behind it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Lane {
+    /// A grant that must end.
+    Ending,
+    /// What may take something else away.
+    Closing,
+    /// All that may open something.
+    #[default]
+    Normal,
+    /// There is only something to say.
+    Status,
+}
+
+impl Lane {
+    /// All lanes, in their order.
+    pub const ALL: [Lane; 4] = [Lane::Ending, Lane::Closing, Lane::Normal, Lane::Status];
+}
+
+/// What keys have in common that must not be worked on at the same time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// A mount, by namespace and name.
+    Mount(Arc<str>, Box<str>),
+    /// The requests to mount something for an account, by namespace and name: each must know what those before it got.
+    Requests(Arc<str>, Box<str>),
+    /// The requests of a person to break the glass, by one of the things that a person is known by: each must know what
+    /// those before it owe.
+    BreakGlass(&'static str, Box<str>),
+}
+
+/// How a key takes its turn in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Together with others that open.
+    Open,
+    /// Together with others that end, and before those that open.
+    End,
+    /// With nobody else.
+    Alone,
+}
+
+impl Mode {
+    /// What serves for both.
+    #[must_use]
+    pub fn and(self, other: Mode) -> Mode {
+        if self == other { self } else { Mode::Alone }
+    }
+}
+
+/// What is known of a key when it is queued: how urgent it is, and whose turn it must wait for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ticket {
+    /// Its lane.
+    pub lane: Lane,
+    /// The groups that it takes a turn in.
+    pub turns: Vec<(Group, Mode)>,
+}
+
+impl Ticket {
+    /// A ticket for a lane, with no turns to wait for.
+    pub fn of(lane: Lane) -> Self {
+        Ticket { lane, turns: Vec::new() }
+    }
+
+    /// Takes up what else is known: the more urgent lane, and every turn that either asks for.
+    pub fn merge(&mut self, other: Ticket) {
+        self.lane = self.lane.min(other.lane);
+        for (group, mode) in other.turns {
+            match self.turns.iter_mut().find(|(known, _)| *known == group) {
+                Some((_, known)) => *known = known.and(mode),
+                None => self.turns.push((group, mode)),
+            }
+        }
+    }
+
+    /// Whether it holds every turn that the other one asks for.
+    pub fn covers(&self, other: &Ticket) -> bool {
+        let held = |group: &Group, mode: Mode| {
+            self.turns.iter().any(|(mine, how)| mine == group && (*how == mode || *how == Mode::Alone))
+        };
+        other.turns.iter().all(|(group, mode)| held(group, *mode))
+    }
+}

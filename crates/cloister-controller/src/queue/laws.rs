@@ -1,0 +1,143 @@
+//! Laws of the queue, over any order of what may happen to it.
+
+use super::{
+    inner::{Inner, Places},
+    lane::{Group, Lane, Mode, Ticket},
+};
+use crate::key::Key;
+use proptest::prelude::*;
+use std::collections::{HashMap, HashSet};
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add(u8, Ticket),
+    Pop,
+    End(prop::sample::Index),
+    GiveWay(prop::sample::Index),
+}
+
+fn key(number: u8) -> Key {
+    Key::Namespace(number.to_string().into())
+}
+
+fn ticket() -> impl Strategy<Value = Ticket> {
+    let lane = prop::sample::select(Lane::ALL.to_vec());
+    let mode = prop::sample::select(vec![Mode::Open, Mode::End, Mode::Alone]);
+    let turns = prop::collection::btree_map(0_u8..3, mode, 0..3);
+    (lane, turns).prop_map(|(lane, turns)| {
+        let group = |number: u8| Group::Mount("a".into(), number.to_string().into());
+        Ticket { lane, turns: turns.into_iter().map(|(number, mode)| (group(number), mode)).collect() }
+    })
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0_u8..24, ticket()).prop_map(|(number, ticket)| Step::Add(number, ticket)),
+        4 => Just(Step::Pop),
+        3 => any::<prop::sample::Index>().prop_map(Step::End),
+        1 => any::<prop::sample::Index>().prop_map(Step::GiveWay),
+    ]
+}
+
+/// The queue, and what must be true of it.
+struct Model {
+    inner: Inner,
+    running: Vec<(Key, Ticket)>,
+    /// Added, and not worked on since.
+    owed: HashSet<Key>,
+}
+
+impl Model {
+    fn pop(&mut self) -> Option<Key> {
+        let job = self.inner.pop()?;
+        assert!(self.owed.remove(&job.key), "{} was not asked for", job.key);
+        assert!(self.running.iter().all(|(key, _)| *key != job.key), "{} is worked on twice at a time", job.key);
+        self.running.push((job.key.clone(), job.ticket));
+        self.exclusion_holds();
+        Some(job.key)
+    }
+
+    fn end(&mut self, at: usize) {
+        let (key, _) = self.running.swap_remove(at);
+        self.inner.end(&key);
+    }
+
+    fn exclusion_holds(&self) {
+        let mut modes: HashMap<&Group, Vec<Mode>> = HashMap::new();
+        for (group, mode) in self.running.iter().flat_map(|(_, ticket)| &ticket.turns) {
+            modes.entry(group).or_default().push(*mode);
+        }
+        for (group, modes) in modes {
+            let alike = modes.iter().all(|mode| *mode == modes[0]);
+            let fits = modes.len() == 1 || (alike && modes[0] != Mode::Alone);
+            assert!(fits, "{group:?} is worked on as {modes:?}");
+        }
+    }
+}
+
+fn played(steps: Vec<Step>, workers: usize) -> Model {
+    let inner = Inner::new(Places::new(workers));
+    let mut model = Model { inner, running: Vec::new(), owed: HashSet::new() };
+    for step in steps {
+        match step {
+            Step::Add(number, ticket) => {
+                model.inner.add(key(number), ticket);
+                model.owed.insert(key(number));
+            }
+            Step::Pop => drop(model.pop()),
+            Step::End(at) if !model.running.is_empty() => model.end(at.index(model.running.len())),
+            Step::GiveWay(at) if !model.running.is_empty() => {
+                let (key, _) = model.running[at.index(model.running.len())].clone();
+                model.inner.give_way(&key);
+            }
+            Step::End(_) | Step::GiveWay(_) => {}
+        }
+    }
+    model
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    /// Whatever was added is worked on after it was added, and the queue is empty in the end.
+    #[test]
+    fn nothing_is_lost(steps in prop::collection::vec(step(), 0..120), workers in 1_usize..5) {
+        let mut model = played(steps, workers);
+        for _ in 0..1000 {
+            while model.pop().is_some() {}
+            if model.running.is_empty() {
+                break;
+            }
+            model.end(0);
+        }
+        prop_assert!(model.owed.is_empty(), "never worked on: {:?}", model.owed);
+        prop_assert!(model.inner.is_idle());
+    }
+
+    /// Whatever the load, a grant that must end is the next that is taken, if it does not share a group with one that is
+    /// worked on.
+    #[test]
+    fn what_must_end_is_next(steps in prop::collection::vec(step(), 0..120), workers in 1_usize..5) {
+        let without_ends = steps.into_iter().map(|step| match step {
+            Step::Add(number, mut ticket) if ticket.lane == Lane::Ending => {
+                ticket.lane = Lane::Closing;
+                Step::Add(number, ticket)
+            }
+            step => step,
+        });
+        let mut model = played(without_ends.collect(), workers);
+        let urgent = Key::Config;
+        model.inner.add(urgent.clone(), Ticket::of(Lane::Ending));
+        model.owed.insert(urgent.clone());
+        let mut taken = 0;
+        while let Some(key) = model.pop() {
+            if key == urgent {
+                break;
+            }
+            taken += 1;
+        }
+        prop_assert!(model.running.iter().any(|(key, _)| *key == urgent));
+        // At most one goes past it that has waited long for its turn to say something.
+        prop_assert!(taken <= 1, "{taken} were taken before it");
+    }
+}

@@ -1,0 +1,222 @@
+//! The work queue: which key is to be worked on, and when.
+//!
+//! A key is in the queue at most once however often it is added, and is never worked on twice at a time: one that is
+//! added while it is worked on comes again afterwards. So the queue holds at most as many entries as there are objects.
+//! Keys to be looked at later wait by the wall clock, because what ends at a time ends at that time even when the
+//! machine slept or its clock was set.
+//!
+//! Each lane has places of its own, and a key that must wait for another of its group has none: so a grant that must end
+//! waits for nothing but grants that must end.
+
+mod inner;
+mod lane;
+#[cfg(test)]
+mod laws;
+mod turns;
+
+pub use lane::{Group, Lane, Mode, Ticket};
+
+use crate::key::Key;
+use inner::{FEW, Inner, Places};
+use jiff::Timestamp;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, Semaphore, SemaphorePermit},
+    time::timeout,
+};
+
+/// The longest sleep of the dispatcher: how late it may notice that the wall clock was set.
+const TICK: Duration = Duration::from_secs(2);
+
+/// The first wait after a failure; each further one doubles it.
+const FIRST_BACKOFF: Duration = Duration::from_millis(200);
+
+/// The longest wait after a failure.
+const LAST_BACKOFF: Duration = Duration::from_secs(120);
+
+/// How many keys go past one of which there is only something to say.
+const PATIENCE: u32 = 64;
+
+/// How long what is only to be said waits for what opens and closes.
+const COURTESY: Duration = Duration::from_secs(3);
+
+/// How many may wait for their turn to say something.
+const SEATS: usize = 32;
+
+/// The work queue.
+pub struct Queue {
+    inner: Mutex<Inner>,
+    failures: Mutex<HashMap<Key, u32>>,
+    changed: Notify,
+    /// Told when nothing urgent is left.
+    calm: Notify,
+    /// Seats for those that give way, while they wait and while they then say what there is to say.
+    seats: Semaphore,
+    few: Semaphore,
+}
+
+/// The turn of somebody who gave way.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    _seat: Option<SemaphorePermit<'a>>,
+    _one_of_few: Option<SemaphorePermit<'a>>,
+}
+
+/// A key to be worked on now.
+#[derive(Debug)]
+pub struct Job {
+    /// The key.
+    pub key: Key,
+    /// How long it waited.
+    pub age: Duration,
+    /// Its lane, and the turns that it holds.
+    pub ticket: Ticket,
+}
+
+impl Queue {
+    /// A queue that hands out so many keys at a time of what opens.
+    pub fn new(workers: usize) -> Self {
+        Queue {
+            inner: Mutex::new(Inner::new(Places::new(workers))),
+            failures: Mutex::default(),
+            changed: Notify::new(),
+            calm: Notify::new(),
+            seats: Semaphore::new(SEATS),
+            few: Semaphore::new(FEW),
+        }
+    }
+
+    /// Adds keys to be worked on as soon as possible.
+    pub fn add_all(&self, keys: impl IntoIterator<Item = (Key, Ticket)>) {
+        let mut inner = self.lock();
+        let mut any = false;
+        for (key, ticket) in keys {
+            inner.add(key, ticket);
+            any = true;
+        }
+        drop(inner);
+        if any {
+            self.changed.notify_one();
+            self.calm.notify_waiters();
+        }
+    }
+
+    /// Adds a key to be looked at, at this time or before.
+    pub fn add_at(&self, key: Key, at: Timestamp) {
+        self.lock().add_at(key, at);
+        self.changed.notify_one();
+    }
+
+    /// Takes a key out of turn, to work on it now.
+    pub fn take(&self, key: Key, ticket: Ticket) -> Job {
+        self.lock().take(key, ticket)
+    }
+
+    /// Says that the work on a key is done, and whether it succeeded. A key that failed comes again after a while,
+    /// which grows with each failure in a row; how long that is, is returned.
+    pub fn done(&self, key: &Key, succeeded: bool, now: Timestamp) -> Option<Duration> {
+        let wait = self.wait_after(key, succeeded);
+        let mut inner = self.lock();
+        inner.end(key);
+        if let Some(wait) = wait {
+            inner.add_at(key.clone(), now + wait);
+        }
+        drop(inner);
+        self.changed.notify_one();
+        self.calm.notify_waiters();
+        wait
+    }
+
+    /// How long a key waits that failed.
+    fn wait_after(&self, key: &Key, succeeded: bool) -> Option<Duration> {
+        let mut all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if succeeded {
+            all.remove(key);
+            return None;
+        }
+        let failures = all.entry(key.clone()).or_default();
+        let wait = backoff(*failures, fastrand::f64());
+        *failures = failures.saturating_add(1);
+        Some(wait)
+    }
+
+    /// Waits until nothing that opens or closes is ready or under way, or until it was polite long enough.
+    pub async fn calm(&self) {
+        let _ = timeout(COURTESY, self.until(Inner::is_calm)).await;
+    }
+
+    /// Lets everything go first that opens or closes, because what is left to do for this key is only to say something:
+    /// its place is free for another. Ends early when the key is to be looked at again, and at once where too many wait
+    /// already. The turn that is returned is to be kept while it is said.
+    pub async fn give_way(&self, key: &Key) -> Turn<'_> {
+        self.lock().give_way(key);
+        self.changed.notify_one();
+        self.calm.notify_waiters();
+        let mut turn = Turn { _seat: self.seats.try_acquire().ok(), _one_of_few: None };
+        if turn._seat.is_some() {
+            let wait = async {
+                let one_of_few = self.few.acquire().await.ok();
+                self.until(|inner| inner.is_calm() || inner.comes_again(key)).await;
+                one_of_few
+            };
+            turn._one_of_few = timeout(COURTESY, wait).await.ok().flatten();
+        }
+        turn
+    }
+
+    async fn until(&self, holds: impl Fn(&Inner) -> bool) {
+        loop {
+            let changed = self.calm.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if holds(&self.lock()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// The next key to work on. What has fallen due is given tickets as of now, and the queue is not held meanwhile.
+    pub async fn next(&self, now: impl Fn() -> Timestamp, tickets: impl Fn(Vec<Key>) -> Vec<(Key, Ticket)>) -> Job {
+        loop {
+            let changed = self.changed.notified();
+            let time = now();
+            let due = self.lock().fallen_due(time);
+            let due = if due.is_empty() { Vec::new() } else { tickets(due) };
+            let wait = {
+                let mut inner = self.lock();
+                due.into_iter().for_each(|(key, ticket)| inner.add(key, ticket));
+                if let Some(job) = inner.pop() {
+                    return job;
+                }
+                let due = inner.next_due().map(|at| at.duration_since(time));
+                due.and_then(|due| Duration::try_from(due).ok()).map_or(TICK, |due| due.min(TICK))
+            };
+            // Whether it changed or fell due, the next round looks.
+            let _ = timeout(wait, changed).await;
+        }
+    }
+
+    /// How many keys are ready or wait for a turn, and how many wait for their time.
+    pub fn depth(&self) -> (usize, usize) {
+        self.lock().depth()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // The queue's steps cannot leave it half changed.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Exponential backoff with jitter: between half and the whole of what the number of failures asks for.
+fn backoff(failures: u32, jitter: f64) -> Duration {
+    let factor = 1_u32.checked_shl(failures.min(31)).unwrap_or(u32::MAX);
+    FIRST_BACKOFF.saturating_mul(factor).min(LAST_BACKOFF).mul_f64(0.5 + jitter / 2.0)
+}
+
+#[cfg(test)]
+mod tests;

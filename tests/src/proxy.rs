@@ -33,6 +33,9 @@ use xtask::cluster::Cluster;
 /// Before the value of the header that says the API server's time.
 const DATE: &[u8] = b"\r\ndate: ";
 
+/// How much of it is the end of the line before.
+const LINE_END: usize = 2;
+
 /// How long that value is.
 const DATE_LENGTH: usize = "Thu, 26 Nov 2026 04:37:41 GMT".len();
 
@@ -225,14 +228,15 @@ fn moved(date: &[u8], by: SignedDuration) -> Option<String> {
     (text.len() == DATE_LENGTH).then_some(text)
 }
 
-/// How much of the end of a piece must wait for the next, because a date may begin in it.
+/// How much of the end of a piece must wait for the next, because a date may begin in it. A line end alone does not wait:
+/// it may be the end of the answer, and nothing comes after it.
 fn kept_back(piece: &[u8]) -> usize {
     let whole = DATE.len() + DATE_LENGTH;
     let tail = &piece[piece.len().saturating_sub(whole - 1)..];
     let begins = |from: usize| {
         let part = &tail[from..];
         let known = part.len().min(DATE.len());
-        part[..known].eq_ignore_ascii_case(&DATE[..known])
+        known > LINE_END && part[..known].eq_ignore_ascii_case(&DATE[..known])
     };
     (0..tail.len()).find(|from| begins(*from)).map_or(0, |from| tail.len() - from)
 }
@@ -279,11 +283,13 @@ async fn carry(
     generation: u64,
     answers: bool,
 ) -> Result<()> {
-    let mut held: Vec<u8> = Vec::new();
+    // What was sent of the line end that a date may follow, and what was not sent yet.
+    let (mut sent, mut held): (usize, Vec<u8>) = (0, Vec::new());
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let count = from.read(&mut buffer).await?;
         if count == 0 {
+            to.write_all(&held[sent..]).await?;
             to.shutdown().await?;
             return Ok(());
         }
@@ -296,13 +302,16 @@ async fn carry(
             std::future::pending::<()>().await;
         }
         let keep = if answers { kept_back(&held) } else { 0 };
-        let rest = held.split_off(held.len() - keep);
+        let ready = held.len() - keep;
         if answers {
-            shared.move_dates(&mut held);
+            shared.move_dates(&mut held[..ready]);
         }
-        to.write_all(&held).await?;
+        to.write_all(&held[sent.min(ready)..ready]).await?;
         to.flush().await?;
-        held = rest;
+        // The line end before a date is looked at again with what follows it.
+        let done = if keep == 0 { ready.saturating_sub(LINE_END) } else { ready };
+        sent = if keep == 0 { ready - done } else { sent.saturating_sub(ready) };
+        held.drain(..done);
     }
 }
 
@@ -319,9 +328,18 @@ mod tests {
             let (first, second) = answer.split_at(cut);
             let keep = kept_back(first);
             let passed = &first[..first.len() - keep];
-            let rest: Vec<u8> = [&first[first.len() - keep..], second].concat();
+            let again = first.len() - keep - if keep == 0 { LINE_END.min(first.len()) } else { 0 };
+            let rest: Vec<u8> = [&first[again..], second].concat();
             let whole = |text: &[u8]| find_date(text).is_some_and(|at| text.len() >= at + DATE.len() + DATE_LENGTH);
             assert!(whole(passed) != whole(&rest), "cut at {cut}");
+        }
+        assert_eq!(kept_back(b"5\r\n{\"a\":1}\r\n0\r\n\r\n"), 0, "an answer in chunks ends so");
+    }
+
+    #[test]
+    fn a_line_end_waits_for_nothing() {
+        for end in [&b"\r"[..], b"\r\n", b"x\r\n\r\n"] {
+            assert_eq!(kept_back(end), 0, "{end:?}");
         }
     }
 }

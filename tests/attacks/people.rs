@@ -47,15 +47,15 @@ pub struct Person<'a> {
 }
 
 impl<'a> Person<'a> {
-    /// One of the people, by their client certificate.
+    /// One of the people.
     pub async fn named(stage: &'a Stage, name: &str, namespace: &str) -> Result<Self> {
         let (_, groups) = PEOPLE.iter().find(|(known, _)| *known == name).context("one of the people")?;
         Self::in_groups(stage, name, groups, namespace).await
     }
 
-    /// Somebody else, by a client certificate.
+    /// Somebody else, who is a person of their own.
     pub async fn in_groups(stage: &'a Stage, name: &str, groups: &[&str], namespace: &str) -> Result<Self> {
-        Self::of(stage, stage.cluster.kubeconfig_for(name, groups).await?, &[], name, namespace).await
+        Self::account(stage, name, groups, "", "", namespace).await
     }
 
     /// A ServiceAccount, by its token.
@@ -64,8 +64,8 @@ impl<'a> Person<'a> {
         Self::of(stage, kubeconfig, &[], &format!("system:serviceaccount:{home}:{account}"), namespace).await
     }
 
-    /// An account with the uid and the key of a person, as an identity provider would give them. Certificates carry
-    /// neither, so the administrator stands in for the provider.
+    /// An account with the uid and the key of a person, as an identity provider would give them: their name, where none is
+    /// said. Certificates carry neither, so the administrator stands in for the provider.
     pub async fn account(
         stage: &'a Stage,
         name: &str,
@@ -79,9 +79,8 @@ impl<'a> Person<'a> {
         if !uid.is_empty() {
             headers.push(("impersonate-uid".to_owned(), uid));
         }
-        if !person.is_empty() {
-            headers.push((format!("impersonate-extra-{}", PERSON_KEY.replace('/', "%2f")), person));
-        }
+        let person = if person.is_empty() { name } else { person };
+        headers.push((format!("impersonate-extra-{}", PERSON_KEY.replace('/', "%2f")), person));
         Self::of(stage, stage.cluster.admin_kubeconfig(), &headers, name, namespace).await
     }
 

@@ -73,9 +73,25 @@ async fn the_person_key_is_what_the_identity_provider_says() -> Result<()> {
                 Ok(())
             })
             .await?;
-            // The first value counts.
+            // The first value is who they are, and all of them count.
             let made = kind.api(&second, &ns).create(&create(), &object(kind.json("second"))).await?;
             assert_eq!((kind.username(&made), person_of(&made).as_deref()), (Some("alice.admin"), Some("p1")));
+            assert_eq!(kind.who(&made).get("personKeys"), Some(&json!(["p1", "p2"])));
+            // One that is said alone is completed; some of them, or somebody else's, are refused.
+            let some = |keys: serde_json::Value| {
+                let mut said = by("alice.admin", "p1");
+                said["personKeys"] = keys;
+                object::<DynamicObject>(kind.json_by("some", said))
+            };
+            let api_of_second = kind.api(&second, &ns);
+            for true_ in [object(kind.json_by("some", by("alice.admin", "p1"))), some(json!(["p2", "p1"]))] {
+                let made = api_of_second.create(&dry_run(), &true_).await?;
+                let keys = kind.who(&made)["personKeys"].as_array().map(Vec::len);
+                assert_eq!(keys, Some(2), "{:?}", kind.who(&made));
+            }
+            for forged in [json!(["p1"]), json!(["p1", "p3"]), json!(["p1", "p2", "p3"])] {
+                refused_by_a_policy(api_of_second.create(&create(), &some(forged)).await);
+            }
             let made = kind.api(&plain, &ns).create(&dry_run(), &object(kind.json("one"))).await?;
             assert_eq!(person_of(&made), None, "who has none is asked for none");
 

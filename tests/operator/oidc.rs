@@ -46,6 +46,7 @@ fn identity(name: &str, person: &str, groups: &[&str]) -> Identity {
         uid: format!("sub-{name}"),
         groups: prefixed.chain(["system:authenticated".to_owned()]).collect(),
         person_key: person.to_owned(),
+        ..Identity::default()
     }
 }
 

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 /// People of whom some must agree.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.approvers.all(p, p.kind != 'ServiceAccount')")
+    .message(Message::Message("a ServiceAccount does not approve: name Users or Groups as approvers".into()))
+    .reason(Reason::FieldValueForbidden))]
 pub struct ApprovalRule {
     /// What the rule is called in a grant's status; unique in its list.
     #[schemars(schema_with = "crate::schema::dns_label")]
@@ -36,13 +39,16 @@ pub struct TicketRequirement {
     pub required: bool,
     /// What a ticket looks like, as an RE2 expression; anything where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(max = 256))]
+    #[schemars(schema_with = "crate::schema::optional_pattern")]
     pub pattern: Option<String>,
 }
 
 /// Who may open first and be reviewed afterwards.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.requesters.all(p, p.kind != 'ServiceAccount')")
+    .message(Message::Message("a ServiceAccount does not break the glass: name Users or Groups as requesters".into()))
+    .reason(Reason::FieldValueForbidden))]
 pub struct BreakGlass {
     /// Who may.
     #[schemars(length(min = 1, max = 64))]
@@ -116,9 +122,10 @@ pub struct AccessPolicySpec {
     /// Whether a ticket must be named.
     #[serde(default)]
     pub ticket: TicketRequirement,
-    /// CEL expressions over `request`; one that is true replaces all approvalRules. One that fails counts as false.
+    /// CEL expressions over `request`; one that is true replaces all approvalRules. What the requester
+    /// did not set is absent. One that is misspelt or of a wrong type makes the policy Stalled, and counts as false.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 1024)))]
+    #[schemars(schema_with = "crate::schema::expressions")]
     pub auto_approve: Vec<String>,
     /// Who may open first and be reviewed afterwards; nobody where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -25,7 +25,7 @@ pub struct RequestReference {
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub name: String,
     /// Its `metadata.uid`.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(schema_with = "crate::schema::uid")]
     pub uid: String,
 }
 

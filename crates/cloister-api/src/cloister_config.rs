@@ -230,9 +230,10 @@ pub struct CloisterConfigSpec {
     #[serde(default)]
     pub egress: EgressConfig,
     /// The key of `userInfo.extra` that stays the same over a person's accounts, where the identity provider gives one.
-    /// Two accounts with the same value are one person.
+    /// Two accounts that share a value of it are one person, and an account without one neither asks nor decides. In lower
+    /// case, as the API server writes such keys.
     #[serde(default, skip_serializing_if = "String::is_empty")]
-    #[schemars(length(max = 253))]
+    #[schemars(schema_with = "crate::schema::extra_key")]
     pub person_key: String,
     /// After etcd was restored: grants that were approved before this time end, and requests made before it are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -166,7 +166,7 @@ macro_rules! grant_spec {
             pub justification: String,
             /// The ticket it belongs to.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(length(max = 128))]
+            #[schemars(schema_with = "crate::schema::optional_ticket")]
             pub ticket_ref: Option<String>,
             /// Opens at once, for those whom the policy's `breakGlass` names, raises an alert, and owes a review.
             #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -24,7 +24,7 @@ pub struct GrantMountSpec {
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub service_account_name: String,
     /// The Secret that is mounted.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "crate::schema::dns_subdomain")]
     pub secret_name: String,
     /// The name of the volume: unique in a pod.
     #[schemars(schema_with = "crate::schema::dns_label")]

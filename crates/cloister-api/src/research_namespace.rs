@@ -137,10 +137,11 @@ pub struct ServiceAccountTemplate {
     pub annotations: BTreeMap<String, String>,
 }
 
-fn annotations(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+fn annotations(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let text = crate::schema::text(generator);
     schemars::json_schema!({
         "type": "object", "maxProperties": 16,
-        "additionalProperties": {"type": "string", "maxLength": 1024},
+        "additionalProperties": text,
         "x-kubernetes-validations": [{
             "rule": "self.all(k, k.size() <= 317 && !k.matches('(^|[.])(cloister[.]dev|kubernetes[.]io|k8s[.]io)/'))",
             "message": "annotations of cloister.dev, kubernetes.io and k8s.io are reserved",

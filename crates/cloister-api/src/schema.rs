@@ -21,7 +21,17 @@ pub fn dns_labels(generator: &mut SchemaGenerator) -> Schema {
 
 /// The name of an RBAC object: a path segment, at most 253 characters.
 pub fn rbac_name(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[^/%]+$"})
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[^/%]+$", "x-kubernetes-validations": [in_one_line()]})
+}
+
+/// The name of an object that is a DNS subdomain, at most 253 characters.
+pub fn dns_subdomain(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 253, "pattern": "^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"})
+}
+
+/// The uid of an object.
+pub fn uid(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": "^[-0-9A-Za-z]+$"})
 }
 
 /// An optional [`rbac_name`].
@@ -144,7 +154,7 @@ pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
             "matchLabels": {
                 "description": "Labels that must be there with exactly these values.",
                 "type": "object", "maxProperties": 16,
-                "additionalProperties": {"type": "string", "maxLength": 63},
+                "additionalProperties": {"type": "string", "maxLength": 63, "pattern": LABEL_VALUE},
             },
             "matchExpressions": {
                 "description": "Requirements on labels; all must hold.",
@@ -153,12 +163,12 @@ pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
                     "type": "object",
                     "required": ["key", "operator"],
                     "properties": {
-                        "key": {"description": "The label.", "type": "string", "minLength": 1, "maxLength": 317},
+                        "key": {"description": "The label.", "type": "string", "minLength": 1, "maxLength": 317, "pattern": LABEL_KEY},
                         "operator": {"description": "How the label relates to the values.", "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"]},
                         "values": {
                             "description": "The values, for In and NotIn; empty otherwise.",
                             "type": "array", "maxItems": 16, "x-kubernetes-list-type": "atomic",
-                            "items": {"type": "string", "maxLength": 63},
+                            "items": {"type": "string", "maxLength": 63, "pattern": LABEL_VALUE},
                         },
                     },
                     "x-kubernetes-validations": [{
@@ -171,6 +181,12 @@ pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
         },
     })
 }
+
+/// What the key of a label looks like.
+const LABEL_KEY: &str = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$";
+
+/// What the value of a label looks like.
+const LABEL_VALUE: &str = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 
 /// An optional [`label_selector`].
 pub fn optional_label_selector(generator: &mut SchemaGenerator) -> Schema {
@@ -194,9 +210,72 @@ pub fn resource_list(_: &mut SchemaGenerator) -> Schema {
 const QUANTITY: &str =
     r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
 
+/// Refuses what moves the cursor, changes the order of what is read, or hides something: all control and format characters,
+/// but for the ends of lines and tabs.
+fn in_lines() -> serde_json::Value {
+    serde_json::json!({
+        "rule": r"!self.matches(r'[^\P{Cc}\n\t]|[\p{Cf}\p{Zl}\p{Zp}]')",
+        "message": "must hold no control characters but line ends (LF) and tabs, and no invisible or text-direction characters: people decide by what they see of it",
+        "reason": "FieldValueInvalid",
+    })
+}
+
+/// As [`in_lines`], in one line.
+fn in_one_line() -> serde_json::Value {
+    serde_json::json!({
+        "rule": r"!self.matches(r'[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]')",
+        "message": "must be one line without control, invisible or text-direction characters: people decide by what they see of it",
+        "reason": "FieldValueInvalid",
+    })
+}
+
 /// A text for people, at most 1,024 characters.
 pub fn text(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "string", "maxLength": 1024})
+    json_schema!({"type": "string", "maxLength": 1024, "x-kubernetes-validations": [in_lines()]})
+}
+
+fn line(least: u32, most: u32) -> Schema {
+    json_schema!({"type": "string", "minLength": least, "maxLength": most, "x-kubernetes-validations": [in_one_line()]})
+}
+
+/// The name of a ticket, or nothing.
+pub fn optional_ticket(_: &mut SchemaGenerator) -> Schema {
+    nullable(line(0, 128))
+}
+
+/// What a ticket looks like, as an RE2 expression.
+pub fn optional_pattern(_: &mut SchemaGenerator) -> Schema {
+    nullable(line(0, 256))
+}
+
+/// The name of a user, a group or a ServiceAccount.
+pub fn subject_name(_: &mut SchemaGenerator) -> Schema {
+    line(1, 253)
+}
+
+/// Up to 32 permissions, in the words of the storage.
+pub fn permissions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "array", "maxItems": 32, "items": line(0, 64)})
+}
+
+/// Up to 16 CEL expressions.
+pub fn expressions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "maxItems": 16,
+        "items": {"type": "string", "minLength": 1, "maxLength": 1024, "x-kubernetes-validations": [in_lines()]},
+    })
+}
+
+/// A key of `userInfo.extra`, which the API server writes in lower case; empty for none.
+pub fn extra_key(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string", "maxLength": 253,
+        "x-kubernetes-validations": [{
+            "rule": r"self.matches(r'^[!-@\[-`{-~]*$')",
+            "message": "must be in lower case and without blanks, as the API server writes the keys of userInfo.extra (kubectl auth whoami -o yaml shows them); write it in lower case",
+            "reason": "FieldValueInvalid",
+        }],
+    })
 }
 
 /// An optional [`text`].

@@ -51,7 +51,7 @@ pub struct SecretReference {
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub namespace: String,
     /// The Secret's name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "crate::schema::dns_subdomain")]
     pub name: String,
 }
 
@@ -80,7 +80,7 @@ pub struct StorageRole {
     pub description: String,
     /// What the credential allows at the storage itself, for people to read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), inner(length(max = 64)))]
+    #[schemars(schema_with = "crate::schema::permissions")]
     pub permissions: Vec<String>,
     /// The AccessPolicy that decides who gets it.
     #[schemars(schema_with = "crate::schema::dns_label")]

@@ -26,7 +26,7 @@ pub struct Subject {
     /// User, Group or ServiceAccount.
     pub kind: SubjectKind,
     /// The name, exactly as the API server knows it. Group names are compared literally.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "crate::schema::subject_name")]
     pub name: String,
 }
 
@@ -46,7 +46,7 @@ pub struct Principal {
     /// User, Group or ServiceAccount.
     pub kind: SubjectKind,
     /// The name, exactly as the API server knows it. Group names are compared literally.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(schema_with = "crate::schema::subject_name")]
     pub name: String,
     /// The namespace of a ServiceAccount; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,8 +71,21 @@ pub struct Identity {
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub groups: Vec<String>,
     /// What stays the same over a person's accounts, where the identity provider gives such a key (`personKey` of
-    /// CloisterConfig).
+    /// CloisterConfig): its first value.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 1024))]
     pub person_key: String,
+    /// All values of that key, where there are several. Two accounts that share one of them are one person.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub person_keys: Vec<String>,
+}
+
+impl Identity {
+    /// All that stays the same over the person's accounts.
+    pub fn persons(&self) -> impl Iterator<Item = &str> {
+        let all = std::iter::once(&self.person_key).chain(&self.person_keys);
+        all.map(String::as_str).filter(|key| !key.is_empty())
+    }
 }

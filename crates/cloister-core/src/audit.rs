@@ -131,7 +131,11 @@ fn common(grant: &Grant, status: &GrantStatus) -> Map<String, Value> {
 
 /// A person without the groups, which may be hundreds.
 fn person(identity: &Identity) -> Value {
-    json!({"username": identity.username, "uid": identity.uid, "personKey": identity.person_key})
+    let mut person = json!({"username": identity.username, "uid": identity.uid, "personKey": identity.person_key});
+    if !identity.person_keys.is_empty() {
+        person["personKeys"] = json!(identity.person_keys);
+    }
+    person
 }
 
 fn review(review: &RecordedReview) -> Value {

@@ -1,6 +1,10 @@
 //! The `autoApprove` expressions of an AccessPolicy: CEL over `request`, of which one that is true replaces all
 //! approval rules.
 //!
+//! An expression is checked when its policy is written, against the type of a request: a field that no request has, a
+//! function that does not take a value of its type, or a comparison of what is never equal is a fault, and such an
+//! expression counts as false.
+//!
 //! Whatever goes wrong (an expression that does not compile, a missing field, a value that is not a boolean, a panic in
 //! the CEL library) counts as false: the request then waits for people.
 //!
@@ -21,13 +25,19 @@
 //! - there are no regular expressions, no clock, no variable but `request`, and only the functions of [`FUNCTIONS`].
 
 mod bounds;
+mod request;
+mod types;
+mod typing;
 
+use crate::text::shown;
+use cel::common::ast::SourceInfo;
 use cel::parser::Expression;
 use cel::{Context, Env, ExecutionError, ParseErrors, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, LazyLock};
 
 pub use bounds::FUNCTIONS;
+pub use request::Request;
 
 /// The longest expression, in bytes.
 pub const MAX_LENGTH: usize = 1024;
@@ -40,6 +50,12 @@ const REQUEST: &str = "request";
 
 /// The standard functions and macros. Built once: it is the larger part of a compilation.
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
+
+/// What is wrong with an expression, and with which part of it.
+struct Fault {
+    at: u64,
+    what: String,
+}
 
 /// What came of the expressions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,9 +117,23 @@ fn compile(text: &str) -> Result<Expression, String> {
     if text.len() > MAX_LENGTH {
         return Err(format!("it has {} bytes; at most {MAX_LENGTH} are evaluated", text.len()));
     }
-    let expression = ENV.parser().max_recursion_depth(MAX_NESTING).parse(text).map_err(|errors| first(&errors))?;
-    bounds::check(&expression)?;
+    let parser = ENV.parser().max_recursion_depth(MAX_NESTING);
+    let (expression, source) = parser.parse_with_source_info(text).map_err(|errors| first(&errors))?;
+    bounds::check(&expression)
+        .and_then(|()| typing::check(&expression, REQUEST, &types::REQUEST))
+        .map_err(|fault| placed(&fault, &source))?;
     Ok(expression)
+}
+
+/// What is wrong, and where.
+fn placed(fault: &Fault, source: &SourceInfo) -> String {
+    let before = source.offset_for(fault.at).and_then(|(start, _)| source.source.get(..start as usize));
+    let Some(before) = before else { return brief(&fault.what) };
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+    match before.matches('\n').count() {
+        0 => format!("column {column}: {}", brief(&fault.what)),
+        lines => format!("line {}, column {column}: {}", lines + 1, brief(&fault.what)),
+    }
 }
 
 /// Runs what calls the CEL library, which has panicked on odd input before.
@@ -142,7 +172,8 @@ fn first(errors: &ParseErrors) -> String {
 
 /// One line of bounded length: the library quotes whole lines.
 fn brief(message: &str) -> String {
-    const MAX: usize = 200;
+    const MAX: usize = 400;
+    let message = shown(message);
     let mut line: String = message.lines().next().unwrap_or_default().chars().take(MAX).collect();
     if line.len() < message.len() {
         line.push('…');

@@ -1,5 +1,6 @@
 //! metav1.Conditions, kept so that a tool which reads them (kstatus, `kubectl wait`) is told the truth.
 
+use crate::text::shown;
 use cloister_api::condition::{ACTIVE, APPROVED, READY, REVIEWED, REVOCATION_UNCONFIRMED, STALLED, reason};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -76,7 +77,7 @@ pub fn conditions(
                 type_: verdict.type_.to_owned(),
                 status: status.to_owned(),
                 reason: verdict.reason,
-                message: clipped(verdict.message),
+                message: clipped(shown(&verdict.message).into_owned()),
                 observed_generation: generation,
                 last_transition_time: unchanged.map_or_else(|| seconds(now), |old| old.last_transition_time.clone()),
             }

@@ -20,3 +20,4 @@ pub mod namespace;
 pub mod plan;
 pub mod quantity;
 pub mod settings;
+pub mod text;

@@ -1,6 +1,6 @@
 //! What an expression may consist of, so that evaluating it is bounded.
 
-use super::REQUEST;
+use super::{Fault, REQUEST};
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedEntryExpr};
 use cel::parser::Expression;
 
@@ -35,7 +35,7 @@ pub const FUNCTIONS: &[&str] = &[
 ];
 
 /// What is wrong with an expression that parses; CEL itself would notice only when it is evaluated, or not at all.
-pub(super) fn check(expression: &Expression) -> Result<(), String> {
+pub(super) fn check(expression: &Expression) -> Result<(), Fault> {
     visit(expression, None)
 }
 
@@ -45,24 +45,25 @@ struct Iteration<'a> {
     result: &'a str,
 }
 
-fn visit(expression: &Expression, iteration: Option<&Iteration>) -> Result<(), String> {
+fn visit(expression: &Expression, iteration: Option<&Iteration>) -> Result<(), Fault> {
+    let fault = |what: String| Err(Fault { at: expression.id, what });
     match &expression.expr {
-        Expr::Unspecified => Err("it is empty".to_owned()),
+        Expr::Unspecified => fault("it is empty".to_owned()),
         Expr::Literal(_) => Ok(()),
         Expr::Ident(name) => {
             let bound = iteration.is_some_and(|iteration| name == iteration.element || name == iteration.result);
             if name == REQUEST || bound {
                 Ok(())
             } else {
-                Err(format!("{name} is unknown; the only variable is {REQUEST}"))
+                fault(format!("{name} is unknown; the only variable is {REQUEST}"))
             }
         }
         Expr::Select(select) => visit(&select.operand, iteration),
-        Expr::Call(call) => visit_call(call, iteration),
+        Expr::Call(call) => visit_call(expression, call, iteration),
         Expr::List(list) => list.elements.iter().try_for_each(|element| visit(element, iteration)),
         Expr::Map(map) => map.entries.iter().try_for_each(|entry| visit_entry(entry, iteration)),
-        Expr::Struct(literal) => Err(format!("{} is not a type that can be made", literal.type_name)),
-        Expr::Comprehension(_) if iteration.is_some() => Err(
+        Expr::Struct(literal) => fault(format!("{} is not a type that can be made", literal.type_name)),
+        Expr::Comprehension(_) if iteration.is_some() => fault(
             "all, exists, exists_one, map and filter must not stand inside one another, nor on one another's result"
                 .to_owned(),
         ),
@@ -78,17 +79,18 @@ fn visit(expression: &Expression, iteration: Option<&Iteration>) -> Result<(), S
     }
 }
 
-fn visit_call(call: &CallExpr, iteration: Option<&Iteration>) -> Result<(), String> {
+fn visit_call(at: &Expression, call: &CallExpr, iteration: Option<&Iteration>) -> Result<(), Fault> {
     let name = call.func_name.as_str();
+    let fault = |what: String| Err(Fault { at: at.id, what });
     // An operator is called `_+_` or `@in`, which nobody can write as the name of a function.
     let is_operator = !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
     if !is_operator && !FUNCTIONS.contains(&name) {
-        return Err(format!("there is no function {name}"));
+        return fault(format!("there is no function {name}"));
     }
     if let (Some(iteration), "_+_") = (iteration, name)
         && !adds_to_result(call, iteration)
     {
-        return Err("nothing can be added or concatenated inside all, exists, exists_one, map and filter".to_owned());
+        return fault("nothing can be added or concatenated inside all, exists, exists_one, map and filter".to_owned());
     }
     call.target.iter().try_for_each(|target| visit(target, iteration))?;
     call.args.iter().try_for_each(|argument| visit(argument, iteration))
@@ -99,7 +101,7 @@ fn adds_to_result(call: &CallExpr, iteration: &Iteration) -> bool {
     matches!(call.args.first().map(|first| &first.expr), Some(Expr::Ident(name)) if name == iteration.result)
 }
 
-fn visit_entry(entry: &IdedEntryExpr, iteration: Option<&Iteration>) -> Result<(), String> {
+fn visit_entry(entry: &IdedEntryExpr, iteration: Option<&Iteration>) -> Result<(), Fault> {
     match &entry.expr {
         EntryExpr::MapEntry(entry) => {
             visit(&entry.key, iteration)?;

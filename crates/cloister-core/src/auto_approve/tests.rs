@@ -57,18 +57,55 @@ fn durations_groups_and_fields() {
 #[test]
 fn what_fails_is_false() {
     for expression in [
-        "request.missing == 1",
+        "request.mount.mountPath == '/mnt'",
         "duration('soon') <= duration('4h')",
-        "duration(request.missing) <= duration('4h')",
-        "1",
-        "'true'",
-        "request",
+        "duration(request.role) <= duration('4h')",
         "1 / 0 == 1",
-        "request.namespace",
-        "request.requestedDuration <= duration('4h')",
+        "[1][5] == 1",
     ] {
         assert_eq!(errors(expression).len(), 1, "{expression}");
         assert_eq!(check(&[expression.to_owned()]), [""; 0], "{expression}: only its value shows it");
+    }
+}
+
+#[test]
+fn what_can_never_be_true_is_found_where_it_stands() {
+    for (expression, place, problem) in [
+        ("request.requestedDuraton == '1h'", "column 8", "request has no field requestedDuraton; it has breakGlass, "),
+        ("request.rule.network == []", "column 13", "rule has no field network; it has domainNames, "),
+        ("true && has(request.tickets)", "column 12", "no field tickets"),
+        ("request['tickets'] == ''", "column 8", "no field tickets"),
+        ("request.?tickets.orValue('') == ''", "column 8", "no field tickets"),
+        ("request.requestedBy.groups.exists(g, g.name == 'a')", "column 39", "string has no field name"),
+        ("request.subjects.all(s, s.kind == 'User' && s.nam == 'a')", "column 46", "subjects has no field nam"),
+        ("duration(request.missing) <= duration('4h')", "column 17", "no field missing"),
+        (
+            "request.requestedDuration <= duration('4h')",
+            "column 27",
+            "<= does not go with values of types string, duration",
+        ),
+        ("request.requestedDuration == 4", "column 27", "string, int are never equal"),
+        ("request.mount == null", "column 15", "never equal"),
+        ("4 in request.requestedBy.groups", "column 3", "in does not go with values of types int, list of string"),
+        ("request.rule.startsWith('a')", "column 24", "startsWith does not take object (rule), string"),
+        ("request.role.size() > 'a'", "column 21", "int, string"),
+        ("!request.role", "column 9", "is of type string, not bool"),
+        ("true || request.role", "column 16", "is of type string, not bool"),
+        ("request.namespace", "column 8", "its value is of type string, not bool"),
+        ("true ? 1 : 2", "column", "its value is of type int, not bool"),
+        ("true &&\n  request.rol == 'a'", "line 2, column 10", "no field rol"),
+        ("'é' != '' && request.rol == 'a'", "column ", "no field rol"),
+        ("1", "column 1", "its value is of type int, not bool"),
+        ("request", "column 1", "its value is of type object (request), not bool"),
+    ] {
+        let reported = check(&[expression.to_owned()]);
+        assert!(reported.len() == 1, "{expression}: {reported:?}");
+        assert!(
+            reported[0].starts_with("autoApprove[0]: ") && reported[0].contains(place),
+            "{expression}: {reported:?}"
+        );
+        assert!(reported[0].contains(problem), "{expression}: {reported:?}");
+        assert_eq!(errors(expression), reported, "{expression}: it counts as false");
     }
 }
 
@@ -121,8 +158,9 @@ fn the_first_that_is_true_approves_whatever_the_others_do() {
     let approved = Verdict::Approved { index: 3, expression: "true".to_owned() };
     assert_eq!(approves(&expressions, &request()), approved);
     assert_eq!(approves(&[], &request()), Verdict::NotApproved { errors: vec![] });
-    assert_eq!(check(&expressions).len(), 1);
-    assert!(check(&expressions)[0].starts_with("autoApprove[2]: "));
+    let faults = check(&expressions);
+    assert_eq!(faults.len(), 2);
+    assert!(faults[0].starts_with("autoApprove[0]: ") && faults[1].starts_with("autoApprove[2]: "), "{faults:?}");
 }
 
 #[test]
@@ -185,10 +223,10 @@ fn the_stack_suffices() {
 #[test]
 fn the_work_is_bounded() {
     let groups: Vec<String> = (0..512).map(|group| format!("a-group-with-a-long-common-prefix-{group}")).collect();
-    let request = json!({"g": groups});
-    let mut expression = "request.g.all(x, x in request.g".to_owned();
-    while expression.len() + 20 < MAX_LENGTH {
-        expression += "&&x in request.g";
+    let request = json!({"requestedBy": {"groups": groups}});
+    let mut expression = "request.requestedBy.groups.all(x, x in request.requestedBy.groups".to_owned();
+    while expression.len() + 40 < MAX_LENGTH {
+        expression += "&&x in request.requestedBy.groups";
     }
     let begun = std::time::Instant::now();
     assert!(matches!(approves(&[expression + ")"], &request), Verdict::Approved { .. }));

@@ -7,13 +7,14 @@
 use super::{
     Input,
     kind::Kind,
-    people::{is, is_service_account, persons},
+    people::{is, is_known, is_service_account, persons},
 };
+use crate::{settings::Settings, text::written};
 use cloister_api::{
     AccessPolicySpec, AccessReview, ApprovalRule, Decision, Identity, Member, MemberRole, Principal, RecordedReview,
     RuleApprovals, Subject, SubjectKind,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// The least number of people who agree to what a ServiceAccount asks for: nobody stands behind it.
 const FOR_SERVICE_ACCOUNTS: usize = 2;
@@ -25,6 +26,11 @@ pub enum NotCounted {
     ReviewerUnknown,
     #[error("a ServiceAccount does not review; a person must")]
     ServiceAccount,
+    #[error(
+        "the API server did not say which person {0} is: CloisterConfig names {1} as the personKey, and the account has no such \
+         value; review with an account that has it, or ask whoever runs the identity provider to give it one"
+    )]
+    PersonUnknown(String, String),
     #[error("{0} is not among the approvers of AccessPolicy {1}")]
     NotAnApprover(String, String),
     #[error("{0} asked for it, by this or another account, and cannot decide about it")]
@@ -45,6 +51,7 @@ impl NotCounted {
         match self {
             NotCounted::ReviewerUnknown => "ReviewerUnknown",
             NotCounted::ServiceAccount => "ServiceAccount",
+            NotCounted::PersonUnknown(..) => "PersonUnknown",
             NotCounted::NotAnApprover(..) => "NotAnApprover",
             NotCounted::Requester(_) => "Requester",
             NotCounted::Beneficiary(_) => "Beneficiary",
@@ -92,47 +99,61 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// The rules that somebody may decide under, by their positions: at least one. `accounts` are those of everybody
-    /// else who has decided, by which it shows that two accounts are one person's.
+    /// The rules that somebody who decides now may decide under, by their positions: at least one. It must be known who they
+    /// are.
     ///
     /// # Errors
     ///
     /// Why they may not decide.
-    pub fn may_decide(&self, reviewer: &Identity, accounts: &[&Identity]) -> Result<Vec<usize>, NotCounted> {
-        let who = || reviewer.username.clone();
+    pub fn may_decide_now(
+        &self,
+        reviewer: &Identity,
+        people: &People,
+        settings: &Settings,
+    ) -> Result<Vec<usize>, NotCounted> {
+        let rules = self.judge(reviewer, people)?;
+        if is_known(reviewer, settings) {
+            Ok(rules)
+        } else {
+            Err(NotCounted::PersonUnknown(reviewer.username.clone(), settings.spec.person_key.clone()))
+        }
+    }
+
+    /// The same of somebody who has decided, as it is recorded.
+    ///
+    /// # Errors
+    ///
+    /// Why they may not decide.
+    pub fn judge(&self, reviewer: &Identity, people: &People) -> Result<Vec<usize>, NotCounted> {
         if is_service_account(reviewer) {
             return Err(NotCounted::ServiceAccount);
         }
         let rules = self.policy.approval_rules.iter().enumerate();
         let rules: Vec<usize> = rules.filter(|(_, rule)| names(&rule.approvers, reviewer)).map(|(at, _)| at).collect();
+        let who = reviewer.username.clone();
         if rules.is_empty() {
-            return Err(NotCounted::NotAnApprover(who(), self.policy_name.to_owned()));
+            return Err(NotCounted::NotAnApprover(who, self.policy_name.to_owned()));
         }
-        let everybody: Vec<&Identity> =
-            [self.requester, reviewer].into_iter().chain(accounts.iter().copied()).collect();
-        let persons = persons(&everybody);
-        if persons[0] == persons[1] {
-            return Err(NotCounted::Requester(who()));
+        match people.barred(reviewer) {
+            None => Ok(rules),
+            Some(Bar::Requester) => Err(NotCounted::Requester(who)),
+            Some(Bar::Beneficiary) => Err(NotCounted::Beneficiary(who)),
+            Some(Bar::InBeneficiaryGroup(group)) => Err(NotCounted::InBeneficiaryGroup(who, group.clone())),
+            Some(Bar::Member) => Err(NotCounted::Member(who, self.namespace.to_owned())),
         }
-        let own =
-            everybody.iter().zip(&persons).filter(|(_, person)| **person == persons[1]).map(|(account, _)| *account);
-        for account in own {
-            for subject in self.subjects {
-                match subject.kind {
-                    SubjectKind::User if subject.name == account.username => {
-                        return Err(NotCounted::Beneficiary(who()));
-                    }
-                    SubjectKind::Group if account.groups.contains(&subject.name) => {
-                        return Err(NotCounted::InBeneficiaryGroup(who(), subject.name.clone()));
-                    }
-                    _ => {}
-                }
+    }
+
+    /// Why an account, and with it its person, may not decide.
+    fn bar(&self, account: &Identity) -> Option<Bar> {
+        let of_subjects = self.subjects.iter().find_map(|subject| match subject.kind {
+            SubjectKind::User if subject.name == account.username => Some(Bar::Beneficiary),
+            SubjectKind::Group if account.groups.contains(&subject.name) => {
+                Some(Bar::InBeneficiaryGroup(subject.name.clone()))
             }
-            if self.for_namespace && self.is_member(account, &[MemberRole::Owner, MemberRole::Researcher]) {
-                return Err(NotCounted::Member(who(), self.namespace.to_owned()));
-            }
-        }
-        Ok(rules)
+            _ => None,
+        });
+        let is_member = || self.for_namespace && self.is_member(account, &[MemberRole::Owner, MemberRole::Researcher]);
+        of_subjects.or_else(|| is_member().then_some(Bar::Member))
     }
 
     /// Whether somebody may end what was approved.
@@ -163,21 +184,16 @@ impl<'a> Case<'a> {
     /// which it shows that two who agreed are one person, or somebody who may not decide.
     pub fn tally(&self, agreed: &[&Identity], accounts: &[&Identity]) -> Tally {
         let rules = &self.policy.approval_rules;
-        let everybody: Vec<&Identity> = agreed.iter().chain(accounts).copied().collect();
-        let person_of = persons(&everybody);
+        let known = People::of(self, agreed.iter().chain(accounts).copied());
         let mut people: Vec<Person<'_>> = Vec::new();
-        let mut seen: Vec<usize> = Vec::new();
-        for (account, person) in agreed.iter().zip(&person_of) {
-            let Ok(eligible) = self.may_decide(account, &everybody) else { continue };
-            match seen.iter().position(|known| known == person) {
-                Some(at) => people[at].add(account, eligible),
-                None => {
-                    seen.push(*person);
-                    let mut person = Person::default();
-                    person.add(account, eligible);
-                    people.push(person);
-                }
-            }
+        let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
+        for account in agreed {
+            let (Ok(eligible), Some(person)) = (self.judge(account, &known), known.person(account)) else { continue };
+            let at = *seen.entry(person).or_insert_with(|| {
+                people.push(Person::default());
+                people.len() - 1
+            });
+            people[at].add(account, eligible);
         }
         let assigned = assign(&people, rules);
         let approvals: Vec<RuleApprovals> = rules
@@ -199,6 +215,49 @@ impl<'a> Case<'a> {
         let least = if is_service_account(self.requester) { FOR_SERVICE_ACCOUNTS } else { 1 };
         let is_met = !rules.is_empty() && approvals.iter().all(full) && people.len() >= least;
         Tally { is_met, people: people.len(), least, approvals }
+    }
+}
+
+/// Why a person may not decide, by whichever of their accounts.
+#[derive(Clone, Debug)]
+enum Bar {
+    Requester,
+    Beneficiary,
+    InBeneficiaryGroup(String),
+    Member,
+}
+
+/// Which accounts are one person's, and which persons may not decide.
+pub struct People {
+    /// The person of each account, by user name.
+    persons: HashMap<String, usize>,
+    /// Why a person may not decide: first because they ask, then by the first of their accounts that shows it.
+    barred: BTreeMap<usize, Bar>,
+}
+
+impl People {
+    /// Who asks, and whoever has these accounts.
+    pub fn of<'b>(case: &Case<'_>, accounts: impl IntoIterator<Item = &'b Identity>) -> Self {
+        let accounts: Vec<&Identity> = accounts.into_iter().collect();
+        let everybody: Vec<&Identity> = std::iter::once(case.requester).chain(accounts).collect();
+        let mut people = People { persons: HashMap::new(), barred: BTreeMap::new() };
+        for (at, (account, person)) in everybody.iter().zip(persons(&everybody)).enumerate() {
+            people.persons.entry(account.username.clone()).or_insert(person);
+            let bar = if at == 0 { Some(Bar::Requester) } else { case.bar(account) };
+            if let Some(bar) = bar {
+                people.barred.entry(person).or_insert(bar);
+            }
+        }
+        people
+    }
+
+    /// The person of an account.
+    pub fn person(&self, account: &Identity) -> Option<usize> {
+        self.persons.get(&account.username).copied()
+    }
+
+    fn barred(&self, account: &Identity) -> Option<&Bar> {
+        self.barred.get(&self.person(account)?)
     }
 }
 
@@ -338,8 +397,7 @@ pub fn reviews_of<'a>(uid: &str, input: &Input<'a>) -> Vec<(&'a AccessReview, &'
 
 /// What somebody did about a grant, with what they said of it.
 pub fn in_words(review: &AccessReview, reviewer: &Identity, did: &str) -> String {
-    let comment = review.spec.comment.trim();
-    let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
+    let why = written(&review.spec.comment).map(|comment| format!(": {comment}")).unwrap_or_default();
     format!("{} {did} it{why}", reviewer.username)
 }
 

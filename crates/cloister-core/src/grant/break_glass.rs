@@ -2,7 +2,7 @@
 
 use super::{
     Grant, Input, Target,
-    approval::{Case, approvers, recorded},
+    approval::{Case, People, approvers, recorded},
     eligibility::{Ineligible, signed},
     people::{is, is_service_account},
 };
@@ -47,11 +47,12 @@ pub fn settled(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Option<
     owed(grant.status())?;
     let (status, requester) = (grant.status()?, grant.terms().requested_by?);
     let case = Case::of(grant.of_kind(), requester, target.policy, input);
-    let others: Vec<&Identity> = input.reviews.iter().filter_map(|review| review.spec.reviewer.as_ref()).collect();
+    let people = People::of(&case, input.reviews.iter().filter_map(|review| review.spec.reviewer.as_ref()));
     input.reviews.iter().find_map(|review| {
         let reviewer = review.spec.reviewer.as_ref()?;
         let about_this = review.spec.request_ref.uid == grant.uid() && review.spec.digest == status.digest;
-        (about_this && case.may_decide(reviewer, &others).is_ok()).then(|| recorded(review, reviewer))
+        let counts = || case.may_decide_now(reviewer, &people, input.settings).is_ok();
+        (about_this && counts()).then(|| recorded(review, reviewer))
     })
 }
 

@@ -16,7 +16,8 @@ use sha2::{Digest, Sha256};
 
 /// The digest that a review must name: of the grant, of the policy that decides, and of what the grant is for.
 pub fn of(grant: &Grant, namespace: &str, target: &Target<'_>) -> String {
-    let terms = grant.terms();
+    // As it is written: how texts are read must not change what was decided about.
+    let terms = grant.as_written();
     let document = json!({
         "group": cloister_api::GROUP,
         "kind": grant.kind(),
@@ -127,12 +128,17 @@ fn principal(principal: &Principal) -> Value {
 }
 
 fn identity(identity: &Identity) -> Value {
-    json!({
+    let mut value = json!({
         "username": identity.username,
         "uid": identity.uid,
         "groups": texts(&identity.groups),
         "personKey": identity.person_key,
-    })
+    });
+    // What an older version attested had none, and keeps its digest.
+    if !identity.person_keys.is_empty() {
+        value["personKeys"] = texts(&identity.person_keys);
+    }
+    value
 }
 
 /// A duration in milliseconds: `1h` and `60m` are one.

@@ -16,6 +16,11 @@ const PATTERN_SIZE: usize = 1 << 20;
 pub enum Ineligible {
     #[error("{0} is not among the requesters of the policy; ask somebody who is, or ask security to add you")]
     RequesterNotAllowed(String),
+    #[error(
+        "the API server did not say which person {0} is: CloisterConfig names {1} as the personKey, and the account has no such \
+         value; ask with an account that has it, or ask whoever runs the identity provider to give it one"
+    )]
+    PersonUnknown(String, String),
     #[error("{0} may not be given this: the policy's beneficiaries do not name it")]
     SubjectNotAllowed(String),
     #[error("the policy asks for a justification; say in spec.justification what it is needed for")]
@@ -49,6 +54,7 @@ impl Ineligible {
     pub fn reason(&self) -> &'static str {
         match self {
             Ineligible::RequesterNotAllowed(_) => "RequesterNotAllowed",
+            Ineligible::PersonUnknown(..) => "PersonUnknown",
             Ineligible::SubjectNotAllowed(_) => "SubjectNotAllowed",
             Ineligible::JustificationMissing => "JustificationMissing",
             Ineligible::TicketMissing => "TicketMissing",
@@ -74,7 +80,7 @@ pub fn check(
 ) -> Result<(), Ineligible> {
     let terms = grant.terms();
     still(grant, requester, policy)?;
-    if policy.justification.required && terms.justification.trim().is_empty() {
+    if policy.justification.required && terms.justification.is_none() {
         return Err(Ineligible::JustificationMissing);
     }
     match (terms.ticket_ref, &policy.ticket.pattern) {

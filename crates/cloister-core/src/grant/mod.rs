@@ -44,13 +44,32 @@ use crate::{
     names::{self, Host, Names},
     namespace::children::object_meta,
     settings::Settings,
+    text::written,
 };
 use cloister_api::{
     AccessPolicy, AccessReview, AccessRole, EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, Member,
-    RoleGrant, SecretReference, ServiceReference, StorageAccessGrant, StorageResource, Terms, labels,
+    RoleGrant, SecretReference, ServiceReference, StorageAccessGrant, StorageResource, labels,
 };
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
+use kube::core::Duration;
+
+/// What every kind of grant asks for in the same words.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// How long.
+    pub requested_duration: Option<Duration>,
+    /// When it starts.
+    pub start_time: Option<&'a Time>,
+    /// What it is needed for, where that is said.
+    pub justification: Option<&'a str>,
+    /// The ticket it belongs to, where one is named.
+    pub ticket_ref: Option<&'a str>,
+    /// Whether it opens at once and is reviewed afterwards.
+    pub break_glass: bool,
+    /// Who asked.
+    pub requested_by: Option<&'a Identity>,
+}
 
 /// A grant of any kind.
 #[derive(Clone, Debug, PartialEq)]
@@ -118,8 +137,21 @@ impl Grant {
         }
     }
 
-    /// What it asks for in the words of all kinds.
+    /// What it asks for in the words of all kinds. A text that shows nothing is none.
     pub fn terms(&self) -> Terms<'_> {
+        let asked = self.as_written();
+        Terms {
+            requested_duration: asked.requested_duration,
+            start_time: asked.start_time,
+            justification: written(asked.justification),
+            ticket_ref: asked.ticket_ref.and_then(written),
+            break_glass: asked.break_glass,
+            requested_by: asked.requested_by,
+        }
+    }
+
+    /// The same, as it is written.
+    fn as_written(&self) -> cloister_api::Terms<'_> {
         match self {
             Grant::Storage(grant) => grant.spec.terms(),
             Grant::Egress(grant) => grant.spec.terms(),

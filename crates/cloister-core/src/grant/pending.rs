@@ -2,12 +2,12 @@
 
 use super::{
     Grant, Home, Input, Target,
-    approval::{Case, Tally, in_words, recorded, reviews_of},
+    approval::{Case, People, Tally, in_words, recorded, reviews_of},
     break_glass::{self, later},
     digest,
     eligibility::{self, Ineligible, signed},
     kind::missing,
-    people::is_service_account,
+    people::{is_known, is_service_account},
     phases::{add_finalizer, drop_finalizer, surplus},
     share::{Share, secret_name},
     status::{Say, ended},
@@ -17,6 +17,7 @@ use crate::{auto_approve, condition::seconds, plan::Plan};
 use cloister_api::{Decision, GrantPhase, GrantStatus, Identity, PolicyReference, RecordedReview, condition::reason};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::collections::{HashMap, HashSet};
 
 /// How long a request waits where its policy does not say.
 const PENDING_TTL: SignedDuration = SignedDuration::from_hours(24);
@@ -125,6 +126,7 @@ fn outcome(
     };
     let kind = grant.of_kind();
     let eligible = not_invalidated(asked, input)
+        .and_then(|()| known_person(requester, input))
         .and_then(|()| eligibility::check(grant, requester, &target.policy.spec, asked))
         .and_then(|()| kind.conflict(input))
         .and_then(|()| no_debt(grant, requester, input))
@@ -167,7 +169,8 @@ fn outcome(
     if tally.is_met {
         let names: Vec<&str> = tally.approvals.iter().flat_map(|rule| &rule.approved_by).map(String::as_str).collect();
         let message = format!("approved under AccessPolicy {} by {}", case.policy_name, names.join(", "));
-        return Outcome::Approve { reason: "Approved", message, how: How::People(tally, decisions.agreed) };
+        let reviews = decisions.recorded(&case, &tally);
+        return Outcome::Approve { reason: "Approved", message, how: How::People(tally, reviews) };
     }
     status.approvals.clone_from(&tally.approvals);
     if case.policy.approval_rules.is_empty() {
@@ -212,6 +215,14 @@ fn not_invalidated(asked: Timestamp, input: &Input<'_>) -> Result<(), Ineligible
     input.settings.invalidates(asked).map_or(Ok(()), |before| Err(Ineligible::Invalidated(before)))
 }
 
+/// Where the settings say how a person is known, somebody who is not does not ask.
+fn known_person(requester: &Identity, input: &Input<'_>) -> Result<(), Ineligible> {
+    if is_known(requester, input.settings) {
+        return Ok(());
+    }
+    Err(Ineligible::PersonUnknown(requester.username.clone(), input.settings.spec.person_key.clone()))
+}
+
 /// Who broke the glass once, and was not reviewed, does not do so again.
 fn no_debt(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Result<(), Ineligible> {
     match (input.catalogue.debts)(requester) {
@@ -226,7 +237,7 @@ struct Decisions<'a> {
     accounts: Vec<&'a Identity>,
     /// The first that ends it.
     refusal: Option<(&'static str, String, RecordedReview)>,
-    /// Those of people who agree and may.
+    /// Those of people who agree and may: of each account the newest.
     agreed: Vec<RecordedReview>,
 }
 
@@ -234,27 +245,45 @@ impl<'a> Decisions<'a> {
     fn of(case: &Case<'_>, grant: &Grant, digest: &str, input: &Input<'a>) -> Self {
         let all = reviews_of(grant.uid(), input);
         let accounts: Vec<&Identity> = all.iter().map(|(_, reviewer)| *reviewer).collect();
-        let mut decisions = Decisions { accounts: accounts.clone(), refusal: None, agreed: Vec::new() };
-        for (review, reviewer) in &all {
-            let counts = || review.spec.digest == digest && case.may_decide(reviewer, &accounts).is_ok();
+        let people = People::of(case, accounts.iter().copied());
+        let mut newest: HashMap<&str, usize> = HashMap::new();
+        let mut refusal = None;
+        for (at, (review, reviewer)) in all.iter().enumerate() {
+            let counts =
+                || review.spec.digest == digest && case.may_decide_now(reviewer, &people, input.settings).is_ok();
             let said = |did| in_words(review, reviewer, did);
-            let refusal = match review.spec.decision {
+            let refused = match review.spec.decision {
                 Decision::Approve => {
-                    // Who agrees again leaves the place to others.
-                    let is_new = decisions.agreed.iter().all(|known| known.reviewer != **reviewer);
-                    if is_new && decisions.agreed.len() < REVIEWS_RECORDED && counts() {
-                        decisions.agreed.push(recorded(review, reviewer));
+                    if counts() {
+                        newest.insert(&reviewer.username, at);
                     }
                     None
                 }
                 Decision::Deny => counts().then(|| ("Denied", said("refused"))),
                 Decision::Revoke => case.may_revoke(reviewer).is_ok().then(|| ("Withdrawn", said("took back"))),
             };
-            if let (Some((reason, message)), None) = (refusal, &decisions.refusal) {
-                decisions.refusal = Some((reason, message, recorded(review, reviewer)));
+            if let (Some((reason, message)), None) = (refused, &refusal) {
+                refusal = Some((reason, message, recorded(review, reviewer)));
             }
         }
-        decisions
+        let mut agreed: Vec<usize> = newest.into_values().collect();
+        agreed.sort_unstable();
+        let agreed = agreed.into_iter().map(|at| recorded(all[at].0, all[at].1)).collect();
+        Decisions { accounts, refusal, agreed }
+    }
+
+    /// What is recorded of those who agreed: first those who count for a rule, so that nobody takes their places, and then
+    /// others, one of each person.
+    fn recorded(self, case: &Case<'_>, tally: &Tally) -> Vec<RecordedReview> {
+        let people = People::of(case, self.accounts.iter().copied());
+        let counting: HashSet<&str> =
+            tally.approvals.iter().flat_map(|rule| &rule.approved_by).map(String::as_str).collect();
+        let (mut chosen, others): (Vec<_>, Vec<_>) =
+            self.agreed.into_iter().partition(|review| counting.contains(review.reviewer.username.as_str()));
+        let mut persons: HashSet<Option<usize>> = chosen.iter().map(|review| people.person(&review.reviewer)).collect();
+        chosen.extend(others.into_iter().filter(|review| persons.insert(people.person(&review.reviewer))));
+        chosen.truncate(REVIEWS_RECORDED);
+        chosen
     }
 }
 
@@ -301,35 +330,16 @@ pub fn by_itself(grant: &Grant, requester: &Identity, target: &Target<'_>, input
     if expressions.is_empty() || is_service_account(requester) {
         return None;
     }
-    match auto_approve::approves(expressions, &request(grant, requester, target, input)) {
+    let duration = eligibility::duration(grant, &target.policy.spec);
+    let request = auto_approve::Request::of(grant, input.namespace, requester, duration, target.sensitivity);
+    // A request that cannot be written down is approved by nobody.
+    match auto_approve::approves(expressions, &serde_json::to_value(request).ok()?) {
         auto_approve::Verdict::Approved { expression, .. } => {
             let policy = target.policy.metadata.name.as_deref().unwrap_or_default();
             Some(format!("approved by AccessPolicy {policy} itself: {expression}"))
         }
         auto_approve::Verdict::NotApproved { .. } => None,
     }
-}
-
-/// What an `autoApprove` expression sees as `request`.
-fn request(grant: &Grant, requester: &Identity, target: &Target<'_>, input: &Input<'_>) -> serde_json::Value {
-    let terms = grant.terms();
-    let seconds = eligibility::duration(grant, &target.policy.spec).as_secs();
-    let mut request = serde_json::json!({
-        "kind": grant.kind(),
-        "namespace": input.namespace,
-        "name": grant.name(),
-        "requestedDuration": format!("{seconds}s"),
-        "justification": terms.justification,
-        "ticketRef": terms.ticket_ref.unwrap_or_default(),
-        "requestedBy": requester,
-    });
-    if let (Some(request), serde_json::Value::Object(asks)) = (request.as_object_mut(), grant.of_kind().asks()) {
-        request.extend(asks);
-        if let Some(sensitivity) = target.sensitivity {
-            request.insert("sensitivity".into(), serde_json::json!(sensitivity));
-        }
-    }
-    request
 }
 
 /// When the grant ends: its start and its duration. Begun late, it is shorter.

@@ -1,13 +1,21 @@
 //! People and their accounts.
 
+use crate::settings::Settings;
 use cloister_api::{Identity, Principal, SubjectKind};
 use std::collections::HashMap;
 
-/// Whether two accounts are known to be one person's: the same user name, or the same uid or person key where there is
-/// one. Two that have none are not one person.
+/// Whether two accounts are known to be one person's: the same user name, or the same uid or one of the same person keys
+/// where there are some. Two that have none are not one person.
 pub fn same_person(one: &Identity, other: &Identity) -> bool {
-    let same = |one: &str, other: &str| !one.is_empty() && one == other;
-    one.username == other.username || same(&one.uid, &other.uid) || same(&one.person_key, &other.person_key)
+    one.username == other.username
+        || (!one.uid.is_empty() && one.uid == other.uid)
+        || one.persons().any(|key| other.persons().any(|other| other == key))
+}
+
+/// Whether it is said which person's an account is, where the settings ask for that. A ServiceAccount is nobody's: nobody is
+/// taken for somebody else by it.
+pub fn is_known(identity: &Identity, settings: &Settings) -> bool {
+    settings.spec.person_key.is_empty() || is_service_account(identity) || identity.persons().next().is_some()
 }
 
 /// Whether somebody is a ServiceAccount.
@@ -35,9 +43,9 @@ pub fn persons(accounts: &[&Identity]) -> Vec<usize> {
     let mut parent: Vec<usize> = (0..accounts.len()).collect();
     let mut known: HashMap<(&str, &str), usize> = HashMap::new();
     for (at, account) in accounts.iter().enumerate() {
-        let keys = [("uid", &account.uid), ("personKey", &account.person_key)];
-        let given = keys.into_iter().filter(|(_, key)| !key.is_empty()).chain([("username", &account.username)]);
-        for (what, key) in given {
+        let uid = Some(("uid", account.uid.as_str())).filter(|(_, uid)| !uid.is_empty());
+        let keys = account.persons().map(|key| ("personKey", key));
+        for (what, key) in uid.into_iter().chain(keys).chain([("username", account.username.as_str())]) {
             let other = *known.entry((what, key)).or_insert(at);
             let (one, other) = (root(&mut parent, at), root(&mut parent, other));
             parent[one.max(other)] = one.min(other);
@@ -59,7 +67,7 @@ mod tests {
     use super::*;
 
     fn account(username: &str, uid: &str, person_key: &str) -> Identity {
-        Identity { username: username.into(), uid: uid.into(), person_key: person_key.into(), groups: Vec::new() }
+        Identity { username: username.into(), uid: uid.into(), person_key: person_key.into(), ..Identity::default() }
     }
 
     #[test]
@@ -67,6 +75,19 @@ mod tests {
         assert!(!same_person(&account("a", "", ""), &account("b", "", "")));
         assert!(same_person(&account("a", "7", ""), &account("b", "7", "")));
         assert!(same_person(&account("a", "7", "p"), &account("b", "8", "p")));
+    }
+
+    #[test]
+    fn every_value_of_the_key_counts() {
+        let several = |name: &str, keys: &[&str]| Identity {
+            person_keys: keys.iter().map(|&key| key.to_owned()).collect(),
+            ..account(name, "", keys[0])
+        };
+        let (alice, admin) = (account("alice", "", "E123"), several("Alice@Example.com", &["E999", "E123"]));
+        assert!(same_person(&alice, &admin) && same_person(&admin, &alice));
+        assert!(!same_person(&alice, &several("sam", &["E999", "E998"])));
+        let third = several("third", &["E997", "E999"]);
+        assert_eq!(persons(&[&alice, &third, &admin]), [0, 0, 0]);
     }
 
     #[test]

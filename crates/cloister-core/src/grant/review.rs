@@ -2,12 +2,12 @@
 
 use super::{
     Declared, Grant, Input,
-    approval::{Case, NotCounted},
+    approval::{Case, NotCounted, People},
     digest,
 };
 use crate::condition::{Verdict, conditions};
 use cloister_api::{
-    AccessReview, AccessReviewStatus, Decision, GrantPhase, Identity,
+    AccessReview, AccessReviewStatus, Decision, GrantPhase,
     condition::{COUNTED, READY, reason},
 };
 use jiff::Timestamp;
@@ -89,7 +89,13 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
         );
         return refused("DigestDiffers", message);
     }
-    match case.may_decide(reviewer, &others(input, review)) {
+    let people = People::of(&case, input.reviews.iter().filter_map(|review| review.spec.reviewer.as_ref()));
+    let judged = if is_open_question {
+        case.may_decide_now(reviewer, &people, input.settings)
+    } else {
+        case.judge(reviewer, &people)
+    };
+    match judged {
         Err(why) => not_counted(why),
         Ok(_) if !is_open_question => None,
         Ok(rules) => {
@@ -98,12 +104,6 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
             Some(Ok(format!("counts for {} of AccessPolicy {}", names.join(" or "), case.policy_name)))
         }
     }
-}
-
-/// Everybody else who has reviewed the same grant.
-fn others<'a>(input: &Input<'a>, but: &AccessReview) -> Vec<&'a Identity> {
-    let others = input.reviews.iter().filter(|review| review.metadata.uid != but.metadata.uid);
-    others.filter_map(|review| review.spec.reviewer.as_ref()).collect()
 }
 
 /// What is said of a review that its grant was decided by.

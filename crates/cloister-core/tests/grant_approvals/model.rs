@@ -22,6 +22,7 @@ pub static ACCOUNTS: LazyLock<[Identity; PEOPLE]> = LazyLock::new(|| {
         uid: uid.into(),
         person_key: person_key.into(),
         groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        ..Identity::default()
     };
     [
         account("sam", "", "", &["security"]),

@@ -2,7 +2,8 @@
 
 use super::desk::*;
 use super::grants::World;
-use cloister_api::{Decision, GrantPhase};
+use cloister_api::{Decision, GrantPhase, Identity};
+use cloister_core::{grant, settings::Settings};
 use serde_json::{Value, json};
 
 fn account() -> Value {
@@ -65,4 +66,82 @@ fn sensitive_content_needs_as_many_people_as_the_settings_say() {
         let opens = said(&world, "eval").0 == GrantPhase::Active;
         assert_eq!(opens, reason == "AwaitingApproval", "{sensitivity}");
     }
+}
+
+/// CloisterConfig says by which key of the identity provider a person is known.
+fn by_key(more: Value) -> World {
+    let mut settings = by_people(more.clone()).settings.spec.clone();
+    settings.person_key = "example.com/employee".into();
+    World { settings: Settings::new(Some(&settings)), ..by_people(more) }
+}
+
+fn keyed(username: &str, groups: &[&str], keys: &[&str]) -> Identity {
+    Identity {
+        person_key: keys.first().copied().unwrap_or_default().into(),
+        person_keys: keys.iter().map(|&key| key.to_owned()).collect(),
+        ..person(username, groups)
+    }
+}
+
+#[test]
+fn an_account_that_is_nobodys_neither_asks_nor_decides() {
+    let rule = json!({"approvalRules": [{"name": "security", "required": 1, "approvers": [{"kind": "Group", "name": "security"}]}]});
+    let mut world = by_key(rule.clone());
+    ask(&mut world, "egress/lab", json!({}));
+    settle(&mut world);
+    assert_eq!(said(&world, "egress/lab"), (GrantPhase::Denied, "PersonUnknown".into()), "it asks");
+
+    let alice = json!({"username": "alice@example.com", "groups": ["researchers"], "personKey": "E123"});
+    for (reviewer, why) in [
+        (keyed("Alice@Example.com", &["security"], &[]), "PersonUnknown"),
+        (keyed("alice-admin", &["security"], &[]), "PersonUnknown"),
+        (keyed("Alice@Example.com", &["security"], &["E999", "E123"]), "Requester"),
+        (keyed("somebody", &["security"], &["E123"]), "Requester"),
+    ] {
+        let mut world = by_key(rule.clone());
+        ask(&mut world, "egress/lab", json!({"requestedBy": alice}));
+        settle(&mut world);
+        review(&mut world, "egress/lab", Decision::Approve, reviewer.clone());
+        settle(&mut world);
+        assert_eq!(said(&world, "egress/lab"), (GrantPhase::Pending, "AwaitingApproval".into()), "{reviewer:?}");
+        let status = world.with_input("egress/lab", |input| grant::review(&world.reviews[0], Some(input), world.now));
+        assert_eq!(status.unwrap().conditions[1].reason, why, "{reviewer:?}");
+        // Another person decides.
+        review(&mut world, "egress/lab", Decision::Approve, keyed("sam", &["security"], &["E7"]));
+        settle(&mut world);
+        assert_eq!(said(&world, "egress/lab").0, GrantPhase::Active);
+    }
+}
+
+#[test]
+fn one_person_does_not_fill_the_record() {
+    let mut world = by_people(json!({}));
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    // Of one person, 40 reviews with ever other groups, by two accounts; and a crowd that one rule alone has a place for.
+    for at in 0..40 {
+        let name = if at % 2 == 0 { "sam" } else { "sam-admin" };
+        let groups = ["security".to_owned(), format!("group-{at}")];
+        let sam = Identity { groups: groups.into(), person_key: "p-sam".into(), ..person(name, &[]) };
+        review(&mut world, "eval", Decision::Approve, sam);
+    }
+    for at in 0..40 {
+        review(&mut world, "eval", Decision::Approve, person(&format!("crowd-{at}"), &["security"]));
+    }
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Pending, "AwaitingApproval".into()));
+    for name in ["olga", "otto"] {
+        review(&mut world, "eval", Decision::Approve, person(name, &["owners"]));
+    }
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Active, "Active".into()));
+    let status = status(&world, "eval");
+    let recorded: Vec<&str> = status.reviews.iter().map(|review| review.reviewer.username.as_str()).collect();
+    assert!(recorded.len() <= 32 && ["olga", "otto"].iter().all(|name| recorded.contains(name)), "{recorded:?}");
+    assert_eq!(recorded.iter().filter(|name| name.starts_with("sam")).count(), 1, "{recorded:?}");
+    let sam = status.reviews.iter().find(|review| review.reviewer.username.starts_with("sam")).unwrap();
+    assert!(
+        ["group-38", "group-39"].iter().any(|newest| sam.reviewer.groups.contains(&(*newest).to_owned())),
+        "{sam:?}"
+    );
 }

@@ -35,7 +35,19 @@ fn a_request_that_does_not_keep_the_terms_is_denied() {
         ("SubjectNotAllowed", json!({}), user("bob")),
         ("SubjectNotAllowed", json!({"beneficiaries": [{"kind": "User", "name": "bob"}]}), json!({})),
         ("JustificationMissing", json!({"justification": {"required": true}}), json!({"justification": " "})),
+        (
+            "JustificationMissing",
+            json!({"justification": {"required": true}}),
+            json!({"justification": "\u{200b}\u{3164}"}),
+        ),
         ("TicketMissing", json!({"ticket": {"required": true}}), json!({})),
+        ("TicketMissing", json!({"ticket": {"required": true}}), json!({"ticketRef": ""})),
+        ("TicketMissing", json!({"ticket": {"required": true}}), json!({"ticketRef": "   "})),
+        (
+            "TicketMissing",
+            json!({"ticket": {"required": true, "pattern": ".*"}}),
+            json!({"ticketRef": "\u{a0}\u{2060}"}),
+        ),
         ("TicketMalformed", json!({"ticket": {"pattern": "^SEC-[0-9]+$"}}), json!({"ticketRef": "SEC-x"})),
         ("TicketMalformed", json!({"ticket": {"pattern": "("}}), json!({"ticketRef": "SEC-1"})),
         ("DurationTooLong", json!({}), json!({"requestedDuration": "61m"})),
@@ -47,6 +59,13 @@ fn a_request_that_does_not_keep_the_terms_is_denied() {
         let world = World { policy: policy(terms), ..world() };
         assert_eq!(answer(world, request), (GrantPhase::Denied, reason.to_owned(), false));
     }
+    let ticket = policy(json!({"ticket": {"required": true, "pattern": "^SEC-[0-9]+$"}}));
+    let padded = World { policy: ticket, ..self::world() };
+    assert_eq!(
+        answer(padded, json!({"ticketRef": " SEC-1\n"})).0,
+        GrantPhase::Active,
+        "blanks around it are no part of it"
+    );
     assert_eq!(answer(world(), user("alice")).0, GrantPhase::Active, "the requester may benefit");
     assert_eq!(answer(world(), json!({"startTime": seconds(&base, -500)})).0, GrantPhase::Active, "begun late");
 }
@@ -88,6 +107,31 @@ fn a_request_waits_for_its_namespace() {
         assert_eq!(answer(World { home, ..world() }, json!({})), (GrantPhase::Pending, reason.to_owned(), stalled));
     }
     assert_eq!(answer(world(), json!({"requestedBy": null})), (GrantPhase::Pending, "RequesterUnknown".into(), true));
+}
+
+#[test]
+fn a_policy_sees_what_was_asked_for_and_not_what_could_have_been() {
+    let people = json!([{"name": "security", "required": 1, "approvers": [{"kind": "Group", "name": "security"}]}]);
+    let told = |key: &str, expression: &str, request: Value| {
+        let policy = policy(json!({"autoApprove": [expression], "approvalRules": people}));
+        let mut world = World { policy, ..world() };
+        ask(&mut world, key, request);
+        settle(&mut world);
+        said(&world, key).0
+    };
+    for unset in ["privateEndpoint", "podSelector", "service", "domainNames"] {
+        for expression in [format!("has(request.rule.{unset})"), format!("'{unset}' in request.rule")] {
+            assert_eq!(told("egress/lab", &expression, json!({})), GrantPhase::Pending, "{expression}");
+        }
+    }
+    for unset in ["ticketRef", "justification", "startTime", "breakGlass", "mount", "requestedBy.uid"] {
+        let expression = format!("has(request.{unset})");
+        assert_eq!(told("egress/lab", &expression, json!({})), GrantPhase::Pending, "{expression}");
+    }
+    assert_eq!(told("egress/lab", "has(request.rule.networks)", json!({})), GrantPhase::Active);
+    let user = json!({"subjects": [{"kind": "User", "name": "alice"}], "mount": null});
+    assert_eq!(told("eval", "!has(request.mount)", user), GrantPhase::Active);
+    assert_eq!(told("eval", "has(request.mount)", json!({})), GrantPhase::Active);
 }
 
 #[test]

@@ -55,6 +55,12 @@ impl Request {
     }
 }
 
+impl Case<'_> {
+    fn may_decide(&self, reviewer: &Identity, accounts: &[&Identity]) -> Result<Vec<usize>, NotCounted> {
+        self.judge(reviewer, &People::of(self, std::iter::once(reviewer).chain(accounts.iter().copied())))
+    }
+}
+
 fn subject(kind: &str, name: &str) -> Subject {
     serde_json::from_value(json!({"kind": kind, "name": name})).unwrap()
 }

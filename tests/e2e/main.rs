@@ -1,5 +1,6 @@
 //! End-to-end tests: a real API server, the admission policies and RBAC of `deploy/`, and the identities that meet them.
 
+mod admission_adopting;
 mod admission_decisions;
 mod admission_grant_mounts;
 mod admission_grant_secrets;
@@ -13,6 +14,7 @@ mod admission_pod_node;
 mod admission_policies;
 mod admission_requester;
 mod admission_research_namespaces;
+mod admission_reserved;
 mod admission_runtime_class;
 mod admission_seal;
 mod rbac;

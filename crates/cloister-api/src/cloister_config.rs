@@ -175,10 +175,10 @@ impl Default for EgressConfig {
 #[serde(default)]
 pub struct MaxPublicPrefix {
     /// For IPv4.
-    #[schemars(range(min = 1, max = 32))]
+    #[schemars(range(min = 8, max = 32))]
     pub ipv4: u8,
     /// For IPv6.
-    #[schemars(range(min = 1, max = 128))]
+    #[schemars(range(min = 16, max = 128))]
     pub ipv6: u8,
 }
 

@@ -46,7 +46,10 @@ pub mod reason {
     pub const NAME_RESERVED: &str = "NameReserved";
     /// A Namespace of that name exists and was not offered for adoption.
     pub const NAMESPACE_EXISTS: &str = "NamespaceExists";
-    /// The Namespace to adopt holds policies or bindings that somebody else wrote.
+    /// The Namespace is offered for adoption, and is being closed and looked through.
+    pub const ADOPTING: &str = "Adopting";
+    /// The Namespace to adopt holds what no research namespace may hold, or somebody else's Roles or RoleBindings stand in
+    /// a research namespace.
     pub const FOREIGN_OBJECTS: &str = "ForeignObjects";
     /// The Namespace is being deleted.
     pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";

@@ -26,6 +26,10 @@ pub const RETAINED: &str = "cloister.dev/retained";
 /// that may take it over.
 pub const ADOPT: &str = "cloister.dev/adopt";
 
+/// On a Namespace that is offered for adoption: since when, in Unix seconds, admission refuses there what is new and would
+/// stand in the way. Set by the operator before it looks at what is there.
+pub const ADOPTING: &str = "cloister.dev/adopting";
+
 /// On an object that a grant opened: the grant's name.
 pub const GRANT: &str = "cloister.dev/grant";
 

@@ -309,6 +309,10 @@ pub struct ResearchNamespaceStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub deny_defeated_by: Vec<String>,
+    /// Roles and RoleBindings of others, which give what nobody agreed to; the first 16, by kind and name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub foreign_objects: Vec<String>,
     /// Ready, Enforced, ResolutionStable, and Stalled where something is broken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]

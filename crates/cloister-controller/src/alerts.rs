@@ -6,7 +6,10 @@
 use crate::{context::Context, key::ObjectName};
 use cloister_api::{
     GROUP, GrantPhase, GrantStatus, ResearchNamespace, ResearchNamespaceStatus, VERSION,
-    condition::{ENFORCED, READY, RESOLUTION_STABLE, REVIEWED, REVOCATION_UNCONFIRMED, reason::DENY_DEFEATED},
+    condition::{
+        ENFORCED, READY, RESOLUTION_STABLE, REVIEWED, REVOCATION_UNCONFIRMED,
+        reason::{DENY_DEFEATED, FOREIGN_OBJECTS},
+    },
 };
 use cloister_core::grant::Grant;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
@@ -81,7 +84,8 @@ pub fn of_namespace(before: Option<&ResearchNamespaceStatus>, after: &ResearchNa
         deserves_it.then(|| News::warning(&condition.reason, condition.message.clone()))
     };
     let astray = told(RESOLUTION_STABLE, &["Rebinding", "OutsideExpectedNetworks"]);
-    astray.into_iter().chain(told(ENFORCED, &[DENY_DEFEATED])).collect()
+    let intruded = told(READY, &[FOREIGN_OBJECTS]).filter(|_| !after.foreign_objects.is_empty());
+    astray.into_iter().chain(told(ENFORCED, &[DENY_DEFEATED])).chain(intruded).collect()
 }
 
 /// The condition of this type, where its reason is another than before.

@@ -65,6 +65,7 @@ impl Error {
     pub fn category(&self) -> &'static str {
         match self {
             Error::Request { source, .. } => match &**source {
+                kube::Error::Api(status) if status.is_already_exists() => "already_exists",
                 kube::Error::Api(status) if status.is_conflict() => "conflict",
                 kube::Error::Api(status) if status.is_forbidden() => "forbidden",
                 kube::Error::Api(status) if status.is_not_found() => "not_found",
@@ -94,5 +95,25 @@ impl Error {
     /// Whether the object was changed by somebody else meanwhile, so that the next look will do.
     pub fn is_conflict(&self) -> bool {
         matches!(self.category(), "conflict" | "not_found")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kube::core::{Status, response::StatusDetails};
+
+    fn refused(code: u16, reason: &str) -> Error {
+        let status =
+            Status { code, reason: reason.into(), details: None::<StatusDetails>, ..Status::failure("", reason) };
+        Error::Request { what: "try".into(), source: Box::new(kube::Error::Api(Box::new(status))) }
+    }
+
+    /// Both are answered with 409, and only one of them means that somebody else was faster.
+    #[test]
+    fn an_object_that_is_there_already_is_no_conflict() {
+        assert_eq!(refused(409, "AlreadyExists").category(), "already_exists");
+        assert!(!refused(409, "AlreadyExists").is_conflict());
+        assert_eq!(refused(409, "Conflict").category(), "conflict");
     }
 }

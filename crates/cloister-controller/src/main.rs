@@ -13,6 +13,7 @@ mod decode;
 mod definitions;
 mod error;
 mod index;
+mod inspect;
 mod key;
 mod metrics;
 mod names;

@@ -245,6 +245,7 @@ impl Metrics {
             ("Impersonation", impersonators),
             ("Rebinding", rebound),
             ("DenyDefeated", index.defeated()),
+            ("ForeignObjects", index.intruded()),
         ] {
             self.alerts.get_or_create(&Alert { alert }).set(gauge(count));
         }

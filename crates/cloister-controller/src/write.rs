@@ -20,11 +20,12 @@ use cloister_core::{
     plan::{Action, NamespaceLabels},
 };
 use either::Either;
+use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Secret, ServiceAccount},
         networking::v1::NetworkPolicy,
-        rbac::v1::RoleBinding,
+        rbac::v1::{Role, RoleBinding},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -82,6 +83,7 @@ impl<'a> Writer<'a> {
             Action::AddFinalizer => self.finalizer(target, true).await,
             Action::DropFinalizer => self.finalizer(target, false).await,
             Action::ApplyNamespace(labels) => self.apply_namespace(&target.key, namespace, &labels).await,
+            Action::MarkAdopting(since) => self.mark_adopting(&target.key, namespace, since).await,
             Action::DeleteNamespace { uid } => self.delete_namespace(&target.key, namespace, uid).await,
             Action::Apply(child) => self.apply(&target.key, namespace, *child).await,
             Action::Delete(key) => self.delete(&target.key, namespace, &key).await,
@@ -223,6 +225,21 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    async fn mark_adopting(&self, key: &Key, name: &str, since: Option<Timestamp>) -> Result<(), Error> {
+        let Some(uid) = self.context.index().namespaces.get(name).map(|(observed, _)| observed.uid.clone()) else {
+            return Ok(());
+        };
+        let api: Api<Namespace> = Api::all(self.context.client.clone());
+        let since = since.map(|since| since.as_second().to_string());
+        let patch = json!({"metadata": {"labels": {labels::ADOPTING: since}, "uid": uid}});
+        let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
+        self.context.metrics.wrote("patch", "Namespace");
+        let what = || format!("write label {} of Namespace {name}", labels::ADOPTING);
+        let namespace = self.request(what, api.patch(name, &params, &Patch::Merge(&patch))).await?;
+        self.note(key, namespace);
+        Ok(())
+    }
+
     async fn delete_namespace(&self, key: &Key, name: &str, uid: String) -> Result<(), Error> {
         let api: Api<Namespace> = Api::all(self.context.client.clone());
         let params = DeleteParams::default().preconditions(Preconditions { uid: Some(uid), resource_version: None });
@@ -252,6 +269,7 @@ impl<'a> Writer<'a> {
             Child::ResourceQuota(object) => self.put(key, namespace, object, known, Child::ResourceQuota).await,
             Child::LimitRange(object) => self.put(key, namespace, object, known, Child::LimitRange).await,
             Child::RoleBinding(object) => self.put(key, namespace, object, known, Child::RoleBinding).await,
+            Child::Role(object) => self.put(key, namespace, object, known, Child::Role).await,
             Child::GrantMount(object) => {
                 self.put(key, namespace, *object, known, |mount| Child::GrantMount(Box::new(mount))).await
             }
@@ -281,35 +299,48 @@ impl<'a> Writer<'a> {
             None => {
                 self.context.metrics.wrote("create", child(object.clone()).kind().as_str());
                 match self.request(what, api.create(&create_params(), &object)).await {
-                    Err(error) if error.category() == "conflict" => {
-                        // It is there after all, and not yet known.
+                    Err(error) if error.category() == "already_exists" => {
+                        // It is there after all, and not yet known. Nobody else has a say in what has this name.
                         let there = self.request(what, api.get(&name)).await?;
                         object.meta_mut().resource_version = there.meta().resource_version.clone();
-                        self.context.metrics.wrote("update", child(object.clone()).kind().as_str());
-                        self.request(what, api.replace(&name, &create_params(), &object)).await?
+                        self.replace(&api, what, object, &child).await?
                     }
                     result => result?,
                 }
             }
             Some(version) => {
                 object.meta_mut().resource_version = Some(version.to_string());
-                self.context.metrics.wrote("update", child(object.clone()).kind().as_str());
-                match self.request(what, api.replace(&name, &create_params(), &object)).await {
-                    // What a binding refers to cannot be changed.
-                    Err(error)
-                        if error.category() == "invalid" && child(object.clone()).kind() == ChildKind::RoleBinding =>
-                    {
-                        self.request(what, api.delete(&name, &DeleteParams::default())).await?;
-                        object.meta_mut().resource_version = None;
-                        self.request(what, api.create(&create_params(), &object)).await?
-                    }
-                    result => result?,
-                }
+                self.replace(&api, what, object, &child).await?
             }
         };
         let as_wanted = child(written.clone()).fingerprint() == wanted;
         self.note(key, written);
         if as_wanted { Ok(()) } else { Err(Error::NotAsWritten { what: format!("{kind} {namespace}/{name}") }) }
+    }
+
+    /// Replaces an object that is there, whole.
+    async fn replace<C>(
+        &self,
+        api: &Api<C>,
+        what: impl Fn() -> String,
+        mut object: C,
+        child: impl Fn(C) -> Child,
+    ) -> Result<C, Error>
+    where
+        C: ChildObject,
+    {
+        let name = object.meta().name.clone().unwrap_or_default();
+        let kind = child(object.clone()).kind();
+        self.context.metrics.wrote("update", kind.as_str());
+        match self.request(&what, api.replace(&name, &create_params(), &object)).await {
+            // What a binding refers to cannot be changed.
+            Err(error) if error.category() == "invalid" && kind == ChildKind::RoleBinding => {
+                self.request(&what, api.delete(&name, &DeleteParams::default())).await?;
+                object.meta_mut().resource_version = None;
+                self.request(&what, api.create(&create_params(), &object)).await
+            }
+            result => result,
+        }
     }
 
     async fn merge(&self, key: &Key, namespace: &str, account: ServiceAccount) -> Result<(), Error> {
@@ -334,6 +365,7 @@ impl<'a> Writer<'a> {
             ChildKind::LimitRange => self.delete_one::<LimitRange>(key, namespace, child).await,
             ChildKind::ServiceAccount => self.delete_one::<ServiceAccount>(key, namespace, child).await,
             ChildKind::RoleBinding => self.delete_one::<RoleBinding>(key, namespace, child).await,
+            ChildKind::Role => self.delete_one::<Role>(key, namespace, child).await,
             ChildKind::GrantMount => self.delete_one::<GrantMount>(key, namespace, child).await,
         }
     }
@@ -489,6 +521,7 @@ within_a_namespace!(
     LimitRange,
     ServiceAccount,
     RoleBinding,
+    Role,
     GrantMount
 );
 

@@ -63,7 +63,7 @@ impl Snapshot {
                 Action::ApplyNamespace(labels) => {
                     let labels = labels.iter().map(|(key, value)| ((*key).into(), value.as_str().into())).collect();
                     let (uid, adopt, terminating) = ("u".into(), None, false);
-                    snapshot.namespace = Some(ObservedNamespace { uid, labels, adopt, terminating });
+                    snapshot.namespace = Some(ObservedNamespace { uid, labels, adopt, terminating, created: None });
                 }
                 _ => {}
             }
@@ -94,6 +94,8 @@ impl Snapshot {
             dns_addresses: &[[10, 96, 0, 10].into()],
             namespace: self.namespace.as_ref(),
             children: &self.children,
+            has_grant: &|_| false,
+            inspection: None,
             pods: 10,
             open_grants: 0,
             now: Timestamp::UNIX_EPOCH,

@@ -8,6 +8,7 @@
 use crate::{
     child::{Children, GrantRef},
     grant::{Grant, digest::hash},
+    ownership::is_made_for,
 };
 use cloister_api::{
     AccessReview, BreakGlassStatus, GrantPhase, GrantStatus, Identity, RecordedReview, condition::COUNTED,
@@ -89,8 +90,9 @@ pub fn of_grant(grant: &Grant, namespace: &str, children: &Children, is_known: i
 
 /// What stands in a grant's name.
 fn opened(grant: &Grant, children: &Children) -> Vec<Value> {
-    let is_own = |of: &GrantRef| of.kind == grant.kind() && *of.name == *grant.name();
-    let own = children.iter().filter(|(_, child)| child.grant.as_ref().is_some_and(is_own));
+    let this = GrantRef { kind: grant.kind(), name: grant.name().into() };
+    let uid = grant.metadata().uid.as_deref().unwrap_or_default();
+    let own = children.iter().filter(|(_, child)| is_made_for(child, &this, uid));
     own.map(|(key, child)| json!({"kind": key.kind.as_str(), "name": key.name, "uid": child.uid})).collect()
 }
 

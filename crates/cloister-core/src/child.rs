@@ -4,7 +4,7 @@
 //! the operator owns, in a form that the API server's defaulting and its rewriting of quantities leave alone. Two
 //! objects with one fingerprint need no write.
 
-use crate::{namespace, quantity};
+use crate::{namespace, ownership, quantity};
 use cloister_api::{
     GrantKind, GrantMount, labels,
     plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
@@ -13,7 +13,7 @@ use k8s_openapi::{
     api::{
         core::v1::{LimitRange, LimitRangeItem, ResourceQuota, ServiceAccount},
         networking::v1::NetworkPolicy,
-        rbac::v1::RoleBinding,
+        rbac::v1::{Role, RoleBinding},
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
@@ -42,6 +42,8 @@ pub enum ChildKind {
     ServiceAccount,
     /// A RoleBinding.
     RoleBinding,
+    /// A Role. The operator writes none.
+    Role,
     /// A GrantMount.
     GrantMount,
 }
@@ -50,6 +52,11 @@ impl ChildKind {
     /// Whether it decides what is open in the namespace that it is in. Such policies add up, whoever wrote them.
     pub fn is_policy(self) -> bool {
         matches!(self, ChildKind::NetworkPolicy | ChildKind::CiliumNetworkPolicy)
+    }
+
+    /// Whether it decides who may do what in the namespace that it is in. Such rights add up, whoever wrote them.
+    pub fn is_access(self) -> bool {
+        matches!(self, ChildKind::RoleBinding | ChildKind::Role)
     }
 
     /// The kind's name.
@@ -62,6 +69,7 @@ impl ChildKind {
             ChildKind::LimitRange => "LimitRange",
             ChildKind::ServiceAccount => "ServiceAccount",
             ChildKind::RoleBinding => "RoleBinding",
+            ChildKind::Role => "Role",
             ChildKind::GrantMount => "GrantMount",
         }
     }
@@ -121,6 +129,8 @@ pub enum Child {
     ServiceAccount(ServiceAccount),
     /// A RoleBinding.
     RoleBinding(RoleBinding),
+    /// A Role.
+    Role(Role),
     /// A GrantMount.
     GrantMount(Box<GrantMount>),
 }
@@ -136,6 +146,7 @@ impl Child {
             Child::LimitRange(_) => ChildKind::LimitRange,
             Child::ServiceAccount(_) => ChildKind::ServiceAccount,
             Child::RoleBinding(_) => ChildKind::RoleBinding,
+            Child::Role(_) => ChildKind::Role,
             Child::GrantMount(_) => ChildKind::GrantMount,
         }
     }
@@ -150,6 +161,7 @@ impl Child {
             Child::LimitRange(object) => &object.metadata,
             Child::ServiceAccount(object) => &object.metadata,
             Child::RoleBinding(object) => &object.metadata,
+            Child::Role(object) => &object.metadata,
             Child::GrantMount(object) => &object.metadata,
         }
     }
@@ -173,7 +185,8 @@ impl Child {
             Child::NetworkPolicy(_)
             | Child::CiliumNetworkPolicy(_)
             | Child::ClusterNetworkPolicy(_)
-            | Child::RoleBinding(_) => IfRefused::Delete,
+            | Child::RoleBinding(_)
+            | Child::Role(_) => IfRefused::Delete,
             // An account that goes takes the pods with it that run as it. Its annotations are what gives it access.
             Child::ServiceAccount(account) if account.metadata.annotations.is_some() => {
                 let mut bare = account.clone();
@@ -190,10 +203,10 @@ impl Child {
     /// What is remembered of it.
     pub fn observe(&self) -> ObservedChild {
         let metadata = self.metadata();
-        let label = |key: &str| metadata.labels.as_ref().and_then(|labels| labels.get(key));
+        let grant = ownership::named_after(self.kind(), metadata.name.as_deref().unwrap_or_default());
         ObservedChild {
             fingerprint: self.fingerprint(),
-            managed: label(labels::MANAGED_BY).is_some_and(|manager| manager == labels::MANAGER),
+            marked: ownership::is_marked(self.kind(), metadata),
             widens: match self {
                 Child::NetworkPolicy(policy) => policy.spec.as_ref().is_some_and(|spec| {
                     spec.egress.as_ref().is_some_and(|rules| !rules.is_empty())
@@ -204,11 +217,10 @@ impl Child {
                 _ => false,
             },
             terminating: metadata.deletion_timestamp.is_some(),
-            grant: label(labels::GRANT).and_then(|name| {
-                let kind = GrantKind::named(label(labels::GRANT_KIND)?)?;
-                Some(GrantRef { kind, name: name.as_str().into() })
-            }),
-            uid: self.uid_of_grants(),
+            owner: grant.as_ref().and_then(|grant| ownership::owner_of(grant, metadata)),
+            // What a grant opened is named in its record by its uid.
+            uid: metadata.uid.as_deref().filter(|_| grant.is_some()).map(Into::into),
+            grant,
             version: match self {
                 Child::GrantMount(mount) => mount
                     .metadata
@@ -219,13 +231,6 @@ impl Child {
                 _ => None,
             },
         }
-    }
-
-    /// The uid of what a grant opened, which its record names.
-    fn uid_of_grants(&self) -> Option<Box<str>> {
-        let metadata = self.metadata();
-        let of_grant = metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(labels::GRANT));
-        of_grant.then(|| metadata.uid.as_deref().map(Into::into)).flatten()
     }
 
     /// The fingerprint of what the operator owns of it.
@@ -262,6 +267,7 @@ impl Child {
             Child::RoleBinding(binding) => {
                 Fingerprint::of(&(meta, &binding.role_ref.kind, &binding.role_ref.name, &binding.subjects))
             }
+            Child::Role(role) => Fingerprint::of(&(meta, &role.rules)),
             Child::GrantMount(mount) => {
                 let version = metadata.annotations.as_ref().and_then(|all| all.get(labels::CREDENTIAL_VERSION));
                 Fingerprint::of(&(meta, version, &mount.spec))
@@ -375,14 +381,16 @@ impl io::Write for HashWriter {
 pub struct ObservedChild {
     /// The fingerprint of what the operator owns of it.
     pub fingerprint: Fingerprint,
-    /// Whether it says that the operator manages it.
-    pub managed: bool,
+    /// Whether it carries a mark that is the operator's to set. Anybody may have set it, before admission reserved it.
+    pub marked: bool,
     /// Of a policy: whether it allows anything. Policies add up, so that one that does widens a namespace.
     pub widens: bool,
     /// Whether it is being deleted.
     pub terminating: bool,
-    /// The grant that it belongs to.
+    /// The grant in whose name it stands. Whether there is such a grant, and whether it wants this, is another matter.
     pub grant: Option<GrantRef>,
+    /// The uid of that grant, by the object's one owner reference.
+    pub owner: Option<Box<str>>,
     /// Of what a grant opened: its uid.
     pub uid: Option<Box<str>>,
     /// Of a GrantMount: the version of the credential that was copied.

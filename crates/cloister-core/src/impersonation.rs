@@ -48,22 +48,55 @@ impl Tenants {
         self.names.insert((principal.kind, name));
     }
 
-    fn include(&self, subject: &v1::Subject) -> bool {
-        let namespace = subject.namespace.as_deref().unwrap_or_default();
-        match subject.kind.as_str() {
-            "User" => self.names.contains(&(SubjectKind::User, subject.name.clone())),
-            "Group" => {
+    fn include(&self, subject: &Bound) -> bool {
+        let named = |name: &str| self.names.contains(&(subject.kind, name.to_owned()));
+        match subject.kind {
+            SubjectKind::User => named(&subject.name),
+            SubjectKind::Group => {
                 let of_accounts = subject.name.strip_prefix("system:serviceaccounts:");
-                EVERYBODY.contains(&subject.name.as_str())
+                EVERYBODY.contains(&&*subject.name)
                     || of_accounts.is_some_and(|namespace| self.namespaces.contains(namespace))
-                    || self.names.contains(&(SubjectKind::Group, subject.name.clone()))
+                    || named(&subject.name)
             }
-            "ServiceAccount" => {
-                self.namespaces.contains(namespace)
-                    || self.names.contains(&(SubjectKind::ServiceAccount, format!("{namespace}/{}", subject.name)))
+            SubjectKind::ServiceAccount => {
+                self.namespaces.contains(&*subject.namespace)
+                    || named(&format!("{}/{}", subject.namespace, subject.name))
             }
-            _ => false,
         }
+    }
+}
+
+/// Somebody to whom a role is bound.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    kind: SubjectKind,
+    name: Box<str>,
+    /// Of a ServiceAccount.
+    namespace: Box<str>,
+}
+
+impl Bound {
+    /// None where the API server knows no such kind: then nobody is meant.
+    fn of(subject: &v1::Subject) -> Option<Self> {
+        let kind = match subject.kind.as_str() {
+            "User" => SubjectKind::User,
+            "Group" => SubjectKind::Group,
+            "ServiceAccount" => SubjectKind::ServiceAccount,
+            _ => return None,
+        };
+        let namespace = subject.namespace.as_deref().unwrap_or_default().into();
+        Some(Bound { kind, name: subject.name.as_str().into(), namespace })
+    }
+}
+
+impl std::fmt::Display for Bound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.kind {
+            SubjectKind::User => "User",
+            SubjectKind::Group => "Group",
+            SubjectKind::ServiceAccount => "ServiceAccount",
+        };
+        write!(f, "{kind} {}", self.name)
     }
 }
 
@@ -75,21 +108,21 @@ pub struct Binding {
     /// The role's name.
     pub role: Box<str>,
     /// Who has it.
-    pub subjects: Vec<v1::Subject>,
+    pub subjects: Box<[Bound]>,
 }
 
 impl Binding {
     /// What is known of a binding.
-    pub fn of(role: &v1::RoleRef, subjects: Option<Vec<v1::Subject>>) -> Self {
+    pub fn of(role: &v1::RoleRef, subjects: Option<&[v1::Subject]>) -> Self {
         Binding {
             cluster_role: role.kind == "ClusterRole",
             role: role.name.as_str().into(),
-            subjects: subjects.unwrap_or_default(),
+            subjects: subjects.into_iter().flatten().filter_map(Bound::of).collect(),
         }
     }
 
     /// The tenants whom this binding lets act as somebody else, given what is known of its role.
-    pub fn impersonators<'a>(&'a self, impersonates: bool, tenants: &Tenants) -> Vec<&'a v1::Subject> {
+    pub fn impersonators<'a>(&'a self, impersonates: bool, tenants: &Tenants) -> Vec<&'a Bound> {
         if !impersonates {
             return Vec::new();
         }
@@ -108,7 +141,9 @@ mod tests {
     use serde_json::json;
 
     fn binding(subjects: serde_json::Value) -> Binding {
-        Binding { cluster_role: true, role: "x".into(), subjects: serde_json::from_value(subjects).unwrap() }
+        let role = v1::RoleRef { kind: "ClusterRole".into(), name: "x".into(), ..v1::RoleRef::default() };
+        let subjects: Vec<v1::Subject> = serde_json::from_value(subjects).unwrap();
+        Binding::of(&role, Some(&subjects))
     }
 
     #[test]

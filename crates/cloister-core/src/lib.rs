@@ -17,6 +17,7 @@ pub mod grant;
 pub mod impersonation;
 pub mod names;
 pub mod namespace;
+pub mod ownership;
 pub mod plan;
 pub mod quantity;
 pub mod settings;

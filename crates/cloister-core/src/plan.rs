@@ -16,6 +16,8 @@ pub enum Action {
     DropFinalizer,
     /// Create the Namespace, or put its labels right.
     ApplyNamespace(NamespaceLabels),
+    /// Write on the Namespace since when it is closed because it is offered for adoption, or that it is so no more.
+    MarkAdopting(Option<Timestamp>),
     /// Delete the Namespace with this uid.
     DeleteNamespace {
         /// The uid that it must have.
@@ -68,7 +70,7 @@ impl Action {
         match self {
             Action::Apply(child) => About::Child(child.key()),
             Action::Delete(key) | Action::Release(key) => About::Child(key.clone()),
-            Action::ApplyNamespace(_) | Action::DeleteNamespace { .. } => About::Namespace,
+            Action::ApplyNamespace(_) | Action::MarkAdopting(_) | Action::DeleteNamespace { .. } => About::Namespace,
             Action::CopyCredential { .. } | Action::DestroyCredential { .. } => About::Credential,
             Action::DeletePod { .. } => About::Pod,
             Action::AddFinalizer | Action::DropFinalizer => About::Itself,

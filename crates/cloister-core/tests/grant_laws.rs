@@ -12,6 +12,7 @@ use cloister_api::{AccessPolicy, GrantPhase, GrantStatus, OnExpiry, labels};
 use cloister_core::{
     child::{Child, ChildKey, ChildKind, ObservedChild},
     grant::{Grant, Home, has_begun, is_open, may_hold},
+    ownership::is_made_for,
     plan::{Action, Plan},
 };
 use common::{
@@ -190,6 +191,11 @@ fn settle(world: &mut World) {
 fn nothing_past_its_end(world: &World) {
     let open = |grant: &Grant| is_open(grant, world.now) && world.home != Home::Closed;
     for (name, grant) in &world.grants {
+        let uid = grant.metadata().uid.as_deref().unwrap_or_default();
+        let alien = world.objects.observe().into_iter().find(|(_, child)| {
+            child.grant.as_ref() == Some(&reference(name)) && !is_made_for(child, &reference(name), uid)
+        });
+        assert!(alien.is_none(), "{alien:?} stands in the name of {name}, and was not made for it");
         assert!(world.children_of(name) == 0 || open(grant) && world.can_read(name), "{name} has ended, and stands");
     }
     for mount in world.mounts() {

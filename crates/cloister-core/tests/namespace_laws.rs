@@ -5,6 +5,7 @@ mod common {
     pub mod namespaces;
     pub mod objects;
     pub mod others;
+    pub mod ownership;
     pub mod spoil;
     pub mod steps;
     pub mod views;
@@ -14,7 +15,7 @@ use cloister_api::{DeletionPolicy, labels};
 use cloister_core::{child::ChildKind, namespace::ObservedNamespace, plan::Action};
 use common::{
     declared::world,
-    namespaces::{World, at, is_of_grant, opens},
+    namespaces::{NAME, World, at, is_of_grant, opens},
     others::{drift, foreign, tamper},
     spoil::{shuffled, spoiled},
 };
@@ -206,9 +207,18 @@ proptest! {
     #[test]
     fn a_foreign_namespace_is_touched_only_when_it_is_offered_and_clean((world, may_take) in foreign()) {
         let plan = world.plan();
+        let was_ours = world.namespace.as_ref().is_some_and(|namespace| namespace.belongs_to(NAME));
+        let offered = world.namespace.as_ref().is_some_and(|namespace| namespace.adopt.as_deref() == Some(NAME));
         if may_take {
             let taken = settled(world);
             prop_assert!(taken.is_enforced() && taken.deny_stands());
+        } else if was_ours {
+            let closed = settled(world);
+            prop_assert!(!closed.is_enforced());
+        } else if offered {
+            let before = world.objects.observe();
+            let refused = settled(world);
+            prop_assert!(!refused.is_enforced() && refused.objects.observe() == before);
         } else {
             prop_assert!(plan.does_nothing(), "{:?}", plan);
             let status = plan.status.unwrap();

@@ -1,5 +1,5 @@
-//! What stands in the namespaces: a fingerprint of each object that the operator manages, and the names of the policies
-//! and bindings of others.
+//! What stands in the namespaces: a fingerprint of each policy, Role and RoleBinding, whoever wrote it and whatever it says
+//! of itself, and of the other objects that carry a mark of the operator.
 
 use super::{Dirty, Index, Indexed, rbac, relations};
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     key::{Key, ObjectName},
 };
 use cloister_api::{
-    GrantMount, labels,
+    GrantMount,
     plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
 };
 use cloister_core::{
@@ -17,7 +17,7 @@ use cloister_core::{
 use k8s_openapi::api::{
     core::v1::{LimitRange, ResourceQuota, ServiceAccount},
     networking::v1::NetworkPolicy,
-    rbac::v1::RoleBinding,
+    rbac::v1::{Role, RoleBinding},
 };
 
 fn upsert(child: Child, index: &mut Index, dirty: &mut Dirty) {
@@ -30,9 +30,8 @@ fn file(at: ObjectName, child: Child, index: &mut Index, dirty: &mut Dirty) {
     let version = version(child.metadata());
     let key = child.key();
     let observed = child.observe();
-    // Of others, only a policy or a binding matters: it could widen a namespace that is about to be taken over.
-    let alien = !observed.managed && key.kind != ChildKind::ClusterNetworkPolicy;
-    if alien && !key.kind.is_policy() && key.kind != ChildKind::RoleBinding {
+    // Of others, only what opens something matters.
+    if !observed.marked && !key.kind.is_policy() && !key.kind.is_access() {
         return remove(index, &at, key.kind, dirty);
     }
     let children = index.children.entry(at.namespace.clone()).or_default();
@@ -42,8 +41,7 @@ fn file(at: ObjectName, child: Child, index: &mut Index, dirty: &mut Dirty) {
     children.versions.insert(key.clone(), version);
     let before = children.all.insert(key.clone(), observed.clone());
     if before.as_ref() != Some(&observed) {
-        let grant = observed.grant.or(before.and_then(|before| before.grant));
-        relations::of_child(index, &at.namespace, &key, grant.as_ref(), dirty);
+        relations::of_child(index, &at.namespace, &key, observed.grant.as_ref(), dirty);
     }
 }
 
@@ -95,12 +93,7 @@ child!(ServiceAccount, Child::ServiceAccount);
 
 impl Indexed for RoleBinding {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
-        let managed = self.metadata.labels.as_ref().and_then(|labels| labels.get(labels::MANAGED_BY));
-        if managed.is_some_and(|manager| manager == labels::MANAGER) {
-            rbac::drop_binding(&ObjectName::of(&self.metadata), index, dirty);
-        } else {
-            rbac::take_foreign(&self, index, dirty);
-        }
+        rbac::take_binding(&self, index, dirty);
         upsert(Child::RoleBinding(self), index, dirty);
     }
 
@@ -111,6 +104,22 @@ impl Indexed for RoleBinding {
 
     fn known(index: &Index) -> Vec<ObjectName> {
         known(index, ChildKind::RoleBinding)
+    }
+}
+
+impl Indexed for Role {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        rbac::take_role(&self, index, dirty);
+        upsert(Child::Role(self), index, dirty);
+    }
+
+    fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
+        rbac::drop_role(name, index, dirty);
+        remove(index, name, ChildKind::Role, dirty);
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        known(index, ChildKind::Role)
     }
 }
 

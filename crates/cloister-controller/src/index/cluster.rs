@@ -39,6 +39,7 @@ impl Indexed for Namespace {
                 .collect(),
             adopt: self.metadata.annotations.and_then(|mut all| all.remove(labels::ADOPT)).map(Into::into),
             terminating: self.metadata.deletion_timestamp.is_some(),
+            created: self.metadata.creation_timestamp.map(|at| at.0),
         };
         if before.map(|(before, _)| before) != Some(&observed) {
             relations::of_namespace(index, &name, dirty);

@@ -31,7 +31,7 @@ use cloister_core::{
     cluster_role::RoleFacts,
     egress::Installed,
     grant::{Grant, is_approved, may_hold},
-    impersonation::Binding,
+    impersonation::{Binding, impersonates},
     namespace::ObservedNamespace,
     settings::Settings,
 };
@@ -84,7 +84,7 @@ pub struct Index {
     pub(crate) cluster_roles: ByName<RoleFacts>,
     /// The Roles that let their holders act as somebody else.
     pub(crate) impersonating_roles: HashSet<ObjectName>,
-    /// The bindings of others, cluster-wide ones without a namespace.
+    /// All bindings, whatever they say of themselves; cluster-wide ones without a namespace.
     pub(crate) bindings: HashMap<ObjectName, Binding>,
     pub(crate) namespaces: HashMap<Arc<str>, (ObservedNamespace, u64)>,
     pub(crate) children: HashMap<Arc<str>, NamespaceChildren>,
@@ -199,6 +199,12 @@ impl Index {
         all.filter(|status| !status.deny_defeated_by.is_empty()).count()
     }
 
+    /// How many research namespaces hold Roles or RoleBindings of others, as their statuses say.
+    pub fn intruded(&self) -> usize {
+        let all = self.research.values().filter_map(|research| research.object.as_ref().ok()?.status.as_ref());
+        all.filter(|status| !status.foreign_objects.is_empty()).count()
+    }
+
     /// The keys of grants that must end, or are being taken away.
     pub fn overdue(&self, now: Timestamp) -> Vec<Key> {
         let mut keys = Vec::new();
@@ -216,6 +222,15 @@ impl Index {
         let grants = self.all_grants().filter_map(|grant| grant.metadata.uid.as_deref());
         let reviews = self.reviews.values().flat_map(BTreeMap::values);
         grants.chain(reviews.filter_map(|review| review.metadata.uid.as_deref())).collect()
+    }
+
+    /// Whether a binding lets its subjects act as somebody else.
+    pub fn lets_impersonate(&self, at: &ObjectName, binding: &Binding) -> bool {
+        if binding.cluster_role {
+            return impersonates(self.cluster_roles.get(&*binding.role));
+        }
+        let role = ObjectName { namespace: at.namespace.clone(), name: (*binding.role).into() };
+        self.impersonating_roles.contains(&role)
     }
 
     /// The grant of this name.

@@ -41,34 +41,30 @@ impl Indexed for ClusterRole {
     }
 }
 
-impl Indexed for Role {
-    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
-        let at = ObjectName::of(&self.metadata);
-        let changed = if self.rules.iter().flatten().any(impersonates) {
-            index.impersonating_roles.insert(at)
-        } else {
-            index.impersonating_roles.remove(&at)
-        };
-        if changed {
-            dirty.insert(Key::Impersonation);
-        }
+/// Takes note of whether a Role lets its holders act as somebody else.
+pub fn take_role(role: &Role, index: &mut Index, dirty: &mut Dirty) {
+    let at = ObjectName::of(&role.metadata);
+    let changed = if role.rules.iter().flatten().any(impersonates) {
+        index.impersonating_roles.insert(at)
+    } else {
+        index.impersonating_roles.remove(&at)
+    };
+    if changed {
+        dirty.insert(Key::Impersonation);
     }
+}
 
-    fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
-        if index.impersonating_roles.remove(at) {
-            dirty.insert(Key::Impersonation);
-        }
-    }
-
-    fn known(index: &Index) -> Vec<ObjectName> {
-        index.impersonating_roles.iter().cloned().collect()
+/// Forgets a Role.
+pub fn drop_role(at: &ObjectName, index: &mut Index, dirty: &mut Dirty) {
+    if index.impersonating_roles.remove(at) {
+        dirty.insert(Key::Impersonation);
     }
 }
 
 impl Indexed for ClusterRoleBinding {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let at = ObjectName::of(&self.metadata);
-        take(at, Binding::of(&self.role_ref, self.subjects), index, dirty);
+        take(at, Binding::of(&self.role_ref, self.subjects.as_deref()), index, dirty);
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
@@ -80,22 +76,27 @@ impl Indexed for ClusterRoleBinding {
     }
 }
 
-/// Takes note of a RoleBinding that is not ours.
-pub fn take_foreign(binding: &RoleBinding, index: &mut Index, dirty: &mut Dirty) {
+/// Takes note of a RoleBinding, whatever it says of itself.
+pub fn take_binding(binding: &RoleBinding, index: &mut Index, dirty: &mut Dirty) {
     let at = ObjectName::of(&binding.metadata);
-    take(at, Binding::of(&binding.role_ref, binding.subjects.clone()), index, dirty);
+    take(at, Binding::of(&binding.role_ref, binding.subjects.as_deref()), index, dirty);
 }
 
 fn take(at: ObjectName, binding: Binding, index: &mut Index, dirty: &mut Dirty) {
-    if index.bindings.get(&at) != Some(&binding) {
-        index.bindings.insert(at, binding);
+    if index.bindings.get(&at) == Some(&binding) {
+        return;
+    }
+    // Most bindings are of no interest, and the operator makes many. A role that comes later tells of itself.
+    let lets = index.lets_impersonate(&at, &binding);
+    let before = index.bindings.insert(at.clone(), binding);
+    if lets || before.is_some_and(|before| index.lets_impersonate(&at, &before)) {
         dirty.insert(Key::Impersonation);
     }
 }
 
 /// Forgets a binding.
 pub fn drop_binding(at: &ObjectName, index: &mut Index, dirty: &mut Dirty) {
-    if index.bindings.remove(at).is_some() {
+    if index.bindings.remove(at).is_some_and(|before| index.lets_impersonate(at, &before)) {
         dirty.insert(Key::Impersonation);
     }
 }

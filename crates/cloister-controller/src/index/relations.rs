@@ -191,8 +191,11 @@ pub fn of_child(index: &Index, namespace: &Arc<str>, key: &ChildKey, grant: Opti
         return;
     }
     match grant {
-        Some(grant) => dirty.insert(Key::Grant(namespace.clone(), grant.clone())),
-        None => dirty.insert(Key::Namespace(namespace.clone())),
+        Some(grant) if index.grant(namespace, grant).is_some() => {
+            dirty.insert(Key::Grant(namespace.clone(), grant.clone()))
+        }
+        // What stands in the name of a grant that is not there belongs to nothing.
+        _ => dirty.insert(Key::Namespace(namespace.clone())),
     };
 }
 

@@ -5,7 +5,7 @@ use crate::{
     context::Context,
     key::ObjectName,
 };
-use cloister_core::impersonation::{Tenants, impersonates};
+use cloister_core::impersonation::Tenants;
 use std::collections::BTreeMap;
 
 /// Looks at all bindings, and raises an alarm for each that is new.
@@ -21,17 +21,9 @@ pub fn reconcile(context: &Context) {
         for policy in index.policies.values().filter_map(|policy| policy.object.as_ref().ok()) {
             tenants.add_policy(&policy.spec);
         }
-        let of_role = |at: &ObjectName, cluster_role: bool, role: &str| {
-            if cluster_role {
-                impersonates(index.cluster_roles.get(role))
-            } else {
-                let role = ObjectName { namespace: at.namespace.clone(), name: role.into() };
-                index.impersonating_roles.contains(&role)
-            }
-        };
         let suspects = index.bindings.iter().filter_map(|(at, binding)| {
-            let who = binding.impersonators(of_role(at, binding.cluster_role, &binding.role), &tenants);
-            let who: Vec<String> = who.iter().map(|subject| format!("{} {}", subject.kind, subject.name)).collect();
+            let who = binding.impersonators(index.lets_impersonate(at, binding), &tenants);
+            let who: Vec<String> = who.iter().map(|subject| subject.to_string()).collect();
             (!who.is_empty()).then(|| (at.clone(), who.join(", ")))
         });
         suspects.collect()

@@ -10,6 +10,7 @@ use crate::{
     decode::Decoded,
     error::Error,
     index::Index,
+    inspect::inspect,
     key::Key,
     write::{Target, Writer},
 };
@@ -18,7 +19,9 @@ use cloister_core::{
     child::Children,
     grant::{Grant, is_open, may_hold},
     names::Host,
-    namespace::{Declared, Input, Peer, egress::KnownAllowlist, failed, plan},
+    namespace::{
+        Declared, Input, Inspection, Peer, egress::KnownAllowlist, failed, plan, wants_inspection, workloads::Demands,
+    },
     plan::{Action, Plan},
     settings::Settings,
 };
@@ -41,7 +44,8 @@ struct Work {
 pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> {
     let now = context.clock.now();
     let asking = Asking::new(context);
-    let work = decide(context, name, now, &asking);
+    let inspection = look(context, name, now).await;
+    let work = decide(context, name, now, &asking, inspection.as_ref());
     asking.wanted_by(&work.target.key, |_| None);
     count(context, &work);
     let Work { target, plan, declared, .. } = work;
@@ -69,7 +73,7 @@ pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> 
 /// Takes up the names that a namespace depends on, without doing anything else about it.
 pub fn ask(context: &Context, name: &Arc<str>, now: Timestamp) {
     let asking = Asking::new(context);
-    let work = decide(context, name, now, &asking);
+    let work = decide(context, name, now, &asking, None);
     let index = context.index();
     let declared = index.research.get(name).and_then(|found| found.object.as_ref().ok());
     let needs = || declared.and_then(|declared| declared.status.as_ref()).into_iter().flat_map(|status| &status.egress);
@@ -77,7 +81,29 @@ pub fn ask(context: &Context, name: &Arc<str>, now: Timestamp) {
     asking.wanted_by(&work.target.key, said);
 }
 
-fn decide(context: &Context, name: &Arc<str>, now: Timestamp, asking: &Asking<'_>) -> Work {
+/// Looks into a Namespace that is offered, once it is closed: at the cluster itself, since a watch may be behind.
+async fn look(context: &Context, name: &Arc<str>, now: Timestamp) -> Option<Inspection> {
+    let (retained, class) = {
+        let index = context.index();
+        let (namespace, _) = index.namespaces.get(name)?;
+        let declared = index.research.get(name)?.object.as_ref().ok()?;
+        if !wants_inspection(name, Declared::Read(declared), namespace, now) {
+            return None;
+        }
+        let class = index.settings().spec.runtime_class(declared.spec.tier).ok().flatten();
+        (namespace.belongs_to(name), class.map(str::to_owned))
+    };
+    let demands = Demands { runtime_class: class.as_deref(), own_credentials: retained };
+    Some(inspect(context, name, demands).await)
+}
+
+fn decide(
+    context: &Context,
+    name: &Arc<str>,
+    now: Timestamp,
+    asking: &Asking<'_>,
+    inspection: Option<&Inspection>,
+) -> Work {
     static NOTHING: Children = Children::new();
     let index = context.index();
     let found = index.research.get(name);
@@ -105,6 +131,8 @@ fn decide(context: &Context, name: &Arc<str>, now: Timestamp, asking: &Asking<'_
         dns_addresses: &dns_addresses(&index),
         namespace: index.namespaces.get(name).map(|(namespace, _)| namespace),
         children: index.children.get(name).map_or(&NOTHING, |children| &children.all),
+        has_grant: &|grant| index.grant(name, grant).is_some(),
+        inspection,
         pods: index.pods.get(name).map_or(0, BTreeMap::len),
         open_grants: open_grants(&index, name),
         now,

@@ -5,8 +5,10 @@
 
 use super::networks::NetworkSet;
 use super::public::public_part;
-use super::{DomainName, Opening, Peers};
+use super::reach::first_few;
+use super::{DomainName, Opening, Peers, Refusal};
 use cloister_api::{EgressConfig, MaxPublicPrefix};
+use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// How many of the widest ranges a namespace may have in all.
@@ -51,6 +53,37 @@ pub enum TooBroad {
         /// What anybody can have storage under.
         suffix: String,
     },
+}
+
+/// The widest networks that are ever opened: the prefixes for IPv4 and IPv6. Admission holds the operator to them.
+const WIDEST: (u8, u8) = (8, 16);
+
+/// How many networks one policy may open that are wider than these.
+const WIDE: (u8, u8) = (16, 32);
+
+/// How many such wide networks one policy may open.
+const MOST_WIDE: usize = 16;
+
+/// Whether admission lets the operator write a policy that opens these networks.
+///
+/// # Errors
+///
+/// A [`Refusal`] that names those that are too wide.
+pub(super) fn is_writable(networks: &[IpNet]) -> Result<(), Refusal> {
+    let wider_than = |(ipv4, ipv6): (u8, u8)| {
+        let is_wider = move |network: &&IpNet| match network {
+            IpNet::V4(network) => network.prefix_len() < ipv4,
+            IpNet::V6(network) => network.prefix_len() < ipv6,
+        };
+        networks.iter().filter(is_wider).collect::<Vec<_>>()
+    };
+    let (too_wide, wide) = (wider_than(WIDEST), wider_than(WIDE));
+    let refused = |networks: Vec<&IpNet>| Err(Refusal::NetworksTooWide { networks: first_few(networks.into_iter()) });
+    match (too_wide.is_empty(), wide.len() > MOST_WIDE) {
+        (false, _) => refused(too_wide),
+        (true, true) => refused(wide),
+        (true, false) => Ok(()),
+    }
 }
 
 /// Which of these openings need an agreement of their own, and why: the answer at the place of each.
@@ -174,13 +207,36 @@ mod tests {
 
     #[test]
     fn a_wide_public_range_needs_an_agreement_of_its_own() {
-        for wide in ["0.0.0.0/0", "198.50.0.0/15", "::/0", "2001:db8::/31"] {
+        for wide in ["12.0.0.0/8", "198.50.0.0/15", "2600::/16", "2001:db8::/31"] {
             assert_eq!(broad(&[networks(&[wide]), networks(&["203.0.113.0/24"])]), [true, false], "{wide}");
         }
-        assert_eq!(broad(&[networks(&["0.0.0.0/1", "128.0.0.0/1"])]), [true]);
-        assert_eq!(broad(&[networks(&["0.0.0.0/1"]), networks(&["128.0.0.0/1"])]), [true, true]);
+        assert_eq!(broad(&[networks(&["12.0.0.0/8", "14.0.0.0/8"])]), [true]);
+        assert_eq!(broad(&[networks(&["12.0.0.0/8"]), networks(&["14.0.0.0/8"])]), [true, true]);
         assert_eq!(broad(&[networks(&["198.51.0.0/16"]), networks(&["2001:db8::/32"])]), [false, false]);
         assert_eq!(broad(&[networks(&["10.0.0.0/8"]), networks(&["fd00::/16"])]), [false, false], "nobody else's");
+    }
+
+    #[test]
+    fn what_is_nearly_everything_is_opened_by_nobody() {
+        let never = NeverOpened::new(&[]);
+        let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: false };
+        let many: Vec<String> = (0..17).map(|at| format!("{}.0.0.0/8", 20 + 2 * at)).collect();
+        let open = |networks: &[String]| {
+            let rule = json!({"name": "r", "ports": [{"port": 443}], "networks": networks});
+            open_rule(&serde_json::from_value(rule).unwrap(), &surroundings).map(|_| ())
+        };
+        let all = |networks: &[&str]| open(&networks.iter().map(ToString::to_string).collect::<Vec<_>>());
+        for wide in [
+            &["0.0.0.0/0"][..],
+            &["0.0.0.0/1", "128.0.0.0/1"],
+            &["12.0.0.0/8", "13.0.0.0/8"],
+            &["::/0"],
+            &["2600::/15"],
+        ] {
+            assert!(matches!(all(wide), Err(Refusal::NetworksTooWide { .. })), "{wide:?}");
+        }
+        assert!(matches!(open(&many), Err(Refusal::NetworksTooWide { .. })));
+        assert!(open(&many[1..]).is_ok() && all(&["10.0.0.0/8"]).is_ok() && all(&["2600::/16"]).is_ok());
     }
 
     #[test]

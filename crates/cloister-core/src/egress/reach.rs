@@ -1,5 +1,6 @@
 //! What a rule reaches once it is resolved: the sets that openings are made from and coverage is computed on.
 
+use super::breadth;
 use super::domain::DomainName;
 use super::hosts::HostSet;
 use super::networks::NetworkSet;
@@ -88,6 +89,9 @@ impl Reach {
     ///
     /// A [`Refusal`] that names what cannot.
     pub(super) fn is_enforceable(&self, s: &Surroundings) -> Result<(), Refusal> {
+        if let Self::Networks { networks, .. } = self {
+            return breadth::is_writable(&networks.to_networks());
+        }
         let Self::Hosts { hosts, .. } = self else { return Ok(()) };
         if s.wildcards {
             return Ok(());

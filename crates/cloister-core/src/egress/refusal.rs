@@ -55,6 +55,15 @@ pub enum Refusal {
         /// The networks, shortened where there are many.
         networks: String,
     },
+    /// The networks are half of the Internet, or all of it.
+    #[error(
+        "{networks} is wider than anything may be opened, by an EgressGrant too: no network wider than /8 (IPv6: /16), and at most \
+         16 that are wider than /16 (IPv6: /32); name the networks that are needed"
+    )]
+    NetworksTooWide {
+        /// The networks, shortened where there are many.
+        networks: String,
+    },
     /// A network cannot be read.
     #[error("network \"{network}\" is invalid: {problem}; write it like 203.0.113.0/24 or 2001:db8::/32")]
     NetworkInvalid {
@@ -91,6 +100,7 @@ impl Refusal {
             Refusal::ServiceExternalName(_) => "ServiceExternalName",
             Refusal::ServicePortNotFound { .. } => "ServicePortNotFound",
             Refusal::NetworksNeverOpened { .. } => "NetworksNeverOpened",
+            Refusal::NetworksTooWide { .. } => "NetworksTooWide",
             Refusal::NetworkInvalid { .. } => "NetworkInvalid",
             Refusal::PortsInvalid { .. } => "PortsInvalid",
             Refusal::PodSelectorInvalid { .. } => "PodSelectorInvalid",

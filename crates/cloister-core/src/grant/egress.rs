@@ -20,10 +20,6 @@ use cloister_api::{EgressGrant, Subject};
 use serde_json::{Value, json};
 
 impl Kind for EgressGrant {
-    fn prefix(&self) -> &'static str {
-        "cloister-egress-grant"
-    }
-
     fn subjects(&self) -> &[Subject] {
         &[]
     }

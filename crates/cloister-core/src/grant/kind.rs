@@ -94,9 +94,6 @@ pub struct Closing {
 
 /// A kind of grant.
 pub trait Kind {
-    /// What its kind is called in the name of what it opens.
-    fn prefix(&self) -> &'static str;
-
     /// Who gets it: those that it names.
     fn subjects(&self) -> &[Subject];
 

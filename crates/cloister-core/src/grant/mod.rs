@@ -43,6 +43,7 @@ use crate::{
     egress::{ServiceFacts, Surroundings},
     names::{self, Host, Names},
     namespace::children::object_meta,
+    ownership,
     settings::Settings,
     text::written,
 };
@@ -199,7 +200,7 @@ impl Grant {
     /// The metadata of what belongs to this grant alone, which the grant owns: it does not outlive the grant, whatever
     /// happens to the operator.
     fn owned_meta(&self, namespace: &str) -> ObjectMeta {
-        let mut metadata = object_meta(namespace, &format!("{}.{}", self.of_kind().prefix(), self.name()));
+        let mut metadata = object_meta(namespace, &ownership::name_of_opened(self.kind(), self.name()));
         let labels = metadata.labels.get_or_insert_default();
         labels.insert(labels::GRANT.to_owned(), self.name().to_owned());
         labels.insert(labels::GRANT_KIND.to_owned(), self.kind().as_str().to_owned());

@@ -4,7 +4,7 @@ use super::{
     Grant, Home, Input, Target,
     break_glass::{owed, settled},
     kind::missing,
-    phases::{add_finalizer, applied, surplus},
+    phases::{add_finalizer, applied, forged, surplus},
     share::Share,
     status::Say,
 };
@@ -31,19 +31,24 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
         let message = format!("approved; opens at {}", start.0);
         return say.ready(plan, status, "WaitingForStart", message);
     }
+    // Before it was ever open, nothing stands in its name; after that, only what was made for it.
+    let not_ours = if status.phase == GrantPhase::Approved { surplus(input, &[]) } else { forged(grant, input) };
     if !input.settings.usable {
+        plan.close(not_ours);
         // What stands may stay until its end; nothing is opened, or opened again.
         let message =
             "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can";
         return say.stalled(plan, status, reason::CONFIG_UNDECODABLE, message.to_owned());
     }
     if input.home == Home::NotEnforced {
+        plan.close(not_ours);
         let message =
             format!("waits for ResearchNamespace {} to be enforced; nothing is opened meanwhile", input.namespace);
         return say.waiting(plan, status, "NamespaceNotEnforced", message);
     }
     let kind = grant.of_kind();
     if let (Some(missing), GrantPhase::Approved) = (missing(kind, target, input), status.phase) {
+        plan.close(not_ours);
         return say.stalled(plan, status, missing.reason, missing.message);
     }
 

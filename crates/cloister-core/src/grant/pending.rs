@@ -66,6 +66,8 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         drop_finalizer(&mut plan, grant);
         return plan;
     }
+    // Nobody has agreed to anything, so nothing stands in its name.
+    plan.close(surplus(input, &[]));
     plan.open(add_finalizer(grant));
     let say = Say::about(grant, input.now);
     let mut status = say.before();

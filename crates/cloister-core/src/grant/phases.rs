@@ -3,6 +3,7 @@
 use super::{Declared, Grant, Input, break_glass, end, mount::apply, open, pending, status::Say};
 use crate::{
     child::{Child, ChildKey, ObservedChild},
+    ownership::is_made_for,
     plan::{Action, After, Plan},
 };
 use cloister_api::{GrantPhase, GrantStatus, condition::reason, labels};
@@ -96,6 +97,17 @@ pub fn surplus(input: &Input<'_>, wanted: &[ChildKey]) -> Vec<Action> {
     let own = input.children.iter().filter(|(_, child)| child.grant.as_ref() == Some(&input.grant));
     let live = own.filter(|(_, child)| !child.terminating);
     live.filter(|(key, _)| !wanted.contains(key)).map(|(key, _)| Action::Delete(key.clone())).collect()
+}
+
+/// Deletes what stands in the grant's name and was not made for it, such as what was made for another of the same name.
+pub fn forged(grant: &Grant, input: &Input<'_>) -> Vec<Action> {
+    let own: Vec<ChildKey> = input
+        .children
+        .iter()
+        .filter(|(_, child)| is_made_for(child, &input.grant, grant.uid()))
+        .map(|(key, _)| key.clone())
+        .collect();
+    surplus(input, &own)
 }
 
 /// What stands in the grant's name.

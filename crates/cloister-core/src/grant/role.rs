@@ -10,10 +10,6 @@ use cloister_api::{RoleGrant, Subject};
 use serde_json::{Value, json};
 
 impl Kind for RoleGrant {
-    fn prefix(&self) -> &'static str {
-        "cloister-role-grant"
-    }
-
     fn subjects(&self) -> &[Subject] {
         &self.spec.subjects
     }

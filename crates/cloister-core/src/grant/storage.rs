@@ -15,10 +15,6 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 impl Kind for StorageAccessGrant {
-    fn prefix(&self) -> &'static str {
-        "cloister-grant"
-    }
-
     fn subjects(&self) -> &[Subject] {
         &self.spec.subjects
     }

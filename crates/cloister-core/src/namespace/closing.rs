@@ -129,8 +129,7 @@ fn close(plan: &mut Plan<ResearchNamespaceStatus>, namespace: &ObservedNamespace
     }
     let bound = cluster::deny_key(input.name);
     plan.close(surplus(input, |key| {
-        let opens =
-            key.kind.is_policy() || matches!(key.kind, ChildKind::RoleBinding | ChildKind::ClusterNetworkPolicy);
+        let opens = key.kind.is_policy() || key.kind.is_access() || key.kind == ChildKind::ClusterNetworkPolicy;
         opens && &*key.name != policies::DENY_ALL && *key != bound
     }));
 }

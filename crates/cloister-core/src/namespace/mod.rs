@@ -14,15 +14,18 @@ mod cluster;
 pub(crate) mod hosts;
 mod status;
 mod takeover;
+pub mod workloads;
 
 pub use by_name::{BACKEND_MISSING, NOT_EXACT};
 pub use cluster::{is_bound, namespace_of};
 pub use status::failed;
+pub use takeover::{Inspection, wants_inspection};
 
 use crate::{
-    child::{Child, ChildKey, ChildKind, Children, IfRefused, is_deny},
+    child::{Child, ChildKey, Children, GrantRef, IfRefused, is_deny},
     egress::{Backend, ServiceFacts},
     names::{Host, Known, Names},
+    ownership::{Whose, whose},
     plan::{Action, After, Chain, NamespaceLabels, Plan},
     settings::Settings,
 };
@@ -66,6 +69,8 @@ pub struct ObservedNamespace {
     pub adopt: Option<Box<str>>,
     /// Whether it is being deleted.
     pub terminating: bool,
+    /// When it was made.
+    pub created: Option<Timestamp>,
 }
 
 impl ObservedNamespace {
@@ -122,6 +127,10 @@ pub struct Input<'a> {
     pub namespace: Option<&'a ObservedNamespace>,
     /// What is in it.
     pub children: &'a Children,
+    /// Whether there is a grant of this kind and name in it, in whatever phase.
+    pub has_grant: &'a dyn Fn(&GrantRef) -> bool,
+    /// What a look at the cluster itself found in it, where [`wants_inspection`] asked for one.
+    pub inspection: Option<&'a Inspection>,
     /// How many pods are in it.
     pub pods: usize,
     /// How many of its grants have opened something that is not yet confirmed gone.
@@ -147,6 +156,12 @@ impl Input<'_> {
 
 /// What to do about a research namespace.
 pub fn plan(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
+    let mut plan = decide(input);
+    plan.close(takeover::withdrawn(input));
+    plan
+}
+
+fn decide(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
     match input.declared {
         Declared::Read(declared) if declared.metadata.deletion_timestamp.is_some() => {
             closing::deletion(declared, input)
@@ -163,8 +178,30 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         let message = format!("{} cannot be a research namespace: {why}; choose another name", input.name);
         return say.stalled(closing::closed_if_ours(input), reason::NAME_RESERVED, message);
     }
-    let ours = match takeover::standing(input) {
-        Standing::Refused { reason, message } => return say.stalled(Plan::default(), reason, message),
+    let (sealed, class_known) = namespace_labels(input.name, declared.spec.tier, input.settings);
+    let standing = takeover::standing(input);
+    if !class_known && matches!(standing, Standing::ToMake | Standing::ToClose | Standing::ToTakeOver) {
+        return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, RUNTIME_CLASS_MISSING.to_owned());
+    }
+    let mut adopting = Plan::default();
+    let ours = match standing {
+        // It may say of itself that it is this one's; then it is closed as long as it is not.
+        Standing::Refused(message) => {
+            return say.stalled(closing::closed_if_ours(input), reason::NAMESPACE_EXISTS, message);
+        }
+        Standing::ToClose => {
+            adopting.close([Action::MarkAdopting(Some(input.now))]);
+            adopting.look_again(input.now);
+            return say.waiting(adopting, reason::ADOPTING, takeover::closing_message(input.name));
+        }
+        Standing::ToLookAt(at) => {
+            adopting.look_again(at);
+            return say.waiting(adopting, reason::ADOPTING, takeover::closing_message(input.name));
+        }
+        Standing::Occupied(message) => {
+            adopting.look_again(input.now + takeover::AGAIN);
+            return say.stalled(adopting, reason::FOREIGN_OBJECTS, message);
+        }
         Standing::Ending => {
             let message = format!("Namespace {} is being deleted; it is made again once it is gone", input.name);
             let mut plan = Plan::default();
@@ -174,10 +211,6 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         Standing::ToMake | Standing::ToTakeOver => false,
         Standing::Ours => true,
     };
-    let (sealed, class_known) = namespace_labels(input.name, declared.spec.tier, input.settings);
-    if !class_known && !ours {
-        return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, RUNTIME_CLASS_MISSING.to_owned());
-    }
     let enforced = with(sealed.clone(), labels::ENFORCED, "true");
     // The label alone does not do: it may be somebody else's, and it is not true while nothing denies.
     let is_enforced =
@@ -264,7 +297,7 @@ fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, ours
     let keys: std::collections::BTreeSet<ChildKey> = desired.iter().map(Child::key).collect();
     let foreign = foreign(input);
     if input.settings.spec.egress.remove_foreign_policies && !foreign.is_empty() {
-        plan.close(foreign.into_iter().cloned().map(Action::Delete));
+        plan.close(foreign.all().cloned().map(Action::Delete));
         // That they were there is told first, and that they are gone next.
         plan.look_again(input.now);
     }
@@ -315,28 +348,49 @@ fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, ours
     plan.open(bound);
 }
 
-/// Deletes what the operator once wrote for the namespace itself and what is wanted no more. What belongs to a grant is
-/// the grant's matter.
+/// Deletes what carries a mark of the operator and is wanted no more, or never was: what it once wrote for the namespace,
+/// and what calls itself so. What stands in the name of a grant is that grant's matter, as long as there is one.
 fn surplus(input: &Input<'_>, unwanted: impl Fn(&ChildKey) -> bool) -> Vec<Action> {
-    let ours = input.children.iter().filter(|(key, child)| {
-        // One that lost its label is still known by its name.
-        let named = key.kind == ChildKind::ClusterNetworkPolicy
-            || (key.kind.is_policy() || key.kind == ChildKind::RoleBinding) && key.name.starts_with(PREFIX);
-        (child.managed || named) && child.grant.is_none() && !child.terminating && key.kind != ChildKind::GrantMount
-    });
+    let ours = input
+        .children
+        .iter()
+        .filter(|(key, child)| whose(key, child, input.has_grant) == Whose::Namespaces && !child.terminating);
     ours.filter(|(key, _)| unwanted(key)).map(|(key, _)| Action::Delete(key.clone())).collect()
 }
 
-/// The policies of others that allow something: policies add up, so that what is denied is not.
-fn foreign<'a>(input: &Input<'a>) -> Vec<&'a ChildKey> {
-    let others = input.children.iter().filter(|(key, child)| {
-        key.kind.is_policy() && child.widens && !child.managed && !child.terminating && !key.name.starts_with(PREFIX)
-    });
-    others.map(|(key, _)| key).collect()
+/// What others have in a research namespace that opens it.
+#[derive(Debug, Default)]
+struct Foreign<'a> {
+    /// Policies that allow something: policies add up, so that what is denied is not.
+    policies: Vec<&'a ChildKey>,
+    /// Roles and bindings: they give what nobody agreed to.
+    access: Vec<&'a ChildKey>,
 }
 
-/// What the names of the operator's policies and bindings begin with.
-const PREFIX: &str = "cloister-";
+impl<'a> Foreign<'a> {
+    fn is_empty(&self) -> bool {
+        self.policies.is_empty() && self.access.is_empty()
+    }
+
+    fn all(&self) -> impl Iterator<Item = &'a ChildKey> {
+        self.policies.iter().chain(&self.access).copied()
+    }
+}
+
+fn foreign<'a>(input: &Input<'a>) -> Foreign<'a> {
+    let mut foreign = Foreign::default();
+    for (key, child) in input.children {
+        if child.terminating || whose(key, child, input.has_grant) != Whose::Others {
+            continue;
+        }
+        if key.kind.is_policy() && child.widens {
+            foreign.policies.push(key);
+        } else if key.kind.is_access() {
+            foreign.access.push(key);
+        }
+    }
+    foreign
+}
 
 /// The labels of a Namespace of this tier that is not yet enforced, and whether they name the RuntimeClass that it needs.
 fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLabels, bool) {

@@ -1,6 +1,6 @@
 //! What is said of a namespace.
 
-use super::{egress::Needs, hosts, is_open};
+use super::{Foreign, egress::Needs, hosts, is_open};
 use crate::{
     child::{ChildKey, ChildKind},
     condition::{self, Verdict, conditions, seconds},
@@ -36,7 +36,7 @@ impl<'a> Say<'a> {
         &self,
         plan: Plan<ResearchNamespaceStatus>,
         needs: &Needs,
-        foreign: &[&ChildKey],
+        foreign: &Foreign<'_>,
         usable: bool,
     ) -> Plan<ResearchNamespaceStatus> {
         let open = needs.states.iter().filter(|need| is_open(need.state)).count();
@@ -49,9 +49,13 @@ impl<'a> Say<'a> {
             EgressState::Active => 3,
         });
         states.truncate(LIMIT);
-        let defeat = defeat(foreign);
-        let mut verdicts = match (&defeat, usable, needs.mistakes.first()) {
-            (Some(defeat), ..) => condition::stalled(reason::DENY_DEFEATED, defeat.clone()),
+        let defeat = defeat(&foreign.policies);
+        let intrusion = intrusion(&foreign.access);
+        let mut verdicts = match (defeat.as_ref().or(intrusion.as_ref()), usable, needs.mistakes.first()) {
+            (Some(theirs), ..) => {
+                let reason = if defeat.is_some() { reason::DENY_DEFEATED } else { reason::FOREIGN_OBJECTS };
+                condition::stalled(reason, theirs.clone())
+            }
             (None, false, _) => condition::stalled(
                 reason::CONFIG_UNDECODABLE,
                 "CloisterConfig cloister cannot be read by this version of the operator; all egress is closed until it can",
@@ -75,7 +79,8 @@ impl<'a> Say<'a> {
             enforced_at: before.enforced_at.clone().or_else(|| Some(seconds(self.now))),
             egress_summary: format!("{open}/{}", needs.states.len()),
             egress: states,
-            deny_defeated_by: foreign.iter().take(FOREIGN).map(|key| shown(key)).collect(),
+            deny_defeated_by: foreign.policies.iter().take(FOREIGN).map(|key| shown(key)).collect(),
+            foreign_objects: foreign.access.iter().take(FOREIGN).map(ToString::to_string).collect(),
             ..before
         };
         self.written(plan, status, verdicts)
@@ -150,6 +155,16 @@ fn defeat(foreign: &[&ChildKey]) -> Option<String> {
          (egress.removeForeignPolicies of CloisterConfig)",
         first.kind.as_str(),
         first.name
+    ))
+}
+
+/// What Roles and bindings of others do to a namespace.
+fn intrusion(foreign: &[&ChildKey]) -> Option<String> {
+    let first = foreign.first()?;
+    let more = if foreign.len() > 1 { format!(" (and {} more)", foreign.len() - 1) } else { String::new() };
+    Some(format!(
+        "{first}{more} is somebody else's and gives rights that nobody agreed to; delete it, or let it be deleted \
+         (egress.removeForeignPolicies of CloisterConfig)"
     ))
 }
 

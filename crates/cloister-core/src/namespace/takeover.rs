@@ -1,65 +1,194 @@
 //! Whether a Namespace may become, or is, the one of a ResearchNamespace.
+//!
+//! A Namespace that is offered is closed before it is looked at: a label makes admission refuse everything new that would
+//! stand in the way, so that what is found is all there is. Only then is it looked at, in the cluster itself and not in
+//! what is remembered of it, and taken over when nothing stands there that was not checked.
 
-use super::Input;
-use crate::child::ChildKind;
-use cloister_api::{condition::reason, labels};
+use super::{Declared, Input, ObservedNamespace, has_finalizer};
+use crate::{
+    child::{ChildKey, ChildKind, Children, ObservedChild},
+    ownership::{Whose, whose},
+    plan::Action,
+};
+use cloister_api::{ResearchNamespace, labels};
+use jiff::{SignedDuration, Timestamp};
+
+/// How long every API server may take to see the label that closes a Namespace.
+const SETTLE: SignedDuration = SignedDuration::from_secs(5);
+
+/// When a Namespace that cannot be taken over is looked at again: nobody tells of all that stands in the way.
+pub const AGAIN: SignedDuration = SignedDuration::from_secs(10);
+
+/// How many of the objects in the way are named.
+const NAMED: usize = 8;
+
+/// What a look into a Namespace found.
+#[derive(Clone, Debug, Default)]
+pub struct Inspection {
+    /// The objects of the kinds that the operator writes too, and Roles.
+    pub children: Children,
+    /// Policies of kinds that the operator does not write, by kind and name.
+    pub policies: Vec<String>,
+    /// The pods that no research namespace would admit, by name, and why not.
+    pub pods: Vec<(String, String)>,
+    /// The Secrets that are a ServiceAccount's token, or call themselves ours, by name.
+    pub secrets: Vec<String>,
+    /// What could not be looked at, and why.
+    pub unseen: Vec<String>,
+}
 
 /// How a Namespace stands to the ResearchNamespace of its name.
 pub enum Standing {
     /// There is none yet.
     ToMake,
-    /// Somebody offered it for adoption, and it holds nothing that could undo what the operator writes.
+    /// It is offered for adoption, and must be closed to whatever is new before it is looked at.
+    ToClose,
+    /// It is closed, and looked at from then on.
+    ToLookAt(Timestamp),
+    /// It holds nothing that could undo what the operator writes.
     ToTakeOver,
     /// It belongs to the ResearchNamespace.
     Ours,
     /// It is being deleted.
     Ending,
+    /// It holds these objects that stand in the way.
+    Occupied(String),
     /// It must not be touched.
-    Refused {
-        /// Why, in one word.
-        reason: &'static str,
-        /// Why, in a sentence that says what to do.
-        message: String,
-    },
+    Refused(String),
 }
 
 /// Finds out how it stands.
 pub fn standing(input: &Input<'_>) -> Standing {
-    let name = input.name;
     let Some(namespace) = input.namespace else { return Standing::ToMake };
-    let retained = namespace.label(labels::RETAINED).is_some();
     if namespace.terminating {
         return Standing::Ending;
     }
-    if namespace.belongs_to(name) && !retained {
+    if is_ours(input.name, input.declared, namespace) {
         return Standing::Ours;
     }
-    if namespace.adopt.as_deref() != Some(name) {
-        return Standing::Refused {
-            reason: reason::NAMESPACE_EXISTS,
-            message: format!(
-                "a Namespace {name} exists already; if its content is meant to become this research namespace, run: \
-                 kubectl annotate namespace {name} {}={name}",
-                labels::ADOPT
-            ),
-        };
+    if !is_offered(input.name, input.declared, namespace) {
+        return Standing::Refused(format!(
+            "a Namespace {0} exists already; if its content is meant to become this research namespace, run: \
+             kubectl annotate namespace {0} {1}={0}",
+            input.name,
+            labels::ADOPT
+        ));
     }
-    let foreign: Vec<String> = input
-        .children
-        .iter()
-        .filter(|(key, child)| !child.managed && (key.kind.is_policy() || key.kind == ChildKind::RoleBinding))
-        .map(|(key, _)| key.to_string())
-        .collect();
-    if foreign.is_empty() {
-        return Standing::ToTakeOver;
+    match (door(input.name, namespace, input.now), input.inspection) {
+        (Door::Open, _) => Standing::ToClose,
+        (Door::Closing(until), _) => Standing::ToLookAt(until),
+        (Door::Closed, None) => Standing::ToLookAt(input.now),
+        (Door::Closed, Some(inspection)) => match in_the_way(inspection, is_retained(input.name, namespace)) {
+            None => Standing::ToTakeOver,
+            Some(message) => Standing::Occupied(format!("Namespace {} {message}", input.name)),
+        },
     }
-    let shown = foreign.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
-    Standing::Refused {
-        reason: reason::FOREIGN_OBJECTS,
-        message: format!(
-            "Namespace {name} holds {} policies or bindings that somebody else wrote ({shown}{}); delete them, and it is taken over",
-            foreign.len(),
-            if foreign.len() > 5 { ", …" } else { "" }
-        ),
+}
+
+/// Whether this Namespace must be looked at now, for the plan of the ResearchNamespace of its name.
+pub fn wants_inspection(name: &str, declared: Declared<'_>, namespace: &ObservedNamespace, now: Timestamp) -> bool {
+    !namespace.terminating
+        && !is_ours(name, declared, namespace)
+        && is_offered(name, declared, namespace)
+        && matches!(door(name, namespace, now), Door::Closed)
+}
+
+/// What opens a Namespace again that is offered no more.
+pub fn withdrawn(input: &Input<'_>) -> Option<Action> {
+    let namespace = input.namespace.filter(|namespace| namespace.label(labels::ADOPTING).is_some())?;
+    let goes_on = is_ours(input.name, input.declared, namespace)
+        || (is_offered(input.name, input.declared, namespace) && input.settings.reserved(input.name).is_none());
+    (!namespace.terminating && !goes_on).then_some(Action::MarkAdopting(None))
+}
+
+/// Whether it was made or taken over for this ResearchNamespace. The label alone does not do: it may be from before there
+/// was anybody to reserve it. What the operator has taken up carries its finalizer, or was said to be enforced; and a
+/// Namespace that is younger than the ResearchNamespace got its label from the operator alone.
+fn is_ours(name: &str, declared: Declared<'_>, namespace: &ObservedNamespace) -> bool {
+    let Declared::Read(declared) = declared else { return false };
+    let is_taken_up = has_finalizer(&declared.metadata, labels::NAMESPACE_FINALIZER)
+        || declared.status.as_ref().is_some_and(|status| status.enforced_at.is_some())
+        || is_younger(namespace, declared);
+    namespace.belongs_to(name) && namespace.label(labels::RETAINED).is_none() && is_taken_up
+}
+
+fn is_younger(namespace: &ObservedNamespace, declared: &ResearchNamespace) -> bool {
+    let made = namespace.created.zip(declared.metadata.creation_timestamp.as_ref());
+    made.is_some_and(|(namespace, declared)| namespace >= declared.0)
+}
+
+/// Whether somebody has offered it to a ResearchNamespace that is there and can be read.
+fn is_offered(name: &str, declared: Declared<'_>, namespace: &ObservedNamespace) -> bool {
+    let is_wanted = matches!(declared, Declared::Read(declared) if declared.metadata.deletion_timestamp.is_none());
+    is_wanted && namespace.adopt.as_deref() == Some(name)
+}
+
+/// Whether it was a research namespace and is kept as one: closed by the same admission policies all the time.
+fn is_retained(name: &str, namespace: &ObservedNamespace) -> bool {
+    namespace.belongs_to(name)
+}
+
+/// Whether anything new can come into a Namespace that is offered.
+enum Door {
+    Open,
+    Closing(Timestamp),
+    Closed,
+}
+
+fn door(name: &str, namespace: &ObservedNamespace, now: Timestamp) -> Door {
+    if is_retained(name, namespace) {
+        return Door::Closed;
     }
+    let since = namespace.label(labels::ADOPTING).and_then(|since| since.parse().ok());
+    let since = since.and_then(|since| Timestamp::from_second(since).ok());
+    // One from a time to come says nothing.
+    match since.filter(|since| *since <= now + SETTLE) {
+        None => Door::Open,
+        Some(since) if now < since + SETTLE => Door::Closing(since + SETTLE),
+        Some(_) => Door::Closed,
+    }
+}
+
+/// What stands in the way of a takeover, in words.
+fn in_the_way(found: &Inspection, retained: bool) -> Option<String> {
+    if let Some(first) = found.unseen.first() {
+        return Some(format!("could not be looked through ({first}); it is looked at again"));
+    }
+    let children = found.children.iter().filter(|(key, child)| is_in_the_way(key, child, retained));
+    let mut all: Vec<String> = children.map(|(key, _)| key.to_string()).collect();
+    all.extend(found.policies.iter().cloned());
+    all.extend(found.pods.iter().map(|(name, why)| format!("Pod/{name} ({why})")));
+    all.extend(found.secrets.iter().map(|name| format!("Secret/{name}")));
+    if all.is_empty() {
+        return None;
+    }
+    let more = if all.len() > NAMED { format!(" and {} more", all.len() - NAMED) } else { String::new() };
+    all.truncate(NAMED);
+    Some(format!(
+        "holds what no research namespace may hold: {}{more}; delete them, and it is taken over. Nothing new of these kinds \
+         is admitted there meanwhile",
+        all.join(", ")
+    ))
+}
+
+/// A policy that allows nothing opens nothing, and may stay. In a Namespace that was never ours nothing is ours, whatever
+/// it says of itself.
+fn is_in_the_way(key: &ChildKey, child: &ObservedChild, retained: bool) -> bool {
+    match whose(key, child, &|_| false) {
+        Whose::Others if key.kind.is_policy() => child.widens,
+        // One of this name would be overwritten.
+        Whose::Others if matches!(key.kind, ChildKind::ResourceQuota | ChildKind::LimitRange) => {
+            !retained && *key.name == *labels::MANAGER
+        }
+        Whose::Others => key.kind.is_access(),
+        Whose::Namespaces | Whose::Grants | Whose::Mounts => !retained,
+    }
+}
+
+/// Why a Namespace that is offered is not taken over yet.
+pub fn closing_message(name: &str) -> String {
+    format!(
+        "Namespace {name} is offered for adoption; no new pods, policies, Roles, RoleBindings or tokens are admitted there \
+         while it is looked through"
+    )
 }

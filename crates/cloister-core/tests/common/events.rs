@@ -1,10 +1,16 @@
 //! What happens to grants over time.
 
-use super::grants::{Pod, Shelf, Spec, World, secret_of};
+use super::grants::{Pod, Shelf, Spec, World, reference, secret_of};
 use cloister_api::*;
-use cloister_core::grant::Home;
+use cloister_core::{child::Child, grant::Home, ownership::name_of_opened};
 use jiff::SignedDuration;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::{
+    api::{
+        networking::v1::NetworkPolicy,
+        rbac::v1::{Role, RoleBinding},
+    },
+    apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time},
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -22,6 +28,8 @@ pub enum Event {
     /// Somebody takes the finalizer off a grant, and it is gone.
     Force(usize),
     Readable(usize, bool),
+    /// Something stands in the name of a grant that the operator has not put there.
+    Forge(usize, usize, usize),
     Home(Home),
     Usable(bool),
     PodStarts(&'static str),
@@ -118,6 +126,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         1 => prop::sample::select(vec![Some(1), Some(1), Some(2), None]).prop_map(Event::Credential),
         2 => of.clone().prop_map(Event::Delete),
         1 => of.clone().prop_map(Event::Force),
+        1 => (of.clone(), 0..3_usize, 0..3_usize).prop_map(|(grant, kind, owner)| Event::Forge(grant, kind, owner)),
         1 => (of, prop::bool::weighted(0.6)).prop_map(|(grant, readable)| Event::Readable(grant, readable)),
         1 => home.prop_map(Event::Home),
         1 => prop::bool::weighted(0.6).prop_map(Event::Usable),
@@ -150,6 +159,7 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
         Event::Force(grant) => drop(world.grants.remove(NAMES[*grant])),
         Event::Readable(grant, true) => world.undecodable.retain(|name| name != NAMES[*grant]),
         Event::Readable(grant, false) => world.undecodable.extend([NAMES[*grant].to_owned()]),
+        Event::Forge(grant, kind, owner) => forge(world, NAMES[*grant], *kind, *owner),
         Event::Home(home) => world.home = *home,
         Event::Usable(usable) => world.settings.usable = *usable,
         Event::PodStarts(account) => {
@@ -162,6 +172,33 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
         Event::Work(..) | Event::Sweep(_) => {}
     }
     world.environment();
+}
+
+/// Puts an object there that is named after a grant: with no owner, with the grant as its owner, or with another.
+fn forge(world: &mut World, key: &str, kind: usize, owner: usize) {
+    let grant = reference(key);
+    let owner = match (owner, world.grants.get(key)) {
+        (0, _) | (_, None) => None,
+        (1, Some(grant)) => grant.metadata().uid.clone(),
+        (_, Some(_)) => world.grants.values().find_map(|other| other.metadata().uid.clone()),
+    };
+    let owners = owner.map(|uid| {
+        vec![OwnerReference {
+            api_version: "cloister.dev/v1alpha1".to_owned(),
+            kind: grant.kind.as_str().to_owned(),
+            name: grant.name.to_string(),
+            uid,
+            ..OwnerReference::default()
+        }]
+    });
+    let name = Some(name_of_opened(grant.kind, &grant.name));
+    let metadata = ObjectMeta { name, owner_references: owners, ..ObjectMeta::default() };
+    let child = match kind {
+        0 => Child::NetworkPolicy(NetworkPolicy { metadata, ..NetworkPolicy::default() }),
+        1 => Child::RoleBinding(RoleBinding { metadata, ..RoleBinding::default() }),
+        _ => Child::Role(Role { metadata, ..Role::default() }),
+    };
+    world.objects.0.insert(child.key(), child);
 }
 
 /// Puts somebody else's finalizer on everything, or takes it off.

@@ -192,7 +192,10 @@ impl World {
                     pod.terminating = true;
                 }
             }
-            Action::ApplyNamespace(_) | Action::DeleteNamespace { .. } | Action::Release(_) => {
+            Action::ApplyNamespace(_)
+            | Action::MarkAdopting(_)
+            | Action::DeleteNamespace { .. }
+            | Action::Release(_) => {
                 panic!("a namespace's matter: {action:?}")
             }
         }
@@ -245,6 +248,14 @@ impl World {
         let held = |grant: &Grant| !grant.metadata().finalizers.as_deref().unwrap_or_default().is_empty();
         self.grants.retain(|_, grant| grant.metadata().deletion_timestamp.is_none() || held(grant));
         let uids: BTreeSet<&String> = self.grants.values().filter_map(|grant| grant.metadata().uid.as_ref()).collect();
+        let there: BTreeSet<GrantRef> = self.grants.keys().map(|key| reference(key)).collect();
+        // What stands in the name of a grant that is not there, the plan of the namespace takes away.
+        let orphans: Vec<ChildKey> = self.objects.0.keys().cloned().collect();
+        for key in orphans {
+            if self.objects.seen(&key).and_then(|seen| seen.grant).is_some_and(|grant| !there.contains(&grant)) {
+                let _ = self.objects.delete(&key);
+            }
+        }
         // Garbage collection.
         self.objects.0.retain(|_, child| {
             let mut owners = child.metadata().owner_references.iter().flatten();

@@ -6,11 +6,11 @@ use super::{
 };
 use cloister_api::*;
 use cloister_core::{
-    child::{Child, ChildKey, ChildKind},
+    child::{Child, ChildKey, ChildKind, GrantRef},
     grant::{Share, mount_name},
     names::Known,
     namespace::{
-        self, Declared, Input, ObservedNamespace, Peer, children,
+        self, Declared, Input, Inspection, ObservedNamespace, Peer, children,
         egress::KnownAllowlist,
         is_owned_label,
         policies::{self, DENY_ALL},
@@ -20,7 +20,10 @@ use cloister_core::{
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{networking::v1::NetworkPolicy, rbac::v1::RoleBinding};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 
 pub const NAME: &str = "interp";
 
@@ -44,6 +47,10 @@ pub struct World {
     pub known: BTreeMap<String, Known>,
     pub namespace: Option<ObservedNamespace>,
     pub objects: Objects,
+    /// The grants that are there.
+    pub grants: BTreeSet<GrantRef>,
+    /// What a look into the Namespace finds beside the objects.
+    pub inspection: Inspection,
     pub pods: usize,
     pub open_grants: usize,
     pub now: Timestamp,
@@ -64,6 +71,8 @@ impl World {
             known: BTreeMap::new(),
             namespace: None,
             objects: of_grants(),
+            grants: [GrantRef { kind: GrantKind::StorageAccessGrant, name: "eval".into() }].into(),
+            inspection: Inspection::default(),
             pods: 0,
             open_grants: 0,
             now: at(0),
@@ -84,6 +93,9 @@ impl World {
             },
             Some(object) => Declared::Read(object),
         };
+        let children = self.objects.observe();
+        let found = Inspection { children: children.clone(), ..self.inspection.clone() };
+        let asks = |namespace: &&ObservedNamespace| namespace::wants_inspection(NAME, declared, namespace, self.now);
         namespace::plan(&Input {
             name: NAME,
             declared,
@@ -96,7 +108,9 @@ impl World {
             hosts: &|host| self.known.get(&host.name.to_string()).cloned(),
             dns_addresses: &self.dns_addresses,
             namespace: self.namespace.as_ref(),
-            children: &self.objects.observe(),
+            children: &children,
+            has_grant: &|grant| self.grants.contains(grant),
+            inspection: self.namespace.as_ref().filter(asks).map(|_| &found),
             pods: self.pods,
             open_grants: self.open_grants,
             now: self.now,
@@ -109,6 +123,13 @@ impl World {
             Action::AddFinalizer => self.finalizers().push(labels::NAMESPACE_FINALIZER.to_owned()),
             Action::DropFinalizer => self.finalizers().retain(|held| held != labels::NAMESPACE_FINALIZER),
             Action::ApplyNamespace(labels) => self.label(labels),
+            Action::MarkAdopting(since) => {
+                let labels = &mut self.namespace.as_mut().expect("there is a Namespace").labels;
+                match since {
+                    Some(since) => drop(labels.insert(labels::ADOPTING.into(), since.as_second().to_string().into())),
+                    None => drop(labels.remove(labels::ADOPTING)),
+                }
+            }
             Action::DeleteNamespace { uid } => {
                 if let Some(namespace) = self.namespace.as_mut().filter(|namespace| *namespace.uid == **uid) {
                     namespace.terminating = true;
@@ -136,6 +157,7 @@ impl World {
             labels: BTreeMap::new(),
             adopt: None,
             terminating: false,
+            created: None,
         });
         assert!(labels.keys().all(|key| is_owned_label(key)), "{labels:?}");
         namespace.labels = labels.iter().map(|(key, value)| ((*key).into(), value.as_str().into())).collect();
@@ -188,14 +210,30 @@ impl World {
 
     /// Plans and carries out until there is nothing left to do, and says how many rounds it took.
     pub fn settle(&mut self, check: &mut dyn FnMut(&World, Option<&Action>)) -> usize {
-        for round in 0..8 {
+        for round in 0..12 {
             let plan = self.plan();
             if plan.is_empty() {
-                return round;
+                // Only the time that a Namespace takes to be closed is waited for.
+                match plan.next.filter(|next| *next > self.now && self.is_adopting()) {
+                    Some(next) if !self.is_refused() => self.now = next,
+                    _ => return round,
+                }
+                continue;
             }
             self.carry_out(&plan, usize::MAX, round, check);
         }
         panic!("does not come to rest: {:#?}", self.plan());
+    }
+
+    /// Whether the Namespace is closed because it is offered for adoption.
+    pub fn is_adopting(&self) -> bool {
+        self.namespace.as_ref().is_some_and(|namespace| namespace.labels.contains_key(labels::ADOPTING))
+    }
+
+    /// Whether it is said that somebody must change something first.
+    fn is_refused(&self) -> bool {
+        let status = self.declared.as_ref().and_then(|declared| declared.status.as_ref());
+        status.is_some_and(|status| status.conditions.iter().any(|condition| condition.type_ == "Stalled"))
     }
 
     pub fn deny_stands(&self) -> bool {

@@ -86,6 +86,7 @@ fn metadata(child: &mut Child) -> &mut ObjectMeta {
         Child::LimitRange(object) => &mut object.metadata,
         Child::ServiceAccount(object) => &mut object.metadata,
         Child::RoleBinding(object) => &mut object.metadata,
+        Child::Role(object) => &mut object.metadata,
         Child::GrantMount(object) => &mut object.metadata,
     }
 }
@@ -101,6 +102,7 @@ fn stored(child: &Child) -> Child {
         Child::LimitRange(object) => Child::LimitRange(pruned(object)),
         Child::ServiceAccount(object) => Child::ServiceAccount(pruned(object)),
         Child::RoleBinding(object) => Child::RoleBinding(pruned(object)),
+        Child::Role(object) => Child::Role(pruned(object)),
         Child::GrantMount(object) => Child::GrantMount(pruned(object)),
     }
 }

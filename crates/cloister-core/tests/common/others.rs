@@ -98,16 +98,22 @@ pub fn foreign() -> impl Strategy<Value = (World, bool)> {
         if label.is_some_and(|(key, _)| key == labels::RETAINED) {
             labels.insert(labels::RESEARCH_NAMESPACE.into(), NAME.into());
         }
-        world.namespace =
-            Some(ObservedNamespace { uid: "u".into(), labels, adopt: adopt.map(Into::into), terminating: false });
+        world.namespace = Some(ObservedNamespace {
+            uid: "u".into(),
+            labels,
+            adopt: adopt.map(Into::into),
+            terminating: false,
+            created: None,
+        });
         let metadata = ObjectMeta { name: Some("theirs".into()), ..ObjectMeta::default() };
         let child = match theirs {
-            0 => Some(Child::NetworkPolicy(NetworkPolicy { metadata, ..NetworkPolicy::default() })),
+            0 => Some(Child::NetworkPolicy(NetworkPolicy { metadata, spec: policies::own_pods(NAME).spec })),
             1 => Some(Child::RoleBinding(RoleBinding { metadata, ..RoleBinding::default() })),
             2 => Some(Child::ResourceQuota(ResourceQuota { metadata, ..ResourceQuota::default() })),
             _ => None,
         };
         world.objects.0.extend(child.map(|child| (child.key(), child)));
+        world.objects.0.retain(|key, _| !is_of_grant(key));
         (world, adopt == Some(NAME) && theirs > 1)
     })
 }

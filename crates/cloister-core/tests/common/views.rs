@@ -76,6 +76,7 @@ impl World {
                 Child::LimitRange(object) => named(child, &object.spec),
                 Child::ServiceAccount(object) => named(child, &object.metadata.annotations),
                 Child::RoleBinding(object) => named(child, &(&object.role_ref, &object.subjects)),
+                Child::Role(object) => named(child, &object.rules),
                 Child::GrantMount(object) => named(child, &object.spec),
             })
             .collect();

@@ -43,6 +43,8 @@ pub fn namespace(name: &str) -> Result<Plan<ResearchNamespaceStatus>> {
         dns_addresses: &[],
         namespace: None,
         children: &Children::new(),
+        has_grant: &|_| false,
+        inspection: None,
         pods: 0,
         open_grants: 0,
         now: Timestamp::now(),

@@ -196,6 +196,7 @@ impl Raw {
             Child::ResourceQuota(object) => self.post(namespace, &object).await,
             Child::LimitRange(object) => self.post(namespace, &object).await,
             Child::RoleBinding(object) => self.post(namespace, &object).await,
+            Child::Role(object) => self.post(namespace, &object).await,
             Child::GrantMount(object) => self.mount(namespace, *object).await,
             Child::ServiceAccount(object) => {
                 let name = object.metadata.name.clone().unwrap_or_default();

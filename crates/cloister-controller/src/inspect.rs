@@ -1,0 +1,178 @@
+//! A look into a Namespace that is to be taken over, by lists of the API server itself.
+//!
+//! What cannot be looked at is told of: then the Namespace is not taken over.
+
+use crate::context::Context;
+use cloister_api::{GrantMount, labels, plugin::CiliumNetworkPolicy};
+use cloister_core::{
+    child::{Child, ChildKind},
+    namespace::{
+        Inspection,
+        workloads::{Demands, has_ended, objections},
+    },
+};
+use k8s_openapi::{
+    NamespaceResourceScope,
+    api::{
+        core::v1::{LimitRange, Pod, ResourceQuota, Secret, ServiceAccount},
+        rbac::v1::{Role, RoleBinding},
+    },
+};
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, DynamicObject, ListParams},
+    core::PartialObjectMeta,
+    discovery::{Discovery, Scope},
+};
+use serde::de::DeserializeOwned;
+use std::{fmt::Debug, future::Future, time::Duration};
+
+/// How long the API server may take to answer.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// How many objects are read at once.
+const PAGE: u32 = 50;
+
+/// How many objects of one kind are looked at. More than these cannot be looked through, so that the Namespace is not
+/// taken over.
+const MOST: usize = 5000;
+
+/// The type of a Secret that is the token of a ServiceAccount.
+const TOKEN: &str = "type=kubernetes.io/service-account-token";
+
+/// What admission says of a Secret when the operator asks whether it may delete some: that there is this one.
+const FOUND: &str = "denied request: found Secret ";
+
+/// Looks at everything that must not stand in a Namespace that is taken over.
+pub async fn inspect(context: &Context, namespace: &str, demands: Demands<'_>) -> Inspection {
+    let mut look = Look { context, namespace, found: Inspection::default() };
+    look.at_children("NetworkPolicies", Child::NetworkPolicy).await;
+    look.at_children::<RoleBinding>("RoleBindings", Child::RoleBinding).await;
+    look.at_children::<Role>("Roles", Child::Role).await;
+    look.at_children::<ResourceQuota>("ResourceQuotas", Child::ResourceQuota).await;
+    look.at_children::<LimitRange>("LimitRanges", Child::LimitRange).await;
+    look.at_children::<ServiceAccount>("ServiceAccounts", Child::ServiceAccount).await;
+    look.at_children::<GrantMount>("GrantMounts", |mount| Child::GrantMount(Box::new(mount))).await;
+    look.at_policies_of_others().await;
+    look.at_pods(demands).await;
+    look.at_secrets(ListParams::default().fields(TOKEN)).await;
+    // In a Namespace that was ours before, what says so is ours.
+    if !demands.own_credentials {
+        look.at_secrets(ListParams::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGER))).await;
+    }
+    look.found
+}
+
+struct Look<'a> {
+    context: &'a Context,
+    namespace: &'a str,
+    found: Inspection,
+}
+
+impl Look<'_> {
+    async fn at_children<K>(&mut self, what: &str, child: impl Fn(K) -> Child)
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let api: Api<K> = Api::namespaced(self.context.client.clone(), self.namespace);
+        for object in self.all(&api, what).await {
+            let child = child(object);
+            let (key, observed) = (child.key(), child.observe());
+            let opens = key.kind.is_policy() || key.kind.is_access();
+            let bounds = matches!(key.kind, ChildKind::ResourceQuota | ChildKind::LimitRange);
+            if opens || bounds || observed.marked || key.kind == ChildKind::GrantMount {
+                self.found.children.insert(key, observed);
+            }
+        }
+    }
+
+    /// Policies of network plugins add up with NetworkPolicies: each kind that is called so is looked at.
+    async fn at_policies_of_others(&mut self) {
+        let client = self.context.client.clone();
+        let discovered = self.request(Discovery::new(client.clone()).run_aggregated()).await;
+        let discovery = match discovered {
+            Ok(discovery) => discovery,
+            Err(error) => return self.found.unseen.push(format!("which kinds there are: {error}")),
+        };
+        for group in discovery.groups().filter(|group| group.name() != "networking.k8s.io") {
+            for (resource, capabilities) in group.recommended_resources() {
+                let is_policy = resource.plural.contains("networkpolic") && capabilities.scope == Scope::Namespaced;
+                if !is_policy || !capabilities.supports_operation(kube::discovery::verbs::LIST) {
+                    continue;
+                }
+                if resource.kind == "CiliumNetworkPolicy" && resource.group == "cilium.io" {
+                    let cilium = |policy| Child::CiliumNetworkPolicy(Box::new(policy));
+                    self.at_children::<CiliumNetworkPolicy>("CiliumNetworkPolicies", cilium).await;
+                    continue;
+                }
+                let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), self.namespace, &resource);
+                let what = format!("{}.{}", resource.plural, resource.group);
+                let found = self.all(&api, &what).await;
+                let names = found.iter().map(|object| format!("{}/{}", resource.kind, object.name_any()));
+                self.found.policies.extend(names);
+            }
+        }
+    }
+
+    async fn at_pods(&mut self, demands: Demands<'_>) {
+        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), self.namespace);
+        for pod in self.all(&api, "Pods").await.into_iter().filter(|pod| !has_ended(pod)) {
+            let against = objections(&pod, demands);
+            if !against.is_empty() {
+                self.found.pods.push((pod.name_any(), against.join(", ")));
+            }
+        }
+    }
+
+    /// The operator may read no Secrets here, and needs not. It asks whether it may delete these, without deleting any:
+    /// admission refuses that for each that there is, and names one. An answer without a refusal is that there is none.
+    async fn at_secrets(&mut self, which: ListParams) {
+        let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.context.client.clone(), self.namespace);
+        let only_ask = DeleteParams { dry_run: true, ..DeleteParams::default() };
+        match self.request(api.delete_collection(&only_ask, &which)).await {
+            Ok(either::Either::Left(there)) => {
+                self.found.secrets.extend(there.iter().map(ResourceExt::name_any));
+            }
+            Ok(either::Either::Right(_)) => {}
+            Err(error) => match error.split_once(FOUND) {
+                Some((_, name)) => self.found.secrets.push(name.to_owned()),
+                None => self.found.unseen.push(format!("Secrets: {error}")),
+            },
+        }
+    }
+
+    /// All objects of a kind, page by page.
+    async fn all<K: Clone + Debug + DeserializeOwned>(&mut self, api: &Api<K>, what: &str) -> Vec<K> {
+        let mut all = Vec::new();
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            match self.request(api.list(&params)).await {
+                Ok(page) => {
+                    params.continue_token = page.metadata.continue_.clone().filter(|more| !more.is_empty());
+                    all.extend(page.items);
+                }
+                Err(error) => {
+                    self.found.unseen.push(format!("{what}: {error}"));
+                    return all;
+                }
+            }
+            if params.continue_token.is_none() {
+                return all;
+            }
+            if all.len() > MOST {
+                self.found.unseen.push(format!("{what}: there are more than {MOST}"));
+                return all;
+            }
+        }
+    }
+
+    async fn request<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+        let _permit = self.context.requests.permit().await;
+        match tokio::time::timeout(LIMIT, request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(kube::Error::Api(status))) => Err(status.message.clone()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {LIMIT:?}")),
+        }
+    }
+}

@@ -6,6 +6,7 @@ mod decisions;
 mod deletion;
 mod egress;
 mod grants;
+mod load;
 mod namespace;
 mod oidc;
 mod record;

@@ -5,6 +5,17 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// How long what is over is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RetentionConfig {
+    /// How long after its end a grant and its reviews stay in the cluster; for ever where it is absent. The audit record
+    /// keeps what happened. What is applied from Git is made again, and asks the approvers again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::optional_duration")]
+    pub ended_grants: Option<Duration>,
+}
+
 /// Where the cluster's own DNS is.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
@@ -239,6 +250,9 @@ pub struct CloisterConfigSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::optional_time")]
     pub invalidate_grants_before: Option<Time>,
+    /// How long what is over is kept.
+    #[serde(default)]
+    pub retention: RetentionConfig,
     /// The RuntimeClass of each tier that needs one.
     #[serde(default = "runtime_class_names")]
     #[schemars(schema_with = "runtime_classes")]
@@ -293,6 +307,7 @@ impl Default for CloisterConfigSpec {
             egress: EgressConfig::default(),
             person_key: String::new(),
             invalidate_grants_before: None,
+            retention: RetentionConfig::default(),
             runtime_classes: runtime_class_names(),
         }
     }

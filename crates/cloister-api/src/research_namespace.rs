@@ -282,10 +282,14 @@ pub struct EgressStatus {
     /// What holds its names to what they stand for, where it has names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforcement: Option<Enforcement>,
-    /// What is known of its names; those that are not open come first, at most 32.
+    /// What is known of its names; those that are not open come first, at most 32, and fewer where the status
+    /// would get too large.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub hosts: Vec<HostStatus>,
+    /// How many names it has, where not all of them are listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_count: Option<u32>,
 }
 
 /// What the operator made of a ResearchNamespace.

@@ -3,7 +3,10 @@
 //! Events are for people who look; what must not be lost is in the status, the metrics and the audit record. So they
 //! wait in a bounded queue, and where that is full they are dropped and counted.
 
-use crate::{context::Context, key::ObjectName};
+use crate::{
+    context::Context,
+    key::{Key, ObjectName},
+};
 use cloister_api::{
     GROUP, GrantPhase, GrantStatus, ResearchNamespace, ResearchNamespaceStatus, VERSION,
     condition::{
@@ -15,7 +18,7 @@ use cloister_core::grant::Grant;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -43,6 +46,11 @@ impl News {
     /// Something that deserves an alarm.
     pub fn warning(reason: &str, message: String) -> Self {
         News { alarm: true, reason: reason.to_owned(), message }
+    }
+
+    /// Whether it is of this reason.
+    pub fn is(&self, reason: &str) -> bool {
+        self.reason == reason
     }
 
     fn normal(reason: &str, message: String) -> Self {
@@ -147,16 +155,34 @@ pub fn binding_kind(at: &ObjectName) -> &'static str {
 pub struct Alerts {
     sender: mpsc::Sender<(ObjectReference, News)>,
     receiver: Mutex<Option<mpsc::Receiver<(ObjectReference, News)>>>,
+    /// What was raised of objects whose status could not be written, so that it is not raised at each try.
+    unwritten: Mutex<HashMap<Key, Vec<News>>>,
 }
 
 impl Default for Alerts {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
-        Alerts { sender, receiver: Mutex::new(Some(receiver)) }
+        Alerts { sender, receiver: Mutex::new(Some(receiver)), unwritten: Mutex::default() }
     }
 }
 
 impl Alerts {
+    /// Tells what the new status of an object says, once, whether the status could be written or not. What is no alarm is
+    /// told when it is written.
+    pub fn tell(&self, key: &Key, about: &ObjectReference, news: Vec<News>, written: bool) {
+        let told = {
+            let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+            let told = unwritten.remove(key).unwrap_or_default();
+            let alarms: Vec<News> = news.iter().filter(|news| news.alarm && !written).cloned().collect();
+            if !alarms.is_empty() {
+                unwritten.insert(key.clone(), alarms);
+            }
+            told
+        };
+        let new = news.into_iter().filter(|news| (written || news.alarm) && !told.contains(news));
+        new.for_each(|news| self.raise(about.clone(), news));
+    }
+
     /// Tells, and logs what deserves an alarm.
     pub fn raise(&self, about: ObjectReference, news: News) {
         if news.alarm {
@@ -221,5 +247,29 @@ impl Impersonators {
     /// How many there are.
     pub fn count(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_does_not_wait_for_the_status_and_is_raised_once() {
+        let alerts = Alerts::default();
+        let mut receiver = alerts.receiver.lock().unwrap().take().unwrap();
+        let (key, about) = (Key::Namespace("interp".into()), ObjectReference::default());
+        let news = || vec![News::warning("Rebinding", "a".into()), News::normal("Active", "b".into())];
+        let mut told =
+            || std::iter::from_fn(|| receiver.try_recv().ok()).map(|(_, news)| news.reason).collect::<Vec<_>>();
+        alerts.tell(&key, &about, news(), false);
+        assert_eq!(told(), ["Rebinding"]);
+        alerts.tell(&key, &about, news(), false);
+        assert!(told().is_empty());
+        alerts.tell(&key, &about, news(), true);
+        assert_eq!(told(), ["Active"]);
+        assert!(alerts.unwritten.lock().unwrap().is_empty());
+        alerts.tell(&key, &about, news(), true);
+        assert_eq!(told(), ["Rebinding", "Active"]);
     }
 }

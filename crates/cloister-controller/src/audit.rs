@@ -5,10 +5,15 @@
 //! the start, so that nothing is missing after a crash and nothing is there twice. Standard output cannot be read back:
 //! a new chain begins there with each start, with what happened of late.
 
-use crate::{context::Context, index::Index};
+use crate::{
+    context::Context,
+    index::{Index, Recorded},
+};
+use cloister_api::AccessReview;
 use cloister_core::{
     audit::{Broken, Head, Proof, Record, of_grant, of_review},
     child::{Children, GrantRef},
+    grant::Grant,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::{
@@ -57,6 +62,8 @@ pub struct Audit {
     recorded: Mutex<HashMap<Box<str>, HashSet<Box<str>>>>,
     /// Of how many objects something must be remembered before it is asked which of them are gone.
     forget_at: AtomicUsize,
+    /// Whether there is a record.
+    is_kept: bool,
     /// What happened before is not recorded: it was, by an operator before this one.
     since: Timestamp,
 }
@@ -95,7 +102,13 @@ impl Audit {
                 Some(Sink { to: To::File(file), head })
             }
         };
-        Ok(Audit { sink: Mutex::new(sink), recorded: Mutex::new(recorded), forget_at: AtomicUsize::new(0), since })
+        Ok(Audit {
+            is_kept: sink.is_some(),
+            sink: Mutex::new(sink),
+            recorded: Mutex::new(recorded),
+            forget_at: AtomicUsize::new(0),
+            since,
+        })
     }
 
     /// Forgets what was recorded of objects that are not there any more, once there may be as many of those as of others.
@@ -133,6 +146,11 @@ impl Audit {
         self.forget_the_gone(&context.index());
     }
 
+    /// Whether what happened to an object is recorded, or happened before there is something to record.
+    fn has_all(&self, records: &[Record]) -> bool {
+        !self.is_kept || records.iter().all(|record| record.time < self.since || self.is_known(&record.id))
+    }
+
     fn is_known(&self, id: &str) -> bool {
         self.recorded().get(uid_of(id)).is_some_and(|ids| ids.contains(id))
     }
@@ -166,6 +184,17 @@ impl Audit {
 
     fn recorded(&self) -> std::sync::MutexGuard<'_, HashMap<Box<str>, HashSet<Box<str>>>> {
         self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recorded for Audit {
+    fn has_grant(&self, grant: &Grant, namespace: &str) -> bool {
+        static NOTHING: Children = Children::new();
+        self.has_all(&of_grant(grant, namespace, &NOTHING, |id| self.is_known(id)))
+    }
+
+    fn has_review(&self, review: &AccessReview, namespace: &str) -> bool {
+        self.has_all(of_review(review, namespace).as_slice())
     }
 }
 

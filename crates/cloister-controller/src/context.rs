@@ -4,7 +4,7 @@ use crate::{
     alerts::{Alerts, Impersonators},
     audit::Audit,
     clock::Clock,
-    index::{Dirty, Index},
+    index::{Dirty, Index, Recorder},
     key::Key,
     metrics::Metrics,
     names::Names,
@@ -39,7 +39,7 @@ pub struct Context {
     /// What is known of names.
     pub names: Names,
     /// What is recorded.
-    pub audit: Audit,
+    pub audit: Arc<Audit>,
     /// How many requests may be under way.
     pub requests: Requests,
     /// When the users of an allowlist were last counted, for those that were a moment ago.
@@ -55,9 +55,11 @@ pub struct Context {
 impl Context {
     /// A context with an empty index.
     pub fn new(client: Client, clock: Clock, audit: Audit, workers: usize, max_requests: usize) -> Arc<Self> {
+        let audit = Arc::new(audit);
+        let recorder = Recorder(Some(audit.clone()));
         Arc::new(Context {
             client,
-            index: RwLock::default(),
+            index: RwLock::new(Index { recorder, ..Index::default() }),
             queue: Queue::new(workers),
             clock,
             metrics: Metrics::default(),

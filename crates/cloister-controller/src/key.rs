@@ -24,6 +24,8 @@ pub enum Key {
     Review(Arc<str>, Arc<str>),
     /// Who may act as somebody else.
     Impersonation,
+    /// What is over and has been kept long enough.
+    Retention,
     /// A GrantMount that may have lost its grants, by namespace and name.
     Mount(Arc<str>, Arc<str>),
 }
@@ -31,7 +33,7 @@ pub enum Key {
 impl Key {
     /// Whether it can wait for the others: there is only something to say of it.
     pub fn can_wait(&self) -> bool {
-        matches!(self, Key::Review(..) | Key::Allowlist(_) | Key::Impersonation)
+        matches!(self, Key::Review(..) | Key::Allowlist(_) | Key::Impersonation | Key::Retention)
     }
 
     /// The kind of the object, for logs and metrics.
@@ -46,6 +48,7 @@ impl Key {
             Key::Grant(_, grant) => grant.kind.as_str(),
             Key::Review(..) => "AccessReview",
             Key::Impersonation => "Impersonation",
+            Key::Retention => "Retention",
             Key::Mount(..) => "GrantMount",
         }
     }
@@ -56,7 +59,7 @@ impl fmt::Display for Key {
         let kind = self.kind();
         match self {
             Key::Config => write!(f, "{kind}/cloister"),
-            Key::Impersonation => f.write_str(kind),
+            Key::Impersonation | Key::Retention => f.write_str(kind),
             Key::Namespace(name) | Key::Allowlist(name) | Key::Storage(name) | Key::Policy(name) | Key::Role(name) => {
                 write!(f, "{kind}/{name}")
             }

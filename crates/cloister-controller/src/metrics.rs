@@ -220,6 +220,11 @@ impl Metrics {
                 phases[at] += 1;
             }
         }
+        for (_, _, ended) in index.all_ended() {
+            if let Some(at) = GrantPhase::ALL.iter().position(|known| *known == ended.phase) {
+                phases[at] += 1;
+            }
+        }
         for (phase, count) in GrantPhase::ALL.iter().zip(phases) {
             self.grants.get_or_create(&Phase { phase: phase.as_str() }).set(gauge(count));
         }
@@ -233,6 +238,7 @@ impl Metrics {
 
 impl Metrics {
     fn attention(&self, index: &Index, impersonators: usize, rebound: usize) {
+        // What has ended and is settled needs nobody's attention.
         let says = |type_: &str, reason: &str| {
             let grants = index.all_grants().filter_map(|grant| grant.object.as_ref().ok()?.status());
             let all = grants.flat_map(|status| &status.conditions);

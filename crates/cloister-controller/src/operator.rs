@@ -9,7 +9,9 @@ use crate::{
     context::Context,
     definitions, names,
     reconcile::remember_names,
-    server, watches, work,
+    server,
+    watch::consistent,
+    watches, work,
 };
 use cloister_api::plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy};
 use cloister_core::egress::Installed;
@@ -23,7 +25,7 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tower::util::MapResponseLayer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 use tracing::info;
 
 /// How long what is under way may take when the process is told to end.
@@ -172,7 +174,7 @@ async fn connect(clock: &Clock) -> Result<kube::Client, Fatal> {
         response
     });
     let builder = ClientBuilder::try_from(config).map_err(|error| Fatal::Client(Box::new(error)))?;
-    Ok(builder.with_layer(&observe).build())
+    Ok(builder.with_layer(&observe).with_layer(&MapRequestLayer::new(consistent)).build())
 }
 
 fn told_to_end(until_stdin_closes: bool) -> Result<impl Future<Output = ()>, Fatal> {

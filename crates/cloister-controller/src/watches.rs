@@ -11,7 +11,7 @@ use cloister_api::{
     ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource, labels,
 };
 use cloister_core::{egress::Installed, settings::Settings};
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::{
     core::v1::{LimitRange, Namespace, ResourceQuota, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
@@ -45,6 +45,12 @@ type FirstList = (&'static str, Receiver<bool>);
 impl Synced {
     fn push(&self, kind: &'static str, receiver: Receiver<bool>) {
         self.lock().push((kind, receiver));
+    }
+
+    /// Of these kinds, whether each has seen its first list.
+    fn of(&self, kinds: &[&str]) -> Vec<Receiver<bool>> {
+        let all = self.lock();
+        all.iter().filter(|(kind, _)| kinds.contains(kind)).map(|(_, synced)| synced.clone()).collect()
     }
 
     /// The kinds that are still being listed.
@@ -99,7 +105,19 @@ pub fn start(context: &Arc<Context>, synced: &Synced) -> JoinSet<&'static str> {
     watch!("StorageAccessGrant", Decoded<StorageAccessGrant>, all());
     watch!("EgressGrant", Decoded<EgressGrant>, all());
     watch!("RoleGrant", Decoded<RoleGrant>, all());
-    watch!("AccessReview", Decoded<AccessReview>, all());
+    // Where the grants are known first, no review of one that has ended is ever kept whole.
+    let grants = synced.of(&["StorageAccessGrant", "EgressGrant", "RoleGrant"]);
+    begin("AccessReview", &|synced| {
+        let (context, api) = (context.clone(), Api::<Decoded<AccessReview>>::all(client()));
+        let scope = Scope { kind: "AccessReview", namespace: None, config: all() };
+        let grants = grants.clone();
+        Box::pin(async move {
+            let listed =
+                grants.into_iter().map(|mut grants| async move { grants.wait_for(|listed| *listed).await.is_ok() });
+            let _ = timeout(FIRST_LIST, join_all(listed)).await;
+            run(context, api, scope, synced).await;
+        })
+    });
     watch!("GrantMount", GrantMount, all());
     watch!("Namespace", Namespace, all());
     // Those of others matter too: they could widen a namespace that is about to be taken over.

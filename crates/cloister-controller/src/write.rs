@@ -11,7 +11,7 @@ use crate::{
     key::{Key, ObjectName},
 };
 use cloister_api::{
-    GrantMount, SecretReference, labels,
+    AccessReview, EgressGrant, GrantKind, GrantMount, RoleGrant, SecretReference, StorageAccessGrant, labels,
     plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
 };
 use cloister_core::{
@@ -32,6 +32,7 @@ use k8s_openapi::{
 use kube::{
     Api, Client, Resource,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
+    core::{NamespaceResourceScope, PartialObjectMeta},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
@@ -55,6 +56,15 @@ pub struct Target<K> {
     pub metadata: ObjectMeta,
     /// The finalizer that the operator holds on it.
     pub finalizer: &'static str,
+}
+
+/// What is removed when it has been kept long enough.
+#[derive(Clone, Copy, Debug)]
+pub enum Removal {
+    /// A grant.
+    Grant(GrantKind),
+    /// A review.
+    Review,
 }
 
 /// Makes the requests.
@@ -158,6 +168,42 @@ impl<'a> Writer<'a> {
                 Ok(())
             }
             Err(error) if error.category() == "not_found" => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes an ended grant or one of its reviews, if it still is the one with this uid.
+    ///
+    /// # Errors
+    ///
+    /// The request failed. That it is gone, or another by now, is no failure.
+    pub async fn remove(&self, what: Removal, namespace: &str, name: &str, uid: &str) -> Result<(), Error> {
+        match what {
+            Removal::Grant(kind @ GrantKind::StorageAccessGrant) => {
+                self.remove_one::<StorageAccessGrant>(kind.as_str(), namespace, name, uid).await
+            }
+            Removal::Grant(kind @ GrantKind::EgressGrant) => {
+                self.remove_one::<EgressGrant>(kind.as_str(), namespace, name, uid).await
+            }
+            Removal::Grant(kind @ GrantKind::RoleGrant) => {
+                self.remove_one::<RoleGrant>(kind.as_str(), namespace, name, uid).await
+            }
+            Removal::Review => self.remove_one::<AccessReview>("AccessReview", namespace, name, uid).await,
+        }
+    }
+
+    async fn remove_one<K>(&self, kind: &'static str, namespace: &str, name: &str, uid: &str) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let api: Api<PartialObjectMeta<K>> = Api::namespaced(self.context.client.clone(), namespace);
+        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let params = DeleteParams::default().preconditions(preconditions);
+        let what = || format!("remove {kind} {namespace}/{name}, which has been kept long enough");
+        self.context.metrics.wrote("delete", kind);
+        match self.request(what, api.delete(name, &params)).await {
+            Ok(_) => Ok(()),
+            Err(error) if error.is_conflict() => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -469,7 +515,12 @@ impl<'a> Writer<'a> {
         }
     }
 
-    async fn request<T>(
+    /// Waits for a permit and for the answer.
+    ///
+    /// # Errors
+    ///
+    /// The request failed.
+    pub async fn request<T>(
         &self,
         what: impl Fn() -> String,
         request: impl Future<Output = kube::Result<T>>,

@@ -1,6 +1,6 @@
 //! The cluster around the research namespaces: Namespaces, pods, Services and the credentials' Secrets.
 
-use super::{Dirty, Index, Indexed, relations};
+use super::{Dirty, Index, Indexed, listed::Listed, relations};
 use crate::{
     decode::version,
     key::{Key, ObjectName},
@@ -12,11 +12,17 @@ use cloister_core::{
 };
 use k8s_openapi::{
     api::core::v1::{Namespace, Service},
-    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+    apimachinery::pkg::{
+        apis::meta::v1::{ObjectMeta, Time},
+        util::intstr::IntOrString,
+    },
 };
 use kube::{Resource, core::PartialObjectMeta};
-use serde::Deserialize;
-use std::{borrow::Cow, net::IpAddr, sync::Arc};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 /// A Secret of which nothing is known but that it is there.
 pub type Secret = PartialObjectMeta<k8s_openapi::api::core::v1::Secret>;
@@ -73,9 +79,25 @@ pub struct PodFacts {
 /// A pod as far as it is read: its name, and what it references.
 #[derive(Clone, Debug, Deserialize)]
 pub struct GatedPod {
+    #[serde(deserialize_with = "few_of_it")]
     metadata: ObjectMeta,
-    spec: Option<serde_json::Value>,
+    spec: Option<Copies>,
     status: Option<PodPhase>,
+}
+
+/// The few things of its metadata that are needed: labels, annotations and managed fields are the tenant's to fill.
+fn few_of_it<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Few {
+        name: Option<String>,
+        namespace: Option<String>,
+        uid: Option<String>,
+        resource_version: Option<String>,
+        deletion_timestamp: Option<Time>,
+    }
+    let Few { name, namespace, uid, resource_version, deletion_timestamp } = Few::deserialize(deserializer)?;
+    Ok(ObjectMeta { name, namespace, uid, resource_version, deletion_timestamp, ..ObjectMeta::default() })
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -120,38 +142,40 @@ impl Indexed for GatedPod {
         if matches!(phase.as_deref(), Some("Succeeded" | "Failed")) {
             return <Self as Indexed>::remove(index, &at, dirty);
         }
-        let mut secrets = Vec::new();
-        if let Some(spec) = &self.spec {
-            copies(spec, &mut secrets);
-            secrets.sort();
-            secrets.dedup();
-        }
+        let mut secrets = self.spec.map(|Copies(found)| found).unwrap_or_default();
+        secrets.sort();
+        secrets.dedup();
         let facts = PodFacts {
             uid: self.metadata.uid.unwrap_or_default().into(),
             terminating: self.metadata.deletion_timestamp.is_some(),
             secrets,
         };
+        if facts.secrets.is_empty() {
+            let held = take_holder(index, &at);
+            index.other_pods.insert(&at);
+            held.into_iter().for_each(|pod| relations::of_holder(index, &at.namespace, &pod.secrets, dirty));
+            return;
+        }
+        index.other_pods.remove(&at);
         let pods = index.pods.entry(at.namespace.clone()).or_default();
         if pods.get(&at.name) == Some(&facts) {
             return;
         }
-        let concerns = !facts.secrets.is_empty();
-        pods.insert(at.name, facts);
-        if concerns {
-            relations::of_holder(index, &at.namespace, dirty);
-        }
+        let secrets = facts.secrets.clone();
+        let before = pods.insert(at.name, facts);
+        let before = before.into_iter().flat_map(|before| before.secrets);
+        relations::of_holder(index, &at.namespace, &before.chain(secrets).collect::<Vec<_>>(), dirty);
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
-        let Some(pods) = index.pods.get_mut(&at.namespace) else { return };
-        let Some(pod) = pods.remove(&at.name) else { return };
-        if pods.is_empty() {
-            index.pods.remove(&at.namespace);
+        let pod = take_holder(index, at);
+        let was_known = index.other_pods.remove(at) || pod.is_some();
+        if was_known && index.pods_in(&at.namespace) == 0 && index.research.contains_key(&at.namespace) {
             // A namespace that is being deleted may wait for its last pod.
             dirty.insert(Key::Namespace(at.namespace.clone()));
         }
-        if !pod.secrets.is_empty() {
-            relations::of_holder(index, &at.namespace, dirty);
+        if let Some(pod) = pod {
+            relations::of_holder(index, &at.namespace, &pod.secrets, dirty);
         }
     }
 
@@ -162,17 +186,96 @@ impl Indexed for GatedPod {
         }
         names
     }
+
+    fn forget_unlisted(index: &mut Index, _: Option<&str>, listed: &Listed, dirty: &mut Dirty) {
+        for at in Self::known(index).into_iter().filter(|at| !listed.contains(at)) {
+            <Self as Indexed>::remove(index, &at, dirty);
+        }
+        for namespace in index.other_pods.retain(listed) {
+            if index.pods_in(&namespace) == 0 && index.research.contains_key(&namespace) {
+                dirty.insert(Key::Namespace(namespace));
+            }
+        }
+    }
 }
 
-/// Every text in a pod's spec that is the name of a copied credential: whatever the field, the pod may hold it.
-fn copies(value: &serde_json::Value, found: &mut Vec<Box<str>>) {
-    match value {
-        serde_json::Value::String(text) if text.starts_with(labels::GRANT_SECRET_PREFIX) => {
-            found.push(text.as_str().into())
+fn take_holder(index: &mut Index, at: &ObjectName) -> Option<PodFacts> {
+    let pods = index.pods.get_mut(&at.namespace)?;
+    let pod = pods.remove(&at.name);
+    if pods.is_empty() {
+        index.pods.remove(&at.namespace);
+    }
+    pod
+}
+
+/// The copies of credentials that a pod's spec names, whatever the field: the pod may hold them. The spec is read text by
+/// text and nothing else of it is kept, however large it is.
+#[derive(Clone, Debug, Default)]
+struct Copies(Vec<Box<str>>);
+
+impl<'de> Deserialize<'de> for Copies {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut found = Vec::new();
+        Texts(&mut found).deserialize(deserializer)?;
+        Ok(Copies(found))
+    }
+}
+
+/// Visits every text of a value.
+struct Texts<'a>(&'a mut Vec<Box<str>>);
+
+impl<'de> DeserializeSeed<'de> for Texts<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Texts<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        if text.starts_with(labels::GRANT_SECRET_PREFIX) {
+            self.0.push(text.into());
         }
-        serde_json::Value::Array(items) => items.iter().for_each(|item| copies(item, found)),
-        serde_json::Value::Object(fields) => fields.values().for_each(|field| copies(field, found)),
-        _ => {}
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Texts(self.0))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        while fields.next_key::<IgnoredAny>()?.is_some() {
+            fields.next_value_seed(Texts(self.0))?;
+        }
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
 }
 

@@ -1,34 +1,136 @@
 //! Grants of every kind, and what people decided about them.
 
-use super::{Dirty, Index, Indexed, relations};
+use super::{
+    Dirty, Index, Indexed,
+    ended::{SaidReview, created},
+    relations,
+};
 use crate::{
     decode::Decoded,
     key::{Key, ObjectName},
 };
-use cloister_api::{AccessReview, EgressGrant, GrantKind, RoleGrant, StorageAccessGrant};
+use cloister_api::{AccessReview, Decision, EgressGrant, GrantKind, RoleGrant, StorageAccessGrant, labels};
 use cloister_core::{
     child::GrantRef,
-    grant::{Grant, owes_review},
+    grant::{Grant, Share, may_hold, mount_name, owes_review},
 };
-use std::sync::Arc;
+use jiff::Timestamp;
+use std::{collections::BTreeSet, sync::Arc};
 
 fn upsert<K: Into<Grant>>(object: Decoded<K>, kind: GrantKind, index: &mut Index, dirty: &mut Dirty) {
     let at = ObjectName::of(&object.metadata);
     let grant = GrantRef { kind, name: at.name.clone() };
     let object = Decoded { metadata: object.metadata, object: object.object.map(Into::into) };
-    let grants = index.grants.entry(at.namespace.clone()).or_default();
-    if grants.get(&grant).is_some_and(|old| !is_news(old, &object)) {
+    let old = index.grant(&at.namespace, &grant);
+    if old.is_some_and(|old| !is_news(old, &object)) {
         return;
     }
-    let owes = object.object.as_ref().is_ok_and(owes_review);
-    grants.insert(grant.clone(), object);
-    let place = (at.namespace.clone(), grant.clone());
-    if owes {
-        index.owing.insert(place);
-    } else {
-        index.owing.remove(&place);
+    let before = index.ended(&at.namespace, &grant);
+    if before.is_some_and(|before| {
+        before.version >= object.version() && object.metadata.uid.as_deref() == Some(&*before.uid)
+    }) {
+        return;
     }
-    relations::of_grant(index, &at.namespace, &grant, dirty);
+    let news = News::of(old, &object);
+    let was_ended = before.is_some();
+    if index.keep_ended(&at.namespace, &grant, &object) {
+        index.take_grant(&at.namespace, &grant);
+        if !was_ended || index.is_unfinished(&at.namespace, &grant) {
+            relations::of_grant(index, &at.namespace, &grant, news, dirty);
+        }
+        return;
+    }
+    index.insert_grant(&at.namespace, &grant, object);
+    relations::of_grant(index, &at.namespace, &grant, news, dirty);
+}
+
+/// What is new of a grant, beyond that it is another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct News {
+    /// What is said of its reviews may be another.
+    pub for_reviews: bool,
+    /// It opens something, or did.
+    pub for_namespace: bool,
+}
+
+impl News {
+    fn of(old: Option<&Decoded<Grant>>, new: &Decoded<Grant>) -> Self {
+        let opens =
+            |grant: &Decoded<Grant>| grant.object.as_ref().map_or(true, |grant| may_hold(grant) || owes_review(grant));
+        News {
+            for_reviews: !old.is_some_and(|old| alike_for_reviews(old, new)),
+            for_namespace: opens(new) || old.is_some_and(opens),
+        }
+    }
+}
+
+/// Whether what is said of a grant's reviews is the same.
+fn alike_for_reviews(old: &Decoded<Grant>, new: &Decoded<Grant>) -> bool {
+    let (Ok(was), Ok(is)) = (&old.object, &new.object) else { return false };
+    let decided = |grant: &Grant| {
+        let status = grant.status()?;
+        Some((status.phase, status.digest.clone(), status.reviews.len(), status.break_glass.is_some()))
+    };
+    old.metadata.uid == new.metadata.uid && decided(was) == decided(is) && owes_review(was) == owes_review(is)
+}
+
+impl Index {
+    /// Keeps a grant as a whole.
+    pub(super) fn insert_grant(&mut self, namespace: &Arc<str>, at: &GrantRef, grant: Decoded<Grant>) {
+        self.take_grant(namespace, at);
+        let place = || (namespace.clone(), at.clone());
+        if grant.object.as_ref().is_ok_and(owes_review) {
+            self.owing.insert(place());
+        }
+        if let Some(mount) = mounts(&grant) {
+            self.mounting.entry((namespace.clone(), mount)).or_default().insert(at.clone());
+        }
+        self.grants.entry(namespace.clone()).or_default().insert(at.clone(), grant);
+    }
+
+    /// Takes a grant out that is kept as a whole.
+    pub(super) fn take_grant(&mut self, namespace: &Arc<str>, at: &GrantRef) -> Option<Decoded<Grant>> {
+        let grants = self.grants.get_mut(namespace)?;
+        let old = grants.remove(at)?;
+        if grants.is_empty() {
+            self.grants.remove(namespace);
+        }
+        self.owing.remove(&(namespace.clone(), at.clone()));
+        if let Some(mount) = mounts(&old) {
+            let place = (namespace.clone(), mount);
+            if let Some(grants) = self.mounting.get_mut(&place) {
+                grants.remove(at);
+                if grants.is_empty() {
+                    self.mounting.remove(&place);
+                }
+            }
+        }
+        Some(old)
+    }
+
+    /// The grants that may have opened a mount, and have not ended.
+    pub fn of_mount<'a>(
+        &'a self,
+        namespace: &str,
+        mount: &str,
+    ) -> impl Iterator<Item = (&'a GrantRef, &'a Decoded<Grant>)> + use<'a> {
+        let place: (Arc<str>, Box<str>) = (namespace.into(), mount.into());
+        let all = self.grants.get(namespace);
+        let names = self.mounting.get(&place).into_iter().flatten();
+        names.filter_map(move |at| all?.get_key_value(at))
+    }
+}
+
+/// The mount that a grant may have opened and that has not ended. One that cannot be read tells it by its status.
+fn mounts(grant: &Decoded<Grant>) -> Option<Box<str>> {
+    match &grant.object {
+        Ok(grant) if may_hold(grant) => Share::of(grant).map(|share| mount_name(&share).into()),
+        Ok(_) => None,
+        Err(broken) => {
+            let secret = broken.status.get("secretName").and_then(serde_json::Value::as_str);
+            secret.and_then(|secret| secret.strip_prefix(labels::GRANT_SECRET_PREFIX)).map(Into::into)
+        }
+    }
 }
 
 /// Whether an object says something new: it is newer, or was read by a newer definition of its kind.
@@ -43,22 +145,20 @@ fn is_news(old: &Decoded<Grant>, new: &Decoded<Grant>) -> bool {
 
 fn remove(at: &ObjectName, kind: GrantKind, index: &mut Index, dirty: &mut Dirty) {
     let grant = GrantRef { kind, name: at.name.clone() };
-    let Some(grants) = index.grants.get_mut(&at.namespace) else { return };
-    let Some(old) = grants.remove(&grant) else { return };
-    if grants.is_empty() {
-        index.grants.remove(&at.namespace);
+    if index.forget_ended(&at.namespace, &grant) {
+        // Somebody may wait for it, and something may stand in its name.
+        dirty.insert(Key::Grant(at.namespace.clone(), grant));
+        return;
     }
-    index.owing.remove(&(at.namespace.clone(), grant.clone()));
+    let Some(old) = index.take_grant(&at.namespace, &grant) else { return };
     relations::of_removed_grant(index, &at.namespace, &grant, &old, dirty);
 }
 
 fn known(index: &Index, kind: GrantKind) -> Vec<ObjectName> {
-    let mut names = Vec::new();
-    for (namespace, grants) in &index.grants {
-        let of_kind = grants.keys().filter(|grant| grant.kind == kind);
-        names.extend(of_kind.map(|grant| ObjectName { namespace: namespace.clone(), name: grant.name.clone() }));
-    }
-    names
+    let whole = index.grants.iter().flat_map(|(namespace, grants)| grants.keys().map(move |grant| (namespace, grant)));
+    let all = whole.chain(index.all_ended().map(|(namespace, grant, _)| (namespace, grant)));
+    let of_kind = all.filter(|(_, grant)| grant.kind == kind);
+    of_kind.map(|(namespace, grant)| ObjectName { namespace: namespace.clone(), name: grant.name.clone() }).collect()
 }
 
 /// Implements [`Indexed`] for a kind of grant.
@@ -90,49 +190,79 @@ pub fn reviewed(review: &AccessReview) -> GrantRef {
     GrantRef { kind: named.kind, name: named.name.as_str().into() }
 }
 
+/// The reviews of a grant, whole ones and others.
+#[derive(Debug, Default)]
+pub(crate) struct ReviewsOf {
+    /// Their names, in the order in which they were made.
+    pub names: BTreeSet<(Option<Timestamp>, Arc<str>)>,
+    /// Those that ask for its end.
+    pub revokes: BTreeSet<Arc<str>>,
+}
+
 impl Indexed for Decoded<AccessReview> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let at = ObjectName::of(&self.metadata);
-        let reviews = index.reviews.entry(at.namespace.clone()).or_default();
-        let old = reviews.get(&at.name);
+        let same = |said: &&SaidReview| self.metadata.uid.as_deref() == Some(&*said.uid);
+        if index.said(&at.namespace, &at.name).filter(same).is_some_and(|said| said.version >= self.version()) {
+            return;
+        }
+        let old = index.reviews.get(&at.namespace).and_then(|reviews| reviews.get(&at.name));
         let was_read = old.is_some_and(|old| old.object.is_ok());
         let newest = old.map(Decoded::version);
         if newest.is_some_and(|newest| newest > self.version() || (newest == self.version() && was_read)) {
             return;
         }
-        dirty.insert(Key::Review(at.namespace.clone(), at.name.clone()));
-        let grant = self.object.as_ref().ok().map(reviewed);
-        reviews.insert(at.name.clone(), self);
-        if let Some(grant) = grant {
+        index.forget_said(&at.namespace, &at.name);
+        let of = self.object.as_ref().ok().map(|review| (reviewed(review), review.spec.decision));
+        let made = created(&self.metadata);
+        index.reviews.entry(at.namespace.clone()).or_default().insert(at.name.clone(), self);
+        if let Some((grant, decision)) = of {
             // What is said of a review does not concern its grant.
             if !was_read {
                 dirty.insert(Key::Grant(at.namespace.clone(), grant.clone()));
             }
-            index.reviews_of.entry((at.namespace, grant)).or_default().insert(at.name);
+            let of = index.reviews_of.entry((at.namespace.clone(), grant)).or_default();
+            of.names.insert((made, at.name.clone()));
+            if decision == Decision::Revoke {
+                of.revokes.insert(at.name.clone());
+            }
+        }
+        index.settle_review(&at.namespace, &at.name);
+        if index.said(&at.namespace, &at.name).is_none() {
+            dirty.insert(Key::Review(at.namespace, at.name));
         }
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
+        if let Some(said) = index.forget_said(&at.namespace, &at.name) {
+            forget_name(index, at, &said.grant, said.created);
+            return;
+        }
         let Some(reviews) = index.reviews.get_mut(&at.namespace) else { return };
         let Some(old) = reviews.remove(&at.name) else { return };
         if reviews.is_empty() {
             index.reviews.remove(&at.namespace);
         }
         let Some(grant) = old.object.as_ref().ok().map(reviewed) else { return };
-        let place: (Arc<str>, GrantRef) = (at.namespace.clone(), grant.clone());
-        if let Some(names) = index.reviews_of.get_mut(&place) {
-            names.remove(&at.name);
-            if names.is_empty() {
-                index.reviews_of.remove(&place);
-            }
-        }
+        forget_name(index, at, &grant, created(&old.metadata));
         dirty.insert(Key::Grant(at.namespace.clone(), grant));
     }
 
     fn known(index: &Index) -> Vec<ObjectName> {
-        let names = index.reviews.iter().flat_map(|(namespace, reviews)| {
-            reviews.keys().map(|name| ObjectName { namespace: namespace.clone(), name: name.clone() })
-        });
-        names.collect()
+        let whole = index.reviews.iter().flat_map(|(namespace, all)| all.keys().map(move |name| (namespace, name)));
+        let said = index.said.iter().flat_map(|(namespace, all)| all.keys().map(move |name| (namespace, name)));
+        let names = whole.chain(said);
+        names.map(|(namespace, name)| ObjectName { namespace: namespace.clone(), name: name.clone() }).collect()
+    }
+}
+
+fn forget_name(index: &mut Index, at: &ObjectName, grant: &GrantRef, made: Option<Timestamp>) {
+    let place: (Arc<str>, GrantRef) = (at.namespace.clone(), grant.clone());
+    if let Some(of) = index.reviews_of.get_mut(&place) {
+        of.names.remove(&(made, at.name.clone()));
+        of.revokes.remove(&at.name);
+        if of.names.is_empty() {
+            index.reviews_of.remove(&place);
+        }
     }
 }

@@ -6,7 +6,9 @@
 mod children;
 mod cluster;
 mod dns;
+mod ended;
 mod grants;
+mod listed;
 mod rbac;
 mod relations;
 mod roots;
@@ -15,7 +17,10 @@ mod ticket;
 pub use cluster::{GatedPod, PodFacts, Secret, ServiceEntry};
 use dns::DnsEndpoints;
 pub use dns::SERVICE_NAME;
+pub use ended::{EndedGrant, Recorded, Recorder, SaidReview};
+pub(crate) use grants::ReviewsOf;
 pub use grants::reviewed;
+pub use listed::Listed;
 pub use relations::of_cluster_role;
 pub use ticket::mount_of;
 
@@ -52,6 +57,14 @@ pub trait Indexed: Sized {
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty);
     /// The names of all objects of the kind that are known, for a list that shows which of them are gone.
     fn known(index: &Index) -> Vec<ObjectName>;
+    /// Forgets the objects of a namespace, or of all, that are missing in a list.
+    fn forget_unlisted(index: &mut Index, within: Option<&str>, listed: &Listed, dirty: &mut Dirty) {
+        for name in Self::known(index) {
+            if within.is_none_or(|namespace| *namespace == *name.namespace) && !listed.contains(&name) {
+                Self::remove(index, &name, dirty);
+            }
+        }
+    }
 }
 
 type ByName<T> = BTreeMap<Arc<str>, T>;
@@ -76,11 +89,19 @@ pub struct Index {
     pub(crate) policies: ByName<Decoded<AccessPolicy>>,
     pub(crate) roles: ByName<Decoded<AccessRole>>,
     pub(crate) grants: HashMap<Arc<str>, BTreeMap<GrantRef, Decoded<Grant>>>,
+    /// The grants of each mount that may have opened it, by namespace and name of the mount.
+    pub(crate) mounting: HashMap<(Arc<str>, Box<str>), BTreeSet<GrantRef>>,
+    /// The grants that have ended and of which nobody needs more than a few facts.
+    pub(crate) ended: HashMap<Arc<str>, BTreeMap<GrantRef, EndedGrant>>,
     /// The grants that broke the glass and were not reviewed yet.
     pub(crate) owing: BTreeSet<(Arc<str>, GrantRef)>,
     pub(crate) reviews: HashMap<Arc<str>, ByName<Decoded<AccessReview>>>,
-    /// The names of the reviews of each grant.
-    pub(crate) reviews_of: HashMap<(Arc<str>, GrantRef), BTreeSet<Arc<str>>>,
+    /// The reviews of those that have ended, as far as all is said of them.
+    pub(crate) said: HashMap<Arc<str>, ByName<SaidReview>>,
+    /// The reviews of each grant.
+    pub(crate) reviews_of: HashMap<(Arc<str>, GrantRef), ReviewsOf>,
+    /// Who knows what is recorded.
+    pub(crate) recorder: Recorder,
     pub(crate) cluster_roles: ByName<RoleFacts>,
     /// The Roles that let their holders act as somebody else.
     pub(crate) impersonating_roles: HashSet<ObjectName>,
@@ -88,7 +109,10 @@ pub struct Index {
     pub(crate) bindings: HashMap<ObjectName, Binding>,
     pub(crate) namespaces: HashMap<Arc<str>, (ObservedNamespace, u64)>,
     pub(crate) children: HashMap<Arc<str>, NamespaceChildren>,
+    /// The pods that hold credentials.
     pub(crate) pods: HashMap<Arc<str>, ByName<PodFacts>>,
+    /// All other pods, of which nothing matters but how many there are.
+    pub(crate) other_pods: Listed,
     pub(crate) services: BTreeMap<ObjectName, ServiceEntry>,
     pub(crate) credentials: HashMap<ObjectName, Box<str>>,
     pub(crate) dns_endpoints: BTreeMap<ObjectName, DnsEndpoints>,
@@ -106,15 +130,20 @@ impl Default for Index {
             policies: BTreeMap::new(),
             roles: BTreeMap::new(),
             grants: HashMap::new(),
+            mounting: HashMap::new(),
+            ended: HashMap::new(),
             owing: BTreeSet::new(),
             reviews: HashMap::new(),
+            said: HashMap::new(),
             reviews_of: HashMap::new(),
+            recorder: Recorder::default(),
             cluster_roles: BTreeMap::new(),
             impersonating_roles: HashSet::new(),
             bindings: HashMap::new(),
             namespaces: HashMap::new(),
             children: HashMap::new(),
             pods: HashMap::new(),
+            other_pods: Listed::default(),
             services: BTreeMap::new(),
             credentials: HashMap::new(),
             dns_endpoints: BTreeMap::new(),
@@ -137,13 +166,18 @@ impl Index {
         for (namespace, grants) in &self.grants {
             keys.extend(grants.keys().map(|grant| Key::Grant(namespace.clone(), grant.clone())));
         }
+        let unfinished = self.all_ended().filter(|(_, _, ended)| ended.is_held);
+        keys.extend(unfinished.map(|(namespace, grant, _)| Key::Grant(namespace.clone(), grant.clone())));
         for (namespace, reviews) in &self.reviews {
             keys.extend(reviews.keys().map(|name| Key::Review(namespace.clone(), name.clone())));
         }
         keys.extend(self.roles.keys().cloned().map(Key::Role));
         keys.insert(Key::Impersonation);
+        keys.insert(Key::Retention);
         for (namespace, children) in &self.children {
             keys.extend(children.all.keys().filter_map(|child| relations::mount(namespace, child)));
+            let named = children.all.values().filter_map(|child| child.grant.clone());
+            keys.extend(named.map(|grant| Key::Grant(namespace.clone(), grant)));
         }
         keys
     }
@@ -156,13 +190,13 @@ impl Index {
             ("StorageResource", self.storages.len()),
             ("AccessPolicy", self.policies.len()),
             ("AccessRole", self.roles.len()),
-            ("Grant", self.grants.values().map(BTreeMap::len).sum()),
-            ("AccessReview", self.reviews.values().map(BTreeMap::len).sum()),
+            ("Grant", count(&self.grants) + count(&self.ended)),
+            ("AccessReview", count(&self.reviews) + count(&self.said)),
             ("ClusterRole", self.cluster_roles.len()),
             ("Binding", self.bindings.len()),
             ("Namespace", self.namespaces.len()),
             ("Child", self.children.values().map(|children| children.all.len()).sum()),
-            ("Pod", self.pods.values().map(BTreeMap::len).sum()),
+            ("Pod", count(&self.pods) + self.other_pods.len()),
             ("Service", self.services.len()),
             ("Credential", self.credentials.len()),
         ]
@@ -193,6 +227,11 @@ impl Index {
         self.grants.values().flat_map(BTreeMap::values)
     }
 
+    /// How many pods of a namespace have not run to their end.
+    pub fn pods_in(&self, namespace: &str) -> usize {
+        self.pods.get(namespace).map_or(0, BTreeMap::len) + self.other_pods.within(namespace)
+    }
+
     /// How many research namespaces somebody else has opened, as their statuses say.
     pub fn defeated(&self) -> usize {
         let all = self.research.values().filter_map(|research| research.object.as_ref().ok()?.status.as_ref());
@@ -221,7 +260,10 @@ impl Index {
     pub fn uids(&self) -> HashSet<&str> {
         let grants = self.all_grants().filter_map(|grant| grant.metadata.uid.as_deref());
         let reviews = self.reviews.values().flat_map(BTreeMap::values);
-        grants.chain(reviews.filter_map(|review| review.metadata.uid.as_deref())).collect()
+        let reviews = reviews.filter_map(|review| review.metadata.uid.as_deref());
+        let ended = self.all_ended().map(|(_, _, ended)| &*ended.uid);
+        let said = self.said.values().flat_map(BTreeMap::values).map(|said| &*said.uid);
+        grants.chain(reviews).chain(ended).chain(said).collect()
     }
 
     /// Whether a binding lets its subjects act as somebody else.
@@ -238,14 +280,18 @@ impl Index {
         self.grants.get(namespace)?.get(grant)
     }
 
-    /// The reviews of a grant that can be read, in the order in which they were made.
+    /// The reviews of a grant that are kept whole and can be read, in the order in which they were made.
     pub fn reviews(&self, namespace: &Arc<str>, grant: &GrantRef) -> Vec<&AccessReview> {
-        let names = self.reviews_of.get(&(namespace.clone(), grant.clone())).into_iter().flatten();
+        let of = self.reviews_of.get(&(namespace.clone(), grant.clone()));
         let all = self.reviews.get(namespace);
-        let mut reviews: Vec<&AccessReview> = names.filter_map(|name| all?.get(name)?.object.as_ref().ok()).collect();
-        reviews.sort_by_key(|review| {
-            (review.metadata.creation_timestamp.clone().map(|at| at.0), review.metadata.name.clone())
-        });
-        reviews
+        let names = of.into_iter().flat_map(|of| &of.names);
+        names.filter_map(|(_, name)| all?.get(name)?.object.as_ref().ok()).collect()
     }
 }
+
+fn count<K, V>(all: &HashMap<Arc<str>, BTreeMap<K, V>>) -> usize {
+    all.values().map(BTreeMap::len).sum()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,11 +1,11 @@
 //! Which keys a change concerns.
 
-use super::{Dirty, Index};
+use super::{Dirty, Index, grants::News};
 use crate::{
     decode::Decoded,
     key::{Key, ObjectName},
 };
-use cloister_api::{Attach, EgressAllowlist, EgressRule, GrantKind, ResearchNamespace, ServiceReference};
+use cloister_api::{Attach, EgressAllowlist, EgressRule, GrantKind, ResearchNamespace, ServiceReference, labels};
 use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef},
     grant::{Grant, Share, mount_name},
@@ -144,12 +144,13 @@ pub fn of_bindable(index: &Index, dirty: &mut Dirty) {
     dirty.extend(index.roles.keys().cloned().map(Key::Role));
 }
 
-/// A grant concerns itself, what is said of its reviews, and a namespace that waits for its end or whose rule it covers.
-pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut Dirty) {
-    let place = (namespace.clone(), grant.clone());
-    let reviews = index.reviews_of.get(&place).into_iter().flatten();
-    dirty.extend(reviews.map(|name| Key::Review(namespace.clone(), name.clone())));
-    dirty.insert(Key::Grant(place.0, place.1));
+/// A grant concerns itself, what is said of its reviews where that may be another, and a namespace that waits for its end
+/// or whose rule it covers.
+pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, news: News, dirty: &mut Dirty) {
+    dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
+    if news.for_reviews {
+        of_reviews(index, namespace, grant, dirty);
+    }
     let is_closing = index.research.get(namespace).is_some_and(|home| home.metadata.deletion_timestamp.is_some());
     let opens_networks = match grant.kind {
         GrantKind::EgressGrant => true,
@@ -157,9 +158,17 @@ pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &m
         GrantKind::StorageAccessGrant => index.settings.backend.minds_grants(),
         GrantKind::RoleGrant => false,
     };
-    if is_closing || opens_networks {
+    if is_closing || (opens_networks && news.for_namespace) {
         dirty.insert(Key::Namespace(namespace.clone()));
     }
+}
+
+/// The reviews of a grant of which there may be something else to say.
+fn of_reviews(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut Dirty) {
+    let of = index.reviews_of.get(&(namespace.clone(), grant.clone()));
+    let names = of.into_iter().flat_map(|of| &of.names);
+    let whole = names.filter(|(_, name)| index.said(namespace, name).is_none());
+    dirty.extend(whole.map(|(_, name)| Key::Review(namespace.clone(), name.clone())));
 }
 
 /// A grant that is gone concerns its reviews, the mount that it may have left, and the namespace that may wait for its
@@ -171,7 +180,8 @@ pub fn of_removed_grant(
     object: &Decoded<Grant>,
     dirty: &mut Dirty,
 ) {
-    of_grant(index, namespace, grant, dirty);
+    dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
+    of_reviews(index, namespace, grant, dirty);
     dirty.insert(Key::Namespace(namespace.clone()));
     if let Some(share) = object.object.as_ref().ok().and_then(Share::of) {
         dirty.insert(Key::Mount(namespace.clone(), mount_name(&share).into()));
@@ -181,11 +191,7 @@ pub fn of_removed_grant(
 /// A child concerns the grant or the namespace that wants it. A mount concerns every grant that shares it.
 pub fn of_child(index: &Index, namespace: &Arc<str>, key: &ChildKey, grant: Option<&GrantRef>, dirty: &mut Dirty) {
     if let Some(mount) = mount(namespace, key) {
-        let grants = index.grants.get(namespace).into_iter().flatten();
-        let sharing = grants.filter(|(_, grant)| {
-            let share = grant.object.as_ref().ok().and_then(Share::of);
-            share.is_some_and(|share| mount_name(&share) == *key.name)
-        });
+        let sharing = index.of_mount(namespace, &key.name);
         dirty.extend(sharing.map(|(grant, _)| Key::Grant(namespace.clone(), grant.clone())));
         dirty.insert(mount);
         return;
@@ -204,9 +210,14 @@ pub fn mount(namespace: &Arc<str>, key: &ChildKey) -> Option<Key> {
     (key.kind == ChildKind::GrantMount).then(|| Key::Mount(namespace.clone(), (*key.name).into()))
 }
 
-/// A pod that holds a credential, or did, concerns the grants of its namespace that may wait for it.
-pub fn of_holder(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
-    of_grants_in(index, namespace, dirty);
+/// A pod that holds a credential, or did, concerns the grants that may have opened its mount, and may be what the mount
+/// of none waits for.
+pub fn of_holder(index: &Index, namespace: &Arc<str>, secrets: &[Box<str>], dirty: &mut Dirty) {
+    let mounts = secrets.iter().filter_map(|secret| secret.strip_prefix(labels::GRANT_SECRET_PREFIX));
+    for mount in mounts {
+        let grants = index.of_mount(namespace, mount);
+        dirty.extend(grants.map(|(grant, _)| Key::Grant(namespace.clone(), grant.clone())));
+    }
 }
 
 /// A Service concerns the namespaces and grants with a rule that names it; the DNS Service concerns all.

@@ -6,7 +6,7 @@ use crate::{
     key::Key,
     queue::{Group, Lane, Mode, Ticket},
 };
-use cloister_api::{Decision, GrantPhase, ResearchNamespace};
+use cloister_api::{GrantPhase, ResearchNamespace};
 use cloister_core::{
     child::GrantRef,
     grant::{Grant, Share, is_approved, mount_name},
@@ -30,7 +30,7 @@ impl Index {
     }
 
     fn grant_ticket(&self, namespace: &Arc<str>, at: &GrantRef, now: Timestamp) -> Ticket {
-        let Some(found) = self.grant(namespace, at) else { return Ticket::of(Lane::Closing) };
+        let Some(found) = self.grant(namespace, at) else { return Ticket::default() };
         // What cannot be read closes what it opened.
         let Ok(grant) = &found.object else { return Ticket::of(Lane::Closing) };
         let ends = matches!(grant.phase(), GrantPhase::Approved | GrantPhase::Active)
@@ -63,7 +63,7 @@ impl Index {
 
     /// Whether somebody asks for its end, be it theirs to ask or not.
     fn is_revoked(&self, namespace: &Arc<str>, grant: &GrantRef) -> bool {
-        self.reviews(namespace, grant).iter().any(|review| review.spec.decision == Decision::Revoke)
+        self.reviews_of.get(&(namespace.clone(), grant.clone())).is_some_and(|of| !of.revokes.is_empty())
     }
 }
 

@@ -3,9 +3,9 @@
 use super::{
     asking::{Asking, remembered},
     catalogue::debt,
-    credential_version, known,
+    credential_version, ended, known,
     namespace::in_force,
-    policy_named, service_named, work_off,
+    policy_named, retention, service_named, work_off,
 };
 use crate::{
     alerts,
@@ -51,6 +51,9 @@ pub async fn reconcile(
 ) -> Result<(), Error> {
     let now = context.clock.now();
     let asking = Asking::new(context);
+    if context.index().is_unfinished(namespace, grant) {
+        ended::take_back(context, namespace, grant).await?;
+    }
     let work = decide(context, namespace, grant, now, &asking);
     asking.wanted_by(&Key::Grant(namespace.clone(), grant.clone()), |_| None);
     let Some(work) = work else { return Ok(()) };
@@ -66,7 +69,15 @@ pub async fn reconcile(
     };
     // Of what is written, and of that alone.
     context.audit.take_grant(context, namespace, grant);
+    if context.index().grant(namespace, grant).is_some_and(has_ended) {
+        context.index_mut().settle(namespace, grant);
+        retention::look_again(context);
+    }
     result
+}
+
+fn has_ended(found: &Decoded<Grant>) -> bool {
+    found.object.as_ref().is_ok_and(|grant| grant.phase().has_ended())
 }
 
 /// Carries out what was decided, and tells of it.
@@ -92,10 +103,16 @@ where
     };
     let said = plan.status.clone();
     let result = work_off(context, &target, plan).await;
+    if let (Some(object), Some(said)) = (&object, &said) {
+        let mut news = alerts::of_grant(object.status(), said);
+        // That the glass was broken is so when it is written.
+        news.retain(|news| result.is_ok() || !news.is("BreakGlass"));
+        context.alerts.tell(&target.key, &alerts::reference(object), news, result.is_ok());
+    }
     match (&result, &object) {
         (Ok(()), Some(object)) => {
             if let Some(said) = &said {
-                told(context, object, said);
+                moved_on(object, said);
             }
             if let Some(lag) = lag {
                 context.metrics.revoked(lag);
@@ -112,14 +129,11 @@ where
     result
 }
 
-/// Logs a transition, and raises what deserves an alarm.
-fn told(context: &Context, grant: &Grant, said: &GrantStatus) {
+/// Logs a transition.
+fn moved_on(grant: &Grant, said: &GrantStatus) {
     if said.phase != grant.phase() {
         let end = said.expires_at.as_ref().map(|end| end.0);
         info!(phase = said.phase.as_str(), reason = said.reason, expires_at = ?end, "the grant moved on");
-    }
-    for news in alerts::of_grant(grant.status(), said) {
-        context.alerts.raise(alerts::reference(grant), news);
     }
 }
 
@@ -234,12 +248,11 @@ pub fn with_input<T>(
 
 /// The approved grants of a mount, but for one.
 pub fn sharers<'a>(index: &'a Index, namespace: &str, but: &GrantRef, mount: &str, now: Timestamp) -> Vec<Sharer<'a>> {
-    let grants = index.grants.get(namespace).into_iter().flatten();
+    let grants = index.of_mount(namespace, mount);
     grants
         .filter(|(grant, _)| *grant != but)
         .filter_map(|(_, grant)| grant.object.as_ref().ok())
         .filter(|grant| is_approved(grant, now))
-        .filter(|grant| Share::of(grant).is_some_and(|share| mount_name(&share) == mount))
         .filter_map(|grant| {
             let Grant::Storage(storage) = grant else { return None };
             let mount_path = &storage.spec.mount.as_ref()?.mount_path;

@@ -2,10 +2,12 @@
 
 mod asking;
 mod catalogue;
+mod ended;
 mod grant;
 mod impersonation;
 mod mount;
 mod namespace;
+mod retention;
 mod review;
 
 pub use asking::remember_names;
@@ -49,6 +51,7 @@ pub async fn reconcile(context: &Context, Job { key, ticket, .. }: &Job) -> Resu
             impersonation::reconcile(context);
             Ok(())
         }
+        Key::Retention => retention::reconcile(context).await,
         Key::Mount(namespace, name) => mount::reconcile(context, namespace, name).await,
     }
 }

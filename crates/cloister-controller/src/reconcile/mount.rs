@@ -5,7 +5,7 @@ use crate::{context::Context, error::Error, key::Key, write::Target};
 use cloister_api::{StorageAccessGrant, labels};
 use cloister_core::{
     child::{ChildKey, ChildKind},
-    grant::{Share, answers_for_share, has_begun, mount_name, orphaned_mount},
+    grant::{answers_for_share, has_begun, orphaned_mount},
 };
 use kube::Api;
 use std::sync::Arc;
@@ -18,12 +18,8 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
         let mount = ChildKey::new(ChildKind::GrantMount, name);
         let stands = index.children.get(namespace).is_some_and(|children| children.all.contains_key(&mount));
         // A grant that is being revoked takes its mount away itself.
-        let claimed = index.grants.get(namespace).into_iter().flat_map(|grants| grants.values()).any(|grant| {
-            grant.object.as_ref().is_ok_and(|grant| {
-                answers_for_share(grant)
-                    && has_begun(grant, now)
-                    && Share::of(grant).is_some_and(|share| *mount_name(&share) == **name)
-            })
+        let claimed = index.of_mount(namespace, name).any(|(_, grant)| {
+            grant.object.as_ref().is_ok_and(|grant| answers_for_share(grant) && has_begun(grant, now))
         });
         if !stands || claimed {
             return Ok(());

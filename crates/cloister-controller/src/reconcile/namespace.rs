@@ -57,8 +57,8 @@ pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> 
     if result.is_ok() && enforced {
         info!("the namespace is enforced");
     }
-    if let (Ok(()), Some((about, news))) = (&result, news) {
-        news.into_iter().for_each(|news| context.alerts.raise(about.clone(), news));
+    if let Some((about, news)) = news {
+        context.alerts.tell(&target.key, &about, news, result.is_ok());
     }
     if let (Err(error), Some(declared)) = (&result, &declared)
         && !error.is_conflict()
@@ -133,7 +133,7 @@ fn decide(
         children: index.children.get(name).map_or(&NOTHING, |children| &children.all),
         has_grant: &|grant| index.grant(name, grant).is_some(),
         inspection,
-        pods: index.pods.get(name).map_or(0, BTreeMap::len),
+        pods: index.pods_in(name),
         open_grants: open_grants(&index, name),
         now,
     });

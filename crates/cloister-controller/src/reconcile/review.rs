@@ -1,6 +1,6 @@
 //! A review, of which there is only something to say.
 
-use super::{asking::Asking, catalogue::said, grant::with_input, work_off};
+use super::{asking::Asking, catalogue::said, ended, grant::with_input, work_off};
 use crate::{context::Context, error::Error, index::reviewed, key::Key, write::Target};
 use cloister_api::AccessReview;
 use cloister_core::{grant, plan::Plan};
@@ -10,6 +10,15 @@ use std::sync::Arc;
 /// Says whether a review counts.
 pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>) -> Result<(), Error> {
     let now = context.clock.now();
+    let of_ended = {
+        let index = context.index();
+        let found = index.reviews.get(namespace).and_then(|reviews| reviews.get(name));
+        let grant = found.and_then(|found| found.object.as_ref().ok()).map(reviewed);
+        grant.filter(|grant| index.ended(namespace, grant).is_some())
+    };
+    if let Some(grant) = &of_ended {
+        ended::take_back(context, namespace, grant).await?;
+    }
     let (metadata, status) = {
         let index = context.index();
         let Some(found) = index.reviews.get(namespace).and_then(|reviews| reviews.get(name)) else { return Ok(()) };
@@ -30,5 +39,6 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
     };
     work_off(context, &target, Plan { status, ..Plan::default() }).await?;
     context.audit.take_review(context, namespace, name);
+    context.index_mut().settle_review_and_grant(namespace, name);
     Ok(())
 }

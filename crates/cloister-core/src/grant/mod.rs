@@ -26,7 +26,7 @@ mod target;
 
 pub use approval::satisfiable;
 pub use break_glass::owes_review;
-pub(crate) use eligibility::signed;
+pub use eligibility::signed;
 use kind::Target;
 pub use mount::{answers_for_share, orphaned_mount};
 pub use people::same_person;

@@ -341,7 +341,15 @@ fn say_too_broad(need: &mut EgressStatus, rule: &str, why: &TooBroad) {
 }
 
 fn need(name: String, state: EgressState, reason: &str, message: String) -> EgressStatus {
-    EgressStatus { name, state, reason: reason.to_owned(), message, enforcement: None, hosts: Vec::new() }
+    EgressStatus {
+        name,
+        state,
+        reason: reason.to_owned(),
+        message,
+        enforcement: None,
+        hosts: Vec::new(),
+        host_count: None,
+    }
 }
 
 /// Whether an allowlist's selector allows a namespace. An absent selector allows none.

@@ -9,6 +9,15 @@ use cloister_api::{EgressState, EgressStatus, Enforcement, HostStatus, condition
 /// How many names are listed.
 const NAMES: usize = 32;
 
+/// How many bytes all needs may have in a status, about: an object has 1.5 MiB at the most, and its spec needs some of it.
+const MOST_BYTES: usize = 256 * 1024;
+
+/// How many bytes a need or a name has beside its texts, at the most.
+const LINE: usize = 192;
+
+/// The longest message of a need.
+const MESSAGE: usize = 512;
+
 /// How many addresses of each.
 const ADDRESSES: usize = 16;
 
@@ -20,6 +29,7 @@ pub fn tell(need: &mut EgressStatus, held: &[Held], before: &[EgressStatus]) {
     need.enforcement = Some(Enforcement::AddressSet);
     let said = before.iter().find(|said| said.name == need.name).map(|said| said.hosts.as_slice()).unwrap_or_default();
     need.hosts = told(held, said);
+    need.host_count = (held.len() > NAMES).then(|| u32::try_from(held.len()).unwrap_or(u32::MAX));
     let mut closed: Vec<&Held> = held.iter().filter(|held| held.standing != Standing::Held).collect();
     closed.sort_by(|one, other| one.host.cmp(&other.host));
     if let (EgressState::Active, Some(first)) = (need.state, closed.first()) {
@@ -30,6 +40,47 @@ pub fn tell(need: &mut EgressStatus, held: &[Held], before: &[EgressStatus]) {
             others => format!(" (and {others} more names)"),
         };
         need.message = format!("{}{others}", what_to_do(first));
+    }
+}
+
+/// Lists no more names, and says no more, than a status has room for: an object that is too large for the API server could
+/// never be written again. What comes first stays. What a line costs is counted without the times in it, so that the same
+/// names are listed at each look.
+pub fn bound(needs: &mut [EgressStatus]) {
+    for need in needs.iter_mut() {
+        clip(&mut need.message);
+    }
+    let lines: usize = needs.iter().map(|need| LINE + need.name.len() + need.reason.len() + need.message.len()).sum();
+    let mut room = MOST_BYTES.saturating_sub(lines);
+    for need in needs {
+        let fit = need.hosts.iter().take_while(|host| match room.checked_sub(cost(host)) {
+            Some(left) => {
+                room = left;
+                true
+            }
+            None => {
+                room = 0;
+                false
+            }
+        });
+        let fit = fit.count();
+        if fit < need.hosts.len() {
+            let all = u32::try_from(need.hosts.len()).unwrap_or(u32::MAX);
+            need.host_count = need.host_count.or(Some(all));
+            need.hosts.truncate(fit);
+        }
+    }
+}
+
+fn cost(host: &HostStatus) -> usize {
+    LINE + host.name.len() + host.reason.len() + host.addresses.iter().map(|address| address.len() + 4).sum::<usize>()
+}
+
+fn clip(message: &mut String) {
+    if message.len() > MESSAGE {
+        let end = (0..=MESSAGE).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
+        message.truncate(end);
+        message.push_str(" ...");
     }
 }
 
@@ -98,4 +149,57 @@ fn host(held: &Held, before: &[HostStatus]) -> HostStatus {
             && before.reason == said.reason
     };
     before.iter().find(same).cloned().unwrap_or(said)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+    use proptest::prelude::*;
+
+    fn need(number: usize, hosts: usize, addresses: usize, text: usize, ttl: i64) -> EgressStatus {
+        let host = |at: usize| HostStatus {
+            name: format!("{at}.{}", "x".repeat(text.min(250))),
+            addresses: (0..addresses).map(|end| format!("2001:db8:1111:2222:3333:4444:5555:{end:04x}")).collect(),
+            count: u32::MAX,
+            ttl_seconds: Some(ttl),
+            looked_up_at: Some(Time(jiff::Timestamp::UNIX_EPOCH)),
+            reason: "OutsideExpectedNetworks".into(),
+        };
+        EgressStatus {
+            name: format!("rule/{number}"),
+            state: EgressState::Unresolved,
+            reason: "OutsideExpectedNetworks".into(),
+            message: "\u{e9}".repeat(text),
+            enforcement: Some(Enforcement::AddressSet),
+            hosts: (0..hosts).map(host).collect(),
+            host_count: None,
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever is declared, what is said of it fits, says how much is missing, and is the same at the next look.
+        #[test]
+        fn a_status_always_fits(
+            needs in 0_usize..=256, hosts in 0_usize..=32, addresses in 0_usize..=16, text in 0_usize..2000,
+        ) {
+            let all = |ttl| (0..needs).map(|number| need(number, hosts, addresses, text, ttl)).collect::<Vec<_>>();
+            let mut said = all(9);
+            bound(&mut said);
+            let bytes = serde_json::to_vec(&said).unwrap().len();
+            prop_assert!(bytes <= 512 * 1024, "{bytes} bytes");
+            prop_assert_eq!(said.len(), needs);
+            for need in &said {
+                let listed = need.hosts.len();
+                let expected = (listed < hosts).then(|| u32::try_from(hosts).unwrap());
+                prop_assert_eq!(need.host_count, expected);
+            }
+            let mut later = all(86_400);
+            bound(&mut later);
+            let counts = |said: &[EgressStatus]| said.iter().map(|need| need.hosts.len()).collect::<Vec<_>>();
+            prop_assert_eq!(counts(&said), counts(&later));
+        }
+    }
 }

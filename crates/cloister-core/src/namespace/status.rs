@@ -49,6 +49,7 @@ impl<'a> Say<'a> {
             EgressState::Active => 3,
         });
         states.truncate(LIMIT);
+        hosts::bound(&mut states);
         let defeat = defeat(&foreign.policies);
         let intrusion = intrusion(&foreign.access);
         let mut verdicts = match (defeat.as_ref().or(intrusion.as_ref()), usable, needs.mistakes.first()) {

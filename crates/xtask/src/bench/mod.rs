@@ -23,7 +23,7 @@ mod watch;
 use crate::operator;
 use anyhow::{Context, Result, ensure};
 use report::Outcomes;
-use scenario::{Bench, arrivals, cold_start, decisions, expiry, names, overdue, repair};
+use scenario::{Bench, arrivals, cold_start, contended, decisions, ended, expiry, names, overdue, pods, repair};
 use std::{
     path::PathBuf,
     process::Stdio,
@@ -38,8 +38,9 @@ pub struct Args {
     scale: f64,
     /// The scenarios to run: a one namespace a second, b a burst, c cold start, d restart, e deleted policies,
     /// f grants that end together, g grants that are approved together, h grants that ended while no operator was there,
-    /// i names whose answers change, j a name that rotates, k many namespaces with the same names
-    #[arg(long, value_delimiter = ',', default_value = "a,b,c,d,e,f,g,h,i,j,k", value_parser = letter)]
+    /// i names whose answers change, j a name that rotates, k many namespaces with the same names,
+    /// l many pods that change, m many grants that have ended, n grants that end while namespaces are made
+    #[arg(long, value_delimiter = ',', default_value = "a,b,c,d,e,f,g,h,i,j,k,l,m,n", value_parser = letter)]
     only: Vec<char>,
     /// Where to write the figures as JSON
     #[arg(long, value_name = "FILE")]
@@ -58,8 +59,8 @@ fn scale(text: &str) -> Result<f64, String> {
 
 fn letter(text: &str) -> Result<char, String> {
     match text.chars().next() {
-        Some(letter @ 'a'..='k') if text.len() == 1 => Ok(letter),
-        _ => Err("one of a to k is wanted".to_owned()),
+        Some(letter @ 'a'..='n') if text.len() == 1 => Ok(letter),
+        _ => Err("one of a to n is wanted".to_owned()),
     }
 }
 
@@ -77,7 +78,7 @@ pub async fn run(args: Args) -> Result<()> {
     let bench = Bench { operator, scale: args.scale, idle };
     let began = Instant::now();
     let mut outcomes = Outcomes::new();
-    for letter in 'a'..='k' {
+    for letter in 'a'..='n' {
         // (d) goes on where (c) ended.
         if !args.only.contains(&letter) || outcomes.contains_key(&letter) {
             continue;
@@ -98,7 +99,10 @@ pub async fn run(args: Args) -> Result<()> {
             'h' => vec![('h', overdue::run(&bench).await.with_context(what)?)],
             'i' => vec![('i', names::changed(&bench).await.with_context(what)?)],
             'j' => vec![('j', names::rotating(&bench).await.with_context(what)?)],
-            _ => vec![('k', names::steady(&bench).await.with_context(what)?)],
+            'k' => vec![('k', names::steady(&bench).await.with_context(what)?)],
+            'l' => vec![('l', pods::run(&bench).await.with_context(what)?)],
+            'm' => vec![('m', ended::run(&bench).await.with_context(what)?)],
+            _ => vec![('n', contended::run(&bench).await.with_context(what)?)],
         };
         for (letter, outcome) in found {
             println!("{}", report::table(letter, &outcome));

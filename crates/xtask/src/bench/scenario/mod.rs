@@ -2,10 +2,13 @@
 
 pub mod arrivals;
 pub mod cold_start;
+pub mod contended;
 pub mod decisions;
+pub mod ended;
 pub mod expiry;
 pub mod names;
 pub mod overdue;
+pub mod pods;
 pub mod repair;
 
 use super::{people, plans, raw::Raw, site::Site};

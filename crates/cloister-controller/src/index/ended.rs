@@ -1,0 +1,232 @@
+//! Grants that have ended, and what was decided about them: of each only a few facts are kept, however many there are
+//! and whatever they hold.
+//!
+//! A grant is kept whole until its end is in the audit record, its break-glass review is made and something is said of
+//! each of its reviews. Whoever needs the whole of one afterwards reads it again.
+
+use super::{Index, grants::reviewed};
+use crate::decode::{Decoded, version};
+use cloister_api::{AccessReview, GrantPhase, condition::COUNTED, labels};
+use cloister_core::{
+    child::GrantRef,
+    grant::{Grant, owes_review},
+};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::{fmt, sync::Arc};
+
+/// Knows what is in the audit record, so that nothing is forgotten before it is there.
+pub trait Recorded: Send + Sync {
+    /// Whether all that happened to a grant is recorded.
+    fn has_grant(&self, grant: &Grant, namespace: &str) -> bool;
+    /// Whether what was said of a review is recorded.
+    fn has_review(&self, review: &AccessReview, namespace: &str) -> bool;
+}
+
+/// Who knows it. Where nobody does, nothing is taken for recorded.
+#[derive(Clone, Default)]
+pub struct Recorder(pub Option<Arc<dyn Recorded>>);
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "Recorder" } else { "no Recorder" })
+    }
+}
+
+/// A grant that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndedGrant {
+    /// Its uid.
+    pub uid: Box<str>,
+    /// The version that it was seen at.
+    pub version: u64,
+    /// How it ended.
+    pub phase: GrantPhase,
+    /// When.
+    pub ended_at: Option<Timestamp>,
+    /// Whether it is being deleted, and the operator holds it.
+    pub is_held: bool,
+}
+
+/// A review of a grant that has ended, of which all is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SaidReview {
+    /// Its uid.
+    pub uid: Box<str>,
+    /// The version that it was seen at.
+    pub version: u64,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// The grant that it is about.
+    pub grant: GrantRef,
+}
+
+impl EndedGrant {
+    fn of(grant: &Decoded<Grant>) -> Option<Self> {
+        let object = grant.object.as_ref().ok()?;
+        let status = object.status().filter(|status| status.phase.has_ended() && !owes_review(object))?;
+        Some(EndedGrant {
+            uid: grant.metadata.uid.as_deref().unwrap_or_default().into(),
+            version: grant.version(),
+            phase: status.phase,
+            ended_at: status.ended_at.as_ref().map(|at| at.0),
+            is_held: grant.metadata.deletion_timestamp.is_some()
+                && grant.metadata.finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER),
+        })
+    }
+}
+
+/// Whether something was said of a review.
+fn is_said(review: &AccessReview) -> bool {
+    let conditions = review.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
+    conditions.iter().any(|condition| condition.type_ == COUNTED)
+}
+
+impl Index {
+    /// A grant that has ended and of which only a few facts are kept.
+    pub fn ended(&self, namespace: &str, grant: &GrantRef) -> Option<&EndedGrant> {
+        self.ended.get(namespace)?.get(grant)
+    }
+
+    /// All of them.
+    pub fn all_ended(&self) -> impl Iterator<Item = (&Arc<str>, &GrantRef, &EndedGrant)> {
+        self.ended
+            .iter()
+            .flat_map(|(namespace, ended)| ended.iter().map(move |(grant, facts)| (namespace, grant, facts)))
+    }
+
+    /// A review of which all is said.
+    pub fn said(&self, namespace: &str, review: &str) -> Option<&SaidReview> {
+        self.said.get(namespace)?.get(review)
+    }
+
+    /// The reviews of a grant, each with its uid, if all is said of each of them.
+    pub fn said_reviews(&self, namespace: &Arc<str>, grant: &GrantRef) -> Option<Vec<(Arc<str>, Box<str>)>> {
+        let of = self.reviews_of.get(&(namespace.clone(), grant.clone()));
+        let names = of.into_iter().flat_map(|of| of.names.iter());
+        names.map(|(_, name)| Some((name.clone(), self.said(namespace, name)?.uid.clone()))).collect()
+    }
+
+    /// Takes note of an object whose grant has ended, if a few facts of it will do. Whether that is so is returned.
+    pub(super) fn keep_ended(&mut self, namespace: &Arc<str>, at: &GrantRef, grant: &Decoded<Grant>) -> bool {
+        let is_kept = self.ended(namespace, at).is_some_and(|kept| grant.metadata.uid.as_deref() == Some(&*kept.uid));
+        let Some(facts) = EndedGrant::of(grant).filter(|_| is_kept || self.is_settled(namespace, at, grant)) else {
+            self.forget_ended(namespace, at);
+            return false;
+        };
+        self.ended.entry(namespace.clone()).or_default().insert(at.clone(), facts);
+        true
+    }
+
+    /// Forgets a grant that has ended. Whether there was one is returned.
+    pub(super) fn forget_ended(&mut self, namespace: &Arc<str>, at: &GrantRef) -> bool {
+        let Some(ended) = self.ended.get_mut(namespace) else { return false };
+        let was_there = ended.remove(at).is_some();
+        if ended.is_empty() {
+            self.ended.remove(namespace);
+        }
+        was_there
+    }
+
+    /// Whether nobody will need the whole of an ended grant again.
+    fn is_settled(&self, namespace: &Arc<str>, at: &GrantRef, grant: &Decoded<Grant>) -> bool {
+        let Ok(object) = &grant.object else { return false };
+        let recorded = self.recorder.0.as_ref().is_some_and(|recorder| recorder.has_grant(object, namespace));
+        recorded
+            && !self.has_children(namespace, at)
+            && self.whole_reviews(namespace, at).all(|(_, review)| review.object.as_ref().is_ok_and(is_said))
+    }
+
+    /// The reviews of a grant that are kept whole.
+    fn whole_reviews<'a>(
+        &'a self,
+        namespace: &Arc<str>,
+        at: &GrantRef,
+    ) -> impl Iterator<Item = (&'a Arc<str>, &'a Decoded<AccessReview>)> + use<'a> {
+        let of = self.reviews_of.get(&(namespace.clone(), at.clone()));
+        let names = of.into_iter().flat_map(|of| of.names.iter());
+        let all = self.reviews.get(namespace);
+        names.filter_map(move |(_, name)| all?.get_key_value(name))
+    }
+
+    /// Keeps no more than a few facts of a grant and of its reviews, where that will do.
+    pub fn settle(&mut self, namespace: &Arc<str>, at: &GrantRef) {
+        let whole = self.grants.get(namespace).and_then(|grants| grants.get(at));
+        if whole.is_some_and(|grant| EndedGrant::of(grant).is_some() && self.is_settled(namespace, at, grant))
+            && let Some(grant) = self.take_grant(namespace, at)
+        {
+            self.keep_ended(namespace, at, &grant);
+        }
+        if self.ended(namespace, at).is_some() {
+            let names: Vec<Arc<str>> = self.whole_reviews(namespace, at).map(|(name, _)| name.clone()).collect();
+            names.iter().for_each(|name| self.settle_review(namespace, name));
+        }
+    }
+
+    /// Keeps no more than a few facts of a review's grant and of the review, where that will do.
+    pub fn settle_review_and_grant(&mut self, namespace: &Arc<str>, name: &Arc<str>) {
+        let found = self.reviews.get(namespace).and_then(|reviews| reviews.get(name));
+        if let Some(grant) = found.and_then(|found| found.object.as_ref().ok()).map(reviewed) {
+            self.settle(namespace, &grant);
+        }
+    }
+
+    /// Keeps no more than a few facts of a review, if all is said of it and its grant has ended.
+    pub(super) fn settle_review(&mut self, namespace: &Arc<str>, name: &Arc<str>) {
+        let Some(found) = self.reviews.get(namespace).and_then(|reviews| reviews.get(name)) else { return };
+        let Ok(review) = &found.object else { return };
+        let grant = reviewed(review);
+        let ended = self.ended(namespace, &grant).is_some_and(|ended| *ended.uid == *review.spec.request_ref.uid);
+        let recorded = || self.recorder.0.as_ref().is_some_and(|recorder| recorder.has_review(review, namespace));
+        if !(ended && is_said(review) && recorded()) {
+            return;
+        }
+        let said = SaidReview {
+            uid: found.metadata.uid.as_deref().unwrap_or_default().into(),
+            version: version(&found.metadata),
+            created: created(&found.metadata),
+            grant,
+        };
+        self.said.entry(namespace.clone()).or_default().insert(name.clone(), said);
+        if let Some(reviews) = self.reviews.get_mut(namespace) {
+            reviews.remove(name);
+            if reviews.is_empty() {
+                self.reviews.remove(namespace);
+            }
+        }
+    }
+
+    /// Forgets a review of which only a few facts are kept. Whether there was one is returned.
+    pub(super) fn forget_said(&mut self, namespace: &Arc<str>, name: &Arc<str>) -> Option<SaidReview> {
+        let said = self.said.get_mut(namespace)?;
+        let gone = said.remove(name)?;
+        if said.is_empty() {
+            self.said.remove(namespace);
+        }
+        Some(gone)
+    }
+
+    /// Takes an ended grant back as a whole: there is something to do about it, or to say of a review.
+    pub fn take_back(&mut self, namespace: &Arc<str>, at: &GrantRef, grant: Decoded<Grant>) {
+        if self.forget_ended(namespace, at) {
+            self.insert_grant(namespace, at, grant);
+        }
+    }
+
+    /// Whether something is to be done about an ended grant of which only a few facts are kept.
+    pub fn is_unfinished(&self, namespace: &str, at: &GrantRef) -> bool {
+        let Some(ended) = self.ended(namespace, at) else { return false };
+        ended.is_held || self.has_children(namespace, at)
+    }
+
+    /// Whether something stands in a grant's name.
+    fn has_children(&self, namespace: &str, at: &GrantRef) -> bool {
+        let children = self.children.get(namespace).into_iter().flat_map(|children| children.all.values());
+        children.into_iter().any(|child| child.grant.as_ref() == Some(at))
+    }
+}
+
+/// When an object was made.
+pub(super) fn created(metadata: &ObjectMeta) -> Option<Timestamp> {
+    metadata.creation_timestamp.as_ref().map(|at| at.0)
+}

@@ -1,0 +1,262 @@
+//! What the index keeps, and whom a change concerns.
+
+use super::{
+    Dirty, GatedPod, Index, Indexed, Listed, Recorded, Recorder,
+    ended::{EndedGrant, SaidReview},
+};
+use crate::{
+    decode::Decoded,
+    key::{Key, ObjectName},
+    queue::{Lane, Mode},
+};
+use cloister_api::{AccessReview, EgressGrant, GrantKind, GrantPhase, ResearchNamespace, StorageAccessGrant};
+use cloister_core::{child::GrantRef, grant::Grant};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+/// A record that has everything, or nothing.
+struct All(AtomicBool);
+
+impl Recorded for All {
+    fn has_grant(&self, _: &Grant, _: &str) -> bool {
+        self.0.load(Relaxed)
+    }
+
+    fn has_review(&self, _: &AccessReview, _: &str) -> bool {
+        self.0.load(Relaxed)
+    }
+}
+
+fn index() -> (Index, Arc<All>) {
+    let all = Arc::new(All(AtomicBool::new(true)));
+    (Index { recorder: Recorder(Some(all.clone())), ..Index::default() }, all)
+}
+
+fn storage(name: &str, version: u64, phase: GrantPhase) -> Decoded<StorageAccessGrant> {
+    let status = json!({"phase": phase, "digest": "v1:sha256:0", "expiresAt": "2030-01-01T00:00:00Z"});
+    serde_json::from_value(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "StorageAccessGrant",
+        "metadata": {"name": name, "namespace": "interp", "uid": format!("u-{name}"), "resourceVersion": version.to_string()},
+        "spec": {
+            "storage": "data", "role": "reader", "justification": "x".repeat(1000),
+            "mount": {"serviceAccountName": "trainer", "mountPath": "/data"},
+            "subjects": [{"kind": "ServiceAccount", "name": "trainer"}],
+        },
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn review(name: &str, version: u64, grant: &str, decision: &str, said: bool) -> Decoded<AccessReview> {
+    let counted = json!([{
+        "type": "Counted", "status": "True", "reason": "Counted", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }]);
+    let status = said.then(|| json!({"conditions": counted})).unwrap_or(Value::Null);
+    serde_json::from_value(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "AccessReview",
+        "metadata": {"name": name, "namespace": "interp", "uid": format!("u-{name}"), "resourceVersion": version.to_string()},
+        "spec": {
+            "requestRef": {"kind": "StorageAccessGrant", "name": grant, "uid": format!("u-{grant}")},
+            "digest": "v1:sha256:0000000000000000000000000000000000000000000000000000000000000000", "decision": decision,
+        },
+        "status": status,
+    }))
+    .unwrap()
+}
+
+fn at(name: &str) -> GrantRef {
+    GrantRef { kind: GrantKind::StorageAccessGrant, name: name.into() }
+}
+
+fn namespace() -> Arc<str> {
+    "interp".into()
+}
+
+fn grant_key(name: &str) -> Key {
+    Key::Grant(namespace(), at(name))
+}
+
+/// Takes note of an object. What it concerns is returned.
+fn take(index: &mut Index, object: impl Indexed) -> Dirty {
+    let mut dirty = Dirty::new();
+    object.upsert(index, &mut dirty);
+    dirty
+}
+
+fn pod(name: &str, secret: Option<&str>) -> GatedPod {
+    let volumes: Vec<Value> = secret.iter().map(|name| json!({"name": "v", "secret": {"secretName": name}})).collect();
+    let text = json!({
+        "metadata": {"name": name, "namespace": "interp", "uid": name, "annotations": {"a": "b"}},
+        "spec": {"volumes": volumes, "n": [1, -1, 1.5, true, null]}, "status": {"phase": "Running"},
+    });
+    serde_json::from_str(&text.to_string()).unwrap()
+}
+
+#[test]
+fn an_ended_grant_and_its_reviews_cost_a_few_facts_each() {
+    let (mut index, _) = index();
+    take(&mut index, storage("run", 1, GrantPhase::Pending));
+    take(&mut index, review("yes", 2, "run", "Approve", true));
+    assert!(index.grant("interp", &at("run")).is_some() && index.said("interp", "yes").is_none());
+    let dirty = take(&mut index, storage("run", 3, GrantPhase::Denied));
+    assert!(dirty.contains(&grant_key("run")));
+    index.settle(&namespace(), &at("run"));
+    assert_eq!(index.all_grants().count() + index.reviews.len() + index.mounting.len(), 0);
+    assert_eq!(index.ended("interp", &at("run")).unwrap().phase, GrantPhase::Denied);
+    assert_eq!(&*index.said("interp", "yes").unwrap().uid, "u-yes");
+    // Both are still known by name and by uid.
+    assert_eq!(Decoded::<StorageAccessGrant>::known(&index).len(), 1);
+    assert_eq!(Decoded::<AccessReview>::known(&index).len(), 1);
+    assert_eq!(index.uids().len(), 2);
+    let most = size_of::<EndedGrant>().max(size_of::<SaidReview>());
+    assert!(most <= 96, "{most} bytes each");
+    // Seen again, they are no news.
+    assert!(take(&mut index, storage("run", 3, GrantPhase::Denied)).is_empty());
+    assert!(take(&mut index, review("yes", 2, "run", "Approve", true)).is_empty());
+    // Gone, they are gone.
+    let place = |name: &str| ObjectName { namespace: namespace(), name: name.into() };
+    Decoded::<StorageAccessGrant>::remove(&mut index, &place("run"), &mut Dirty::new());
+    Decoded::<AccessReview>::remove(&mut index, &place("yes"), &mut Dirty::new());
+    assert!(index.uids().is_empty() && index.reviews_of.is_empty());
+}
+
+#[test]
+fn at_a_start_no_ended_grant_is_kept_whole() {
+    let (mut index, _) = index();
+    take(&mut index, storage("run", 3, GrantPhase::Expired));
+    let dirty = take(&mut index, review("yes", 2, "run", "Approve", true));
+    assert_eq!((index.all_grants().count(), index.reviews.len()), (0, 0));
+    assert!(!dirty.contains(&Key::Review(namespace(), "yes".into())));
+    // Nothing is said yet of this one.
+    let dirty = take(&mut index, review("late", 4, "run", "Approve", false));
+    assert!(dirty.contains(&Key::Review(namespace(), "late".into())));
+    assert_eq!(index.reviews.len(), 1);
+}
+
+#[test]
+fn nothing_is_forgotten_before_it_is_recorded_or_said() {
+    let (mut index, all) = index();
+    all.0.store(false, Relaxed);
+    take(&mut index, storage("run", 3, GrantPhase::Expired));
+    index.settle(&namespace(), &at("run"));
+    assert_eq!(index.all_grants().count(), 1);
+    all.0.store(true, Relaxed);
+    take(&mut index, review("late", 4, "run", "Approve", false));
+    index.settle(&namespace(), &at("run"));
+    assert_eq!(index.all_grants().count(), 1);
+    take(&mut index, review("late", 5, "run", "Approve", true));
+    index.settle(&namespace(), &at("run"));
+    assert_eq!((index.all_grants().count(), index.reviews.len()), (0, 0));
+}
+
+#[test]
+fn one_that_is_made_again_is_another() {
+    let (mut index, _) = index();
+    take(&mut index, storage("run", 3, GrantPhase::Expired));
+    let mut again = storage("run", 9, GrantPhase::Pending);
+    again.metadata.uid = Some("u-other".into());
+    let dirty = take(&mut index, again);
+    assert!(dirty.contains(&grant_key("run")));
+    assert!(index.ended("interp", &at("run")).is_none() && index.grant("interp", &at("run")).is_some());
+}
+
+#[test]
+fn pods_concern_the_grants_of_their_mount_alone() {
+    let (mut index, _) = index();
+    for number in 0..1000_u64 {
+        take(&mut index, storage(&format!("over-{number}"), number + 1, GrantPhase::Expired));
+    }
+    take(&mut index, storage("asks", 2001, GrantPhase::Pending));
+    take(&mut index, storage("open", 2002, GrantPhase::Active));
+    let holder = pod("p", Some("cloister-grant-data.reader.trainer"));
+    assert_eq!(take(&mut index, holder), Dirty::from([grant_key("open")]));
+    assert!(take(&mut index, pod("q", Some("cloister-grant-data.writer.trainer"))).is_empty());
+    assert!(take(&mut index, pod("r", None)).is_empty());
+    assert_eq!((index.pods_in("interp"), index.pods["interp"].len()), (3, 2));
+    // One that lets go of it concerns them, too.
+    assert_eq!(take(&mut index, pod("p", None)), Dirty::from([grant_key("open")]));
+    assert_eq!(index.pods_in("interp"), 3);
+}
+
+#[test]
+fn pods_that_are_missing_in_a_list_are_forgotten() {
+    let (mut index, _) = index();
+    take(&mut index, pod("a", None));
+    take(&mut index, pod("b", None));
+    take(&mut index, pod("c", Some("cloister-grant-data.reader.trainer")));
+    let research = json!({"metadata": {"name": "interp"}, "spec": {"tier": "Standard"}});
+    take(&mut index, serde_json::from_value::<Decoded<ResearchNamespace>>(research).unwrap());
+    let mut listed = Listed::default();
+    listed.insert(&ObjectName { namespace: namespace(), name: "b".into() });
+    let mut dirty = Dirty::new();
+    GatedPod::forget_unlisted(&mut index, None, &listed, &mut dirty);
+    assert_eq!((index.pods_in("interp"), dirty.len()), (1, 0));
+    GatedPod::forget_unlisted(&mut index, None, &Listed::default(), &mut dirty);
+    assert_eq!(index.pods_in("interp"), 0);
+    assert!(dirty.contains(&Key::Namespace(namespace())));
+}
+
+#[test]
+fn what_is_said_of_a_grant_concerns_its_reviews_only_where_it_matters_to_them() {
+    let (mut index, _) = index();
+    take(&mut index, storage("run", 1, GrantPhase::Pending));
+    for number in 0..100 {
+        take(&mut index, review(&format!("r{number}"), 2, "run", "Approve", false));
+    }
+    let of_reviews = |dirty: Dirty| dirty.iter().filter(|key| matches!(key, Key::Review(..))).count();
+    assert_eq!(of_reviews(take(&mut index, storage("run", 3, GrantPhase::Pending))), 0);
+    assert_eq!(of_reviews(take(&mut index, storage("run", 4, GrantPhase::Approved))), 100);
+    assert_eq!(of_reviews(take(&mut index, storage("run", 5, GrantPhase::Approved))), 0);
+}
+
+#[test]
+fn a_request_for_egress_concerns_its_namespace_only_once_it_opens() {
+    let (mut index, _) = index();
+    let grant = |version: u64, phase: &str| -> Decoded<EgressGrant> {
+        serde_json::from_value(json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "EgressGrant",
+            "metadata": {"name": "e", "namespace": "interp", "uid": "e", "resourceVersion": version.to_string()},
+            "spec": {"rule": {"name": "r", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]}, "justification": "x"},
+            "status": {"phase": phase},
+        }))
+        .unwrap()
+    };
+    let home = Key::Namespace(namespace());
+    assert!(!take(&mut index, grant(1, "Pending")).contains(&home));
+    assert!(take(&mut index, grant(2, "Active")).contains(&home));
+    assert!(take(&mut index, grant(3, "Expired")).contains(&home));
+}
+
+#[test]
+fn what_must_end_has_the_first_lane() {
+    let (mut index, _) = index();
+    let research = json!({"metadata": {"name": "interp"}, "spec": {"tier": "Standard"}});
+    take(&mut index, serde_json::from_value::<Decoded<ResearchNamespace>>(research).unwrap());
+    let before: Timestamp = "2029-12-31T23:59:59Z".parse().unwrap();
+    let after: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+    let lane = |index: &Index, now| index.ticket(&grant_key("run"), now);
+    take(&mut index, storage("run", 1, GrantPhase::Pending));
+    assert_eq!(lane(&index, before).lane, Lane::Normal);
+    take(&mut index, storage("run", 2, GrantPhase::Active));
+    assert_eq!(lane(&index, before).lane, Lane::Closing);
+    assert_eq!(lane(&index, before).turns[0].1, Mode::Open);
+    assert_eq!(lane(&index, after).lane, Lane::Ending);
+    assert_eq!(lane(&index, after).turns[0].1, Mode::End);
+    take(&mut index, review("stop", 3, "run", "Revoke", false));
+    assert_eq!(lane(&index, before).lane, Lane::Ending);
+    take(&mut index, storage("run", 4, GrantPhase::Revoking));
+    assert_eq!(lane(&index, before).lane, Lane::Ending);
+    take(&mut index, storage("other", 5, GrantPhase::Active));
+    let key = grant_key("other");
+    assert_eq!(index.ticket(&key, before).lane, Lane::Closing);
+    Decoded::<ResearchNamespace>::remove(
+        &mut index,
+        &ObjectName { namespace: "".into(), name: namespace() },
+        &mut Dirty::new(),
+    );
+    assert_eq!(index.ticket(&key, before).lane, Lane::Ending);
+}

@@ -89,7 +89,10 @@ async fn large_pods_cost_no_memory() -> Result<()> {
     let pods: Api<Pod> = Api::namespaced(bare.admin.clone(), "default");
     let make = |at: usize| {
         let pods = pods.clone();
-        async move { anyhow::Ok(drop(pods.create(&PostParams::default(), &large_pod(&format!("large-{at}"))?).await?)) }
+        async move {
+            pods.create(&PostParams::default(), &large_pod(&format!("large-{at}"))?).await?;
+            anyhow::Ok(())
+        }
     };
     stream::iter(0..300).map(make).buffer_unordered(4).try_collect::<()>().await?;
     let seen = async || operator.metric("cloister_store_objects", "kind=\"Pod\"").await;
@@ -179,7 +182,8 @@ async fn what_has_ended_is_kept_as_long_as_the_platform_says() -> Result<()> {
         let grants = grants.clone();
         async move {
             let grant = egress(&format!("short-{number}"), number, 1)?;
-            anyhow::Ok(drop(grants.create(&PostParams::default(), &grant).await?))
+            grants.create(&PostParams::default(), &grant).await?;
+            anyhow::Ok(())
         }
     };
     stream::iter(0..60).map(ask).buffer_unordered(AT_A_TIME).try_collect::<()>().await?;

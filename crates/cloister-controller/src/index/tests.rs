@@ -55,7 +55,7 @@ fn review(name: &str, version: u64, grant: &str, decision: &str, said: bool) -> 
     let counted = json!([{
         "type": "Counted", "status": "True", "reason": "Counted", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z",
     }]);
-    let status = said.then(|| json!({"conditions": counted})).unwrap_or(Value::Null);
+    let status = if said { json!({"conditions": counted}) } else { Value::Null };
     serde_json::from_value(json!({
         "apiVersion": "cloister.dev/v1alpha1", "kind": "AccessReview",
         "metadata": {"name": name, "namespace": "interp", "uid": format!("u-{name}"), "resourceVersion": version.to_string()},

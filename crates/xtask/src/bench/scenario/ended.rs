@@ -121,7 +121,8 @@ async fn refuse(site: &Site, operator: &Operator, names: &[String]) -> Result<()
                     "subjects": [{"kind": "User", "name": PERSON}],
                 },
             }))?;
-            anyhow::Ok(drop(api.create(&PostParams::default(), &grant).await?))
+            api.create(&PostParams::default(), &grant).await?;
+            anyhow::Ok(())
         }
     };
     stream::iter(requests).map(ask).buffer_unordered(PEOPLE).try_collect::<()>().await?;

@@ -92,7 +92,10 @@ async fn make(client: &Client, places: &[(String, String)]) -> Result<()> {
     let create = |(namespace, name): &(String, String)| {
         let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
         let pod = pod(name);
-        async move { anyhow::Ok(drop(api.create(&PostParams::default(), &pod?).await?)) }
+        async move {
+            api.create(&PostParams::default(), &pod?).await?;
+            anyhow::Ok(())
+        }
     };
     stream::iter(places).map(create).buffer_unordered(PEOPLE).try_collect().await
 }

@@ -261,7 +261,7 @@ async fn what_has_ended_is_kept_as_long_as_the_platform_says() -> Result<()> {
     .await
     .with_context(|| format!("after {:#}: {}", began.duration_until(Timestamp::now()), operator.log_end()))?;
     let policies: Api<NetworkPolicy> = Api::namespaced(bare.admin.clone(), "home");
-    ensure!(policies.get_opt("cloister-grant.lives").await?.is_some(), "what is open was taken away");
+    ensure!(policies.get_opt("cloister-egress-grant.lives").await?.is_some(), "what is open was taken away");
     assert_denied(theirs.delete("lives", &DeleteParams::default()).await, "operator-retention.cloister.dev");
     // The record has what the cluster has no more.
     let text = std::fs::read_to_string(&record)?;

@@ -5,6 +5,7 @@ mod bad_input;
 mod decisions;
 mod deletion;
 mod egress;
+mod faults;
 mod grants;
 mod load;
 mod namespace;

@@ -95,7 +95,8 @@ impl Bare {
         for line in text.lines() {
             let Ok(event) = serde_json::from_str::<serde_json::Value>(line) else { continue };
             let verb = event["verb"].as_str().unwrap_or_default();
-            let reads = ["get", "list", "watch"].contains(&verb);
+            // That it goes on holding its Lease changes nothing.
+            let reads = ["get", "list", "watch"].contains(&verb) || event["objectRef"]["resource"] == "leases";
             if event["stage"] == "ResponseComplete" && event["user"]["username"] == crate::OPERATOR && !reads {
                 let object = &event["objectRef"];
                 let part = |key: &str| object[key].as_str().unwrap_or_default().to_owned();

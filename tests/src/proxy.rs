@@ -30,11 +30,8 @@ use tokio_rustls::{
 };
 use xtask::cluster::Cluster;
 
-/// Before the value of the header that says the API server's time.
-const DATE: &[u8] = b"\r\ndate: ";
-
-/// How much of it is the end of the line before.
-const LINE_END: usize = 2;
+/// Before the value of the header that says the API server's time, at the beginning of a line.
+const DATE: &[u8] = b"date: ";
 
 /// How long that value is.
 const DATE_LENGTH: usize = "Thu, 26 Nov 2026 04:37:41 GMT".len();
@@ -200,11 +197,11 @@ impl Shared {
         self.shift.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Moves the dates in a piece of an answer.
-    fn move_dates(&self, piece: &mut [u8]) {
+    /// Moves the dates in a piece of an answer. `line` says whether a line begins with it.
+    fn move_dates(&self, piece: &mut [u8], line: bool) {
         let mut from = 0;
-        while let Some(at) = find_date(&piece[from..]) {
-            let begin = from + at + DATE.len();
+        while let Some(at) = find_date(piece, from, line) {
+            let begin = at + DATE.len();
             let Some(date) = piece.get_mut(begin..begin + DATE_LENGTH) else { return };
             let number = self.answers.fetch_add(1, Ordering::Relaxed);
             let by = SignedDuration::from_secs((self.shift().clone())(number));
@@ -218,8 +215,16 @@ impl Shared {
     }
 }
 
-fn find_date(text: &[u8]) -> Option<usize> {
-    text.windows(DATE.len()).position(|window| window.eq_ignore_ascii_case(DATE))
+fn begins_line(text: &[u8], at: usize, line: bool) -> bool {
+    at.checked_sub(1).map_or(line, |before| text[before] == b'\n')
+}
+
+/// Where the header begins, from a place on.
+fn find_date(text: &[u8], from: usize, line: bool) -> Option<usize> {
+    (from..text.len()).find(|&at| {
+        begins_line(text, at, line)
+            && text[at..].get(..DATE.len()).is_some_and(|header| header.eq_ignore_ascii_case(DATE))
+    })
 }
 
 fn moved(date: &[u8], by: SignedDuration) -> Option<String> {
@@ -228,17 +233,17 @@ fn moved(date: &[u8], by: SignedDuration) -> Option<String> {
     (text.len() == DATE_LENGTH).then_some(text)
 }
 
-/// How much of the end of a piece must wait for the next, because a date may begin in it. A line end alone does not wait:
-/// it may be the end of the answer, and nothing comes after it.
-fn kept_back(piece: &[u8]) -> usize {
+/// How much of the end of a piece must wait for the next, because the header begins in it and does not end. The end of a
+/// line is nothing to wait for: it may be the last for long.
+fn kept_back(piece: &[u8], line: bool) -> usize {
     let whole = DATE.len() + DATE_LENGTH;
-    let tail = &piece[piece.len().saturating_sub(whole - 1)..];
-    let begins = |from: usize| {
-        let part = &tail[from..];
-        let known = part.len().min(DATE.len());
-        known > LINE_END && part[..known].eq_ignore_ascii_case(&DATE[..known])
+    let begins = |at: usize| {
+        let known = &piece[at..];
+        let known = &known[..known.len().min(DATE.len())];
+        begins_line(piece, at, line) && known.eq_ignore_ascii_case(&DATE[..known.len()])
     };
-    (0..tail.len()).find(|from| begins(*from)).map_or(0, |from| tail.len() - from)
+    let first = (piece.len() + 1).saturating_sub(whole);
+    (first..piece.len()).find(|at| begins(*at)).map_or(0, |at| piece.len() - at)
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -283,13 +288,12 @@ async fn carry(
     generation: u64,
     answers: bool,
 ) -> Result<()> {
-    // What was sent of the line end that a date may follow, and what was not sent yet.
-    let (mut sent, mut held): (usize, Vec<u8>) = (0, Vec::new());
+    let mut held: Vec<u8> = Vec::new();
+    let mut line = false;
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let count = from.read(&mut buffer).await?;
         if count == 0 {
-            to.write_all(&held[sent..]).await?;
             to.shutdown().await?;
             return Ok(());
         }
@@ -301,17 +305,15 @@ async fn carry(
         if shared.faults.borrow().silent >= generation {
             std::future::pending::<()>().await;
         }
-        let keep = if answers { kept_back(&held) } else { 0 };
-        let ready = held.len() - keep;
+        let keep = if answers { kept_back(&held, line) } else { 0 };
+        let rest = held.split_off(held.len() - keep);
         if answers {
-            shared.move_dates(&mut held[..ready]);
+            shared.move_dates(&mut held, line);
+            line = held.last().map_or(line, |last| *last == b'\n');
         }
-        to.write_all(&held[sent.min(ready)..ready]).await?;
+        to.write_all(&held).await?;
         to.flush().await?;
-        // The line end before a date is looked at again with what follows it.
-        let done = if keep == 0 { ready.saturating_sub(LINE_END) } else { ready };
-        sent = if keep == 0 { ready - done } else { sent.saturating_sub(ready) };
-        held.drain(..done);
+        held = rest;
     }
 }
 
@@ -323,23 +325,19 @@ mod tests {
     fn a_date_is_moved_wherever_it_is_cut() {
         let moved = moved(b"Thu, 26 Nov 2026 23:59:41 GMT", SignedDuration::from_secs(60)).unwrap();
         assert_eq!(moved, "Fri, 27 Nov 2026 00:00:41 GMT");
-        let answer = b"HTTP/1.1 200 OK\r\nDate: Thu, 26 Nov 2026 23:59:41 GMT\r\n\r\n{}";
+        let answer = b"HTTP/1.1 200 OK\r\nDate: Thu, 26 Nov 2026 23:59:41 GMT\r\n\r\n{}\r\n";
+        let is_whole =
+            |text: &[u8], line| find_date(text, 0, line).is_some_and(|at| text.len() >= at + DATE.len() + DATE_LENGTH);
         for cut in 1..answer.len() {
             let (first, second) = answer.split_at(cut);
-            let keep = kept_back(first);
-            let passed = &first[..first.len() - keep];
-            let again = first.len() - keep - if keep == 0 { LINE_END.min(first.len()) } else { 0 };
-            let rest: Vec<u8> = [&first[again..], second].concat();
-            let whole = |text: &[u8]| find_date(text).is_some_and(|at| text.len() >= at + DATE.len() + DATE_LENGTH);
-            assert!(whole(passed) != whole(&rest), "cut at {cut}");
+            let passed = &first[..first.len() - kept_back(first, false)];
+            let rest = &answer[passed.len()..];
+            let line = passed.ends_with(b"\n");
+            assert!(is_whole(passed, false) != is_whole(rest, line), "cut at {cut}");
+            assert!(!second.is_empty());
         }
-        assert_eq!(kept_back(b"5\r\n{\"a\":1}\r\n0\r\n\r\n"), 0, "an answer in chunks ends so");
-    }
-
-    #[test]
-    fn a_line_end_waits_for_nothing() {
-        for end in [&b"\r"[..], b"\r\n", b"x\r\n\r\n"] {
-            assert_eq!(kept_back(end), 0, "{end:?}");
+        for piece in [&answer[..], b"HTTP/1.1 200 OK\r\n\r\n", b"5\r\n{}\r\n0\r\n\r\n"] {
+            assert_eq!(kept_back(piece, false), 0, "what is whole waits for nothing");
         }
     }
 }

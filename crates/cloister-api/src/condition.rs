@@ -69,4 +69,6 @@ pub mod reason {
     pub const DENY_DEFEATED: &str = "DenyDefeated";
     /// The configuration cannot be read by this version of the operator; nothing is opened meanwhile.
     pub const CONFIG_UNDECODABLE: &str = "ConfigUndecodable";
+    /// The operator's clock and the API server's disagree, so nothing is opened.
+    pub const CLOCK_SKEW: &str = "ClockSkew";
 }

@@ -127,6 +127,16 @@ pub fn namespace_reference(namespace: &ResearchNamespace) -> ObjectReference {
     }
 }
 
+/// The settings of the cluster as an Event refers to them, for what concerns the operator as a whole.
+pub fn settings_reference() -> ObjectReference {
+    ObjectReference {
+        api_version: Some(format!("{GROUP}/{VERSION}")),
+        kind: Some("CloisterConfig".to_owned()),
+        name: Some("cloister".to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
 /// What an Event about a binding refers to. The Event is named after it, and a binding's name may be one that no Event
 /// can have: then it is about the binding's namespace, or the settings of the cluster.
 pub fn binding_reference(at: &ObjectName) -> ObjectReference {
@@ -210,6 +220,10 @@ impl Alerts {
                 secondary: None,
             };
             context.queue.calm().await;
+            if !context.leadership.holds() {
+                debug!("another operator may act by now; an Event is dropped");
+                continue;
+            }
             context.metrics.wrote("create", "Event");
             match timeout(LIMIT, recorder.publish(&event, &about)).await {
                 Ok(Ok(())) => {}

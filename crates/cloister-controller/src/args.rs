@@ -49,6 +49,13 @@ pub struct Run {
     /// How many requests to the API server may be under way
     #[arg(long, env = "CLOISTER_MAX_REQUESTS", value_name = "1-1024", value_parser = at_most_1024, default_value_t = 32)]
     pub max_requests: usize,
+    /// Who this operator is among others, of which one acts at a time. One that is started again in the same place takes up
+    /// where it was; without it: its pod or host, and its process
+    #[arg(long, env = "CLOISTER_IDENTITY", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub identity: Option<String>,
+    /// The name of its pod
+    #[arg(long, env = "POD_NAME", hide = true)]
+    pub pod: Option<String>,
     /// End when standard input closes, so as not to outlive the process that started this one
     #[arg(long, hide = true)]
     pub until_stdin_closes: bool,

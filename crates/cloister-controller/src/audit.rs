@@ -8,6 +8,7 @@
 use crate::{
     context::Context,
     index::{Index, Recorded},
+    needs,
 };
 use cloister_api::AccessReview;
 use cloister_core::{
@@ -122,6 +123,14 @@ impl Audit {
         self.forget_at.store(recorded.len() * 2 + FEW, Relaxed);
     }
 
+    fn forget_what_is_gone(&self, context: &Context) {
+        // What was not listed yet is not gone.
+        let kinds = [&needs::GRANTS[..], &["AccessReview"]].concat();
+        if context.synced.missing(Some(&kinds)).is_empty() {
+            self.forget_the_gone(&context.index());
+        }
+    }
+
     /// Records what is new of a grant.
     pub fn take_grant(&self, context: &Context, namespace: &Arc<str>, grant: &GrantRef) {
         static NOTHING: Children = Children::new();
@@ -132,7 +141,7 @@ impl Audit {
             of_grant(found, namespace, children, |id| self.is_known(id))
         };
         self.record(records);
-        self.forget_the_gone(&context.index());
+        self.forget_what_is_gone(context);
     }
 
     /// Records what is new of a review.
@@ -143,7 +152,7 @@ impl Audit {
             found.and_then(|found| of_review(found.object.as_ref().ok()?, namespace))
         };
         self.record(record.into_iter().collect());
-        self.forget_the_gone(&context.index());
+        self.forget_what_is_gone(context);
     }
 
     /// Whether what happened to an object is recorded, or happened before there is something to record.

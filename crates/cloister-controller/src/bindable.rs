@@ -1,10 +1,10 @@
 //! Which ClusterRoles the operator may bind: the API server is asked, because only it knows.
 
-use crate::{context::Context, index::Dirty};
+use crate::{context::Context, index::Dirty, watches::Watched};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{Api, api::PostParams};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
-use tokio::{sync::watch, time::timeout};
+use tokio::time::timeout;
 use tracing::warn;
 
 /// How long the API server may take to answer.
@@ -13,9 +13,14 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// How long to wait before asking again where an answer failed.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// What names ClusterRoles, and what they are.
+const NAMED: [&str; 3] = ["StorageResource", "AccessRole", "ClusterRole"];
+
 /// Asks about every ClusterRole that the catalogue names, whenever one of them or a role that binds may have changed.
-/// Never ends. `first` is told when all were asked about once.
-pub async fn ask(context: Arc<Context>, first: watch::Sender<bool>) {
+/// Never ends. `watched` is told when all were asked about.
+pub async fn ask(context: Arc<Context>, watched: Watched) {
+    // What is asked about before all are known would have to be asked again.
+    context.synced.wait(Some(&NAMED)).await;
     loop {
         let changed = context.roles_changed.notified();
         let mut failed = false;
@@ -28,7 +33,10 @@ pub async fn ask(context: Arc<Context>, first: watch::Sender<bool>) {
                 }
             }
         }
-        first.send_replace(true);
+        if !failed && !watched.is_listed() {
+            watched.complete();
+            context.resume();
+        }
         if failed {
             let _ = timeout(AGAIN, changed).await;
         } else {

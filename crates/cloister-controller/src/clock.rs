@@ -1,70 +1,81 @@
-//! The time, which is never behind the newest `Date` that the API server sent.
-//!
-//! A clock that was set back would keep open what has ended. So the time is the later of the machine's own and the API
-//! server's, and when the two are far apart nothing new is opened.
+//! The clock: what the machine says, what the API server's answers say, and what `cloister_core::clock` makes of both.
 
-use jiff::{SignedDuration, Timestamp};
-use std::sync::{
-    Arc,
-    atomic::{AtomicI64, Ordering},
+use cloister_core::clock::{Agreement, Judge, Moment};
+use jiff::Timestamp;
+use rustix::time::{ClockId, clock_gettime};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
-
-/// How far the clocks may be apart.
-const SKEW_LIMIT: SignedDuration = SignedDuration::from_secs(30);
 
 /// The clock.
 #[derive(Clone, Default)]
 pub struct Clock {
-    inner: Arc<Inner>,
-}
-
-#[derive(Default)]
-struct Inner {
-    /// The newest time that the API server sent, in seconds.
-    server: AtomicI64,
-    /// The machine's time less the API server's at the last response, in seconds.
-    skew: AtomicI64,
+    judge: Arc<Mutex<Judge>>,
 }
 
 impl Clock {
     /// The time.
     pub fn now(&self) -> Timestamp {
-        let server = Timestamp::from_second(self.inner.server.load(Ordering::Relaxed)).unwrap_or(Timestamp::UNIX_EPOCH);
-        Timestamp::now().max(server)
+        self.judge().now(moment())
     }
 
-    /// Whether the clocks agree well enough to open something.
+    /// Whether the machine and the API server agree about the time. Nothing is opened while they do not.
+    pub fn agreement(&self) -> Agreement {
+        self.judge().agreement(moment())
+    }
+
+    /// Whether they agree.
     pub fn is_sane(&self) -> bool {
-        SignedDuration::from_secs(self.inner.skew.load(Ordering::Relaxed)).abs() <= SKEW_LIMIT
+        self.agreement() == Agreement::Sane
     }
 
-    /// Takes note of a response.
-    pub fn observe<B>(&self, response: &http::Response<B>) {
+    /// Takes note of an answer to a request that was sent at this elapsed time.
+    pub fn observe<B>(&self, response: &http::Response<B>, sent: Duration) {
         let date = response.headers().get("date").and_then(|date| date.to_str().ok());
         if let Some(date) = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok()) {
-            self.observe_date(date.timestamp(), Timestamp::now());
+            self.judge().answer(date.timestamp(), sent, moment());
         }
     }
 
-    fn observe_date(&self, server: Timestamp, machine: Timestamp) {
-        self.inner.server.fetch_max(server.as_second(), Ordering::Relaxed);
-        self.inner.skew.store(machine.as_second() - server.as_second(), Ordering::Relaxed);
+    fn judge(&self) -> MutexGuard<'_, Judge> {
+        // No step leaves it half changed.
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How much time has elapsed since the machine was started, sleep included.
+pub fn elapsed() -> Duration {
+    let time = clock_gettime(ClockId::Boottime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or_default())
+}
+
+fn moment() -> Moment {
+    Moment { machine: Timestamp::now(), elapsed: elapsed() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::{SignedDuration, tz::TimeZone};
+
+    fn answer(at: Timestamp) -> http::Response<()> {
+        let date = at.to_zoned(TimeZone::UTC).strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        http::Response::builder().header("Date", date).body(()).unwrap()
+    }
 
     #[test]
-    fn time_is_not_behind_the_server() {
+    fn answers_are_read() {
         let clock = Clock::default();
-        let ahead = Timestamp::now() + SignedDuration::from_hours(1);
-        clock.observe_date(ahead, Timestamp::now());
-        assert!(clock.now() >= Timestamp::from_second(ahead.as_second()).unwrap());
-        assert!(!clock.is_sane());
-        clock.observe_date(Timestamp::now(), Timestamp::now());
+        assert!(!clock.is_sane(), "nobody has said anything");
+        clock.observe(&http::Response::new(()), elapsed());
+        for _ in 0..3 {
+            clock.observe(&answer(Timestamp::now()), elapsed());
+        }
         assert!(clock.is_sane());
-        assert!(clock.now() >= Timestamp::from_second(ahead.as_second()).unwrap());
+        let before = clock.now();
+        clock.observe(&answer(Timestamp::now() + SignedDuration::from_hours(1)), elapsed());
+        assert!(clock.is_sane() && clock.now().duration_since(before) < SignedDuration::from_secs(5));
     }
 }

@@ -4,17 +4,24 @@ use crate::{
     alerts::{Alerts, Impersonators},
     audit::Audit,
     clock::Clock,
+    connection::Connection,
+    guard::{Guarded, Reading, Writing},
     index::{Dirty, Index, Recorder},
     key::Key,
+    leader::Leadership,
+    liveness::Liveness,
     metrics::Metrics,
     names::Names,
     queue::{Queue, Ticket},
     requests::Requests,
+    watches::Synced,
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;
-use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, PoisonError},
+};
 use tokio::sync::{Notify, watch};
 
 /// How often the users of an allowlist are counted at most: each namespace that comes changes their number.
@@ -24,8 +31,16 @@ const USAGE_WINDOW: SignedDuration = SignedDuration::from_secs(5);
 pub struct Context {
     /// The API server.
     pub client: Client,
+    /// The connection to it.
+    pub connection: Connection,
     /// What is known of the cluster.
-    index: RwLock<Index>,
+    index: Guarded<Index>,
+    /// What is known of the watches that fill the index.
+    pub synced: Synced,
+    /// Whether the process still does its work.
+    pub liveness: Liveness,
+    /// Whether this operator may act.
+    pub leadership: Arc<Leadership>,
     /// What is to be done.
     pub queue: Queue,
     /// The time.
@@ -50,16 +65,33 @@ pub struct Context {
     pub roles_changed: Notify,
     /// Grows when the definition of one of our kinds has changed, so that what was read by the old one is read anew.
     pub definitions: watch::Sender<u64>,
+    /// Grows when the API server's store was put back to an earlier state, so that everything is read anew.
+    pub restored: watch::Sender<u64>,
+    /// What was decided while the clocks disagreed, to be looked at again when they agree.
+    held: std::sync::Mutex<HashSet<Key>>,
+    /// What waits until the kinds that it depends on are listed.
+    parked: std::sync::Mutex<HashSet<Key>>,
 }
 
 impl Context {
     /// A context with an empty index.
-    pub fn new(client: Client, clock: Clock, audit: Audit, workers: usize, max_requests: usize) -> Arc<Self> {
+    pub fn new(
+        connection: Connection,
+        leadership: Arc<Leadership>,
+        clock: Clock,
+        audit: Audit,
+        workers: usize,
+        max_requests: usize,
+    ) -> Arc<Self> {
         let audit = Arc::new(audit);
         let recorder = Recorder(Some(audit.clone()));
         Arc::new(Context {
-            client,
-            index: RwLock::new(Index { recorder, ..Index::default() }),
+            client: connection.client(),
+            connection,
+            index: Guarded::new(Index { recorder, ..Index::default() }),
+            synced: Synced::default(),
+            liveness: Liveness::default(),
+            leadership,
             queue: Queue::new(workers),
             clock,
             metrics: Metrics::default(),
@@ -72,18 +104,57 @@ impl Context {
             settings_changed: watch::Sender::new(()),
             roles_changed: Notify::new(),
             definitions: watch::Sender::new(0),
+            restored: watch::Sender::new(0),
+            held: std::sync::Mutex::default(),
+            parked: std::sync::Mutex::default(),
         })
     }
 
     /// Reads the index.
-    pub fn index(&self) -> RwLockReadGuard<'_, Index> {
-        // A panic while the index was written would have ended the process.
-        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    pub fn index(&self) -> Reading<'_, Index> {
+        self.index.read()
+    }
+
+    /// Reads the index, if nobody is writing it.
+    pub fn try_index(&self) -> Option<Reading<'_, Index>> {
+        self.index.try_read()
     }
 
     /// Writes the index.
-    pub fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
-        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    pub fn index_mut(&self) -> Writing<'_, Index> {
+        self.index.write()
+    }
+
+    /// Has a key looked at again once the clocks agree.
+    pub fn hold(&self, key: Key) {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+    }
+
+    /// Looks again at everything that waited for the clocks to agree.
+    pub fn release_held(&self) {
+        let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        self.enqueue(held);
+    }
+
+    /// Which of these kinds are not listed yet. If there are any, the key is looked at again when that has changed.
+    pub fn park(&self, key: &Key, needs: &[&'static str]) -> Vec<&'static str> {
+        let mut parked = self.parked.lock().unwrap_or_else(PoisonError::into_inner);
+        let missing = self.synced.missing(Some(needs));
+        if !missing.is_empty() {
+            parked.insert(key.clone());
+        }
+        missing
+    }
+
+    /// Looks again at what waited for a kind to be listed.
+    pub fn resume(&self) {
+        let parked = std::mem::take(&mut *self.parked.lock().unwrap_or_else(PoisonError::into_inner));
+        self.enqueue(parked);
+    }
+
+    /// Looks again at once at everything that failed and waits for its next try.
+    pub fn retry_all(&self) {
+        self.enqueue(self.queue.forget_failures());
     }
 
     /// Queues keys that a change concerns.

@@ -1,7 +1,12 @@
 //! The definitions of kinds: of our own, which may change under what was read by them, and of those of network plugins,
 //! which come and go.
 
-use crate::{context::Context, index::Dirty};
+use crate::{
+    context::Context,
+    index::Dirty,
+    watch::{Soon, with_ends},
+    watches::Watched,
+};
 use cloister_api::{
     GROUP,
     plugin::{CHANNEL, CiliumNetworkPolicy, ClusterNetworkPolicy, EXPERIMENTAL},
@@ -22,7 +27,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::watch;
 use tracing::{info, warn};
 
 /// When the objects are read anew after a definition has changed: soon, and once more when every API server has it.
@@ -38,13 +42,25 @@ struct Known {
     experimental: bool,
 }
 
-/// Watches the definitions. `first` is told when it is known which there are.
-pub async fn watch(context: Arc<Context>, first: watch::Sender<bool>) {
+/// Watches the definitions, and tells `watched` when it is known which there are.
+pub async fn watch(context: Arc<Context>, watched: Watched) {
     let api: Api<Definition> = Api::all(context.client.clone());
+    watched.listens(context.connection.listen(api.resource_url()));
+    let config = with_ends(Config::default());
+    let begin = || watcher(api.clone(), config.clone()).backoff(Soon).boxed();
     let mut known: HashMap<String, Known> = HashMap::new();
     let mut listed: HashSet<String> = HashSet::new();
-    let mut events = watcher(api, Config::default()).default_backoff().boxed();
-    while let Some(event) = events.next().await {
+    let mut restored = context.restored.subscribe();
+    let mut events = begin();
+    loop {
+        let event = tokio::select! {
+            event = events.next() => event,
+            Ok(()) = restored.changed() => {
+                events = begin();
+                continue;
+            }
+        };
+        let Some(event) = event else { return };
         match event {
             Ok(Event::Init) => {
                 listed.clear();
@@ -67,7 +83,8 @@ pub async fn watch(context: Arc<Context>, first: watch::Sender<bool>) {
             }
         }
         install(&context, &known);
-        first.send_replace(true);
+        watched.complete();
+        context.resume();
     }
 }
 

@@ -22,6 +22,12 @@ pub enum Error {
         /// How long was waited.
         limit: Duration,
     },
+    /// This operator does not hold the Lease by which one acts at a time.
+    #[error("did not {what}: the Lease could not be renewed in time, so another operator may act by now")]
+    NotLeading {
+        /// What was to be done, and with which object.
+        what: String,
+    },
     /// An object that was deleted is still there, because somebody else's finalizer holds it.
     #[error("{what} was deleted but is still there: a finalizer of somebody else holds it; take it off")]
     NotGone {
@@ -74,6 +80,7 @@ impl Error {
                 _ => "transport",
             },
             Error::Timeout { .. } => "timeout",
+            Error::NotLeading { .. } => "not_leading",
             Error::NotGone { .. } => "not_gone",
             Error::NotAsWritten { .. } => "not_as_written",
             Error::CredentialGone { .. } => "credential_gone",
@@ -88,6 +95,18 @@ impl Error {
                 kube::Error::Api(status) => matches!(status.code, 400 | 403 | 413 | 422),
                 _ => false,
             },
+            _ => false,
+        }
+    }
+
+    /// Whether the API server, or the way to it, is at fault for now: what is tried again soon may succeed, whatever it is.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            Error::Request { source, .. } => match &**source {
+                kube::Error::Api(status) => status.code >= 500 || status.code == 429,
+                _ => true,
+            },
+            Error::Timeout { .. } | Error::NotLeading { .. } => true,
             _ => false,
         }
     }
@@ -115,5 +134,22 @@ mod tests {
         assert_eq!(refused(409, "AlreadyExists").category(), "already_exists");
         assert!(!refused(409, "AlreadyExists").is_conflict());
         assert_eq!(refused(409, "Conflict").category(), "conflict");
+    }
+
+    #[test]
+    fn an_outage_is_nothing_that_is_refused() {
+        let of = |source| Error::Request { what: String::new(), source: Box::new(source) };
+        let said = |code| of(kube::Error::Api(Box::new(Status { code, ..Status::default() })));
+        for code in [429, 500, 502, 503, 504] {
+            assert!(said(code).is_outage(), "{code}");
+        }
+        for code in [400, 403, 404, 409, 410, 413, 422] {
+            assert!(!said(code).is_outage(), "{code}");
+        }
+        assert!(of(kube::Error::Service("no answer".into())).is_outage());
+        let limit = Duration::from_secs(1);
+        assert!(Error::Timeout { what: String::new(), limit }.is_outage());
+        assert!(Error::NotLeading { what: String::new() }.is_outage());
+        assert!(!Error::NotGone { what: String::new() }.is_outage());
     }
 }

@@ -5,6 +5,7 @@ use cloister_api::{
     GrantPhase,
     condition::{REVIEWED, REVOCATION_UNCONFIRMED},
 };
+use cloister_core::clock::Agreement;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -202,10 +203,9 @@ impl Metrics {
     }
 
     /// All metrics as text, with what is counted at the moment of asking.
-    pub fn render(&self, context: &Context) -> String {
-        let index = &*context.index();
+    pub fn render(&self, context: &Context, index: &Index) -> String {
         let (names, rebound) = context.names.count();
-        self.attention(index, context.impersonators.count(), rebound);
+        self.attention(index, context, rebound);
         self.store_objects.get_or_create(&Kind { kind: "Name" }).set(gauge(names));
         let (ready, later) = context.queue.depth();
         self.queue_depth.set(gauge(ready));
@@ -237,7 +237,7 @@ impl Metrics {
 }
 
 impl Metrics {
-    fn attention(&self, index: &Index, impersonators: usize, rebound: usize) {
+    fn attention(&self, index: &Index, context: &Context, rebound: usize) {
         // What has ended and is settled needs nobody's attention.
         let says = |type_: &str, reason: &str| {
             let grants = index.all_grants().filter_map(|grant| grant.object.as_ref().ok()?.status());
@@ -248,7 +248,9 @@ impl Metrics {
             ("ReviewOwed", says(REVIEWED, "ReviewOwed")),
             ("ReviewOverdue", says(REVIEWED, "ReviewOverdue")),
             ("RevocationUnconfirmed", says(REVOCATION_UNCONFIRMED, "PodsRemain")),
-            ("Impersonation", impersonators),
+            ("Impersonation", context.impersonators.count()),
+            ("ClockSkew", usize::from(matches!(context.clock.agreement(), Agreement::Skewed(_)))),
+            ("WatchStale", context.synced.silent().len()),
             ("Rebinding", rebound),
             ("DenyDefeated", index.defeated()),
             ("ForeignObjects", index.intruded()),

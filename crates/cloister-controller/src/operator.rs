@@ -6,30 +6,41 @@ use crate::{
     audit::{Audit, AuditError},
     bindable,
     clock::Clock,
+    connection::Connection,
     context::Context,
-    definitions, names,
+    definitions, heartbeat,
+    leader::{self, Keeper, Lost},
+    liveness, names, needs,
     reconcile::remember_names,
-    server,
-    watch::consistent,
+    server::{self, Standing},
     watches, work,
 };
 use cloister_api::plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy};
 use cloister_core::egress::Installed;
-use futures::FutureExt;
-use kube::{Config, client::ClientBuilder};
-use std::{future::Future, time::Duration};
-use tokio::{
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
+use kube::Config;
+use std::{
+    future::Future,
     net::TcpListener,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
     task::JoinSet,
     time::timeout,
 };
-use tower::util::{MapRequestLayer, MapResponseLayer};
-use tracing::info;
+use tracing::{info, warn};
 
 /// How long what is under way may take when the process is told to end.
 const DRAIN: Duration = Duration::from_secs(20);
+
+/// How long the start waits for lists. What depends on a kind that is not listed by then waits on, and nothing else does.
+const LISTS: Duration = Duration::from_secs(5);
 
 /// How long the first look-ups may hold up the start.
 const FIRST_ANSWERS: Duration = Duration::from_secs(5);
@@ -60,6 +71,12 @@ pub enum Fatal {
     /// Names are looked up no more, and without that the operator would keep open what has moved.
     #[error("the look-up of names ended; the process ends with it and must be started again")]
     NamesDead,
+    /// Nobody looks at the clocks and the connection any more.
+    #[error("the heartbeat ended; the process ends with it and must be started again")]
+    HeartbeatDead,
+    /// Another operator acts.
+    #[error("{0}; this operator ends, so that there are not two")]
+    Lost(#[from] Lost),
     /// The drain took too long.
     #[error("what was under way did not end within {0:?}")]
     NotDrained(Duration),
@@ -73,76 +90,48 @@ pub enum Fatal {
 pub async fn run(args: Run) -> Result<(), Fatal> {
     // Another component may have installed the provider already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(|source| Fatal::Io { what: format!("cannot listen on {}", args.listen), source })?;
+    let cannot = |what: String| move |source| Fatal::Io { what, source };
+    let listener = TcpListener::bind(args.listen).map_err(cannot(format!("cannot listen on {}", args.listen)))?;
     let clock = Clock::default();
-    let audit = Audit::open(&args.audit)?;
-    let context = Context::new(connect(&clock).await?, clock, audit, args.workers, args.max_requests);
+    let connection = connect(&clock).await?;
     let stop = told_to_end(args.until_stdin_closes)?.shared();
+    let standing = Arc::new(Standing::default());
+    server::start(listener, standing.clone()).map_err(cannot("cannot serve".into()))?;
 
-    let synced = watches::Synced::default();
-    let mut watching = watches::start(&context, &synced);
-    tokio::spawn(server::run(listener, context.clone(), synced.clone()));
-    let (sender, mut installed) = watch::channel(false);
-    let definitions = tokio::spawn(definitions::watch(context.clone(), sender));
-    tokio::spawn(Alerts::write(context.clone()));
-    let working = async {
-        synced.wait().await;
-        // What opens names depends on it.
-        let _ = installed.wait_for(|known| *known).await;
-        let (sender, mut first) = watch::channel(false);
-        let credentials = tokio::spawn(watches::credentials(context.clone(), sender));
-        let (sender, mut endpoints) = watch::channel(false);
-        let resolving = tokio::spawn(watches::dns_endpoints(context.clone(), sender));
-        let (sender, mut seen) = watch::channel(false);
-        let is_there = |installed: Installed| installed.cilium;
-        let cilium = watches::plugin_policies::<CiliumNetworkPolicy>;
-        let cilium = tokio::spawn(cilium(context.clone(), "CiliumNetworkPolicy", is_there, sender));
-        let (sender, mut bound) = watch::channel(false);
-        let is_there = |installed: Installed| installed.cluster.is_some();
-        let cluster = watches::plugin_policies::<ClusterNetworkPolicy>;
-        let cluster = tokio::spawn(cluster(context.clone(), "ClusterNetworkPolicy", is_there, sender));
-        let (sender, mut asked) = watch::channel(false);
-        let binding = tokio::spawn(bindable::ask(context.clone(), sender));
+    let identity = args.identity.clone().unwrap_or_else(|| leader::identity(args.pod.as_deref()));
+    let mut keeper = Keeper::new(connection.client(), identity, standing.leadership.clone());
+    tokio::select! {
+        () = keeper.acquire() => {}
+        () = stop.clone() => return Ok(()),
+    }
+    // Whoever does not act has no record to keep.
+    let audit = Audit::open(&args.audit)?;
+    let context = Context::new(connection, standing.leadership.clone(), clock, audit, args.workers, args.max_requests);
+    // It is set once.
+    let _ = standing.context.set(context.clone());
+    liveness::watch(context.clone()).map_err(cannot("cannot look after the process".into()))?;
+    let ended = {
+        let acting = act(&context, stop);
         tokio::select! {
-            _ = async {
-                let _ = first.wait_for(|complete| *complete).await;
-                let _ = endpoints.wait_for(|complete| *complete).await;
-                let _ = seen.wait_for(|complete| *complete).await;
-                let _ = bound.wait_for(|complete| *complete).await;
-                asked.wait_for(|asked| *asked).await.is_ok()
-            } => {}
-            () = stop.clone() => return Ok(()),
-        }
-        info!(objects = ?context.index().sizes(), backend = ?context.index().settings().backend, "all stores are synced");
-        context.audit.forget_the_gone(&context.index());
-        // What ended while nobody was there goes before anything is opened.
-        let overdue = context.index().overdue(context.clock.now());
-        tokio::select! {
-            () = work::once(&context, overdue) => {}
-            () = stop.clone() => return Ok(()),
-        }
-        // What is open by name stays so: its addresses are known again before anything is decided.
-        let looking = tokio::spawn(names::run(context.clone()));
-        remember_names(&context);
-        tokio::select! {
-            () = names::first_answers(&context, FIRST_ANSWERS) => {}
-            () = stop.clone() => return Ok(()),
-        }
-        let all = context.index().all_keys();
-        context.enqueue(all);
-        tokio::select! {
-            () = work::run(context.clone(), stop.clone()) => Ok(()),
-            _ = credentials => Err(Fatal::WatchDead("Secret")),
-            _ = cilium => Err(Fatal::WatchDead("CiliumNetworkPolicy")),
-            _ = cluster => Err(Fatal::WatchDead("ClusterNetworkPolicy")),
-            _ = resolving => Err(Fatal::WatchDead("EndpointSlice")),
-            _ = looking => Err(Fatal::NamesDead),
-            _ = binding => Err(Fatal::WatchDead("ClusterRole")),
-            _ = definitions => Err(Fatal::WatchDead("CustomResourceDefinition")),
+            ended = acting => ended,
+            lost = keeper.keep() => Err(Fatal::Lost(lost)),
         }
     };
+    if ended.is_ok() {
+        keeper.release().await;
+    }
+    ended
+}
+
+/// Watches and works until it is told to end.
+async fn act(context: &Arc<Context>, stop: impl Future<Output = ()> + Clone) -> Result<(), Fatal> {
+    let mut watching = watches::start(context);
+    tokio::spawn(Alerts::write(context.clone()));
+    let beating = tokio::spawn({
+        let context = context.clone();
+        async move { context.liveness.runtime.during(heartbeat::run(context.clone())).await }
+    });
+    let working = work(context.clone(), stop.clone());
     let until_drained = async {
         stop.clone().await;
         info!("told to end");
@@ -151,8 +140,92 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
     tokio::select! {
         ended = working => ended,
         dead = first_to_end(&mut watching) => Err(dead),
+        _ = beating => Err(Fatal::HeartbeatDead),
         () = until_drained => Err(Fatal::NotDrained(DRAIN)),
     }
+}
+
+/// Works until it is told to end.
+async fn work(context: Arc<Context>, stop: impl Future<Output = ()> + Clone) -> Result<(), Fatal> {
+    let mut following = JoinSet::new();
+    tokio::select! {
+        () = begin(&context, &mut following) => {}
+        () = stop.clone() => return Ok(()),
+    }
+    // What is open by name stays so: its addresses are known again before anything is decided.
+    let looking = tokio::spawn(names::run(context.clone()));
+    remember_names(&context);
+    tokio::select! {
+        () = names::first_answers(&context, FIRST_ANSWERS) => {}
+        () = stop.clone() => return Ok(()),
+    }
+    let all = context.index().all_keys();
+    context.enqueue(all);
+    let dispatching = work::run(context.clone(), stop);
+    tokio::select! {
+        () = context.liveness.dispatcher.during(dispatching) => Ok(()),
+        _ = looking => Err(Fatal::NamesDead),
+        dead = first_to_end(&mut following) => Err(dead),
+    }
+}
+
+/// Waits for the first lists, though not for ever, and takes away what is overdue as soon as it can be seen.
+async fn begin(context: &Arc<Context>, following: &mut JoinSet<&'static str>) {
+    let begun = Instant::now();
+    let in_time = |lists| timeout(LISTS.saturating_sub(begun.elapsed()), lists);
+    let of_definitions = context.synced.begin("CustomResourceDefinition");
+    let of_bindable = context.synced.begin(needs::BINDABLE);
+    let mut spawn = |kind: &'static str, watch: BoxFuture<'static, ()>| {
+        following.spawn(async move {
+            watch.await;
+            kind
+        });
+    };
+    spawn("CustomResourceDefinition", Box::pin(definitions::watch(context.clone(), of_definitions)));
+    spawn("ClusterRole", Box::pin(bindable::ask(context.clone(), of_bindable)));
+    // What else is watched depends on the settings, or on what they default to.
+    let _ = in_time(context.synced.wait(Some(&needs::SETTINGS)).boxed()).await;
+    let mut first_lists = Vec::new();
+    let mut follow = |kind: &'static str, watch: &dyn Fn(watch::Sender<bool>) -> BoxFuture<'static, ()>| {
+        let (sender, mut first) = watch::channel(false);
+        spawn(kind, watch(sender));
+        first_lists.push(async move {
+            let _ = first.wait_for(|complete| *complete).await;
+        });
+    };
+    follow("Secret", &|first| Box::pin(watches::credentials(context.clone(), first)));
+    follow("EndpointSlice", &|first| Box::pin(watches::dns_endpoints(context.clone(), first)));
+    let cilium = |installed: Installed| installed.cilium;
+    follow("CiliumNetworkPolicy", &|first| {
+        let watch = watches::plugin_policies::<CiliumNetworkPolicy>;
+        Box::pin(watch(context.clone(), "CiliumNetworkPolicy", cilium, first))
+    });
+    let cluster = |installed: Installed| installed.cluster.is_some();
+    follow("ClusterNetworkPolicy", &|first| {
+        let watch = watches::plugin_policies::<ClusterNetworkPolicy>;
+        Box::pin(watch(context.clone(), "ClusterNetworkPolicy", cluster, first))
+    });
+    let ends = [&needs::GRANTS[..], &needs::OPENED[..]].concat();
+    let seen = async {
+        join_all(first_lists).await;
+        context.synced.wait(Some(&ends)).await;
+    };
+    let _ = in_time(seen.boxed()).await;
+    // What ended while nobody was there goes before anything is opened.
+    let overdue = context.index().overdue(context.clock.now());
+    work::once(context, overdue).await;
+    let _ = in_time(context.synced.wait(None).boxed()).await;
+    let missing = context.synced.missing(None);
+    if missing.is_empty() {
+        context.audit.forget_the_gone(&context.index());
+    } else {
+        warn!(?missing, "not all kinds are listed; what depends on them waits");
+    }
+    let (objects, backend) = {
+        let index = context.index();
+        (index.sizes(), index.settings().backend)
+    };
+    info!(?objects, ?backend, "the stores are filled");
 }
 
 /// A watch never ends by itself. One that does, or panics, leaves the operator blind.
@@ -161,20 +234,12 @@ async fn first_to_end(watching: &mut JoinSet<&'static str>) -> Fatal {
     Fatal::WatchDead(ended.and_then(Result::ok).unwrap_or("a kind"))
 }
 
-async fn connect(clock: &Clock) -> Result<kube::Client, Fatal> {
-    let mut config = timeout(Duration::from_secs(10), Config::infer()).await.map_or_else(
+async fn connect(clock: &Clock) -> Result<Connection, Fatal> {
+    let config = timeout(Duration::from_secs(10), Config::infer()).await.map_or_else(
         |_| Err(Fatal::Io { what: "no cluster to work on".into(), source: std::io::ErrorKind::TimedOut.into() }),
         |config| config.map_err(Fatal::from),
     )?;
-    // A failed request is tried again with its key, when what it was for has been decided anew.
-    config.default_retry = false;
-    let clock = clock.clone();
-    let observe = MapResponseLayer::new(move |response| {
-        clock.observe(&response);
-        response
-    });
-    let builder = ClientBuilder::try_from(config).map_err(|error| Fatal::Client(Box::new(error)))?;
-    Ok(builder.with_layer(&observe).with_layer(&MapRequestLayer::new(consistent)).build())
+    Connection::new(config, clock.clone()).map_err(|error| Fatal::Client(Box::new(error)))
 }
 
 fn told_to_end(until_stdin_closes: bool) -> Result<impl Future<Output = ()>, Fatal> {

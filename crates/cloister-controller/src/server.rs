@@ -1,33 +1,97 @@
-//! `/livez`, `/readyz` and `/metrics`.
+//! `/livez`, `/readyz` and `/metrics`, on a thread of their own: they answer whatever keeps the rest of the process.
 
-use crate::{context::Context, watches::Synced};
+use crate::{
+    context::Context,
+    heartbeat::in_words,
+    leader::{LEASE, Leadership},
+};
 use axum::{Router, extract::State, http::StatusCode, routing::get};
-use std::sync::Arc;
-use tokio::net::TcpListener;
+use cloister_core::clock::Agreement;
+use std::{
+    net::TcpListener,
+    sync::{Arc, OnceLock},
+    thread,
+    time::Duration,
+};
+use tracing::error;
+
+/// How long the metrics wait for the index.
+const INDEX: Duration = Duration::from_secs(2);
+
+/// Of what is told.
+#[derive(Default)]
+pub struct Standing {
+    /// Whether this operator acts, or who does instead.
+    pub leadership: Arc<Leadership>,
+    /// What every part of the operator shares, once it acts.
+    pub context: OnceLock<Arc<Context>>,
+}
 
 /// Serves until the process ends.
 ///
 /// # Errors
 ///
-/// The listener failed.
-pub async fn run(listener: TcpListener, context: Arc<Context>, synced: Synced) -> std::io::Result<()> {
-    let router = Router::new()
-        .route("/livez", get(|| async { "ok" }))
-        .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
-        .with_state((context, synced));
-    axum::serve(listener, router).await
+/// There can be no thread, or the listener cannot be used.
+pub fn start(listener: TcpListener, standing: Arc<Standing>) -> std::io::Result<()> {
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let serve = move || {
+        let router = Router::new()
+            .route("/livez", get(livez))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .with_state(standing);
+        let served =
+            runtime.block_on(async { axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await });
+        // Nobody could ask any more whether the operator is alive.
+        error!(?served, "the listener ended; the process ends with it and must be started again");
+        std::process::exit(1);
+    };
+    thread::Builder::new().name("http".to_owned()).spawn(serve).map(drop)
 }
 
-async fn readyz(State((_, synced)): State<(Arc<Context>, Synced)>) -> (StatusCode, String) {
-    let missing = synced.missing();
-    if missing.is_empty() {
-        (StatusCode::OK, "ok".to_owned())
+async fn livez(State(standing): State<Arc<Standing>>) -> (StatusCode, &'static str) {
+    if standing.context.get().is_some_and(|context| context.liveness.is_dead()) {
+        (StatusCode::SERVICE_UNAVAILABLE, "stuck: it must be started again")
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, format!("still listing: {}", missing.join(", ")))
+        (StatusCode::OK, "ok")
     }
 }
 
-async fn metrics(State((context, _)): State<(Arc<Context>, Synced)>) -> String {
-    context.metrics.render(&context)
+async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
+    let Some(context) = standing.context.get() else {
+        return match standing.leadership.held_by() {
+            Some(holder) => (StatusCode::OK, format!("standby: {holder} acts")),
+            None => (StatusCode::SERVICE_UNAVAILABLE, format!("waits for Lease {LEASE}")),
+        };
+    };
+    let missing = context.synced.missing(None);
+    let silent = context.synced.silent();
+    let mut why = Vec::new();
+    if !missing.is_empty() {
+        why.push(format!("still listing: {}", missing.join(", ")));
+    }
+    if !silent.is_empty() {
+        why.push(format!("nothing is heard of: {}", silent.join(", ")));
+    }
+    if let Agreement::Skewed(skew) = context.clock.agreement() {
+        why.push(in_words(&skew));
+    }
+    if why.is_empty() { (StatusCode::OK, "ok".to_owned()) } else { (StatusCode::SERVICE_UNAVAILABLE, why.join("; ")) }
+}
+
+async fn metrics(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
+    let Some(context) = standing.context.get() else { return (StatusCode::OK, String::new()) };
+    let text = async {
+        loop {
+            if let Some(index) = context.try_index() {
+                return context.metrics.render(context, &index);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    match tokio::time::timeout(INDEX, text).await {
+        Ok(text) => (StatusCode::OK, text),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the index is out of reach".to_owned()),
+    }
 }

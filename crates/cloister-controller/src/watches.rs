@@ -1,9 +1,12 @@
 //! Which kinds are watched.
 
 use crate::{
+    clock::elapsed,
+    connection::Ear,
     context::Context,
     decode::Decoded,
     index::{Dirty, GatedPod, Indexed, SERVICE_NAME, Secret},
+    needs,
     watch::{Scope, run},
 };
 use cloister_api::{
@@ -23,65 +26,118 @@ use serde::de::DeserializeOwned;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 use tokio::{
-    sync::watch::{self, Receiver},
+    sync::watch,
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
 use tracing::debug;
 
-/// Whether each watch has seen its first list.
+/// How long a watch may hear nothing until that is said.
+const SILENT: Duration = Duration::from_secs(60);
+
+/// How long the first list of a kind may take until that is said.
+const LATE: Duration = Duration::from_secs(10);
+
+/// What is known of each watch.
 #[derive(Clone, Default)]
 pub struct Synced {
-    all: Arc<Mutex<Vec<FirstList>>>,
+    all: Arc<Mutex<Vec<Weak<Known>>>>,
 }
 
-/// A kind, and whether its first list is complete.
-type FirstList = (&'static str, Receiver<bool>);
+/// What is known of one watch.
+struct Known {
+    kind: &'static str,
+    begun: Duration,
+    listed: watch::Sender<bool>,
+    ear: OnceLock<Arc<Ear>>,
+}
+
+/// A watch, as whoever runs it tells of it. It is known as long as it is held.
+#[derive(Clone)]
+pub struct Watched(Arc<Known>);
+
+impl Watched {
+    /// Says how it is known when something is heard.
+    pub fn listens(&self, ear: Arc<Ear>) {
+        // It listens once.
+        let _ = self.0.ear.set(ear);
+    }
+
+    /// Says that its first list is complete.
+    pub fn complete(&self) {
+        self.0.listed.send_replace(true);
+    }
+
+    /// Whether its first list is complete.
+    pub fn is_listed(&self) -> bool {
+        *self.0.listed.borrow()
+    }
+
+    /// Waits until its first list is complete.
+    pub async fn listed(&self) {
+        // The sender is held here.
+        let _ = self.0.listed.subscribe().wait_for(|listed| *listed).await;
+    }
+}
 
 impl Synced {
-    fn push(&self, kind: &'static str, receiver: Receiver<bool>) {
-        self.lock().push((kind, receiver));
+    /// Takes up a watch.
+    pub fn begin(&self, kind: &'static str) -> Watched {
+        let listed = watch::Sender::new(false);
+        let known = Arc::new(Known { kind, begun: elapsed(), listed, ear: OnceLock::new() });
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|known| known.strong_count() > 0);
+        all.push(Arc::downgrade(&known));
+        Watched(known)
     }
 
-    /// Of these kinds, whether each has seen its first list.
-    fn of(&self, kinds: &[&str]) -> Vec<Receiver<bool>> {
-        let all = self.lock();
-        all.iter().filter(|(kind, _)| kinds.contains(kind)).map(|(_, synced)| synced.clone()).collect()
+    fn all(&self) -> Vec<Arc<Known>> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// The kinds that are still being listed.
-    pub fn missing(&self) -> Vec<&'static str> {
-        self.lock().iter().filter(|(_, synced)| !*synced.borrow()).map(|(kind, _)| *kind).collect()
+    /// The kinds among these, or of all, that are still being listed, each once.
+    pub fn missing(&self, among: Option<&[&'static str]>) -> Vec<&'static str> {
+        let all = self.all();
+        let wanted = all.iter().filter(|known| among.is_none_or(|among| among.contains(&known.kind)));
+        each_once(wanted.filter(|known| !*known.listed.borrow()))
     }
 
-    /// Waits until every first list is complete.
-    pub async fn wait(&self) {
-        let all = self.lock().clone();
-        for (_, mut synced) in all {
-            // A watch that ended is noticed by who runs it.
-            let _ = synced.wait_for(|synced| *synced).await;
+    /// The kinds of which nothing is heard for too long, each once.
+    pub fn silent(&self) -> Vec<&'static str> {
+        each_once(self.all().iter().filter(|known| {
+            let late = !*known.listed.borrow() && elapsed().saturating_sub(known.begun) > LATE;
+            late || known.ear.get().is_some_and(|ear| ear.silence() > SILENT)
+        }))
+    }
+
+    /// Waits until these kinds are listed, or all that there are now.
+    pub async fn wait(&self, among: Option<&[&'static str]>) {
+        for known in self.all() {
+            if among.is_none_or(|among| among.contains(&known.kind)) {
+                Watched(known).listed().await;
+            }
         }
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<FirstList>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn each_once<'a>(all: impl Iterator<Item = &'a Arc<Known>>) -> Vec<&'static str> {
+    let kinds: BTreeSet<&'static str> = all.map(|known| known.kind).collect();
+    kinds.into_iter().collect()
 }
 
 /// Starts all watches. Each task ends only when its watch is dead, and says of which kind it was.
-pub fn start(context: &Arc<Context>, synced: &Synced) -> JoinSet<&'static str> {
+pub fn start(context: &Arc<Context>) -> JoinSet<&'static str> {
     let client = || context.client.clone();
     let all = Config::default;
     let managed = || Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGER));
     let mut tasks = JoinSet::new();
-    let mut begin = |kind: &'static str, watch: &dyn Fn(watch::Sender<bool>) -> BoxFuture<'static, ()>| {
-        let (sender, receiver) = watch::channel(false);
-        synced.push(kind, receiver);
-        let watch = watch(sender);
+    let mut begin = |kind: &'static str, watch: &dyn Fn(Watched) -> BoxFuture<'static, ()>| {
+        let watch = watch(context.synced.begin(kind));
         tasks.spawn(async move {
             watch.await;
             kind
@@ -90,9 +146,9 @@ pub fn start(context: &Arc<Context>, synced: &Synced) -> JoinSet<&'static str> {
     /// Begins the watch of one kind.
     macro_rules! watch {
         ($kind:literal, $type:ty, $config:expr) => {
-            begin($kind, &|synced| {
+            begin($kind, &|watched| {
                 let scope = Scope { kind: $kind, namespace: None, config: $config };
-                Box::pin(run(context.clone(), Api::<$type>::all(client()), scope, synced))
+                Box::pin(run(context.clone(), Api::<$type>::all(client()), scope, watched))
             })
         };
     }
@@ -106,16 +162,12 @@ pub fn start(context: &Arc<Context>, synced: &Synced) -> JoinSet<&'static str> {
     watch!("EgressGrant", Decoded<EgressGrant>, all());
     watch!("RoleGrant", Decoded<RoleGrant>, all());
     // Where the grants are known first, no review of one that has ended is ever kept whole.
-    let grants = synced.of(&["StorageAccessGrant", "EgressGrant", "RoleGrant"]);
-    begin("AccessReview", &|synced| {
+    begin("AccessReview", &|watched| {
         let (context, api) = (context.clone(), Api::<Decoded<AccessReview>>::all(client()));
         let scope = Scope { kind: "AccessReview", namespace: None, config: all() };
-        let grants = grants.clone();
         Box::pin(async move {
-            let listed =
-                grants.into_iter().map(|mut grants| async move { grants.wait_for(|listed| *listed).await.is_ok() });
-            let _ = timeout(FIRST_LIST, join_all(listed)).await;
-            run(context, api, scope, synced).await;
+            let _ = timeout(FIRST_LIST, context.synced.wait(Some(&needs::GRANTS))).await;
+            run(context, api, scope, watched).await;
         })
     });
     watch!("GrantMount", GrantMount, all());
@@ -182,7 +234,7 @@ async fn follow<K>(
 ) where
     K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let mut running: BTreeMap<(String, String), (AbortHandle, Receiver<bool>)> = BTreeMap::new();
+    let mut running: BTreeMap<(String, String), (AbortHandle, Watched)> = BTreeMap::new();
     let mut tasks = JoinSet::new();
     let mut settings = context.settings_changed.subscribe();
     loop {
@@ -201,15 +253,14 @@ async fn follow<K>(
             let api = api(context.client.clone(), namespace);
             let only = (!namespace.is_empty()).then(|| namespace.as_str().into());
             let scope = Scope { kind, namespace: only, config: Config::default().labels(labels) };
-            let (sender, synced) = watch::channel(false);
-            let task = tasks.spawn(run(context.clone(), api, scope, sender));
-            running.insert(what, (task, synced));
+            let watched = context.synced.begin(kind);
+            let task = tasks.spawn(run(context.clone(), api, scope, watched.clone()));
+            running.insert(what, (task, watched));
         }
         if !*first.borrow() {
-            for (_, synced) in running.values_mut() {
-                // One that may not be read does not hold up the rest.
-                let _ = timeout(FIRST_LIST, synced.wait_for(|synced| *synced)).await;
-            }
+            let all = running.values().map(|(_, watched)| watched.listed());
+            // One that may not be read does not hold up the rest.
+            let _ = timeout(FIRST_LIST, join_all(all)).await;
             first.send_replace(true);
         }
         tokio::select! {
@@ -237,4 +288,25 @@ fn forget<K: Indexed>(context: &Context, namespace: &str) {
 }
 
 /// How long the first list of a namespace that the settings name may take.
-const FIRST_LIST: Duration = Duration::from_secs(10);
+const FIRST_LIST: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_kind_is_listed_when_all_watches_of_it_are() {
+        let synced = Synced::default();
+        let (one, other, pods) = (synced.begin("Secret"), synced.begin("Secret"), synced.begin("Pod"));
+        assert_eq!(synced.missing(None), ["Pod", "Secret"]);
+        one.complete();
+        assert_eq!(synced.missing(None), ["Pod", "Secret"]);
+        pods.complete();
+        assert!(synced.missing(Some(&["Pod"])).is_empty());
+        synced.wait(Some(&["Pod"])).await;
+        // A watch that is run no more holds up nothing.
+        drop(other);
+        assert!(synced.missing(None).is_empty() && synced.silent().is_empty());
+        synced.wait(None).await;
+    }
+}

@@ -1,13 +1,20 @@
 //! The dispatcher: works on what the queue hands out, until it is told to stop.
 
-use crate::{context::Context, key::Key, queue::Job, reconcile::reconcile, requests};
+use crate::{context::Context, error::Error, key::Key, queue::Job, reconcile::reconcile, requests};
 use futures::StreamExt;
-use std::{future::Future, sync::Arc, time::Instant};
+use std::{
+    future::Future,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tokio::task::JoinSet;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 /// How many grants are ended at a time before there is a dispatcher.
 const AT_ONCE: usize = 64;
+
+/// The longest wait after the API server could not be reached, or did not do its part.
+const SOON: Duration = Duration::from_secs(3);
 
 /// Works until `stop`, then lets what is under way come to its end.
 pub async fn run(context: Arc<Context>, stop: impl Future<Output = ()>) {
@@ -51,7 +58,13 @@ async fn work(context: &Context, job: Job) {
     let began = Instant::now();
     let result = requests::within(job.ticket.lane, reconcile(context, &job)).await;
     context.metrics.reconciled(job.key.kind(), began.elapsed());
-    let wait = context.queue.done(&job.key, result.is_ok(), context.clock.now());
+    let now = context.clock.now();
+    let mut wait = context.queue.done(&job.key, result.is_ok(), now);
+    if result.as_ref().is_err_and(Error::is_outage) && wait.is_some_and(|wait| wait > SOON) {
+        // Nothing is wrong with the object.
+        context.queue.add_at(job.key.clone(), now + SOON);
+        wait = Some(SOON);
+    }
     match result {
         Ok(()) => debug!(took = ?began.elapsed(), "done"),
         Err(error) => {

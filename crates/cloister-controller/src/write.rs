@@ -39,7 +39,7 @@ use serde_json::json;
 use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 /// How long the API server may take to answer.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(15);
 
 /// The seconds that a container has to end by itself when its credential is taken away.
 const GRACE: u32 = 1;
@@ -526,6 +526,9 @@ impl<'a> Writer<'a> {
         request: impl Future<Output = kube::Result<T>>,
     ) -> Result<T, Error> {
         let _permit = self.context.requests.permit().await;
+        if !self.context.leadership.holds() {
+            return Err(Error::NotLeading { what: what() });
+        }
         match tokio::time::timeout(LIMIT, request).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(source)) => Err(Error::Request { what: what(), source: Box::new(source) }),

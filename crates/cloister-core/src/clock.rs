@@ -60,10 +60,6 @@ impl Answer {
     fn agrees_with(&self, base: SignedDuration) -> bool {
         self.least - SKEW_LIMIT <= base && base <= self.most + SKEW_LIMIT
     }
-
-    fn middle(&self) -> SignedDuration {
-        self.least + (self.most - self.least) / 2
-    }
 }
 
 #[derive(Clone, Debug)]
@@ -100,7 +96,8 @@ pub struct Judge {
     anchor: Option<SignedDuration>,
     /// The machine's distance at the last look.
     machine: Option<SignedDuration>,
-    /// The middle of what the answers say; while the clocks agree, of those that agree.
+    /// The middle of what the answers say, which is not ahead of the API server's clock; while the clocks agree, of those
+    /// that agree.
     server: Option<SignedDuration>,
     sane: bool,
 }
@@ -203,12 +200,12 @@ impl Judge {
         self.slots.iter().map(part).sum::<f64>() / self.slots.len().max(1) as f64
     }
 
-    /// The middle of what those answers say of which this holds, each slot weighing the same.
+    /// The middle of what those answers say at the least of which this holds, each slot weighing the same.
     fn middle(&self, holds: impl Fn(&Answer) -> bool) -> Option<SignedDuration> {
         let mut all: Vec<(SignedDuration, f64)> = Vec::new();
         for slot in &self.slots {
             let weight = 1.0 / slot.answers.len().max(1) as f64;
-            all.extend(slot.answers.iter().filter(|answer| holds(answer)).map(|answer| (answer.middle(), weight)));
+            all.extend(slot.answers.iter().filter(|answer| holds(answer)).map(|answer| (answer.least, weight)));
         }
         all.sort_by_key(|(middle, _)| *middle);
         let half = all.iter().map(|(_, weight)| weight).sum::<f64>() / 2.0;

@@ -15,6 +15,7 @@ pub mod egress;
 pub mod evaluator;
 pub mod grant;
 pub mod impersonation;
+pub mod lease;
 pub mod names;
 pub mod namespace;
 pub mod ownership;

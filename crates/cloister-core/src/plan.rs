@@ -4,6 +4,7 @@
 //! what must stand before it, and for that alone. [`crate::carry_out`] carries a plan out.
 
 use crate::child::{Child, ChildKey, ChildKind, is_deny};
+use cloister_api::labels;
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -62,6 +63,25 @@ impl Action {
                 _ => HoldsUp::Nothing,
             },
             _ => HoldsUp::Nothing,
+        }
+    }
+
+    /// Whether it lets somebody do or reach what they could not before.
+    pub fn opens(&self) -> bool {
+        match self {
+            Action::Apply(child) if is_deny(&child.key()) || child.is_bound() => false,
+            Action::Apply(child) => match child.kind() {
+                ChildKind::ResourceQuota | ChildKind::LimitRange | ChildKind::ServiceAccount => false,
+                ChildKind::NetworkPolicy
+                | ChildKind::CiliumNetworkPolicy
+                | ChildKind::ClusterNetworkPolicy
+                | ChildKind::RoleBinding
+                | ChildKind::Role
+                | ChildKind::GrantMount => true,
+            },
+            Action::ApplyNamespace(labels) => labels.contains_key(labels::ENFORCED),
+            Action::CopyCredential { .. } => true,
+            _ => false,
         }
     }
 
@@ -245,6 +265,24 @@ impl<Status> Plan<Status> {
     /// Ends with this.
     pub fn end_with(&mut self, action: Action, after: After) {
         self.last = Some(Last { action, after });
+    }
+
+    /// Leaves out what would open something, and answers whether there was any. What stands already is still written: it may
+    /// become narrower.
+    pub fn hold(&mut self) -> bool {
+        let opens = |chain: &Chain| chain.actions().any(Action::opens);
+        let bounds = |action: &Action| matches!(action, Action::Apply(child) if child.is_bound());
+        let unseals = self.last.as_ref().is_some_and(|last| last.action.opens());
+        if !unseals && !self.open.iter().flatten().any(opens) {
+            return false;
+        }
+        for stage in &mut self.open {
+            // What nothing goes beyond comes after what it must leave open.
+            stage.retain(|chain| !opens(chain) && !chain.actions().any(bounds));
+        }
+        self.open.retain(|stage| !stage.is_empty());
+        self.last = self.last.take().filter(|_| !unseals);
+        true
     }
 
     /// Looks again at the earlier of this time and what was asked before.

@@ -24,6 +24,8 @@ pub struct Settings {
     pub ambiguous: bool,
     /// Whether anything may be opened: not while the settings cannot be read, because what they forbid is then unknown.
     pub usable: bool,
+    /// Whether nothing may be opened for now, because the clocks disagree. What stands stays until it ends.
+    pub held: bool,
 }
 
 impl Settings {
@@ -41,6 +43,7 @@ impl Settings {
             ambiguous: false,
             spec,
             usable,
+            held: false,
         }
     }
 

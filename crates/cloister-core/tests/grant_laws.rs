@@ -44,6 +44,14 @@ fn in_order(world: &World, name: &str, action: &Action) {
             assert!(has_begun(grant, world.now), "opens too early");
             assert!(held, "opens without its finalizer");
             assert!(world.home == Home::Enforced && world.settings.usable, "opens where nothing may be opened");
+            let is_new = |child: &Child| {
+                child.kind() != ChildKind::ServiceAccount && !world.objects.0.contains_key(&child.key())
+            };
+            let opens = match action {
+                Action::Apply(child) => is_new(child),
+                _ => true,
+            };
+            assert!(!opens || !world.settings.held, "opens while the clocks disagree");
             if let Action::CopyCredential { to, .. } = action {
                 assert_eq!(status.secret_name.as_ref(), Some(to), "the copy is not written down");
             }
@@ -246,6 +254,22 @@ proptest! {
         world.pods.retain(|_, pod| !pod.terminating);
         settle(&mut world);
         nothing_past_its_end(&world);
+    }
+
+    #[test]
+    fn clocks_that_disagree_close_nothing_that_would_stand(events in prop::collection::vec(event(), 1..60)) {
+        let mut world = world();
+        run(&mut world, &events);
+        for name in world.grants.keys().cloned().collect::<Vec<_>>() {
+            let plans = [false, true].map(|held| {
+                world.settings.held = held;
+                world.plan(&name)
+            });
+            let [free, held] = plans;
+            prop_assert_eq!(&held.close, &free.close, "{} is closed, or kept, because of the clocks", name);
+            let open = held.open.iter().flatten().flat_map(|chain| chain.actions()).chain(held.last.iter().map(|last| &last.action));
+            prop_assert!(!open.into_iter().any(Action::opens), "{} is opened all the same", name);
+        }
     }
 
     #[test]

@@ -103,6 +103,31 @@ proptest! {
     }
 
     #[test]
+    fn clocks_that_disagree_open_nothing_and_close_nothing_that_stands(
+        old in world(), new in world(), budgets in budgets(),
+    ) {
+        let skewed = |mut world: World, held| {
+            world.settings.held = held;
+            world
+        };
+        let mut settled_before = settled(old);
+        settled_before.settings.held = true;
+        prop_assert!(settled_before.plan().is_empty(), "{:#?}", settled_before.plan());
+
+        let mut changed = settled_before.with_declarations_of(&new);
+        let (free, held) = (skewed(changed.clone(), false).plan(), skewed(changed.clone(), true).plan());
+        prop_assert_eq!(held.close, free.close);
+        changed.settings.held = true;
+        crash(&mut changed, &budgets);
+        let stood = changed.objects.observe();
+        let opened = |world: &World| world.objects.0.iter().filter(|(key, child)| opens(child) && !stood.contains_key(*key)).count();
+        changed = settled(changed);
+        prop_assert_eq!(opened(&changed), 0);
+        // Afterwards it is as if nothing had been.
+        prop_assert_eq!(settled(skewed(changed, false)).outcome(), settled(skewed(new, false)).outcome());
+    }
+
+    #[test]
     fn nothing_stands_past_its_end(mut world in world(), late in 0..200_i64) {
         for _ in 0..8 {
             let now = world.now;

@@ -51,6 +51,9 @@ pub type Dirty = HashSet<Key>;
 
 /// A kind of object that the index keeps something of.
 pub trait Indexed: Sized {
+    /// Whether an older object than the one that is known is passed over.
+    const BY_VERSION: bool = true;
+
     /// Takes note of an object, unless something newer is known of it.
     fn upsert(self, index: &mut Index, dirty: &mut Dirty);
     /// Forgets an object.

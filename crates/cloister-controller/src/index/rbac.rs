@@ -10,6 +10,9 @@ use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBind
 use std::sync::Arc;
 
 impl Indexed for ClusterRole {
+    // What is known of it beside itself, whether it may be bound, is kept.
+    const BY_VERSION: bool = false;
+
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name: Arc<str> = self.metadata.name.as_deref().unwrap_or_default().into();
         let before = index.cluster_roles.get(&name);

@@ -20,7 +20,7 @@ use crate::key::Key;
 use inner::{FEW, Inner, Places};
 use jiff::Timestamp;
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -129,6 +129,12 @@ impl Queue {
         self.changed.notify_one();
         self.calm.notify_waiters();
         wait
+    }
+
+    /// Forgets how often keys have failed, and answers which have.
+    pub fn forget_failures(&self) -> HashSet<Key> {
+        let mut all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *all).into_keys().collect()
     }
 
     /// How long a key waits that failed.

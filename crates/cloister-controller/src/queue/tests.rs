@@ -184,6 +184,17 @@ fn failures_wait_longer_and_success_forgets_them() {
     assert!(queue.done(&key("a"), false, at(0)).unwrap() <= FIRST_BACKOFF);
 }
 
+#[test]
+fn what_failed_is_forgotten_when_everything_is_tried_again() {
+    let queue = queue();
+    for _ in 0..12 {
+        queue.done(&key("a"), false, at(0));
+    }
+    assert_eq!(queue.forget_failures(), [key("a")].into());
+    assert!(queue.forget_failures().is_empty());
+    assert!(queue.done(&key("a"), false, at(0)).unwrap() <= FIRST_BACKOFF);
+}
+
 #[tokio::test]
 async fn a_key_that_is_due_is_handed_out_with_a_ticket_of_then() {
     let queue = queue();

@@ -1,7 +1,7 @@
 //! The names that decisions ask about: what a decision asks for is what its object depends on.
 
 use super::{grant, namespace};
-use crate::{context::Context, key::Key, names::Version, queue::Ticket};
+use crate::{context::Context, key::Key, names::Version};
 use cloister_api::HostStatus;
 use cloister_core::{
     names::{Answer, Host, Known},
@@ -35,13 +35,10 @@ impl<'a> Asking<'a> {
         known
     }
 
-    /// From now on the object depends on what was asked for, and on no other name. Where an answer came between the look and
-    /// this, the object is looked at again.
-    pub fn wanted_by(self, key: &Key, remembered: impl Fn(&Host) -> Option<Known>) {
-        if self.context.names.want(key, self.seen.into_inner(), remembered) {
-            // Whoever asks may be reading the index, so nothing more is looked up: it is seen when it comes which turns it needs.
-            self.context.queue.add_all([(key.clone(), Ticket::default())]);
-        }
+    /// From now on the object depends on what was asked for, and on no other name. Answers whether an answer came between the
+    /// look and this, so that the object must be decided about again.
+    pub fn wanted_by(self, key: &Key, remembered: impl Fn(&Host) -> Option<Known>) -> bool {
+        self.context.names.want(key, self.seen.into_inner(), remembered)
     }
 }
 

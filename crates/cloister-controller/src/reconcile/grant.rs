@@ -55,7 +55,10 @@ pub async fn reconcile(
         ended::take_back(context, namespace, grant).await?;
     }
     let work = decide(context, namespace, grant, now, &asking);
-    asking.wanted_by(&Key::Grant(namespace.clone(), grant.clone()), |_| None);
+    let key = Key::Grant(namespace.clone(), grant.clone());
+    if asking.wanted_by(&key, |_| None) {
+        context.enqueue([key].into());
+    }
     let Some(work) = work else { return Ok(()) };
     if !ticket.covers(&work.needs) {
         // What has been decided meanwhile needs other turns than were waited for, so it is decided anew when they come.
@@ -174,7 +177,8 @@ pub fn ask(context: &Context, namespace: &Arc<str>, grant: &GrantRef, now: Times
     let found = index.grant(namespace, grant).and_then(|found| found.object.as_ref().ok());
     let hosts = || found.and_then(Grant::status).into_iter().flat_map(|status| &status.hosts);
     let said = |host: &Host| remembered(hosts(), host, index.settings(), now);
-    asking.wanted_by(&Key::Grant(namespace.clone(), grant.clone()), said);
+    // All objects are decided about afterwards.
+    let _ = asking.wanted_by(&Key::Grant(namespace.clone(), grant.clone()), said);
 }
 
 fn decide(
@@ -218,7 +222,7 @@ pub fn with_input<T>(
     let sharers =
         share.as_ref().map(|share| sharers(index, namespace, grant, &mount_name(share), now)).unwrap_or_default();
     let holders = share.as_ref().map(|share| holders(index, namespace, &secret_name(share))).unwrap_or_default();
-    let settings = in_force(asking.context(), index);
+    let settings = in_force(asking.context(), index, Key::Grant(namespace.clone(), grant.clone()));
     let place = (namespace.clone(), grant.clone());
     let reviews = index.reviews(namespace, grant);
     Some(decide(&Input {

@@ -18,6 +18,7 @@ use crate::{
     error::Error,
     index::{Index, Indexed},
     key::Key,
+    needs,
     queue::Job,
     write::{Target, Writer},
 };
@@ -25,12 +26,13 @@ use cloister_api::{AccessPolicy, SecretReference, ServiceReference};
 use cloister_core::{
     carry_out,
     egress::ServiceFacts,
-    grant::Known,
+    grant::{Known, is_approved, may_hold},
     plan::{Action, Plan},
 };
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
+use tracing::debug;
 
 /// Works on one key, with the turns that it holds.
 ///
@@ -38,6 +40,11 @@ use std::fmt::Debug;
 ///
 /// A request failed. The key must be worked on again.
 pub async fn reconcile(context: &Context, Job { key, ticket, .. }: &Job) -> Result<(), Error> {
+    let missing = context.park(key, &needs::of(key));
+    if !missing.is_empty() && !ends_all_the_same(context, key) {
+        debug!(?missing, "waits until these kinds are listed");
+        return Ok(());
+    }
     match key {
         Key::Config => catalogue::config(context).await,
         Key::Allowlist(name) => catalogue::allowlist(context, name).await,
@@ -54,6 +61,20 @@ pub async fn reconcile(context: &Context, Job { key, ticket, .. }: &Job) -> Resu
         Key::Retention => retention::reconcile(context).await,
         Key::Mount(namespace, name) => mount::reconcile(context, namespace, name).await,
     }
+}
+
+/// Whether a key is of a grant whose end needs nothing of what cannot be seen yet.
+fn ends_all_the_same(context: &Context, key: &Key) -> bool {
+    let Key::Grant(namespace, grant) = key else { return false };
+    if !context.synced.missing(Some(&needs::of_end(grant.kind))).is_empty() {
+        return false;
+    }
+    let now = context.clock.now();
+    let index = context.index();
+    let found = index.grant(namespace, grant).and_then(|found| found.object.as_ref().ok());
+    found.is_some_and(|grant| {
+        may_hold(grant) && (!is_approved(grant, now) || grant.metadata().deletion_timestamp.is_some())
+    })
 }
 
 /// Carries out a plan, then writes its status.

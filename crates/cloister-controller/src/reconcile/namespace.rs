@@ -46,7 +46,9 @@ pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> 
     let asking = Asking::new(context);
     let inspection = look(context, name, now).await;
     let work = decide(context, name, now, &asking, inspection.as_ref());
-    asking.wanted_by(&work.target.key, |_| None);
+    if asking.wanted_by(&work.target.key, |_| None) {
+        context.enqueue([work.target.key.clone()].into());
+    }
     count(context, &work);
     let Work { target, plan, declared, .. } = work;
     let enforced = newly_enforced(&plan, declared.as_ref()).is_some();
@@ -78,7 +80,8 @@ pub fn ask(context: &Context, name: &Arc<str>, now: Timestamp) {
     let declared = index.research.get(name).and_then(|found| found.object.as_ref().ok());
     let needs = || declared.and_then(|declared| declared.status.as_ref()).into_iter().flat_map(|status| &status.egress);
     let said = |host: &Host| remembered(needs().flat_map(|need| &need.hosts), host, index.settings(), now);
-    asking.wanted_by(&work.target.key, said);
+    // All objects are decided about afterwards.
+    let _ = asking.wanted_by(&work.target.key, said);
 }
 
 /// Looks into a Namespace that is offered, once it is closed: at the cluster itself, since a watch may be behind.
@@ -117,7 +120,7 @@ fn decide(
             Declared::Undecodable { metadata, status: broken_status.as_ref(), error: &broken.error }
         }
     };
-    let settings = in_force(context, &index);
+    let settings = in_force(context, &index, Key::Namespace(name.clone()));
     let plan = plan(&Input {
         name,
         declared,
@@ -133,7 +136,8 @@ fn decide(
         children: index.children.get(name).map_or(&NOTHING, |children| &children.all),
         has_grant: &|grant| index.grant(name, grant).is_some(),
         inspection,
-        pods: index.pods_in(name),
+        // Those that cannot be seen may be there.
+        pods: if context.synced.missing(Some(&["Pod"])).is_empty() { index.pods_in(name) } else { 1 },
         open_grants: open_grants(&index, name),
         now,
     });
@@ -152,12 +156,14 @@ fn decide(
     }
 }
 
-/// The settings, with which nothing may be opened while the clocks disagree.
-pub fn in_force(context: &Context, index: &Index) -> Arc<Settings> {
+/// The settings, with which nothing more is opened for this object while the clocks disagree. It is then looked at again
+/// when they agree.
+pub fn in_force(context: &Context, index: &Index, key: Key) -> Arc<Settings> {
     if context.clock.is_sane() {
         return index.settings().clone();
     }
-    Arc::new(Settings { usable: false, ..Settings::clone(index.settings()) })
+    context.hold(key);
+    Arc::new(Settings { held: true, ..Settings::clone(index.settings()) })
 }
 
 fn allowlists(index: &Index) -> BTreeMap<&str, KnownAllowlist<'_>> {

@@ -16,6 +16,10 @@ use crate::{
 use cloister_api::{GrantPhase, GrantStatus, RecordedReview, condition::reason};
 use jiff::Timestamp;
 
+/// What is said while nothing may be opened because of the clocks.
+pub const CLOCK_SKEW: &str = "waits for the operator's clock and the API server's to agree; nothing is opened meanwhile, and \
+     what is open ends at its time";
+
 /// Opens what was approved, and keeps it open.
 pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<GrantStatus> {
     let say = Say::about(grant, input.now);
@@ -58,6 +62,9 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     plan.close(surplus(input, &keys));
     let anew = applied(&mut plan, opening.children, grant.has_finalizer(), input);
     plan.open_by(anew.into_iter().map(|action| Chain::of([action])).chain(opening.chain));
+    if input.settings.held && plan.hold() {
+        return say.waiting(plan, status, reason::CLOCK_SKEW, CLOCK_SKEW.to_owned());
+    }
     // Those that share a mount take turns.
     plan.status_can_wait = Share::of(grant).is_none();
 

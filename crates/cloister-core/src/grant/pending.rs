@@ -7,6 +7,7 @@ use super::{
     digest,
     eligibility::{self, Ineligible, signed},
     kind::missing,
+    open,
     people::{is_known, is_service_account},
     phases::{add_finalizer, drop_finalizer, surplus},
     share::{Share, secret_name},
@@ -193,6 +194,7 @@ fn outcome(
 /// Why nothing can be decided in this namespace now.
 fn not_here(input: &Input<'_>) -> Option<Wait> {
     match input.home {
+        Home::Enforced if input.settings.held => Some(Wait::new(reason::CLOCK_SKEW, open::CLOCK_SKEW, false)),
         Home::Enforced if input.settings.usable => None,
         Home::Enforced => Some(Wait::new(
             reason::CONFIG_UNDECODABLE,

@@ -243,8 +243,14 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     if !plan.does_nothing() {
         plan.announce = status::first_sight(declared, input.now);
     }
+    if input.settings.held && plan.hold() {
+        return say.waiting(plan, reason::CLOCK_SKEW, CLOCK_SKEW.to_owned());
+    }
     say.enforced(plan, &needs, &foreign(input), input.settings.usable)
 }
+
+const CLOCK_SKEW: &str = "the operator's clock and the API server's disagree: nothing more is opened until they agree, and \
+     what stands stays as it is; whoever runs the cluster has an alarm";
 
 const RUNTIME_CLASS_MISSING: &str = "tier Sandboxed needs a RuntimeClass, and no pod is admitted without; name it in \
      runtimeClasses.Sandboxed of CloisterConfig cloister";

@@ -32,6 +32,8 @@ pub enum Event {
     Forge(usize, usize, usize),
     Home(Home),
     Usable(bool),
+    /// Whether the clocks disagree.
+    Skew(bool),
     PodStarts(&'static str),
     PodsEnd,
     /// Somebody else's finalizer holds what stands, or holds it no more.
@@ -130,6 +132,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         1 => (of, prop::bool::weighted(0.6)).prop_map(|(grant, readable)| Event::Readable(grant, readable)),
         1 => home.prop_map(Event::Home),
         1 => prop::bool::weighted(0.6).prop_map(Event::Usable),
+        1 => prop::bool::weighted(0.3).prop_map(Event::Skew),
         1 => any::<bool>().prop_map(Event::Hold),
         1 => (0..4_usize).prop_map(Event::Sweep),
     ]
@@ -162,6 +165,7 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
         Event::Forge(grant, kind, owner) => forge(world, NAMES[*grant], *kind, *owner),
         Event::Home(home) => world.home = *home,
         Event::Usable(usable) => world.settings.usable = *usable,
+        Event::Skew(skewed) => world.settings.held = *skewed,
         Event::PodStarts(account) => {
             let mounts = world.mounts().into_iter().filter(|mount| mount.name.ends_with(&format!(".{account}")));
             let secrets = mounts.map(|mount| secret_of(&mount.name)).collect();

@@ -70,7 +70,8 @@ impl Audit {
             // The last line may be half written; the others are of other forms, or of no interest.
             let Ok(entry) = serde_json::from_str::<Entry>(&line?) else { continue };
             let mutates = matches!(&*entry.verb, "create" | "update" | "patch" | "delete" | "deletecollection");
-            if entry.user.username != identity || !mutates {
+            // That it goes on holding its Lease changes nothing.
+            if entry.user.username != identity || !mutates || entry.object.resource == "leases" {
                 continue;
             }
             let subresource = entry.object.subresource.map(|name| format!("/{name}")).unwrap_or_default();

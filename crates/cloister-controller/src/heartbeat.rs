@@ -1,0 +1,166 @@
+//! The heartbeat: a small question to the API server, again and again.
+//!
+//! Its answers keep the clock, it notices a connection that is dead, an API server that is back, a store that was put back
+//! to an earlier state, a watch that hears nothing, and clocks that disagree or agree again; and it tells of them.
+
+use crate::{
+    alerts::{News, settings_reference},
+    context::Context,
+};
+use cloister_core::clock::{Agreement, Skew};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, api::ListParams, core::PartialObjectMeta};
+use std::{sync::Arc, time::Duration};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tracing::{info, warn};
+
+/// How often the API server is asked.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// How long it may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// At which of these it is asked how far its store has come.
+const STORE_EVERY: u32 = 5;
+
+/// What was seen at the heartbeats before.
+#[derive(Default)]
+struct Before {
+    count: u32,
+    /// Whether the API server did not answer.
+    away: bool,
+    skewed: bool,
+    silent: Vec<&'static str>,
+    store: Store,
+}
+
+/// Beats until the process ends.
+pub async fn run(context: Arc<Context>) {
+    let mut before = Before::default();
+    let mut ticks = interval(EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        ask(&context, &mut before).await;
+        look_at_clocks(&context, &mut before);
+        look_at_watches(&context, &mut before);
+    }
+}
+
+async fn ask(context: &Context, before: &mut Before) {
+    let number = context.connection.generation();
+    let version = http::Request::get("/version").body(Vec::new());
+    let answer = async {
+        let version = version.map_err(kube::Error::HttpError)?;
+        context.client.request_text(version).await.map(drop)
+    };
+    match timeout(ANSWER, answer).await {
+        // That it refuses is an answer, too.
+        Ok(Ok(())) => {}
+        Ok(Err(kube::Error::Api(status))) if status.code < 500 && status.code != 429 => {}
+        Ok(Err(error)) => {
+            if !std::mem::replace(&mut before.away, true) {
+                warn!(%error, "the API server does not answer");
+            }
+            return;
+        }
+        Err(_) => {
+            context.connection.renew(number);
+            before.away = true;
+            return;
+        }
+    }
+    if std::mem::take(&mut before.away) {
+        info!("the API server answers again");
+        // What failed meanwhile need not wait for its turn.
+        context.retry_all();
+    }
+    before.count += 1;
+    if before.count % STORE_EVERY == 1 {
+        look_at_store(context, before).await;
+    }
+}
+
+/// How far the API server's store has come. It never goes back, unless it was put back.
+#[derive(Debug, Default)]
+struct Store(u64);
+
+impl Store {
+    /// Takes note of a version of the store, and answers from which one to which it went back, if it did.
+    fn went_back(&mut self, version: u64) -> Option<(u64, u64)> {
+        let before = std::mem::replace(&mut self.0, version);
+        (version < before).then_some((before, version))
+    }
+}
+
+async fn look_at_store(context: &Context, before: &mut Before) {
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(context.client.clone());
+    // Not from a cache: this is the newest version at the time of asking, whichever API server answers.
+    let Ok(Ok(list)) = timeout(ANSWER, api.list(&ListParams::default().limit(1))).await else { return };
+    let version = list.metadata.resource_version.and_then(|version| version.parse().ok());
+    let Some((from, to)) = version.and_then(|version| before.store.went_back(version)) else { return };
+    let message = format!(
+        "the API server's store went back from version {from} to {to}: it was restored. Everything is read anew. What was revoked \
+         since may stand again: set invalidateGrantsBefore of CloisterConfig to the time of the restore"
+    );
+    context.alerts.raise(settings_reference(), News::warning("StoreRestored", message));
+    context.restored.send_modify(|count| *count += 1);
+}
+
+fn look_at_clocks(context: &Context, before: &mut Before) {
+    let (skewed, message) = match context.clock.agreement() {
+        Agreement::Unknown => return,
+        Agreement::Sane => (false, String::new()),
+        Agreement::Skewed(skew) => (true, in_words(&skew)),
+    };
+    let was = std::mem::replace(&mut before.skewed, skewed);
+    if skewed && !was {
+        context.alerts.raise(settings_reference(), News::warning("ClockSkew", message));
+    }
+    if !skewed {
+        if was {
+            info!("the clocks agree again");
+        }
+        context.release_held();
+    }
+}
+
+/// What is said of clocks that disagree.
+pub fn in_words(skew: &Skew) -> String {
+    let Skew { machine_ahead, server_ahead } = skew;
+    format!(
+        "the operator's clock and the API server's differ by more than {} s (the operator's is {} s off, the API server's \
+         {} s); nothing is opened until they agree, and what is open ends at its time. Correct the clock that is wrong",
+        cloister_core::clock::SKEW_LIMIT.as_secs(),
+        machine_ahead.as_secs(),
+        server_ahead.as_secs(),
+    )
+}
+
+fn look_at_watches(context: &Context, before: &mut Before) {
+    let silent = context.synced.silent();
+    for kind in silent.iter().filter(|kind| !before.silent.contains(kind)) {
+        let message = format!(
+            "nothing is heard of {kind} from the API server: what depends on it is not decided, and is not confirmed. See the \
+             operator's log for the reason; it may be a missing right to list and watch"
+        );
+        context.alerts.raise(settings_reference(), News::warning("WatchStale", message));
+    }
+    for kind in before.silent.iter().filter(|kind| !silent.contains(kind)) {
+        info!(kind, "it is heard of again");
+    }
+    before.silent = silent;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_goes_back_was_restored() {
+        let mut store = Store::default();
+        assert_eq!([7, 7, 9].map(|version| store.went_back(version)), [None; 3]);
+        assert_eq!(store.went_back(3), Some((9, 3)));
+        assert_eq!([3, 4].map(|version| store.went_back(version)), [None; 2], "it is said once");
+    }
+}

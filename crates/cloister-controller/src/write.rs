@@ -164,7 +164,7 @@ impl<'a> Writer<'a> {
     {
         match answer {
             Ok(object) => {
-                self.note(&target.key, object);
+                self.note_of(target, object);
                 Ok(())
             }
             Err(error) if error.category() == "not_found" => Ok(()),
@@ -235,7 +235,7 @@ impl<'a> Writer<'a> {
                 Ok(())
             }
             Ok(object) => {
-                self.note(&target.key, object);
+                self.note_of(target, object);
                 Ok(())
             }
             Err(error) if !add && error.category() == "not_found" => Ok(()),
@@ -536,6 +536,19 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// Takes note of the object that was decided about. Where the answer shows it as somebody else has made it meanwhile, it
+    /// must be decided about again: the watch will tell nothing that is not known already.
+    fn note_of<K>(&self, target: &Target<K>, object: Decoded<K>)
+    where
+        Decoded<K>: Indexed,
+    {
+        let changed = is_another(&target.metadata, &object.metadata);
+        self.note(&target.key, object);
+        if changed {
+            self.context.enqueue([target.key.clone()].into());
+        }
+    }
+
     fn note<T: Indexed>(&self, own: &Key, object: T) {
         let mut dirty = Dirty::new();
         object.upsert(&mut self.context.index_mut(), &mut dirty);
@@ -549,6 +562,12 @@ impl<'a> Writer<'a> {
         dirty.remove(own);
         self.context.enqueue(dirty);
     }
+}
+
+/// Whether what decisions depend on is another than it was.
+fn is_another(decided: &ObjectMeta, answered: &ObjectMeta) -> bool {
+    (decided.generation, &decided.labels) != (answered.generation, &answered.labels)
+        || decided.deletion_timestamp.is_some() != answered.deletion_timestamp.is_some()
 }
 
 /// A child as the API knows it.
@@ -587,4 +606,27 @@ impl ChildObject for ClusterNetworkPolicy {
 
 fn create_params() -> PostParams {
     PostParams { field_manager: Some(labels::MANAGER.to_owned()), ..PostParams::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_shows_another_object_is_no_answer_to_what_was_decided() {
+        let meta = |more: serde_json::Value| -> ObjectMeta {
+            let mut all = json!({"name": "lab", "generation": 3, "labels": {"team": "lab"}, "resourceVersion": "7"});
+            all.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+            serde_json::from_value(all).unwrap()
+        };
+        let decided = meta(json!({}));
+        for same in [json!({}), json!({"resourceVersion": "9"}), json!({"finalizers": ["cloister.dev/namespace"]})] {
+            assert!(!is_another(&decided, &meta(same.clone())), "{same}");
+        }
+        for other in
+            [json!({"generation": 4}), json!({"labels": {}}), json!({"deletionTimestamp": "2026-01-01T00:00:00Z"})]
+        {
+            assert!(is_another(&decided, &meta(other.clone())), "{other}");
+        }
+    }
 }

@@ -210,7 +210,7 @@ async fn a_role_that_allows_more_is_another() -> Result<()> {
     let attack = attack("a ClusterRole's rules widened after approval");
     let (narrow, wide) = (
         rule(&[""], &["configmaps"], &["get"], json!({})),
-        rule(&[""], &["configmaps", "pods", "pods/exec"], &["get", "create"], json!({})),
+        rule(&[""], &["configmaps", "pods", "pods/exec"], &["get"], json!({})),
     );
     ends_with_rules("wider", narrow, wide, "TargetChanged", CHANGED).await?;
     attack.held()

@@ -17,5 +17,6 @@ mod admission_research_namespaces;
 mod admission_reserved;
 mod admission_runtime_class;
 mod admission_seal;
+mod admission_workloads;
 mod rbac;
 mod support;

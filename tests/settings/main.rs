@@ -5,3 +5,4 @@ mod cilium;
 mod cluster;
 mod place;
 mod servers;
+mod workloads;

@@ -199,6 +199,92 @@ impl Default for MaxPublicPrefix {
     }
 }
 
+/// What pods, Services and claims of research namespaces may reach for, by list. What is not listed is refused at admission.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct WorkloadsConfig {
+    /// The PriorityClasses that pods may name. Those of the system (`system-*`) are refused whether they are listed or not.
+    /// Where the cluster has a default PriorityClass, list it: Kubernetes gives it to every pod that names none.
+    #[schemars(schema_with = "priority_classes")]
+    pub priority_classes: Vec<String>,
+    /// The types that Services may have.
+    #[schemars(schema_with = "service_types")]
+    pub service_types: Vec<String>,
+    /// The volumes that pods may use beyond those of their own namespace: `csi:DRIVER` (inline), `image`,
+    /// `podCertificate:SIGNER`; and those that claims may name, as `persistentVolume:NAME`.
+    #[schemars(schema_with = "volumes")]
+    pub volumes: Vec<String>,
+    /// The keys of the taints that pods may tolerate, beyond those that Kubernetes adds by itself. List those that the
+    /// RuntimeClass of a tier adds.
+    #[schemars(schema_with = "qualified_names")]
+    pub tolerations: Vec<String>,
+    /// The annotations that pods may have of those that change their network, such as `k8s.v1.cni.cncf.io/networks`. What a
+    /// pod reaches by a further network is seen by no NetworkPolicy.
+    #[schemars(schema_with = "qualified_names")]
+    pub pod_annotations: Vec<String>,
+}
+
+impl Default for WorkloadsConfig {
+    fn default() -> Self {
+        WorkloadsConfig {
+            priority_classes: Vec::new(),
+            service_types: vec!["ClusterIP".into()],
+            volumes: Vec::new(),
+            tolerations: Vec::new(),
+            pod_annotations: Vec::new(),
+        }
+    }
+}
+
+fn priority_classes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array", "maxItems": 32, "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string", "minLength": 1, "maxLength": 253,
+            "x-kubernetes-validations": [{
+                "rule": "!self.startsWith('system-')",
+                "message": "the PriorityClasses system-* are for the system, and are never admitted in research namespaces",
+                "reason": "FieldValueForbidden",
+            }],
+        },
+    })
+}
+
+fn service_types(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array", "minItems": 1, "maxItems": 4, "x-kubernetes-list-type": "set",
+        "items": {"type": "string", "enum": ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]},
+    })
+}
+
+fn volumes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array", "maxItems": 64, "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string", "minLength": 1, "maxLength": 320,
+            "x-kubernetes-validations": [{
+                "rule": "self == 'image' || self.matches('^(csi|podCertificate|persistentVolume):[^ ]+$')",
+                "message": "must be image, csi:DRIVER, podCertificate:SIGNER or persistentVolume:NAME",
+                "reason": "FieldValueInvalid",
+            }],
+        },
+    })
+}
+
+fn qualified_names(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({
+        "type": "array", "maxItems": 64, "x-kubernetes-list-type": "set",
+        "items": {
+            "type": "string", "minLength": 1, "maxLength": 317,
+            "x-kubernetes-validations": [{
+                "rule": "!format.qualifiedName().validate(self).hasValue()",
+                "message": "must be a key, like example.com/gpu",
+                "reason": "FieldValueInvalid",
+            }],
+        },
+    })
+}
+
 /// The settings of the whole cluster: one object, called `cloister`. Where it is absent the defaults hold.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
 #[kube(
@@ -257,6 +343,9 @@ pub struct CloisterConfigSpec {
     #[serde(default = "runtime_class_names")]
     #[schemars(schema_with = "runtime_classes")]
     pub runtime_classes: BTreeMap<String, String>,
+    /// What pods, Services and claims of research namespaces may reach for, by list.
+    #[serde(default)]
+    pub workloads: WorkloadsConfig,
 }
 
 impl CloisterConfigSpec {
@@ -309,6 +398,7 @@ impl Default for CloisterConfigSpec {
             invalidate_grants_before: None,
             retention: RetentionConfig::default(),
             runtime_classes: runtime_class_names(),
+            workloads: WorkloadsConfig::default(),
         }
     }
 }

@@ -34,6 +34,9 @@ pub const RESOLUTION_STABLE: &str = "ResolutionStable";
 /// `BackendAvailable`: what CloisterConfig wants egress to be opened by is there, or why not.
 pub const BACKEND_AVAILABLE: &str = "BackendAvailable";
 
+/// `AuditAvailable`: what is decided about grants can be recorded, or why not.
+pub const AUDIT_AVAILABLE: &str = "AuditAvailable";
+
 /// The reasons of conditions.
 pub mod reason {
     /// First sight: nothing was decided yet.
@@ -71,4 +74,6 @@ pub mod reason {
     pub const CONFIG_UNDECODABLE: &str = "ConfigUndecodable";
     /// The operator's clock and the API server's disagree, so nothing is opened.
     pub const CLOCK_SKEW: &str = "ClockSkew";
+    /// The audit record cannot be written; no grant is approved or opened meanwhile.
+    pub const AUDIT_UNAVAILABLE: &str = "AuditUnavailable";
 }

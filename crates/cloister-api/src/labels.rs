@@ -19,6 +19,10 @@ pub const TIER: &str = "cloister.dev/tier";
 /// On a Namespace of a tier that needs one: the RuntimeClass that every pod must name.
 pub const RUNTIME_CLASS: &str = "cloister.dev/runtime-class";
 
+/// On a Namespace while CloisterConfig lists something in `workloads`: admission then reads the lists, and is closed
+/// without.
+pub const WORKLOADS: &str = "cloister.dev/workloads";
+
 /// On a Namespace whose ResearchNamespace was deleted with `deletionPolicy: Retain`.
 pub const RETAINED: &str = "cloister.dev/retained";
 
@@ -29,6 +33,10 @@ pub const ADOPT: &str = "cloister.dev/adopt";
 /// On a Namespace that is offered for adoption: since when, in Unix seconds, admission refuses there what is new and would
 /// stand in the way. Set by the operator before it looks at what is there.
 pub const ADOPTING: &str = "cloister.dev/adopting";
+
+/// Annotation on a ClusterRole: the writes that a grant of it may give although what they leave behind may outlast the
+/// grant, as `patch deployments.apps`, parted by commas.
+pub const MAY_OUTLAST_GRANT: &str = "cloister.dev/may-outlast-grant";
 
 /// On an object that a grant opened: the grant's name.
 pub const GRANT: &str = "cloister.dev/grant";

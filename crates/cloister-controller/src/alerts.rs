@@ -152,7 +152,7 @@ pub fn binding_reference(at: &ObjectName) -> ObjectReference {
     match (can_name, at.namespace.is_empty()) {
         (true, _) => reference("rbac.authorization.k8s.io/v1", binding_kind(at), &at.name, &at.namespace),
         (false, false) => reference("v1", "Namespace", &at.namespace, &at.namespace),
-        (false, true) => reference(&format!("{GROUP}/{VERSION}"), "CloisterConfig", "cloister", ""),
+        (false, true) => settings_reference(),
     }
 }
 

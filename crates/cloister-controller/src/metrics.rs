@@ -16,7 +16,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 /// A kind of object.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -72,6 +72,8 @@ pub struct Metrics {
     alerts: Family<Alert, Gauge>,
     drift_corrected: Family<Kind, Counter>,
     writes: Family<Write, Counter>,
+    audit_waiting: Gauge,
+    audit_written: Counter,
     lookups: Counter,
     lookup_outcomes: Family<Lookup, Counter>,
 }
@@ -94,6 +96,8 @@ impl Default for Metrics {
             alerts: Family::default(),
             drift_corrected: Family::default(),
             writes: Family::default(),
+            audit_waiting: Gauge::default(),
+            audit_written: Counter::default(),
             lookups: Counter::default(),
             lookup_outcomes: Family::default(),
         };
@@ -146,13 +150,23 @@ impl Metrics {
         registry.register(
             "alerts",
             "What deserves attention now: reviews owed and overdue after the glass was broken, revocations that are not \
-             confirmed, tenants who may act as somebody else",
+             confirmed, tenants who may act as somebody else, an audit record that cannot be written",
             self.alerts.clone(),
         );
         registry.register(
             "drift_corrected",
             "Children that were put right in namespaces that had been enforced as declared",
             self.drift_corrected.clone(),
+        );
+        registry.register(
+            "audit_records_waiting",
+            "Audit records that wait in memory to be written",
+            self.audit_waiting.clone(),
+        );
+        registry.register(
+            "audit_records_written",
+            "Audit records that were written since the start",
+            self.audit_written.clone(),
         );
         registry.register("writes", "Requests that change something, by verb and kind", self.writes.clone());
     }
@@ -206,6 +220,9 @@ impl Metrics {
     pub fn render(&self, context: &Context, index: &Index) -> String {
         let (names, rebound) = context.names.count();
         self.attention(index, context, rebound);
+        let (waiting, written) = context.audit.counts();
+        self.audit_waiting.set(gauge(waiting));
+        self.audit_written.inner().store(written, Ordering::Relaxed);
         self.store_objects.get_or_create(&Kind { kind: "Name" }).set(gauge(names));
         let (ready, later) = context.queue.depth();
         self.queue_depth.set(gauge(ready));
@@ -254,6 +271,7 @@ impl Metrics {
             ("Rebinding", rebound),
             ("DenyDefeated", index.defeated()),
             ("ForeignObjects", index.intruded()),
+            ("AuditSinkFailed", usize::from(context.audit.failure().is_some())),
         ] {
             self.alerts.get_or_create(&Alert { alert }).set(gauge(count));
         }

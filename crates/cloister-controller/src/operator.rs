@@ -3,7 +3,7 @@
 use crate::{
     alerts::Alerts,
     args::Run,
-    audit::{Audit, AuditError},
+    audit::Audit,
     bindable,
     clock::Clock,
     connection::Connection,
@@ -45,6 +45,12 @@ const LISTS: Duration = Duration::from_secs(5);
 /// How long the first look-ups may hold up the start.
 const FIRST_ANSWERS: Duration = Duration::from_secs(5);
 
+/// How long reading the audit record back may hold up the start.
+const FIRST_RECORDS: Duration = Duration::from_secs(5);
+
+/// How long what waits for the audit record may hold up the end.
+const LAST_RECORDS: Duration = Duration::from_secs(3);
+
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Fatal {
@@ -62,9 +68,6 @@ pub enum Fatal {
         /// Why.
         source: std::io::Error,
     },
-    /// The audit record cannot be kept.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
     /// A watch is dead, and without it the operator would be blind.
     #[error("the watch of {0} ended; the process ends with it and must be started again")]
     WatchDead(&'static str),
@@ -105,8 +108,9 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
         () = stop.clone() => return Ok(()),
     }
     // Whoever does not act has no record to keep.
-    let audit = Audit::open(&args.audit)?;
+    let audit = Audit::new(&args.audit);
     let context = Context::new(connection, standing.leadership.clone(), clock, audit, args.workers, args.max_requests);
+    context.audit.begin();
     // It is set once.
     let _ = standing.context.set(context.clone());
     liveness::watch(context.clone()).map_err(cannot("cannot look after the process".into()))?;
@@ -117,6 +121,7 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
             lost = keeper.keep() => Err(Fatal::Lost(lost)),
         }
     };
+    context.audit.close(LAST_RECORDS).await;
     if ended.is_ok() {
         keeper.release().await;
     }
@@ -127,6 +132,7 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
 async fn act(context: &Arc<Context>, stop: impl Future<Output = ()> + Clone) -> Result<(), Fatal> {
     let mut watching = watches::start(context);
     tokio::spawn(Alerts::write(context.clone()));
+    tokio::spawn(Audit::follow(context.clone()));
     let beating = tokio::spawn({
         let context = context.clone();
         async move { context.liveness.runtime.during(heartbeat::run(context.clone())).await }
@@ -157,6 +163,11 @@ async fn work(context: Arc<Context>, stop: impl Future<Output = ()> + Clone) -> 
     remember_names(&context);
     tokio::select! {
         () = names::first_answers(&context, FIRST_ANSWERS) => {}
+        () = stop.clone() => return Ok(()),
+    }
+    // Otherwise all would be looked at twice.
+    tokio::select! {
+        () = context.audit.opened(FIRST_RECORDS) => {}
         () = stop.clone() => return Ok(()),
     }
     let all = context.index().all_keys();

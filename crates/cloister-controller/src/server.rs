@@ -77,7 +77,13 @@ async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
     if let Agreement::Skewed(skew) = context.clock.agreement() {
         why.push(in_words(&skew));
     }
-    if why.is_empty() { (StatusCode::OK, "ok".to_owned()) } else { (StatusCode::SERVICE_UNAVAILABLE, why.join("; ")) }
+    // It goes on closing, and so is ready.
+    let record = context.audit.failure().map(|why| format!("; nothing is opened: {why}")).unwrap_or_default();
+    if why.is_empty() {
+        (StatusCode::OK, format!("ok{record}"))
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, why.join("; "))
+    }
 }
 
 async fn metrics(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {

@@ -14,7 +14,7 @@ use cloister_api::{
     AccessPolicy, AccessPolicySpec, AccessPolicyStatus, AccessRole, AccessRoleStatus, CloisterConfig,
     CloisterConfigStatus, EgressAllowlist, EgressAllowlistStatus, EgressBackend, SecretReference, StorageResource,
     StorageResourceStatus, StorageRole,
-    condition::{BACKEND_AVAILABLE, SATISFIABLE, reason},
+    condition::{AUDIT_AVAILABLE, BACKEND_AVAILABLE, SATISFIABLE, reason},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -183,7 +183,13 @@ fn role_fault(
 }
 
 /// The status of the settings.
-pub fn config(config: &CloisterConfig, settings: &Settings, now: Timestamp) -> Option<CloisterConfigStatus> {
+/// What is said of the audit record where it cannot be written is `record`.
+pub fn config(
+    config: &CloisterConfig,
+    settings: &Settings,
+    record: Option<&str>,
+    now: Timestamp,
+) -> Option<CloisterConfigStatus> {
     let before = config.status.as_ref();
     let mut verdicts = if settings.usable {
         match settings.backend {
@@ -197,6 +203,15 @@ pub fn config(config: &CloisterConfig, settings: &Settings, now: Timestamp) -> O
         )
     };
     verdicts.push(backend(settings));
+    verdicts.push(match record {
+        None => Verdict::new(AUDIT_AVAILABLE, true, "Recorded", "what is decided about grants is recorded"),
+        Some(why) => Verdict::new(
+            AUDIT_AVAILABLE,
+            false,
+            reason::AUDIT_UNAVAILABLE,
+            format!("{why}. No grant is approved or opened until it can be; what ends, ends, and is recorded then"),
+        ),
+    });
     let generation = config.metadata.generation;
     let status = CloisterConfigStatus {
         observed_generation: generation,

@@ -1,10 +1,13 @@
 //! ClusterRoles that grants bind: what they allow, and which of them may never be given for a time.
 //!
-//! A role that lets its holder make another way in (a binding, a token, another identity, a credential) outlives the
-//! grant that gave it. Such a role is refused, with the rule that is at fault.
+//! A role that lets its holder leave something behind (a binding, a token, a credential, a workload) outlives the grant
+//! that gave it. Such a role is refused, with the rule that is at fault.
+
+mod lasting;
 
 use crate::grant::digest::hash;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
+use lasting::{Accepted, lasting};
 use serde_json::json;
 
 /// What is known of a ClusterRole.
@@ -24,9 +27,11 @@ impl RoleFacts {
     /// What is known of a role.
     pub fn of(role: &ClusterRole, bindable: bool) -> Self {
         let rules = role.rules.as_deref().unwrap_or_default();
+        let annotation = role.metadata.annotations.as_ref().and_then(|all| all.get(Accepted::ANNOTATION));
+        let accepted = annotation.map(|named| Accepted::read(named)).unwrap_or_default();
         RoleFacts {
             rules: digest(rules).into(),
-            lasting: rules.iter().find_map(lasting).map(Into::into),
+            lasting: rules.iter().find_map(|rule| lasting(rule, &accepted)).map(Into::into),
             impersonates: rules.iter().any(impersonates),
             bindable,
         }
@@ -100,63 +105,6 @@ fn matches_any(listed: Option<&[String]>, wanted: &[&str]) -> bool {
     listed.unwrap_or_default().iter().any(|one| one == "*" || wanted.contains(&one.split('/').next().unwrap_or(one)))
 }
 
-/// Verbs that change nothing.
-const READS: [&str; 3] = ["get", "list", "watch"];
-
-/// Why a rule would let its holder keep access, if it would.
-fn lasting(rule: &PolicyRule) -> Option<String> {
-    let because = |why: &str| Some(format!("{} ({why})", in_words(rule)));
-    let groups = rule.api_groups.as_deref().unwrap_or_default();
-    let resources = rule.resources.as_deref().unwrap_or_default();
-    let has = |list: &[String], one: &str| list.iter().any(|listed| listed == one);
-    let base = |wanted: &str| resources.iter().any(|named| named.split('/').next() == Some(wanted));
-    let verb = |wanted: &str| has(&rule.verbs, wanted);
-    if verb("*") || has(groups, "*") || resources.iter().any(|named| named.contains('*')) {
-        return because("a wildcard also allows what is added later");
-    }
-    if verb("bind") || verb("escalate") || verb("impersonate") {
-        return because("it gives permissions, or another identity");
-    }
-    let writes = !rule.verbs.iter().all(|verb| READS.contains(&verb.as_str()));
-    if has(groups, "") && base("secrets") {
-        return because("a Secret that was read is kept");
-    }
-    if has(groups, "") && resources.iter().any(|named| named == "serviceaccounts/token") {
-        return because("a token outlives the grant");
-    }
-    if has(groups, "") && (base("serviceaccounts") || base("namespaces") || base("nodes")) && writes {
-        return because("accounts, namespaces and nodes outlive the grant");
-    }
-    for (group, why) in [
-        ("rbac.authorization.k8s.io", "a binding outlives the grant"),
-        ("cloister.dev", "it writes what Cloister decides by"),
-        ("networking.k8s.io", "a policy outlives the grant"),
-        ("policy.networking.k8s.io", "a policy outlives the grant"),
-        ("cilium.io", "a policy outlives the grant"),
-        ("projectcalico.org", "a policy outlives the grant"),
-        ("crd.projectcalico.org", "a policy outlives the grant"),
-        ("admissionregistration.k8s.io", "it changes what is admitted"),
-        ("certificates.k8s.io", "a certificate outlives the grant"),
-        ("apiextensions.k8s.io", "it changes what is admitted"),
-        ("authentication.k8s.io", "a token outlives the grant"),
-    ] {
-        if has(groups, group) && writes {
-            return because(why);
-        }
-    }
-    None
-}
-
-fn in_words(rule: &PolicyRule) -> String {
-    let list = |list: Option<&[String]>| list.unwrap_or_default().join(",");
-    format!(
-        "verbs [{}] on resources [{}] of groups [{}]",
-        rule.verbs.join(","),
-        list(rule.resources.as_deref()),
-        list(rule.api_groups.as_deref())
-    )
-}
-
 fn digest(rules: &[PolicyRule]) -> String {
     let sorted = |list: Option<&Vec<String>>| {
         let mut list = list.cloned().unwrap_or_default();
@@ -198,7 +146,7 @@ mod tests {
         for rules in [
             rule("", "pods/exec", &["create"]),
             rule("", "pods", &["get", "list", "delete"]),
-            rule("apps", "deployments", &["patch"]),
+            rule("apps", "deployments/scale", &["patch"]),
             rule("rbac.authorization.k8s.io", "rolebindings", &["get"]),
             rule("cloister.dev", "storageaccessgrants", &["list"]),
         ] {
@@ -227,9 +175,31 @@ mod tests {
             rule("projectcalico.org", "networkpolicies", &["update"]),
             rule("crd.projectcalico.org", "networkpolicies", &["update"]),
             rule("certificates.k8s.io", "certificatesigningrequests", &["create"]),
+            rule("apps", "deployments", &["patch"]),
+            rule("batch", "cronjobs", &["create"]),
+            rule("discovery.k8s.io", "endpointslices", &["update"]),
+            rule("", "pods/ephemeralcontainers", &["patch"]),
+            rule("gateway.networking.k8s.io", "httproutes", &["create"]),
+            rule("external-secrets.io", "externalsecrets", &["create"]),
         ] {
             assert!(role(rules.clone()).lasting.is_some(), "{rules}");
         }
+    }
+
+    #[test]
+    fn a_role_names_what_may_outlast_its_grant() {
+        let with = |accepted: &str| {
+            let metadata = json!({"annotations": {"cloister.dev/may-outlast-grant": accepted}});
+            let role = json!({"metadata": metadata, "rules": rule("apps", "deployments", &["get", "patch"])});
+            RoleFacts::of(&serde_json::from_value(role).unwrap(), true)
+        };
+        assert_eq!(with("patch deployments.apps").lasting, None);
+        let refused = with("patch deployments").lasting.unwrap();
+        assert!(
+            refused.contains("cloister.dev/may-outlast-grant of the ClusterRole: \"patch deployments.apps\""),
+            "{refused}"
+        );
+        assert_eq!(with("").rules, with("patch deployments.apps").rules, "it allows the same");
     }
 
     #[test]

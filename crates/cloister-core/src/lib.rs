@@ -14,6 +14,7 @@ pub mod condition;
 pub mod egress;
 pub mod evaluator;
 pub mod grant;
+pub mod hold;
 pub mod impersonation;
 pub mod lease;
 pub mod names;

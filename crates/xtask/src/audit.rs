@@ -42,7 +42,10 @@ pub fn run(args: &Args) -> Result<()> {
         let line = line.with_context(|| format!("cannot read {name}"))?;
         proof.take(&line).with_context(|| format!("{name} does not hold"))?;
     }
-    let Proof { records, chains, head } = proof;
+    let Proof { records, chains, head, resumed } = proof;
+    for (line, why) in resumed {
+        println!("line {line}: a new chain begins, because {why}");
+    }
     println!(
         "{records} records in {chains} {} hold; the last hash is {}",
         if chains == 1 { "chain" } else { "chains" },

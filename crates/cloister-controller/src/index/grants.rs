@@ -12,7 +12,7 @@ use crate::{
 use cloister_api::{AccessReview, Decision, EgressGrant, GrantKind, RoleGrant, StorageAccessGrant, labels};
 use cloister_core::{
     child::GrantRef,
-    grant::{Grant, Share, may_hold, mount_name, owes_review},
+    grant::{Grant, Share, is_answered, may_hold, mount_name, owes_review},
 };
 use jiff::Timestamp;
 use std::{collections::BTreeSet, sync::Arc};
@@ -208,6 +208,8 @@ impl Indexed for Decoded<AccessReview> {
         }
         let old = index.reviews.get(&at.namespace).and_then(|reviews| reviews.get(&at.name));
         let was_read = old.is_some_and(|old| old.object.is_ok());
+        let answered = |review: &Decoded<AccessReview>| review.object.as_ref().is_ok_and(is_answered);
+        let is_answer = answered(&self) && !old.is_some_and(answered);
         let newest = old.map(Decoded::version);
         if newest.is_some_and(|newest| newest > self.version() || (newest == self.version() && was_read)) {
             return;
@@ -217,8 +219,12 @@ impl Indexed for Decoded<AccessReview> {
         let made = created(&self.metadata);
         index.reviews.entry(at.namespace.clone()).or_default().insert(at.name.clone(), self);
         if let Some((grant, decision)) = of {
-            // What is said of a review does not concern its grant.
-            if !was_read {
+            // What is said of a review does not concern its grant, unless that waits for it to be gone.
+            let waits = || {
+                let grant = index.grants.get(&at.namespace).and_then(|grants| grants.get(&grant));
+                grant.is_some_and(|grant| grant.metadata.deletion_timestamp.is_some())
+            };
+            if !was_read || (is_answer && waits()) {
                 dirty.insert(Key::Grant(at.namespace.clone(), grant.clone()));
             }
             let of = index.reviews_of.entry((at.namespace.clone(), grant)).or_default();

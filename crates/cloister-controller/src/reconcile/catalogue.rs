@@ -125,7 +125,9 @@ pub async fn config(context: &Context) -> Result<(), Error> {
     let (metadata, status) = {
         let index = context.index();
         let Some(found) = &index.config else { return Ok(()) };
-        (found.metadata.clone(), said(found, now, |config| catalogue::config(config, index.settings(), now)))
+        let record = context.audit.failure();
+        let status = said(found, now, |config| catalogue::config(config, index.settings(), record.as_deref(), now));
+        (found.metadata.clone(), status)
     };
     write::<CloisterConfig>(context, Key::Config, metadata, status).await
 }

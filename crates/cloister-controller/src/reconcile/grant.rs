@@ -24,6 +24,7 @@ use cloister_core::{
         Catalogue, Declared, Grant, Holder, Home, Input, Share, Sharer, failed, is_approved, is_open, mount_name, plan,
         secret_name,
     },
+    hold::Held,
     names::Host,
     plan::{Action, Plan},
 };
@@ -225,6 +226,7 @@ pub fn with_input<T>(
     let settings = in_force(asking.context(), index, Key::Grant(namespace.clone(), grant.clone()));
     let place = (namespace.clone(), grant.clone());
     let reviews = index.reviews(namespace, grant);
+    let (held, recorded) = record(asking.context(), &declared, namespace, grant);
     Some(decide(&Input {
         namespace,
         grant: grant.clone(),
@@ -240,6 +242,8 @@ pub fn with_input<T>(
             debts: &|person| debt(index, &place, person),
         },
         settings: &settings,
+        held,
+        recorded,
         home: home(index, namespace),
         members: members(index, namespace),
         reviews: &reviews,
@@ -248,6 +252,26 @@ pub fn with_input<T>(
         holders: &holders,
         now,
     }))
+}
+
+/// Why nothing is opened for the sake of the record, and whether it holds what was said of a grant. Asked only where
+/// something depends on it; the grant comes again when it is otherwise.
+fn record(
+    context: &Context,
+    declared: &Declared<'_>,
+    namespace: &Arc<str>,
+    reference: &GrantRef,
+) -> (Option<Held>, bool) {
+    let Declared::Read(grant) = declared else { return (None, true) };
+    let is_deleted = grant.metadata().deletion_timestamp.is_some();
+    let opens = !is_deleted && matches!(grant.phase(), GrantPhase::Pending | GrantPhase::Approved);
+    let key = || Key::Grant(namespace.clone(), reference.clone());
+    let held = context.audit.failure().filter(|_| opens).map(|_| {
+        context.audit.tell(&key());
+        Held::AuditUnavailable
+    });
+    let depends = is_deleted || (held.is_none() && grant.phase() == GrantPhase::Approved);
+    (held, !depends || context.audit.holds(grant, &key(), namespace))
 }
 
 /// The approved grants of a mount, but for one.

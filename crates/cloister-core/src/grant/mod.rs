@@ -31,7 +31,7 @@ use kind::Target;
 pub use mount::{answers_for_share, orphaned_mount};
 pub use people::same_person;
 pub use phases::plan;
-pub use review::review;
+pub use review::{is_answered, review};
 pub use share::{Share, mount_name, secret_name};
 pub use status::failed;
 pub(crate) use storage::pods_of;
@@ -41,6 +41,7 @@ use crate::{
     child::{Children, GrantRef},
     cluster_role::RoleFacts,
     egress::{ServiceFacts, Surroundings},
+    hold::Held,
     names::{self, Host, Names},
     namespace::children::object_meta,
     ownership,
@@ -318,6 +319,10 @@ pub struct Input<'a> {
     pub catalogue: Catalogue<'a>,
     /// The settings of the cluster.
     pub settings: &'a Settings,
+    /// Why nothing new is opened now, if that is so.
+    pub held: Option<Held>,
+    /// Whether the audit record holds all that was said of the grant so far.
+    pub recorded: bool,
     /// The namespace.
     pub home: Home,
     /// The members of the research namespace.

@@ -37,6 +37,14 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     }
     // Before it was ever open, nothing stands in its name; after that, only what was made for it.
     let not_ours = if status.phase == GrantPhase::Approved { surplus(input, &[]) } else { forged(grant, input) };
+    if status.phase == GrantPhase::Approved && (input.held.is_some() || !input.recorded) {
+        plan.close(not_ours);
+        if let Some(held) = input.held {
+            return say.stalled(plan, status, held.reason(), held.message().to_owned());
+        }
+        // It opens when its approval is in the record, which will be told.
+        return plan;
+    }
     if !input.settings.usable {
         plan.close(not_ours);
         // What stands may stay until its end; nothing is opened, or opened again.

@@ -62,9 +62,11 @@ enum How {
 pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     let mut plan = Plan::default();
     if grant.is_deleted() {
-        // Nothing was opened yet.
+        // Nothing was opened yet. That it was asked for stays in the record.
         plan.close(surplus(input, &[]));
-        drop_finalizer(&mut plan, grant);
+        if input.recorded {
+            drop_finalizer(&mut plan, grant);
+        }
         return plan;
     }
     // Nobody has agreed to anything, so nothing stands in its name.
@@ -96,6 +98,9 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
             status = ended(status, GrantPhase::Denied, input.now);
             status.reviews.extend(by);
             say.ready(plan, status, reason, message)
+        }
+        Outcome::Approve { .. } if let Some(held) = input.held => {
+            wait_until(plan, &say, status, deadline, Wait::new(held.reason(), held.message(), false))
         }
         Outcome::Approve { reason, message, how } => match window(grant, &target, input.now) {
             Ok(expires) => {

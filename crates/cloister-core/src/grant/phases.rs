@@ -1,6 +1,6 @@
 //! The phases of a grant, and what moves it from one to the next.
 
-use super::{Declared, Grant, Input, break_glass, end, mount::apply, open, pending, status::Say};
+use super::{Declared, Grant, Input, break_glass, end, is_answered, mount::apply, open, pending, status::Say};
 use crate::{
     child::{Child, ChildKey, ObservedChild},
     ownership::is_made_for,
@@ -56,21 +56,29 @@ fn undecodable(
 fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     let mut plan = Plan::default();
     plan.close(surplus(input, &[]));
-    let mut owes = break_glass::owes_review(grant);
+    let owes = break_glass::owes_review(grant);
     if owes {
         let say = Say::about(grant, input.now);
         let mut status = say.before();
         let target = grant.of_kind().target(input).ok();
         let review = target.and_then(|target| break_glass::settled(grant, &target, input));
         open::note_review(&mut status, review.as_ref(), input.now);
-        owes = review.is_none();
         plan = say.again(plan, status);
     }
-    // One that is still held answers when it is gone, and then the finalizer may go too.
-    if grant.is_deleted() && !owes && !own(input).any(|child| child.terminating) {
+    // One that is still held answers when it is gone, and then the finalizer may go too. What is in the status must be in
+    // the record first, and its reviews must have been answered: they would be of no grant.
+    let waits = own(input).any(|child| child.terminating) || owes || !input.recorded || has_unanswered(grant, input);
+    if grant.is_deleted() && !waits {
         drop_finalizer(&mut plan, grant);
     }
     plan
+}
+
+/// Whether nothing was said yet of a review of this grant.
+fn has_unanswered(grant: &Grant, input: &Input<'_>) -> bool {
+    let live = input.reviews.iter().filter(|review| review.metadata.deletion_timestamp.is_none());
+    let mut theirs = live.filter(|review| review.spec.request_ref.uid == grant.uid());
+    theirs.any(|review| !is_answered(review))
 }
 
 /// Puts right what stands, and gives back the writes that make the children that do not. What stands is put right at once

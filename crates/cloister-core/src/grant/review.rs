@@ -33,13 +33,19 @@ pub fn review(review: &AccessReview, input: Option<&Input<'_>>, now: Timestamp) 
     (before != Some(&status)).then_some(status)
 }
 
+/// Whether it was said of a review that it counts, or why not.
+pub fn is_answered(review: &AccessReview) -> bool {
+    let conditions = review.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().any(|condition| condition.type_ == COUNTED)
+}
+
 type Judged = Result<String, (String, String)>;
 
 fn too_late() -> Judged {
     Err(("AlreadyDecided".into(), "the request was decided before this review was seen".into()))
 }
 
-/// Whether a review counts. `None` where its grant is decided, and what was said of the review before stays.
+/// Whether a review counts. `None` where its grant is decided or gone, and what was said of the review before stays.
 fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
     let named = &review.spec.request_ref;
     let refused = |why: &str, message: String| Some(Err((why.to_owned(), message)));
@@ -48,6 +54,10 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
         _ => None,
     });
     let Some((grant, input)) = found else {
+        // That a grant is deleted, or cannot be read any more, changes nothing about what was decided by it.
+        if is_answered(review) {
+            return None;
+        }
         let message = format!(
             "there is no {} {} with uid {} here; one that was made again is another, and needs reviews of its own",
             named.kind.as_str(),

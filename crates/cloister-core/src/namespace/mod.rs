@@ -31,7 +31,7 @@ use crate::{
 };
 use cloister_api::{
     EgressRule, EgressState, EgressStatus, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus,
-    ServiceReference, StorageEndpoint, Tier, condition::reason, labels,
+    ServiceReference, StorageEndpoint, Tier, WorkloadsConfig, condition::reason, labels,
 };
 use egress::{KnownAllowlist, Needs};
 use jiff::Timestamp;
@@ -411,6 +411,9 @@ fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLa
     all.insert(labels::TIER, tier_name.to_owned());
     for mode in POD_SECURITY {
         all.insert(mode, "restricted".to_owned());
+    }
+    if settings.spec.workloads != WorkloadsConfig::default() {
+        all.insert(labels::WORKLOADS, "listed".to_owned());
     }
     let class = settings.spec.runtime_class(tier);
     if let Ok(Some(class)) = class {

@@ -12,6 +12,7 @@ use cloister_core::{
         self, Catalogue, Declared, Grant, Holder, Home, Input, Known, Share, Sharer, is_approved, is_open, mount_name,
         owes_review, same_person, secret_name,
     },
+    hold::Held,
     names,
     plan::{Action, Plan},
     settings::Settings,
@@ -61,6 +62,10 @@ pub struct World {
     pub settings: Settings,
     /// What is known of names.
     pub known: BTreeMap<String, names::Known>,
+    /// Why nothing is opened.
+    pub held: Option<Held>,
+    /// Whether the record holds all that was said.
+    pub recorded: bool,
     pub home: Home,
     pub members: Vec<Member>,
     pub reviews: Vec<AccessReview>,
@@ -84,6 +89,8 @@ impl World {
             credential: Some(1),
             settings: Settings::new(Some(&settings())),
             known: BTreeMap::new(),
+            held: None,
+            recorded: true,
             home: Home::Enforced,
             members: Vec::new(),
             reviews: Vec::new(),
@@ -151,6 +158,8 @@ impl World {
                 debts: &|requester| self.debt(key, requester),
             },
             settings: &self.settings,
+            held: self.held,
+            recorded: self.recorded,
             home: self.home,
             members: &self.members,
             reviews: &reviews,
@@ -245,6 +254,7 @@ impl World {
 
     /// What others in the cluster do by themselves.
     pub fn environment(&mut self) {
+        self.answer_reviews_of_deleted_grants();
         let held = |grant: &Grant| !grant.metadata().finalizers.as_deref().unwrap_or_default().is_empty();
         self.grants.retain(|_, grant| grant.metadata().deletion_timestamp.is_none() || held(grant));
         let uids: BTreeSet<&String> = self.grants.values().filter_map(|grant| grant.metadata().uid.as_ref()).collect();
@@ -261,6 +271,24 @@ impl World {
             let mut owners = child.metadata().owner_references.iter().flatten();
             child.metadata().owner_references.is_none() || owners.any(|owner| uids.contains(&owner.uid))
         });
+    }
+
+    /// What the controller does about reviews, as far as a grant waits for it.
+    fn answer_reviews_of_deleted_grants(&mut self) {
+        let deleted = self.grants.iter().filter(|(_, grant)| grant.metadata().deletion_timestamp.is_some());
+        for key in deleted.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            let said: Vec<_> = self.with_input(&key, |input| {
+                let names = |review: &AccessReview| review.metadata.name.clone();
+                let all = input.reviews.iter();
+                all.map(|review| (names(review), grant::review(review, Some(input), self.now))).collect()
+            });
+            for (name, status) in said {
+                let review = self.reviews.iter_mut().find(|review| review.metadata.name == name);
+                if let (Some(review), Some(status)) = (review, status) {
+                    review.status = Some(status);
+                }
+            }
+        }
     }
 
     /// Makes a new request under this key, unless there is one.

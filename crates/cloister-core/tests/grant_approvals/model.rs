@@ -261,7 +261,7 @@ fn cluster_roles(world: &mut World, kind: &str) {
     static MADE: LazyLock<BTreeMap<&str, RoleFacts>> = LazyLock::new(|| {
         let made = [
             ("debug", role_facts(&["pods/exec"], true)),
-            ("wider", role_facts(&["pods/exec", "pods/log"], true)),
+            ("wider", role_facts(&["pods/exec", "pods/attach"], true)),
             ("lasting", role_facts(&["serviceaccounts/token"], true)),
             ("unbindable", role_facts(&["pods/exec"], false)),
         ];

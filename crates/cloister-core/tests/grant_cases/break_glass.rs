@@ -169,3 +169,22 @@ fn it_ends_when_who_asked_may_no_longer_break_it() {
         assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, "RequesterNotEligible".into()));
     }
 }
+
+#[test]
+fn one_that_was_deleted_is_gone_only_when_it_says_who_reviewed_it_and_the_review_was_answered() {
+    let mut world = broken();
+    world.grants.get_mut("eval").unwrap().metadata_mut().deletion_timestamp = Some(Time(world.now));
+    settle(&mut world);
+    assert_eq!(said(&world, "eval").0, GrantPhase::Revoked, "it waits for its review");
+    review(&mut world, "eval", Decision::Approve, person("sam", &["security"]));
+    let plan = world.plan("eval");
+    assert!(plan.last.is_none(), "its status would be gone before it was read: {plan:?}");
+    world.carry_out("eval", &plan, usize::MAX, &mut |_, _, _| ());
+    assert_eq!(status(&world, "eval").break_glass.unwrap().reviewed_by.as_deref(), Some("sam"));
+    assert!(world.plan("eval").is_empty(), "nobody has told sam yet");
+    settle(&mut world);
+    assert!(world.grants.is_empty());
+    let told = &world.reviews[0].status.as_ref().unwrap().conditions;
+    let told = told.iter().find(|condition| condition.type_ == "Counted").unwrap();
+    assert_eq!(told.status, "True", "{}", told.message);
+}

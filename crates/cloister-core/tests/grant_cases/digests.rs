@@ -265,10 +265,10 @@ fn it_changes_with_who_and_what_it_is_about() {
             }
         }),
         ("eval", |world| {
-            drop(world.cluster_roles.insert("cloister:storage-reader".into(), role_facts(&["pods/log"], true)))
+            drop(world.cluster_roles.insert("cloister:storage-reader".into(), role_facts(&["pods/attach"], true)))
         }),
         ("role/debug", |world| {
-            drop(world.cluster_roles.insert("cloister:debugger".into(), role_facts(&["pods/log"], true)))
+            drop(world.cluster_roles.insert("cloister:debugger".into(), role_facts(&["pods/attach"], true)))
         }),
         ("role/debug", |world| {
             let mut role = debugger();

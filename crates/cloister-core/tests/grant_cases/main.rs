@@ -9,6 +9,7 @@ mod digests;
 mod ends;
 #[path = "../common/grants.rs"]
 mod grants;
+mod held;
 mod kinds;
 mod mounts;
 #[path = "../common/objects.rs"]

@@ -139,3 +139,19 @@ fn a_revocation_is_said_to_end_what_is_there() {
         assert_eq!(counted(&mut world, 0), (true, "Counted".into()));
     }
 }
+
+#[test]
+fn what_was_said_of_a_review_outlives_its_grant() {
+    for gone in [
+        (|world: &mut World| world.grants.clear()) as fn(&mut World),
+        |world| world.undecodable.extend(["eval".to_owned()]),
+        |world| world.grants.get_mut("eval").unwrap().metadata_mut().uid = Some("uid-again".into()),
+    ] {
+        for (decision, who) in [(Decision::Approve, sam()), (Decision::Approve, person("bob", &["researchers"]))] {
+            let mut world = reviewed(decision, who);
+            let before = counted(&mut world, 0);
+            gone(&mut world);
+            assert_eq!(counted(&mut world, 0), before);
+        }
+    }
+}

@@ -89,6 +89,8 @@ pub fn grant_end(
             debts: &|_| None,
         },
         settings: &Settings::new(None),
+        held: None,
+        recorded: true,
         home: Home::Enforced,
         members: &[],
         reviews: &[],

@@ -16,7 +16,7 @@ const CLAIMS: &str = "volume-claims.cloister.dev";
 
 /// Every type of volume of the Pod API.
 fn volumes() -> Vec<(&'static str, Value)> {
-    let disk = || json!({"diskName": "d", "diskURI": "d"});
+    let disk = || json!({"diskName": "d", "diskURI": "https://account.blob.core.windows.net/disks/d.vhd"});
     vec![
         ("awsElasticBlockStore", json!({"volumeID": "v"})),
         ("azureDisk", disk()),
@@ -228,11 +228,12 @@ async fn a_claim_takes_no_volume_of_others() -> Result<()> {
     assert_denied(merge(&claims, "data", json!({"spec": {"volumeName": "others"}})).await, CLAIMS);
     // The binder of Kubernetes writes down which volume it gave.
     let binder = cluster().await.service_account("kube-system", "persistent-volume-binder").await?;
-    merge(
-        &Api::<PersistentVolumeClaim>::namespaced(binder, &namespace),
-        "data",
-        json!({"spec": {"volumeName": "given"}}),
-    )
+    let binder: Api<PersistentVolumeClaim> = Api::namespaced(binder, &namespace);
+    eventually("the volume to be written down", async || {
+        let mut claim = claims.get("data").await?;
+        claim.spec.as_mut().expect("a spec").volume_name = Some("given".into());
+        Ok(binder.replace("data", &PostParams::default(), &claim).await?)
+    })
     .await?;
     Ok(())
 }

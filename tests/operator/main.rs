@@ -11,4 +11,5 @@ mod load;
 mod namespace;
 mod oidc;
 mod record;
+mod refused;
 mod resilience;

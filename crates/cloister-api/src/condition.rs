@@ -64,8 +64,16 @@ pub mod reason {
     pub const WAITING_FOR_GRANTS: &str = "WaitingForGrants";
     /// A RuntimeClass for the tier is not configured.
     pub const RUNTIME_CLASS_MISSING: &str = "RuntimeClassMissing";
-    /// The API server refused a write, or could not be reached.
+    /// The API server could not be reached, or could not do a write now; it is tried again.
     pub const APPLY_FAILED: &str = "ApplyFailed";
+    /// The API server refused a write for good: the same is refused again until somebody changes something.
+    pub const APPLY_REFUSED: &str = "ApplyRefused";
+    /// The quota has keys that would count what the operator writes itself.
+    pub const QUOTA_REFUSED: &str = "QuotaRefused";
+    /// A setting would open everything.
+    pub const SETTING_REFUSED: &str = "SettingRefused";
+    /// A grant that broke the glass owes its review, for which the deletion of its namespace waits.
+    pub const WAITING_FOR_REVIEW: &str = "WaitingForReview";
     /// The allowlist has ended.
     pub const EXPIRED: &str = "Expired";
     /// A NetworkPolicy of somebody else allows what nobody agreed to.

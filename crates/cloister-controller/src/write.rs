@@ -7,7 +7,7 @@ use crate::{
     context::Context,
     decode::Decoded,
     error::Error,
-    index::{Dirty, Indexed},
+    index::{Answer, Dirty, Indexed},
     key::{Key, ObjectName},
 };
 use cloister_api::{
@@ -340,7 +340,6 @@ impl<'a> Writer<'a> {
         let name = object.meta().name.clone().unwrap_or_default();
         let kind = C::kind(&());
         let what = || format!("write {kind} {namespace}/{name}");
-        let wanted = child(object.clone()).fingerprint();
         let written = match known {
             None => {
                 self.context.metrics.wrote("create", child(object.clone()).kind().as_str());
@@ -349,19 +348,41 @@ impl<'a> Writer<'a> {
                         // It is there after all, and not yet known. Nobody else has a say in what has this name.
                         let there = self.request(what, api.get(&name)).await?;
                         object.meta_mut().resource_version = there.meta().resource_version.clone();
-                        self.replace(&api, what, object, &child).await?
+                        self.replace(&api, what, object.clone(), &child).await?
                     }
                     result => result?,
                 }
             }
             Some(version) => {
                 object.meta_mut().resource_version = Some(version.to_string());
-                self.replace(&api, what, object, &child).await?
+                self.replace(&api, what, object.clone(), &child).await?
             }
         };
-        let as_wanted = child(written.clone()).fingerprint() == wanted;
+        let (wanted, came_back) = (child(object), child(written.clone()));
         self.note(key, written);
-        if as_wanted { Ok(()) } else { Err(Error::NotAsWritten { what: format!("{kind} {namespace}/{name}") }) }
+        self.answered(namespace, &wanted, &came_back)
+    }
+
+    /// Takes note of what the API server made of a write. It rounds quantities, and what it makes of them is in force; all
+    /// else must come back as it was written.
+    fn answered(&self, namespace: &str, wanted: &Child, came_back: &Child) -> Result<(), Error> {
+        let key = wanted.key();
+        let answer = Answer { wanted: wanted.fingerprint(), came_back: came_back.fingerprint() };
+        let mut index = self.context.index_mut();
+        if answer.wanted == answer.came_back {
+            index.wrote(namespace, &key, None);
+            return Ok(());
+        }
+        let before = index.children.get(namespace).and_then(|children| children.answers.get(&key).copied());
+        // What comes back different each time is changed by somebody.
+        let keeps_changing = before.is_some_and(|before| before.wanted == answer.wanted && before != answer);
+        if wanted.differs_in_quantities_alone(came_back) {
+            index.wrote(namespace, &key, Some(answer));
+            if !keeps_changing {
+                return Ok(());
+            }
+        }
+        Err(Error::NotAsWritten { what: format!("{} {namespace}/{}", key.kind.as_str(), key.name) })
     }
 
     /// Replaces an object that is there, whole.
@@ -393,13 +414,12 @@ impl<'a> Writer<'a> {
         let api: Api<ServiceAccount> = Api::namespaced(self.context.client.clone(), namespace);
         let name = account.metadata.name.clone().unwrap_or_default();
         let what = || format!("write ServiceAccount {namespace}/{name}");
-        let wanted = Child::ServiceAccount(account.clone()).fingerprint();
         self.context.metrics.wrote("patch", "ServiceAccount");
         let params = PatchParams::apply(labels::MANAGER).force();
         let written = self.request(what, api.patch(&name, &params, &Patch::Apply(&account))).await?;
-        let as_wanted = Child::ServiceAccount(written.clone()).fingerprint() == wanted;
+        let came_back = Child::ServiceAccount(written.clone());
         self.note(key, written);
-        if as_wanted { Ok(()) } else { Err(Error::NotAsWritten { what: format!("ServiceAccount {namespace}/{name}") }) }
+        self.answered(namespace, &Child::ServiceAccount(account), &came_back)
     }
 
     async fn delete(&self, key: &Key, namespace: &str, child: &ChildKey) -> Result<(), Error> {
@@ -423,6 +443,7 @@ impl<'a> Writer<'a> {
         match self.request(what, api.delete(&child.name, &DeleteParams::default())).await {
             Ok(Either::Left(object)) if !object.meta().finalizers.as_deref().unwrap_or_default().is_empty() => {
                 self.note(key, object);
+                self.context.index_mut().wrote(namespace, child, None);
                 return Err(Error::NotGone { what: format!("{} {namespace}/{}", child.kind.as_str(), child.name) });
             }
             Ok(_) => {}
@@ -430,6 +451,7 @@ impl<'a> Writer<'a> {
             Err(error) => return Err(error),
         }
         self.forget::<C>(key, &ObjectName { namespace: namespace.into(), name: (*child.name).into() });
+        self.context.index_mut().wrote(namespace, child, None);
         Ok(())
     }
 

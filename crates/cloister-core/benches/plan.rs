@@ -63,7 +63,8 @@ impl Snapshot {
                 Action::ApplyNamespace(labels) => {
                     let labels = labels.iter().map(|(key, value)| ((*key).into(), value.as_str().into())).collect();
                     let (uid, adopt, terminating) = ("u".into(), None, false);
-                    snapshot.namespace = Some(ObservedNamespace { uid, labels, adopt, terminating, created: None });
+                    snapshot.namespace =
+                        Some(ObservedNamespace { uid, labels, adopt, terminating, created: None, held_by: None });
                 }
                 _ => {}
             }
@@ -98,6 +99,7 @@ impl Snapshot {
             inspection: None,
             pods: 10,
             open_grants: 0,
+            owed_review: None,
             now: Timestamp::UNIX_EPOCH,
         })
     }

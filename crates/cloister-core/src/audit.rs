@@ -11,7 +11,7 @@ pub use chain::{Broken, Head, Proof};
 
 use crate::{
     child::{Children, GrantRef},
-    grant::Grant,
+    grant::{Grant, is_given_up},
     ownership::is_made_for,
 };
 use cloister_api::{
@@ -88,6 +88,9 @@ pub fn of_grant(grant: &Grant, namespace: &str, children: &Children, is_known: i
     if let Some(glass) = &status.break_glass {
         let more = || json!({"reviewedBy": glass.reviewed_by, "reviews": reviews()});
         add("reviewed", glass.reviewed_at.as_ref(), &more);
+        // Nobody can make the review any more: its Namespace is gone.
+        let given_up = is_given_up(status).then_some(metadata.deletion_timestamp.as_ref()).flatten();
+        add("neverreviewed", given_up, &|| json!({"breakGlass": broken(glass)}));
     }
     records
 }

@@ -13,6 +13,21 @@ pub trait Failure {
     fn is_final(&self) -> bool;
 }
 
+/// An error, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What went wrong, with which object, and what to do.
+    pub message: String,
+    /// Whether it was refused for good.
+    pub is_final: bool,
+}
+
+impl Failure for Told {
+    fn is_final(&self) -> bool {
+        self.is_final
+    }
+}
+
 /// An action that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed<E> {
@@ -33,8 +48,50 @@ pub struct Failed<E> {
 pub struct Outcome<E> {
     /// What failed.
     pub failures: Vec<Failed<E>>,
-    /// Whether everything was attempted that opens, and the last action, where there is one.
-    pub went_on: bool,
+    /// What succeeded.
+    pub done: Vec<Done>,
+    /// Whether the last action was left out, or has failed.
+    pub last_is_left: bool,
+}
+
+/// An action that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// What it was about.
+    pub about: About,
+    /// Whether that was to be taken away, or narrowed.
+    pub closes: bool,
+}
+
+impl<E> Outcome<E> {
+    /// Whether nothing was opened, because of what failed before.
+    pub fn kept_closed(&self) -> bool {
+        holds_up(&self.failures, HoldsUp::Opening)
+    }
+
+    /// Whether anything was opened.
+    pub fn opened(&self) -> bool {
+        let opens = |done: &Done| !done.closes && matches!(done.about, About::Child(_) | About::Credential);
+        self.done.iter().any(opens)
+    }
+}
+
+impl<E: Failure + std::fmt::Display> Outcome<E> {
+    /// The outcome as it is told, as far as its failures are worth telling.
+    pub fn told(&self, worth_telling: impl Fn(&E) -> bool) -> Outcome<Told> {
+        let tell = |failed: &Failed<E>| Failed {
+            about: failed.about.clone(),
+            closes: failed.closes,
+            closed_instead: failed.closed_instead,
+            holds_up: failed.holds_up,
+            error: Told { message: failed.error.to_string(), is_final: failed.error.is_final() },
+        };
+        Outcome {
+            failures: self.failures.iter().filter(|failed| worth_telling(&failed.error)).map(tell).collect(),
+            done: self.done.clone(),
+            last_is_left: self.last_is_left,
+        }
+    }
 }
 
 /// Carries out what a plan does.
@@ -49,33 +106,44 @@ where
     F: Future<Output = Result<(), E>>,
 {
     let perform = &perform;
-    let mut failures = all(close, true, perform).await;
+    let mut outcome = Outcome { failures: Vec::new(), done: Vec::new(), last_is_left: last.is_some() };
+    outcome.take(all(close, true, perform).await);
     for stage in open {
-        if holds_up(&failures, HoldsUp::Opening) {
-            return Outcome { failures, went_on: false };
+        if outcome.kept_closed() {
+            return outcome;
         }
-        failures.extend(all(stage, false, perform).await);
+        outcome.take(all(stage, false, perform).await);
     }
-    let Some(Last { action, after }) = last else {
-        let went_on = !holds_up(&failures, HoldsUp::Opening);
-        return Outcome { failures, went_on };
-    };
+    let Some(Last { action, after }) = last else { return outcome };
     let may = match after {
-        After::WhatHoldsItUp => !holds_up(&failures, HoldsUp::Last),
-        After::Everything => failures.is_empty(),
-        After::Attempts => failures.iter().all(|failed| failed.error.is_final()),
+        After::WhatHoldsItUp => !holds_up(&outcome.failures, HoldsUp::Last),
+        After::Everything => outcome.failures.is_empty(),
+        After::Attempts => outcome.failures.iter().all(|failed| failed.error.is_final()),
     };
     if may {
-        failures.extend(step(vec![action], false, perform).await);
+        let ended = step(vec![action], false, perform).await;
+        outcome.last_is_left = ended.iter().any(Result::is_err);
+        outcome.take(ended);
     }
-    Outcome { failures, went_on: may }
+    outcome
+}
+
+impl<E> Outcome<E> {
+    fn take(&mut self, attempts: Vec<Result<Done, Failed<E>>>) {
+        for attempt in attempts {
+            match attempt {
+                Ok(done) => self.done.push(done),
+                Err(failed) => self.failures.push(failed),
+            }
+        }
+    }
 }
 
 fn holds_up<E>(failures: &[Failed<E>], what: HoldsUp) -> bool {
     failures.iter().any(|failed| failed.holds_up >= what)
 }
 
-async fn all<E, F>(chains: Vec<Chain>, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Failed<E>>
+async fn all<E, F>(chains: Vec<Chain>, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
 where
     E: Failure,
     F: Future<Output = Result<(), E>>,
@@ -84,25 +152,25 @@ where
     join_all(chains.into_iter().map(|chain| one(chain, closes, perform))).await.into_iter().flatten().collect()
 }
 
-async fn one<E, F>(chain: Chain, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Failed<E>>
+async fn one<E, F>(chain: Chain, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
 where
     E: Failure,
     F: Future<Output = Result<(), E>>,
 {
-    let mut failures = Vec::new();
+    let mut attempts = Vec::new();
     let mut all_done = true;
     for Step { actions, needs_all_before, may_fail } in chain.steps {
         if needs_all_before && !all_done {
             continue;
         }
-        let failed = step(actions, closes, perform).await;
-        all_done &= may_fail || failed.is_empty();
-        failures.extend(failed);
+        let attempted = step(actions, closes, perform).await;
+        all_done &= may_fail || attempted.iter().all(Result::is_ok);
+        attempts.extend(attempted);
     }
-    failures
+    attempts
 }
 
-async fn step<E, F>(actions: Vec<Action>, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Failed<E>>
+async fn step<E, F>(actions: Vec<Action>, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
 where
     E: Failure,
     F: Future<Output = Result<(), E>>,
@@ -111,14 +179,14 @@ where
         let (about, holds_up) = (action.about(), action.holds_up());
         // What stands is still open as it was when a narrower version of it is refused.
         let instead = if closes { instead(&action) } else { None };
-        let error = perform(action).await.err()?;
+        let Err(error) = perform(action).await else { return Ok(Done { about, closes }) };
         let closed_instead = match instead.filter(|_| error.is_final()) {
             Some(action) => perform(action).await.is_ok(),
             None => false,
         };
-        Some(Failed { about, closes, closed_instead, holds_up, error })
+        Err(Failed { about, closes, closed_instead, holds_up, error })
     });
-    join_all(attempts).await.into_iter().flatten().collect()
+    join_all(attempts).await
 }
 
 /// What is done where the API server refuses for good to write what stands already.

@@ -191,7 +191,12 @@ pub fn config(
     now: Timestamp,
 ) -> Option<CloisterConfigStatus> {
     let before = config.status.as_ref();
-    let mut verdicts = if settings.usable {
+    let mut verdicts = if let Some(refused) = settings.refused.as_ref().filter(|_| settings.usable) {
+        stalled(
+            reason::SETTING_REFUSED,
+            format!("{refused}; nothing is opened to access networks until it is corrected"),
+        )
+    } else if settings.usable {
         match settings.backend {
             Backend::Missing(_) => stalled(BACKEND_MISSING, backend(settings).message),
             _ => ready(reason::RECONCILED, "in force"),

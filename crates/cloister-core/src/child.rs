@@ -200,12 +200,37 @@ impl Child {
         }
     }
 
+    /// Whether another differs from it in the values of quantities alone, which the API server rounds and bounds.
+    pub fn differs_in_quantities_alone(&self, other: &Child) -> bool {
+        let quantities = matches!(self, Child::ResourceQuota(_) | Child::LimitRange(_));
+        quantities && self.without_quantities().fingerprint() == other.without_quantities().fingerprint()
+    }
+
+    fn without_quantities(&self) -> Child {
+        let blank = |all: &mut Option<BTreeMap<String, Quantity>>| {
+            all.iter_mut().flat_map(BTreeMap::values_mut).for_each(|quantity| quantity.0 = "0".to_owned());
+        };
+        let mut child = self.clone();
+        match &mut child {
+            Child::ResourceQuota(quota) => quota.spec.iter_mut().for_each(|spec| blank(&mut spec.hard)),
+            Child::LimitRange(limits) => {
+                for item in limits.spec.iter_mut().flat_map(|spec| &mut spec.limits) {
+                    let all = [&mut item.default, &mut item.default_request, &mut item.max, &mut item.min];
+                    all.into_iter().chain([&mut item.max_limit_request_ratio]).for_each(blank);
+                }
+            }
+            _ => {}
+        }
+        child
+    }
+
     /// What is remembered of it.
     pub fn observe(&self) -> ObservedChild {
         let metadata = self.metadata();
         let grant = ownership::named_after(self.kind(), metadata.name.as_deref().unwrap_or_default());
         ObservedChild {
             fingerprint: self.fingerprint(),
+            stands_for: None,
             marked: ownership::is_marked(self.kind(), metadata),
             widens: match self {
                 Child::NetworkPolicy(policy) => policy.spec.as_ref().is_some_and(|spec| {
@@ -381,6 +406,8 @@ impl io::Write for HashWriter {
 pub struct ObservedChild {
     /// The fingerprint of what the operator owns of it.
     pub fingerprint: Fingerprint,
+    /// The fingerprint of what the operator wrote, where the API server made this of it: it rounds quantities.
+    pub stands_for: Option<Fingerprint>,
     /// Whether it carries a mark that is the operator's to set. Anybody may have set it, before admission reserved it.
     pub marked: bool,
     /// Of a policy: whether it allows anything. Policies add up, so that one that does widens a namespace.
@@ -395,6 +422,14 @@ pub struct ObservedChild {
     pub uid: Option<Box<str>>,
     /// Of a GrantMount: the version of the credential that was copied.
     pub version: Option<Box<str>>,
+}
+
+impl ObservedChild {
+    /// Whether it is what should stand: as it was written, or as the API server keeps what was written.
+    pub fn is(&self, child: &Child) -> bool {
+        let wanted = child.fingerprint();
+        !self.terminating && (self.fingerprint == wanted || self.stands_for == Some(wanted))
+    }
 }
 
 /// The children of one namespace.

@@ -1,7 +1,12 @@
 //! metav1.Conditions, kept so that a tool which reads them (kstatus, `kubectl wait`) is told the truth.
 
-use crate::text::shown;
-use cloister_api::condition::{ACTIVE, APPROVED, READY, REVIEWED, REVOCATION_UNCONFIRMED, STALLED, reason};
+use crate::{
+    carry_out::{Failed, Told},
+    text::shown,
+};
+use cloister_api::condition::{
+    ACTIVE, APPROVED, ENFORCED, READY, RESOLUTION_STABLE, REVIEWED, REVOCATION_UNCONFIRMED, STALLED, reason,
+};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -29,7 +34,7 @@ impl Verdict {
 
     /// What an existing condition says, where its type is one of ours.
     pub fn of(condition: &Condition) -> Option<Self> {
-        let known = [READY, STALLED, REVOCATION_UNCONFIRMED, ACTIVE, APPROVED, REVIEWED];
+        let known = [READY, STALLED, REVOCATION_UNCONFIRMED, ACTIVE, APPROVED, REVIEWED, ENFORCED, RESOLUTION_STABLE];
         let type_ = known.into_iter().find(|known| *known == condition.type_)?;
         let status = match condition.status.as_str() {
             "True" => Some(true),
@@ -54,6 +59,32 @@ pub fn ready(reason: impl Into<String>, message: impl Into<String>) -> Vec<Verdi
 pub fn stalled(reason: impl Into<String>, message: impl Into<String>) -> Vec<Verdict> {
     let (reason, message) = (reason.into(), message.into());
     vec![Verdict::new(READY, false, reason.clone(), message.clone()), Verdict::new(STALLED, true, reason, message)]
+}
+
+/// How many failures are named.
+const FAILURES: usize = 5;
+
+/// The longest that is said of one of them.
+const FAILURE_LIMIT: usize = 1_000;
+
+/// Not ready because of what failed: stalled where some of it was refused for good, since that stays as it is until
+/// somebody changes something.
+pub fn failed(failures: &[Failed<Told>]) -> Vec<Verdict> {
+    let mut in_order: Vec<&Failed<Told>> = failures.iter().collect();
+    in_order.sort_by_key(|failed| !failed.error.is_final);
+    let said = in_order.iter().take(FAILURES).map(|failed| {
+        let mut message = failed.error.message.clone();
+        clip(&mut message, FAILURE_LIMIT);
+        if failed.closed_instead { format!("{message} (what stood in its place was taken away)") } else { message }
+    });
+    let mut message = said.collect::<Vec<_>>().join("; ");
+    if let Some(more @ 1..) = failures.len().checked_sub(FAILURES) {
+        message = format!("{message}; and {more} more");
+    }
+    match in_order.first() {
+        Some(first) if first.error.is_final => stalled(reason::APPLY_REFUSED, message),
+        _ => vec![Verdict::new(READY, false, reason::APPLY_FAILED, message)],
+    }
 }
 
 /// The conditions of an object after these verdicts: those without a verdict are gone, and `lastTransitionTime` moves
@@ -91,11 +122,15 @@ pub fn seconds(at: Timestamp) -> Time {
 }
 
 fn clipped(mut message: String) -> String {
-    if message.len() > MESSAGE_LIMIT {
-        let end = (0..=MESSAGE_LIMIT).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
+    clip(&mut message, MESSAGE_LIMIT);
+    message
+}
+
+fn clip(message: &mut String, limit: usize) {
+    if message.len() > limit {
+        let end = (0..=limit).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
         message.truncate(end);
     }
-    message
 }
 
 #[cfg(test)]

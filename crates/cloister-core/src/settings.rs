@@ -22,6 +22,8 @@ pub struct Settings {
     pub backend: Backend,
     /// Whether more than one thing is installed that could.
     pub ambiguous: bool,
+    /// What of them is not in force, because the operator may not write what it would open: the field, and why.
+    pub refused: Option<String>,
     /// Whether anything may be opened: not while the settings cannot be read, because what they forbid is then unknown.
     pub usable: bool,
     /// Whether nothing may be opened for now, because the clocks disagree. What stands stays until it ends.
@@ -31,7 +33,11 @@ pub struct Settings {
 impl Settings {
     /// These settings, or the defaults where there are none, in a cluster that has NetworkPolicies alone.
     pub fn new(spec: Option<&CloisterConfigSpec>) -> Self {
-        let spec = spec.cloned().unwrap_or_default();
+        let mut spec = spec.cloned().unwrap_or_default();
+        let refused = refused(&spec);
+        if refused.is_some() {
+            spec.access_networks.clear();
+        }
         let cluster: Vec<IpNet> = spec.cluster_networks.iter().filter_map(|network| network.parse().ok()).collect();
         // A network that this version cannot read might cover anything.
         let usable = cluster.len() == spec.cluster_networks.len() && canonical(Some(&spec.dns.pod_selector)).is_ok();
@@ -41,6 +47,7 @@ impl Settings {
             names: limits(&spec.dns.resolution),
             backend,
             ambiguous: false,
+            refused,
             spec,
             usable,
             held: false,
@@ -82,6 +89,19 @@ impl Settings {
             None
         }
     }
+}
+
+/// Why the access networks cannot be opened, if they cannot: together they are everything, or one of them cannot be read.
+/// Admission lets nobody open everything, the operator included (operator-networkpolicies.cloister.dev).
+fn refused(spec: &CloisterConfigSpec) -> Option<String> {
+    let networks: Vec<IpNet> = spec.access_networks.iter().filter_map(|network| network.parse().ok()).collect();
+    if networks.len() < spec.access_networks.len() {
+        return Some("spec.accessNetworks holds something that is no network".to_owned());
+    }
+    let everything = IpNet::aggregate(&networks).into_iter().find(|network| network.prefix_len() == 0)?;
+    Some(format!(
+        "spec.accessNetworks comes to {everything}, which is everything; name the networks that people come from"
+    ))
 }
 
 fn limits(config: &ResolutionConfig) -> Limits {

@@ -18,6 +18,7 @@ use cloister_core::{
 use common::{
     events::{Event, NAMES, event, happen, hold, policy, storage},
     grants::{Shelf, World, mount_of, reference, secret_of},
+    steps::Refusals,
 };
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -80,16 +81,16 @@ fn in_order(world: &World, name: &str, action: &Action) {
             assert!(!world.is_shared(name, &mount), "takes the credential of another grant");
             let is_mounted =
                 |key: &ChildKey, child: &ObservedChild| is_mount(key, &mount) && child.version.as_deref() != Some("");
-            let is_left = |(key, child): (&ChildKey, ObservedChild)| {
-                (child.grant.as_ref() == Some(&reference(name)) || is_mounted(key, &child)) && !child.terminating
-            };
+            // What is refused holds nothing up.
+            let refused = world.refusals != Refusals::default();
+            let is_left = |(key, child): (&ChildKey, ObservedChild)| is_mounted(key, &child) && !child.terminating;
             let children = world.objects.0.iter().map(|(key, child)| (key, child.observe()));
-            assert!(!children.into_iter().any(is_left), "what mounts it and the binding go first");
+            assert!(refused || !children.into_iter().any(is_left), "what mounts it goes first");
             if matches!(action, Action::DeletePod { .. }) {
                 // One that has left the credential to another does not answer for it.
                 let answers = grant.status().is_some_and(|status| status.secret_name.is_some());
                 let left = answers && world.secrets.contains(&secret_of(&mount));
-                assert!(!left, "the credential goes before its pods");
+                assert!(refused || !left, "the credential goes before its pods");
                 assert_eq!(on_expiry(grant), OnExpiry::Terminate);
             }
         }
@@ -270,6 +271,43 @@ proptest! {
             let open = held.open.iter().flatten().flat_map(|chain| chain.actions()).chain(held.last.iter().map(|last| &last.action));
             prop_assert!(!open.into_iter().any(Action::opens), "{} is opened all the same", name);
         }
+    }
+
+    #[test]
+    fn what_ends_is_taken_away_whatever_else_is_refused(
+        events in prop::collection::vec(event(), 1..60), refusals in prop::collection::vec(any::<u64>(), 1..4),
+    ) {
+        let mut world = world();
+        run(&mut world, &events);
+        hold(&mut world, false);
+        for grant in world.grants.values_mut() {
+            grant.metadata_mut().deletion_timestamp.get_or_insert(Time(world.now));
+        }
+        for seed in refusals {
+            world.refusals = Refusals(Some(seed));
+            for _ in 0..3 {
+                NAMES.iter().for_each(|name| work(&mut world, name, usize::MAX));
+                world.mounts().iter().for_each(|mount| world.sweep(mount, usize::MAX));
+            }
+            let refused = |action: Action| world.refusals.of(&action).is_err();
+            for (key, child) in &world.objects.0 {
+                let secret = secret_of(&key.name);
+                let copy = refused(Action::DestroyCredential { name: secret.clone() });
+                let remembers = key.kind == ChildKind::GrantMount && (copy || world.secrets.contains(&secret));
+                // One that no grant speaks for tells of the pods, too.
+                let remembers = remembers || !world.holders(&key.name).is_empty();
+                prop_assert!(remembers || refused(Action::Delete(key.clone())) || child.observe().terminating, "{key} stands");
+            }
+            for name in &world.secrets {
+                prop_assert!(refused(Action::DestroyCredential { name: name.clone() }), "{name} stands");
+            }
+        }
+        world.refusals = Refusals::default();
+        for _ in 0..3 {
+            settle(&mut world);
+            world.pods.retain(|_, pod| !pod.terminating);
+        }
+        prop_assert!(world.grants.is_empty() && world.objects.0.is_empty() && world.secrets.is_empty(), "{:#?}", world);
     }
 
     #[test]

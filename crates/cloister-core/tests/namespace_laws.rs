@@ -16,8 +16,10 @@ use cloister_core::{child::ChildKind, namespace::ObservedNamespace, plan::Action
 use common::{
     declared::world,
     namespaces::{NAME, World, at, is_of_grant, opens},
+    objects::Failed,
     others::{drift, foreign, tamper},
     spoil::{shuffled, spoiled},
+    steps::Refusals,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
@@ -125,6 +127,48 @@ proptest! {
         prop_assert_eq!(opened(&changed), 0);
         // Afterwards it is as if nothing had been.
         prop_assert_eq!(settled(skewed(changed, false)).outcome(), settled(skewed(new, false)).outcome());
+    }
+
+    #[test]
+    fn what_leaves_the_declaration_is_closed_whatever_else_is_refused(
+        old in world(), new in world(), seeds in prop::collection::vec(any::<u64>(), 1..4), gone in any::<bool>(),
+    ) {
+        let mut world = settled(old).with_declarations_of(&new);
+        if gone {
+            world.declared.as_mut().unwrap().metadata.deletion_timestamp = Some(Time(at(0)));
+        }
+        let check: fn(&World, Option<&Action>) = if gone { orderly } else { closed_first };
+        for (rotation, seed) in seeds.into_iter().enumerate() {
+            world.refusals = Refusals(Some(seed));
+            for _ in 0..2 {
+                let plan = world.plan();
+                // In a namespace that is being deleted no pod is admitted, and what denies goes after the last.
+                world.carry_out(&plan, usize::MAX, rotation, &mut { check });
+            }
+            let mut wanted = World { refusals: Refusals::default(), ..world.clone() };
+            wanted.settle(&mut { check });
+            let refused = |action: &Action| world.refusals.of(action);
+            for (key, child) in world.objects.0.iter().filter(|(key, child)| opens(child) && !is_of_grant(key)) {
+                let delete = refused(&Action::Delete(key.clone()));
+                let is_refused = match wanted.objects.0.get(key) {
+                    Some(other) if other.fingerprint() == child.fingerprint() => continue,
+                    Some(other) => match refused(&Action::Apply(Box::new(other.clone()))) {
+                        Ok(()) => false,
+                        Err(Failed::ForNow) => true,
+                        Err(Failed::ForGood) => delete.is_err(),
+                    },
+                    None => delete.is_err(),
+                };
+                prop_assert!(is_refused, "{key} is open as it was");
+            }
+        }
+        world.refusals = Refusals::default();
+        world.settle(&mut { check });
+        if gone {
+            prop_assert!(world.declared.is_none() && (world.namespace.is_none() || is_closed(&world)));
+        } else {
+            prop_assert_eq!(world.outcome(), settled(new).outcome());
+        }
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn upsert(child: Child, index: &mut Index, dirty: &mut Dirty) {
 fn file(at: ObjectName, child: Child, index: &mut Index, dirty: &mut Dirty) {
     let version = version(child.metadata());
     let key = child.key();
-    let observed = child.observe();
+    let mut observed = child.observe();
     // Of others, only what opens something matters.
     if !observed.marked && !key.kind.is_policy() && !key.kind.is_access() {
         return remove(index, &at, key.kind, dirty);
@@ -39,7 +39,12 @@ fn file(at: ObjectName, child: Child, index: &mut Index, dirty: &mut Dirty) {
         return;
     }
     children.versions.insert(key.clone(), version);
+    let answer = children.answers.get(&key).filter(|answer| answer.came_back == observed.fingerprint);
+    observed.stands_for = answer.map(|answer| answer.wanted);
     let before = children.all.insert(key.clone(), observed.clone());
+    if before.as_ref().is_some_and(|before| *before != observed) {
+        children.changed.insert(key.clone());
+    }
     if before.as_ref() != Some(&observed) {
         relations::of_child(index, &at.namespace, &key, observed.grant.as_ref(), dirty);
     }
@@ -49,7 +54,9 @@ fn remove(index: &mut Index, at: &ObjectName, kind: ChildKind, dirty: &mut Dirty
     let Some(children) = index.children.get_mut(&at.namespace) else { return };
     let key = ChildKey::new(kind, &at.name);
     children.versions.remove(&key);
+    children.answers.remove(&key);
     let Some(before) = children.all.remove(&key) else { return };
+    children.changed.insert(key.clone());
     if children.all.is_empty() {
         index.children.remove(&at.namespace);
     }

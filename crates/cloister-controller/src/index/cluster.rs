@@ -11,7 +11,7 @@ use cloister_core::{
     namespace::{ObservedNamespace, is_owned_label},
 };
 use k8s_openapi::{
-    api::core::v1::{Namespace, Service},
+    api::core::v1::{Namespace, NamespaceStatus, Service},
     apimachinery::pkg::{
         apis::meta::v1::{ObjectMeta, Time},
         util::intstr::IntOrString,
@@ -46,6 +46,7 @@ impl Indexed for Namespace {
             adopt: self.metadata.annotations.and_then(|mut all| all.remove(labels::ADOPT)).map(Into::into),
             terminating: self.metadata.deletion_timestamp.is_some(),
             created: self.metadata.creation_timestamp.map(|at| at.0),
+            held_by: self.metadata.deletion_timestamp.as_ref().and(self.status.as_ref()).and_then(held_by),
         };
         if before.map(|(before, _)| before) != Some(&observed) {
             relations::of_namespace(index, &name, dirty);
@@ -63,6 +64,17 @@ impl Indexed for Namespace {
         let names = index.namespaces.keys();
         names.map(|name| ObjectName { namespace: "".into(), name: name.clone() }).collect()
     }
+}
+
+/// How much of what Kubernetes says is repeated.
+const HELD_BY: usize = 1024;
+
+/// Why Kubernetes cannot end a Namespace, in its own words.
+fn held_by(status: &NamespaceStatus) -> Option<Box<str>> {
+    let conditions = status.conditions.iter().flatten().filter(|condition| condition.status == "True");
+    let said: Vec<&str> = conditions.filter_map(|condition| condition.message.as_deref()).collect();
+    let said: String = said.join("; ").chars().take(HELD_BY).collect();
+    (!said.is_empty()).then(|| said.into())
 }
 
 /// What is known of a pod.

@@ -32,7 +32,7 @@ use cloister_api::{
     AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, ResearchNamespace, StorageResource,
 };
 use cloister_core::{
-    child::{ChildKey, Children, GrantRef},
+    child::{ChildKey, Children, Fingerprint, GrantRef},
     cluster_role::RoleFacts,
     egress::Installed,
     grant::{Grant, is_approved, may_hold},
@@ -77,6 +77,19 @@ type ByName<T> = BTreeMap<Arc<str>, T>;
 pub(crate) struct NamespaceChildren {
     pub(crate) all: Children,
     pub(crate) versions: BTreeMap<ChildKey, u64>,
+    /// What the API server made of what was written, where that is not the same.
+    pub(crate) answers: BTreeMap<ChildKey, Answer>,
+    /// What somebody else has changed or removed since the operator last looked at all of it.
+    pub(crate) changed: BTreeSet<ChildKey>,
+}
+
+/// What the API server made of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// What was written.
+    pub(crate) wanted: Fingerprint,
+    /// What came back.
+    pub(crate) came_back: Fingerprint,
 }
 
 /// The index.
@@ -155,6 +168,19 @@ impl Default for Index {
 }
 
 impl Index {
+    /// Takes note that the operator itself wrote a child, or deleted it, and of the answer where it differs.
+    pub(crate) fn wrote(&mut self, namespace: &str, key: &ChildKey, answer: Option<Answer>) {
+        let Some(children) = self.children.get_mut(namespace) else { return };
+        children.changed.remove(key);
+        match answer {
+            Some(answer) => drop(children.answers.insert(key.clone(), answer)),
+            None => drop(children.answers.remove(key)),
+        }
+        if let Some(child) = children.all.get_mut(key) {
+            child.stands_for = answer.filter(|one| one.came_back == child.fingerprint).map(|one| one.wanted);
+        }
+    }
+
     /// Every key that there is something to decide about.
     pub fn all_keys(&self) -> Dirty {
         let mut keys = Dirty::new();

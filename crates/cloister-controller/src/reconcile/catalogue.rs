@@ -1,6 +1,6 @@
 //! The objects of the catalogue, of which there is only something to say.
 
-use super::{credential_version, policy_named, work_off};
+use super::{credential_version, policy_named, tell};
 use crate::{
     context::Context,
     decode::Decoded,
@@ -16,7 +16,6 @@ use cloister_core::{
     condition::conditions,
     grant::same_person,
     namespace::egress::attaches,
-    plan::Plan,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
@@ -170,5 +169,5 @@ where
 {
     let target: Target<K> =
         Target { key, namespace: "".into(), api: Api::all(context.client.clone()), metadata, finalizer: "" };
-    work_off(context, &target, Plan { status, ..Plan::default() }).await
+    tell(context, &target, status).await
 }

@@ -15,7 +15,7 @@ use crate::{
     index::{Index, Indexed, mount_of},
     key::Key,
     queue::{Lane, Mode, Ticket},
-    write::{Target, Writer},
+    write::Target,
 };
 use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Member, RoleGrant, StorageAccessGrant, labels};
 use cloister_core::{
@@ -105,32 +105,23 @@ where
         metadata,
         finalizer: labels::GRANT_FINALIZER,
     };
-    let said = plan.status.clone();
-    let result = work_off(context, &target, plan).await;
-    if let (Some(object), Some(said)) = (&object, &said) {
+    let worked = work_off(context, &target, plan, |planned, outcome| match &object {
+        Some(object) => failed(object, planned, outcome, now),
+        None => planned,
+    })
+    .await;
+    if let (Some(object), Some(said)) = (&object, &worked.said) {
+        let done = worked.outcome.failures.is_empty();
         let mut news = alerts::of_grant(object.status(), said);
         // That the glass was broken is so when it is written.
-        news.retain(|news| result.is_ok() || !news.is("BreakGlass"));
-        context.alerts.tell(&target.key, &alerts::reference(object), news, result.is_ok());
-    }
-    match (&result, &object) {
-        (Ok(()), Some(object)) => {
-            if let Some(said) = &said {
-                moved_on(object, said);
-            }
-            if let Some(lag) = lag {
-                context.metrics.revoked(lag);
-            }
+        news.retain(|news| done || !news.is("BreakGlass"));
+        context.alerts.tell(&target.key, &alerts::reference(object), news, done);
+        moved_on(object, said);
+        if let Some(lag) = lag.filter(|_| said.phase.has_ended()) {
+            context.metrics.revoked(lag);
         }
-        (Err(error), Some(object)) if !error.is_conflict() => {
-            if let Some(status) = failed(object, &error.to_string(), now) {
-                // What failed counts, whether it can be said or not.
-                let _ = Writer::new(context).status_of_any_version(&target, &status).await;
-            }
-        }
-        _ => {}
     }
-    result
+    worked.result()
 }
 
 /// Logs a transition.
@@ -306,10 +297,10 @@ fn home(index: &Index, namespace: &str) -> Home {
     let research = index.research.get(namespace);
     let observed = index.namespaces.get(namespace).map(|(observed, _)| observed);
     match (research, observed) {
+        (_, Some(observed)) if observed.terminating => Home::Ending,
         (Some(research), _) if research.metadata.deletion_timestamp.is_some() || research.object.is_err() => {
             Home::Closed
         }
-        (Some(_), Some(observed)) if observed.terminating => Home::Closed,
         (Some(_), Some(observed)) if observed.belongs_to(namespace) && observed.is_enforced() => Home::Enforced,
         (Some(_), _) => Home::NotEnforced,
         (None, _) => Home::Closed,

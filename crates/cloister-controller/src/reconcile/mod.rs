@@ -24,7 +24,7 @@ use crate::{
 };
 use cloister_api::{AccessPolicy, SecretReference, ServiceReference};
 use cloister_core::{
-    carry_out,
+    carry_out::{self, Outcome, Told},
     egress::ServiceFacts,
     grant::{Known, is_approved, may_hold},
     plan::{Action, Plan},
@@ -32,7 +32,7 @@ use cloister_core::{
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 use std::fmt::Debug;
-use tracing::debug;
+use tracing::{debug, warn};
 
 /// Works on one key, with the turns that it holds.
 ///
@@ -77,8 +77,33 @@ fn ends_all_the_same(context: &Context, key: &Key) -> bool {
     })
 }
 
-/// Carries out a plan, then writes its status.
-async fn work_off<K, S>(context: &Context, target: &Target<K>, plan: Plan<S>) -> Result<(), Error>
+/// What became of a plan.
+struct Worked<S> {
+    /// What was done, and what failed.
+    outcome: Outcome<Error>,
+    /// The status that was written.
+    said: Option<S>,
+    /// Whether what is to be said was written.
+    telling: Result<(), Error>,
+}
+
+impl<S> Worked<S> {
+    /// Whether all went well; else the error that is soonest worth another attempt.
+    fn result(self) -> Result<(), Error> {
+        let mut errors: Vec<Error> = self.outcome.failures.into_iter().map(|failed| failed.error).collect();
+        errors.extend(self.telling.err());
+        errors.sort_by_key(|error| (error.is_final(), error.is_conflict()));
+        errors.into_iter().next().map_or(Ok(()), Err)
+    }
+}
+
+/// Carries out a plan, then writes its status, or the one that says what failed.
+async fn work_off<K, S>(
+    context: &Context,
+    target: &Target<K>,
+    plan: Plan<S>,
+    failed: impl FnOnce(Option<S>, &Outcome<Told>) -> Option<S>,
+) -> Worked<S>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     Decoded<K>: Indexed,
@@ -99,10 +124,36 @@ where
     let perform = |action| writer.perform(target, action);
     let work = carry_out::carry_out(plan.close, plan.open, plan.last, perform);
     let (announced, outcome) = futures::join!(announce, work);
-    outcome.failures.into_iter().try_for_each(|failed| Err(failed.error)).and(announced)?;
-    let Some(status) = &plan.status else { return Ok(()) };
-    let _turn = if plan.status_can_wait { Some(context.queue.give_way(&target.key).await) } else { None };
-    if same_version { writer.status(target, status).await } else { writer.status_of_any_version(target, status).await }
+    for failed in &outcome.failures {
+        warn!(category = failed.error.category(), "{}", failed.error);
+    }
+    let told = outcome.told(|error| !error.is_conflict());
+    let status = match (outcome.failures.is_empty(), told.failures.is_empty()) {
+        (true, _) => plan.status,
+        // Somebody else has changed something meanwhile: the next look will do.
+        (false, true) => None,
+        (false, false) => failed(plan.status, &told),
+    };
+    let Some(status) = status else { return Worked { outcome, said: None, telling: announced } };
+    let waits = plan.status_can_wait && outcome.failures.is_empty();
+    let _turn = if waits { Some(context.queue.give_way(&target.key).await) } else { None };
+    let written = if same_version && outcome.failures.is_empty() {
+        writer.status(target, &status).await
+    } else {
+        writer.status_of_any_version(target, &status).await
+    };
+    let said = written.is_ok().then_some(status);
+    Worked { outcome, said, telling: announced.and(written) }
+}
+
+/// Writes the status of an object about which there is nothing to do.
+async fn tell<K, S>(context: &Context, target: &Target<K>, status: Option<S>) -> Result<(), Error>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+    Decoded<K>: Indexed,
+    S: Serialize,
+{
+    work_off(context, target, Plan { status, ..Plan::default() }, |planned, _| planned).await.result()
 }
 
 fn policy_named<'a>(index: &'a Index, name: &str) -> Known<'a, AccessPolicy> {

@@ -33,5 +33,5 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
         metadata: Default::default(),
         finalizer: labels::GRANT_FINALIZER,
     };
-    work_off(context, &target, plan).await
+    work_off(context, &target, plan, |_, _| None).await.result()
 }

@@ -5,29 +5,26 @@ use super::{
     object_name, service_named, work_off,
 };
 use crate::{
-    alerts,
-    context::Context,
-    decode::Decoded,
-    error::Error,
-    index::Index,
-    inspect::inspect,
-    key::Key,
-    write::{Target, Writer},
+    alerts, context::Context, decode::Decoded, error::Error, index::Index, inspect::inspect, key::Key, write::Target,
 };
 use cloister_api::{EgressRule, GrantPhase, ResearchNamespace, ResearchNamespaceStatus, StorageEndpoint, labels};
 use cloister_core::{
-    child::Children,
+    child::{ChildKey, Children},
     grant::{Grant, is_open, may_hold},
     names::Host,
     namespace::{
         Declared, Input, Inspection, Peer, egress::KnownAllowlist, failed, plan, wants_inspection, workloads::Demands,
     },
-    plan::{Action, Plan},
+    plan::{About, Action, Plan},
     settings::Settings,
 };
 use jiff::Timestamp;
 use kube::Api;
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+};
 use tracing::info;
 
 /// What there is to do about one namespace.
@@ -36,8 +33,8 @@ struct Work {
     plan: Plan<ResearchNamespaceStatus>,
     /// The declaration, to say of it what failed.
     declared: Option<ResearchNamespace>,
-    /// Whether it had been enforced as it is declared.
-    settled: bool,
+    /// What of it was changed by somebody else, where it had been enforced as it is declared.
+    drifted: Option<BTreeSet<ChildKey>>,
 }
 
 /// Makes the namespace what its ResearchNamespace says.
@@ -49,27 +46,38 @@ pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> 
     if asking.wanted_by(&work.target.key, |_| None) {
         context.enqueue([work.target.key.clone()].into());
     }
-    count(context, &work);
-    let Work { target, plan, declared, .. } = work;
-    let enforced = newly_enforced(&plan, declared.as_ref()).is_some();
-    let news = declared.as_ref().zip(plan.status.as_ref()).map(|(declared, said)| {
-        (alerts::namespace_reference(declared), alerts::of_namespace(declared.status.as_ref(), said))
-    });
-    let result = work_off(context, &target, plan).await;
-    if result.is_ok() && enforced {
-        info!("the namespace is enforced");
-    }
-    if let Some((about, news)) = news {
-        context.alerts.tell(&target.key, &about, news, result.is_ok());
-    }
-    if let (Err(error), Some(declared)) = (&result, &declared)
-        && !error.is_conflict()
-        && let Some(status) = failed(declared, &error.to_string(), now)
+    let Work { target, plan, declared, drifted } = work;
+    if plan.does_nothing()
+        && let Some(children) = context.index_mut().children.get_mut(name)
     {
-        // What failed counts, whether it can be said or not.
-        let _ = Writer::new(context).status_of_any_version(&target, &status).await;
+        children.changed.clear();
     }
-    result
+    let worked = work_off(context, &target, plan, |planned, outcome| match &declared {
+        Some(declared) => failed(declared, planned, outcome, now),
+        None => planned,
+    })
+    .await;
+    if let Some(drifted) = drifted {
+        for done in &worked.outcome.done {
+            match &done.about {
+                About::Child(key) if drifted.contains(key) => context.metrics.drift_corrected(key.kind.as_str()),
+                About::Namespace => context.metrics.drift_corrected("Namespace"),
+                _ => {}
+            }
+        }
+    }
+    if let (Some(declared), Some(said)) = (&declared, &worked.said) {
+        if let Some(at) = newly_enforced(said, declared) {
+            info!("the namespace is enforced");
+            if let Some(created) = &declared.metadata.creation_timestamp {
+                context.metrics.enforced(at.duration_since(created.0).as_secs_f64());
+            }
+        }
+        let about = alerts::namespace_reference(declared);
+        let news = alerts::of_namespace(declared.status.as_ref(), said);
+        context.alerts.tell(&target.key, &about, news, worked.outcome.failures.is_empty());
+    }
+    worked.result()
 }
 
 /// Takes up the names that a namespace depends on, without doing anything else about it.
@@ -139,6 +147,7 @@ fn decide(
         // Those that cannot be seen may be there.
         pods: if context.synced.missing(Some(&["Pod"])).is_empty() { index.pods_in(name) } else { 1 },
         open_grants: open_grants(&index, name),
+        owed_review: owed_review(&index, name),
         now,
     });
     let object = found.and_then(|found| found.object.as_ref().ok());
@@ -150,7 +159,9 @@ fn decide(
             metadata: found.map(|found| found.metadata.clone()).unwrap_or_default(),
             finalizer: labels::NAMESPACE_FINALIZER,
         },
-        settled: object.is_some_and(is_settled),
+        drifted: object
+            .filter(|object| is_settled(object) && object.metadata.deletion_timestamp.is_none())
+            .map(|_| drifted(&index, name, &plan)),
         declared: object.filter(|_| !plan.is_empty()).cloned(),
         plan,
     }
@@ -217,6 +228,17 @@ fn dns_addresses(index: &Index) -> Vec<IpAddr> {
     service.map(|service| service.addresses.clone()).unwrap_or_default()
 }
 
+/// The grant that broke the glass and owes a review which is due last.
+fn owed_review<'a>(index: &'a Index, namespace: &Arc<str>) -> Option<(&'a str, Timestamp)> {
+    let owing = index.owing.iter().filter(|(home, _)| home == namespace);
+    let owed = owing.filter_map(|(home, grant)| {
+        let found = index.grant(home, grant)?.object.as_ref().ok()?;
+        let glass = found.status()?.break_glass.as_ref()?;
+        Some((&*grant.name, glass.review_due_at.0))
+    });
+    owed.max_by_key(|(_, due)| *due)
+}
+
 fn open_grants(index: &Index, namespace: &str) -> usize {
     let grants = index.grants.get(namespace).into_iter().flat_map(BTreeMap::values);
     grants.filter(|grant| grant.object.as_ref().is_ok_and(may_hold)).count()
@@ -228,27 +250,21 @@ fn is_settled(declared: &ResearchNamespace) -> bool {
     })
 }
 
-fn count(context: &Context, work: &Work) {
-    let actions = work.plan.actions();
-    if work.settled && work.target.metadata.deletion_timestamp.is_none() {
-        for action in actions {
-            match action {
-                Action::Apply(child) => context.metrics.drift_corrected(child.kind().as_str()),
-                Action::Delete(key) => context.metrics.drift_corrected(key.kind.as_str()),
-                Action::ApplyNamespace(_) => context.metrics.drift_corrected("Namespace"),
-                _ => {}
-            }
-        }
-    }
-    let at = newly_enforced(&work.plan, work.declared.as_ref());
-    if let (Some(at), Some(created)) = (at, &work.target.metadata.creation_timestamp) {
-        context.metrics.enforced(at.duration_since(created.0).as_secs_f64());
-    }
+/// The children that somebody else has changed, of a namespace that had been enforced as it is declared: what is put right
+/// of them is drift, and not a change of the declaration or of a name's addresses.
+fn drifted(index: &Index, name: &str, plan: &Plan<ResearchNamespaceStatus>) -> BTreeSet<ChildKey> {
+    let Some(children) = index.children.get(name) else { return BTreeSet::new() };
+    let foreign = |key: &&ChildKey| children.all.get(*key).is_some_and(|child| !child.marked);
+    let deleted = plan.actions().filter_map(|action| match action {
+        Action::Delete(key) => Some(key),
+        _ => None,
+    });
+    children.changed.iter().chain(deleted.filter(foreign)).cloned().collect()
 }
 
-/// When the namespace is enforced for the first time, if this plan does it.
-fn newly_enforced(plan: &Plan<ResearchNamespaceStatus>, declared: Option<&ResearchNamespace>) -> Option<Timestamp> {
-    let before = declared.and_then(|declared| declared.status.as_ref()?.enforced_at.as_ref());
-    let now = plan.status.as_ref()?.enforced_at.as_ref()?;
+/// When the namespace is enforced for the first time, if this status says so.
+fn newly_enforced(said: &ResearchNamespaceStatus, declared: &ResearchNamespace) -> Option<Timestamp> {
+    let before = declared.status.as_ref().and_then(|status| status.enforced_at.as_ref());
+    let now = said.enforced_at.as_ref()?;
     before.is_none().then_some(now.0)
 }

@@ -1,9 +1,9 @@
 //! A review, of which there is only something to say.
 
-use super::{asking::Asking, catalogue::said, ended, grant::with_input, work_off};
+use super::{asking::Asking, catalogue::said, ended, grant::with_input, tell};
 use crate::{context::Context, error::Error, index::reviewed, key::Key, write::Target};
 use cloister_api::AccessReview;
-use cloister_core::{grant, plan::Plan};
+use cloister_core::grant;
 use kube::Api;
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
         metadata,
         finalizer: "",
     };
-    work_off(context, &target, Plan { status, ..Plan::default() }).await?;
+    tell(context, &target, status).await?;
     context.audit.take_review(context, namespace, name);
     context.index_mut().settle_review_and_grant(namespace, name);
     Ok(())

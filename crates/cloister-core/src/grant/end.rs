@@ -9,7 +9,7 @@ use super::{
     open::note_review,
     pending::by_itself,
     phases::{own, surplus},
-    status::{Say, ended},
+    status::{Say, WAITING, ended, said_before},
     target::too_weak,
 };
 use crate::plan::Plan;
@@ -18,9 +18,6 @@ use jiff::{SignedDuration, Timestamp};
 
 /// How long pods may take to end before it is said that the revocation is unconfirmed.
 const POD_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
-
-/// What stands between why a grant ended and what is still waited for.
-const WAITING: &str = "; waiting for ";
 
 /// Why a grant ends.
 pub struct End {
@@ -49,7 +46,7 @@ pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>,
     if grant.is_deleted() {
         return Err(End::early("Deleted", "the grant was deleted"));
     }
-    if input.home == Home::Closed {
+    if matches!(input.home, Home::Closed | Home::Ending) {
         let message = format!("the research namespace {} is closed", input.namespace);
         return Err(End::early("NamespaceClosed", message));
     }
@@ -184,13 +181,6 @@ fn record(status: &mut GrantStatus, grant: &Grant, review: RecordedReview, input
     if !status.reviews.iter().any(|known| known.uid == review.uid) {
         status.reviews.push(review);
     }
-}
-
-/// Why the grant ended, as it was said when that began.
-fn said_before(status: &GrantStatus) -> String {
-    let ready = status.conditions.iter().find(|condition| condition.type_ == condition::READY);
-    let why = ready.and_then(|ready| ready.message.split_once(WAITING)).map(|(why, _)| why.to_owned());
-    why.unwrap_or_else(|| format!("the grant was revoked: {}", status.reason))
 }
 
 /// Since when the grant is known to be over: not before it was last open, and not before what ended it.

@@ -33,7 +33,7 @@ pub use people::same_person;
 pub use phases::plan;
 pub use review::{is_answered, review};
 pub use share::{Share, mount_name, secret_name};
-pub use status::failed;
+pub use status::{failed, is_given_up};
 pub(crate) use storage::pods_of;
 pub use target::{Known, policy_strength, too_weak};
 
@@ -260,8 +260,10 @@ pub enum Home {
     Enforced,
     /// It is a research namespace that is not enforced yet.
     NotEnforced,
-    /// It is being closed or deleted, or is no research namespace.
+    /// It is being closed, or is no research namespace.
     Closed,
+    /// Its Namespace is being deleted: nothing can be made in it any more.
+    Ending,
 }
 
 /// Another grant of the same storage, role and account in the namespace.

@@ -70,8 +70,8 @@ pub fn unmounting(grant: &Grant, mount: &Mount, on_expiry: OnExpiry, input: &Inp
     match on_expiry {
         OnExpiry::Terminate => {
             closing.pods = input.holders.len();
-            // Whatever became of the credential: what holds it ends.
-            chain = chain.then(input.holders.iter().filter(|holder| !holder.terminating).map(delete_pod));
+            // Whatever became of the credential: what holds it ends. The grant itself waits for them.
+            chain = chain.attempt(input.holders.iter().filter(|holder| !holder.terminating).map(delete_pod));
         }
         OnExpiry::Empty => {}
     }
@@ -102,8 +102,7 @@ pub fn conflict<'a>(mount: &Mount, input: &Input<'a>) -> Option<(&'a str, &'a st
 
 /// The write that makes a child what it should be, if it is not.
 pub fn apply(child: Child, observed: &Children) -> Option<Action> {
-    let stands =
-        observed.get(&child.key()).is_some_and(|seen| seen.terminating || seen.fingerprint == child.fingerprint());
+    let stands = observed.get(&child.key()).is_some_and(|seen| seen.terminating || seen.is(&child));
     (!stands).then(|| Action::Apply(Box::new(child)))
 }
 

@@ -211,7 +211,7 @@ fn not_here(input: &Input<'_>) -> Option<Wait> {
             format!("waits for ResearchNamespace {} to be enforced", input.namespace),
             false,
         )),
-        Home::Closed => Some(Wait::new(
+        Home::Closed | Home::Ending => Some(Wait::new(
             "NotAResearchNamespace",
             format!("{} is not an open research namespace; ask in one that is", input.namespace),
             true,

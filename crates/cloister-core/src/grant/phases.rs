@@ -1,6 +1,11 @@
 //! The phases of a grant, and what moves it from one to the next.
 
-use super::{Declared, Grant, Input, break_glass, end, is_answered, mount::apply, open, pending, status::Say};
+use super::{
+    Declared, Grant, Home, Input, break_glass, end, is_answered,
+    mount::apply,
+    open, pending,
+    status::{Say, is_given_up},
+};
 use crate::{
     child::{Child, ChildKey, ObservedChild},
     ownership::is_made_for,
@@ -56,14 +61,23 @@ fn undecodable(
 fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     let mut plan = Plan::default();
     plan.close(surplus(input, &[]));
-    let owes = break_glass::owes_review(grant);
+    let mut owes = break_glass::owes_review(grant);
     if owes {
         let say = Say::about(grant, input.now);
         let mut status = say.before();
         let target = grant.of_kind().target(input).ok();
         let review = target.and_then(|target| break_glass::settled(grant, &target, input));
         open::note_review(&mut status, review.as_ref(), input.now);
-        plan = say.again(plan, status);
+        if review.is_none() && grant.is_deleted() && input.home == Home::Ending {
+            // Nobody can make the review any more. That is told first, and written down; then nothing waits for it.
+            owes = !grant.status().is_some_and(is_given_up);
+            if owes {
+                plan.look_again(input.now);
+                return say.given_up(plan, status);
+            }
+        } else {
+            plan = say.again(plan, status);
+        }
     }
     // One that is still held answers when it is gone, and then the finalizer may go too. What is in the status must be in
     // the record first, and its reviews must have been answered: they would be of no grant.

@@ -2,12 +2,13 @@
 
 use super::Grant;
 use crate::{
+    carry_out::{Outcome, Told},
     condition::{self, Verdict, conditions, seconds},
     plan::Plan,
 };
 use cloister_api::{
     BreakGlassStatus, GrantPhase, GrantStatus,
-    condition::{ACTIVE, APPROVED, READY, REVIEWED, REVOCATION_UNCONFIRMED, reason},
+    condition::{ACTIVE, APPROVED, READY, REVIEWED, REVOCATION_UNCONFIRMED},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -82,6 +83,19 @@ impl<'a> Say<'a> {
         self.written(plan, status, &reason, verdicts, message)
     }
 
+    /// As it was said before, but that the review which is owed can never be made.
+    pub fn given_up(&self, plan: Plan<GrantStatus>, status: GrantStatus) -> Plan<GrantStatus> {
+        let mut plan = self.again(plan, status);
+        let status = plan.status.get_or_insert_with(|| self.before());
+        for condition in status.conditions.iter_mut().filter(|condition| condition.type_ == REVIEWED) {
+            NEVER_REVIEWED.clone_into(&mut condition.reason);
+            "it broke the glass, and its Namespace was deleted before anybody had reviewed it; ask who broke it, and who deleted \
+             the Namespace"
+                .clone_into(&mut condition.message);
+        }
+        plan
+    }
+
     fn written(
         &self,
         mut plan: Plan<GrantStatus>,
@@ -111,6 +125,14 @@ impl<'a> Say<'a> {
     }
 }
 
+/// Whether it was said of a grant that the review which it owes can never be made.
+pub fn is_given_up(status: &GrantStatus) -> bool {
+    status.conditions.iter().any(|condition| condition.type_ == REVIEWED && condition.reason == NEVER_REVIEWED)
+}
+
+/// Why a review that was owed can never be made: its namespace is gone.
+const NEVER_REVIEWED: &str = "NeverReviewed";
+
 /// Whether the review was made that a grant owes which broke the glass.
 fn reviewed(glass: &BreakGlassStatus, now: Timestamp) -> Verdict {
     let due = glass.review_due_at.0;
@@ -128,21 +150,60 @@ fn reviewed(glass: &BreakGlassStatus, now: Timestamp) -> Verdict {
     }
 }
 
-/// The status of a grant whose plan could not be carried out: its phase is as it was, and it says what failed.
-pub fn failed(grant: &Grant, message: &str, now: Timestamp) -> Option<GrantStatus> {
+/// The status of a grant of whose plan something failed: what was planned to be said, as far as it came to be, and what
+/// failed. One that was to end is being revoked until all of it is gone.
+pub fn failed(
+    grant: &Grant,
+    planned: Option<GrantStatus>,
+    outcome: &Outcome<Told>,
+    now: Timestamp,
+) -> Option<GrantStatus> {
     let say = Say::about(grant, now);
-    let mut status = say.before();
-    let expired = status.expires_at.as_ref().is_some_and(|end| end.0 <= now);
-    let over = expired || grant.is_deleted();
-    let why = match status.phase {
-        GrantPhase::Approved | GrantPhase::Active if over => {
-            status.phase = GrantPhase::Revoking;
-            if expired { "Expired" } else { "Deleted" }.to_owned()
+    let before = say.before();
+    let mut status = planned.unwrap_or_else(|| before.clone());
+    let mut verdicts = condition::failed(&outcome.failures);
+    let kept = status.conditions.iter().filter_map(Verdict::of);
+    verdicts.extend(kept.filter(|verdict| verdict.type_ == REVOCATION_UNCONFIRMED));
+    let why = verdicts.first().map(|ready| ready.reason.clone()).unwrap_or_default();
+    let mut message = verdicts.first().map(|ready| ready.message.clone()).unwrap_or_default();
+    let ends = status.phase == GrantPhase::Revoking || status.phase.has_ended();
+    let why = match before.phase {
+        GrantPhase::Pending => {
+            status = before;
+            why
         }
-        GrantPhase::Revoking => status.reason.clone(),
-        _ => reason::APPLY_FAILED.to_owned(),
+        GrantPhase::Approved | GrantPhase::Active | GrantPhase::Revoking if ends => {
+            message = format!("{}{WAITING}{message}", said_before(&status));
+            verdicts.iter_mut().take(1).for_each(|ready| ready.message.clone_from(&message));
+            let why = status.reason.clone();
+            status = GrantStatus {
+                phase: GrantPhase::Revoking,
+                ended_at: before.ended_at,
+                // It may be there still.
+                secret_name: before.secret_name,
+                hosts: before.hosts,
+                ..status
+            };
+            why
+        }
+        GrantPhase::Approved if !outcome.opened() => {
+            status = before;
+            why
+        }
+        GrantPhase::Approved | GrantPhase::Active => why,
+        _ => before.reason,
     };
-    say.waiting(Plan::default(), status, &why, message.to_owned()).status
+    say.written(Plan::default(), status, &why, verdicts, message).status
+}
+
+/// What stands between why a grant ended and what is still waited for.
+pub const WAITING: &str = "; waiting for ";
+
+/// Why a grant ended, as it was said when that began.
+pub fn said_before(status: &GrantStatus) -> String {
+    let ready = status.conditions.iter().find(|condition| condition.type_ == READY);
+    let said = ready.map(|ready| ready.message.split_once(WAITING).map_or(&*ready.message, |(why, _)| why));
+    said.map_or_else(|| format!("the grant was revoked: {}", status.reason), str::to_owned)
 }
 
 /// When a grant ended, and how.

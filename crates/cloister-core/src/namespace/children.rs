@@ -23,15 +23,35 @@ pub fn object_meta(namespace: &str, name: &str) -> ObjectMeta {
     }
 }
 
-/// The quota, where one is declared.
+/// The quota, where one is declared. What would count the operator's own writes is left out: neither what denies nor the end
+/// of a grant depends on how much room a quota leaves.
 pub fn quota(namespace: &str, spec: &ResearchNamespaceSpec) -> Option<Child> {
-    (!spec.quota.is_empty()).then(|| {
+    let declared = spec.quota.iter().filter(|(key, _)| !counts_own_writes(key));
+    let hard: BTreeMap<String, Quantity> = declared.map(|(key, limit)| (key.clone(), limit.clone())).collect();
+    (!hard.is_empty()).then(|| {
         Child::ResourceQuota(ResourceQuota {
             metadata: object_meta(namespace, labels::MANAGER),
-            spec: Some(ResourceQuotaSpec { hard: Some(spec.quota.clone()), ..ResourceQuotaSpec::default() }),
+            spec: Some(ResourceQuotaSpec { hard: Some(hard), ..ResourceQuotaSpec::default() }),
             status: None,
         })
     })
+}
+
+/// Whether a key of a quota counts objects of a kind that the operator writes.
+pub fn counts_own_writes(key: &str) -> bool {
+    let own = [
+        "secrets",
+        "serviceaccounts",
+        "resourcequotas",
+        "limitranges",
+        "networkpolicies.networking.k8s.io",
+        "ciliumnetworkpolicies.cilium.io",
+        "rolebindings.rbac.authorization.k8s.io",
+        "grantmounts.cloister.dev",
+        "events",
+        "events.events.k8s.io",
+    ];
+    own.contains(&key.strip_prefix("count/").unwrap_or(key))
 }
 
 /// The limits, where some are declared.

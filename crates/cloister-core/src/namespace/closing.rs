@@ -27,12 +27,26 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
     };
     if namespace.terminating {
         let_it_end(&mut plan, input);
-        let message = format!("waiting for {} pods and {} grants to end", input.pods, input.open_grants);
+        let why = namespace.why_held();
+        let message = match (input.pods, input.open_grants) {
+            (0, 0) => format!("waiting for Namespace {} to be gone{why}", input.name),
+            (pods, grants) => format!("waiting for {pods} pods and {grants} grants to end{why}"),
+        };
         return say.waiting(plan, reason::WAITING_FOR_PODS, message);
     }
     let retain = declared.spec.deletion_policy == DeletionPolicy::Retain;
     close(&mut plan, namespace, input, retain);
     match declared.spec.deletion_policy {
+        DeletionPolicy::Delete if input.owed_review.is_some_and(|(_, due)| due > input.now) => {
+            // Once the Namespace is being deleted, nobody can make the review any more.
+            let (grant, due) = input.owed_review.unwrap_or((input.name, input.now));
+            plan.look_again(due);
+            let message = format!(
+                "closed; {grant} broke the glass and was not reviewed: review it with an AccessReview, or wait until {due}, when \
+                 the Namespace is deleted without"
+            );
+            say.waiting(plan, reason::WAITING_FOR_REVIEW, message)
+        }
         DeletionPolicy::Delete => {
             plan.end_with(Action::DeleteNamespace { uid: namespace.uid.to_string() }, After::Attempts);
             say.waiting(plan, reason::DELETING, format!("Namespace {} is being deleted", input.name))
@@ -123,9 +137,12 @@ fn close(plan: &mut Plan<ResearchNamespaceStatus>, namespace: &ObservedNamespace
     let deny = Child::NetworkPolicy(policies::deny_all(input.name));
     let key = deny.key();
     let observed = input.children.get(&key);
-    if !observed.is_some_and(|child| !child.terminating && child.fingerprint == deny.fingerprint()) {
+    if !observed.is_some_and(|child| child.is(&deny)) {
         let ending = observed.is_some_and(|child| child.terminating).then_some(Action::Release(key));
-        plan.close_by(Chain::of(ending).then_if_done([Action::Apply(Box::new(deny))]));
+        // No quota may stand against it.
+        let quota = ChildKey::new(ChildKind::ResourceQuota, labels::MANAGER);
+        let quota = input.children.get(&quota).filter(|child| child.marked).map(|_| Action::Delete(quota));
+        plan.close_by(Chain::default().attempt(quota).then(ending).then_if_done([Action::Apply(Box::new(deny))]));
     }
     let bound = cluster::deny_key(input.name);
     plan.close(surplus(input, |key| {

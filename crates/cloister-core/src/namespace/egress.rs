@@ -6,7 +6,7 @@ use super::{
     hosts, policies,
 };
 use crate::{
-    child::Child,
+    child::{Child, ChildKey, ChildKind},
     egress::{
         Allowed, Backend, Opening, Refusal, Surroundings, TooBroad, open_covered_by, open_rule, selector_matches,
         too_broad,
@@ -40,6 +40,8 @@ pub struct Needs {
     pub policies: Vec<Child>,
     /// What became of each need, in the order of the spec.
     pub states: Vec<EgressStatus>,
+    /// What of the quota is not in force, and why.
+    pub refused_quota: Option<String>,
     /// Those among them that are the declaration's own mistake.
     pub mistakes: Vec<String>,
     /// The names that are open, or would be if their addresses were known.
@@ -328,6 +330,22 @@ impl Needs {
         self.mistakes.push(message.clone());
         self.states.push(need(name, EgressState::Refused, reason, message));
     }
+}
+
+/// The name of the need that a policy opens, by the policy's name.
+pub(super) fn need_of(policy: &ChildKey) -> Option<String> {
+    let name = match policy.kind {
+        ChildKind::NetworkPolicy | ChildKind::CiliumNetworkPolicy => &*policy.name,
+        ChildKind::ClusterNetworkPolicy => policy.name.splitn(3, '.').nth(2)?,
+        _ => return None,
+    };
+    let mut parts = name.strip_prefix("cloister-")?.split('.');
+    let kind = match parts.next()? {
+        "allow" => "allowlist",
+        kind @ ("rule" | "to" | "from" | "access") => kind,
+        _ => return None,
+    };
+    Some(format!("{kind}/{}", parts.next()?))
 }
 
 /// Says of a need that a rule of it opens too much, unless something worse is said already.

@@ -71,9 +71,16 @@ pub struct ObservedNamespace {
     pub terminating: bool,
     /// When it was made.
     pub created: Option<Timestamp>,
+    /// What holds it up while it is being deleted, in Kubernetes' own words.
+    pub held_by: Option<Box<str>>,
 }
 
 impl ObservedNamespace {
+    /// What holds its deletion up, to end a sentence with.
+    fn why_held(&self) -> String {
+        self.held_by.as_ref().map(|why| format!("; Kubernetes says: {why}")).unwrap_or_default()
+    }
+
     /// Whether it belongs to the ResearchNamespace of this name.
     pub fn belongs_to(&self, name: &str) -> bool {
         self.label(labels::RESEARCH_NAMESPACE) == Some(name)
@@ -135,6 +142,8 @@ pub struct Input<'a> {
     pub pods: usize,
     /// How many of its grants have opened something that is not yet confirmed gone.
     pub open_grants: usize,
+    /// The grant in it that broke the glass and owes a review which is due last, and when that is.
+    pub owed_review: Option<(&'a str, Timestamp)>,
     /// The time.
     pub now: Timestamp,
 }
@@ -203,7 +212,8 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
             return say.stalled(adopting, reason::FOREIGN_OBJECTS, message);
         }
         Standing::Ending => {
-            let message = format!("Namespace {} is being deleted; it is made again once it is gone", input.name);
+            let why = input.namespace.map(ObservedNamespace::why_held).unwrap_or_default();
+            let message = format!("Namespace {} is being deleted; it is made again once it is gone{why}", input.name);
             let mut plan = Plan::default();
             closing::let_it_end(&mut plan, input);
             return say.waiting(plan, reason::NAMESPACE_TERMINATING, message);
@@ -228,7 +238,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         plan.open(label);
     }
 
-    let needs = Needs::of(declared, input);
+    let mut needs = Needs::of(declared, input);
     put_right(&mut plan, desired(&declared.spec, &needs, input), ours, input);
 
     if let Some(next) = needs.next {
@@ -242,6 +252,11 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     }
     if !plan.does_nothing() {
         plan.announce = status::first_sight(declared, input.now);
+    }
+    if let Some(key) = declared.spec.quota.keys().find(|key| children::counts_own_writes(key)) {
+        needs.refused_quota = Some(format!(
+            "quota {key} would count what the operator writes itself, and is not in force; take it out of spec.quota"
+        ));
     }
     if input.settings.held && plan.hold() {
         return say.waiting(plan, reason::CLOCK_SKEW, CLOCK_SKEW.to_owned());
@@ -259,7 +274,7 @@ const RUNTIME_CLASS_MISSING: &str = "tier Sandboxed needs a RuntimeClass, and no
 fn denies(input: &Input<'_>) -> bool {
     let deny = Child::NetworkPolicy(policies::deny_all(input.name));
     let observed = input.children.get(&deny.key());
-    observed.is_some_and(|observed| !observed.terminating && observed.fingerprint == deny.fingerprint())
+    observed.is_some_and(|observed| observed.is(&deny))
 }
 
 /// All children that a namespace should have.
@@ -317,8 +332,7 @@ fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, ours
         let observed = input.children.get(&key);
         let stands = observed.is_some_and(|observed| {
             // One that is being deleted is made again once it is gone, which its deletion will tell.
-            (observed.terminating && !is_deny(&key))
-                || (!observed.terminating && observed.fingerprint == child.fingerprint())
+            (observed.terminating && !is_deny(&key)) || observed.is(&child)
         });
         if stands {
             continue;

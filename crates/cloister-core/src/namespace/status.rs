@@ -2,13 +2,14 @@
 
 use super::{Foreign, egress::Needs, hosts, is_open};
 use crate::{
+    carry_out::{Outcome, Told},
     child::{ChildKey, ChildKind},
     condition::{self, Verdict, conditions, seconds},
-    plan::Plan,
+    plan::{About, Plan},
 };
 use cloister_api::{
     EgressState, EgressStatus, ResearchNamespace, ResearchNamespaceStatus,
-    condition::{ENFORCED, READY, reason},
+    condition::{ENFORCED, READY, RESOLUTION_STABLE, reason},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -52,7 +53,8 @@ impl<'a> Say<'a> {
         hosts::bound(&mut states);
         let defeat = defeat(&foreign.policies);
         let intrusion = intrusion(&foreign.access);
-        let mut verdicts = match (defeat.as_ref().or(intrusion.as_ref()), usable, needs.mistakes.first()) {
+        let mistake = (needs.refused_quota.as_ref(), needs.mistakes.first());
+        let mut verdicts = match (defeat.as_ref().or(intrusion.as_ref()), usable, mistake) {
             (Some(theirs), ..) => {
                 let reason = if defeat.is_some() { reason::DENY_DEFEATED } else { reason::FOREIGN_OBJECTS };
                 condition::stalled(reason, theirs.clone())
@@ -61,12 +63,15 @@ impl<'a> Say<'a> {
                 reason::CONFIG_UNDECODABLE,
                 "CloisterConfig cloister cannot be read by this version of the operator; all egress is closed until it can",
             ),
-            (None, true, Some(first)) => {
+            (None, true, (Some(quota), _)) => condition::stalled(reason::QUOTA_REFUSED, quota.clone()),
+            (None, true, (None, Some(first))) => {
                 let others = needs.mistakes.len() - 1;
                 let more = if others > 0 { format!(" (and {others} more, see status.egress)") } else { String::new() };
                 condition::stalled("EgressRefused", format!("{first}{more}"))
             }
-            (None, true, None) => condition::ready(reason::RECONCILED, standing(&states, open, needs.states.len())),
+            (None, true, (None, None)) => {
+                condition::ready(reason::RECONCILED, standing(&states, open, needs.states.len()))
+            }
         };
         verdicts.push(match defeat {
             Some(defeat) => Verdict::new(ENFORCED, false, reason::DENY_DEFEATED, defeat),
@@ -193,8 +198,68 @@ pub fn first_sight(declared: &ResearchNamespace, now: Timestamp) -> Option<Resea
     (!is_announced(declared.status.as_ref())).then_some(status)
 }
 
-/// The status of a namespace whose plan could not be carried out.
-pub fn failed(declared: &ResearchNamespace, message: &str, now: Timestamp) -> Option<ResearchNamespaceStatus> {
+/// The status of a namespace of whose plan something failed: what was planned to be said of the rest, and what failed.
+pub fn failed(
+    declared: &ResearchNamespace,
+    planned: Option<ResearchNamespaceStatus>,
+    outcome: &Outcome<Told>,
+    now: Timestamp,
+) -> Option<ResearchNamespaceStatus> {
     let say = Say::about(declared, now);
-    say.waiting(Plan::default(), reason::APPLY_FAILED, message.to_owned()).status
+    let before = declared.status.clone().unwrap_or_default();
+    let mut status = planned.unwrap_or_else(|| before.clone());
+    let mut verdicts = condition::failed(&outcome.failures);
+    let said = |status: &ResearchNamespaceStatus| status.conditions.iter().filter_map(Verdict::of).collect::<Vec<_>>();
+    let seal_failed = outcome.failures.iter().any(|failed| failed.closes && failed.about == About::Namespace);
+    let is_sealed = outcome.last_is_left && declared.metadata.deletion_timestamp.is_none();
+    let enforced = |verdict: &Verdict| verdict.type_ == ENFORCED;
+    if seal_failed {
+        verdicts.extend(said(&before).into_iter().filter(enforced));
+    } else if is_sealed {
+        let message = "no new pod is admitted until what failed stands";
+        verdicts.push(Verdict::new(ENFORCED, false, "Sealed", message));
+    } else {
+        verdicts.extend(said(&status).into_iter().filter(enforced));
+    }
+    verdicts.extend(said(&status).into_iter().filter(|verdict| verdict.type_ == RESOLUTION_STABLE));
+    if is_sealed {
+        status.enforced_at.clone_from(&before.enforced_at);
+    }
+    correct(&mut status, &before, outcome);
+    say.written(Plan::default(), status, verdicts).status
+}
+
+/// Puts right what is said of needs whose policies could not be written, or could not be taken away.
+fn correct(status: &mut ResearchNamespaceStatus, before: &ResearchNamespaceStatus, outcome: &Outcome<Told>) {
+    let was_open = |name: &str| before.egress.iter().any(|need| need.name == name && is_open(need.state));
+    if outcome.kept_closed() {
+        for need in status.egress.iter_mut().filter(|need| is_open(need.state) && !was_open(&need.name)) {
+            need.state = EgressState::Unresolved;
+            reason::APPLY_FAILED.clone_into(&mut need.reason);
+            "waits for what must stand before anything opens; see the condition Ready".clone_into(&mut need.message);
+        }
+    }
+    for failed in &outcome.failures {
+        let About::Child(key) = &failed.about else { continue };
+        let Some(name) = super::egress::need_of(key) else { continue };
+        let need = status.egress.iter_mut().find(|need| need.name == name);
+        let Told { message, is_final } = &failed.error;
+        match need {
+            Some(need) if *is_final || !failed.closes => {
+                let (state, why) = match is_final {
+                    true => (EgressState::Refused, reason::APPLY_REFUSED),
+                    false => (EgressState::Unresolved, reason::APPLY_FAILED),
+                };
+                (need.state, need.reason, need.message) = (state, why.to_owned(), message.clone());
+            }
+            Some(_) => {}
+            // It has left the spec, and is still open.
+            None => status.egress.extend(before.egress.iter().find(|need| need.name == name).cloned()),
+        }
+    }
+    let open = status.egress.iter().filter(|need| is_open(need.state)).count();
+    let all = status.egress_summary.split_once('/').and_then(|(_, all)| all.parse().ok()).unwrap_or(0);
+    if status.egress.len() < LIMIT {
+        status.egress_summary = format!("{open}/{}", status.egress.len().max(all));
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     objects::{Failed, Objects, service},
-    steps,
+    steps::{self, Refusals},
 };
 use cloister_api::*;
 use cloister_core::{
@@ -74,6 +74,8 @@ pub struct World {
     pub secrets: BTreeSet<String>,
     pub pods: BTreeMap<String, Pod>,
     pub now: Timestamp,
+    /// What the API server refuses.
+    pub refusals: Refusals,
 }
 
 impl World {
@@ -98,6 +100,7 @@ impl World {
             secrets: BTreeSet::new(),
             pods: BTreeMap::new(),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -225,12 +228,13 @@ impl World {
         check: &mut dyn FnMut(&World, &str, &Action),
     ) -> bool {
         let mut crashed = false;
-        let outcome = steps::carry_out(plan, budget, |action| {
+        let outcome = steps::carry_out(plan, budget % 7, |action| {
             crashed |= budget == 0;
             if crashed {
                 return Err(Failed::ForNow);
             }
             budget -= 1;
+            self.refusals.of(action)?;
             check(self, key, action);
             self.perform(key, action)
         });
@@ -240,7 +244,7 @@ impl World {
         if !outcome.failures.is_empty() {
             // The controller writes down what failed.
             if let Some(grant) = self.grants.get_mut(key).filter(|_| !self.undecodable.contains(key)) {
-                let failed = grant::failed(grant, "failed", self.now);
+                let failed = grant::failed(grant, plan.status.clone(), &outcome.told(|_| true), self.now);
                 *grant.status_mut() = failed.or(grant.status_mut().take());
             }
             return false;

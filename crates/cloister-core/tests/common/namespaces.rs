@@ -2,7 +2,7 @@
 
 use super::{
     objects::{Failed, Objects, service},
-    steps,
+    steps::{self, Refusals},
 };
 use cloister_api::*;
 use cloister_core::{
@@ -54,6 +54,10 @@ pub struct World {
     pub pods: usize,
     pub open_grants: usize,
     pub now: Timestamp,
+    /// When the review is due that a grant owes.
+    pub owed_review: Option<Timestamp>,
+    /// What the API server refuses.
+    pub refusals: Refusals,
 }
 
 impl World {
@@ -76,6 +80,8 @@ impl World {
             pods: 0,
             open_grants: 0,
             now: at(0),
+            owed_review: None,
+            refusals: Refusals::default(),
         }
     }
 
@@ -113,6 +119,7 @@ impl World {
             inspection: self.namespace.as_ref().filter(asks).map(|_| &found),
             pods: self.pods,
             open_grants: self.open_grants,
+            owed_review: self.owed_review.map(|due| ("eval", due)),
             now: self.now,
         })
     }
@@ -158,6 +165,7 @@ impl World {
             adopt: None,
             terminating: false,
             created: None,
+            held_by: None,
         });
         assert!(labels.keys().all(|key| is_owned_label(key)), "{labels:?}");
         namespace.labels = labels.iter().map(|(key, value)| ((*key).into(), value.as_str().into())).collect();
@@ -172,15 +180,27 @@ impl World {
         rotation: usize,
         check: &mut dyn FnMut(&World, Option<&Action>),
     ) {
+        let mut crashed = false;
         let outcome = steps::carry_out(plan, rotation, |action| {
-            if budget == 0 {
+            crashed |= budget == 0;
+            if crashed {
                 return Err(Failed::ForNow);
             }
             budget -= 1;
+            self.refusals.of(action)?;
             check(self, Some(action));
             self.perform(action)
         });
+        if crashed {
+            return check(self, None);
+        }
         if !outcome.failures.is_empty() {
+            // The controller writes down what failed.
+            if let Some(object) = self.declared.as_mut().filter(|_| !self.undecodable) {
+                let failed = namespace::failed(object, plan.status.clone(), &outcome.told(|_| true), self.now);
+                object.status = failed.or(object.status.take());
+            }
+            self.environment();
             return check(self, None);
         }
         if let (Some(object), Some(status), true) = (&mut self.declared, &plan.status, budget > 0) {

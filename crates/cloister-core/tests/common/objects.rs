@@ -19,6 +19,12 @@ pub enum Failed {
     ForGood,
 }
 
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("failed")
+    }
+}
+
 impl cloister_core::carry_out::Failure for Failed {
     fn is_final(&self) -> bool {
         *self == Failed::ForGood

@@ -104,6 +104,7 @@ pub fn foreign() -> impl Strategy<Value = (World, bool)> {
             adopt: adopt.map(Into::into),
             terminating: false,
             created: None,
+            held_by: None,
         });
         let metadata = ObjectMeta { name: Some("theirs".into()), ..ObjectMeta::default() };
         let child = match theirs {

@@ -124,6 +124,7 @@ fn offered(world: &mut World) {
         adopt: Some(NAME.into()),
         terminating: false,
         created: None,
+        held_by: None,
     });
 }
 

@@ -31,6 +31,30 @@ pub fn carry_out<S: Clone>(
     futures::executor::block_on(carry_out::carry_out(close, open, last, one))
 }
 
+/// What the API server refuses: some requests, and always the same ones, by this number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refusals(pub Option<u64>);
+
+impl Refusals {
+    /// Whether an action is refused, for now or for good.
+    pub fn of(self, action: &Action) -> Result<(), Failed> {
+        let Some(seed) = self.0 else { return Ok(()) };
+        let kind = match action {
+            Action::Apply(_) => "apply".to_owned(),
+            Action::Delete(_) => "delete".to_owned(),
+            Action::ApplyNamespace(labels) => format!("label {}", labels.len()),
+            action => format!("{action:?}"),
+        };
+        let mut hasher = std::hash::DefaultHasher::new();
+        std::hash::Hash::hash(&(seed, kind, format!("{:?}", action.about())), &mut hasher);
+        match std::hash::Hasher::finish(&hasher) % 6 {
+            0 => Err(Failed::ForGood),
+            1 => Err(Failed::ForNow),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Lets others go first, so many times.
 struct Later(usize);
 

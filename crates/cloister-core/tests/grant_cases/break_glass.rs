@@ -3,7 +3,7 @@
 use super::desk::*;
 use super::grants::World;
 use cloister_api::{Decision, GrantPhase, Identity};
-use cloister_core::grant::owes_review;
+use cloister_core::grant::{Home, owes_review};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
@@ -187,4 +187,19 @@ fn one_that_was_deleted_is_gone_only_when_it_says_who_reviewed_it_and_the_review
     let told = &world.reviews[0].status.as_ref().unwrap().conditions;
     let told = told.iter().find(|condition| condition.type_ == "Counted").unwrap();
     assert_eq!(told.status, "True", "{}", told.message);
+}
+
+#[test]
+fn a_review_that_nobody_can_make_any_more_is_given_up_and_told() {
+    let mut world = broken();
+    world.grants.get_mut("eval").unwrap().metadata_mut().deletion_timestamp = Some(Time(world.now));
+    settle(&mut world);
+    assert!(world.grants.contains_key("eval"), "it waits for its review");
+    world.home = Home::Ending;
+    let plan = world.plan("eval");
+    assert!(plan.does_nothing() && plan.next == Some(world.now), "it is told before it is gone");
+    let said = plan.status.unwrap().conditions.into_iter().find(|condition| condition.type_ == GLASS).unwrap();
+    assert_eq!((said.status.as_str(), said.reason.as_str()), ("False", "NeverReviewed"));
+    settle(&mut world);
+    assert!(world.grants.is_empty());
 }

@@ -4,8 +4,9 @@ use super::desk::*;
 use super::grants::{Shelf, World};
 use cloister_api::{GrantPhase, labels};
 use cloister_core::{
+    carry_out::{Failed, Outcome, Told},
     grant::{Home, failed},
-    plan::Action,
+    plan::{About, Action, HoldsUp},
 };
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
@@ -47,7 +48,7 @@ fn what_ends_is_taken_away_in_the_order_that_leaves_no_gap() {
         })
         .collect();
     // The mount remembers the copy to the last.
-    assert_eq!(kinds, ["unmount", "RoleBinding", "credential", "pod", "GrantMount"]);
+    assert_eq!(kinds, ["RoleBinding", "unmount", "credential", "pod", "GrantMount"]);
 }
 
 #[test]
@@ -106,10 +107,22 @@ fn what_a_grant_opens_belongs_to_it() {
 #[test]
 fn a_failure_is_said_and_a_failed_end_is_an_end() {
     let mut world = held();
-    let status = failed(&world.grants["eval"], "no answer", world.now).unwrap();
+    let status = failed(&world.grants["eval"], world.plan("eval").status, &unanswered(), world.now).unwrap();
     assert_eq!((status.phase, status.reason.as_str()), (GrantPhase::Revoking, "Expired"));
     *world.grants.get_mut("eval").unwrap().status_mut() = Some(status);
     world.pods.clear();
     settle(&mut world);
     assert_eq!(told(&world, "eval").0, GrantPhase::Expired);
+}
+
+/// What became of a plan of which one deletion was not answered.
+fn unanswered() -> Outcome<Told> {
+    let failed = Failed {
+        about: About::Credential,
+        closes: true,
+        closed_instead: false,
+        holds_up: HoldsUp::Nothing,
+        error: Told { message: "no answer".to_owned(), is_final: false },
+    };
+    Outcome { failures: vec![failed], done: Vec::new(), last_is_left: false }
 }

@@ -151,7 +151,14 @@ fn a_reserved_name_is_refused_and_closes_what_stands() {
 
 fn namespace(labels: &[(&str, &str)], adopt: Option<&str>) -> Option<ObservedNamespace> {
     let labels = labels.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-    Some(ObservedNamespace { uid: "u".into(), labels, adopt: adopt.map(Into::into), terminating: false, created: None })
+    Some(ObservedNamespace {
+        uid: "u".into(),
+        labels,
+        adopt: adopt.map(Into::into),
+        terminating: false,
+        created: None,
+        held_by: None,
+    })
 }
 
 #[test]
@@ -442,4 +449,51 @@ fn what_opens_too_much_needs_a_grant_whatever_allowlist_it_is_from() {
     let world = settled(world);
     assert_eq!(need(&world, "allowlist/wide").0, EgressState::Active);
     assert!(!policies(&world).contains(&"cloister-allow.wide.half"));
+}
+
+#[test]
+fn no_quota_stands_against_what_the_operator_writes() {
+    let quota = json!({"requests.cpu": "4", "count/secrets": "0", "count/networkpolicies.networking.k8s.io": "0", "secrets": "1"});
+    let mut world = settled(world(json!({"quota": quota})));
+    assert!(says(&world, "Stalled", "True", "QuotaRefused") && world.is_enforced());
+    let key = ChildKey::new(ChildKind::ResourceQuota, labels::MANAGER);
+    let Child::ResourceQuota(quota) = &world.objects.0[&key] else { unreachable!() };
+    let hard = quota.spec.as_ref().unwrap().hard.as_ref().unwrap();
+    assert_eq!(hard.keys().collect::<Vec<_>>(), ["requests.cpu"]);
+
+    // What was written before such keys were left out goes before the policy that denies is made again.
+    world.objects.0.remove(&deny_all());
+    world.declared.as_mut().unwrap().metadata.deletion_timestamp = Some(Time(at(0)));
+    let plan = world.plan();
+    let chain = plan.close.iter().find(|chain| chain.actions().any(|action| *action == Action::Delete(key.clone())));
+    let last = chain.expect("the quota goes").actions().last();
+    assert!(matches!(last, Some(Action::Apply(child)) if child.key() == deny_all()), "{chain:?}");
+}
+
+#[test]
+fn networks_that_come_to_everything_open_nothing_and_are_named() {
+    let access = json!({"ingress": {"fromAccessNetworks": [{"podSelector": {}, "ports": [{"port": 8888}]}]}});
+    let mut world = world(access);
+    world.settings = config(json!({"accessNetworks": ["10.8.0.0/16"]}));
+    world = settled(world);
+    assert!(policies(&world).contains(&"cloister-access.0"));
+    for everything in [json!(["0.0.0.0/0"]), json!(["10.8.0.0/16", "0.0.0.0/1", "128.0.0.0/1"]), json!(["::/0"])] {
+        world.settings = config(json!({"accessNetworks": everything}));
+        assert!(world.settings.refused.as_ref().is_some_and(|why| why.contains("spec.accessNetworks")));
+        let closed = settled(world.clone());
+        assert!(!policies(&closed).contains(&"cloister-access.0") && closed.is_enforced());
+    }
+}
+
+#[test]
+fn a_deletion_waits_for_a_review_while_it_can_be_made_and_no_longer() {
+    let mut world = settled(world(json!({"deletionPolicy": "Delete"})));
+    world.declared.as_mut().unwrap().metadata.deletion_timestamp = Some(Time(at(0)));
+    world.owed_review = Some(at(60));
+    world = settled(world);
+    assert!(says(&world, "Ready", "False", "WaitingForReview") && !world.is_enforced());
+    assert_eq!(world.plan().next, Some(at(60)));
+    world.now = at(60);
+    world = settled(world);
+    assert!(world.namespace.is_none() && world.declared.is_none());
 }

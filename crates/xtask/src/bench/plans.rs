@@ -47,6 +47,7 @@ pub fn namespace(name: &str) -> Result<Plan<ResearchNamespaceStatus>> {
         inspection: None,
         pods: 0,
         open_grants: 0,
+        owed_review: None,
         now: Timestamp::now(),
     }))
 }

@@ -1,0 +1,1 @@
+//! An operator that may not see something.

@@ -1,0 +1,301 @@
+//! A cluster whose operator goes through a proxy, people who ask for grants, and how a fault is played.
+
+use crate::ledger::{Ledger, Place};
+use anyhow::{Context, Result, ensure};
+use cloister_api::{GrantKind, ResearchNamespace};
+use cloister_tests::{bare::Bare, eventually, proxy::Proxy, scene::condition};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Secret;
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DynamicObject, PostParams},
+    core::{ApiResource, GroupVersionKind},
+};
+use serde_json::{Value, json};
+use std::time::{Duration, Instant};
+use xtask::operator::Operator;
+
+/// By when everything is as declared after a fault has ended.
+pub const CONVERGED: Duration = Duration::from_secs(30);
+
+/// The latest that a grant ends after its time, with an API server that answers.
+pub const LATE: SignedDuration = SignedDuration::from_secs(5);
+
+/// How much earlier than its time something may be gone: times are written in whole seconds.
+const EARLY: SignedDuration = SignedDuration::from_secs(1);
+
+/// How many accounts a namespace has: each mount has one of its own.
+const ACCOUNTS: usize = 16;
+
+/// Whether the operator reaches the API server during a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It does: ends are on time all along.
+    Answered,
+    /// It does not, or does not run: what has ended meanwhile is closed once it does again.
+    CutOff,
+}
+
+/// A grant that was asked for.
+#[derive(Clone, Debug)]
+struct Asked {
+    kind: GrantKind,
+    namespace: String,
+    name: String,
+    end: Timestamp,
+    opens: Vec<Place>,
+}
+
+/// A cluster, its operator and its people.
+pub struct Stage {
+    pub bare: Bare,
+    pub proxy: Proxy,
+    pub operator: Option<Operator>,
+    arguments: Vec<String>,
+    ledger: Ledger,
+    alice: Client,
+    namespaces: Vec<String>,
+    asked: Vec<Asked>,
+    count: usize,
+}
+
+impl Stage {
+    /// Starts the cluster, a proxy and an operator with these options, and makes a namespace to ask in.
+    pub async fn start(name: &str, arguments: &[&str]) -> Result<Self> {
+        let bare = Bare::start(name).await?;
+        let proxy = Proxy::start(&bare.cluster).await?;
+        let alice = bare.cluster.client_for("alice", &["researchers", "system:masters"]).await?;
+        let ledger = Ledger::begin(&bare.admin);
+        let mut stage = Stage {
+            bare,
+            proxy,
+            operator: None,
+            arguments: arguments.iter().map(|one| (*one).to_owned()).collect(),
+            ledger,
+            alice,
+            namespaces: Vec::new(),
+            asked: Vec::new(),
+            count: 0,
+        };
+        stage.catalogue().await?;
+        stage.start_operator().await?;
+        stage.declare("lab").await?;
+        stage.converged().await?;
+        Ok(stage)
+    }
+
+    /// Starts an operator in the place of the one before.
+    pub async fn start_operator(&mut self) -> Result<()> {
+        let arguments: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
+        self.operator = Some(self.bare.operator_through(&self.proxy, &arguments).await?);
+        Ok(())
+    }
+
+    /// The operator.
+    ///
+    /// # Errors
+    ///
+    /// None runs.
+    pub fn operator(&self) -> Result<&Operator> {
+        self.operator.as_ref().context("no operator runs")
+    }
+
+    async fn catalogue(&self) -> Result<()> {
+        let policy = json!({
+            "requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "8h", "autoApprove": ["true"],
+            "approvalRules": [{"name": "security", "required": 1, "approvers": [{"kind": "Group", "name": "security"}]}],
+            "breakGlass": {
+                "requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "1h", "reviewWithin": "24h",
+            },
+        });
+        self.make("AccessPolicy", None, "egress", policy).await?;
+        let secret = json!({
+            "metadata": {"name": "data"}, "stringData": {"token": "an-example-that-opens-nothing"},
+        });
+        let secrets: Api<Secret> = Api::namespaced(self.bare.admin.clone(), "cloister-credentials");
+        secrets.create(&PostParams::default(), &serde_json::from_value(secret)?).await?;
+        let role = json!({
+            "name": "reader", "accessPolicy": "egress", "clusterRole": "cloister:storage-reader",
+            "credential": {"secretRef": {"namespace": "cloister-credentials", "name": "data"}},
+        });
+        let endpoint = json!({"networks": ["198.51.100.0/28"], "ports": [{"port": 443, "protocol": "TCP"}]});
+        let storage = json!({"sensitivity": "Low", "endpoint": endpoint, "roles": [role]});
+        self.make("StorageResource", None, "data", storage).await?;
+        let role = json!({"clusterRole": "cloister:debugger", "accessPolicy": "egress"});
+        self.make("AccessRole", None, "debug", role).await
+    }
+
+    async fn make(&self, kind: &str, namespace: Option<&str>, name: &str, spec: Value) -> Result<()> {
+        let api = self.api(kind, namespace);
+        let object = json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
+        });
+        api.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+        Ok(())
+    }
+
+    fn api(&self, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("cloister.dev", "v1alpha1", kind));
+        match namespace {
+            Some(namespace) => Api::namespaced_with(self.alice.clone(), namespace, &resource),
+            None => Api::all_with(self.bare.admin.clone(), &resource),
+        }
+    }
+
+    /// Declares a research namespace.
+    pub async fn declare(&mut self, name: &str) -> Result<()> {
+        let accounts: Vec<Value> = (0..ACCOUNTS).map(|at| json!({"name": format!("trainer-{at}")})).collect();
+        self.make("ResearchNamespace", None, name, json!({"tier": "Standard", "serviceAccounts": accounts})).await?;
+        self.namespaces.push(name.to_owned());
+        Ok(())
+    }
+
+    /// Asks for a grant of each kind in a namespace, for so long, and waits until all are Active.
+    pub async fn ask_for_all(&mut self, namespace: &str, seconds: u64) -> Result<()> {
+        for kind in GrantKind::ALL {
+            let (name, spec) = self.request(kind, seconds);
+            self.make(kind.as_str(), Some(namespace), &name, spec).await?;
+            let object = eventually(&format!("{} {name} to be Active", kind.as_str()), async || {
+                let object = self.api(kind.as_str(), Some(namespace)).get(&name).await?;
+                let status = &object.data["status"];
+                ensure!(status["phase"] == "Active", "it is {}: {}", status["phase"], status["reason"]);
+                Ok(object)
+            })
+            .await?;
+            let end = object.data["status"]["expiresAt"].as_str().context("it has no end")?.parse()?;
+            let opens = self.opened_by(kind, namespace, &name, &object.data["status"]);
+            // The watch may be a little behind.
+            eventually("what it opened to be seen", async || opens.iter().try_for_each(|place| self.ledger.seen(place).map(drop)))
+                .await?;
+            self.asked.push(Asked { kind, namespace: namespace.to_owned(), name, end, opens });
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, kind: GrantKind, seconds: u64) -> (String, Value) {
+        self.count += 1;
+        let account = format!("trainer-{}", self.count % ACCOUNTS);
+        let mut spec = match kind {
+            GrantKind::StorageAccessGrant => json!({
+                "storage": "data", "role": "reader", "subjects": [{"kind": "ServiceAccount", "name": account}],
+                "mount": {"serviceAccountName": account, "mountPath": "/var/run/cloister/data"},
+            }),
+            GrantKind::EgressGrant => json!({"rule": {
+                "name": "lab", "networks": [format!("192.0.2.{}/32", self.count % 250)],
+                "ports": [{"port": 443, "protocol": "TCP"}],
+            }}),
+            GrantKind::RoleGrant => json!({"role": "debug", "subjects": [{"kind": "User", "name": "alice"}]}),
+        };
+        spec["requestedDuration"] = json!(format!("{seconds}s"));
+        spec["justification"] = json!("chaos");
+        (format!("g{}", self.count), spec)
+    }
+
+    fn opened_by(&self, kind: GrantKind, namespace: &str, name: &str, status: &Value) -> Vec<Place> {
+        let at = |kind, name: String| (kind, namespace.to_owned(), name);
+        match kind {
+            GrantKind::StorageAccessGrant => {
+                let secret = status["secretName"].as_str().unwrap_or_default().to_owned();
+                let mount = secret.trim_start_matches("cloister-grant-").to_owned();
+                vec![
+                    at("RoleBinding", format!("cloister-grant.{name}")),
+                    at("NetworkPolicy", format!("cloister-grant.{name}")),
+                    at("Secret", secret),
+                    at("GrantMount", mount),
+                ]
+            }
+            GrantKind::EgressGrant => vec![at("NetworkPolicy", format!("cloister-egress-grant.{name}"))],
+            GrantKind::RoleGrant => vec![at("RoleBinding", format!("cloister-role-grant.{name}"))],
+        }
+    }
+
+    /// Whether everything is as declared now: every namespace is enforced and ready, every grant is Active until its end
+    /// and over after it, with nothing of it left.
+    async fn is_converged(&self) -> Result<()> {
+        let research: Api<ResearchNamespace> = Api::all(self.bare.admin.clone());
+        for name in &self.namespaces {
+            let object = research.get(name).await?;
+            for type_ in ["Enforced", "Ready"] {
+                let found = condition(&object, type_).with_context(|| format!("nothing is said of {name}"))?;
+                ensure!(found.status == "True", "{name} is {type_}={}: {}", found.status, found.message);
+            }
+        }
+        for asked in &self.asked {
+            let object = self.api(asked.kind.as_str(), Some(&asked.namespace)).get(&asked.name).await?;
+            let phase = object.data["status"]["phase"].as_str().unwrap_or_default();
+            let wanted = if asked.end <= Timestamp::now() { "Expired" } else { "Active" };
+            ensure!(phase == wanted, "{} {} is {phase} and not {wanted}", asked.kind.as_str(), object.name_any());
+            for place in asked.opens.iter().filter(|_| wanted == "Expired") {
+                ensure!(self.ledger.seen(place)?.gone.is_some(), "{place:?} is still there");
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until everything is as declared.
+    pub async fn converged(&self) -> Result<()> {
+        eventually("everything to be as declared", async || self.is_converged().await).await
+    }
+
+    /// Plays a fault: grants of every kind end before it, in it and after it, and a namespace is made meanwhile. Says what
+    /// came of it, and fails where that is not good enough.
+    pub async fn play(
+        &mut self,
+        what: &str,
+        reach: Reach,
+        begin: impl AsyncFnOnce(&mut Stage) -> Result<()>,
+        during: Duration,
+        end: impl AsyncFnOnce(&mut Stage) -> Result<()>,
+    ) -> Result<()> {
+        let first = self.asked.len();
+        let seconds = during.as_secs();
+        self.ask_for_all("lab", seconds / 2 + 4).await?;
+        self.ask_for_all("lab", seconds + 8).await?;
+        self.ask_for_all("lab", 3600).await?;
+        let lasting = self.asked.len() - GrantKind::ALL.len();
+        begin(self).await?;
+        let name = format!("during-{}", self.namespaces.len());
+        self.declare(&name).await?;
+        tokio::time::sleep(during).await;
+        end(self).await?;
+        let (ended, since) = (Timestamp::now(), Instant::now());
+        self.converged().await.with_context(|| what.to_owned())?;
+        let took = since.elapsed();
+        // Those that end shortly after the fault, too.
+        let last = self.asked[first..lasting].iter().map(|asked| asked.end).max().unwrap_or(ended);
+        eventually("the last of them to end", async || {
+            ensure!(last < Timestamp::now(), "it has not come");
+            self.is_converged().await
+        })
+        .await?;
+        let mut latest = SignedDuration::ZERO;
+        for asked in &self.asked[first..lasting] {
+            for place in &asked.opens {
+                let gone = self.ledger.seen(place)?.gone.context("it is there again")?;
+                ensure!(gone >= asked.end - EARLY, "{what}: {place:?} went {} before its end", asked.end - gone);
+                let due = if reach == Reach::CutOff { asked.end.max(ended) } else { asked.end };
+                latest = latest.max(gone.duration_since(due));
+            }
+        }
+        println!(
+            "{what}: as declared again {:.1} s after its end; the latest end {:.1} s {}",
+            took.as_secs_f64(),
+            latest.as_secs_f64(),
+            if reach == Reach::CutOff { "after it, or after its time" } else { "after its time" },
+        );
+        ensure!(took <= CONVERGED, "{what}: as declared again only {took:?} after its end");
+        ensure!(latest <= LATE, "{what}: something went only {latest:#} after it was due");
+        self.nothing_else_went(lasting)
+    }
+
+    /// What stands until a later end, and what belongs to the namespaces, was there all along.
+    fn nothing_else_went(&mut self, lasting: usize) -> Result<()> {
+        let lasting: Vec<Place> = self.asked[lasting..].iter().flat_map(|asked| asked.opens.clone()).collect();
+        let belongs = |place: &Place| {
+            place.0 != "Secret" && place.2.starts_with("cloister-") && !place.2.contains("grant") || lasting.contains(place)
+        };
+        let went = self.ledger.which(|place, seen| seen.times_gone > 0 && belongs(place));
+        ensure!(went.is_empty(), "these went, and nobody asked for it: {went:?}");
+        Ok(())
+    }
+}

@@ -113,7 +113,7 @@ async fn plant(admin: &Client, name: &str) -> Result<()> {
     let managed = |name: &str| json!({"name": name, "labels": {"app.kubernetes.io/managed-by": "cloister"}});
     make::<ServiceAccount>(admin, name, json!({"metadata": managed("squatter")})).await?;
     make::<ResourceQuota>(admin, name, json!({"metadata": managed("mine"), "spec": {"hard": {"pods": "900"}}})).await?;
-    let limits = json!({"limits": [{"type": "Pod", "max": {"cpu": "900"}}]});
+    let limits = json!({"limits": [{"type": "PersistentVolumeClaim", "max": {"storage": "900Ti"}}]});
     make::<LimitRange>(admin, name, json!({"metadata": managed("mine"), "spec": limits})).await?;
     make::<Role>(admin, name, json!({"metadata": {"name": "unbound"}, "rules": []})).await?;
     make::<Secret>(
@@ -215,7 +215,7 @@ async fn what_was_planted_before_the_installation_is_found_and_never_adopted() -
     // What comes in all the same, whoever let it, is told of if it is somebody's and goes if it is nobody's.
     bare.without_admission().await?;
     plant_late(admin, "lab-x").await?;
-    until_told(admin, "lab-x", "ForeignObjects", &["Role/late"]).await?;
+    until_told(admin, "lab-x", "ForeignObjects", &["RoleBinding/late (and 1 more)"]).await?;
     let told = research_namespaces.get("lab-x").await?.status.unwrap_or_default().foreign_objects;
     ensure!(told == ["RoleBinding/late", "Role/late"] || told == ["Role/late", "RoleBinding/late"], "{told:?}");
     let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), "lab-x");

@@ -164,8 +164,8 @@ pub struct EgressConfig {
     /// as a private endpoint, or by an EgressGrant.
     #[schemars(schema_with = "crate::schema::shared_suffixes")]
     pub shared_suffixes: Vec<String>,
-    /// Whether NetworkPolicies of others that allow something in a research namespace are deleted. They are told of either
-    /// way.
+    /// Whether network policies of others that allow something in a research namespace, and Roles and RoleBindings of
+    /// others in it, are deleted. They are told of either way.
     pub remove_foreign_policies: bool,
 }
 

@@ -142,7 +142,10 @@ fn decide(
         dns_addresses: &dns_addresses(&index),
         namespace: index.namespaces.get(name).map(|(namespace, _)| namespace),
         children: index.children.get(name).map_or(&NOTHING, |children| &children.all),
-        has_grant: &|grant| index.grant(name, grant).is_some(),
+        // One of a kind that cannot be seen may be there.
+        has_grant: &|grant| {
+            index.grant(name, grant).is_some() || !context.synced.missing(Some(&[grant.kind.as_str()])).is_empty()
+        },
         inspection,
         // Those that cannot be seen may be there.
         pods: if context.synced.missing(Some(&["Pod"])).is_empty() { index.pods_in(name) } else { 1 },

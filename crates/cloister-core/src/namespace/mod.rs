@@ -37,7 +37,10 @@ use egress::{KnownAllowlist, Needs};
 use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use status::Say;
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+};
 use takeover::Standing;
 
 /// What a ResearchNamespace says, as far as it can be read.
@@ -239,7 +242,10 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     }
 
     let mut needs = Needs::of(declared, input);
-    put_right(&mut plan, desired(&declared.spec, &needs, input), ours, input);
+    let desired = desired(&declared.spec, &needs, input);
+    let wanted: BTreeSet<ChildKey> = desired.iter().map(Child::key).collect();
+    let foreign = foreign(input, &wanted);
+    put_right(&mut plan, desired, &wanted, &foreign, ours, input);
 
     if let Some(next) = needs.next {
         plan.look_again(next);
@@ -261,7 +267,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     if input.settings.held && plan.hold() {
         return say.waiting(plan, reason::CLOCK_SKEW, CLOCK_SKEW.to_owned());
     }
-    say.enforced(plan, &needs, &foreign(input), input.settings.usable)
+    say.enforced(plan, &needs, &foreign, input.settings.usable)
 }
 
 const CLOCK_SKEW: &str = "the operator's clock and the API server's disagree: nothing more is opened until they agree, and \
@@ -314,15 +320,22 @@ fn bound(children: &[Child], input: &Input<'_>) -> Vec<Child> {
 
 /// Makes the children what they should be. What stands already is put right together with all that closes, since it may
 /// be narrowed; what is new opens after that.
-fn put_right(plan: &mut Plan<ResearchNamespaceStatus>, desired: Vec<Child>, ours: bool, input: &Input<'_>) {
-    let keys: std::collections::BTreeSet<ChildKey> = desired.iter().map(Child::key).collect();
-    let foreign = foreign(input);
-    if input.settings.spec.egress.remove_foreign_policies && !foreign.is_empty() {
-        plan.close(foreign.all().cloned().map(Action::Delete));
+fn put_right(
+    plan: &mut Plan<ResearchNamespaceStatus>,
+    desired: Vec<Child>,
+    wanted: &BTreeSet<ChildKey>,
+    foreign: &Foreign<'_>,
+    ours: bool,
+    input: &Input<'_>,
+) {
+    let theirs = foreign.all().filter(|key| input.children.get(key).is_some_and(|child| !child.terminating));
+    let theirs: Vec<Action> = theirs.cloned().map(Action::Delete).collect();
+    if input.settings.spec.egress.remove_foreign_policies && !theirs.is_empty() {
+        plan.close(theirs);
         // That they were there is told first, and that they are gone next.
         plan.look_again(input.now);
     }
-    let gone = surplus(input, |key| !keys.contains(key));
+    let gone = surplus(input, |key| !wanted.contains(key));
     let denies = denies(input);
     let mut deny: Vec<Chain> = Vec::new();
     let mut open: Vec<Action> = Vec::new();
@@ -388,19 +401,21 @@ struct Foreign<'a> {
 }
 
 impl<'a> Foreign<'a> {
-    fn is_empty(&self) -> bool {
-        self.policies.is_empty() && self.access.is_empty()
-    }
-
     fn all(&self) -> impl Iterator<Item = &'a ChildKey> {
         self.policies.iter().chain(&self.access).copied()
     }
 }
 
-fn foreign<'a>(input: &Input<'a>) -> Foreign<'a> {
+fn foreign<'a>(input: &Input<'a>, wanted: &BTreeSet<ChildKey>) -> Foreign<'a> {
     let mut foreign = Foreign::default();
     for (key, child) in input.children {
-        if child.terminating || whose(key, child, input.has_grant) != Whose::Others {
+        let theirs = match whose(key, child, input.has_grant) {
+            Whose::Others => true,
+            // It was deleted, and opens as before for as long as somebody else's finalizer holds it.
+            Whose::Namespaces => child.terminating && !wanted.contains(key),
+            Whose::Grants | Whose::Mounts => false,
+        };
+        if !theirs {
             continue;
         }
         if key.kind.is_policy() && child.widens {

@@ -169,8 +169,8 @@ fn intrusion(foreign: &[&ChildKey]) -> Option<String> {
     let first = foreign.first()?;
     let more = if foreign.len() > 1 { format!(" (and {} more)", foreign.len() - 1) } else { String::new() };
     Some(format!(
-        "{first}{more} is somebody else's and gives rights that nobody agreed to; delete it, or let it be deleted \
-         (egress.removeForeignPolicies of CloisterConfig)"
+        "{first}{more} is not Cloister's and gives rights that nobody agreed to; delete it and take off a finalizer that holds \
+         it, or let it be deleted (egress.removeForeignPolicies of CloisterConfig)"
     ))
 }
 

@@ -43,6 +43,20 @@ impl Plant {
         widens || self.child.kind().is_access()
     }
 
+    /// Somebody's finalizer holds it.
+    fn hold(&mut self) {
+        let metadata = match &mut self.child {
+            Child::NetworkPolicy(object) => &mut object.metadata,
+            Child::RoleBinding(object) => &mut object.metadata,
+            Child::Role(object) => &mut object.metadata,
+            Child::ResourceQuota(object) => &mut object.metadata,
+            Child::LimitRange(object) => &mut object.metadata,
+            Child::ServiceAccount(object) => &mut object.metadata,
+            other => panic!("nobody plants {}", other.key()),
+        };
+        metadata.finalizers = Some(vec!["example.com/hold".to_owned()]);
+    }
+
     /// Whether the plan of a grant that is there decides about it.
     fn is_of_living_grant(&self) -> bool {
         let living = GrantRef { kind: GrantKind::StorageAccessGrant, name: LIVING.into() };
@@ -174,9 +188,12 @@ proptest! {
 
     #[test]
     fn what_belongs_to_nothing_goes_and_what_is_somebody_elses_is_told_of(
-        mut world in world(), plants in prop::collection::vec(plant(), 1..4),
+        mut world in world(), mut plants in prop::collection::vec(plant(), 1..4), held in any::<bool>(),
     ) {
         world.settle(&mut |_, _| {});
+        if held {
+            plants.iter_mut().for_each(Plant::hold);
+        }
         put(&mut world, &plants);
         let planted = world.objects.0.clone();
         world.settle(&mut |_, _| {});
@@ -185,10 +202,12 @@ proptest! {
             let (key, stands) = (plant.key(), world.objects.0.contains_key(&plant.key()));
             if plant.is_of_living_grant() {
                 prop_assert!(stands, "{key} is the grant's matter");
-            } else if plant.marked {
+            } else if plant.marked && !held {
                 prop_assert!(!stands, "{key} calls itself ours, and stays");
             } else {
                 prop_assert!(stands, "{key} is somebody else's, and was deleted");
+                let seen = world.objects.seen(&key).expect("it stands");
+                prop_assert_eq!(seen.terminating, plant.marked, "{} is to go if nobody holds it", key);
                 let told = status.deny_defeated_by.iter().chain(&status.foreign_objects);
                 let names = [key.to_string(), key.name.to_string()];
                 prop_assert_eq!(told.into_iter().any(|told| names.contains(told)), plant.opens(), "{}", key);

@@ -23,7 +23,7 @@ pub fn carry_out<S: Clone>(
     let one = |action: Action| {
         let turn = begun.replace(begun.get() + 1);
         async move {
-            Later(if rotation == 0 { 0 } else { (turn * 5 + rotation % 7 * 3) % 7 }).await;
+            Later(if rotation == 0 { 0 } else { rotation.wrapping_mul(3).wrapping_add(turn * 5) % 7 }).await;
             (perform.borrow_mut())(&action)
         }
     };

@@ -20,7 +20,9 @@ async fn a_wrong_clock_moves_no_end_and_closes_nothing() -> Result<()> {
         stage.proxy.shift_dates(|number| if number % 3 == 0 { -40 } else { 0 });
         Ok(())
     };
-    stage.play("a third of the answers dated 40 s behind", Reach::Answered, third, Duration::from_secs(10), nothing).await?;
+    stage
+        .play("a third of the answers dated 40 s behind", Reach::Answered, third, Duration::from_secs(10), nothing)
+        .await?;
     let one = async |stage: &mut Stage| {
         stage.proxy.shift_dates(|number| if number == 0 { 300 } else { 0 });
         Ok(())

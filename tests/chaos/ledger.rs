@@ -60,9 +60,8 @@ impl Ledger {
             let mut events = Box::pin(watcher(api, Config::default()));
             while let Some(event) = events.next().await {
                 let now = Timestamp::now();
-                let place = |object: &PartialObjectMeta<K>| {
-                    (kind, object.namespace().unwrap_or_default(), object.name_any())
-                };
+                let place =
+                    |object: &PartialObjectMeta<K>| (kind, object.namespace().unwrap_or_default(), object.name_any());
                 match event {
                     Ok(Event::Apply(object) | Event::InitApply(object)) => {
                         let mut all = ledger.lock();

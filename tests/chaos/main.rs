@@ -9,5 +9,4 @@ mod clocks;
 mod ledger;
 mod network;
 mod process;
-mod rights;
 mod stage;

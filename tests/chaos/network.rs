@@ -21,13 +21,14 @@ async fn an_api_server_that_is_back_finds_everything_ended_within_seconds() -> R
         stage.proxy.blackhole();
         Ok(())
     };
-    stage.play("no answers for 20 s", Reach::CutOff, blackhole, Duration::from_secs(20), async |stage| {
-        // What was swallowed stays so.
-        stage.proxy.heal();
-        stage.proxy.reset();
-        Ok(())
-    })
-    .await
+    stage
+        .play("no answers for 20 s", Reach::CutOff, blackhole, Duration::from_secs(20), async |stage| {
+            // What was swallowed stays so.
+            stage.proxy.heal();
+            stage.proxy.reset();
+            Ok(())
+        })
+        .await
 }
 
 #[tokio::test]
@@ -49,12 +50,19 @@ async fn a_slow_or_restless_network_delays_no_end() -> Result<()> {
         Ok(())
     };
     stage.play("150 ms each way", Reach::Answered, slow, Duration::from_secs(12), heal).await?;
-    stage.play("connections reset ten times", Reach::Answered, async |_| Ok(()), Duration::from_secs(1), async |stage| {
-        for _ in 0..10 {
-            stage.proxy.reset();
-            tokio::time::sleep(Duration::from_millis(900)).await;
-        }
-        Ok(())
-    })
-    .await
+    stage
+        .play(
+            "connections reset ten times",
+            Reach::Answered,
+            async |_| Ok(()),
+            Duration::from_secs(1),
+            async |stage| {
+                for _ in 0..10 {
+                    stage.proxy.reset();
+                    tokio::time::sleep(Duration::from_millis(900)).await;
+                }
+                Ok(())
+            },
+        )
+        .await
 }

@@ -22,14 +22,21 @@ async fn an_operator_that_sleeps_over_ends_closes_them_when_it_wakes() -> Result
 #[tokio::test]
 async fn an_operator_that_is_killed_again_and_again_goes_on_where_it_was() -> Result<()> {
     let mut stage = Stage::start("chaos-killed", &[]).await?;
-    stage.play("the operator killed ten times", Reach::CutOff, async |_| Ok(()), Duration::from_secs(1), async |stage| {
-        for _ in 0..10 {
-            if let Some(operator) = stage.operator.take() {
-                operator.kill()?;
-            }
-            stage.start_operator().await?;
-        }
-        Ok(())
-    })
-    .await
+    stage
+        .play(
+            "the operator killed ten times",
+            Reach::CutOff,
+            async |_| Ok(()),
+            Duration::from_secs(1),
+            async |stage| {
+                for _ in 0..10 {
+                    if let Some(operator) = stage.operator.take() {
+                        operator.kill()?;
+                    }
+                    stage.start_operator().await?;
+                }
+                Ok(())
+            },
+        )
+        .await
 }

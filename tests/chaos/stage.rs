@@ -165,8 +165,10 @@ impl Stage {
             let end = object.data["status"]["expiresAt"].as_str().context("it has no end")?.parse()?;
             let opens = self.opened_by(kind, namespace, &name, &object.data["status"]);
             // The watch may be a little behind.
-            eventually("what it opened to be seen", async || opens.iter().try_for_each(|place| self.ledger.seen(place).map(drop)))
-                .await?;
+            eventually("what it opened to be seen", async || {
+                opens.iter().try_for_each(|place| self.ledger.seen(place).map(drop))
+            })
+            .await?;
             self.asked.push(Asked { kind, namespace: namespace.to_owned(), name, end, opens });
         }
         Ok(())
@@ -292,7 +294,8 @@ impl Stage {
     fn nothing_else_went(&mut self, lasting: usize) -> Result<()> {
         let lasting: Vec<Place> = self.asked[lasting..].iter().flat_map(|asked| asked.opens.clone()).collect();
         let belongs = |place: &Place| {
-            place.0 != "Secret" && place.2.starts_with("cloister-") && !place.2.contains("grant") || lasting.contains(place)
+            place.0 != "Secret" && place.2.starts_with("cloister-") && !place.2.contains("grant")
+                || lasting.contains(place)
         };
         let went = self.ledger.which(|place, seen| seen.times_gone > 0 && belongs(place));
         ensure!(went.is_empty(), "these went, and nobody asked for it: {went:?}");

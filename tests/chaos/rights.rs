@@ -1,1 +1,0 @@
-//! An operator that may not see something.

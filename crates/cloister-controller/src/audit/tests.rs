@@ -344,14 +344,12 @@ fn what_does_not_fit_into_memory_is_asked_for_again() {
     let is_known = |at: usize| running.shared.has(&format!("u{at}.requested"));
     assert!(is_known(0) && !is_known(99));
     order.send(Order::Work).unwrap();
-    let missing = (0..100).filter(|at| !is_known(*at)).count();
-    let mut again = HashSet::new();
-    until("the rest to be asked for", || {
-        again.extend(running.shared.due(true).keys);
-        again.len() == missing
+    // Those that do not fit are asked for until they do.
+    until("all to be written", || {
+        let again = running.shared.due(false).keys;
+        (0..100).filter(|at| again.contains(&key(&names[*at]))).for_each(hand_over);
+        (0..100).all(|at| running.shared.is_written(&format!("u{at}.requested")))
     });
-    (0..100).filter(|at| again.contains(&key(&names[*at]))).for_each(hand_over);
-    until("all to be written", || (0..100).all(|at| running.shared.is_written(&format!("u{at}.requested"))));
     running.end();
 }
 

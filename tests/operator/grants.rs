@@ -16,14 +16,15 @@ use kube::{
 use serde_json::{Value, json};
 
 /// A namespace and a storage of its own, with a policy that approves what is short.
-struct Lab {
-    scene: Scene,
+pub struct Lab {
+    /// The cluster.
+    pub scene: Scene,
     /// The name of all of them.
-    name: String,
+    pub name: String,
 }
 
 impl Lab {
-    async fn new(prefix: &str) -> Result<Self> {
+    pub async fn new(prefix: &str) -> Result<Self> {
         let lab = Lab { scene: Scene::new().await, name: unique(prefix) };
         lab.credential("first").await?;
         lab.policy(json!({
@@ -74,7 +75,7 @@ impl Lab {
     }
 
     /// Asks as alice, who is in the group of researchers.
-    async fn ask(&self, grant: &str, more: Value) -> Result<StorageAccessGrant> {
+    pub async fn ask(&self, grant: &str, more: Value) -> Result<StorageAccessGrant> {
         let mut spec = json!({
             "storage": self.name, "role": "reader", "justification": "a test",
             "mount": {"serviceAccountName": "trainer", "mountPath": "/var/run/cloister/data"},
@@ -91,7 +92,7 @@ impl Lab {
         Ok(api.create(&PostParams::default(), &serde_json::from_value(grant)?).await?)
     }
 
-    async fn until_phase(&self, grant: &str, phase: GrantPhase) -> Result<StorageAccessGrant> {
+    pub async fn until_phase(&self, grant: &str, phase: GrantPhase) -> Result<StorageAccessGrant> {
         eventually(&format!("{grant} to be {}", phase.as_str()), async || {
             let object = self.grants().get(grant).await?;
             let status = object.status.as_ref().context("nothing is said of it")?;
@@ -102,7 +103,7 @@ impl Lab {
         .await
     }
 
-    fn secret_name(&self) -> String {
+    pub fn secret_name(&self) -> String {
         format!("cloister-grant-{}.reader.trainer", self.name)
     }
 
@@ -113,7 +114,7 @@ impl Lab {
     }
 
     /// What stands in the name of a grant: its binding, its policy, the mount and the copy.
-    async fn standing(&self, grant: &str) -> Result<[bool; 4]> {
+    pub async fn standing(&self, grant: &str) -> Result<[bool; 4]> {
         let name = format!("cloister-grant.{grant}");
         let mount = format!("{}.reader.trainer", self.name);
         Ok([
@@ -124,7 +125,7 @@ impl Lab {
         ])
     }
 
-    async fn pod(&self, name: &str) -> Result<Pod> {
+    pub async fn pod(&self, name: &str) -> Result<Pod> {
         let pods = self.scene.within::<Pod>(&self.name);
         let pod = pod(name, "trainer");
         eventually("a pod with the mount", async || {
@@ -231,7 +232,10 @@ async fn a_grant_is_revoking_until_its_pods_are_gone() -> Result<()> {
     let hold = json!({"metadata": {"finalizers": ["example.com/slow"]}});
     pods.patch("worker", &PatchParams::default(), &Patch::Merge(hold)).await?;
     let grant = lab.until_phase("run", GrantPhase::Revoking).await?;
-    assert_eq!(lab.standing("run").await?, [false; 4]);
+    // The mount remembers the copy until nobody holds it, and is put into no pod.
+    assert_eq!(lab.standing("run").await?, [false, false, true, false]);
+    let mount: GrantMount = lab.scene.within(&lab.name).get(&format!("{}.reader.trainer", lab.name)).await?;
+    assert_eq!(mount.annotations()["cloister.dev/credential-version"], "");
     assert!(
         condition(&grant, "Ready").unwrap().message.contains("waiting for 1 pods"),
         "{:?}",
@@ -239,6 +243,7 @@ async fn a_grant_is_revoking_until_its_pods_are_gone() -> Result<()> {
     );
     pods.patch("worker", &PatchParams::default(), &Patch::Merge(json!({"metadata": {"finalizers": null}}))).await?;
     lab.until_phase("run", GrantPhase::Expired).await?;
+    assert_eq!(lab.standing("run").await?, [false; 4]);
     Ok(())
 }
 

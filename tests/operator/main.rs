@@ -2,6 +2,7 @@
 
 mod adoption;
 mod bad_input;
+mod confirmations;
 mod decisions;
 mod deletion;
 mod egress;
@@ -13,3 +14,4 @@ mod oidc;
 mod record;
 mod refused;
 mod resilience;
+mod revocations;

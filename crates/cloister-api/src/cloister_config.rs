@@ -58,6 +58,27 @@ pub struct ResolutionConfig {
     pub maximum_addresses: u32,
 }
 
+/// How long what Kubernetes cannot take back may last after the end of a grant: what the cluster is set up for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResidualExposureConfig {
+    /// A watch: twice the API server's `--min-request-timeout`.
+    #[schemars(schema_with = "crate::schema::duration")]
+    pub watches: Duration,
+    /// A session in a pod that nobody uses: the kubelet's `streamingConnectionIdleTimeout`.
+    #[schemars(schema_with = "crate::schema::duration")]
+    pub sessions: Duration,
+}
+
+impl Default for ResidualExposureConfig {
+    fn default() -> Self {
+        ResidualExposureConfig {
+            watches: std::time::Duration::from_hours(1).into(),
+            sessions: std::time::Duration::from_hours(4).into(),
+        }
+    }
+}
+
 impl Default for ResolutionConfig {
     fn default() -> Self {
         ResolutionConfig {
@@ -339,6 +360,9 @@ pub struct CloisterConfigSpec {
     /// How long what is over is kept.
     #[serde(default)]
     pub retention: RetentionConfig,
+    /// How long what Kubernetes cannot take back may last after the end of a grant, as the cluster is set up.
+    #[serde(default)]
+    pub residual_exposure: ResidualExposureConfig,
     /// The RuntimeClass of each tier that needs one.
     #[serde(default = "runtime_class_names")]
     #[schemars(schema_with = "runtime_classes")]
@@ -397,6 +421,7 @@ impl Default for CloisterConfigSpec {
             person_key: String::new(),
             invalidate_grants_before: None,
             retention: RetentionConfig::default(),
+            residual_exposure: ResidualExposureConfig::default(),
             runtime_classes: runtime_class_names(),
             workloads: WorkloadsConfig::default(),
         }

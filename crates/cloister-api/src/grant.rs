@@ -247,6 +247,21 @@ pub struct BreakGlassStatus {
     pub reviewed_at: Option<Time>,
 }
 
+/// Something that may outlast a grant, because Kubernetes cannot take it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
+pub enum ResidualExposure {
+    /// A watch that was opened while the grant lasted: the API server asks who may watch only at its beginning.
+    Watches,
+    /// A session in a pod or to one: exec, attach, port-forward, proxy.
+    Sessions,
+    /// The files of the credential, until the kubelet takes them out of the pods that go on running (`onExpiry: Empty`).
+    MountedFiles,
+    /// What a process has read of the credential.
+    CredentialRead,
+    /// Connections that were open: some network plugins let them go on.
+    Connections,
+}
+
 /// What became of a grant; the same for every kind of grant.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -290,9 +305,20 @@ pub struct GrantStatus {
     /// When the end was confirmed: nothing of it is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Time>,
+    /// What may outlast the grant, because Kubernetes cannot take it back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub residual_exposure: Vec<ResidualExposure>,
+    /// Until when what may outlast a grant that has ended may last, as far as there is an end to it: see its Ready
+    /// condition for what has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residual_exposure_until: Option<Time>,
     /// The Secret that holds the credential's copy, from before it is made until it is confirmed gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
+    /// Whether that Secret is gone, and only the pods that held it are waited for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secret_destroyed: bool,
     /// What is known of the names that it opens; those that are not open come first, at most 32.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]

@@ -50,6 +50,9 @@ pub const SERVICE_ACCOUNT: &str = "cloister.dev/service-account";
 /// Annotation on a GrantMount: the version of the source credential that the copy was made from.
 pub const CREDENTIAL_VERSION: &str = "cloister.dev/credential-version";
 
+/// Annotation on a GrantMount without a version: since when the credential is put into no new pod.
+pub const UNMOUNTED_AT: &str = "cloister.dev/unmounted-at";
+
 /// Finalizer of a ResearchNamespace: held until the namespace is closed (`Retain`) or gone (`Delete`).
 pub const NAMESPACE_FINALIZER: &str = "cloister.dev/namespace";
 

@@ -10,6 +10,7 @@ use crate::{
     key::Key,
     leader::Leadership,
     liveness::Liveness,
+    looks::Looks,
     metrics::Metrics,
     names::Names,
     queue::{Queue, Ticket},
@@ -57,6 +58,8 @@ pub struct Context {
     pub audit: Arc<Audit>,
     /// How many requests may be under way.
     pub requests: Requests,
+    /// Looks at pods that must not rest on a watch.
+    pub looks: Looks,
     /// When the users of an allowlist were last counted, for those that were a moment ago.
     counted: std::sync::Mutex<HashMap<Arc<str>, Timestamp>>,
     /// Told when the settings may have changed.
@@ -100,6 +103,7 @@ impl Context {
             names: Names::default(),
             audit,
             requests: Requests::new(max_requests),
+            looks: Looks::default(),
             counted: std::sync::Mutex::default(),
             settings_changed: watch::Sender::new(()),
             roles_changed: Notify::new(),

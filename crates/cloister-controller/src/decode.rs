@@ -3,6 +3,7 @@
 //! A field that this version does not know might forbid what the rest seems to allow, so an object with one counts as
 //! unreadable, as does one that cannot be decoded at all. Neither stops the watch.
 
+use cloister_api::{GrantStatus, Identity};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -25,6 +26,40 @@ pub struct Undecodable {
     pub error: String,
     /// Its status, as it is.
     pub status: Value,
+    /// Who asked for it, as it is.
+    requested_by: Value,
+    /// Of a grant: what can be read of it all the same.
+    pub grant: Option<Box<Readable>>,
+}
+
+/// What can be read of a grant that cannot be read as a whole.
+#[derive(Clone, Debug)]
+pub struct Readable {
+    /// Its status.
+    pub status: Option<GrantStatus>,
+    /// Who asked for it.
+    pub requested_by: Option<Identity>,
+}
+
+impl Undecodable {
+    /// Reads what can be read of a grant: what ends, ends by that.
+    pub fn read_what_can_be(self) -> Self {
+        let status = readable(&self.status);
+        let requested_by = serde_json::from_value(self.requested_by.clone()).ok();
+        Undecodable { grant: Some(Box::new(Readable { status, requested_by })), ..self }
+    }
+}
+
+/// The fields of a status that can be read.
+fn readable(status: &Value) -> Option<GrantStatus> {
+    let fields = status.as_object()?;
+    let alone = |key: &String, field: &Value| {
+        let alone = Value::Object([(key.clone(), field.clone())].into_iter().collect());
+        GrantStatus::deserialize(alone).is_ok()
+    };
+    let fields =
+        fields.iter().filter(|(key, field)| alone(key, field)).map(|(key, field)| (key.clone(), field.clone()));
+    GrantStatus::deserialize(Value::Object(fields.collect())).ok()
 }
 
 impl<K> Decoded<K> {
@@ -68,6 +103,8 @@ impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Decoded<K> {
             (_, error) => Err(Undecodable {
                 error: error.unwrap_or_default(),
                 status: value.get_mut("status").map(Value::take).unwrap_or_default(),
+                requested_by: value.pointer_mut("/spec/requestedBy").map(Value::take).unwrap_or_default(),
+                grant: None,
             }),
         };
         Ok(Decoded { metadata, object })
@@ -129,6 +166,24 @@ mod tests {
     fn an_unknown_field_makes_it_unreadable() {
         let object = decoded(json!({"tier": "Standard", "egress": {"rules": [], "except": ["a"]}}));
         assert_eq!(object.object.unwrap_err().error, "unknown field spec.egress.except");
+    }
+
+    #[test]
+    fn what_can_be_read_of_a_grant_is_read() {
+        let grant: Decoded<cloister_api::StorageAccessGrant> = serde_json::from_value(json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "StorageAccessGrant", "metadata": {"name": "eval"},
+            "spec": {"storage": "weights", "role": "reader", "subjects": [], "later": true, "requestedBy": {"username": "alice"}},
+            "status": {
+                "phase": "Active", "secretName": "cloister-grant-weights.reader.trainer",
+                "expiresAt": "2026-01-01T00:00:00Z", "conditions": "of another type", "later": [],
+            },
+        }))
+        .unwrap();
+        let grant = grant.object.unwrap_err().read_what_can_be().grant.unwrap();
+        let status = grant.status.unwrap();
+        assert_eq!((status.phase.as_str(), status.conditions.len()), ("Active", 0));
+        assert_eq!(status.secret_name.as_deref(), Some("cloister-grant-weights.reader.trainer"));
+        assert!(status.expires_at.is_some() && grant.requested_by.unwrap().username == "alice");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What can go wrong, each with a category for the metrics.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 /// What went wrong with a request to the API server.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +41,27 @@ pub enum Error {
     NotAsWritten {
         /// The object.
         what: String,
+    },
+    /// Pods hold a credential that was taken away, and that was not known. They are now.
+    #[error("pods of {namespace} still hold {secret}: {}; they are deleted", pods.join(", "))]
+    StillHeld {
+        /// The namespace.
+        namespace: String,
+        /// The copy of the credential.
+        secret: String,
+        /// Some of the pods.
+        pods: Vec<String>,
+    },
+    /// The pods that may hold a credential cannot be looked at.
+    #[error("cannot confirm that no pod of {namespace} holds {secret}: {source}")]
+    Unseen {
+        /// The namespace.
+        namespace: String,
+        /// The copy of the credential.
+        secret: String,
+        /// Why.
+        #[source]
+        source: Arc<Error>,
     },
     /// A credential is not where it was a moment ago.
     #[error("Secret {namespace}/{name} holds no credential any more")]
@@ -84,6 +105,8 @@ impl Error {
             Error::NotGone { .. } => "not_gone",
             Error::NotAsWritten { .. } => "not_as_written",
             Error::CredentialGone { .. } => "credential_gone",
+            Error::StillHeld { .. } => "still_held",
+            Error::Unseen { .. } => "unseen",
         }
     }
 
@@ -95,6 +118,7 @@ impl Error {
                 kube::Error::Api(status) => matches!(status.code, 400 | 403 | 413 | 422),
                 _ => false,
             },
+            Error::Unseen { source, .. } => source.is_final(),
             _ => false,
         }
     }
@@ -107,13 +131,14 @@ impl Error {
                 _ => true,
             },
             Error::Timeout { .. } | Error::NotLeading { .. } => true,
+            Error::Unseen { source, .. } => source.is_outage(),
             _ => false,
         }
     }
 
     /// Whether the object was changed by somebody else meanwhile, so that the next look will do.
     pub fn is_conflict(&self) -> bool {
-        matches!(self.category(), "conflict" | "not_found")
+        matches!(self.category(), "conflict" | "not_found" | "still_held")
     }
 }
 

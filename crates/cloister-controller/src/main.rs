@@ -20,6 +20,7 @@ mod inspect;
 mod key;
 mod leader;
 mod liveness;
+mod looks;
 mod metrics;
 mod names;
 mod needs;

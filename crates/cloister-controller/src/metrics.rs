@@ -231,8 +231,8 @@ impl Metrics {
             self.store_objects.get_or_create(&Kind { kind }).set(gauge(size));
         }
         let mut phases = [0_usize; GrantPhase::ALL.len()];
-        for grant in index.all_grants().filter_map(|grant| grant.object.as_ref().ok()) {
-            let phase = grant.phase();
+        for grant in index.all_grants() {
+            let phase = grant.status().map(|status| status.phase).unwrap_or_default();
             if let Some(at) = GrantPhase::ALL.iter().position(|known| *known == phase) {
                 phases[at] += 1;
             }
@@ -256,15 +256,16 @@ impl Metrics {
 impl Metrics {
     fn attention(&self, index: &Index, context: &Context, rebound: usize) {
         // What has ended and is settled needs nobody's attention.
-        let says = |type_: &str, reason: &str| {
-            let grants = index.all_grants().filter_map(|grant| grant.object.as_ref().ok()?.status());
+        let says = |type_: &str, reason: Option<&str>| {
+            let grants = index.all_grants().filter_map(|grant| grant.status());
             let all = grants.flat_map(|status| &status.conditions);
-            all.filter(|condition| condition.type_ == type_ && condition.reason == reason).count()
+            all.filter(|condition| condition.type_ == type_ && reason.is_none_or(|reason| condition.reason == reason))
+                .count()
         };
         for (alert, count) in [
-            ("ReviewOwed", says(REVIEWED, "ReviewOwed")),
-            ("ReviewOverdue", says(REVIEWED, "ReviewOverdue")),
-            ("RevocationUnconfirmed", says(REVOCATION_UNCONFIRMED, "PodsRemain")),
+            ("ReviewOwed", says(REVIEWED, Some("ReviewOwed"))),
+            ("ReviewOverdue", says(REVIEWED, Some("ReviewOverdue"))),
+            ("RevocationUnconfirmed", says(REVOCATION_UNCONFIRMED, None)),
             ("Impersonation", context.impersonators.count()),
             ("ClockSkew", usize::from(matches!(context.clock.agreement(), Agreement::Skewed(_)))),
             ("WatchStale", context.synced.silent().len()),

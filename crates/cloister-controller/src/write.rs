@@ -7,15 +7,16 @@ use crate::{
     context::Context,
     decode::Decoded,
     error::Error,
-    index::{Answer, Dirty, Indexed},
+    index::{Answer, Dirty, HeldCopy, Indexed},
     key::{Key, ObjectName},
 };
 use cloister_api::{
-    AccessReview, EgressGrant, GrantKind, GrantMount, RoleGrant, SecretReference, StorageAccessGrant, labels,
+    AccessReview, EgressGrant, GrantKind, GrantMount, OnExpiry, RoleGrant, SecretReference, StorageAccessGrant, labels,
     plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
 };
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
+    grant::goes_with,
     namespace::is_owned_label,
     plan::{Action, NamespaceLabels},
 };
@@ -101,6 +102,8 @@ impl<'a> Writer<'a> {
             Action::CopyCredential { from, to } => self.copy_credential(namespace, &from, &to).await,
             Action::DestroyCredential { name } => self.destroy_credential(namespace, &name).await,
             Action::DeletePod { name, uid } => self.delete_pod(namespace, &name, uid).await,
+            Action::Unmount { name, at } => self.unmount(&target.key, namespace, &name, at).await,
+            Action::ConfirmPodsGone { secret, on_expiry } => self.confirm_pods_gone(namespace, secret, on_expiry).await,
         }
     }
 
@@ -521,6 +524,39 @@ impl<'a> Writer<'a> {
             Err(error) if error.category() == "not_found" => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    /// Takes the version off a mount, whatever else it says: admission puts it into no pod then.
+    async fn unmount(&self, key: &Key, namespace: &str, name: &str, at: Timestamp) -> Result<(), Error> {
+        let api: Api<GrantMount> = Api::namespaced(self.context.client.clone(), namespace);
+        let annotations = json!({labels::CREDENTIAL_VERSION: "", labels::UNMOUNTED_AT: at.to_string()});
+        let patch = json!({"metadata": {"annotations": annotations}});
+        let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
+        self.context.metrics.wrote("patch", "GrantMount");
+        let what = || format!("write GrantMount {namespace}/{name}");
+        match self.request(what, api.patch(name, &params, &Patch::Merge(&patch))).await {
+            Ok(mount) => self.note(key, mount),
+            Err(error) if error.category() == "not_found" => {
+                self.forget::<GrantMount>(key, &ObjectName { namespace: namespace.into(), name: name.into() });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    /// Looks at the pods as the API server has them now.
+    async fn confirm_pods_gone(&self, namespace: &Arc<str>, secret: String, on_expiry: OnExpiry) -> Result<(), Error> {
+        /// How many pods are named.
+        const NAMED: usize = 8;
+        let namespace_name = namespace.to_string();
+        let seen = match self.context.looks.at(self.context, namespace).await {
+            Ok(seen) => seen,
+            Err(source) => return Err(Error::Unseen { namespace: namespace_name, secret, source }),
+        };
+        let goes = |held: &HeldCopy| *held.secret == *secret && goes_with(on_expiry, held.emptied);
+        let left = seen.iter().filter(|pod| pod.copies.iter().any(goes)).map(|pod| pod.name.to_string());
+        let pods: Vec<String> = left.take(NAMED).collect();
+        if pods.is_empty() { Ok(()) } else { Err(Error::StillHeld { namespace: namespace_name, secret, pods }) }
     }
 
     async fn delete_pod(&self, namespace: &str, name: &str, uid: String) -> Result<(), Error> {

@@ -9,6 +9,7 @@ use cloister_api::{
     GrantKind, GrantMount, labels,
     plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
 };
+use jiff::Timestamp;
 use k8s_openapi::{
     api::{
         core::v1::{LimitRange, LimitRangeItem, ResourceQuota, ServiceAccount},
@@ -255,6 +256,10 @@ impl Child {
                     .map(|v| v.as_str().into()),
                 _ => None,
             },
+            mount: match self {
+                Child::GrantMount(mount) => Some(Box::new(MountFacts::of(mount))),
+                _ => None,
+            },
         }
     }
 
@@ -422,6 +427,30 @@ pub struct ObservedChild {
     pub uid: Option<Box<str>>,
     /// Of a GrantMount: the version of the credential that was copied.
     pub version: Option<Box<str>>,
+    /// Of a GrantMount: where it is mounted.
+    pub mount: Option<Box<MountFacts>>,
+}
+
+/// What is remembered of a GrantMount beyond the version of its credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountFacts {
+    /// The ServiceAccount whose pods get it.
+    pub account: Box<str>,
+    /// The folder in them.
+    pub path: Box<str>,
+    /// Since when it is put into no pod, where it has no version.
+    pub unmounted_at: Option<Timestamp>,
+}
+
+impl MountFacts {
+    fn of(mount: &GrantMount) -> Self {
+        let annotations = mount.metadata.annotations.as_ref();
+        MountFacts {
+            account: mount.spec.service_account_name.as_str().into(),
+            path: mount.spec.mount_path.as_str().into(),
+            unmounted_at: annotations.and_then(|all| all.get(labels::UNMOUNTED_AT)?.parse().ok()),
+        }
+    }
 }
 
 impl ObservedChild {

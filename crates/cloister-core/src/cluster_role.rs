@@ -6,6 +6,7 @@
 mod lasting;
 
 use crate::grant::digest::hash;
+use cloister_api::ResidualExposure;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use lasting::{Accepted, lasting};
 use serde_json::json;
@@ -21,6 +22,8 @@ pub struct RoleFacts {
     pub impersonates: bool,
     /// Whether the operator may bind it.
     pub bindable: bool,
+    /// What may outlast a binding to it, because the API server asks who may do it only at the beginning.
+    pub lingering: Vec<ResidualExposure>,
 }
 
 impl RoleFacts {
@@ -34,6 +37,7 @@ impl RoleFacts {
             lasting: rules.iter().find_map(|rule| lasting(rule, &accepted)).map(Into::into),
             impersonates: rules.iter().any(impersonates),
             bindable,
+            lingering: lingering(rules),
         }
     }
 }
@@ -99,6 +103,20 @@ pub fn impersonates(rule: &PolicyRule) -> bool {
     rule.verbs.iter().any(|verb| verb == "impersonate" || verb == "*" || verb.starts_with("impersonate:"))
         && matches_any(rule.api_groups.as_deref(), &["", "authentication.k8s.io"])
         && matches_any(rule.resources.as_deref(), &["users", "groups", "serviceaccounts", "uids", "userextras"])
+}
+
+/// The subresources whose requests are connections that stay: the API server ends none of them.
+const SESSIONS: [&str; 5] = ["exec", "attach", "portforward", "proxy", "log"];
+
+/// What may outlast a role with these rules.
+fn lingering(rules: &[PolicyRule]) -> Vec<ResidualExposure> {
+    let watches = |rule: &PolicyRule| rule.verbs.iter().any(|verb| verb == "watch" || verb == "*");
+    let session = |resource: &String| {
+        resource == "*" || resource.split_once('/').is_some_and(|(_, part)| part == "*" || SESSIONS.contains(&part))
+    };
+    let sessions = |rule: &PolicyRule| rule.resources.iter().flatten().any(session);
+    let watches = rules.iter().any(watches).then_some(ResidualExposure::Watches);
+    watches.into_iter().chain(rules.iter().any(sessions).then_some(ResidualExposure::Sessions)).collect()
 }
 
 fn matches_any(listed: Option<&[String]>, wanted: &[&str]) -> bool {
@@ -215,6 +233,25 @@ mod tests {
         let wider = role(json!([{"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["get", "list"]}]));
         assert_eq!(one.rules, turned.rules);
         assert_ne!(one.rules, wider.rules);
+    }
+
+    #[test]
+    fn what_goes_on_after_a_binding_is_known() {
+        use ResidualExposure::{Sessions, Watches};
+        for (rules, left) in [
+            (rule("", "pods", &["get", "list"]), vec![]),
+            (rule("", "pods", &["get", "list", "watch"]), vec![Watches]),
+            (rule("apps", "deployments", &["*"]), vec![Watches]),
+            (rule("", "pods/exec", &["create"]), vec![Sessions]),
+            (rule("", "pods/attach", &["get"]), vec![Sessions]),
+            (rule("", "pods/portforward", &["create"]), vec![Sessions]),
+            (rule("", "services/proxy", &["get"]), vec![Sessions]),
+            (rule("", "pods/log", &["get"]), vec![Sessions]),
+            (rule("", "pods/*", &["watch"]), vec![Watches, Sessions]),
+            (rule("", "pods/eviction", &["create"]), vec![]),
+        ] {
+            assert_eq!(role(rules.clone()).lingering, left, "{rules}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! what must stand before it, and for that alone. [`crate::carry_out`] carries a plan out.
 
 use crate::child::{Child, ChildKey, ChildKind, is_deny};
-use cloister_api::labels;
+use cloister_api::{OnExpiry, labels};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
@@ -37,6 +37,13 @@ pub enum Action {
         /// The name of the copy.
         to: String,
     },
+    /// Put a credential into no new pod from now on: the mount stays, without its version.
+    Unmount {
+        /// The name of the GrantMount.
+        name: Box<str>,
+        /// The time, which is written down with it.
+        at: Timestamp,
+    },
     /// Empty the copy of a credential, then delete it. That it is not there is as good.
     DestroyCredential {
         /// The name of the copy.
@@ -48,6 +55,14 @@ pub enum Action {
         name: String,
         /// The uid that it must have.
         uid: String,
+    },
+    /// Look at all pods of the namespace anew, as the API server has them now. Fails where one of them still holds the
+    /// copy of a credential that was taken away; what was seen is known from then on.
+    ConfirmPodsGone {
+        /// The name of the copy.
+        secret: String,
+        /// Which pods may be left.
+        on_expiry: OnExpiry,
     },
 }
 
@@ -91,8 +106,10 @@ impl Action {
             Action::Apply(child) => About::Child(child.key()),
             Action::Delete(key) | Action::Release(key) => About::Child(key.clone()),
             Action::ApplyNamespace(_) | Action::MarkAdopting(_) | Action::DeleteNamespace { .. } => About::Namespace,
+            Action::Unmount { name, .. } => About::Child(ChildKey::new(ChildKind::GrantMount, name)),
             Action::CopyCredential { .. } | Action::DestroyCredential { .. } => About::Credential,
             Action::DeletePod { .. } => About::Pod,
+            Action::ConfirmPodsGone { .. } => About::Look,
             Action::AddFinalizer | Action::DropFinalizer => About::Itself,
         }
     }
@@ -125,6 +142,8 @@ pub enum About {
     Credential,
     /// A pod.
     Pod,
+    /// A look at all pods.
+    Look,
 }
 
 /// Actions that depend on one another: a step begins when the one before it has come to an end.
@@ -303,6 +322,7 @@ impl<Status> Plan<Status> {
 
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.does_nothing() && self.status.is_none()
+        let reads = |action: &Action| matches!(action, Action::ConfirmPodsGone { .. });
+        self.status.is_none() && self.actions().all(reads)
     }
 }

@@ -7,7 +7,7 @@ use crate::{
 };
 use cloister_api::{CloisterConfigSpec, ResolutionConfig, labels};
 use ipnet::IpNet;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The settings of the cluster.
 #[derive(Clone, Debug)]
@@ -24,10 +24,21 @@ pub struct Settings {
     pub ambiguous: bool,
     /// What of them is not in force, because the operator may not write what it would open: the field, and why.
     pub refused: Option<String>,
+    /// How long what cannot be taken back may last.
+    pub residual: Residual,
     /// Whether anything may be opened: not while the settings cannot be read, because what they forbid is then unknown.
     pub usable: bool,
     /// Whether nothing may be opened for now, because the clocks disagree. What stands stays until it ends.
     pub held: bool,
+}
+
+/// How long what cannot be taken back may last after the end of a grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Residual {
+    /// A watch.
+    pub watches: SignedDuration,
+    /// A session that nobody uses.
+    pub sessions: SignedDuration,
 }
 
 impl Settings {
@@ -45,6 +56,10 @@ impl Settings {
         Settings {
             never: NeverOpened::new(&cluster),
             names: limits(&spec.dns.resolution),
+            residual: Residual {
+                watches: signed(spec.residual_exposure.watches),
+                sessions: signed(spec.residual_exposure.sessions),
+            },
             backend,
             ambiguous: false,
             refused,

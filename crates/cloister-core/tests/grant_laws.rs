@@ -11,7 +11,7 @@ mod common {
 use cloister_api::{AccessPolicy, GrantPhase, GrantStatus, OnExpiry, labels};
 use cloister_core::{
     child::{Child, ChildKey, ChildKind, ObservedChild},
-    grant::{Grant, Home, has_begun, is_open, may_hold},
+    grant::{Grant, Home, has_begun, is_open, last_call, may_hold},
     ownership::is_made_for,
     plan::{Action, Plan},
 };
@@ -23,15 +23,42 @@ use common::{
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use proptest::prelude::*;
+use std::collections::BTreeSet;
+
+impl World {
+    /// The grants that can be read and share a mount, but for one.
+    fn others_of<'a>(&'a self, but: &'a str, mount: &'a str) -> impl Iterator<Item = &'a Grant> {
+        let grants = self.grants.iter().filter(move |(key, _)| *key != but && self.can_read(key));
+        grants.map(|(_, grant)| grant).filter(move |grant| mount_of(grant).is_some_and(|name| name == mount))
+    }
+
+    /// Whether another grant counts on a mount.
+    fn is_shared(&self, but: &str, mount: &str) -> bool {
+        self.others_of(but, mount).any(|grant| is_open(grant, self.now))
+    }
+
+    /// The mounts that stand, and those whose credentials pods hold, as far as the operator knows.
+    fn copies(&self) -> BTreeSet<ChildKey> {
+        let pods = self.stale.as_ref().unwrap_or(&self.pods).values();
+        let held = pods.flat_map(|pod| &pod.secrets);
+        let held = held.filter_map(|secret| secret.strip_prefix(labels::GRANT_SECRET_PREFIX));
+        let held = held.map(|mount| ChildKey::new(ChildKind::GrantMount, mount));
+        self.mounts().into_iter().chain(held).collect()
+    }
+}
 
 /// What holds before every action.
 fn in_order(world: &World, name: &str, action: &Action) {
     let Some(grant) = world.grants.get(name) else { return };
-    let mount = mount_of(grant).filter(|_| world.can_read(name)).unwrap_or_default();
+    let mount = world.mount_of(name).unwrap_or_default();
     let held = grant.metadata().finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER);
     match action {
-        Action::Apply(child) if is_emptied(child) && grant.status().is_some_and(|s| s.phase != GrantPhase::Pending) => {
-            assert!(!world.is_shared(name, &mount) || held, "takes the mount of another grant");
+        Action::Unmount { name: unmounted, .. } => {
+            assert_eq!(**unmounted, *mount, "takes the mount of others");
+            let stays = world.others_of(name, &mount).any(|other| {
+                is_open(other, world.now) && other.status().and_then(last_call).is_some_and(|last| last > world.now)
+            });
+            assert!(!stays, "takes the mount of another grant");
         }
         Action::Apply(_) | Action::CopyCredential { .. } => {
             let status = grant.status().expect("opens what nobody has decided");
@@ -91,12 +118,17 @@ fn in_order(world: &World, name: &str, action: &Action) {
                 let answers = grant.status().is_some_and(|status| status.secret_name.is_some());
                 let left = answers && world.secrets.contains(&secret_of(&mount));
                 assert!(refused || !left, "the credential goes before its pods");
-                assert_eq!(on_expiry(grant), OnExpiry::Terminate);
+                let Action::DeletePod { name: pod, .. } = action else { unreachable!() };
+                let spared = on_expiry(grant) == OnExpiry::Empty && world.can_read(name);
+                assert!(!spared || world.pods.get(pod).is_none_or(|pod| pod.lasting), "a pod that was to go on");
             }
         }
         Action::DropFinalizer => {
             assert!(grant.metadata().deletion_timestamp.is_some());
             assert_eq!(world.children_of(name), 0, "something of it is left");
+            if grant.status().is_some_and(|status| status.activated_at.is_some()) {
+                assert!(is_clear(world, name, grant), "its credential is left");
+            }
         }
         _ => {}
     }
@@ -109,11 +141,6 @@ fn on_expiry(grant: &Grant) -> OnExpiry {
     }
 }
 
-/// Whether a mount is put into no pod.
-fn is_emptied(child: &Child) -> bool {
-    child.kind() == ChildKind::GrantMount && child.observe().version.as_deref() == Some("")
-}
-
 fn is_mount(key: &ChildKey, mount: &str) -> bool {
     key.kind == ChildKind::GrantMount && *key.name == *mount
 }
@@ -121,7 +148,8 @@ fn is_mount(key: &ChildKey, mount: &str) -> bool {
 /// Whether nothing is left of the mount of a grant, unless another counts on it.
 fn is_clear(world: &World, name: &str, grant: &Grant) -> bool {
     let begun = |grant: &Grant| has_begun(grant, world.now);
-    let others = world.grants.iter().filter(|(other, grant)| *other != name && may_hold(grant) && begun(grant));
+    let holds = |grant: &Grant| grant.status().is_some_and(may_hold);
+    let others = world.grants.iter().filter(|(other, grant)| *other != name && holds(grant) && begun(grant));
     mount_of(grant).is_none_or(|mount| {
         !world.has_mount(&mount) || others.clone().any(|(_, other)| mount_of(other).as_ref() == Some(&mount))
     })
@@ -151,8 +179,9 @@ fn well_said(world: &World, name: &str, before: &GrantStatus, plan: &Plan<GrantS
             assert_eq!(world.children_of(name), 0, "it is said to be over, and something of it stands");
             assert!(is_clear(world, name, grant), "it is said to be over, and its credential is there");
             let mount = mount_of(grant).unwrap_or_default();
-            let pods = world.holders(&mount).len();
-            assert!(pods == 0 || on_expiry(grant) == OnExpiry::Empty || world.is_shared(name, &mount));
+            // Whatever the operator knew of them.
+            let left = world.true_holders(&mount).iter().filter(|pod| pod.must_go(on_expiry(grant))).count();
+            assert!(left == 0 || world.is_shared(name, &mount), "it is said to be over, and {left} pods hold it");
         }
         _ => {}
     }
@@ -185,13 +214,14 @@ fn work(world: &mut World, name: &str, budget: usize) {
 /// Works on everything until there is nothing left to do.
 fn settle(world: &mut World) {
     for _ in 0..24 {
-        let mounts = world.mounts();
-        mounts.iter().for_each(|mount| world.sweep(mount, usize::MAX));
+        let copies = world.copies();
+        copies.iter().for_each(|mount| world.sweep(mount, usize::MAX));
         NAMES.iter().for_each(|name| work(world, name, usize::MAX));
         let quiet = world.grants.keys().all(|name| world.plan(name).is_empty());
-        if quiet && mounts == world.mounts() {
+        if quiet && copies == world.copies() {
             return;
         }
+        world.let_admission_notice();
     }
     panic!("does not come to rest: {world:#?}");
 }
@@ -208,7 +238,15 @@ fn nothing_past_its_end(world: &World) {
         assert!(world.children_of(name) == 0 || open(grant) && world.can_read(name), "{name} has ended, and stands");
     }
     for mount in world.mounts() {
-        assert!(world.others_of("", &mount.name).any(open), "{mount} is nobody's");
+        assert!(world.others_of("", &mount.name).any(open) || !world.has_mount(&mount.name), "{mount} is nobody's");
+    }
+    let known = |name: &String| world.stale.as_ref().is_none_or(|stale| stale.contains_key(name));
+    for (name, pod) in world.pods.iter().filter(|(name, pod)| !pod.terminating && known(name)) {
+        for mount in pod.secrets.iter().filter_map(|secret| secret.strip_prefix(labels::GRANT_SECRET_PREFIX)) {
+            let ended = world.last_end(mount).is_none_or(|end| end.on_expiry == OnExpiry::Empty);
+            let may = world.is_claimed(mount) || !pod.lasting && ended;
+            assert!(may, "{name} holds {mount}, and no open grant speaks for it");
+        }
     }
 }
 
@@ -225,8 +263,8 @@ fn run(world: &mut World, events: &[Event]) {
         match event {
             Event::Work(grant, budget) => work(world, NAMES[*grant], *budget),
             Event::Sweep(budget) => {
-                let mounts = world.mounts();
-                mounts.iter().for_each(|mount| world.sweep(mount, *budget));
+                let copies = world.copies();
+                copies.iter().for_each(|mount| world.sweep(mount, *budget));
             }
             _ => {}
         }

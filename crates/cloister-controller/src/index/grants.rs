@@ -6,13 +6,15 @@ use super::{
     relations,
 };
 use crate::{
-    decode::Decoded,
+    decode::{Decoded, Undecodable},
     key::{Key, ObjectName},
 };
-use cloister_api::{AccessReview, Decision, EgressGrant, GrantKind, RoleGrant, StorageAccessGrant, labels};
+use cloister_api::{
+    AccessReview, Decision, EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant,
+};
 use cloister_core::{
     child::GrantRef,
-    grant::{Grant, Share, is_answered, may_hold, mount_name, owes_review},
+    grant::{Grant, LastEnd, is_answered, may_hold, mount_named_by, owes_review, owes_review_by},
 };
 use jiff::Timestamp;
 use std::{collections::BTreeSet, sync::Arc};
@@ -20,7 +22,8 @@ use std::{collections::BTreeSet, sync::Arc};
 fn upsert<K: Into<Grant>>(object: Decoded<K>, kind: GrantKind, index: &mut Index, dirty: &mut Dirty) {
     let at = ObjectName::of(&object.metadata);
     let grant = GrantRef { kind, name: at.name.clone() };
-    let object = Decoded { metadata: object.metadata, object: object.object.map(Into::into) };
+    let Decoded { metadata, object } = object;
+    let object = Decoded { metadata, object: object.map(Into::into).map_err(Undecodable::read_what_can_be) };
     let old = index.grant(&at.namespace, &grant);
     if old.is_some_and(|old| !is_news(old, &object)) {
         return;
@@ -33,6 +36,7 @@ fn upsert<K: Into<Grant>>(object: Decoded<K>, kind: GrantKind, index: &mut Index
     }
     let news = News::of(old, &object);
     let was_ended = before.is_some();
+    note_end(index, &at.namespace, &object);
     if index.keep_ended(&at.namespace, &grant, &object) {
         index.take_grant(&at.namespace, &grant);
         if !was_ended || index.is_unfinished(&at.namespace, &grant) {
@@ -55,8 +59,9 @@ pub(super) struct News {
 
 impl News {
     fn of(old: Option<&Decoded<Grant>>, new: &Decoded<Grant>) -> Self {
-        let opens =
-            |grant: &Decoded<Grant>| grant.object.as_ref().map_or(true, |grant| may_hold(grant) || owes_review(grant));
+        let opens = |grant: &Decoded<Grant>| {
+            grant.status().map_or(grant.object.is_err(), |status| may_hold(status) || owes_review_by(status))
+        };
         News {
             for_reviews: !old.is_some_and(|old| alike_for_reviews(old, new)),
             for_namespace: opens(new) || old.is_some_and(opens),
@@ -79,7 +84,7 @@ impl Index {
     pub(super) fn insert_grant(&mut self, namespace: &Arc<str>, at: &GrantRef, grant: Decoded<Grant>) {
         self.take_grant(namespace, at);
         let place = || (namespace.clone(), at.clone());
-        if grant.object.as_ref().is_ok_and(owes_review) {
+        if grant.status().is_some_and(owes_review_by) {
             self.owing.insert(place());
         }
         if let Some(mount) = mounts(&grant) {
@@ -123,13 +128,61 @@ impl Index {
 
 /// The mount that a grant may have opened and that has not ended. One that cannot be read tells it by its status.
 fn mounts(grant: &Decoded<Grant>) -> Option<Box<str>> {
-    match &grant.object {
-        Ok(grant) if may_hold(grant) => Share::of(grant).map(|share| mount_name(&share).into()),
-        Ok(_) => None,
-        Err(broken) => {
-            let secret = broken.status.get("secretName").and_then(serde_json::Value::as_str);
-            secret.and_then(|secret| secret.strip_prefix(labels::GRANT_SECRET_PREFIX)).map(Into::into)
+    grant.mount().filter(|_| grant.status().is_some_and(may_hold)).map(Into::into)
+}
+
+impl Decoded<Grant> {
+    /// Its status, whether its spec can be read or not.
+    pub fn status(&self) -> Option<&GrantStatus> {
+        match &self.object {
+            Ok(grant) => grant.status(),
+            Err(broken) => broken.grant.as_ref()?.status.as_ref(),
         }
+    }
+
+    /// Who asked for it.
+    pub fn requested_by(&self) -> Option<&Identity> {
+        match &self.object {
+            Ok(grant) => grant.terms().requested_by,
+            Err(broken) => broken.grant.as_ref()?.requested_by.as_ref(),
+        }
+    }
+
+    /// The name of the mount that it has or had.
+    pub fn mount(&self) -> Option<String> {
+        mount_named_by(self.object.as_ref().ok(), self.status())
+    }
+}
+
+/// Takes note of the end of a grant that had a mount open: what was to become of the pods that held its credential.
+fn note_end(index: &mut Index, namespace: &Arc<str>, grant: &Decoded<Grant>) {
+    let Ok(Grant::Storage(object)) = &grant.object else { return };
+    let Some(status) = &object.status else { return };
+    let ended = matches!(status.phase, GrantPhase::Expired | GrantPhase::Revoked) && status.activated_at.is_some();
+    let Some((at, mount)) = status.ended_at.as_ref().filter(|_| ended).zip(grant.mount()) else { return };
+    let end = LastEnd { at: at.0, on_expiry: object.spec.on_expiry };
+    let last = index.last_ends.entry((namespace.clone(), mount.into())).or_insert(end);
+    if last.at <= end.at {
+        *last = end;
+    }
+}
+
+impl Index {
+    /// The grant of a mount that ended last.
+    pub fn last_end(&self, namespace: &Arc<str>, mount: &str) -> Option<LastEnd> {
+        self.last_ends.get(&(namespace.clone(), mount.into())).copied()
+    }
+
+    /// The grants of a namespace that may have opened a mount, each with the name of the mount.
+    pub fn with_mounts<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a str, &'a GrantRef, &'a Decoded<Grant>)> {
+        let from: (Arc<str>, Box<str>) = (namespace.into(), "".into());
+        let within = self.mounting.range(from..).take_while(move |((at, _), _)| **at == *namespace);
+        within.flat_map(move |((_, mount), grants)| {
+            grants.iter().filter_map(move |grant| Some((&**mount, grant, self.grant(namespace, grant)?)))
+        })
     }
 }
 

@@ -9,18 +9,20 @@ mod dns;
 mod ended;
 mod grants;
 mod listed;
+mod pods;
 mod rbac;
 mod relations;
 mod roots;
 mod ticket;
 
-pub use cluster::{GatedPod, PodFacts, Secret, ServiceEntry};
+pub use cluster::{Secret, ServiceEntry};
 use dns::DnsEndpoints;
 pub use dns::SERVICE_NAME;
 pub use ended::{EndedGrant, Recorded, Recorder, SaidReview};
 pub(crate) use grants::ReviewsOf;
 pub use grants::reviewed;
 pub use listed::Listed;
+pub use pods::{GatedPod, HeldCopy, PodFacts};
 pub use relations::of_cluster_role;
 pub use ticket::mount_of;
 
@@ -35,7 +37,7 @@ use cloister_core::{
     child::{ChildKey, Children, Fingerprint, GrantRef},
     cluster_role::RoleFacts,
     egress::Installed,
-    grant::{Grant, is_approved, may_hold},
+    grant::{Grant, LastEnd, is_approved, may_hold},
     impersonation::{Binding, impersonates},
     namespace::ObservedNamespace,
     settings::Settings,
@@ -106,9 +108,11 @@ pub struct Index {
     pub(crate) roles: ByName<Decoded<AccessRole>>,
     pub(crate) grants: HashMap<Arc<str>, BTreeMap<GrantRef, Decoded<Grant>>>,
     /// The grants of each mount that may have opened it, by namespace and name of the mount.
-    pub(crate) mounting: HashMap<(Arc<str>, Box<str>), BTreeSet<GrantRef>>,
+    pub(crate) mounting: BTreeMap<(Arc<str>, Box<str>), BTreeSet<GrantRef>>,
     /// The grants that have ended and of which nobody needs more than a few facts.
     pub(crate) ended: HashMap<Arc<str>, BTreeMap<GrantRef, EndedGrant>>,
+    /// The end of the grant of each mount that ended last.
+    pub(crate) last_ends: HashMap<(Arc<str>, Box<str>), LastEnd>,
     /// The grants that broke the glass and were not reviewed yet.
     pub(crate) owing: BTreeSet<(Arc<str>, GrantRef)>,
     pub(crate) reviews: HashMap<Arc<str>, ByName<Decoded<AccessReview>>>,
@@ -146,8 +150,9 @@ impl Default for Index {
             policies: BTreeMap::new(),
             roles: BTreeMap::new(),
             grants: HashMap::new(),
-            mounting: HashMap::new(),
+            mounting: BTreeMap::new(),
             ended: HashMap::new(),
+            last_ends: HashMap::new(),
             owing: BTreeSet::new(),
             reviews: HashMap::new(),
             said: HashMap::new(),
@@ -207,6 +212,10 @@ impl Index {
             keys.extend(children.all.keys().filter_map(|child| relations::mount(namespace, child)));
             let named = children.all.values().filter_map(|child| child.grant.clone());
             keys.extend(named.map(|grant| Key::Grant(namespace.clone(), grant)));
+        }
+        for (namespace, pods) in &self.pods {
+            let held = pods.values().flat_map(|pod| &pod.copies);
+            keys.extend(held.filter_map(|copy| relations::mount_of_copy(namespace, &copy.secret)));
         }
         keys
     }
@@ -278,7 +287,9 @@ impl Index {
         let mut keys = Vec::new();
         for (namespace, grants) in &self.grants {
             let late = grants.iter().filter(|(_, grant)| {
-                grant.object.as_ref().is_ok_and(|grant| may_hold(grant) && !is_approved(grant, now))
+                // One that cannot be read is to be closed, too.
+                let stays = grant.object.as_ref().is_ok_and(|grant| is_approved(grant, now));
+                grant.status().is_some_and(may_hold) && !stays
             });
             keys.extend(late.map(|(grant, _)| Key::Grant(namespace.clone(), grant.clone())));
         }

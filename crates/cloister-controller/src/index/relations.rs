@@ -5,10 +5,10 @@ use crate::{
     decode::Decoded,
     key::{Key, ObjectName},
 };
-use cloister_api::{Attach, EgressAllowlist, EgressRule, GrantKind, ResearchNamespace, ServiceReference, labels};
+use cloister_api::{Attach, EgressAllowlist, EgressRule, GrantKind, ResearchNamespace, ServiceReference};
 use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef},
-    grant::{Grant, Share, mount_name},
+    grant::{Grant, mount_of_secret},
 };
 use std::sync::Arc;
 
@@ -183,16 +183,17 @@ pub fn of_removed_grant(
     dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
     of_reviews(index, namespace, grant, dirty);
     dirty.insert(Key::Namespace(namespace.clone()));
-    if let Some(share) = object.object.as_ref().ok().and_then(Share::of) {
-        dirty.insert(Key::Mount(namespace.clone(), mount_name(&share).into()));
+    if let Some(mount) = object.mount() {
+        dirty.insert(Key::Mount(namespace.clone(), mount.into()));
     }
 }
 
 /// A child concerns the grant or the namespace that wants it. A mount concerns every grant that shares it.
 pub fn of_child(index: &Index, namespace: &Arc<str>, key: &ChildKey, grant: Option<&GrantRef>, dirty: &mut Dirty) {
     if let Some(mount) = mount(namespace, key) {
-        let sharing = index.of_mount(namespace, &key.name);
-        dirty.extend(sharing.map(|(grant, _)| Key::Grant(namespace.clone(), grant.clone())));
+        // Those that share it, and those that it stood in the way of.
+        let concerned = index.with_mounts(namespace);
+        dirty.extend(concerned.map(|(_, grant, _)| Key::Grant(namespace.clone(), grant.clone())));
         dirty.insert(mount);
         return;
     }
@@ -210,14 +211,18 @@ pub fn mount(namespace: &Arc<str>, key: &ChildKey) -> Option<Key> {
     (key.kind == ChildKind::GrantMount).then(|| Key::Mount(namespace.clone(), (*key.name).into()))
 }
 
-/// A pod that holds a credential, or did, concerns the grants that may have opened its mount, and may be what the mount
-/// of none waits for.
-pub fn of_holder(index: &Index, namespace: &Arc<str>, secrets: &[Box<str>], dirty: &mut Dirty) {
-    let mounts = secrets.iter().filter_map(|secret| secret.strip_prefix(labels::GRANT_SECRET_PREFIX));
-    for mount in mounts {
-        let grants = index.of_mount(namespace, mount);
-        dirty.extend(grants.map(|(grant, _)| Key::Grant(namespace.clone(), grant.clone())));
-    }
+/// The key of the mount that a copy stands behind.
+pub fn mount_of_copy(namespace: &Arc<str>, secret: &str) -> Option<Key> {
+    mount_of_secret(secret).map(|mount| Key::Mount(namespace.clone(), mount.into()))
+}
+
+/// A pod that holds a copy, or did, concerns the grants that may wait for it, and whoever looks after copies that are
+/// nobody's.
+pub fn of_copy(index: &Index, namespace: &Arc<str>, secret: &str, dirty: &mut Dirty) {
+    let mount = mount_of_secret(secret);
+    let speaking = mount.into_iter().flat_map(|mount| index.of_mount(namespace, mount));
+    dirty.extend(speaking.map(|(grant, _)| Key::Grant(namespace.clone(), grant.clone())));
+    dirty.extend(mount_of_copy(namespace, secret));
 }
 
 /// A Service concerns the namespaces and grants with a rule that names it; the DNS Service concerns all.

@@ -9,7 +9,7 @@ use crate::{
 use cloister_api::{GrantPhase, ResearchNamespace};
 use cloister_core::{
     child::GrantRef,
-    grant::{Grant, Share, is_approved, mount_name},
+    grant::{Grant, Share, is_approved},
 };
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Index {
             GrantPhase::Pending => asks(namespace, grant, &mut turns),
             GrantPhase::Approved | GrantPhase::Active | GrantPhase::Revoking => {
                 let mode = if lane == Lane::Ending { Mode::End } else { Mode::Open };
-                turns.extend(mount_of(namespace, grant).map(|group| (group, mode)));
+                turns.extend(mount_of(namespace, found).map(|group| (group, mode)));
             }
             GrantPhase::Expired | GrantPhase::Revoked | GrantPhase::Denied | GrantPhase::TimedOut => {}
         }
@@ -91,6 +91,6 @@ fn asks(namespace: &Arc<str>, grant: &Grant, turns: &mut Vec<(Group, Mode)>) {
 }
 
 /// The group of a grant's mount.
-pub fn mount_of(namespace: &Arc<str>, grant: &Grant) -> Option<Group> {
-    Share::of(grant).map(|share| Group::Mount(namespace.clone(), mount_name(&share).into()))
+pub fn mount_of(namespace: &Arc<str>, grant: &Decoded<Grant>) -> Option<Group> {
+    grant.mount().map(|mount| Group::Mount(namespace.clone(), mount.into()))
 }

@@ -28,8 +28,8 @@ use std::{fmt::Debug, sync::Arc};
 pub fn debt(index: &Index, but: &(Arc<str>, GrantRef), person: &Identity) -> Option<String> {
     let owing = index.owing.iter().filter(|place| *place != but);
     let mut theirs = owing.filter(|(namespace, grant)| {
-        let grant = index.grant(namespace, grant).and_then(|grant| grant.object.as_ref().ok());
-        grant.and_then(|grant| grant.terms().requested_by).is_some_and(|requester| same_person(requester, person))
+        let requester = index.grant(namespace, grant).and_then(Decoded::requested_by);
+        requester.is_some_and(|requester| same_person(requester, person))
     });
     theirs.next().map(|(namespace, grant)| format!("{} {namespace}/{}", grant.kind.as_str(), grant.name))
 }

@@ -21,8 +21,8 @@ use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Member, Role
 use cloister_core::{
     child::{ChildKind, Children, GrantRef},
     grant::{
-        Catalogue, Declared, Grant, Holder, Home, Input, Share, Sharer, failed, is_approved, is_open, mount_name, plan,
-        secret_name,
+        Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, failed, is_approved, is_open, last_call, plan,
+        secret_of,
     },
     hold::Held,
     names::Host,
@@ -105,11 +105,11 @@ where
         metadata,
         finalizer: labels::GRANT_FINALIZER,
     };
-    let worked = work_off(context, &target, plan, |planned, outcome| match &object {
-        Some(object) => failed(object, planned, outcome, now),
-        None => planned,
-    })
-    .await;
+    let found = target.metadata.clone();
+    let before = context.index().grant(namespace, grant).and_then(|found| found.status().cloned());
+    let worked =
+        work_off(context, &target, plan, |planned, outcome| failed(&found, before.as_ref(), planned, outcome, now))
+            .await;
     if let (Some(object), Some(said)) = (&object, &worked.said) {
         let done = worked.outcome.failures.is_empty();
         let mut news = alerts::of_grant(object.status(), said);
@@ -136,11 +136,11 @@ fn moved_on(grant: &Grant, said: &GrantStatus) {
 /// from one that begins; and a request is decided when what those before it have got is written.
 fn needs(index: &Index, namespace: &Arc<str>, grant: &GrantRef, plan: &Plan<GrantStatus>, now: Timestamp) -> Ticket {
     let mut ticket = index.ticket(&Key::Grant(namespace.clone(), grant.clone()), now);
-    let mounts = index.grant(namespace, grant).and_then(|found| mount_of(namespace, found.object.as_ref().ok()?));
+    let mounts = index.grant(namespace, grant).and_then(|found| mount_of(namespace, found));
     let Some(group) = mounts else { return ticket };
     let actions = || plan.actions();
     let ends = actions().any(|action| match action {
-        Action::DestroyCredential { .. } => true,
+        Action::Unmount { .. } | Action::DestroyCredential { .. } => true,
         Action::Delete(key) => key.kind == ChildKind::GrantMount,
         _ => false,
     });
@@ -202,18 +202,15 @@ pub fn with_input<T>(
 ) -> Option<T> {
     static NOTHING: Children = Children::new();
     let found = index.grant(namespace, grant)?;
-    let broken_status: Option<GrantStatus> =
-        found.object.as_ref().err().and_then(|broken| serde_json::from_value(broken.status.clone()).ok());
     let declared = match found {
         Decoded { object: Ok(object), .. } => Declared::Read(object),
         Decoded { metadata, object: Err(broken) } => {
-            Declared::Undecodable { metadata, status: broken_status.as_ref(), error: &broken.error }
+            Declared::Undecodable { metadata, status: found.status(), error: &broken.error }
         }
     };
-    let share = found.object.as_ref().ok().and_then(Share::of);
-    let sharers =
-        share.as_ref().map(|share| sharers(index, namespace, grant, &mount_name(share), now)).unwrap_or_default();
-    let holders = share.as_ref().map(|share| holders(index, namespace, &secret_name(share))).unwrap_or_default();
+    let mount = found.mount();
+    let neighbours = neighbours(index, namespace, grant, found, now);
+    let holders = mount.as_deref().map(|mount| holders(index, namespace, &secret_of(mount))).unwrap_or_default();
     let settings = in_force(asking.context(), index, Key::Grant(namespace.clone(), grant.clone()));
     let place = (namespace.clone(), grant.clone());
     let reviews = index.reviews(namespace, grant);
@@ -239,7 +236,7 @@ pub fn with_input<T>(
         members: members(index, namespace),
         reviews: &reviews,
         children: index.children.get(namespace).map_or(&NOTHING, |children| &children.all),
-        sharers: &sharers,
+        neighbours: &neighbours,
         holders: &holders,
         now,
     }))
@@ -265,17 +262,34 @@ fn record(
     (held, !depends || context.audit.holds(grant, &key(), namespace))
 }
 
-/// The approved grants of a mount, but for one.
-pub fn sharers<'a>(index: &'a Index, namespace: &str, but: &GrantRef, mount: &str, now: Timestamp) -> Vec<Sharer<'a>> {
-    let grants = index.of_mount(namespace, mount);
-    grants
-        .filter(|(grant, _)| *grant != but)
-        .filter_map(|(_, grant)| grant.object.as_ref().ok())
-        .filter(|grant| is_approved(grant, now))
-        .filter_map(|grant| {
+/// The approved grants with a mount for the same account, but for one; of one that cannot be read, those of its mount.
+fn neighbours<'a>(
+    index: &'a Index,
+    namespace: &'a str,
+    but: &GrantRef,
+    found: &Decoded<Grant>,
+    now: Timestamp,
+) -> Vec<Neighbour<'a>> {
+    let Some(mount) = found.mount() else { return Vec::new() };
+    let account = match &found.object {
+        Ok(Grant::Storage(grant)) => grant.spec.mount.as_ref().map(|mount| &mount.service_account_name),
+        _ => None,
+    };
+    let others = index.with_mounts(namespace).filter(|(_, grant, _)| *grant != but);
+    let approved = others.filter_map(|(name, _, other)| Some((name, other.object.as_ref().ok()?)));
+    approved
+        .filter(|(_, grant)| is_approved(grant, now))
+        .filter_map(|(name, grant)| {
             let Grant::Storage(storage) = grant else { return None };
-            let mount_path = &storage.spec.mount.as_ref()?.mount_path;
-            Some(Sharer { name: grant.name(), mount_path, counts_on_it: is_open(grant, now) })
+            let at = storage.spec.mount.as_ref()?;
+            let concerned = account.map_or(*name == *mount, |account| *account == at.service_account_name);
+            concerned.then(|| Neighbour {
+                name: grant.name(),
+                mount: name,
+                mount_path: &at.mount_path,
+                counts_on_it: is_open(grant, now),
+                last_call: grant.status().and_then(last_call),
+            })
         })
         .collect()
 }
@@ -283,9 +297,17 @@ pub fn sharers<'a>(index: &'a Index, namespace: &str, but: &GrantRef, mount: &st
 /// The pods that hold a copy of a credential.
 pub fn holders(index: &Index, namespace: &str, secret: &str) -> Vec<Holder> {
     let pods = index.pods.get(namespace).into_iter().flatten();
-    pods.filter(|(_, pod)| pod.secrets.iter().any(|held| **held == *secret))
-        .map(|(name, pod)| Holder { name: name.to_string(), uid: pod.uid.to_string(), terminating: pod.terminating })
-        .collect()
+    pods.filter_map(|(name, pod)| {
+        let held = pod.copies.iter().find(|held| *held.secret == *secret)?;
+        Some(Holder {
+            name: name.to_string(),
+            uid: pod.uid.to_string(),
+            terminating: pod.terminating,
+            emptied: held.emptied,
+            created: pod.created,
+        })
+    })
+    .collect()
 }
 
 fn members<'a>(index: &'a Index, namespace: &str) -> &'a [Member] {

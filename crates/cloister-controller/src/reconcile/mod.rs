@@ -73,7 +73,8 @@ fn ends_all_the_same(context: &Context, key: &Key) -> bool {
     let index = context.index();
     let found = index.grant(namespace, grant).and_then(|found| found.object.as_ref().ok());
     found.is_some_and(|grant| {
-        may_hold(grant) && (!is_approved(grant, now) || grant.metadata().deletion_timestamp.is_some())
+        grant.status().is_some_and(may_hold)
+            && (!is_approved(grant, now) || grant.metadata().deletion_timestamp.is_some())
     })
 }
 

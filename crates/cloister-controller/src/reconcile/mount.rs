@@ -1,30 +1,35 @@
-//! A mount that may have lost its grants: one that was removed by force leaves it behind.
+//! A mount that may have lost its grants, and the copies that pods hold of it: one that was removed by force leaves it
+//! behind, and a pod may have come to its copy when nobody looked.
 
 use super::{grant::holders, work_off};
-use crate::{context::Context, error::Error, key::Key, write::Target};
+use crate::{context::Context, error::Error, index::Index, key::Key, write::Target};
 use cloister_api::{StorageAccessGrant, labels};
 use cloister_core::{
-    child::{ChildKey, ChildKind},
-    grant::{answers_for_share, has_begun, orphaned_mount},
+    child::Children,
+    grant::{Copy, has_begun, secret_of, unclaimed},
 };
 use kube::Api;
 use std::sync::Arc;
 
-/// Takes a mount away that no grant speaks for.
+/// Takes away a mount that no grant speaks for, and the pods that hold its copy.
 pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>) -> Result<(), Error> {
+    static NOTHING: Children = Children::new();
     let now = context.clock.now();
     let plan = {
         let index = context.index();
-        let mount = ChildKey::new(ChildKind::GrantMount, name);
-        let stands = index.children.get(namespace).is_some_and(|children| children.all.contains_key(&mount));
-        // A grant that is being revoked takes its mount away itself.
-        let claimed = index.of_mount(namespace, name).any(|(_, grant)| {
-            grant.object.as_ref().is_ok_and(|grant| answers_for_share(grant) && has_begun(grant, now))
-        });
-        if !stands || claimed {
+        let is_ours = index.namespaces.get(namespace).is_some_and(|(home, _)| home.belongs_to(namespace));
+        if !is_ours || is_claimed(&index, namespace, name, now) {
             return Ok(());
         }
-        orphaned_mount(&mount, &holders(&index, namespace, &format!("{}{name}", labels::GRANT_SECRET_PREFIX)))
+        let last = index.last_end(namespace, name);
+        let copy = Copy {
+            mount: name,
+            children: index.children.get(namespace).map_or(&NOTHING, |children| &children.all),
+            holders: &holders(&index, namespace, &secret_of(name)),
+            on_expiry: last.map(|last| last.on_expiry).unwrap_or_default(),
+            now,
+        };
+        unclaimed(&copy, last)
     };
     let target: Target<StorageAccessGrant> = Target {
         key: Key::Mount(namespace.clone(), name.clone()),
@@ -34,4 +39,10 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
         finalizer: labels::GRANT_FINALIZER,
     };
     work_off(context, &target, plan, |_, _| None).await.result()
+}
+
+/// Whether a grant speaks for a mount: it takes it away itself. One that cannot be read does so, too.
+fn is_claimed(index: &Index, namespace: &str, mount: &str, now: jiff::Timestamp) -> bool {
+    let mut speaking = index.of_mount(namespace, mount);
+    speaking.any(|(_, grant)| grant.object.as_ref().map_or(true, |grant| has_begun(grant, now)))
 }

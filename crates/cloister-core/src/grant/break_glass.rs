@@ -14,6 +14,11 @@ pub fn owes_review(grant: &Grant) -> bool {
     owed(grant.status()).is_some()
 }
 
+/// The same by what was written down of it.
+pub fn owes_review_by(status: &GrantStatus) -> bool {
+    owed(Some(status)).is_some()
+}
+
 /// What a grant owes, where it broke the glass and was not reviewed yet.
 pub fn owed(status: Option<&GrantStatus>) -> Option<&BreakGlassStatus> {
     status?.break_glass.as_ref().filter(|glass| glass.reviewed_by.is_none())

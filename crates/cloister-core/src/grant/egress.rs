@@ -16,7 +16,7 @@ use crate::{
         policies,
     },
 };
-use cloister_api::{EgressGrant, Subject};
+use cloister_api::{EgressGrant, ResidualExposure, Subject};
 use serde_json::{Value, json};
 
 impl Kind for EgressGrant {
@@ -41,6 +41,10 @@ impl Kind for EgressGrant {
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
         // Nobody is asked to agree to what cannot be opened.
         refused(open_rule(&self.spec.rule, &input.surroundings()).err()?)
+    }
+
+    fn residue(&self, _: &Target<'_>, _: &Input<'_>) -> Vec<ResidualExposure> {
+        vec![ResidualExposure::Connections]
     }
 
     fn opening(&self, grant: &Grant, _: &Target<'_>, input: &Input<'_>) -> Opening {

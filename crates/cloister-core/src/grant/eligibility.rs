@@ -43,7 +43,10 @@ pub enum Ineligible {
     ReviewOwed(String, String),
     #[error("the window from startTime for the asked duration has passed")]
     WindowPassed,
-    #[error("grant {0} mounts the same credential at {1}; mount it there too, or ask when that grant has ended")]
+    #[error(
+        "grant {0} mounts a credential at {1} in the pods of the same ServiceAccount: the same credential is mounted at one \
+         path, and others not at that path, nor in it or above it; ask with another mountPath, or when that grant has ended"
+    )]
     MountConflict(String, String),
     #[error("CloisterConfig refuses what was asked before {0} (invalidateGrantsBefore); ask again")]
     Invalidated(Timestamp),

@@ -1,19 +1,25 @@
 //! Why a grant ends, and how what it opened is taken away.
 
 use super::{
-    Grant, Home, Input, Target,
+    Declared, Grant, Home, Input, Target,
     approval::{Case, agreed, in_words, recorded, reviews_of},
     break_glass::{self, later},
     digest, eligibility,
     kind::TargetError,
+    mount::{self, LOOK},
     open::note_review,
     pending::by_itself,
     phases::{own, surplus},
+    remains::Remains,
+    residue,
     status::{Say, WAITING, ended, said_before},
     target::too_weak,
 };
 use crate::plan::Plan;
-use cloister_api::{Decision, GrantPhase, GrantStatus, Identity, RecordedReview, condition};
+use cloister_api::{
+    Decision, GrantPhase, GrantStatus, Identity, RecordedReview,
+    condition::{self, reason},
+};
 use jiff::{SignedDuration, Timestamp};
 
 /// How long pods may take to end before it is said that the revocation is unconfirmed.
@@ -35,22 +41,8 @@ impl End {
 
 /// What an open grant is for, or why it ends now.
 pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>, End> {
-    let status = grant.status();
-    let Some((status, end)) = status.and_then(|status| Some((status, status.expires_at.as_ref()?))) else {
-        return Err(End::early("EndUnknown", "the grant has no end written down, so it ends now"));
-    };
-    if end.0 <= input.now {
-        let message = format!("the grant ended at {}", end.0);
-        return Err(End { phase: GrantPhase::Expired, reason: "Expired", message, by: None });
-    }
-    if grant.is_deleted() {
-        return Err(End::early("Deleted", "the grant was deleted"));
-    }
-    if matches!(input.home, Home::Closed | Home::Ending) {
-        let message = format!("the research namespace {} is closed", input.namespace);
-        return Err(End::early("NamespaceClosed", message));
-    }
-    not_invalidated(status, input)?;
+    let status = grant.status().ok_or_else(end_unknown)?;
+    over_by_itself(status, grant.is_deleted(), input)?;
     let target = grant.of_kind().target(input).map_err(|error| End::early(gone(&error), error.to_string()))?;
     if status.policy.as_ref().is_some_and(|policy| Some(&policy.uid) != target.policy.metadata.uid.as_ref()) {
         let message = "the policy that it was approved under was deleted; one of the same name is another";
@@ -63,6 +55,27 @@ pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>,
     }
     still_approved(grant, status, &target, input)?;
     Ok(target)
+}
+
+/// Whether it is over by what was written down of it, whatever it is for.
+fn over_by_itself(status: &GrantStatus, is_deleted: bool, input: &Input<'_>) -> Result<(), End> {
+    let end = status.expires_at.as_ref().ok_or_else(end_unknown)?.0;
+    if end <= input.now {
+        let message = format!("the grant ended at {end}");
+        return Err(End { phase: GrantPhase::Expired, reason: "Expired", message, by: None });
+    }
+    if is_deleted {
+        return Err(End::early("Deleted", "the grant was deleted"));
+    }
+    if matches!(input.home, Home::Closed | Home::Ending) {
+        let message = format!("the research namespace {} is closed", input.namespace);
+        return Err(End::early("NamespaceClosed", message));
+    }
+    not_invalidated(status, input)
+}
+
+fn end_unknown() -> End {
+    End::early("EndUnknown", "the grant has no end written down, so it ends now")
 }
 
 /// After etcd was restored, what was approved before may have been revoked since.
@@ -125,15 +138,21 @@ fn revoked_by(case: &Case<'_>, grant: &Grant, input: &Input<'_>) -> Option<(Reco
     })
 }
 
+/// Why a grant that cannot be read ends now, if it does: by what was written down of it.
+pub fn reason_to_end_unread(remains: &Remains<'_>, input: &Input<'_>) -> Option<End> {
+    let status = remains.status?;
+    over_by_itself(status, remains.is_deleted(), input).err()
+}
+
 /// Takes away what a grant opened, in the order that leaves no gap, until nothing of it is left.
-pub fn revoke(grant: &Grant, end: Option<End>, input: &Input<'_>) -> Plan<GrantStatus> {
-    let say = Say::about(grant, input.now);
+pub fn revoke(remains: &Remains<'_>, end: Option<End>, input: &Input<'_>) -> Plan<GrantStatus> {
+    let say = Say::of_remains(remains, input.now);
     let mut plan = Plan::default();
     let mut status = say.before();
     let (phase, reason, message) = match end {
         Some(end) => {
             if let Some(review) = end.by {
-                record(&mut status, grant, *review, input);
+                record(&mut status, *review, input);
             }
             (end.phase, end.reason.to_owned(), end.message)
         }
@@ -143,51 +162,108 @@ pub fn revoke(grant: &Grant, end: Option<End>, input: &Input<'_>) -> Plan<GrantS
             (phase, status.reason.clone(), said_before(&status))
         }
     };
-    let closing = grant.of_kind().closing(grant, input);
-    plan.close(surplus(input, &[]));
-    plan.close_by(closing.chain);
-    status.secret_name = None;
+    let closing = mount::closing(remains, input);
+    let (pods, settled_at) = (closing.pods, closing.settled_at);
     // What somebody else's finalizer holds is not gone.
     let held = own(input).filter(|child| child.terminating).count() + closing.held;
-    if closing.pods == 0 && held == 0 {
+    plan.close(surplus(input, &[]));
+    if pods == 0 && held == 0 && settled_at.is_none() {
+        plan.close_by(closing.whole());
+        let was_open = status.activated_at.is_some();
         status = ended(status, phase, input.now);
+        let left = residue::note(&mut status, input.settings, input.now).filter(|_| was_open);
+        let message = left.map_or(message.clone(), |left| format!("{message}; {left}"));
         let mut plan = say.ready(plan, status, &reason, message);
-        if grant.is_deleted() {
+        if remains.is_deleted() {
             plan.look_again(input.now);
         }
         return plan;
     }
+    let look = closing.confirm;
+    plan.close_by(closing.chain);
+    settled_at.into_iter().for_each(|settled| plan.look_again(settled));
+    // From here on it does not become open again, whatever the clock says.
     status.phase = GrantPhase::Revoking;
-    let message =
-        format!("{message}{WAITING}{} pods that hold the credential, and {held} objects, to end", closing.pods);
-    let since = revoking_since(grant, input.now).unwrap_or(input.now);
-    if input.now < later(since, POD_PATIENCE) {
-        plan.look_again(later(since, POD_PATIENCE));
-        return say.waiting(plan, status, &reason, message);
+    status.secret_destroyed = remains.mount.is_some();
+    let message = format!("{message}{WAITING}{pods} pods that hold the credential, and {held} objects, to end");
+    let since = revoking_since(remains, input.now).unwrap_or(input.now);
+    let patience = later(since, POD_PATIENCE);
+    if input.now < patience {
+        plan.look_again(patience.min(later(input.now, LOOK)));
+        plan = say.waiting(plan, status, &reason, message);
+    } else {
+        plan.look_again(later(input.now, POD_PATIENCE));
+        status.reason = reason;
+        let message = format!(
+            "{message}: see that the pods' nodes are reachable and that nobody's finalizer holds the objects, and rotate the \
+             credential at its source"
+        );
+        plan = say.unconfirmed(plan, status, message);
     }
-    status.reason = reason;
+    if pods > 0 && plan.status.is_none() {
+        // They may be gone, and the watch silent.
+        plan.close(look);
+    }
+    plan
+}
+
+/// Closes a grant that cannot be read and is not over: what it opened is taken away, as at its end. It opens again when it
+/// can be read before its end.
+pub fn shut(remains: &Remains<'_>, error: &str, input: &Input<'_>) -> Plan<GrantStatus> {
+    let say = Say::of_remains(remains, input.now);
+    let mut plan = Plan::default();
+    let mut status = say.before();
+    let closing = mount::shutting(remains, input);
+    status.secret_destroyed |= closing.confirm.is_some();
+    let held = own(input).filter(|child| child.terminating).count() + closing.held;
+    let (pods, settled_at) = (closing.pods, closing.settled_at);
+    plan.close(surplus(input, &[]));
+    settled_at.into_iter().for_each(|settled| plan.look_again(settled));
+    let end = status.expires_at.as_ref().filter(|_| remains.may_hold());
+    end.into_iter().for_each(|end| plan.look_again(end.0));
+    let unread = format!("this version of the operator cannot read the grant ({error})");
+    let advice = "Update the operator, or delete the grant and ask again";
+    if pods == 0 && held == 0 {
+        plan.close_by(if settled_at.is_none() { closing.whole() } else { closing.chain });
+        let message = format!("{unread}; what it opened is closed. {advice}");
+        return say.stalled(plan, status, reason::UNDECODABLE, message);
+    }
     let message = format!(
-        "{message}: see that the pods' nodes are reachable and that nobody's finalizer holds the objects, and rotate the \
-         credential at its source"
+        "{unread}; what it opened is being closed{WAITING}{pods} pods that hold the credential, and {held} objects, to end. {advice}"
     );
-    say.unconfirmed(plan, status, message)
+    let look = closing.confirm;
+    plan.close_by(closing.chain);
+    plan.look_again(later(input.now, LOOK));
+    let since = status.conditions.iter().find(|c| c.type_ == condition::STALLED && c.reason == reason::UNDECODABLE);
+    let since = since.map_or(input.now, |since| since.last_transition_time.0);
+    plan = if input.now < later(since, POD_PATIENCE) {
+        say.stalled(plan, status, reason::UNDECODABLE, message)
+    } else {
+        say.stalled_unconfirmed(plan, status, reason::UNDECODABLE, message)
+    };
+    if pods > 0 && plan.status.is_none() {
+        plan.close(look);
+    }
+    plan
 }
 
 /// Writes down the review that ended a grant, which may be the one that it owed.
-fn record(status: &mut GrantStatus, grant: &Grant, review: RecordedReview, input: &Input<'_>) {
-    let target = grant.of_kind().target(input).ok();
-    let settles = target.and_then(|target| break_glass::settled(grant, &target, input));
-    note_review(status, settles.as_ref(), input.now);
+fn record(status: &mut GrantStatus, review: RecordedReview, input: &Input<'_>) {
+    if let Declared::Read(grant) = input.declared {
+        let target = grant.of_kind().target(input).ok();
+        let settles = target.and_then(|target| break_glass::settled(grant, &target, input));
+        note_review(status, settles.as_ref(), input.now);
+    }
     if !status.reviews.iter().any(|known| known.uid == review.uid) {
         status.reviews.push(review);
     }
 }
 
 /// Since when the grant is known to be over: not before it was last open, and not before what ended it.
-fn revoking_since(grant: &Grant, now: Timestamp) -> Option<Timestamp> {
-    let status = grant.status().filter(|status| status.phase == GrantPhase::Revoking)?;
+fn revoking_since(remains: &Remains<'_>, now: Timestamp) -> Option<Timestamp> {
+    let status = remains.status.filter(|status| status.phase == GrantPhase::Revoking)?;
     let active = status.conditions.iter().find(|condition| condition.type_ == condition::ACTIVE)?;
-    let ends = [&status.expires_at, &grant.metadata().deletion_timestamp];
+    let ends = [&status.expires_at, &remains.metadata.deletion_timestamp];
     let first = ends.into_iter().flatten().map(|end| end.0).filter(|end| *end <= now).min();
     Some(first.map_or(active.last_transition_time.0, |first| first.max(active.last_transition_time.0)))
 }

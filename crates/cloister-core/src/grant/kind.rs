@@ -1,8 +1,12 @@
 //! What a kind of grant adds to the engine: what it is for, how that is opened, and how it is taken away.
 
 use super::{Grant, Input, eligibility::Ineligible};
-use crate::{child::Child, cluster_role::bindable, plan::Chain};
-use cloister_api::{AccessPolicy, HostStatus, Sensitivity, Subject};
+use crate::{
+    child::Child,
+    cluster_role::bindable,
+    plan::{Action, Chain},
+};
+use cloister_api::{AccessPolicy, HostStatus, ResidualExposure, Sensitivity, Subject};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -71,6 +75,8 @@ pub struct Opening {
     pub children: Vec<Child>,
     /// What is done together with them, in steps.
     pub chain: Option<Chain>,
+    /// What of it is taken away.
+    pub close: Vec<Action>,
     /// What stays closed, and why.
     pub fault: Option<Missing>,
     /// What stays closed without being anybody's mistake.
@@ -79,17 +85,6 @@ pub struct Opening {
     pub hosts: Vec<HostStatus>,
     /// When the addresses of a name change.
     pub next: Option<Timestamp>,
-}
-
-/// What a grant takes away beyond what stands in its name.
-#[derive(Debug, Default)]
-pub struct Closing {
-    /// How, in steps.
-    pub chain: Chain,
-    /// How many pods are waited for.
-    pub pods: usize,
-    /// How many objects beyond the grant's own are held by somebody else's finalizer.
-    pub held: usize,
 }
 
 /// A kind of grant.
@@ -126,13 +121,11 @@ pub trait Kind {
         None
     }
 
+    /// What of it may outlast the grant.
+    fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure>;
+
     /// What it opens.
     fn opening(&self, grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Opening;
-
-    /// What it takes away beyond what stands in its name.
-    fn closing(&self, _: &Grant, _: &Input<'_>) -> Closing {
-        Closing::default()
-    }
 }
 
 /// What is missing for now, so that nothing is opened.

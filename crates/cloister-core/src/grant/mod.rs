@@ -17,6 +17,8 @@ mod open;
 mod pending;
 mod people;
 mod phases;
+mod remains;
+mod residue;
 mod review;
 mod role;
 mod share;
@@ -25,14 +27,15 @@ mod storage;
 mod target;
 
 pub use approval::satisfiable;
-pub use break_glass::owes_review;
+pub use break_glass::{owes_review, owes_review_by};
 pub use eligibility::signed;
 use kind::Target;
-pub use mount::{answers_for_share, orphaned_mount};
+pub use mount::{Copy, LastEnd, Neighbour, goes_with, last_call, unclaimed};
 pub use people::same_person;
 pub use phases::plan;
+pub use remains::{may_hold, mount_named_by};
 pub use review::{is_answered, review};
-pub use share::{Share, mount_name, secret_name};
+pub use share::{Share, mount_name, mount_of_secret, secret_name, secret_of};
 pub use status::{failed, is_given_up};
 pub(crate) use storage::pods_of;
 pub use target::{Known, policy_strength, too_weak};
@@ -266,17 +269,6 @@ pub enum Home {
     Ending,
 }
 
-/// Another grant of the same storage, role and account in the namespace.
-#[derive(Clone, Copy, Debug)]
-pub struct Sharer<'a> {
-    /// Its name.
-    pub name: &'a str,
-    /// Where it mounts the credential.
-    pub mount_path: &'a str,
-    /// Whether it counts on the mount now: it is approved, and its time has come.
-    pub counts_on_it: bool,
-}
-
 /// A pod that holds the credential's copy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
@@ -286,6 +278,11 @@ pub struct Holder {
     pub uid: String,
     /// Whether it is being deleted.
     pub terminating: bool,
+    /// Whether the kubelet takes the copy out of it when it is emptied: it holds it as a whole volume that is optional, and
+    /// in no other way.
+    pub emptied: bool,
+    /// When it was made.
+    pub created: Option<Timestamp>,
 }
 
 /// Finds what grants are for, and who decides.
@@ -333,8 +330,8 @@ pub struct Input<'a> {
     pub reviews: &'a [&'a AccessReview],
     /// What is in the namespace.
     pub children: &'a Children,
-    /// The other grants that share the mount and are approved, whether their time has come or not.
-    pub sharers: &'a [Sharer<'a>],
+    /// The mounts of other grants for the same account that are approved, whether their time has come or not.
+    pub neighbours: &'a [Neighbour<'a>],
     /// The pods that hold the credential's copy.
     pub holders: &'a [Holder],
     /// The time.
@@ -368,9 +365,4 @@ pub fn is_approved(grant: &Grant, now: Timestamp) -> bool {
     matches!(status.phase, GrantPhase::Approved | GrantPhase::Active)
         && !grant.is_deleted()
         && status.expires_at.as_ref().is_some_and(|end| end.0 > now)
-}
-
-/// Whether a grant may have opened something that is not yet confirmed gone.
-pub fn may_hold(grant: &Grant) -> bool {
-    matches!(grant.phase(), GrantPhase::Approved | GrantPhase::Active | GrantPhase::Revoking)
 }

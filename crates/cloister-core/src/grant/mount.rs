@@ -1,27 +1,37 @@
 //! The credential of a StorageAccessGrant: how it comes to the pods of an account, and how it is taken from them.
 //!
-//! A mount without a version stands before the copy is made and until it is destroyed, so that nothing is forgotten
+//! A mount without a version stands before the copy is made and until nobody holds it, so that nothing is forgotten
 //! whatever becomes of the grant; it is put into no pod.
+//!
+//! That no pod holds a copy is confirmed by a look at all pods that is newer than the last write which could bring it
+//! into one: after the copy is destroyed, and after admission has noticed that the mount has no version, which takes it a
+//! moment. No watch is believed in this: one that is silent says nothing.
 
 use super::{
     Grant, Holder, Input,
-    kind::Closing,
-    share::{Share, grant_mount, mount_key, secret_name},
+    break_glass::later,
+    phases::own,
+    remains::Remains,
+    share::{Behind, Share, grant_mount, mount_key, mount_name, secret_name, secret_of},
 };
 use crate::{
-    child::{Child, ChildKey, Children},
+    child::{Child, ChildKey, Children, ObservedChild},
     plan::{Action, Chain, Plan},
 };
-use cloister_api::{GrantPhase, GrantStatus, Mount, OnExpiry, SecretReference, labels};
+use cloister_api::{GrantStatus, Mount, OnExpiry, SecretReference};
+use jiff::{SignedDuration, Timestamp};
 
-/// Whether a grant speaks for its mount: it may have opened it, and has not yet destroyed it or left it to another.
-pub fn answers_for_share(grant: &Grant) -> bool {
-    grant.status().is_some_and(|status| match status.phase {
-        GrantPhase::Approved | GrantPhase::Active => true,
-        GrantPhase::Revoking => status.secret_name.is_some(),
-        _ => false,
-    })
-}
+/// How long admission may take to notice that a credential is not to be mounted any more.
+pub const SETTLING: SignedDuration = SignedDuration::from_secs(1);
+
+/// How long before its end a grant gives its credential to no new pod, so that nothing is to be waited for at the end.
+const LEAD: SignedDuration = SignedDuration::from_secs(2);
+
+/// For how long after the end of a grant a new pod may still have been given its mount.
+const AFTERMATH: SignedDuration = SignedDuration::from_secs(120);
+
+/// How often the pods that are waited for are looked at.
+pub const LOOK: SignedDuration = SignedDuration::from_secs(5);
 
 /// A credential to be mounted.
 pub struct Source<'a> {
@@ -31,73 +41,232 @@ pub struct Source<'a> {
     pub version: Box<str>,
 }
 
+/// Whether a mount is put into no pod, and since when.
+fn unmounted_since(mount: &ObservedChild, now: Timestamp) -> Option<Timestamp> {
+    let since = mount.mount.as_ref()?.unmounted_at?;
+    // A time to come was written by a clock that was wrong.
+    (mount.version.as_deref().is_none_or(str::is_empty) && since <= now).then_some(since)
+}
+
 /// What brings a credential to its mount: the mount without a version; the copy; the version, which says that it is
 /// there.
 pub fn mounting(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_>) -> Option<Chain> {
     let share = Share::of(grant)?;
-    let observed = input.children.get(&mount_key(&share));
+    let observed = input.children.get(&mount_key(&mount_name(&share)));
     if observed.is_some_and(|mount| mount.terminating) {
         // Somebody else's finalizer holds it. It cannot be written, so nothing would remember the copy.
         return None;
     }
-    let mounted = |version| grant_mount(input.namespace, &share, mount, version);
-    let record = observed.is_none().then(|| Action::Apply(Box::new(mounted(""))));
+    let mounted = |behind| grant_mount(input.namespace, &share, mount, behind);
+    let record = observed.is_none().then(|| Action::Apply(Box::new(mounted(Behind::Nothing(input.now)))));
     let is_copied = observed.is_some_and(|mount| mount.version.as_deref() == Some(&source.version));
     // One that opens copies whatever the mount says: taking it away may have been cut off after the Secret.
-    let first = grant.phase() != GrantPhase::Active;
+    let first = grant.phase() != cloister_api::GrantPhase::Active;
     let copy =
         (first || !is_copied).then(|| Action::CopyCredential { from: source.from.clone(), to: secret_name(&share) });
-    let version = apply(mounted(&source.version), input.children);
+    let version = apply(mounted(Behind::Version(&source.version)), input.children);
     Some(Chain::of(record).then_if_done(copy).then_if_done(version))
 }
 
-/// What takes a credential away.
-pub fn unmounting(grant: &Grant, mount: &Mount, on_expiry: OnExpiry, input: &Input<'_>) -> Closing {
-    let mut closing = Closing::default();
-    let standing = |share: &Share| input.children.get(&mount_key(share)).filter(|mount| !mount.terminating);
-    let answers = answers_for_share(grant);
-    // What another counts on stays, and so does what another has opened anew since this one destroyed its own.
-    let share = Share::of(grant)
-        .filter(|_| !input.sharers.iter().any(|sharer| sharer.counts_on_it))
-        .filter(|share| answers || standing(share).is_none());
-    let Some(share) = share else { return closing };
-    // Without its version no new pod gets it. It goes last: until then it remembers the copy.
-    let emptied = grant_mount(input.namespace, &share, mount, "");
-    let mut chain = Chain::default().attempt(standing(&share).and_then(|_| apply(emptied, input.children)));
-    if answers {
-        chain = chain.then([Action::DestroyCredential { name: secret_name(&share) }]);
-    }
-    match on_expiry {
-        OnExpiry::Terminate => {
-            closing.pods = input.holders.len();
-            // Whatever became of the credential: what holds it ends. The grant itself waits for them.
-            chain = chain.attempt(input.holders.iter().filter(|holder| !holder.terminating).map(delete_pod));
-        }
-        OnExpiry::Empty => {}
-    }
-    closing.chain = chain.then_if_done(standing(&share).map(|_| Action::Delete(mount_key(&share))));
-    // What somebody else's finalizer holds is not gone.
-    closing.held = usize::from(input.children.get(&mount_key(&share)).is_some_and(|mount| mount.terminating));
-    closing
+/// From when on a grant with this end gives its credential to no new pod.
+pub fn last_call(status: &GrantStatus) -> Option<Timestamp> {
+    let (begin, end) = (status.approved_at.as_ref()?.0, status.expires_at.as_ref()?.0);
+    // One that is short keeps most of its time.
+    let lead = (end.duration_since(begin) / 4).clamp(SignedDuration::ZERO, LEAD);
+    Some(end.checked_sub(lead).unwrap_or(end))
 }
 
-/// Takes away a mount that no grant counts on, such as one whose grant was removed by force.
-pub fn orphaned_mount(mount: &ChildKey, holders: &[Holder]) -> Plan<GrantStatus> {
+/// What stops new pods from getting a credential.
+pub fn unmount(mount: &str, children: &Children, now: Timestamp) -> Option<Action> {
+    let observed = children.get(&mount_key(mount)).filter(|mount| !mount.terminating)?;
+    let mounted = unmounted_since(observed, now).is_none();
+    mounted.then(|| Action::Unmount { name: mount.into(), at: now })
+}
+
+/// How a credential is taken away.
+#[derive(Debug, Default)]
+pub struct Closing {
+    /// How, in steps.
+    pub chain: Chain,
+    /// The look that confirms it, when nothing is waited for any more.
+    pub confirm: Option<Action>,
+    /// What goes after it.
+    pub last: Option<Action>,
+    /// How many pods are waited for.
+    pub pods: usize,
+    /// How many objects are held by somebody else's finalizer.
+    pub held: usize,
+    /// When admission has noticed, where that is to come.
+    pub settled_at: Option<Timestamp>,
+}
+
+/// What is known of a mount and of the pods that hold its copy.
+pub struct Copy<'a> {
+    /// The name of the mount.
+    pub mount: &'a str,
+    /// What is in the namespace.
+    pub children: &'a Children,
+    /// The pods that hold the copy.
+    pub holders: &'a [Holder],
+    /// What becomes of them.
+    pub on_expiry: OnExpiry,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Copy<'_> {
+    /// Takes it away. Of what is destroyed already it is destroyed again only before it is said to be over.
+    fn take_away(&self, is_destroyed: bool, others_are_held: bool) -> Closing {
+        let key = mount_key(self.mount);
+        let secret = secret_of(self.mount);
+        let observed = self.children.get(&key);
+        let mut closing = Closing::default();
+        let leaving: Vec<&Holder> = self.holders.iter().filter(|holder| holder.must_go(self.on_expiry)).collect();
+        closing.pods = leaving.len();
+        closing.held = usize::from(observed.is_some_and(|mount| mount.terminating));
+        let since = |mount: &ObservedChild| unmounted_since(mount, self.now).unwrap_or(self.now);
+        let settled = observed.filter(|mount| !mount.terminating).map(|mount| later(since(mount), SETTLING));
+        closing.settled_at = settled.filter(|settled| *settled > self.now);
+        let waits = others_are_held || closing.pods > 0 || closing.held > 0 || closing.settled_at.is_some();
+        let unmount = unmount(self.mount, self.children, self.now);
+        let destroy = !is_destroyed || !waits || unmount.is_some();
+        closing.chain = Chain::default()
+            .attempt(unmount)
+            .then(destroy.then(|| Action::DestroyCredential { name: secret.clone() }))
+            // Whatever became of the credential: what holds it ends. The grant itself waits for them.
+            .attempt(leaving.iter().filter(|holder| !holder.terminating).map(|holder| delete_pod(holder)));
+        closing.confirm = Some(Action::ConfirmPodsGone { secret, on_expiry: self.on_expiry });
+        // The mount goes last: until then it remembers the copy.
+        closing.last = observed.filter(|mount| !mount.terminating).map(|_| Action::Delete(key));
+        closing
+    }
+}
+
+impl Closing {
+    /// All of it, with the look that confirms it.
+    pub fn whole(self) -> Chain {
+        self.chain.then_if_done(self.confirm).then_if_done(self.last)
+    }
+}
+
+impl Holder {
+    /// Whether it goes with the credential.
+    pub fn must_go(&self, on_expiry: OnExpiry) -> bool {
+        goes_with(on_expiry, self.emptied)
+    }
+}
+
+/// Whether a pod goes with the credential that it holds: what the kubelet does not take out of it goes with the pod.
+pub fn goes_with(on_expiry: OnExpiry, emptied: bool) -> bool {
+    on_expiry == OnExpiry::Terminate || !emptied
+}
+
+/// What takes away the credential of a grant.
+pub fn closing(remains: &Remains<'_>, input: &Input<'_>) -> Closing {
+    let Some(mount) = &remains.mount else { return Closing::default() };
+    // What another counts on stays.
+    if input.neighbours.iter().any(|other| other.mount == *mount && other.counts_on_it) {
+        return Closing::default();
+    }
+    let is_destroyed = remains.status.is_some_and(|status| status.secret_destroyed);
+    let Input { children, holders, now, .. } = *input;
+    Copy { mount, children, holders, on_expiry: remains.on_expiry, now }
+        .take_away(is_destroyed, own(input).any(|child| child.terminating))
+}
+
+/// What takes away the credential of a grant that is closed and not over: as far as a mount stands.
+pub fn shutting(remains: &Remains<'_>, input: &Input<'_>) -> Closing {
+    let stands = |mount: &String| input.children.contains_key(&mount_key(mount));
+    if remains.mount.as_ref().is_some_and(stands) { closing(remains, input) } else { Closing::default() }
+}
+
+/// The grant of a mount that ended last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastEnd {
+    /// When it ended.
+    pub at: Timestamp,
+    /// What was to become of the pods that held its credential.
+    pub on_expiry: OnExpiry,
+}
+
+/// Takes away a mount that no grant speaks for, such as one whose grant was removed by force, and the pods that hold a
+/// copy for which no grant speaks, however they came to it.
+pub fn unclaimed(copy: &Copy<'_>, last: Option<LastEnd>) -> Plan<GrantStatus> {
     let mut plan = Plan::default();
-    // The mount goes last: it is all that tells of the copy.
-    let secret = format!("{}{}", labels::GRANT_SECRET_PREFIX, mount.name);
-    plan.close_by(
-        Chain::of([Action::DestroyCredential { name: secret }])
-            .then(holders.iter().filter(|holder| !holder.terminating).map(delete_pod))
-            .then_if_done([Action::Delete(mount.clone())]),
+    if copy.children.contains_key(&mount_key(copy.mount)) {
+        let closing = copy.take_away(false, false);
+        match closing.settled_at {
+            Some(settled) => {
+                plan.look_again(settled);
+                plan.close_by(closing.chain);
+            }
+            // Those that are known may be gone: the look says.
+            None => {
+                plan.look_again(later(copy.now, LOOK));
+                plan.close_by(closing.whole());
+            }
+        }
+        return plan;
+    }
+    // A reference that the kubelet empties holds nothing once the copy is gone, unless the pod was made around the end.
+    let around = |holder: &Holder, end: LastEnd| {
+        end.on_expiry == OnExpiry::Terminate && holder.created.is_none_or(|made| made <= later(end.at, AFTERMATH))
+    };
+    let survivors = copy.holders.iter().filter(|holder| !holder.terminating);
+    plan.close(
+        survivors.filter(|holder| !holder.emptied || last.is_some_and(|end| around(holder, end))).map(delete_pod),
     );
     plan
 }
 
-/// The grant whose mount is at another path, if there is one: one share is mounted at one path.
-pub fn conflict<'a>(mount: &Mount, input: &Input<'a>) -> Option<(&'a str, &'a str)> {
-    let other = input.sharers.iter().find(|sharer| sharer.mount_path != mount.mount_path)?;
+/// Another grant's mount for the same account.
+#[derive(Clone, Copy, Debug)]
+pub struct Neighbour<'a> {
+    /// The grant's name.
+    pub name: &'a str,
+    /// The name of its mount.
+    pub mount: &'a str,
+    /// The folder in the account's pods.
+    pub mount_path: &'a str,
+    /// Whether it counts on the mount now: it is approved, and its time has come.
+    pub counts_on_it: bool,
+    /// From when on it gives its credential to no new pod.
+    pub last_call: Option<Timestamp>,
+}
+
+/// The grant whose mount stands against one: a share is mounted at one path, and two shares at paths of which neither is
+/// in the other.
+pub fn conflict<'a>(mount: &Mount, name: &str, input: &Input<'a>) -> Option<(&'a str, &'a str)> {
+    let stands_against = |other: &&Neighbour<'_>| {
+        if other.mount == name {
+            other.mount_path != mount.mount_path
+        } else {
+            overlap(other.mount_path, &mount.mount_path)
+        }
+    };
+    let other = input.neighbours.iter().find(stands_against)?;
     Some((other.name, other.mount_path))
+}
+
+/// A mount of another share that stands in the way of one: whichever is mounted first stays, and of two at once the one
+/// whose name comes first.
+pub fn in_the_way<'a>(mount: &Mount, name: &str, input: &Input<'a>) -> Option<&'a ChildKey> {
+    let is_mounted = |child: &ObservedChild| child.version.as_deref().is_some_and(|version| !version.is_empty());
+    let mine = input.children.get(&mount_key(name)).is_some_and(is_mounted);
+    input.children.iter().find_map(|(key, child)| {
+        let facts = child.mount.as_ref()?;
+        let other = *key.name != *name && *facts.account == *mount.service_account_name;
+        let goes_first = (is_mounted(child), std::cmp::Reverse(&*key.name)) > (mine, std::cmp::Reverse(name));
+        (other && goes_first && overlap(&facts.path, &mount.mount_path)).then_some(key)
+    })
+}
+
+/// Whether one folder is the other, or in it.
+fn overlap(one: &str, other: &str) -> bool {
+    let within = |inner: &str, outer: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    within(one, other) || within(other, one)
 }
 
 /// The write that makes a child what it should be, if it is not.

@@ -13,7 +13,7 @@ use crate::{
     condition::seconds,
     plan::{Chain, Plan},
 };
-use cloister_api::{GrantPhase, GrantStatus, RecordedReview, condition::reason};
+use cloister_api::{GrantPhase, GrantStatus, RecordedReview, ResidualExposure, condition::reason};
 use jiff::Timestamp;
 
 /// What is said while nothing may be opened because of the clocks.
@@ -68,6 +68,7 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     opening.next.into_iter().for_each(|next| plan.look_again(next));
     let keys: Vec<ChildKey> = opening.children.iter().map(Child::key).collect();
     plan.close(surplus(input, &keys));
+    plan.close(opening.close);
     let anew = applied(&mut plan, opening.children, grant.has_finalizer(), input);
     plan.open_by(anew.into_iter().map(|action| Chain::of([action])).chain(opening.chain));
     if input.settings.held && plan.hold() {
@@ -77,6 +78,8 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     plan.status_can_wait = Share::of(grant).is_none();
 
     status.phase = GrantPhase::Active;
+    status.secret_destroyed = false;
+    status.residual_exposure = residue(grant, target, input);
     status.hosts = opening.hosts;
     status.activated_at = status.activated_at.or_else(|| Some(seconds(input.now)));
     let until = format!("open until {end}");
@@ -85,6 +88,14 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
         (None, Some(note)) => say.ready(plan, status, note.reason, format!("{until}; {}", note.message)),
         (None, None) => say.ready(plan, status, "Active", until),
     }
+}
+
+/// What of it may outlast the grant, once each.
+fn residue(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure> {
+    let mut left = grant.of_kind().residue(target, input);
+    left.sort();
+    left.dedup();
+    left
 }
 
 /// Writes down the review that a grant which broke the glass owed.

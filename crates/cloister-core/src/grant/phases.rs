@@ -4,6 +4,7 @@ use super::{
     Declared, Grant, Home, Input, break_glass, end, is_answered,
     mount::apply,
     open, pending,
+    remains::Remains,
     status::{Say, is_given_up},
 };
 use crate::{
@@ -11,49 +12,54 @@ use crate::{
     ownership::is_made_for,
     plan::{Action, After, Plan},
 };
-use cloister_api::{GrantPhase, GrantStatus, condition::reason, labels};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use cloister_api::{GrantPhase, GrantStatus};
 
 /// What to do about a grant.
 pub fn plan(input: &Input<'_>) -> Plan<GrantStatus> {
     let grant = match input.declared {
         Declared::Read(grant) => grant,
-        Declared::Undecodable { metadata, status, error } => return undecodable(metadata, status, error, input),
+        Declared::Undecodable { metadata, status, error } => {
+            return undecodable(&Remains::unread(metadata, status), error, input);
+        }
     };
     match grant.phase() {
         GrantPhase::Pending => pending::decide(grant, input),
         GrantPhase::Approved | GrantPhase::Active => match end::reason_to_end(grant, input) {
             Ok(target) => open::open(grant, &target, input),
-            Err(end) => end::revoke(grant, Some(end), input),
+            Err(end) => end::revoke(&Remains::of(grant), Some(end), input),
         },
-        GrantPhase::Revoking => end::revoke(grant, None, input),
+        GrantPhase::Revoking => end::revoke(&Remains::of(grant), None, input),
         GrantPhase::Expired | GrantPhase::Revoked | GrantPhase::Denied | GrantPhase::TimedOut => over(grant, input),
     }
 }
 
-/// A grant that cannot be read opens nothing.
-fn undecodable(
-    metadata: &ObjectMeta,
-    status: Option<&GrantStatus>,
-    error: &str,
-    input: &Input<'_>,
-) -> Plan<GrantStatus> {
-    let say = Say { metadata, before: status, now: input.now };
-    let mut plan = Plan::default();
-    plan.close(surplus(input, &[]));
-    if metadata.deletion_timestamp.is_some() {
-        // Its mount, if it has one, is then one that no grant speaks for.
-        let held = metadata.finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER);
-        if held && !own(input).any(|child| child.terminating) {
+/// A grant that cannot be read opens nothing, and what it opened before is taken away. What ends, ends: by what was
+/// written down of it.
+fn undecodable(remains: &Remains<'_>, error: &str, input: &Input<'_>) -> Plan<GrantStatus> {
+    if remains.phase() == GrantPhase::Revoking {
+        return end::revoke(remains, None, input);
+    }
+    if remains.may_hold() {
+        return match end::reason_to_end_unread(remains, input) {
+            Some(end) => end::revoke(remains, Some(end), input),
+            None => end::shut(remains, error, input),
+        };
+    }
+    if remains.is_deleted() {
+        // Nothing was opened, or nothing of it is left.
+        let mut plan = Plan::default();
+        plan.close(surplus(input, &[]));
+        if remains.has_finalizer() && !own(input).any(|child| child.terminating) {
             plan.end_with(Action::DropFinalizer, After::Everything);
         }
         return plan;
     }
-    let message = format!(
-        "this version of the operator cannot read the grant ({error}); what it opened is closed. Delete it and ask again"
-    );
-    let status = say.before();
-    say.stalled(plan, status, reason::UNDECODABLE, message)
+    if remains.phase().has_ended() {
+        let mut plan = Plan::default();
+        plan.close(surplus(input, &[]));
+        return plan;
+    }
+    end::shut(remains, error, input)
 }
 
 /// A grant that is over opens nothing, whatever stands with its name on it. One that broke the glass still owes its

@@ -3,10 +3,11 @@
 use super::{
     Grant, Input, digest,
     kind::{Kind, Opening, Target, TargetError},
+    residue,
     target::{Known, cluster_role, policy_of},
 };
 use crate::{child::Child, namespace::children::role_binding};
-use cloister_api::{RoleGrant, Subject};
+use cloister_api::{ResidualExposure, RoleGrant, Subject};
 use serde_json::{Value, json};
 
 impl Kind for RoleGrant {
@@ -32,6 +33,10 @@ impl Kind for RoleGrant {
         let policy = policy_of(&role.spec.access_policy, || format!("AccessRole {name}"), input)?;
         let meaning = json!({"uid": role.metadata.uid, "clusterRole": role.spec.cluster_role, "rules": rules});
         Ok(Target { policy, sensitivity: None, meaning, cluster_role: Some(&role.spec.cluster_role) })
+    }
+
+    fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure> {
+        residue::of_role(target.cluster_role, input)
     }
 
     fn opening(&self, grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Opening {

@@ -5,7 +5,8 @@ use crate::{
     child::{Child, ChildKey, ChildKind},
     namespace::children::object_meta,
 };
-use cloister_api::{GrantMount, GrantMountSpec, Mount, labels};
+use cloister_api::{GrantMount, GrantMountSpec, Mount, StorageAccessGrant, labels};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// What overlapping grants share: the mount of one role of one storage for one account.
@@ -23,6 +24,11 @@ impl Share {
     /// What a grant shares, where it has a mount.
     pub fn of(grant: &Grant) -> Option<Self> {
         let Grant::Storage(grant) = grant else { return None };
+        Share::of_storage(grant)
+    }
+
+    /// The same.
+    pub fn of_storage(grant: &StorageAccessGrant) -> Option<Self> {
         grant.spec.mount.as_ref().map(|mount| Share {
             storage: grant.spec.storage.clone(),
             role: grant.spec.role.clone(),
@@ -41,16 +47,40 @@ pub fn secret_name(share: &Share) -> String {
     format!("{}{}", labels::GRANT_SECRET_PREFIX, mount_name(share))
 }
 
-/// The key of a share's mount.
-pub fn mount_key(share: &Share) -> ChildKey {
-    ChildKey::new(ChildKind::GrantMount, &mount_name(share))
+/// The key of the mount of this name.
+pub fn mount_key(mount: &str) -> ChildKey {
+    ChildKey::new(ChildKind::GrantMount, mount)
 }
 
-/// The mount of a share, with the version of the credential that stands behind it.
-pub fn grant_mount(namespace: &str, share: &Share, mount: &Mount, version: &str) -> Child {
+/// The name of the Secret behind the mount of this name.
+pub fn secret_of(mount: &str) -> String {
+    format!("{}{mount}", labels::GRANT_SECRET_PREFIX)
+}
+
+/// The name of the mount that a Secret stands behind.
+pub fn mount_of_secret(secret: &str) -> Option<&str> {
+    secret.strip_prefix(labels::GRANT_SECRET_PREFIX)
+}
+
+/// Whether the mount of a credential has one that stands behind it.
+pub enum Behind<'a> {
+    /// The credential of this version.
+    Version(&'a str),
+    /// Nothing, since this time: it is put into no pod.
+    Nothing(Timestamp),
+}
+
+/// The mount of a share.
+pub fn grant_mount(namespace: &str, share: &Share, mount: &Mount, behind: Behind<'_>) -> Child {
     let name = mount_name(share);
     let mut metadata = object_meta(namespace, &name);
-    metadata.annotations = Some(BTreeMap::from([(labels::CREDENTIAL_VERSION.to_owned(), version.to_owned())]));
+    let (version, since) = match behind {
+        Behind::Version(version) => (version, None),
+        Behind::Nothing(since) => ("", Some(since)),
+    };
+    let annotations = metadata.annotations.insert(BTreeMap::new());
+    annotations.insert(labels::CREDENTIAL_VERSION.to_owned(), version.to_owned());
+    annotations.extend(since.map(|since| (labels::UNMOUNTED_AT.to_owned(), since.to_string())));
     Child::GrantMount(Box::new(GrantMount {
         metadata,
         spec: GrantMountSpec {

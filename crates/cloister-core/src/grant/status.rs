@@ -1,10 +1,10 @@
 //! What is said of a grant.
 
-use super::Grant;
+use super::{Grant, remains::Remains};
 use crate::{
     carry_out::{Outcome, Told},
     condition::{self, Verdict, conditions, seconds},
-    plan::Plan,
+    plan::{About, Plan},
 };
 use cloister_api::{
     BreakGlassStatus, GrantPhase, GrantStatus,
@@ -23,6 +23,11 @@ pub struct Say<'a> {
 impl<'a> Say<'a> {
     pub fn about(grant: &'a Grant, now: Timestamp) -> Self {
         Say { metadata: grant.metadata(), before: grant.status(), now }
+    }
+
+    /// About a grant that ends.
+    pub fn of_remains(remains: &Remains<'a>, now: Timestamp) -> Self {
+        Say { metadata: remains.metadata, before: remains.status, now }
     }
 
     /// What was said before.
@@ -70,6 +75,19 @@ impl<'a> Say<'a> {
         let mut verdicts = condition::stalled("RevocationUnconfirmed", message.clone());
         verdicts.push(Verdict::new(REVOCATION_UNCONFIRMED, true, "PodsRemain", message.clone()));
         self.written(plan, status, &why, verdicts, message)
+    }
+
+    /// As [`Say::stalled`], and something that it opened may be left.
+    pub fn stalled_unconfirmed(
+        &self,
+        plan: Plan<GrantStatus>,
+        status: GrantStatus,
+        reason: &str,
+        message: String,
+    ) -> Plan<GrantStatus> {
+        let mut verdicts = condition::stalled(reason, message.clone());
+        verdicts.push(Verdict::new(REVOCATION_UNCONFIRMED, true, "PodsRemain", message.clone()));
+        self.written(plan, status, reason, verdicts, message)
     }
 
     /// As it was said before, but for what is owed.
@@ -153,17 +171,24 @@ fn reviewed(glass: &BreakGlassStatus, now: Timestamp) -> Verdict {
 /// The status of a grant of whose plan something failed: what was planned to be said, as far as it came to be, and what
 /// failed. One that was to end is being revoked until all of it is gone.
 pub fn failed(
-    grant: &Grant,
+    metadata: &ObjectMeta,
+    before: Option<&GrantStatus>,
     planned: Option<GrantStatus>,
     outcome: &Outcome<Told>,
     now: Timestamp,
 ) -> Option<GrantStatus> {
-    let say = Say::about(grant, now);
+    let say = Say { metadata, before, now };
     let before = say.before();
     let mut status = planned.unwrap_or_else(|| before.clone());
     let mut verdicts = condition::failed(&outcome.failures);
     let kept = status.conditions.iter().filter_map(Verdict::of);
     verdicts.extend(kept.filter(|verdict| verdict.type_ == REVOCATION_UNCONFIRMED));
+    let unseen = outcome.failures.iter().find(|failed| failed.about == About::Look && failed.error.is_final);
+    if let Some(unseen) = unseen {
+        let message = format!("{}; give the operator the right to list pods", unseen.error.message);
+        verdicts.retain(|verdict| verdict.type_ != REVOCATION_UNCONFIRMED);
+        verdicts.push(Verdict::new(REVOCATION_UNCONFIRMED, true, "PodsUnseen", message));
+    }
     let why = verdicts.first().map(|ready| ready.reason.clone()).unwrap_or_default();
     let mut message = verdicts.first().map(|ready| ready.message.clone()).unwrap_or_default();
     let ends = status.phase == GrantPhase::Revoking || status.phase.has_ended();
@@ -181,6 +206,8 @@ pub fn failed(
                 ended_at: before.ended_at,
                 // It may be there still.
                 secret_name: before.secret_name,
+                secret_destroyed: before.secret_destroyed,
+                residual_exposure_until: before.residual_exposure_until,
                 hosts: before.hosts,
                 ..status
             };
@@ -211,6 +238,7 @@ pub fn ended(mut status: GrantStatus, phase: GrantPhase, now: Timestamp) -> Gran
     status.phase = phase;
     status.ended_at = Some(seconds(now));
     status.secret_name = None;
+    status.secret_destroyed = false;
     status.hosts = Vec::new();
     status
 }

@@ -4,12 +4,16 @@ use super::{
     Grant, Input, digest,
     egress::at_addresses,
     eligibility::Ineligible,
-    kind::{Closing, Kind, Missing, Opening, Target, TargetError},
+    kind::{Kind, Missing, Opening, Target, TargetError},
     mount::{self, Source},
+    residue,
+    share::{Share, mount_name},
     target::{Known, cluster_role, policy_of},
 };
 use crate::{child::Child, egress::open_endpoint, evaluator, namespace::children::role_binding};
-use cloister_api::{StorageAccessGrant, StorageResource, StorageRole, Subject, labels};
+use cloister_api::{
+    Mount, OnExpiry, ResidualExposure, StorageAccessGrant, StorageResource, StorageRole, Subject, labels,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -51,7 +55,8 @@ impl Kind for StorageAccessGrant {
     }
 
     fn conflict(&self, input: &Input<'_>) -> Result<(), Ineligible> {
-        match self.spec.mount.as_ref().and_then(|mount| mount::conflict(mount, input)) {
+        let Some((mount, share)) = self.spec.mount.as_ref().zip(Share::of_storage(self)) else { return Ok(()) };
+        match mount::conflict(mount, &mount_name(&share), input) {
             Some((other, path)) => Err(Ineligible::MountConflict(other.to_owned(), path.to_owned())),
             None => Ok(()),
         }
@@ -59,6 +64,17 @@ impl Kind for StorageAccessGrant {
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
         credential(self, input).err()
+    }
+
+    fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure> {
+        let mut left = residue::of_role(target.cluster_role, input);
+        let has_endpoint = found(self, input).is_ok_and(|(storage, _)| storage.spec.endpoint.is_some());
+        left.extend(has_endpoint.then_some(ResidualExposure::Connections));
+        if self.spec.mount.is_some() {
+            left.push(ResidualExposure::CredentialRead);
+            left.extend((self.spec.on_expiry == OnExpiry::Empty).then_some(ResidualExposure::MountedFiles));
+        }
+        left
     }
 
     fn opening(&self, grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Opening {
@@ -70,20 +86,11 @@ impl Kind for StorageAccessGrant {
         }
         add_endpoint(self, grant, input, &mut opening);
         match (credential(self, input), &self.spec.mount) {
-            (Ok(Some(source)), Some(mount)) => {
-                opening.chain = mount::mounting(grant, mount, &source, input);
-            }
+            (Ok(Some(source)), Some(mount)) => add_mount(grant, mount, &source, input, &mut opening),
             (Ok(_), _) => {}
             (Err(missing), _) => opening.fault = Some(missing),
         }
         opening
-    }
-
-    fn closing(&self, grant: &Grant, input: &Input<'_>) -> Closing {
-        match &self.spec.mount {
-            Some(mount) => mount::unmounting(grant, mount, self.spec.on_expiry, input),
-            None => Closing::default(),
-        }
     }
 }
 
@@ -135,6 +142,30 @@ fn credential<'a>(grant: &StorageAccessGrant, input: &Input<'a>) -> Result<Optio
             grant.spec.storage
         )),
     }
+}
+
+/// Mounts the credential, unless another stands in its way or its end is near.
+fn add_mount(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_>, opening: &mut Opening) {
+    let Some(share) = Share::of(grant) else { return };
+    let name = mount_name(&share);
+    if let Some(other) = mount::in_the_way(mount, &name, input) {
+        let message = format!(
+            "the credential is not mounted: {other} is mounted in the same pods, in the same folder or in one that holds the \
+             other; ask again with another mountPath"
+        );
+        opening.fault = Some(Missing { reason: "MountConflict", message });
+        opening.close.extend(mount::unmount(&name, input.children, input.now));
+        return;
+    }
+    let own = grant.status().and_then(mount::last_call);
+    let others = input.neighbours.iter().filter(|other| other.mount == name && other.counts_on_it);
+    let last_call = others.filter_map(|other| other.last_call).chain(own).max();
+    if last_call.is_some_and(|last_call| last_call <= input.now) {
+        opening.close.extend(mount::unmount(&name, input.children, input.now));
+        return;
+    }
+    opening.chain = mount::mounting(grant, mount, source, input);
+    opening.next = opening.next.into_iter().chain(last_call).min();
 }
 
 /// Opens the storage's endpoint for the pods of the mount, or of the whole namespace.

@@ -34,8 +34,11 @@ pub enum Event {
     Usable(bool),
     /// Whether the clocks disagree.
     Skew(bool),
-    PodStarts(&'static str),
+    /// A pod of the account starts, and holds its credentials in a form that the kubelet empties, or not.
+    PodStarts(&'static str, bool),
     PodsEnd,
+    /// The watch of pods says nothing any more, or says what it missed.
+    Silence(bool),
     /// Somebody else's finalizer holds what stands, or holds it no more.
     Hold(bool),
     /// The operator works on a grant, and is cut off after so many actions.
@@ -121,7 +124,9 @@ pub fn event() -> impl Strategy<Value = Event> {
         12 => (of.clone(), budget).prop_map(|(grant, budget)| Event::Work(grant, budget)),
         6 => (of.clone(), request(), -2..4_i64).prop_map(|(grant, spec, start)| Event::Ask(grant, spec, start)),
         4 => (1..400_i64).prop_map(Event::Pass),
-        2 => prop::sample::select(vec!["trainer", "eval"]).prop_map(Event::PodStarts),
+        3 => (prop::sample::select(vec!["trainer", "eval"]), prop::bool::weighted(0.3))
+            .prop_map(|(account, lasting)| Event::PodStarts(account, lasting)),
+        1 => any::<bool>().prop_map(Event::Silence),
         1 => Just(Event::PodsEnd),
         1 => storage.prop_map(Event::Storage),
         1 => policy.prop_map(Event::Policy),
@@ -166,12 +171,16 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
         Event::Home(home) => world.home = *home,
         Event::Usable(usable) => world.settings.usable = *usable,
         Event::Skew(skewed) => world.settings.held = *skewed,
-        Event::PodStarts(account) => {
+        Event::PodStarts(account, lasting) => {
             let mounts = world.mounts().into_iter().filter(|mount| mount.name.ends_with(&format!(".{account}")));
+            let mounts = mounts.filter(|mount| world.is_injected(mount));
             let secrets = mounts.map(|mount| secret_of(&mount.name)).collect();
-            world.pods.insert(format!("pod-{count}"), Pod { secrets, terminating: false });
+            let pod = Pod { secrets, lasting: *lasting, created: Some(now), ..Pod::default() };
+            world.pods.insert(format!("pod-{count}"), pod);
         }
         Event::PodsEnd => world.pods.retain(|_, pod| !pod.terminating),
+        Event::Silence(true) => drop(world.stale.get_or_insert_with(|| world.pods.clone())),
+        Event::Silence(false) => world.stale = None,
         Event::Hold(held) => hold(world, *held),
         Event::Work(..) | Event::Sweep(_) => {}
     }

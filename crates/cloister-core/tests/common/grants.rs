@@ -9,19 +9,22 @@ use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef},
     cluster_role::RoleFacts,
     grant::{
-        self, Catalogue, Declared, Grant, Holder, Home, Input, Known, Share, Sharer, is_approved, is_open, mount_name,
-        owes_review, same_person, secret_name,
+        self, Catalogue, Declared, Grant, Holder, Home, Input, Known, Neighbour, Share, is_approved, is_open,
+        last_call, mount_name, mount_named_by, owes_review, same_person, secret_name,
     },
     hold::Held,
     names,
     plan::{Action, Plan},
     settings::Settings,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub const NAMESPACE: &str = "interp";
+
+/// How long admission takes to notice that a credential is not to be mounted any more.
+const SETTLING: SignedDuration = SignedDuration::from_secs(1);
 
 /// An object of the catalogue.
 #[derive(Clone, Debug)]
@@ -41,10 +44,13 @@ impl<T> Shelf<T> {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Pod {
     pub secrets: BTreeSet<String>,
     pub terminating: bool,
+    /// Whether it holds them in a form that the kubelet does not empty.
+    pub lasting: bool,
+    pub created: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug)]
@@ -73,6 +79,8 @@ pub struct World {
     /// The copies of credentials.
     pub secrets: BTreeSet<String>,
     pub pods: BTreeMap<String, Pod>,
+    /// The pods as the operator knows them, while their watch is silent.
+    pub stale: Option<BTreeMap<String, Pod>>,
     pub now: Timestamp,
     /// What the API server refuses.
     pub refusals: Refusals,
@@ -99,6 +107,7 @@ impl World {
             objects: Objects::default(),
             secrets: BTreeSet::new(),
             pods: BTreeMap::new(),
+            stale: None,
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             refusals: Refusals::default(),
         }
@@ -108,31 +117,63 @@ impl World {
         !self.undecodable.contains(key)
     }
 
-    /// The grants that can be read and share a mount, but for one.
-    pub fn others_of<'a>(&'a self, but: &'a str, mount: &'a str) -> impl Iterator<Item = &'a Grant> {
-        let grants = self.grants.iter().filter(move |(key, _)| *key != but && self.can_read(key));
-        grants.map(|(_, grant)| grant).filter(move |grant| mount_of(grant).is_some_and(|name| name == mount))
+    /// The pods that hold the Secret of a mount, as far as the operator knows.
+    pub fn holders(&self, mount: &str) -> Vec<Holder> {
+        holding(self.stale.as_ref().unwrap_or(&self.pods), mount)
     }
 
     /// The pods that hold the Secret of a mount.
-    pub fn holders(&self, mount: &str) -> Vec<Holder> {
-        let secret = secret_of(mount);
-        let holding = self.pods.iter().filter(|(_, pod)| pod.secrets.contains(&secret));
-        holding
-            .map(|(name, pod)| Holder { name: name.clone(), uid: name.clone(), terminating: pod.terminating })
-            .collect()
+    pub fn true_holders(&self, mount: &str) -> Vec<Holder> {
+        holding(&self.pods, mount)
+    }
+
+    /// The mount of a grant, by its spec or, where that cannot be read, by its status.
+    pub fn mount_of(&self, key: &str) -> Option<String> {
+        let grant = &self.grants[key];
+        mount_named_by(Some(grant).filter(|_| self.can_read(key)), grant.status())
+    }
+
+    /// Whether the pods that start now get what is behind a mount: admission takes a moment to notice that they should not.
+    pub fn is_injected(&self, mount: &ChildKey) -> bool {
+        let seen = self.objects.seen(mount);
+        let since = seen.as_ref().and_then(|seen| seen.mount.as_ref()?.unmounted_at);
+        seen.is_some_and(|seen| seen.version.is_some_and(|version| !version.is_empty()))
+            || since.is_some_and(|since| self.now < since + SETTLING && since <= self.now)
+    }
+
+    /// Lets admission notice what was unmounted.
+    pub fn let_admission_notice(&mut self) {
+        let mounts: Vec<ChildKey> =
+            self.objects.0.keys().filter(|key| key.kind == ChildKind::GrantMount).cloned().collect();
+        let unsettled = |mount: &ChildKey| {
+            let seen = self.objects.seen(mount);
+            seen.is_some_and(|seen| seen.version.is_none_or(|version| version.is_empty())) && self.is_injected(mount)
+        };
+        if mounts.iter().any(unsettled) {
+            self.now += SETTLING;
+        }
     }
 
     /// What is known when it is decided about a grant.
     pub fn with_input<T>(&self, key: &str, decide: impl FnOnce(&Input<'_>) -> T) -> T {
         let object = &self.grants[key];
-        let mount = mount_of(object).filter(|_| self.can_read(key)).unwrap_or_default();
-        let others = self.others_of(key, &mount).filter(|other| is_approved(other, self.now));
-        let sharers: Vec<Sharer<'_>> = others
-            .map(|other| Sharer {
+        let mount = self.mount_of(key).unwrap_or_default();
+        let others = self.grants.iter().filter(|(other, _)| *other != key && self.can_read(other));
+        let others: Vec<(&Grant, String, &Mount)> = others
+            .filter(|(_, other)| is_approved(other, self.now))
+            .filter_map(|(_, other)| Some((other, mount_of(other)?, mounted(other)?)))
+            .filter(|(_, _, at)| {
+                mounted(object).is_none_or(|mount| mount.service_account_name == at.service_account_name)
+            })
+            .collect();
+        let neighbours: Vec<Neighbour<'_>> = others
+            .iter()
+            .map(|(other, mount, at)| Neighbour {
                 name: other.name(),
-                mount_path: &mounted(other).expect("it shares a mount").mount_path,
+                mount,
+                mount_path: &at.mount_path,
                 counts_on_it: is_open(other, self.now),
+                last_call: other.status().and_then(last_call),
             })
             .collect();
         let declared = if self.can_read(key) {
@@ -167,7 +208,7 @@ impl World {
             members: &self.members,
             reviews: &reviews,
             children: &self.objects.observe(),
-            sharers: &sharers,
+            neighbours: &neighbours,
             holders: &self.holders(&mount),
             now: self.now,
         })
@@ -196,6 +237,24 @@ impl World {
                     return Err(Failed::ForNow);
                 }
                 self.secrets.insert(to.clone());
+            }
+            Action::Unmount { name, at } => {
+                let mount = ChildKey::new(ChildKind::GrantMount, name);
+                self.objects.edit(&mount, |metadata| {
+                    let annotations = metadata.annotations.get_or_insert_default();
+                    annotations.insert(labels::CREDENTIAL_VERSION.to_owned(), String::new());
+                    annotations.insert(labels::UNMOUNTED_AT.to_owned(), at.to_string());
+                });
+            }
+            Action::ConfirmPodsGone { secret, on_expiry } => {
+                // What was seen is known from then on.
+                if let Some(stale) = &mut self.stale {
+                    stale.clone_from(&self.pods);
+                }
+                let mount = secret.strip_prefix(labels::GRANT_SECRET_PREFIX).expect("the name of a copy");
+                if self.true_holders(mount).iter().any(|holder| holder.must_go(*on_expiry)) {
+                    return Err(Failed::ForNow);
+                }
             }
             Action::DestroyCredential { name } => drop(self.secrets.remove(name)),
             Action::DeletePod { name, uid } => {
@@ -228,6 +287,7 @@ impl World {
         check: &mut dyn FnMut(&World, &str, &Action),
     ) -> bool {
         let mut crashed = false;
+        let mut found = false;
         let outcome = steps::carry_out(plan, budget % 7, |action| {
             crashed |= budget == 0;
             if crashed {
@@ -236,15 +296,27 @@ impl World {
             budget -= 1;
             self.refusals.of(action)?;
             check(self, key, action);
-            self.perform(key, action)
+            let result = self.perform(key, action);
+            found |= result.is_err() && matches!(action, Action::ConfirmPodsGone { .. });
+            result
         });
         if crashed {
+            return false;
+        }
+        if found {
+            // It was decided by what was known before: it is decided anew.
             return false;
         }
         if !outcome.failures.is_empty() {
             // The controller writes down what failed.
             if let Some(grant) = self.grants.get_mut(key).filter(|_| !self.undecodable.contains(key)) {
-                let failed = grant::failed(grant, plan.status.clone(), &outcome.told(|_| true), self.now);
+                let failed = grant::failed(
+                    grant.metadata(),
+                    grant.status(),
+                    plan.status.clone(),
+                    &outcome.told(|_| true),
+                    self.now,
+                );
                 *grant.status_mut() = failed.or(grant.status_mut().take());
             }
             return false;
@@ -314,9 +386,10 @@ impl World {
         grants.filter(|grant| *grant == reference).count()
     }
 
-    /// Whether a mount or its Secret stands.
+    /// Whether a credential is there: in new pods, or in its Secret.
     pub fn has_mount(&self, mount: &str) -> bool {
-        self.objects.0.contains_key(&ChildKey::new(ChildKind::GrantMount, mount))
+        let seen = self.objects.seen(&ChildKey::new(ChildKind::GrantMount, mount));
+        seen.is_some_and(|seen| seen.version.is_some_and(|version| !version.is_empty()))
             || self.secrets.contains(&secret_of(mount))
     }
 }
@@ -393,6 +466,20 @@ pub fn mount_of(grant: &Grant) -> Option<String> {
         assert_eq!(secret_name(&share), secret_of(&mount_name(&share)));
         mount_name(&share)
     })
+}
+
+fn holding(pods: &BTreeMap<String, Pod>, mount: &str) -> Vec<Holder> {
+    let secret = secret_of(mount);
+    let holding = pods.iter().filter(|(_, pod)| pod.secrets.contains(&secret));
+    holding
+        .map(|(name, pod)| Holder {
+            name: name.clone(),
+            uid: name.clone(),
+            terminating: pod.terminating,
+            emptied: !pod.lasting,
+            created: pod.created,
+        })
+        .collect()
 }
 
 pub fn secret_of(mount: &str) -> String {

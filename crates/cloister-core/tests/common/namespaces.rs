@@ -147,7 +147,11 @@ impl World {
             Action::Release(key) => self.objects.edit(key, |metadata| {
                 metadata.finalizers.get_or_insert_default().retain(|held| held != labels::ENFORCED_FINALIZER);
             }),
-            Action::CopyCredential { .. } | Action::DestroyCredential { .. } | Action::DeletePod { .. } => {
+            Action::CopyCredential { .. }
+            | Action::Unmount { .. }
+            | Action::ConfirmPodsGone { .. }
+            | Action::DestroyCredential { .. }
+            | Action::DeletePod { .. } => {
                 panic!("a grant's matter: {action:?}")
             }
         }

@@ -1,29 +1,50 @@
-//! Mounts that may have lost their grants, as the controller takes them away.
+//! Mounts that may have lost their grants, and pods that still hold their credentials, as the controller takes them away.
 
-use super::grants::World;
+use super::grants::{World, mount_of};
+use cloister_api::GrantPhase;
 use cloister_core::{
     child::{ChildKey, ChildKind},
-    grant::{answers_for_share, has_begun, is_open, orphaned_mount},
+    grant::{Copy, Grant, LastEnd, has_begun, may_hold, unclaimed},
 };
 
 impl World {
-    /// Whether another grant counts on a mount.
-    pub fn is_shared(&self, but: &str, mount: &str) -> bool {
-        self.others_of(but, mount).any(|grant| is_open(grant, self.now))
+    /// Whether a grant speaks for a mount: it may have opened it, and takes it away itself.
+    pub fn is_claimed(&self, mount: &str) -> bool {
+        self.grants.iter().any(|(key, grant)| {
+            let begun = !self.can_read(key) || has_begun(grant, self.now);
+            grant.status().is_some_and(may_hold) && begun && self.mount_of(key).as_deref() == Some(mount)
+        })
     }
 
-    /// Takes away a mount that no grant speaks for, as far as the budget goes.
+    /// Takes away a mount that no grant speaks for, and what holds its credential, as far as the budget goes.
     pub fn sweep(&mut self, mount: &ChildKey, budget: usize) {
         let name = mount.name.to_string();
-        // A grant that is being revoked takes its mount away itself.
-        let claimed = self.others_of("", &name).any(|grant| answers_for_share(grant) && has_begun(grant, self.now));
-        if self.objects.0.contains_key(mount) && !claimed && !self.is_shared("", &name) {
-            let plan = orphaned_mount(mount, &self.holders(&name));
-            self.carry_out("", &plan, budget, &mut |_, _, _| {});
+        if self.is_claimed(&name) {
+            return;
         }
+        let children = self.objects.observe();
+        let holders = self.holders(&name);
+        let last = self.last_end(&name);
+        let on_expiry = last.map(|end| end.on_expiry).unwrap_or_default();
+        let copy = Copy { mount: &name, children: &children, holders: &holders, on_expiry, now: self.now };
+        let plan = unclaimed(&copy, last);
+        self.carry_out("", &plan, budget, &mut |_, _, _| {});
     }
 
     pub fn mounts(&self) -> Vec<ChildKey> {
         self.objects.0.keys().filter(|key| key.kind == ChildKind::GrantMount).cloned().collect()
+    }
+
+    /// The grant of a mount that ended last.
+    pub fn last_end(&self, mount: &str) -> Option<LastEnd> {
+        let ended = self.grants.iter().filter(|(key, _)| self.can_read(key)).filter_map(|(_, grant)| {
+            let Grant::Storage(storage) = grant else { return None };
+            let status = grant.status().filter(|status| {
+                matches!(status.phase, GrantPhase::Expired | GrantPhase::Revoked) && status.activated_at.is_some()
+            })?;
+            (mount_of(grant)? == mount)
+                .then_some(LastEnd { at: status.ended_at.as_ref()?.0, on_expiry: storage.spec.on_expiry })
+        });
+        ended.max_by_key(|end| end.at)
     }
 }

@@ -196,6 +196,7 @@ impl Model {
                 self.world.environment();
                 self.oracle.judge(&self.world, self.catalogue);
             });
+            self.world.let_admission_notice();
             if mounts == self.world.mounts() && self.world.grants.keys().all(|key| self.world.plan(key).is_empty()) {
                 return self.oracle.at_rest(&self.world, self.catalogue);
             }

@@ -58,14 +58,18 @@ pub fn ask(world: &mut World, key: &str, more: Value) {
 }
 
 pub fn settle(world: &mut World) {
-    for _ in 0..8 {
+    for _ in 0..12 {
         for key in world.grants.keys().cloned().collect::<Vec<_>>() {
             let plan = world.plan(&key);
             world.carry_out(&key, &plan, usize::MAX, &mut |_, _, _| ());
         }
         world.environment();
+        world.let_admission_notice();
     }
-    assert!(world.grants.keys().all(|key| world.plan(key).is_empty()), "does not come to rest");
+    for key in world.grants.keys() {
+        let plan = world.plan(key);
+        assert!(plan.is_empty(), "{key} does not come to rest: {plan:#?}");
+    }
 }
 
 /// What is said of a grant.
@@ -102,7 +106,7 @@ pub fn held() -> World {
     let mut world = world();
     ask(&mut world, "eval", json!({}));
     settle(&mut world);
-    let pod = Pod { secrets: world.secrets.clone(), terminating: false };
+    let pod = Pod { secrets: world.secrets.clone(), ..Pod::default() };
     world.pods.insert("train-0".into(), pod);
     world.now += SignedDuration::from_mins(10);
     world

@@ -40,15 +40,15 @@ fn what_ends_is_taken_away_in_the_order_that_leaves_no_gap() {
         .plan("eval")
         .actions()
         .map(|action| match action {
-            Action::Apply(mount) if mount.observe().version.as_deref() == Some("") => "unmount",
+            Action::Unmount { .. } => "unmount",
             Action::Delete(key) => key.kind.as_str(),
             Action::DestroyCredential { .. } => "credential",
             Action::DeletePod { .. } => "pod",
             action => panic!("{action:?}"),
         })
         .collect();
-    // The mount remembers the copy to the last.
-    assert_eq!(kinds, ["RoleBinding", "unmount", "credential", "pod", "GrantMount"]);
+    // The mount remembers the copy until nobody holds it.
+    assert_eq!(kinds, ["RoleBinding", "unmount", "credential", "pod"]);
 }
 
 #[test]
@@ -107,7 +107,9 @@ fn what_a_grant_opens_belongs_to_it() {
 #[test]
 fn a_failure_is_said_and_a_failed_end_is_an_end() {
     let mut world = held();
-    let status = failed(&world.grants["eval"], world.plan("eval").status, &unanswered(), world.now).unwrap();
+    let grant = &world.grants["eval"];
+    let planned = world.plan("eval").status;
+    let status = failed(grant.metadata(), grant.status(), planned, &unanswered(), world.now).unwrap();
     assert_eq!((status.phase, status.reason.as_str()), (GrantPhase::Revoking, "Expired"));
     *world.grants.get_mut("eval").unwrap().status_mut() = Some(status);
     world.pods.clear();

@@ -3,6 +3,7 @@
 mod accounts;
 mod break_glass;
 mod catalogue;
+mod confirmed;
 mod decisions;
 mod desk;
 mod digests;

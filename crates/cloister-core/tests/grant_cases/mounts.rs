@@ -1,6 +1,7 @@
 //! The credential that overlapping grants share.
 
 use super::desk::*;
+use super::grants::Shelf;
 use cloister_api::GrantPhase;
 use cloister_core::plan::Action;
 use jiff::SignedDuration;
@@ -16,6 +17,30 @@ fn one_credential_is_mounted_at_one_path() {
         ask(&mut world, "second", elsewhere.clone());
         settle(&mut world);
         assert_eq!(told(&world, "second"), (GrantPhase::Denied, "MountConflict".into(), false));
+    }
+}
+
+/// Two storages in one folder: one would hide the other, or keep the pods from starting.
+#[test]
+fn two_credentials_are_not_mounted_in_one_folder() {
+    let other = |account: &str, path: &str| {
+        let mut world = world();
+        ask(&mut world, "first", json!({}));
+        settle(&mut world);
+        let writer = json!({"name": "writer", "accessPolicy": "standard"});
+        if let Shelf::Read(storage) = &mut world.storage {
+            storage.spec.roles.push(serde_json::from_value(writer).unwrap());
+        }
+        let mount = json!({"serviceAccountName": account, "mountPath": path});
+        ask(&mut world, "second", json!({"role": "writer", "mount": mount}));
+        settle(&mut world);
+        (told(&world, "second").0, told(&world, "second").1)
+    };
+    for path in ["/mnt/weights", "/mnt/weights/inner", "/mnt"] {
+        assert_eq!(other("trainer", path), (GrantPhase::Denied, "MountConflict".into()), "{path}");
+    }
+    for (account, path) in [("trainer", "/mnt/weights-2"), ("trainer", "/data"), ("eval", "/mnt/weights")] {
+        assert_eq!(other(account, path).0, GrantPhase::Active, "{account} {path}");
     }
 }
 

@@ -96,7 +96,7 @@ pub fn grant_end(
         members: &[],
         reviews: &[],
         children,
-        sharers: &[],
+        neighbours: &[],
         holders: &[],
         now: end,
     }))

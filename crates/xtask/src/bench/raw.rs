@@ -171,6 +171,12 @@ impl Raw {
                 self.request(api.patch(&name, &manager(), &Patch::Merge(&empty))).await?;
                 self.request(api.delete(&name, &DeleteParams::default())).await
             }
+            Action::Unmount { name, at } => {
+                let api: Api<GrantMount> = Api::namespaced(self.client(), namespace);
+                let annotations = json!({labels::CREDENTIAL_VERSION: "", labels::UNMOUNTED_AT: at.to_string()});
+                let patch = json!({"metadata": {"annotations": annotations}});
+                self.request(api.patch(&name, &manager(), &Patch::Merge(&patch))).await
+            }
             other => bail!("the raw loop does not know {other:?}"),
         }
     }

@@ -1,0 +1,500 @@
+//! Pods, of which no more is read than which copies of credentials they hold, and how.
+
+use super::{Dirty, Index, Indexed, listed::Listed, relations};
+use crate::key::{Key, ObjectName};
+use cloister_api::labels;
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use kube::Resource;
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
+
+/// What is known of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodFacts {
+    /// Its uid.
+    pub uid: Box<str>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// The copies of credentials that it references, in any form.
+    pub copies: Vec<HeldCopy>,
+}
+
+/// The copy of a credential that a pod references.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldCopy {
+    /// The name of the Secret.
+    pub secret: Box<str>,
+    /// Whether the kubelet takes it out of the pod when it is emptied: every reference is a whole volume that is optional.
+    pub emptied: bool,
+}
+
+/// A pod as far as it is read: its name, and what it references.
+#[derive(Clone, Debug, Deserialize)]
+pub struct GatedPod {
+    #[serde(deserialize_with = "few_of_it")]
+    metadata: ObjectMeta,
+    #[serde(default)]
+    spec: References,
+    status: Option<PodPhase>,
+}
+
+/// The few things of its metadata that are needed: labels, annotations and managed fields are the tenant's to fill.
+fn few_of_it<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Few {
+        name: Option<String>,
+        namespace: Option<String>,
+        uid: Option<String>,
+        resource_version: Option<String>,
+        creation_timestamp: Option<Time>,
+        deletion_timestamp: Option<Time>,
+    }
+    let few = Few::deserialize(deserializer)?;
+    Ok(ObjectMeta {
+        name: few.name,
+        namespace: few.namespace,
+        uid: few.uid,
+        resource_version: few.resource_version,
+        creation_timestamp: few.creation_timestamp,
+        deletion_timestamp: few.deletion_timestamp,
+        ..ObjectMeta::default()
+    })
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct PodPhase {
+    phase: Option<String>,
+}
+
+impl GatedPod {
+    /// Whether it has run to its end. Then it sends nothing, and holds nothing.
+    fn has_ended(&self) -> bool {
+        let phase = self.status.as_ref().and_then(|status| status.phase.as_deref());
+        matches!(phase, Some("Succeeded" | "Failed"))
+    }
+
+    /// The copies that it holds.
+    pub fn copies(&self) -> Vec<HeldCopy> {
+        if self.has_ended() { Vec::new() } else { self.spec.copies() }
+    }
+
+    /// What is known of it, unless it has run to its end.
+    fn facts(&self) -> Option<PodFacts> {
+        (!self.has_ended()).then(|| PodFacts {
+            uid: self.metadata.uid.as_deref().unwrap_or_default().into(),
+            terminating: self.metadata.deletion_timestamp.is_some(),
+            created: self.metadata.creation_timestamp.as_ref().map(|at| at.0),
+            copies: self.spec.copies(),
+        })
+    }
+}
+
+impl Resource for GatedPod {
+    type DynamicType = ();
+    type Scope = kube::core::NamespaceResourceScope;
+
+    fn kind(_: &()) -> Cow<'_, str> {
+        "Pod".into()
+    }
+
+    fn group(_: &()) -> Cow<'_, str> {
+        "".into()
+    }
+
+    fn version(_: &()) -> Cow<'_, str> {
+        "v1".into()
+    }
+
+    fn plural(_: &()) -> Cow<'_, str> {
+        "pods".into()
+    }
+
+    fn meta(&self) -> &ObjectMeta {
+        &self.metadata
+    }
+
+    fn meta_mut(&mut self) -> &mut ObjectMeta {
+        &mut self.metadata
+    }
+}
+
+impl Indexed for GatedPod {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        let at = ObjectName::of(&self.metadata);
+        let Some(facts) = self.facts() else { return <Self as Indexed>::remove(index, &at, dirty) };
+        if facts.copies.is_empty() {
+            let held = take_holder(index, &at);
+            index.other_pods.insert(&at);
+            held.into_iter().for_each(|pod| of_copies(index, &at, &pod.copies, dirty));
+            return;
+        }
+        index.other_pods.remove(&at);
+        let pods = index.pods.entry(at.namespace.clone()).or_default();
+        if pods.get(&at.name) == Some(&facts) {
+            return;
+        }
+        let copies = facts.copies.clone();
+        let before = pods.insert(at.name.clone(), facts);
+        let before = before.into_iter().flat_map(|before| before.copies);
+        of_copies(index, &at, &before.chain(copies).collect::<Vec<_>>(), dirty);
+    }
+
+    fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
+        let pod = take_holder(index, at);
+        let was_known = index.other_pods.remove(at) || pod.is_some();
+        if was_known && index.pods_in(&at.namespace) == 0 && index.research.contains_key(&at.namespace) {
+            // A namespace that is being deleted may wait for its last pod.
+            dirty.insert(Key::Namespace(at.namespace.clone()));
+        }
+        if let Some(pod) = pod {
+            of_copies(index, at, &pod.copies, dirty);
+        }
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        let mut names = Vec::new();
+        for (namespace, pods) in &index.pods {
+            names.extend(pods.keys().map(|name| ObjectName { namespace: namespace.clone(), name: name.clone() }));
+        }
+        names
+    }
+
+    fn forget_unlisted(index: &mut Index, _: Option<&str>, listed: &Listed, dirty: &mut Dirty) {
+        for at in Self::known(index).into_iter().filter(|at| !listed.contains(at)) {
+            <Self as Indexed>::remove(index, &at, dirty);
+        }
+        for namespace in index.other_pods.retain(listed) {
+            if index.pods_in(&namespace) == 0 && index.research.contains_key(&namespace) {
+                dirty.insert(Key::Namespace(namespace));
+            }
+        }
+    }
+}
+
+fn of_copies(index: &Index, at: &ObjectName, copies: &[HeldCopy], dirty: &mut Dirty) {
+    copies.iter().for_each(|copy| relations::of_copy(index, &at.namespace, &copy.secret, dirty));
+}
+
+fn take_holder(index: &mut Index, at: &ObjectName) -> Option<PodFacts> {
+    let pods = index.pods.get_mut(&at.namespace)?;
+    let pod = pods.remove(&at.name);
+    if pods.is_empty() {
+        index.pods.remove(&at.namespace);
+    }
+    pod
+}
+
+/// What a pod's spec says of the copies of credentials. It is read without being kept.
+#[derive(Clone, Debug, Default)]
+struct References {
+    volumes: Vec<Volume>,
+    /// The volumes of which a container mounts a part: that does not follow what becomes of the Secret.
+    by_part: Vec<String>,
+    /// The copies that are named anywhere else.
+    elsewhere: Vec<Box<str>>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Volume {
+    name: String,
+    /// Those that the kubelet empties.
+    optional: Vec<Box<str>>,
+    /// All others.
+    elsewhere: Vec<Box<str>>,
+}
+
+impl References {
+    fn copies(&self) -> Vec<HeldCopy> {
+        let mut held: BTreeMap<&str, bool> = BTreeMap::new();
+        let volumes = self.volumes.iter().flat_map(|volume| {
+            let whole = !self.by_part.contains(&volume.name);
+            let optional = volume.optional.iter().map(move |secret| (secret, whole));
+            optional.chain(volume.elsewhere.iter().map(|secret| (secret, false)))
+        });
+        for (secret, emptied) in volumes.chain(self.elsewhere.iter().map(|secret| (secret, false))) {
+            *held.entry(secret).or_insert(true) &= emptied;
+        }
+        held.into_iter().map(|(secret, emptied)| HeldCopy { secret: secret.into(), emptied }).collect()
+    }
+}
+
+impl<'de> Fields<'de> for References {
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "volumes" => self.volumes = map.next_value::<Option<Vec<Volume>>>()?.unwrap_or_default(),
+            "containers" | "initContainers" | "ephemeralContainers" => {
+                for container in map.next_value::<Option<Vec<Container>>>()?.unwrap_or_default() {
+                    self.by_part.extend(container.by_part);
+                    self.elsewhere.extend(container.elsewhere);
+                }
+            }
+            _ => map.next_value_seed(Names(&mut self.elsewhere))?,
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Container {
+    by_part: Vec<String>,
+    elsewhere: Vec<Box<str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct VolumeMount {
+    name: Option<String>,
+    sub_path: Option<String>,
+    sub_path_expr: Option<String>,
+}
+
+impl<'de> Fields<'de> for Container {
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        if key != "volumeMounts" {
+            return map.next_value_seed(Names(&mut self.elsewhere));
+        }
+        let is_set = |part: &Option<String>| part.as_ref().is_some_and(|part| !part.is_empty());
+        let mounts = map.next_value::<Option<Vec<VolumeMount>>>()?.unwrap_or_default();
+        let parts = mounts.into_iter().filter(|mount| is_set(&mount.sub_path) || is_set(&mount.sub_path_expr));
+        self.by_part.extend(parts.filter_map(|mount| mount.name));
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct SecretSource {
+    #[serde(alias = "secretName")]
+    name: Option<String>,
+    optional: Option<bool>,
+}
+
+impl SecretSource {
+    fn note(self, optional: &mut Vec<Box<str>>, elsewhere: &mut Vec<Box<str>>) {
+        let Some(name) = self.name.filter(|name| name.starts_with(labels::GRANT_SECRET_PREFIX)) else { return };
+        if self.optional == Some(true) { optional } else { elsewhere }.push(name.into());
+    }
+}
+
+#[derive(Deserialize)]
+struct Projected {
+    sources: Option<Vec<Source>>,
+}
+
+#[derive(Default)]
+struct Source {
+    secret: Option<SecretSource>,
+    elsewhere: Vec<Box<str>>,
+}
+
+impl<'de> Fields<'de> for Source {
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "secret" => self.secret = map.next_value()?,
+            _ => map.next_value_seed(Names(&mut self.elsewhere))?,
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Fields<'de> for Volume {
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
+        match key {
+            "name" => self.name = map.next_value::<Option<String>>()?.unwrap_or_default(),
+            "secret" => {
+                let source: Option<SecretSource> = map.next_value()?;
+                source.into_iter().for_each(|source| source.note(&mut self.optional, &mut self.elsewhere));
+            }
+            "projected" => {
+                let projected: Option<Projected> = map.next_value()?;
+                for source in projected.and_then(|projected| projected.sources).unwrap_or_default() {
+                    self.elsewhere.extend(source.elsewhere);
+                    let secret = source.secret.into_iter();
+                    secret.for_each(|secret| secret.note(&mut self.optional, &mut self.elsewhere));
+                }
+            }
+            _ => map.next_value_seed(Names(&mut self.elsewhere))?,
+        }
+        Ok(())
+    }
+}
+
+/// An object that is read field by field.
+trait Fields<'de>: Default {
+    /// Takes one field.
+    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
+}
+
+/// Reads it; what is no object holds nothing.
+struct Reader<T>(PhantomData<T>);
+
+impl<'de, T: Fields<'de>> Visitor<'de> for Reader<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
+        let mut read = T::default();
+        while let Some(key) = map.next_key::<String>()? {
+            read.field(&key, &mut map)?;
+        }
+        Ok(read)
+    }
+
+    fn visit_unit<E>(self) -> Result<T, E> {
+        Ok(T::default())
+    }
+}
+
+/// Implements [`Deserialize`] by the fields.
+macro_rules! by_field {
+    ($($kind:ident),*) => {
+        $(impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(Reader(PhantomData))
+            }
+        })*
+    };
+}
+
+by_field!(References, Container, Volume, Source);
+
+/// Every text in a value that is the name of a copy: whatever the field, the pod may hold it.
+struct Names<'a>(&'a mut Vec<Box<str>>);
+
+impl<'de> DeserializeSeed<'de> for Names<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Names<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<(), E> {
+        if text.starts_with(labels::GRANT_SECRET_PREFIX) {
+            self.0.push(text.into());
+        }
+        Ok(())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
+        while items.next_element_seed(Names(self.0))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        while fields.next_key::<IgnoredAny>()?.is_some() {
+            fields.next_value_seed(Names(self.0))?;
+        }
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    const COPY: &str = "cloister-grant-weights.reader.trainer";
+
+    fn held(spec: Value) -> Vec<(String, bool)> {
+        let text = json!({"metadata": {"name": "a", "namespace": "b"}, "spec": spec}).to_string();
+        let pod: GatedPod = serde_json::from_str(&text).unwrap();
+        pod.facts().unwrap().copies.into_iter().map(|copy| (copy.secret.into_string(), copy.emptied)).collect()
+    }
+
+    fn volumes(more: Value) -> Value {
+        json!([{"name": "first", "emptyDir": {}}, more])
+    }
+
+    #[test]
+    fn a_whole_volume_that_is_optional_is_emptied() {
+        let secret = json!({"name": "v", "secret": {"secretName": COPY, "optional": true, "items": [{"key": "a", "path": "b"}]}});
+        let projected = json!({"name": "v", "projected": {"sources": [{"configMap": {"name": "x"}}, {"secret": {"name": COPY, "optional": true}}]}});
+        for volume in [secret, projected] {
+            let mount = |more: Value| {
+                let mut mount = json!({"name": "v", "mountPath": "/mnt"});
+                mount.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+                json!({"volumes": volumes(volume.clone()), "containers": [
+                    {"name": "other", "volumeMounts": [{"name": "first", "mountPath": "/x", "subPath": "y"}]},
+                    {"name": "main", "volumeMounts": [mount]},
+                ]})
+            };
+            assert_eq!(held(mount(json!({}))), [(COPY.to_owned(), true)]);
+            assert_eq!(held(mount(json!({"subPath": ""}))), [(COPY.to_owned(), true)]);
+            assert_eq!(held(mount(json!({"subPath": "token"}))), [(COPY.to_owned(), false)]);
+            assert_eq!(held(mount(json!({"subPathExpr": "$(X)"}))), [(COPY.to_owned(), false)]);
+        }
+    }
+
+    #[test]
+    fn every_other_form_is_not() {
+        let env = json!([{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": COPY, "key": "k", "optional": true}}}]);
+        let env_from = json!([{"configMapRef": {"name": "x"}}, {"secretRef": {"name": COPY, "optional": true}}]);
+        let optional = json!({"name": "v", "secret": {"secretName": COPY, "optional": true}});
+        let mut specs = vec![
+            json!({"volumes": volumes(json!({"name": "v", "secret": {"secretName": COPY}}))}),
+            json!({"volumes": volumes(json!({"name": "v", "secret": {"secretName": COPY, "optional": false}}))}),
+            json!({"volumes": volumes(json!({"name": "v", "projected": {"sources": [{"secret": {"name": COPY}}]}}))}),
+            json!({"volumes": volumes(json!({"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": COPY}}}))}),
+            json!({"volumes": volumes(json!({"name": "v", "azureFile": {"shareName": "s", "secretName": COPY}}))}),
+            json!({"imagePullSecrets": [{"name": COPY}]}),
+            json!({"whatever": {"comes": [1, 1.5, -1, true, null, {"later": COPY}]}}),
+        ];
+        for list in ["containers", "initContainers", "ephemeralContainers"] {
+            specs.push(json!({list: [{"name": "main", "env": env}]}));
+            specs.push(json!({list: [{"name": "main", "envFrom": env_from}]}));
+            // Beside a form that is.
+            specs.push(json!({"volumes": [optional], list: [{"name": "main", "envFrom": env_from}]}));
+        }
+        for spec in specs {
+            assert_eq!(held(spec.clone()), [(COPY.to_owned(), false)], "{spec}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_copy_is_nothing() {
+        assert!(
+            held(json!({"volumes": null, "containers": [{"env": [{"name": "A", "value": "cloister"}]}]})).is_empty()
+        );
+        assert!(held(Value::Null).is_empty());
+        let ended = json!({"metadata": {"name": "a"}, "spec": {"imagePullSecrets": [{"name": COPY}]}, "status": {"phase": "Failed"}});
+        assert!(serde_json::from_str::<GatedPod>(&ended.to_string()).unwrap().facts().is_none());
+    }
+}

@@ -25,7 +25,8 @@ impl<'a> Story<'a> {
     pub async fn on(stage: &'a Stage, prefix: &str) -> Result<Self> {
         let name = unique(prefix);
         let story = Story { stage, root: Person::named(stage, "root", &name).await?, name };
-        let secret = json!({"stringData": {"token": "secret"}});
+        let offered = json!({"annotations": {"cloister.dev/storage-resources": story.name}});
+        let secret = json!({"metadata": offered, "stringData": {"token": "secret"}});
         story.root.elsewhere("cloister-credentials").apply("Secret", &story.name, secret).await.ok()?;
         story.policy(json!({})).await?;
         story.storage(json!({})).await?;

@@ -114,7 +114,8 @@ fn role(story: &Story<'_>, more: Value) -> Value {
 async fn another_credential_is_another_thing() -> Result<()> {
     let attack = attack("the storage's credential pointed elsewhere after approval");
     let change = async |story: &Story<'static>| {
-        let keys = json!({"stringData": {"token": "the keys of the kingdom"}});
+        let offered = json!({"annotations": {"cloister.dev/storage-resources": story.name}});
+        let keys = json!({"metadata": offered, "stringData": {"token": "the keys of the kingdom"}});
         let name = format!("{}-keys", story.name);
         story.root.elsewhere("cloister-credentials").apply("Secret", &name, keys).await.ok()?;
         let elsewhere = json!({"credential": {"secretRef": {"namespace": "cloister-credentials", "name": name}}});

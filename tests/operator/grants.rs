@@ -1,7 +1,7 @@
 //! Grants under a policy that approves by itself: they open, they end, and nothing of them is left.
 
 use anyhow::{Context, Result, ensure};
-use cloister_api::{AccessPolicy, GrantMount, GrantPhase, StorageAccessGrant, StorageResource};
+use cloister_api::{AccessPolicy, GrantMount, GrantPhase, StorageAccessGrant, StorageResource, labels};
 use cloister_tests::scene::{Scene, condition, pod};
 use cloister_tests::{denied, eventually, unique};
 use k8s_openapi::api::{
@@ -39,7 +39,9 @@ impl Lab {
     }
 
     async fn credential(&self, value: &str) -> Result<()> {
-        let secret = json!({"metadata": {"name": self.name}, "stringData": {"token": value}});
+        let annotations = json!({labels::STORAGE_RESOURCES: self.name});
+        let secret =
+            json!({"metadata": {"name": self.name, "annotations": annotations}, "stringData": {"token": value}});
         let params = PatchParams::apply("test").force();
         let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": secret["metadata"], "stringData": secret["stringData"]});
         self.scene.within::<Secret>("cloister-credentials").patch(&self.name, &params, &Patch::Apply(secret)).await?;

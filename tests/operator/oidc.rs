@@ -5,7 +5,7 @@
 use anyhow::{Context, Result, ensure};
 use cloister_api::{
     AccessPolicy, AccessReview, CloisterConfig, GrantPhase, Identity, ResearchNamespace, StorageAccessGrant,
-    StorageResource,
+    StorageResource, labels,
 };
 use cloister_tests::scene::condition;
 use cloister_tests::{
@@ -334,7 +334,8 @@ async fn who_is_believed(site: &Site, alice: &Client) -> Result<()> {
 
 /// The settings and the policies, as security writes them; the storage and the namespace, as the platform engineer does.
 async fn declare_all(site: &Site, pat: &Client, sam: &Client) -> Result<()> {
-    let credential = json!({"metadata": {"name": NAME}, "stringData": {"token": "secret"}});
+    let annotations = json!({labels::STORAGE_RESOURCES: NAME});
+    let credential = json!({"metadata": {"name": NAME, "annotations": annotations}, "stringData": {"token": "secret"}});
     let secrets: Api<Secret> = Api::namespaced(site.bare.admin.clone(), "cloister-credentials");
     make(&secrets, credential).await?;
     // RBAC of a binding that was just made may take a moment.

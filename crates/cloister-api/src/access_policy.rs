@@ -1,6 +1,7 @@
 use crate::{Principal, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema, core::Duration};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// People of whom some must agree.
@@ -41,6 +42,25 @@ pub struct TicketRequirement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::optional_pattern")]
     pub pattern: Option<String>,
+}
+
+/// How many grants for one target somebody may have: for one role of a storage, for one AccessRole in one namespace, or, in
+/// one namespace, for egress that overlaps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RequesterLimits {
+    /// How many may be approved at a time, those that start later included.
+    #[schemars(range(min = 1, max = 10000))]
+    pub active: u32,
+    /// How many may wait for a decision.
+    #[schemars(range(min = 1, max = 10000))]
+    pub pending: u32,
+}
+
+impl Default for RequesterLimits {
+    fn default() -> Self {
+        RequesterLimits { active: 4, pending: 8 }
+    }
 }
 
 /// Who may open first and be reviewed afterwards.
@@ -116,6 +136,9 @@ pub struct AccessPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::optional_duration")]
     pub max_start_delay: Option<Duration>,
+    /// How many grants for one target one person may hold, and have waiting.
+    #[serde(default)]
+    pub limits: RequesterLimits,
     /// Whether a reason must be given.
     #[serde(default)]
     pub justification: JustificationRequirement,

@@ -58,6 +58,16 @@ pub struct EgressAllowlistSpec {
     pub rules: Vec<EgressRule>,
 }
 
+/// A Service as it was when the allowlist was published.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PublishedService {
+    /// The rule that names it.
+    pub rule: String,
+    /// A hash of its uid, its selector and the target ports of the rule. The rule stays closed while the Service is another.
+    pub hash: String,
+}
+
 /// What the operator saw of an allowlist.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -72,6 +82,10 @@ pub struct EgressAllowlistStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub used_by: Vec<String>,
+    /// The Services that its rules name, as they were when this generation of the allowlist was first seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub services: Vec<PublishedService>,
     /// Ready, and Stalled where something is broken.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]

@@ -3,6 +3,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{KubeSchema, core::Duration};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Where a grant is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
@@ -281,6 +282,9 @@ pub struct GrantStatus {
     /// A hash of what the grant is for, as it was when it was approved. The grant ends when that changes.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub target_digest: String,
+    /// A hash of each part of that, by which it is said what has changed.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub target_parts: BTreeMap<String, String>,
     /// The policy that it was decided under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyReference>,

@@ -53,6 +53,14 @@ pub const CREDENTIAL_VERSION: &str = "cloister.dev/credential-version";
 /// Annotation on a GrantMount without a version: since when the credential is put into no new pod.
 pub const UNMOUNTED_AT: &str = "cloister.dev/unmounted-at";
 
+/// Annotation on the Secret of a credential, set where the Secret is kept: the StorageResources that may hand it out,
+/// separated by commas. Without it none may.
+pub const STORAGE_RESOURCES: &str = "cloister.dev/storage-resources";
+
+/// Annotation on the Secret of a credential, set where the Secret is kept: how sensitive it is at least, whatever a
+/// StorageResource says.
+pub const MINIMUM_SENSITIVITY: &str = "cloister.dev/minimum-sensitivity";
+
 /// Finalizer of a ResearchNamespace: held until the namespace is closed (`Retain`) or gone (`Delete`).
 pub const NAMESPACE_FINALIZER: &str = "cloister.dev/namespace";
 

@@ -17,6 +17,14 @@ pub enum Sensitivity {
     Critical,
 }
 
+impl Sensitivity {
+    /// The sensitivity of this name, if there is one.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Sensitivity::Low, Sensitivity::Moderate, Sensitivity::High, Sensitivity::Critical];
+        all.into_iter().find(|one| format!("{one:?}") == name)
+    }
+}
+
 /// Where the storage is reached: exactly one of `domainNames`, `networks`, `service` and `privateEndpoint`.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

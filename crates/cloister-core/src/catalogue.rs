@@ -5,15 +5,15 @@ use crate::{
     auto_approve,
     cluster_role::{RoleFacts, bindable},
     condition::{Verdict, conditions, ready, stalled},
-    egress::Backend,
-    grant::{Known, eligibility, satisfiable, too_weak},
+    egress::{Backend, ServiceFacts, is_as_published, published},
+    grant::{CredentialFacts, Known, NOT_OFFERED, eligibility, satisfiable, too_weak},
     namespace::BACKEND_MISSING,
     settings::Settings,
 };
 use cloister_api::{
     AccessPolicy, AccessPolicySpec, AccessPolicyStatus, AccessRole, AccessRoleStatus, CloisterConfig,
-    CloisterConfigStatus, EgressAllowlist, EgressAllowlistStatus, EgressBackend, SecretReference, StorageResource,
-    StorageResourceStatus, StorageRole,
+    CloisterConfigStatus, EgressAllowlist, EgressAllowlistStatus, EgressBackend, SecretReference, ServiceReference,
+    StorageResource, StorageResourceStatus, StorageRole,
     condition::{AUDIT_AVAILABLE, BACKEND_AVAILABLE, SATISFIABLE, reason},
 };
 use jiff::Timestamp;
@@ -23,16 +23,27 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 const USERS_NAMED: usize = 32;
 
 /// The status of an allowlist that is open in these namespaces (in order), where it differs from what is there.
-pub fn allowlist(allowlist: &EgressAllowlist, users: &[&str], now: Timestamp) -> Option<EgressAllowlistStatus> {
+pub fn allowlist(
+    allowlist: &EgressAllowlist,
+    users: &[&str],
+    services: &dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    now: Timestamp,
+) -> Option<EgressAllowlistStatus> {
     let before = allowlist.status.as_ref();
-    let verdicts = match &allowlist.spec.expires_at {
-        Some(end) if end.0 <= now => ready(reason::EXPIRED, format!("ended at {}; it opens nothing", end.0)),
+    let rules = allowlist.spec.rules.iter();
+    let changed = rules.filter_map(|rule| Some((rule, is_as_published(allowlist, rule, services).err()?))).next();
+    let verdicts = match (&allowlist.spec.expires_at, changed) {
+        (end, Some((rule, refusal))) if end.as_ref().is_none_or(|end| end.0 > now) => {
+            stalled(refusal.reason(), format!("rule {}: {refusal}", rule.name))
+        }
+        (Some(end), _) if end.0 <= now => ready(reason::EXPIRED, format!("ended at {}; it opens nothing", end.0)),
         _ => ready(reason::RECONCILED, format!("open in {} research namespaces", users.len())),
     };
     let generation = allowlist.metadata.generation;
     let status = EgressAllowlistStatus {
         observed_generation: generation,
         namespaces: i64::try_from(users.len()).unwrap_or(i64::MAX),
+        services: published(allowlist, services),
         used_by: users.iter().take(USERS_NAMED).map(|&name| name.to_owned()).collect(),
         conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
     };
@@ -119,8 +130,8 @@ pub struct StorageInput<'a> {
     pub policies: &'a dyn Fn(&str) -> Known<'a, AccessPolicy>,
     /// Finds a ClusterRole.
     pub cluster_roles: &'a dyn Fn(&str) -> Option<&'a RoleFacts>,
-    /// Finds the version of a credential's Secret.
-    pub credentials: &'a dyn Fn(&SecretReference) -> Option<Box<str>>,
+    /// Finds what is known of a credential's Secret.
+    pub credentials: &'a dyn Fn(&SecretReference) -> Option<CredentialFacts>,
     /// The settings of the cluster.
     pub settings: &'a Settings,
 }
@@ -133,7 +144,7 @@ pub fn storage(storage: &StorageResource, input: &StorageInput<'_>, now: Timesta
     });
     let verdicts = match fault {
         Some((reason, message)) => stalled(reason, message),
-        None => ready(reason::RECONCILED, "all roles can be asked for"),
+        None => ready(reason::RECONCILED, judged(storage, input)),
     };
     let generation = storage.metadata.generation;
     let status = StorageResourceStatus {
@@ -141,6 +152,24 @@ pub fn storage(storage: &StorageResource, input: &StorageInput<'_>, now: Timesta
         conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
     };
     (before != Some(&status)).then_some(status)
+}
+
+/// That a storage can be used, and as how sensitive the approvals of its roles are judged where that is more than it says.
+fn judged(storage: &StorageResource, input: &StorageInput<'_>) -> String {
+    let facts = storage.spec.roles.iter().filter_map(|role| {
+        let facts = (input.credentials)(role.credential.as_ref()?.secret_ref.as_ref()?)?;
+        Some((role, facts.sensitivity.filter(|sensitivity| *sensitivity > storage.spec.sensitivity)?, facts.named_by))
+    });
+    let notes: Vec<String> = facts
+        .map(|(role, sensitivity, by)| {
+            let why = by.map_or("its Secret says so".to_owned(), |by| {
+                format!("StorageResource {by} hands out the same Secret")
+            });
+            format!("role {} is judged as {sensitivity:?}, because {why}", role.name)
+        })
+        .collect();
+    let all = "all roles can be asked for";
+    if notes.is_empty() { all.to_owned() } else { format!("{all}; {}", notes.join("; ")) }
 }
 
 fn role_fault(
@@ -158,7 +187,10 @@ fn role_fault(
         }
         Known::Read(policy) => policy,
     };
-    if let Some(message) = too_weak(policy, storage.spec.sensitivity, input.settings) {
+    let source = role.credential.as_ref().and_then(|kept| kept.secret_ref.as_ref());
+    let facts = source.and_then(|source| (input.credentials)(source));
+    let least = facts.as_ref().and_then(|facts| facts.sensitivity).unwrap_or(storage.spec.sensitivity);
+    if let Some(message) = too_weak(policy, least.max(storage.spec.sensitivity), input.settings) {
         return Some(("PolicyTooWeak", message));
     }
     if let Some(name) = &role.cluster_role
@@ -174,12 +206,17 @@ fn role_fault(
         );
         return Some(("CredentialNamespaceNotAllowed", message));
     }
-    match (input.credentials)(kept) {
-        Some(_) => None,
-        None => {
-            Some(("CredentialMissing", format!("there is no Secret {name} in {namespace}; put the credential there")))
-        }
+    let Some(facts) = facts else {
+        return Some((
+            "CredentialMissing",
+            format!("there is no Secret {name} in {namespace}; put the credential there"),
+        ));
+    };
+    if let Some(message) = facts.not_offered(kept, storage.metadata.name.as_deref().unwrap_or_default()) {
+        return Some((NOT_OFFERED, message));
     }
+    let empty = || ("CredentialMissing", format!("Secret {name} in {namespace} is empty; put the credential there"));
+    facts.content.is_none().then(empty)
 }
 
 /// The status of the settings.

@@ -17,6 +17,7 @@ fn rule(target: Value) -> EgressRule {
 fn services(reference: &ServiceReference) -> Option<ServiceFacts> {
     let port = |port, target| ServicePortFacts { protocol: Default::default(), port, target };
     let mut facts = ServiceFacts {
+        uid: String::new(),
         selector: [("app".to_owned(), "cache".to_owned())].into(),
         external_name: false,
         ports: vec![

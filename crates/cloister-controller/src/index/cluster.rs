@@ -5,17 +5,17 @@ use crate::{decode::version, key::ObjectName};
 use cloister_api::{Protocol, labels};
 use cloister_core::{
     egress::{PolicyPortNumber, ServiceFacts, ServicePortFacts},
+    grant::{CredentialFacts, content_version},
     namespace::{ObservedNamespace, is_owned_label},
 };
 use k8s_openapi::{
     api::core::v1::{Namespace, NamespaceStatus, Service},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use kube::core::PartialObjectMeta;
 use std::{net::IpAddr, sync::Arc};
 
-/// A Secret of which nothing is known but that it is there.
-pub type Secret = PartialObjectMeta<k8s_openapi::api::core::v1::Secret>;
+/// The Secret of a credential. Nothing of its content is kept but a hash.
+pub type Secret = k8s_openapi::api::core::v1::Secret;
 
 impl Indexed for Namespace {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
@@ -119,6 +119,7 @@ fn entry(service: Service) -> ServiceEntry {
         Some(ServicePortFacts { protocol, port: number, target })
     });
     let facts = ServiceFacts {
+        uid: service.metadata.uid.unwrap_or_default(),
         ports: ports.collect(),
         external_name: spec.type_.as_deref() == Some("ExternalName"),
         selector: spec.selector.unwrap_or_default(),
@@ -129,9 +130,12 @@ fn entry(service: Service) -> ServiceEntry {
 impl Indexed for Secret {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let at = ObjectName::of(&self.metadata);
-        let version: Box<str> = self.metadata.resource_version.unwrap_or_default().into();
-        if index.credentials.get(&at) != Some(&version) {
-            index.credentials.insert(at.clone(), version);
+        let data = self.data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));
+        let content = content_version(self.metadata.uid.as_deref().unwrap_or_default(), data);
+        let annotations = self.metadata.annotations.as_ref();
+        let facts = CredentialFacts::of(|key| annotations?.get(key).map(String::as_str), content);
+        if index.credentials.get(&at) != Some(&facts) {
+            index.credentials.insert(at.clone(), facts);
             relations::of_credential(index, &at, dirty);
         }
     }

@@ -82,8 +82,9 @@ fn alike_for_reviews(old: &Decoded<Grant>, new: &Decoded<Grant>) -> bool {
 impl Index {
     /// Keeps a grant as a whole.
     pub(super) fn insert_grant(&mut self, namespace: &Arc<str>, at: &GrantRef, grant: Decoded<Grant>) {
-        self.take_grant(namespace, at);
         let place = || (namespace.clone(), at.clone());
+        let old = self.take_out(namespace, at);
+        self.requesters.note(&place(), old.as_ref(), Some(&grant));
         if grant.status().is_some_and(owes_review_by) {
             self.owing.insert(place());
         }
@@ -95,6 +96,12 @@ impl Index {
 
     /// Takes a grant out that is kept as a whole.
     pub(super) fn take_grant(&mut self, namespace: &Arc<str>, at: &GrantRef) -> Option<Decoded<Grant>> {
+        let old = self.take_out(namespace, at);
+        self.requesters.note(&(namespace.clone(), at.clone()), old.as_ref(), None);
+        old
+    }
+
+    fn take_out(&mut self, namespace: &Arc<str>, at: &GrantRef) -> Option<Decoded<Grant>> {
         let grants = self.grants.get_mut(namespace)?;
         let old = grants.remove(at)?;
         if grants.is_empty() {

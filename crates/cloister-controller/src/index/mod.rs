@@ -12,6 +12,7 @@ mod listed;
 mod pods;
 mod rbac;
 mod relations;
+mod requesters;
 mod roots;
 mod ticket;
 
@@ -26,18 +27,21 @@ pub use pods::{GatedPod, HeldCopy, PodFacts};
 pub use relations::of_cluster_role;
 pub use ticket::mount_of;
 
+use requesters::Requesters;
+
 use crate::{
     decode::Decoded,
     key::{Key, ObjectName},
 };
 use cloister_api::{
-    AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, ResearchNamespace, StorageResource,
+    AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, ResearchNamespace, Sensitivity,
+    StorageResource,
 };
 use cloister_core::{
     child::{ChildKey, Children, Fingerprint, GrantRef},
     cluster_role::RoleFacts,
     egress::Installed,
-    grant::{Grant, LastEnd, is_approved, may_hold},
+    grant::{CredentialFacts, Grant, LastEnd, is_approved, may_hold},
     impersonation::{Binding, impersonates},
     namespace::ObservedNamespace,
     settings::Settings,
@@ -134,7 +138,11 @@ pub struct Index {
     /// All other pods, of which nothing matters but how many there are.
     pub(crate) other_pods: Listed,
     pub(crate) services: BTreeMap<ObjectName, ServiceEntry>,
-    pub(crate) credentials: HashMap<ObjectName, Box<str>>,
+    pub(crate) credentials: HashMap<ObjectName, CredentialFacts>,
+    /// The StorageResources that name each credential's Secret, and how sensitive they say they are.
+    pub(crate) sources: HashMap<ObjectName, ByName<Sensitivity>>,
+    /// The grants of each person that have not ended.
+    pub(crate) requesters: Requesters,
     pub(crate) dns_endpoints: BTreeMap<ObjectName, DnsEndpoints>,
 }
 
@@ -167,6 +175,8 @@ impl Default for Index {
             other_pods: Listed::default(),
             services: BTreeMap::new(),
             credentials: HashMap::new(),
+            sources: HashMap::new(),
+            requesters: Requesters::default(),
             dns_endpoints: BTreeMap::new(),
         }
     }

@@ -238,6 +238,7 @@ pub fn of_service(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
     let rules = |rules: &[EgressRule]| rules.iter().any(|rule| names(&rule.service));
     for (name, object) in &index.allowlists {
         if object.object.as_ref().is_ok_and(|object| rules(&object.spec.rules)) {
+            dirty.insert(Key::Allowlist(name.clone()));
             of_allowlist(index, name, Some(object), dirty);
         }
     }
@@ -258,12 +259,8 @@ pub fn of_service(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
 
 /// A credential's Secret concerns the storage that names it, and its grants.
 pub fn of_credential(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
-    for (name, object) in &index.storages {
-        let Ok(object) = &object.object else { continue };
-        let kept = object.spec.roles.iter().filter_map(|role| role.credential.as_ref()?.secret_ref.as_ref());
-        if kept.into_iter().any(|kept| *kept.namespace == *at.namespace && *kept.name == *at.name) {
-            dirty.insert(Key::Storage(name.clone()));
-            of_storage(index, name, dirty);
-        }
+    for name in index.sources.get(at).into_iter().flat_map(|named| named.keys()) {
+        dirty.insert(Key::Storage(name.clone()));
+        of_storage(index, name, dirty);
     }
 }

@@ -11,7 +11,7 @@ use cloister_api::{
 use cloister_core::settings::Settings;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::object::HasSpec;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// Whether what decisions depend on is the same: everything but the status.
 fn same<K>(old: &Decoded<K>, new: &Decoded<K>) -> bool
@@ -118,13 +118,17 @@ impl Indexed for Decoded<StorageResource> {
         dirty.insert(Key::Storage(name.clone()));
         if !old.is_some_and(|old| same(old, &self)) {
             relations::of_storage(index, &name, dirty);
+            let old = index.storages.insert(name.clone(), self);
+            take_sources(index, &name, old.as_ref(), dirty);
+        } else {
+            index.storages.insert(name, self);
         }
-        index.storages.insert(name, self);
     }
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
-        if index.storages.remove(&name.name).is_some() {
+        if let Some(old) = index.storages.remove(&name.name) {
             relations::of_storage(index, &name.name, dirty);
+            take_sources(index, &name.name, Some(&old), dirty);
         }
     }
 
@@ -218,4 +222,35 @@ pub(super) fn take_settings(index: &mut Index, dirty: &mut Dirty) {
     };
     index.settings = Arc::new(settings.with(index.installed));
     dirty.extend(index.all_keys());
+}
+
+/// Takes note of the Secrets that a StorageResource names. Whoever else names one is as sensitive as the most sensitive of
+/// them, and is concerned.
+fn take_sources(index: &mut Index, name: &Arc<str>, old: Option<&Decoded<StorageResource>>, dirty: &mut Dirty) {
+    let before = sources(old);
+    let now = index.storages.get(name);
+    let sensitivity = now.and_then(|now| now.object.as_ref().ok()).map(|now| now.spec.sensitivity);
+    let after = sources(now);
+    for at in &before {
+        if let Some(named) = index.sources.get_mut(at) {
+            named.remove(name);
+            if named.is_empty() {
+                index.sources.remove(at);
+            }
+        }
+    }
+    if let Some(sensitivity) = sensitivity {
+        for at in &after {
+            index.sources.entry(at.clone()).or_default().insert(name.clone(), sensitivity);
+        }
+    }
+    before.union(&after).for_each(|at| relations::of_credential(index, at, dirty));
+}
+
+/// The Secrets that a StorageResource names.
+fn sources(storage: Option<&Decoded<StorageResource>>) -> BTreeSet<ObjectName> {
+    let roles =
+        storage.and_then(|storage| storage.object.as_ref().ok()).into_iter().flat_map(|storage| &storage.spec.roles);
+    let kept = roles.filter_map(|role| role.credential.as_ref()?.secret_ref.as_ref());
+    kept.map(|kept| ObjectName { namespace: kept.namespace.as_str().into(), name: kept.name.as_str().into() }).collect()
 }

@@ -1,6 +1,6 @@
 //! The objects of the catalogue, of which there is only something to say.
 
-use super::{credential_version, policy_named, tell};
+use super::{credential, policy_named, service_named, tell};
 use crate::{
     context::Context,
     decode::Decoded,
@@ -9,7 +9,9 @@ use crate::{
     key::Key,
     write::Target,
 };
-use cloister_api::{AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, Identity, StorageResource};
+use cloister_api::{
+    AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, Identity, ServiceReference, StorageResource,
+};
 use cloister_core::{
     catalogue::{self, RoleInput, StorageInput},
     child::GrantRef,
@@ -61,7 +63,8 @@ pub async fn allowlist(context: &Context, name: &Arc<str>) -> Result<(), Error> 
             context.queue.add_at(Key::Allowlist(name.clone()), end.0);
         }
         let status = said(found, now, |allowlist: &EgressAllowlist| {
-            catalogue::allowlist(allowlist, &users(&index, name, allowlist, now), now)
+            let services = |service: &ServiceReference| service_named(&index, service);
+            catalogue::allowlist(allowlist, &users(&index, name, allowlist, now), &services, now)
         });
         if status.is_some()
             && only_counts(found)
@@ -98,7 +101,7 @@ pub async fn storage(context: &Context, name: &Arc<str>) -> Result<(), Error> {
         let input = StorageInput {
             policies: &|policy| policy_named(&index, policy),
             cluster_roles: &|role| index.cluster_roles.get(role),
-            credentials: &|secret| credential_version(&index, secret),
+            credentials: &|secret| credential(&index, secret),
             settings: index.settings(),
         };
         let status = said(found, now, |storage| catalogue::storage(storage, &input, now));

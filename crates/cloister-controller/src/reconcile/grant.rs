@@ -3,9 +3,9 @@
 use super::{
     asking::{Asking, remembered},
     catalogue::debt,
-    credential_version, ended, known,
+    credential, ended, known,
     namespace::in_force,
-    policy_named, retention, service_named, work_off,
+    others, policy_named, retention, service_named, work_off,
 };
 use crate::{
     alerts,
@@ -226,7 +226,8 @@ pub fn with_input<T>(
             cluster_roles: &|role| index.cluster_roles.get(role),
             services: &|service| service_named(index, service),
             hosts: &|host| asking.known(host),
-            credentials: &|secret| credential_version(index, secret),
+            credentials: &|secret| credential(index, secret),
+            others: &|person| others(index, &place, person),
             debts: &|person| debt(index, &place, person),
         },
         settings: &settings,

@@ -22,16 +22,17 @@ use crate::{
     queue::Job,
     write::{Target, Writer},
 };
-use cloister_api::{AccessPolicy, SecretReference, ServiceReference};
+use cloister_api::{AccessPolicy, Identity, SecretReference, ServiceReference};
 use cloister_core::{
     carry_out::{self, Outcome, Told},
+    child::GrantRef,
     egress::ServiceFacts,
-    grant::{Known, is_approved, may_hold},
+    grant::{CredentialFacts, Known, Other, is_approved, may_hold},
     plan::{Action, Plan},
 };
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 use tracing::{debug, warn};
 
 /// Works on one key, with the turns that it holds.
@@ -175,8 +176,26 @@ fn service_named(index: &Index, service: &ServiceReference) -> Option<ServiceFac
     index.services.get(&at).map(|entry| entry.facts.clone())
 }
 
-fn credential_version(index: &Index, secret: &SecretReference) -> Option<Box<str>> {
-    index.credentials.get(&object_name(&secret.namespace, &secret.name)).cloned()
+/// What is known of a credential: what its Secret says, and who else names it.
+fn credential(index: &Index, secret: &SecretReference) -> Option<CredentialFacts> {
+    let at = object_name(&secret.namespace, &secret.name);
+    let mut facts = index.credentials.get(&at)?.clone();
+    for (storage, sensitivity) in index.sources.get(&at).into_iter().flatten() {
+        facts.named_by(storage, *sensitivity);
+    }
+    Some(facts)
+}
+
+/// The other grants of a person that have not ended.
+fn others<'a>(index: &'a Index, but: &(Arc<str>, GrantRef), person: &Identity) -> Vec<Other<'a>> {
+    let all = index.requesters.of(person);
+    let own = all.get(but).copied().unwrap_or(u64::MAX);
+    let others = all.into_iter().filter(|(place, _)| *place != but);
+    let read = others.filter_map(|((namespace, grant), since)| {
+        let grant = index.grant(namespace, grant)?.object.as_ref().ok()?;
+        Some(Other { grant, is_earlier: since < own })
+    });
+    read.collect()
 }
 
 fn object_name(namespace: &str, name: &str) -> crate::key::ObjectName {

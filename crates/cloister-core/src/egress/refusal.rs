@@ -32,6 +32,13 @@ pub enum Refusal {
     /// There is no such Service.
     #[error("Service {}/{} does not exist; create it, or correct the rule", .0.namespace, .0.name)]
     ServiceNotFound(ServiceReference),
+    /// The Service is another than the one that the allowlist was published for.
+    #[error(
+        "Service {}/{} has changed since the allowlist was published (its uid, its selector or its target ports), so that the rule \
+         would lead elsewhere; ask security to look at the Service, and to publish the allowlist anew if it is as it should be \
+         (any change of its spec will do, such as that of its description)", .0.namespace, .0.name
+    )]
+    ServiceChanged(ServiceReference),
     /// The Service has no selector: whoever writes its endpoints decides where it leads.
     #[error("Service {}/{} has no selector, so its endpoints could be anywhere; give it one, or declare its addresses as networks", .0.namespace, .0.name)]
     ServiceWithoutSelector(ServiceReference),
@@ -96,6 +103,7 @@ impl Refusal {
             Refusal::WildcardNotEnforceable { .. } => "WildcardNotEnforceable",
             Refusal::TargetInvalid => "TargetInvalid",
             Refusal::ServiceNotFound(_) => "ServiceNotFound",
+            Refusal::ServiceChanged(_) => "ServiceChanged",
             Refusal::ServiceWithoutSelector(_) => "ServiceWithoutSelector",
             Refusal::ServiceExternalName(_) => "ServiceExternalName",
             Refusal::ServicePortNotFound { .. } => "ServicePortNotFound",

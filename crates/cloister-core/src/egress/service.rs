@@ -3,17 +3,43 @@
 use super::ports::{self, PortSet};
 use super::{PolicyPortNumber, Refusal};
 use cloister_api::{Port, Protocol, ServiceReference};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// What is known of a Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceFacts {
+    /// Its uid: one that is made anew is another.
+    pub uid: String,
     /// The labels of its pods. Empty where it has no selector.
     pub selector: BTreeMap<String, String>,
     /// Whether its type is ExternalName.
     pub external_name: bool,
     /// Its ports.
     pub ports: Vec<ServicePortFacts>,
+}
+
+impl ServiceFacts {
+    /// Everything by which whoever may change the Service could lead these of its ports elsewhere.
+    pub fn pinned(&self, ports: &[Port]) -> Value {
+        let is_named = |fact: &&ServicePortFacts| {
+            ports.iter().any(|port| port.protocol == fact.protocol && ports::range(port).contains(&fact.port))
+        };
+        let mut targets: Vec<Value> = self
+            .ports
+            .iter()
+            .filter(is_named)
+            .map(|fact| {
+                let target = match &fact.target {
+                    PolicyPortNumber::Number(number) => json!(number),
+                    PolicyPortNumber::Name(name) => json!(name),
+                };
+                json!({"protocol": fact.protocol, "port": fact.port, "target": target})
+            })
+            .collect();
+        targets.sort_by_cached_key(Value::to_string);
+        json!({"uid": self.uid, "externalName": self.external_name, "selector": self.selector, "ports": targets})
+    }
 }
 
 /// A port of a Service.

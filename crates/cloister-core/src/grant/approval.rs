@@ -93,7 +93,7 @@ impl<'a> Case<'a> {
             members: input.members,
             requester,
             subjects: kind.subjects(),
-            for_namespace: kind.is_for_namespace(),
+            for_namespace: kind.is_for_namespace(input),
             policy_name: policy.metadata.name.as_deref().unwrap_or_default(),
             policy: &policy.spec,
         }

@@ -5,14 +5,16 @@
 //! changes the meaning of a grant is listed, or a new version of the digest is.
 
 use super::{Grant, Target};
-use crate::egress::canonical;
+use crate::egress::{ServiceFacts, canonical};
 use cloister_api::{
-    AccessPolicy, EgressRule, Identity, Port, Principal, PrivateEndpoint, ServiceReference, StorageEndpoint, Subject,
+    AccessPolicy, EgressRule, Identity, Port, Principal, PrivateEndpoint, RequesterLimits, ServiceReference,
+    StorageEndpoint, Subject,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 
 /// The digest that a review must name: of the grant, of the policy that decides, and of what the grant is for.
 pub fn of(grant: &Grant, namespace: &str, target: &Target<'_>) -> String {
@@ -56,7 +58,7 @@ fn policy(policy: &AccessPolicy) -> Value {
     let rules = spec.approval_rules.iter().map(
         |rule| json!({"name": rule.name, "required": rule.required, "approvers": sorted(&rule.approvers, principal)}),
     );
-    json!({
+    let mut value = json!({
         "uid": policy.metadata.uid,
         "requesters": sorted(&spec.requesters, principal),
         "beneficiaries": subjects(&spec.beneficiaries),
@@ -73,7 +75,12 @@ fn policy(policy: &AccessPolicy) -> Value {
             "maxDuration": duration(glass.max_duration),
             "reviewWithin": duration(glass.review_within),
         })),
-    })
+    });
+    // A policy of an older version has none, and keeps its digest: where nothing is said the defaults hold.
+    if spec.limits != RequesterLimits::default() {
+        value["limits"] = json!({"active": spec.limits.active, "pending": spec.limits.pending});
+    }
+    value
 }
 
 /// Subjects, whose order means nothing.
@@ -103,6 +110,30 @@ pub fn endpoint(endpoint: &StorageEndpoint) -> Value {
         "privateEndpoint": endpoint.private_endpoint.as_ref().map(private_endpoint),
         "ports": sorted(&endpoint.ports, port),
     })
+}
+
+/// A Service as it is: what somebody who may change it could lead elsewhere. Nothing where there is none.
+pub fn service_as_it_is(
+    service: &ServiceReference,
+    ports: &[Port],
+    services: &dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+) -> Value {
+    services(service).map_or(Value::Null, |facts| facts.pinned(ports))
+}
+
+/// A hash of each part of what a grant is for, by which it can be said what has changed.
+pub fn parts(target: &Target<'_>) -> BTreeMap<String, String> {
+    let parts = target.meaning.as_object().into_iter().flatten();
+    parts.map(|(part, value)| (part.clone(), hash(value).chars().take(16).collect())).collect()
+}
+
+/// The parts of what a grant is for that are others than they were. A Service that is not there is no other: what it would
+/// open is closed as long.
+pub fn changed<'a>(before: &'a BTreeMap<String, String>, target: &Target<'_>) -> Vec<&'a str> {
+    let now = parts(target);
+    let is_absent = |part: &str| part == "service" && target.meaning.get(part).is_some_and(Value::is_null);
+    let others = before.iter().filter(|(part, hash)| now.get(*part) != Some(*hash) && !is_absent(part));
+    others.map(|(part, _)| part.as_str()).collect()
 }
 
 fn service(service: &ServiceReference) -> Value {

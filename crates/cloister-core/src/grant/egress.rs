@@ -24,7 +24,7 @@ impl Kind for EgressGrant {
         &[]
     }
 
-    fn is_for_namespace(&self) -> bool {
+    fn is_for_namespace(&self, _: &Input<'_>) -> bool {
         true
     }
 
@@ -35,7 +35,14 @@ impl Kind for EgressGrant {
     fn target<'a>(&self, input: &Input<'a>) -> Result<Target<'a>, TargetError> {
         let name = &input.settings.spec.egress.access_policy;
         let policy = policy_of(name, || "egress.accessPolicy of CloisterConfig".into(), input)?;
-        Ok(Target { policy, sensitivity: None, meaning: Value::Null, cluster_role: None })
+        let service = self.spec.rule.service.as_ref();
+        let meaning = match service {
+            Some(service) => {
+                json!({"service": digest::service_as_it_is(service, &self.spec.rule.ports, input.catalogue.services)})
+            }
+            None => Value::Null,
+        };
+        Ok(Target { policy, sensitivity: None, meaning, cluster_role: None })
     }
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {

@@ -41,6 +41,8 @@ pub enum Ineligible {
     BreakGlassLater,
     #[error("{0} broke the glass with {1}, which nobody has reviewed yet; ask an approver to review it first")]
     ReviewOwed(String, String),
+    #[error("{0}")]
+    TooMany(String),
     #[error("the window from startTime for the asked duration has passed")]
     WindowPassed,
     #[error(
@@ -67,6 +69,7 @@ impl Ineligible {
             Ineligible::NoBreakGlass | Ineligible::BreakGlassNotAllowed(_) => "BreakGlassNotAllowed",
             Ineligible::BreakGlassLater => "BreakGlassLater",
             Ineligible::ReviewOwed(..) => "ReviewOwed",
+            Ineligible::TooMany(_) => "TooManyGrants",
             Ineligible::WindowPassed => "WindowPassed",
             Ineligible::MountConflict(..) => "MountConflict",
             Ineligible::Invalidated(_) => "Invalidated",

@@ -48,10 +48,11 @@ pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>,
         let message = "the policy that it was approved under was deleted; one of the same name is another";
         return Err(End::early("PolicyGone", message));
     }
-    if status.target_digest != digest::of_target(&target) {
-        let message = "what it is for has changed since it was approved: the target, its role, its endpoint, where its credential \
-                       is kept, or what its ClusterRole allows; ask again";
+    if let Some(message) = target_changed(grant, status, &target) {
         return Err(End::early("TargetChanged", message));
+    }
+    if let Some(withdrawn) = grant.of_kind().withdrawn(input) {
+        return Err(End::early(withdrawn.reason, withdrawn.message));
     }
     still_approved(grant, status, &target, input)?;
     Ok(target)
@@ -89,6 +90,44 @@ fn not_invalidated(status: &GrantStatus, input: &Input<'_>) -> Result<(), End> {
             Err(End::early("Invalidated", message))
         }
     }
+}
+
+/// What has changed of what a grant is for since it was approved, if something has.
+fn target_changed(grant: &Grant, status: &GrantStatus, target: &Target<'_>) -> Option<String> {
+    if status.target_digest == digest::of_target(target) {
+        return None;
+    }
+    if status.target_parts.is_empty() {
+        // It was approved by a version that did not write them down.
+        let message = "what it is for has changed since it was approved: the target, its role, its endpoint, the Service behind \
+                       it, where its credential is kept, or what its ClusterRole allows; ask again";
+        return Some(message.to_owned());
+    }
+    let changed = digest::changed(&status.target_parts, target);
+    if changed.is_empty() && digest::parts(target).len() == status.target_parts.len() {
+        return None;
+    }
+    let role = target.cluster_role.unwrap_or("of the role");
+    let words: Vec<String> = changed
+        .into_iter()
+        .map(|part| match part {
+            "uid" => "it was deleted and made anew".to_owned(),
+            "sensitivity" => "its sensitivity".to_owned(),
+            "endpoint" => "its endpoint".to_owned(),
+            "permissions" => "the permissions of its role".to_owned(),
+            "clusterRole" => "which ClusterRole it names".to_owned(),
+            "rules" => format!("what ClusterRole {role} allows"),
+            "credential" => "where its credential is kept".to_owned(),
+            "service" => "the Service that it leads to: its uid, its selector or its target ports".to_owned(),
+            other => other.to_owned(),
+        })
+        .collect();
+    let words = if words.is_empty() { "what it consists of".to_owned() } else { words.join("; ") };
+    Some(format!(
+        "what {} {} is for has changed since it was approved: {words}; ask again",
+        grant.kind().as_str(),
+        grant.name()
+    ))
 }
 
 fn gone(error: &TargetError) -> &'static str {

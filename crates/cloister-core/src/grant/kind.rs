@@ -93,8 +93,8 @@ pub trait Kind {
     fn subjects(&self) -> &[Subject];
 
     /// Whether all of the namespace profits, so that its members may not decide.
-    fn is_for_namespace(&self) -> bool {
-        self.subjects().iter().any(|subject| subject.kind == cloister_api::SubjectKind::ServiceAccount)
+    fn is_for_namespace(&self, _: &Input<'_>) -> bool {
+        is_for_accounts(self.subjects())
     }
 
     /// What it asks for, in its own fields: a part of what is decided about, and what `autoApprove` sees.
@@ -116,6 +116,11 @@ pub trait Kind {
         Ok(())
     }
 
+    /// Why it may not be given any more, although nothing that was agreed to has changed.
+    fn withdrawn(&self, _: &Input<'_>) -> Option<Missing> {
+        None
+    }
+
     /// What is missing for now, in the kind's own matters.
     fn missing(&self, _: &Target<'_>, _: &Input<'_>) -> Option<Missing> {
         None
@@ -126,6 +131,11 @@ pub trait Kind {
 
     /// What it opens.
     fn opening(&self, grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Opening;
+}
+
+/// Whether pods get it, and with them whoever may run pods.
+pub fn is_for_accounts(subjects: &[Subject]) -> bool {
+    subjects.iter().any(|subject| subject.kind == cloister_api::SubjectKind::ServiceAccount)
 }
 
 /// What is missing for now, so that nothing is opened.

@@ -7,11 +7,13 @@
 
 mod approval;
 mod break_glass;
+mod credential;
 pub mod digest;
 mod egress;
 pub(crate) mod eligibility;
 mod end;
 mod kind;
+mod limits;
 mod mount;
 mod open;
 mod pending;
@@ -28,8 +30,10 @@ mod target;
 
 pub use approval::satisfiable;
 pub use break_glass::{owes_review, owes_review_by};
+pub use credential::{CredentialFacts, NOT_OFFERED, version as content_version};
 pub use eligibility::signed;
 use kind::Target;
+pub use limits::Other;
 pub use mount::{Copy, LastEnd, Neighbour, goes_with, last_call, unclaimed};
 pub use people::same_person;
 pub use phases::plan;
@@ -300,8 +304,10 @@ pub struct Catalogue<'a> {
     pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
     /// Finds what is known of a name.
     pub hosts: &'a dyn Fn(&Host) -> Option<names::Known>,
-    /// Finds the version of a credential's Secret.
-    pub credentials: &'a dyn Fn(&SecretReference) -> Option<Box<str>>,
+    /// Finds what is known of a credential's Secret.
+    pub credentials: &'a dyn Fn(&SecretReference) -> Option<CredentialFacts>,
+    /// Finds the other grants of a person that have not ended.
+    pub others: &'a dyn Fn(&Identity) -> Vec<Other<'a>>,
     /// Finds another grant by which this person broke the glass, and which is not yet reviewed.
     pub debts: &'a dyn Fn(&Identity) -> Option<String>,
 }

@@ -7,6 +7,7 @@ use super::{
     digest,
     eligibility::{self, Ineligible, signed},
     kind::missing,
+    limits::Others,
     open,
     people::{is_known, is_service_account},
     phases::{add_finalizer, drop_finalizer, surplus},
@@ -133,8 +134,10 @@ fn outcome(
         return Outcome::Wait(Wait::new("RequesterUnknown", message, true));
     };
     let kind = grant.of_kind();
+    let others = Others::of(grant, requester, input);
     let eligible = not_invalidated(asked, input)
         .and_then(|()| known_person(requester, input))
+        .and_then(|()| others.may_wait(requester, target))
         .and_then(|()| eligibility::check(grant, requester, &target.policy.spec, asked))
         .and_then(|()| kind.conflict(input))
         .and_then(|()| no_debt(grant, requester, input))
@@ -170,6 +173,9 @@ fn outcome(
         };
     }
     if let Some(message) = by_itself(grant, requester, target, input) {
+        if let Err(why) = others.may_hold(true, requester, target) {
+            return Outcome::Refuse { reason: why.reason(), message: why.to_string(), by: None };
+        }
         return Outcome::Approve { reason: "AutoApproved", message, how: How::Policy };
     }
     let agreed: Vec<&Identity> = decisions.agreed.iter().map(|review| &review.reviewer).collect();
@@ -177,6 +183,9 @@ fn outcome(
     if tally.is_met {
         let names: Vec<&str> = tally.approvals.iter().flat_map(|rule| &rule.approved_by).map(String::as_str).collect();
         let message = format!("approved under AccessPolicy {} by {}", case.policy_name, names.join(", "));
+        if let Err(why) = others.may_hold(false, requester, target) {
+            return Outcome::Refuse { reason: why.reason(), message: why.to_string(), by: None };
+        }
         let reviews = decisions.recorded(&case, &tally);
         return Outcome::Approve { reason: "Approved", message, how: How::People(tally, reviews) };
     }
@@ -188,11 +197,18 @@ fn outcome(
         );
         return Outcome::Wait(Wait::new("AwaitingApproval", message, false));
     }
-    let message = format!(
+    let mut message = format!(
         "waits for approval under AccessPolicy {}: {}",
         case.policy_name,
         tally.missing(&case.policy.approval_rules)
     );
+    let of_before = decisions.of_before;
+    if of_before > 0 {
+        message.push_str(&format!(
+            "; {of_before} approvals do not count any more, because the request, its policy or what it is for has changed since \
+             they were written: whoever wrote them must look at it again"
+        ));
+    }
     Outcome::Wait(Wait::new("AwaitingApproval", message, false))
 }
 
@@ -248,6 +264,8 @@ struct Decisions<'a> {
     refusal: Option<(&'static str, String, RecordedReview)>,
     /// Those of people who agree and may: of each account the newest.
     agreed: Vec<RecordedReview>,
+    /// How many agreed to something that has changed since.
+    of_before: usize,
 }
 
 impl<'a> Decisions<'a> {
@@ -256,13 +274,14 @@ impl<'a> Decisions<'a> {
         let accounts: Vec<&Identity> = all.iter().map(|(_, reviewer)| *reviewer).collect();
         let people = People::of(case, accounts.iter().copied());
         let mut newest: HashMap<&str, usize> = HashMap::new();
-        let mut refusal = None;
+        let (mut refusal, mut of_before) = (None, 0);
         for (at, (review, reviewer)) in all.iter().enumerate() {
             let counts =
                 || review.spec.digest == digest && case.may_decide_now(reviewer, &people, input.settings).is_ok();
             let said = |did| in_words(review, reviewer, did);
             let refused = match review.spec.decision {
                 Decision::Approve => {
+                    of_before += usize::from(review.spec.digest != digest);
                     if counts() {
                         newest.insert(&reviewer.username, at);
                     }
@@ -278,7 +297,7 @@ impl<'a> Decisions<'a> {
         let mut agreed: Vec<usize> = newest.into_values().collect();
         agreed.sort_unstable();
         let agreed = agreed.into_iter().map(|at| recorded(all[at].0, all[at].1)).collect();
-        Decisions { accounts, refusal, agreed }
+        Decisions { accounts, refusal, agreed, of_before }
     }
 
     /// What is recorded of those who agreed: first those who count for a rule, so that nobody takes their places, and then
@@ -303,6 +322,7 @@ fn approve(status: &mut GrantStatus, grant: &Grant, target: &Target<'_>, how: Ho
         uid: target.policy.metadata.uid.clone().unwrap_or_default(),
     });
     status.target_digest = digest::of_target(target);
+    status.target_parts = digest::parts(target);
     status.approved_at = Some(seconds(now));
     status.expires_at = Some(expires);
     // Whether or not there is a credential now: the role may get one, or share one that it had.

@@ -1,10 +1,12 @@
 //! A StorageAccessGrant: a RoleBinding, the storage's endpoint, and the credential mounted into the pods of an account.
 
 use super::{
-    Grant, Input, digest,
+    Grant, Input,
+    credential::NOT_OFFERED,
+    digest,
     egress::at_addresses,
     eligibility::Ineligible,
-    kind::{Kind, Missing, Opening, Target, TargetError},
+    kind::{Kind, Missing, Opening, Target, TargetError, is_for_accounts},
     mount::{self, Source},
     residue,
     share::{Share, mount_name},
@@ -21,6 +23,21 @@ use std::collections::BTreeMap;
 impl Kind for StorageAccessGrant {
     fn subjects(&self) -> &[Subject] {
         &self.spec.subjects
+    }
+
+    fn is_for_namespace(&self, input: &Input<'_>) -> bool {
+        // Without a mount the endpoint is opened to all pods of the namespace, whoever is named.
+        let opens_to_all = || found(self, input).map_or(true, |(storage, _)| storage.spec.endpoint.is_some());
+        is_for_accounts(&self.spec.subjects) || (self.spec.mount.is_none() && opens_to_all())
+    }
+
+    fn withdrawn(&self, input: &Input<'_>) -> Option<Missing> {
+        let (_, role) = found(self, input).ok()?;
+        let from = role.credential.as_ref()?.secret_ref.as_ref().filter(|_| self.spec.mount.is_some())?;
+        let facts = (input.catalogue.credentials)(from)?;
+        // Where nothing is said there is nothing that was taken back: it stays until its end, and is not given again.
+        let fault = facts.offered.as_ref().and_then(|_| facts.not_offered(from, &self.spec.storage))?;
+        Some(Missing { reason: NOT_OFFERED, message: fault })
     }
 
     fn asks(&self) -> Value {
@@ -41,7 +58,7 @@ impl Kind for StorageAccessGrant {
         let rules = role.cluster_role.as_deref().map(|name| cluster_role(name, input)).transpose()?;
         let policy = policy_of(&role.access_policy, named_by, input)?;
         let credential = role.credential.as_ref().and_then(|credential| credential.secret_ref.as_ref());
-        let meaning = json!({
+        let mut meaning = json!({
             "uid": storage.metadata.uid,
             "sensitivity": storage.spec.sensitivity,
             "endpoint": storage.spec.endpoint.as_ref().map(digest::endpoint),
@@ -50,8 +67,16 @@ impl Kind for StorageAccessGrant {
             "rules": rules,
             "credential": credential.map(|secret| json!({"namespace": secret.namespace, "name": secret.name})),
         });
+        if let Some((service, ports)) =
+            storage.spec.endpoint.as_ref().and_then(|endpoint| Some((endpoint.service.as_ref()?, &endpoint.ports)))
+        {
+            meaning["service"] = digest::service_as_it_is(service, ports, input.catalogue.services);
+        }
         let cluster_role = role.cluster_role.as_deref();
-        Ok(Target { policy, sensitivity: Some(storage.spec.sensitivity), meaning, cluster_role })
+        // What else is said of the credential makes it no less sensitive.
+        let least = credential.and_then(|secret| (input.catalogue.credentials)(secret)?.sensitivity);
+        let sensitivity = least.map_or(storage.spec.sensitivity, |least| least.max(storage.spec.sensitivity));
+        Ok(Target { policy, sensitivity: Some(sensitivity), meaning, cluster_role })
     }
 
     fn conflict(&self, input: &Input<'_>) -> Result<(), Ineligible> {
@@ -135,11 +160,19 @@ fn credential<'a>(grant: &StorageAccessGrant, input: &Input<'a>) -> Result<Optio
             "Secret {namespace}/{name} is outside the credentialNamespaces of CloisterConfig; keep the credential in one of them"
         ));
     }
-    match (input.catalogue.credentials)(from) {
+    let storage = &grant.spec.storage;
+    let Some(facts) = (input.catalogue.credentials)(from) else {
+        return missing(format!(
+            "there is no Secret {name} in {namespace}; ask the owners of StorageResource {storage} to put the credential there"
+        ));
+    };
+    if let Some(message) = facts.not_offered(from, storage) {
+        return Err(Missing { reason: NOT_OFFERED, message });
+    }
+    match facts.content {
         Some(version) => Ok(Some(Source { from, version })),
         None => missing(format!(
-            "there is no Secret {name} in {namespace}; ask the owners of StorageResource {} to put the credential there",
-            grant.spec.storage
+            "Secret {name} in {namespace} is empty; ask the owners of StorageResource {storage} to put the credential there"
         )),
     }
 }

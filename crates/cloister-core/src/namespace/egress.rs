@@ -8,8 +8,8 @@ use super::{
 use crate::{
     child::{Child, ChildKey, ChildKind},
     egress::{
-        Allowed, Backend, Opening, Refusal, Surroundings, TooBroad, open_covered_by, open_rule, selector_matches,
-        too_broad,
+        Allowed, Backend, Opening, Refusal, Surroundings, TooBroad, is_as_published, open_covered_by, open_rule,
+        selector_matches, too_broad,
     },
     evaluator::{Agreements, Declared, objection},
     names::Held,
@@ -139,7 +139,8 @@ impl Needs {
         }
         let mut refused: Vec<(&str, Refusal)> = Vec::new();
         for rule in &allowlist.spec.rules {
-            match open_rule(rule, surroundings) {
+            let published = is_as_published(allowlist, rule, surroundings.services);
+            match published.and_then(|()| open_rule(rule, surroundings)) {
                 Ok(opening) => {
                     let policy = format!("cloister-allow.{name}.{}", rule.name);
                     agreed.push(Agreed { need: self.states.len(), rule, by: None, policy, opening });
@@ -225,7 +226,9 @@ impl Needs {
         for (&name, allowlist) in input.allowlists {
             let KnownAllowlist::Read(allowlist) = allowlist else { continue };
             if allows(allowlist, namespace) && self.lasts(allowlist, input.now) {
-                rules.extend(allowlist.spec.rules.iter().map(|rule| (name, rule)));
+                let all = allowlist.spec.rules.iter();
+                let published = all.filter(|rule| is_as_published(allowlist, rule, surroundings.services).is_ok());
+                rules.extend(published.map(|rule| (name, rule)));
             }
         }
         let granted: Vec<(&str, &EgressRule)> = rules.iter().chain(input.granted).copied().collect();

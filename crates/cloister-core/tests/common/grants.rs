@@ -8,9 +8,10 @@ use cloister_api::*;
 use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef},
     cluster_role::RoleFacts,
+    egress::ServiceFacts,
     grant::{
-        self, Catalogue, Declared, Grant, Holder, Home, Input, Known, Neighbour, Share, is_approved, is_open,
-        last_call, mount_name, mount_named_by, owes_review, same_person, secret_name,
+        self, Catalogue, CredentialFacts, Declared, Grant, Holder, Home, Input, Known, Neighbour, Other, Share,
+        is_approved, is_open, last_call, mount_name, mount_named_by, owes_review, same_person, secret_name,
     },
     hold::Held,
     names,
@@ -53,6 +54,14 @@ pub struct Pod {
     pub created: Option<Timestamp>,
 }
 
+/// How the one Service is.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceState {
+    pub is_absent: bool,
+    /// How often it was made anew.
+    pub made: u32,
+}
+
 #[derive(Clone, Debug)]
 pub struct World {
     /// By key: the name of a StorageAccessGrant, or that of another grant after `egress/` or `role/`.
@@ -65,6 +74,10 @@ pub struct World {
     pub cluster_roles: BTreeMap<String, RoleFacts>,
     /// The version of the credential's Secret.
     pub credential: Option<u32>,
+    /// What the credential's Secret says of itself.
+    pub annotations: BTreeMap<&'static str, &'static str>,
+    /// How the Service is.
+    pub service: ServiceState,
     pub settings: Settings,
     /// What is known of names.
     pub known: BTreeMap<String, names::Known>,
@@ -97,6 +110,8 @@ impl World {
             policy: Shelf::Read(Box::new(policy)),
             cluster_roles: bindable.map(|name| (name.to_owned(), role_facts(&["pods/exec"], true))).into(),
             credential: Some(1),
+            annotations: [(labels::STORAGE_RESOURCES, "weights, weights-2")].into(),
+            service: ServiceState::default(),
             settings: Settings::new(Some(&settings())),
             known: BTreeMap::new(),
             held: None,
@@ -196,9 +211,14 @@ impl World {
                 roles: &|name| if name == "debugger" { self.role.known() } else { Known::Absent },
                 policies: &|name| if name == "standard" { self.policy.known() } else { Known::Absent },
                 cluster_roles: &|name| self.cluster_roles.get(name),
-                services: &service,
+                services: &|reference| {
+                    service(reference)
+                        .filter(|_| !self.service.is_absent)
+                        .map(|facts| ServiceFacts { uid: format!("{}{}", facts.uid, self.service.made), ..facts })
+                },
                 hosts: &|host| self.known.get(&host.name.to_string()).cloned(),
-                credentials: &|_| self.credential.map(|version| version.to_string().into()),
+                credentials: &|_| self.credential.map(|version| self.facts(version)),
+                others: &|requester| self.others(key, requester),
                 debts: &|requester| self.debt(key, requester),
             },
             settings: &self.settings,
@@ -216,6 +236,20 @@ impl World {
 
     pub fn plan(&self, key: &str) -> Plan<GrantStatus> {
         self.with_input(key, grant::plan)
+    }
+
+    /// What is known of the credential: a version that is 0 is of one that was emptied.
+    fn facts(&self, version: u32) -> CredentialFacts {
+        let content = (version > 0).then(|| version.to_string().into());
+        CredentialFacts::of(|key| self.annotations.get(key).copied(), content)
+    }
+
+    /// The other grants of somebody that have not ended.
+    fn others(&self, but: &str, requester: &Identity) -> Vec<Other<'_>> {
+        let theirs = |grant: &Grant| grant.terms().requested_by.is_some_and(|other| same_person(other, requester));
+        let grants = self.grants.iter().filter(|(key, _)| *key != but && self.can_read(key));
+        let open = grants.filter(|(_, grant)| !grant.phase().has_ended() && theirs(grant));
+        open.map(|(key, grant)| Other { grant, is_earlier: **key < *but }).collect()
     }
 
     /// Another grant by which somebody broke the glass, and which is not reviewed.

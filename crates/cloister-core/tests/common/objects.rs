@@ -139,6 +139,7 @@ fn prune(value: &mut Value) {
 pub fn service(reference: &ServiceReference) -> Option<ServiceFacts> {
     let port = ServicePortFacts { port: 80, protocol: Protocol::Tcp, target: PolicyPortNumber::Number(8080) };
     (reference.namespace == "infra" && reference.name == "cache").then(|| ServiceFacts {
+        uid: "uid-cache".into(),
         selector: [("app".to_owned(), "cache".to_owned())].into(),
         external_name: false,
         ports: vec![port],

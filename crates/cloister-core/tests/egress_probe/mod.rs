@@ -298,7 +298,12 @@ pub fn service(reference: &ServiceReference) -> Option<ServiceFacts> {
         ("infra", "twin") => ("b", (1..12).map(|number| tcp(number, Number(number))).collect()),
         _ => return None,
     };
-    Some(ServiceFacts { selector: [("app".to_owned(), app.to_owned())].into(), external_name: false, ports })
+    Some(ServiceFacts {
+        uid: String::new(),
+        selector: [("app".to_owned(), app.to_owned())].into(),
+        external_name: false,
+        ports,
+    })
 }
 
 /// First and last address of a network as numbers. Nothing where bits are set after its prefix.

@@ -44,6 +44,7 @@ fn matter(key: &'static str) -> Matter {
         "justification": {"required": true},
         "ticket": {"required": true, "pattern": "^SEC-"},
         "autoApprove": ["1 == 2", "2 == 3"],
+        "limits": {"active": 4, "pending": 8},
         "breakGlass": {"requesters": principals(["a", "b"]), "maxDuration": "1h", "reviewWithin": "1h"},
     });
     let role = |name: &str| {
@@ -160,6 +161,7 @@ fn the_manifests_here_say_all_there_is_to_say() {
         ticket: _,
         auto_approve: _,
         break_glass: _,
+        limits: _,
     } = &policy;
     all(matter("eval").policy, serde_json::to_value(&policy).unwrap());
     let storage: StorageResourceSpec = serde_json::from_value(matter("eval").storage).unwrap();

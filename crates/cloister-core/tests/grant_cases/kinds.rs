@@ -119,3 +119,71 @@ fn grants_of_different_kinds_and_one_name_are_told_apart() {
     settle(&mut world);
     assert_eq!(["same", "role/same", "egress/same"].map(|key| world.children_of(key)), [1, 0, 1]);
 }
+
+/// What a Service leads to may be changed by whoever may change the Service, and not by those who agreed.
+#[test]
+fn a_service_that_is_another_than_was_agreed_to_is_closed_and_said() {
+    let rule =
+        json!({"rule": {"name": "cache", "service": {"namespace": "infra", "name": "cache"}, "ports": [{"port": 80}]}});
+    let endpoint = json!({"endpoint": {"service": {"namespace": "infra", "name": "cache"}, "ports": [{"port": 80}]}});
+    for (key, more) in [("egress/cache", rule), ("eval", json!({}))] {
+        let mut world = World { storage: super::desk::storage(endpoint.clone()), ..world() };
+        ask(&mut world, key, more);
+        settle(&mut world);
+        assert_eq!(said(&world, key).0, GrantPhase::Active, "{key}");
+
+        // One that is not there for a while opens nothing, and is no other.
+        world.service.is_absent = true;
+        settle(&mut world);
+        assert_eq!(said(&world, key), (GrantPhase::Active, "ServiceNotFound".into()), "{key}");
+        let policies =
+            |world: &World| world.objects.0.keys().filter(|key| key.kind == ChildKind::NetworkPolicy).count();
+        assert_eq!(policies(&world), 0);
+        world.service.is_absent = false;
+        settle(&mut world);
+        assert_eq!((said(&world, key), policies(&world)), ((GrantPhase::Active, "Active".into()), 1), "{key}");
+
+        world.service.made += 1;
+        settle(&mut world);
+        assert_eq!((said(&world, key), policies(&world)), ((GrantPhase::Revoked, "TargetChanged".into()), 0), "{key}");
+        let conditions = status(&world, key).conditions;
+        let ready = conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+        assert!(ready.message.contains("the Service that it leads to"), "{}", ready.message);
+    }
+}
+
+#[test]
+fn what_has_changed_is_said() {
+    let mut world = opened("role/debug", json!({}));
+    world.cluster_roles.insert("cloister:debugger".into(), role_facts(&["pods/exec", "pods/portforward"], true));
+    settle(&mut world);
+    assert_eq!(said(&world, "role/debug"), (GrantPhase::Revoked, "TargetChanged".into()));
+    let conditions = status(&world, "role/debug").conditions;
+    let ready = conditions.iter().find(|c| c.type_ == "Ready").unwrap();
+    assert!(
+        ready.message.contains("was approved: what ClusterRole cloister:debugger allows; ask again"),
+        "{}",
+        ready.message
+    );
+}
+
+#[test]
+fn who_profits_is_whoever_it_is_opened_for() {
+    let members = json!([{"role": "Researcher", "subjects": [{"kind": "User", "name": "ivy"}]}]);
+    let rule = json!({"approvalRules": [{"name": "security", "required": 1, "approvers": [{"kind": "Group", "name": "security"}]}]});
+    let endpoint = json!({"endpoint": {"networks": ["203.0.113.0/24"], "ports": [{"port": 443}]}});
+    let user = json!({"subjects": [{"kind": "User", "name": "alice"}], "mount": null});
+    for (endpoint, decides) in [(endpoint, false), (json!({}), true)] {
+        let mut world = World { storage: super::desk::storage(endpoint), ..by_people(rule.clone()) };
+        world.members = serde_json::from_value(members.clone()).unwrap();
+        ask(&mut world, "eval", user.clone());
+        settle(&mut world);
+        review(&mut world, "eval", cloister_api::Decision::Approve, person("ivy", &["security"]));
+        settle(&mut world);
+        let phase = if decides { GrantPhase::Active } else { GrantPhase::Pending };
+        assert_eq!(said(&world, "eval").0, phase, "the endpoint is opened to all pods: {}", !decides);
+        review(&mut world, "eval", cloister_api::Decision::Approve, person("sam", &["security"]));
+        settle(&mut world);
+        assert_eq!(said(&world, "eval").0, GrantPhase::Active, "somebody outside decides");
+    }
+}

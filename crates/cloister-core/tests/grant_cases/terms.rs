@@ -2,7 +2,7 @@
 
 use super::desk::*;
 use super::grants::{Shelf, World};
-use cloister_api::GrantPhase;
+use cloister_api::{GrantPhase, labels};
 use cloister_core::{grant::Home, settings::Settings};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -189,4 +189,103 @@ fn a_grant_that_starts_later_opens_nothing_before() {
     settle(&mut world);
     let end = status(&world, "eval").expires_at.clone().unwrap().0;
     assert_eq!((told(&world, "eval").0, end), (GrantPhase::Active, world.now + SignedDuration::from_secs(70)));
+}
+
+#[test]
+fn the_source_of_a_credential_says_who_may_hand_it_out() {
+    let offered = |annotations: &[(&'static str, &'static str)]| World {
+        annotations: annotations.iter().copied().collect(),
+        ..world()
+    };
+    let pending = |reason: &str| (GrantPhase::Pending, reason.to_owned(), true);
+    let (storages, least) = (labels::STORAGE_RESOURCES, labels::MINIMUM_SENSITIVITY);
+    for annotations in [
+        vec![],
+        vec![(storages, "")],
+        vec![(storages, "weights-2,weight")],
+        vec![(storages, "*")],
+        vec![(storages, "weights"), (least, "Highest")],
+    ] {
+        assert_eq!(answer(offered(&annotations), json!({})), pending("CredentialNotOffered"), "{annotations:?}");
+    }
+    assert_eq!(answer(offered(&[(storages, "other, weights")]), json!({})).0, GrantPhase::Active);
+    // The catalogue says Low, and the source more: the policy approves by itself, which is too weak for that.
+    for sensitivity in ["High", "Critical"] {
+        assert_eq!(
+            answer(offered(&[(storages, "weights"), (least, sensitivity)]), json!({})),
+            pending("PolicyTooWeak")
+        );
+    }
+    assert_eq!(answer(offered(&[(storages, "weights"), (least, "Low")]), json!({})).0, GrantPhase::Active);
+
+    // Taken back, it ends; said no more, it stays until its end and is not given again.
+    let mut world = world();
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    let mut silent = World { annotations: [].into(), ..world.clone() };
+    settle(&mut silent);
+    assert_eq!(told(&silent, "eval"), (GrantPhase::Active, "CredentialNotOffered".into(), true));
+    let mut another = World { annotations: [(storages, "another")].into(), ..world.clone() };
+    settle(&mut another);
+    assert_eq!(said(&another, "eval"), (GrantPhase::Revoked, "CredentialNotOffered".into()));
+    // One that was emptied is missing.
+    world.credential = Some(0);
+    settle(&mut world);
+    assert_eq!(told(&world, "eval"), (GrantPhase::Active, "CredentialMissing".into(), true));
+}
+
+#[test]
+fn a_policy_bounds_what_one_person_holds_and_has_waiting() {
+    let limits = json!({"limits": {"active": 2, "pending": 3}});
+    let ask_for = |world: &mut World, names: &[&str], more: Value| {
+        for name in names {
+            ask(world, name, more.clone());
+            settle(world);
+        }
+        names.iter().map(|name| said(world, name)).collect::<Vec<_>>()
+    };
+    let (active, too_many) =
+        ((GrantPhase::Active, "Active".to_owned()), (GrantPhase::Denied, "TooManyGrants".to_owned()));
+    let waiting = (GrantPhase::Pending, "AwaitingApproval".to_owned());
+    // What a policy approves by itself; those that start later count, too.
+    let mut world = World { policy: policy(limits.clone()), ..world() };
+    let later = (GrantPhase::Approved, "WaitingForStart".to_owned());
+    let start = json!({"startTime": seconds(&world, 60)});
+    assert_eq!(ask_for(&mut world, &["a", "b", "c"], start), [later.clone(), later, too_many.clone()]);
+    // Another person, and another target, have their own.
+    let bob = json!({"requestedBy": {"username": "bob", "groups": ["researchers"]}});
+    assert_eq!(ask_for(&mut world, &["d"], bob), [active.clone()]);
+    let lab =
+        |name: &str, network: &str| json!({"rule": {"name": name, "networks": [network], "ports": [{"port": 443}]}});
+    assert_eq!(ask_for(&mut world, &["egress/a"], lab("a", "192.0.2.0/26")), [active.clone()]);
+    assert_eq!(ask_for(&mut world, &["egress/b"], lab("b", "192.0.2.0/25")), [active.clone()]);
+    assert_eq!(ask_for(&mut world, &["egress/c"], lab("c", "192.0.2.0/24")), [too_many.clone()], "it overlaps");
+    assert_eq!(ask_for(&mut world, &["egress/d"], lab("d", "198.51.100.0/24")), [active]);
+
+    // Those that wait for people; who has an end leaves the place.
+    let mut world = by_people(limits);
+    let all = ask_for(&mut world, &["a", "b", "c", "d"], json!({}));
+    assert_eq!(all, [waiting.clone(), waiting.clone(), waiting.clone(), too_many.clone()]);
+    for key in ["b", "c", "a"] {
+        all_agree(&mut world, key);
+        settle(&mut world);
+    }
+    assert_eq!((said(&world, "b").0, said(&world, "c").0), (GrantPhase::Active, GrantPhase::Active));
+    assert_eq!(said(&world, "a"), too_many);
+    world.now += SignedDuration::from_mins(10);
+    settle(&mut world);
+    assert_eq!(ask_for(&mut world, &["e"], json!({})), [waiting]);
+}
+
+/// Decided at the same time, before either is written, two do not both take the last place.
+#[test]
+fn the_last_place_is_taken_once() {
+    let mut world = World { policy: policy(json!({"limits": {"active": 1}})), ..world() };
+    for key in ["a", "b", "c"] {
+        ask(&mut world, key, json!({}));
+    }
+    let plans = ["a", "b", "c"].map(|key| world.plan(key));
+    let approved =
+        plans.iter().filter(|plan| plan.status.as_ref().is_some_and(|status| status.phase == GrantPhase::Approved));
+    assert_eq!(approved.count(), 1);
 }

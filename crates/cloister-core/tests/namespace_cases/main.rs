@@ -9,11 +9,13 @@ mod objects;
 mod steps;
 
 use cloister_api::{
-    CloisterConfigSpec, EgressAllowlist, EgressState, ResearchNamespace, ResearchNamespaceSpec, labels,
+    CloisterConfigSpec, EgressAllowlist, EgressState, ResearchNamespace, ResearchNamespaceSpec, ServiceReference,
+    labels,
 };
 use cloister_core::{
+    catalogue,
     child::{Child, ChildKey, ChildKind},
-    egress::NeverOpened,
+    egress::{NeverOpened, PolicyPortNumber, ServiceFacts},
     names,
     namespace::ObservedNamespace,
     plan::{Action, Chain},
@@ -496,4 +498,51 @@ fn a_deletion_waits_for_a_review_while_it_can_be_made_and_no_longer() {
     world.now = at(60);
     world = settled(world);
     assert!(world.namespace.is_none() && world.declared.is_none());
+}
+
+/// Whoever may change a Service does not lead a rule elsewhere by it, which security agreed to as it was.
+#[test]
+fn an_allowlist_does_not_follow_a_service_that_is_changed() {
+    let rule = json!({"name": "cache", "service": {"namespace": "infra", "name": "cache"}, "ports": [{"port": 80}]});
+    let as_it_is = |reference: &ServiceReference| objects::service(reference);
+    let changes: [fn(&mut ServiceFacts); 3] = [
+        |facts| facts.uid = "another".into(),
+        |facts| facts.selector = [("app".to_owned(), "other".to_owned())].into(),
+        |facts| facts.ports[0].target = PolicyPortNumber::Number(22),
+    ];
+    for change in changes {
+        let changed = |reference: &ServiceReference| {
+            let mut facts = objects::service(reference)?;
+            change(&mut facts);
+            Some(facts)
+        };
+        let mut list = allowlist(json!({"rules": [rule]})).unwrap();
+        list.metadata.generation = Some(1);
+        let ready = |list: &EgressAllowlist, services: &dyn Fn(&ServiceReference) -> Option<ServiceFacts>| {
+            let status = catalogue::allowlist(list, &[NAME], services, at(0)).or(list.status.clone()).unwrap();
+            (status.conditions[0].reason.clone(), status)
+        };
+        // Published while the Service was another: what it is now was not agreed to.
+        let (reason, status) = ready(&list, &changed);
+        assert_eq!((reason.as_str(), status.services.len()), ("Reconciled", 1));
+        list.status = Some(status);
+        let (reason, status) = ready(&list, &as_it_is);
+        assert_eq!(reason, "ServiceChanged");
+        list.status = Some(status);
+        let mut world = world(json!({"egress": {"allowlists": ["lab"], "rules": [rule]}}));
+        world.allowlists.insert("lab".into(), Some(list.clone()));
+        let mut world = settled(world);
+        assert_eq!(need(&world, "allowlist/lab"), (EgressState::Refused, "ServiceChanged".into()));
+        assert_eq!(need(&world, "rule/cache").0, EgressState::NeedsGrant);
+        assert_eq!(policies(&world), CLOSED);
+        // Published anew, it is as it is.
+        list.metadata.generation = Some(2);
+        let (reason, status) = ready(&list, &as_it_is);
+        assert_eq!(reason, "Reconciled");
+        list.status = Some(status);
+        assert_eq!(ready(&list, &changed).0, "ServiceChanged");
+        world.allowlists.insert("lab".into(), Some(list));
+        let world = settled(world);
+        assert_eq!(need(&world, "allowlist/lab").0, EgressState::Active);
+    }
 }

@@ -140,7 +140,7 @@ pub async fn write_storage(client: &Client) -> Result<()> {
         "apiVersion": "cloister.dev/v1alpha1", "kind": "AccessPolicy", "metadata": {"name": "automatic"},
         "spec": {
             "requesters": [{"kind": "Group", "name": GROUPS[0]}],
-            "maxDuration": "24h", "autoApprove": ["true"],
+            "maxDuration": "24h", "autoApprove": ["true"], "limits": {"active": 10000, "pending": 10000},
         },
     }))?;
     create(Api::all(client.clone()), policy).await?;
@@ -148,7 +148,10 @@ pub async fn write_storage(client: &Client) -> Result<()> {
         let name = storage_name(at);
         let secret: Secret = object(json!({
             "apiVersion": "v1", "kind": "Secret",
-            "metadata": {"name": name, "namespace": "cloister-credentials"},
+            "metadata": {
+                "name": name, "namespace": "cloister-credentials",
+                "annotations": {labels::STORAGE_RESOURCES: name},
+            },
             "stringData": {"account": name, "key": "not a key, but about as long as one: 0123456789abcdef"},
         }))?;
         create(Api::namespaced(client.clone(), "cloister-credentials"), secret).await?;
@@ -179,6 +182,7 @@ pub async fn write_court(client: &Client) -> Result<()> {
         "apiVersion": "cloister.dev/v1alpha1", "kind": "AccessPolicy", "metadata": {"name": "one-approver"},
         "spec": {
             "requesters": [{"kind": "User", "name": PERSON}], "maxDuration": "8h", "defaultDuration": "1h",
+            "limits": {"active": 10000, "pending": 10000},
             "approvalRules": [{"name": "security", "required": 1, "approvers": [{"kind": "Group", "name": "security"}]}],
         },
     }))?;

@@ -87,6 +87,7 @@ pub fn grant_end(
             services: &|_| None,
             hosts: &|_| None,
             credentials: &|_| None,
+            others: &|_| Vec::new(),
             debts: &|_| None,
         },
         settings: &Settings::new(None),

@@ -1,0 +1,92 @@
+//! How many grants for one target somebody may hold, and have waiting.
+
+use super::{Grant, Input, Target, eligibility::Ineligible, may_hold};
+use crate::egress::overlap;
+use cloister_api::{GrantPhase, Identity};
+
+/// Another grant of the same person that has not ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Other<'a> {
+    /// The grant.
+    pub grant: &'a Grant,
+    /// Whether it was known before the one that is decided about. Of two, exactly one was: so two that are decided at the
+    /// same time do not both take the last place.
+    pub is_earlier: bool,
+}
+
+/// The grants of a requester for the same target.
+pub struct Others {
+    /// Those that are approved, and not yet confirmed to be over.
+    held: u32,
+    /// Those that were asked for earlier, and wait.
+    waiting: u32,
+}
+
+impl Others {
+    /// Those that count against this request.
+    pub fn of(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Self {
+        let all = (input.catalogue.others)(requester);
+        let same: Vec<&Other<'_>> = all.iter().filter(|other| same_target(grant, other.grant)).collect();
+        let count = |counts: &dyn Fn(&&&Other<'_>) -> bool| {
+            u32::try_from(same.iter().filter(counts).count()).unwrap_or(u32::MAX)
+        };
+        Others {
+            held: count(&|other| other.grant.status().is_some_and(may_hold)),
+            waiting: count(&|other| other.is_earlier && other.grant.phase() == GrantPhase::Pending),
+        }
+    }
+
+    /// Whether one more may wait.
+    ///
+    /// # Errors
+    ///
+    /// The policy allows no more.
+    pub fn may_wait(&self, requester: &Identity, target: &Target<'_>) -> Result<(), Ineligible> {
+        let limit = target.policy.spec.limits.pending;
+        self.within(self.waiting, limit, "requests for this that wait", requester, target)
+    }
+
+    /// Whether one more may be held. What a policy approves by itself also leaves a place to each that waits.
+    ///
+    /// # Errors
+    ///
+    /// The policy allows no more.
+    pub fn may_hold(&self, by_itself: bool, requester: &Identity, target: &Target<'_>) -> Result<(), Ineligible> {
+        let limit = target.policy.spec.limits.active;
+        let waiting = if by_itself { self.waiting } else { 0 };
+        self.within(self.held.saturating_add(waiting), limit, "grants for this", requester, target)
+    }
+
+    fn within(
+        &self,
+        count: u32,
+        limit: u32,
+        what: &str,
+        requester: &Identity,
+        target: &Target<'_>,
+    ) -> Result<(), Ineligible> {
+        if count < limit {
+            return Ok(());
+        }
+        let policy = target.policy.metadata.name.as_deref().unwrap_or_default();
+        Err(Ineligible::TooMany(format!(
+            "{} already has {count} {what}, and AccessPolicy {policy} allows {limit} to one person (spec.limits); delete one that is \
+             not needed, or ask again when one has ended",
+            requester.username
+        )))
+    }
+}
+
+/// Whether two grants are for the same: the same role of a storage, the same role in the same namespace, or in the same
+/// namespace egress that overlaps.
+fn same_target(one: &Grant, other: &Grant) -> bool {
+    let same_namespace = || one.metadata().namespace == other.metadata().namespace;
+    match (one, other) {
+        (Grant::Storage(one), Grant::Storage(other)) => {
+            one.spec.storage == other.spec.storage && one.spec.role == other.spec.role
+        }
+        (Grant::Role(one), Grant::Role(other)) => one.spec.role == other.spec.role && same_namespace(),
+        (Grant::Egress(one), Grant::Egress(other)) => same_namespace() && overlap(&one.spec.rule, &other.spec.rule),
+        _ => false,
+    }
+}

@@ -1,6 +1,6 @@
 use crate::support::*;
 use anyhow::{Context, Result};
-use cloister_tests::{assert_denied, cluster};
+use cloister_tests::{assert_denied, cluster, denied};
 use k8s_openapi::api::core::v1::{Pod, ServiceAccount};
 use kube::{Api, Client};
 use serde_json::{Value, json};
@@ -57,6 +57,20 @@ fn lasting(secret: &str) -> Vec<(&'static str, Value)> {
             volume(json!({"projected": {"sources": [{"configMap": {"name": "x"}}, {"secret": {"name": secret}}]}})),
         ),
         ("/volumes", volume(json!({"projected": {"sources": [{"secret": {"name": secret, "optional": false}}]}}))),
+        ("/imagePullSecrets", json!([{"name": "x"}, named])),
+        ("/containers/0/env", env.clone()),
+        ("/containers/0/env", optional_env),
+        ("/containers/0/envFrom", env_from.clone()),
+        ("/containers/0/envFrom", optional_env_from),
+        ("/initContainers", init("env", &env)),
+        ("/initContainers", init("envFrom", &env_from)),
+    ]
+}
+
+/// Volumes of drivers that take a Secret. No research namespace admits any that is not listed, whatever its Secret is.
+fn drivers(secret: &str) -> Vec<(&'static str, Value)> {
+    let named = json!({"name": secret});
+    vec![
         ("/volumes", volume(json!({"csi": {"driver": "d", "nodePublishSecretRef": named}}))),
         ("/volumes", volume(json!({"flexVolume": {"driver": "d/d", "secretRef": named}}))),
         ("/volumes", volume(json!({"azureFile": {"shareName": "s", "secretName": secret}}))),
@@ -74,13 +88,6 @@ fn lasting(secret: &str) -> Vec<(&'static str, Value)> {
             volume(json!({"scaleIO": {"gateway": "g", "system": "s", "volumeName": "v", "secretRef": named}})),
         ),
         ("/volumes", volume(json!({"storageos": {"volumeName": "v", "secretRef": named}}))),
-        ("/imagePullSecrets", json!([{"name": "x"}, named])),
-        ("/containers/0/env", env.clone()),
-        ("/containers/0/env", optional_env),
-        ("/containers/0/envFrom", env_from.clone()),
-        ("/containers/0/envFrom", optional_env_from),
-        ("/initContainers", init("env", &env)),
-        ("/initContainers", init("envFrom", &env_from)),
     ]
 }
 
@@ -96,6 +103,15 @@ async fn a_credential_is_for_its_account_in_every_form() -> Result<()> {
         let result = pods.create(&dry_run(), &theirs).await;
         assert!(result.is_err(), "another account gets it through {value}");
         assert_denied(result, POLICY);
+    }
+    for (pointer, value) in drivers(TRAINERS) {
+        for account in ["trainer", "other"] {
+            let result = pods.create(&dry_run(), &pod_with("own", account, pointer, value.clone())).await;
+            assert!(result.is_err(), "{account} gets it through {value}");
+            // Each of the two is enough; the API server names the first that it asks.
+            let refused = denied(result, POLICY);
+            assert!(refused.is_ok() || format!("{refused:?}").contains("pod-workloads.cloister.dev"), "{refused:?}");
+        }
     }
     Ok(())
 }

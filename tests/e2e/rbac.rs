@@ -283,10 +283,10 @@ async fn the_operator_reads_secrets_in_one_namespace() -> Result<()> {
     }
     for resource in ["accessreviews", "storageaccessgrants", "egressgrants", "rolegrants", "accessroles"] {
         for verb in ["create", "update", "delete", "deletecollection"] {
-            assert!(
-                !may(json!({"verb": verb, "group": "cloister.dev", "resource": resource})).await?,
-                "{verb} {resource}"
-            );
+            // What has ended is deleted after a time of the platform's choosing; admission holds what else there is.
+            let expected = verb == "delete" && resource != "accessroles";
+            let allowed = may(json!({"verb": verb, "group": "cloister.dev", "resource": resource})).await?;
+            assert_eq!(allowed, expected, "{verb} {resource}");
         }
     }
     let events = "events.k8s.io";

@@ -262,6 +262,7 @@ fn priority_classes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         "type": "array", "maxItems": 32, "x-kubernetes-list-type": "set",
         "items": {
             "type": "string", "minLength": 1, "maxLength": 253,
+            "pattern": "^[!-~]+$",
             "x-kubernetes-validations": [{
                 "rule": "!self.startsWith('system-')",
                 "message": "the PriorityClasses system-* are for the system, and are never admitted in research namespaces",
@@ -283,6 +284,7 @@ fn volumes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         "type": "array", "maxItems": 64, "x-kubernetes-list-type": "set",
         "items": {
             "type": "string", "minLength": 1, "maxLength": 320,
+            "pattern": "^[!-~]+$",
             "x-kubernetes-validations": [{
                 "rule": "self == 'image' || self.matches('^(csi|podCertificate|persistentVolume):[^ ]+$')",
                 "message": "must be image, csi:DRIVER, podCertificate:SIGNER or persistentVolume:NAME",
@@ -297,6 +299,7 @@ fn qualified_names(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         "type": "array", "maxItems": 64, "x-kubernetes-list-type": "set",
         "items": {
             "type": "string", "minLength": 1, "maxLength": 317,
+            "pattern": "^[!-~]+$",
             "x-kubernetes-validations": [{
                 "rule": "!format.qualifiedName().validate(self).hasValue()",
                 "message": "must be a key, like example.com/gpu",

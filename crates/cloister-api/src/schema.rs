@@ -271,7 +271,7 @@ pub fn extra_key(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string", "maxLength": 253,
         "x-kubernetes-validations": [{
-            "rule": r"self.matches(r'^[!-@\[-`{-~]*$')",
+            "rule": r"self.matches(r'^[!-@\[-~]*$')",
             "message": "must be in lower case and without blanks, as the API server writes the keys of userInfo.extra (kubectl auth whoami -o yaml shows them); write it in lower case",
             "reason": "FieldValueInvalid",
         }],

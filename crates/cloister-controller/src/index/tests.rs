@@ -173,12 +173,16 @@ fn pods_concern_the_grants_of_their_mount_alone() {
     take(&mut index, storage("asks", 2001, GrantPhase::Pending));
     take(&mut index, storage("open", 2002, GrantPhase::Active));
     let holder = pod("p", Some("cloister-grant-data.reader.trainer"));
-    assert_eq!(take(&mut index, holder), Dirty::from([grant_key("open")]));
-    assert!(take(&mut index, pod("q", Some("cloister-grant-data.writer.trainer"))).is_empty());
+    let mount_key = |name: &str| Key::Mount(namespace(), name.into());
+    let concerned = Dirty::from([grant_key("open"), mount_key("data.reader.trainer")]);
+    assert_eq!(take(&mut index, holder), concerned);
+    // No grant speaks for it: who looks after the mount finds that out.
+    let unclaimed = take(&mut index, pod("q", Some("cloister-grant-data.writer.trainer")));
+    assert_eq!(unclaimed, Dirty::from([mount_key("data.writer.trainer")]));
     assert!(take(&mut index, pod("r", None)).is_empty());
     assert_eq!((index.pods_in("interp"), index.pods["interp"].len()), (3, 2));
     // One that lets go of it concerns them, too.
-    assert_eq!(take(&mut index, pod("p", None)), Dirty::from([grant_key("open")]));
+    assert_eq!(take(&mut index, pod("p", None)), concerned);
     assert_eq!(index.pods_in("interp"), 3);
 }
 
@@ -194,7 +198,8 @@ fn pods_that_are_missing_in_a_list_are_forgotten() {
     listed.insert(&ObjectName { namespace: namespace(), name: "b".into() });
     let mut dirty = Dirty::new();
     GatedPod::forget_unlisted(&mut index, None, &listed, &mut dirty);
-    assert_eq!((index.pods_in("interp"), dirty.len()), (1, 0));
+    let of_its_copy = Key::Mount(namespace(), "data.reader.trainer".into());
+    assert_eq!((index.pods_in("interp"), dirty.clone()), (1, Dirty::from([of_its_copy])));
     GatedPod::forget_unlisted(&mut index, None, &Listed::default(), &mut dirty);
     assert_eq!(index.pods_in("interp"), 0);
     assert!(dirty.contains(&Key::Namespace(namespace())));

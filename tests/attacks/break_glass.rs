@@ -12,11 +12,13 @@ use serde_json::{Value, json};
 /// A story whose policy lets the group `oncall` break the glass, for an hour.
 async fn story(prefix: &str) -> Result<Story<'static>> {
     let story = Story::new(prefix).await?;
-    let requesters = json!([
-        {"kind": "Group", "name": "oncall"}, {"kind": "ServiceAccount", "namespace": story.name, "name": "other"},
-    ]);
-    story.policy(json!({"breakGlass": {"requesters": requesters, "maxDuration": "1h", "reviewWithin": "24h"}})).await?;
+    story.policy(lets(json!([{"kind": "Group", "name": "oncall"}]))).await?;
     Ok(story)
+}
+
+/// Lets these break the glass.
+fn lets(requesters: Value) -> Value {
+    json!({"breakGlass": {"requesters": requesters, "maxDuration": "1h", "reviewWithin": "24h"}})
 }
 
 /// Somebody on call who is in no other story: what they owe, they owe everywhere.
@@ -87,7 +89,17 @@ async fn a_broken_glass_is_short_and_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn a_service_account_does_not_break_the_glass() -> Result<()> {
-    let (attack, story) = (attack("break-glass by a ServiceAccount that the policy names"), story("robotglass").await?);
+    let attack = attack("break-glass by a ServiceAccount that the policy names, and by one whose groups it names");
+    let story = story("robotglass").await?;
+    let named = json!([
+        {"kind": "Group", "name": "oncall"}, {"kind": "ServiceAccount", "namespace": story.name, "name": "other"},
+    ]);
+    let answer = story.root.merge("AccessPolicy", &story.name, json!({"spec": lets(named)})).await;
+    answer.refused(422, "a ServiceAccount does not break the glass").await?;
+    let of_namespace = format!("system:serviceaccounts:{}", story.name);
+    let groups = ["system:serviceaccounts", &of_namespace, "system:authenticated"];
+    let groups = groups.map(|name| json!({"kind": "Group", "name": name}));
+    story.policy(lets(json!(groups))).await?;
     let rules = json!([{"apiGroups": ["cloister.dev"], "resources": ["rolegrants"], "verbs": ["create", "get"]}]);
     story.root.apply("ClusterRole", &story.name, json!({"rules": rules})).await.ok()?;
     let binding = json!({

@@ -58,6 +58,11 @@ impl<'a> Person<'a> {
         Self::account(stage, name, groups, "", "", namespace).await
     }
 
+    /// Somebody by a certificate, which has their groups to the letter, and no key of a person.
+    pub async fn certified(stage: &'a Stage, name: &str, groups: &[&str], namespace: &str) -> Result<Self> {
+        Self::of(stage, stage.cluster.kubeconfig_for(name, groups).await?, &[], name, namespace).await
+    }
+
     /// A ServiceAccount, by its token.
     pub async fn service_account(stage: &'a Stage, home: &str, account: &str, namespace: &str) -> Result<Self> {
         let kubeconfig = stage.cluster.service_account_kubeconfig(home, account).await?;

@@ -86,7 +86,9 @@ impl Stage {
             "requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "8h", "approvalRules": security,
         });
         root.apply("AccessPolicy", "egress", json!({"spec": egress})).await.ok()?;
-        root.apply("CloisterConfig", "cloister", json!({"spec": {"personKey": PERSON_KEY}})).await.ok()?;
+        // A driver that workloads may use: what it is told of Secrets is looked at all the same.
+        let settings = json!({"personKey": PERSON_KEY, "workloads": {"volumes": ["csi:listed.example.com"]}});
+        root.apply("CloisterConfig", "cloister", json!({"spec": settings})).await.ok()?;
         let alias = Person::account(self, "alias", &["system:masters"], "", "p", "default").await?;
         eventually("the personKey to be in force", async || {
             let ask = json!({"spec": {"role": "none", "subjects": [{"kind": "User", "name": "alias"}]}});

@@ -88,13 +88,12 @@ async fn ends_when(
     Ok(())
 }
 
-const CHANGED: &str = "what it is for has changed since it was approved";
-
 #[tokio::test]
 async fn another_endpoint_is_another_thing() -> Result<()> {
     let attack = attack("the storage's endpoint widened after approval");
     let wider = json!({"endpoint": {"networks": ["198.51.100.0/28", "192.0.2.0/24"], "ports": [{"port": 443}]}});
-    ends_when("endpoint", async |story| story.storage(wider.clone()).await, "TargetChanged", CHANGED).await?;
+    let says = "since it was approved: its endpoint; ask again";
+    ends_when("endpoint", async |story| story.storage(wider.clone()).await, "TargetChanged", says).await?;
     attack.held()
 }
 
@@ -121,7 +120,8 @@ async fn another_credential_is_another_thing() -> Result<()> {
         let elsewhere = json!({"credential": {"secretRef": {"namespace": "cloister-credentials", "name": name}}});
         story.storage(role(story, elsewhere)).await
     };
-    ends_when("credential", change, "TargetChanged", CHANGED).await?;
+    let says = "since it was approved: where its credential is kept; ask again";
+    ends_when("credential", change, "TargetChanged", says).await?;
     attack.held()
 }
 
@@ -130,7 +130,9 @@ async fn another_cluster_role_is_another_thing() -> Result<()> {
     let attack = attack("the storage's ClusterRole exchanged after approval");
     let change =
         async |story: &Story<'static>| story.storage(role(story, json!({"clusterRole": "cloister:debugger"}))).await;
-    ends_when("exchange", change, "TargetChanged", CHANGED).await?;
+    let says =
+        "since it was approved: which ClusterRole it names; what ClusterRole cloister:debugger allows; ask again";
+    ends_when("exchange", change, "TargetChanged", says).await?;
     attack.held()
 }
 
@@ -213,7 +215,8 @@ async fn a_role_that_allows_more_is_another() -> Result<()> {
         rule(&[""], &["configmaps"], &["get"], json!({})),
         rule(&[""], &["configmaps", "pods", "pods/exec"], &["get"], json!({})),
     );
-    ends_with_rules("wider", narrow, wide, "TargetChanged", CHANGED).await?;
+    let says = "since it was approved: what ClusterRole wider-";
+    ends_with_rules("wider", narrow, wide, "TargetChanged", says).await?;
     attack.held()
 }
 
@@ -221,7 +224,8 @@ async fn a_role_that_allows_more_is_another() -> Result<()> {
 async fn no_names_are_all_names() -> Result<()> {
     let attack = attack("resourceNames emptied after approval, which RBAC reads as all");
     let of = |names: Value| rule(&[""], &["configmaps"], &["get"], json!({"resourceNames": names}));
-    ends_with_rules("names", of(json!(["one"])), of(json!([])), "TargetChanged", CHANGED).await?;
+    let says = "since it was approved: what ClusterRole names-";
+    ends_with_rules("names", of(json!(["one"])), of(json!([])), "TargetChanged", says).await?;
     attack.held()
 }
 

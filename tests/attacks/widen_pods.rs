@@ -46,6 +46,10 @@ async fn a_pod_does_not_claim_another_account() -> Result<()> {
     attack.held()
 }
 
+fn csi(driver: &str, secret: &str) -> Value {
+    json!([{"name": "v", "csi": {"driver": driver, "nodePublishSecretRef": {"name": secret}}}])
+}
+
 /// Every way in which a pod names a Secret that Pod Security admits, and those that it does not.
 fn forms(secret: &str) -> Vec<Value> {
     let with = |field: &str, value: Value| {
@@ -64,7 +68,7 @@ fn forms(secret: &str) -> Vec<Value> {
     vec![
         with("volumes", json!([{"name": "v", "secret": {"secretName": secret}}])),
         with("volumes", json!([{"name": "v", "projected": {"sources": [{"secret": {"name": secret}}]}}])),
-        with("volumes", json!([{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": secret}}}])),
+        with("volumes", csi("listed.example.com", secret)),
         with("imagePullSecrets", json!([{"name": secret}])),
         with("containers", main("env", key.clone())),
         with("containers", main("envFrom", from.clone())),
@@ -88,6 +92,9 @@ async fn a_pod_of_another_account_does_not_get_the_credential() -> Result<()> {
         alice.generate("Pod", "thief-", form.clone()).await.denied_by(SECRETS, OTHERS).await?;
         alice.apply("Pod", "thief", form).await.denied_by(SECRETS, OTHERS).await?;
     }
+    let mut unlisted = pod("other");
+    unlisted["spec"]["volumes"] = csi("unlisted.example.com", &story.copy());
+    alice.create("Pod", "thief", unlisted).await.denied_by_some("", "denied request: ").await?;
     let mut lax = pod("default");
     lax["spec"]["volumes"] = json!([{"name": "v", "secret": {"secretName": story.copy()}}]);
     alice.create("Pod", "thief", lax).await.denied_by(SECRETS, "this pod runs as default").await?;

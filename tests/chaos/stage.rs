@@ -103,6 +103,7 @@ impl Stage {
     async fn catalogue(&self) -> Result<()> {
         let policy = json!({
             "requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "8h", "autoApprove": ["true"],
+            "limits": {"active": 64, "pending": 64},
             "approvalRules": [{"name": "security", "required": 1, "approvers": [{"kind": "Group", "name": "security"}]}],
             "breakGlass": {
                 "requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "1h", "reviewWithin": "24h",
@@ -110,7 +111,8 @@ impl Stage {
         });
         self.make("AccessPolicy", None, "egress", policy).await?;
         let secret = json!({
-            "metadata": {"name": "data"}, "stringData": {"token": "an-example-that-opens-nothing"},
+            "metadata": {"name": "data", "annotations": {"cloister.dev/storage-resources": "data"}},
+            "stringData": {"token": "an-example-that-opens-nothing"},
         });
         let secrets: Api<Secret> = Api::namespaced(self.bare.admin.clone(), "cloister-credentials");
         secrets.create(&PostParams::default(), &serde_json::from_value(secret)?).await?;

@@ -119,7 +119,7 @@ async fn one_that_always_attaches_opens_unasked() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_service_is_followed_to_its_pods() -> Result<()> {
+async fn a_service_that_is_another_is_closed_until_its_rule_is_published_anew() -> Result<()> {
     let scene = Scene::new().await;
     let (name, list) = (unique("service"), unique("list"));
     let service = json!({
@@ -147,8 +147,19 @@ async fn a_service_is_followed_to_its_pods() -> Result<()> {
 
     let moved = json!({"spec": {"selector": {"app": "other"}}});
     services.patch(&list, &PatchParams::default(), &Patch::Merge(moved)).await?;
-    eventually("the policy to follow", async || {
-        ensure!(opens().await? == peer("other"), "it has not");
+    scene.has_policy(&name, &policy, false).await?;
+    eventually("the namespace to say that it is another", async || {
+        let (state, reason, _) = scene.need(&name, &format!("allowlist/{list}")).await?;
+        ensure!(state == EgressState::Refused && reason == "ServiceChanged", "it says {state:?}: {reason}");
+        Ok(())
+    })
+    .await?;
+    // Who publishes it once more has looked at it as it is now.
+    let again = json!({"spec": {"description": "the cache, at its new pods"}});
+    let lists = scene.all::<EgressAllowlist>();
+    lists.patch(&list, &PatchParams::default(), &Patch::Merge(again)).await?;
+    eventually("the policy to open what was published anew", async || {
+        ensure!(opens().await? == peer("other"), "it does not");
         Ok(())
     })
     .await?;

@@ -28,6 +28,7 @@ async fn place(bare: &Bare) -> Result<(Api<StorageAccessGrant>, Api<StorageAcces
     let admin = &bare.admin;
     let policy = json!({
         "requesters": [{"kind": "User", "name": "alice"}], "maxDuration": "8h", "defaultDuration": "1h",
+        "limits": {"active": 64, "pending": 64},
         "autoApprove": ["request.role == 'reader'"],
     });
     create::<AccessPolicy>(Api::all(admin.clone()), "AccessPolicy", "automatic", policy).await?;

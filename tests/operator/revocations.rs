@@ -2,9 +2,9 @@
 
 use super::grants::Lab;
 use anyhow::{Context, Result, ensure};
-use cloister_api::{GrantPhase, ResidualExposure, StorageResource};
+use cloister_api::{GrantPhase, ResidualExposure, StorageResource, labels};
 use cloister_tests::{eventually, scene::condition, scene::pod};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
@@ -61,6 +61,10 @@ async fn two_credentials_are_not_mounted_in_one_folder() -> Result<()> {
     });
     let storages: Api<StorageResource> = lab.scene.all();
     storages.patch(&other, &PatchParams::apply("test").force(), &Patch::Apply(storage)).await?;
+    // Who keeps the credential offers it to both.
+    let offered = json!({"metadata": {"annotations": {labels::STORAGE_RESOURCES: format!("{},{other}", lab.name)}}});
+    let secrets = lab.scene.within::<Secret>("cloister-credentials");
+    secrets.patch(&lab.name, &PatchParams::default(), &Patch::Merge(offered)).await?;
     lab.ask("first", json!({})).await?;
     lab.until_phase("first", GrantPhase::Active).await?;
     let at = |path: &str, account: &str| {

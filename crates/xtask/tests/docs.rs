@@ -180,7 +180,8 @@ fn unexplained(source: &str, page: &str) -> Vec<String> {
         "ResearchNamespace",
         "ResourceQuota",
     ];
-    const MORE: [&str; 5] = ["RoleBinding", "ServiceAccount", "StorageAccessGrant", "StorageResource", "StatefulSet"];
+    const MORE: [&str; 6] =
+        ["RoleBinding", "RuntimeDefault", "ServiceAccount", "StorageAccessGrant", "StorageResource", "StatefulSet"];
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let quoted = code.split('"').filter(|word| {
         let humps = word.chars().filter(char::is_ascii_uppercase).count();

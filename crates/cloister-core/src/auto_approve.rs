@@ -31,6 +31,7 @@ mod typing;
 
 use crate::text::shown;
 use cel::common::ast::SourceInfo;
+use cel::objects::{Map, TryIntoValue};
 use cel::parser::Expression;
 use cel::{Context, Env, ExecutionError, ParseErrors, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -104,11 +105,26 @@ pub fn approves(expressions: &[String], request: &serde_json::Value) -> Verdict 
 fn evaluate(text: &str, request: &serde_json::Value) -> Result<bool, String> {
     let expression = compile(text)?;
     let mut context = Context::with_env(Arc::clone(&ENV));
-    context.add_variable(REQUEST, request).map_err(|error| format!("the request cannot be given to CEL: {error}"))?;
+    let request = request.try_into_value().map_err(|error| format!("the request cannot be given to CEL: {error}"))?;
+    context.add_variable_from_value(REQUEST, signed(request));
     match Value::resolve(&expression, &context) {
         Ok(Value::Bool(value)) => Ok(value),
         Ok(other) => Err(format!("its value is of type {}, not bool", other.type_of())),
         Err(error) => Err(failure(&error)),
+    }
+}
+
+/// A value whose whole numbers are of the type `int`, as they were checked. The library takes those of JSON for `uint`,
+/// which cannot be added to an `int`. What is too large for one stays, and fails where it is taken for one.
+fn signed(value: Value) -> Value {
+    match value {
+        Value::UInt(number) => i64::try_from(number).map_or(Value::UInt(number), Value::Int),
+        Value::List(items) => Value::List(Arc::new(Arc::unwrap_or_clone(items).into_iter().map(signed).collect())),
+        Value::Map(Map { map }) => {
+            let fields = Arc::unwrap_or_clone(map).into_iter().map(|(key, value)| (key, signed(value)));
+            Value::Map(Map { map: Arc::new(fields.collect()) })
+        }
+        other => other,
     }
 }
 

@@ -174,7 +174,10 @@ fn well_said(world: &World, name: &str, before: &GrantStatus, plan: &Plan<GrantS
             assert!(plan.next.is_some_and(|next| next <= end), "nobody looks when it ends");
         }
         GrantPhase::Pending if grant.metadata().deletion_timestamp.is_none() => assert!(plan.next.is_some()),
-        GrantPhase::Revoking => assert!(after.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "False")),
+        GrantPhase::Revoking => {
+            assert!(after.conditions.iter().any(|c| c.type_ == "Ready" && c.status == "False"));
+            assert!(plan.next.is_some(), "nobody looks whether it is over");
+        }
         GrantPhase::Expired | GrantPhase::Revoked if !before.phase.has_ended() => {
             assert_eq!(world.children_of(name), 0, "it is said to be over, and something of it stands");
             assert!(is_clear(world, name, grant), "it is said to be over, and its credential is there");
@@ -199,7 +202,10 @@ fn work(world: &mut World, name: &str, budget: usize) {
     let Some(grant) = world.grants.get(name) else { return };
     let before = grant.status().cloned().unwrap_or_default();
     let plan = world.plan(name);
+    let known = world.stale.clone();
     let done = world.carry_out(name, &plan, budget, &mut in_order);
+    // A look that finds what no watch has told lets it be decided anew.
+    let seen = world.stale != known;
     well_said(world, name, &before, &plan, done);
     let rest = world.plan(name);
     let asks = plan.next.is_some_and(|next| next <= world.now);
@@ -207,7 +213,7 @@ fn work(world: &mut World, name: &str, budget: usize) {
     // Since when one is being revoked that never was Active is not known, so that it may be called unconfirmed early.
     let early = rest.does_nothing() && plan.status.as_ref().is_some_and(|said| said.activated_at.is_none());
     let held = world.objects.observe().values().any(|child| child.terminating);
-    assert!(!done || rest.is_empty() || asks || pods || early || held, "{name}: {plan:#?} leaves {rest:#?}");
+    assert!(!done || rest.is_empty() || asks || pods || seen || early || held, "{name}: {plan:#?} leaves {rest:#?}");
     world.environment();
 }
 
@@ -218,10 +224,11 @@ fn settle(world: &mut World) {
         copies.iter().for_each(|mount| world.sweep(mount, usize::MAX));
         NAMES.iter().for_each(|name| work(world, name, usize::MAX));
         let quiet = world.grants.keys().all(|name| world.plan(name).is_empty());
-        if quiet && copies == world.copies() {
+        // What waits for admission is not at rest, though there is nothing to do before.
+        let waits = world.let_admission_notice();
+        if quiet && !waits && copies == world.copies() {
             return;
         }
-        world.let_admission_notice();
     }
     panic!("does not come to rest: {world:#?}");
 }
@@ -323,7 +330,9 @@ proptest! {
         }
         for seed in refusals {
             world.refusals = Refusals(Some(seed));
-            for _ in 0..3 {
+            // Enough for each of the mounts to be unmounted, noticed by admission and taken away, one after the other.
+            for _ in 0..6 {
+                world.let_admission_notice();
                 NAMES.iter().for_each(|name| work(&mut world, name, usize::MAX));
                 world.mounts().iter().for_each(|mount| world.sweep(mount, usize::MAX));
             }
@@ -334,6 +343,11 @@ proptest! {
                 let remembers = key.kind == ChildKind::GrantMount && (copy || world.secrets.contains(&secret));
                 // One that no grant speaks for tells of the pods, too.
                 let remembers = remembers || !world.holders(&key.name).is_empty();
+                // Nor does it go before it is put into no new pod, and before a look has confirmed that no pod holds it.
+                let unmount = Action::Unmount { name: key.name.clone(), at: world.now };
+                let look = |on_expiry| refused(Action::ConfirmPodsGone { secret: secret.clone(), on_expiry });
+                let unconfirmed = refused(unmount) || look(OnExpiry::Terminate) || look(OnExpiry::Empty);
+                let remembers = remembers || key.kind == ChildKind::GrantMount && unconfirmed;
                 prop_assert!(remembers || refused(Action::Delete(key.clone())) || child.observe().terminating, "{key} stands");
             }
             for name in &world.secrets {

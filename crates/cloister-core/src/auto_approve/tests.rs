@@ -9,6 +9,7 @@ fn request() -> serde_json::Value {
         "requestedDuration": "4h",
         "ticketRef": "SEC-114",
         "subjects": [{"kind": "ServiceAccount", "name": "trainer"}],
+        "rule": {"ports": [{"port": 443}, {"port": 8000, "endPort": 8010}]},
         "requestedBy": {"username": "alice", "uid": "u1", "groups": ["researchers", "staff"], "personKey": ""},
     })
 }
@@ -43,6 +44,8 @@ fn durations_groups_and_fields() {
         "!has(request.breakGlass)",
         "request.?breakGlass.orValue(false) == false",
         "request.namespace + '/' + request.role == 'interp/reader'",
+        "1 + request.rule.ports[0].port == 444 && request.rule.ports[0].port in [443]",
+        "request.rule.ports.filter(port, has(port.endPort) && port.endPort - port.port > 8).size() == 1",
     ] {
         assert!(is_true(expression), "{expression}: {:?}", verdict(expression));
         assert_eq!(check(&[expression.to_owned()]), [""; 0], "{expression}");

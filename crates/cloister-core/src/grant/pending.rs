@@ -10,7 +10,7 @@ use super::{
     limits::Others,
     open,
     people::{is_known, is_service_account},
-    phases::{add_finalizer, drop_finalizer, surplus},
+    phases::{add_finalizer, drop_finalizer, own, surplus},
     share::{Share, secret_name},
     status::{Say, ended},
     target::too_weak,
@@ -63,9 +63,10 @@ enum How {
 pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     let mut plan = Plan::default();
     if grant.is_deleted() {
-        // Nothing was opened yet. That it was asked for stays in the record.
+        // Nothing was opened yet. That it was asked for stays in the record. What stands in its name all the same, and is
+        // still held, answers when it is gone.
         plan.close(surplus(input, &[]));
-        if input.recorded {
+        if input.recorded && !own(input).any(|child| child.terminating) {
             drop_finalizer(&mut plan, grant);
         }
         return plan;

@@ -211,7 +211,10 @@ fn forge(world: &mut World, key: &str, kind: usize, owner: usize) {
         1 => Child::RoleBinding(RoleBinding { metadata, ..RoleBinding::default() }),
         _ => Child::Role(Role { metadata, ..Role::default() }),
     };
-    world.objects.0.insert(child.key(), child);
+    let key = child.key();
+    world.objects.0.insert(key.clone(), child);
+    // What is remembered of one that stood there before is of another.
+    world.objects.edit(&key, |_| {});
 }
 
 /// Puts somebody else's finalizer on everything, or takes it off.

@@ -45,7 +45,7 @@ impl<T> Shelf<T> {
     }
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
     pub secrets: BTreeSet<String>,
     pub terminating: bool,
@@ -156,17 +156,19 @@ impl World {
             || since.is_some_and(|since| self.now < since + SETTLING && since <= self.now)
     }
 
-    /// Lets admission notice what was unmounted.
-    pub fn let_admission_notice(&mut self) {
+    /// Lets admission notice what was unmounted, and answers whether it had to.
+    pub fn let_admission_notice(&mut self) -> bool {
         let mounts: Vec<ChildKey> =
             self.objects.0.keys().filter(|key| key.kind == ChildKind::GrantMount).cloned().collect();
         let unsettled = |mount: &ChildKey| {
             let seen = self.objects.seen(mount);
             seen.is_some_and(|seen| seen.version.is_none_or(|version| version.is_empty())) && self.is_injected(mount)
         };
-        if mounts.iter().any(unsettled) {
+        let has_to = mounts.iter().any(unsettled);
+        if has_to {
             self.now += SETTLING;
         }
+        has_to
     }
 
     /// What is known when it is decided about a grant.

@@ -22,7 +22,7 @@ async fn an_api_server_that_is_back_finds_everything_ended_within_seconds() -> R
         Ok(())
     };
     stage
-        .play("no answers for 20 s", Reach::CutOff, blackhole, Duration::from_secs(20), async |stage| {
+        .play("no answers for 20 s", Reach::Silent, blackhole, Duration::from_secs(20), async |stage| {
             // What was swallowed stays so.
             stage.proxy.heal();
             stage.proxy.reset();
@@ -39,7 +39,7 @@ async fn connections_that_are_dead_and_do_not_say_so_are_noticed() -> Result<()>
         Ok(())
     };
     // The fault ends when it is noticed, which is within a minute.
-    stage.play("connections silently dead for 60 s", Reach::CutOff, silent, Duration::from_secs(60), heal).await
+    stage.play("connections silently dead for 60 s", Reach::Silent, silent, Duration::from_secs(60), heal).await
 }
 
 #[tokio::test]

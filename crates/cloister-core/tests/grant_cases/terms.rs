@@ -254,12 +254,16 @@ fn a_policy_bounds_what_one_person_holds_and_has_waiting() {
     assert_eq!(ask_for(&mut world, &["a", "b", "c"], start), [later.clone(), later, too_many.clone()]);
     // Another person, and another target, have their own.
     let bob = json!({"requestedBy": {"username": "bob", "groups": ["researchers"]}});
-    assert_eq!(ask_for(&mut world, &["d"], bob), [active.clone()]);
+    assert_eq!(ask_for(&mut world, &["d"], bob), std::slice::from_ref(&active));
     let lab =
         |name: &str, network: &str| json!({"rule": {"name": name, "networks": [network], "ports": [{"port": 443}]}});
-    assert_eq!(ask_for(&mut world, &["egress/a"], lab("a", "192.0.2.0/26")), [active.clone()]);
-    assert_eq!(ask_for(&mut world, &["egress/b"], lab("b", "192.0.2.0/25")), [active.clone()]);
-    assert_eq!(ask_for(&mut world, &["egress/c"], lab("c", "192.0.2.0/24")), [too_many.clone()], "it overlaps");
+    assert_eq!(ask_for(&mut world, &["egress/a"], lab("a", "192.0.2.0/26")), std::slice::from_ref(&active));
+    assert_eq!(ask_for(&mut world, &["egress/b"], lab("b", "192.0.2.0/25")), std::slice::from_ref(&active));
+    assert_eq!(
+        ask_for(&mut world, &["egress/c"], lab("c", "192.0.2.0/24")),
+        std::slice::from_ref(&too_many),
+        "it overlaps"
+    );
     assert_eq!(ask_for(&mut world, &["egress/d"], lab("d", "198.51.100.0/24")), [active]);
 
     // Those that wait for people; who has an end leaves the place.

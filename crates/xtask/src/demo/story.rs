@@ -298,9 +298,11 @@ async fn the_end_is_an_end(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     let gone = |kind: &'static str, name: &'static str| move |seen: &Sighting| seen.is(kind, INTERP, name) && seen.gone;
     let over =
         |seen: &Sighting| seen.is("StorageAccessGrant", INTERP, GRANT) && seen.text("/status/phase") == "Expired";
+    // Shortly before the end, so that no pod that begins then holds it past the end.
     let unmounted = |seen: &Sighting| {
-        let version = seen.object.annotations().get(labels::CREDENTIAL_VERSION);
-        seen.is("GrantMount", INTERP, MOUNT) && seen.at >= end && version.is_some_and(String::is_empty)
+        seen.is("GrantMount", INTERP, MOUNT)
+            && !seen.gone
+            && seen.object.annotations().contains_key(labels::UNMOUNTED_AT)
     };
     let mount = watch.sighting("the mount without its version", SOON, unmounted).await?;
     let binding = watch.sighting("the binding gone", SOON, gone("RoleBinding", OPENED)).await?;
@@ -309,8 +311,9 @@ async fn the_end_is_an_end(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     let copy = watch.sighting("the copy gone", SOON, gone("Secret", COPY)).await?;
     let pod = watch.sighting("the notebook gone", SOON, gone("Pod", "notebook")).await?;
     let expired = watch.sighting("the grant Expired", SOON, over).await?;
+    let early = since(mount.at, end).as_secs_f64();
+    say.line(&format!("no new pod gets the credential from {early:.1} s before the end on"));
     let mut steps = [
-        (&mount, "no new pod gets the credential"),
         (&binding, "the RoleBinding is gone"),
         (&policy, "the NetworkPolicy to the storage is gone"),
         (&empty, "the copy of the credential is emptied"),
@@ -323,8 +326,10 @@ async fn the_end_is_an_end(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
         ensure!(seen.at >= end, "{what} at {}, before its end at {end}", seen.at);
         say.seen(since(end, seen.at), what);
     }
-    let order = [&mount, &binding, &empty, &copy, &pod, &expired].map(|seen| seen.revision);
+    let order = [&mount, &empty, &copy, &pod, &expired].map(|seen| seen.revision);
     ensure!(order.is_sorted(), "the order leaves a gap; the revisions were {order:?}");
+    let closed = [&binding, &policy].map(|seen| seen.revision);
+    ensure!(closed.iter().all(|at| *at < expired.revision), "it is called over before it is closed: {closed:?}");
     say.check("in an order that leaves no gap; only what is confirmed gone is called Expired");
     let notebook = &examples::load("50-notebook.yaml")?[0];
     eventually("admission to mount nothing", async || {

@@ -221,12 +221,14 @@ fn work(world: &mut World, name: &str, budget: usize) {
 fn settle(world: &mut World) {
     for _ in 0..24 {
         let copies = world.copies();
+        // A look that finds a pod which no watch told of wakes whoever looks after its copy.
+        let pods = (world.stale.clone(), world.pods.clone());
         copies.iter().for_each(|mount| world.sweep(mount, usize::MAX));
         NAMES.iter().for_each(|name| work(world, name, usize::MAX));
         let quiet = world.grants.keys().all(|name| world.plan(name).is_empty());
         // What waits for admission is not at rest, though there is nothing to do before.
         let waits = world.let_admission_notice();
-        if quiet && !waits && copies == world.copies() {
+        if quiet && !waits && copies == world.copies() && (&pods.0, &pods.1) == (&world.stale, &world.pods) {
             return;
         }
     }

@@ -18,5 +18,6 @@ mod admission_reserved;
 mod admission_runtime_class;
 mod admission_seal;
 mod admission_workloads;
+mod quantities;
 mod rbac;
 mod support;

@@ -70,8 +70,8 @@ async fn research_namespaces() {
         (subject("ServiceAccount", "system:serviceaccount:a:b"), "named by its bare name"),
         (json!({"tier": "Standard", "egress": {"allowlists": many}}), "must have at most 64 items"),
         (json!({"tier": "Standard", "egress": {"allowlists": ["a", "a"]}}), "Duplicate value"),
-        (json!({"tier": "Standard", "quota": {"requests.cpu": "lots"}}), "spec.quota.requests.cpu"),
-        (json!({"tier": "Standard", "quota": {"requests.cpu": "-1"}}), "spec.quota.requests.cpu"),
+        (json!({"tier": "Standard", "quota": {"requests.cpu": "lots"}}), "spec.quota[requests.cpu]"),
+        (json!({"tier": "Standard", "quota": {"requests.cpu": "-1"}}), "spec.quota[requests.cpu]"),
         (json!({"tier": "Standard", "serviceAccounts": [{"name": "a"}, {"name": "a"}]}), "Duplicate value"),
         (
             json!({"tier": "Standard", "serviceAccounts": [{"name": "a", "annotations": {"kubernetes.io/x": "y"}}]}),

@@ -22,6 +22,13 @@ fn wheels(network: &str) -> Value {
     json!({"rules": [{"name": "wheels", "networks": [network], "ports": [{"port": 443}]}]})
 }
 
+/// Limits that the schema takes and Kubernetes refuses: the ratio is more than what the others allow.
+fn impossible_limits() -> Value {
+    json!([{
+        "type": "Container", "min": {"memory": "1Gi"}, "max": {"memory": "2Gi"}, "maxLimitRequestRatio": {"memory": "4"},
+    }])
+}
+
 async fn change(scene: &Scene, name: &str, spec: Value) -> Result<()> {
     let change = Patch::Merge(json!({"spec": spec}));
     scene.all::<ResearchNamespace>().patch(name, &PatchParams::default(), &change).await?;
@@ -72,8 +79,7 @@ async fn a_member_who_leaves_and_a_narrowed_rule_do_not_wait_for_what_is_refused
     scene.enforced(&name, members_and_rule).await?;
     narrowed(&scene, &name, "203.0.113.64/27").await?;
 
-    // Kubernetes refuses limits of which the least is more than the most.
-    let impossible = json!([{"type": "Container", "min": {"memory": "4Gi"}, "max": {"memory": "2Gi"}}]);
+    let impossible = impossible_limits();
     let spec = json!({"members": members(&["alice"]), "egress": wheels("203.0.113.64/32"), "limitRange": impossible});
     change(&scene, &name, spec).await?;
     bound(&scene, &name, &["alice"]).await?;
@@ -131,10 +137,10 @@ async fn an_account_that_is_refused_loses_what_its_annotations_gave() -> Result<
 async fn what_is_refused_of_a_new_namespace_is_said_and_can_be_mended() -> Result<()> {
     let scene = Scene::new().await;
     let name = unique("mended");
-    let impossible = json!([{"type": "Container", "default": {"memory": "4Gi"}, "max": {"memory": "2Gi"}}]);
+    let impossible = impossible_limits();
     let spec = json!({"tier": "Standard", "members": members(&["alice"]), "limitRange": impossible});
     scene.declare(&name, spec).await?;
-    stalled(&scene, &name, &["LimitRange", "default"]).await?;
+    stalled(&scene, &name, &["LimitRange", "maxLimitRequestRatio"]).await?;
     bound(&scene, &name, &["alice"]).await?;
     let object = scene.all::<ResearchNamespace>().get(&name).await?;
     assert_eq!(condition(&object, "Enforced").map(|enforced| enforced.status), Some("False".to_owned()));

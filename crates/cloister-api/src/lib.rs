@@ -7,6 +7,7 @@
 pub mod condition;
 pub mod labels;
 pub mod plugin;
+pub mod quantities;
 pub mod schema;
 
 mod access_policy;

@@ -1,4 +1,4 @@
-use crate::{EgressRule, Port, Subject};
+use crate::{EgressRule, Port, Subject, quantities::at_most};
 use k8s_openapi::apimachinery::pkg::{
     api::resource::Quantity,
     apis::meta::v1::{Condition, LabelSelector, Time},
@@ -98,29 +98,44 @@ pub enum LimitType {
 /// Limits of single objects, as in a Kubernetes LimitRange.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = at_most("min", "max"), validation = at_most("min", "defaultRequest"), validation = at_most("min", "default"))]
+#[x_kube(validation = at_most("defaultRequest", "default"), validation = at_most("defaultRequest", "max"))]
+#[x_kube(validation = at_most("default", "max"))]
+#[x_kube(validation = Rule::new("self.type != 'Pod' || !has(self.default) && !has(self.defaultRequest)")
+    .message(Message::Message("Pod takes no default and no defaultRequest: containers have them".into()))
+    .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("self.type == 'PersistentVolumeClaim' || [has(self.default) && 'storage' in self.default, has(self.defaultRequest) && 'storage' in self.defaultRequest, has(self.max) && 'storage' in self.max, has(self.min) && 'storage' in self.min, has(self.maxLimitRequestRatio) && 'storage' in self.maxLimitRequestRatio].all(named, !named)")
+    .message(Message::Message("Container and Pod take no storage: it must be of a PersistentVolumeClaim; theirs is ephemeral-storage".into()))
+    .reason(Reason::FieldValueInvalid))]
+#[x_kube(validation = Rule::new("self.type != 'PersistentVolumeClaim' || has(self.min) && 'storage' in self.min || has(self.max) && 'storage' in self.max")
+    .message(Message::Message("PersistentVolumeClaim needs a min or a max of storage".into()))
+    .reason(Reason::FieldValueRequired))]
+#[x_kube(validation = Rule::new("!has(self.maxLimitRequestRatio) || self.maxLimitRequestRatio.all(k, quantity(string(self.maxLimitRequestRatio[k])).compareTo(quantity('1')) >= 0)")
+    .message(Message::Message("maxLimitRequestRatio must be at least 1: no limit is less than its request".into()))
+    .reason(Reason::FieldValueInvalid))]
 pub struct LimitRangeItem {
     /// Container, Pod or PersistentVolumeClaim.
     #[serde(rename = "type")]
     pub type_: LimitType,
     /// The limit of a container that names none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "crate::schema::resource_list")]
+    #[schemars(schema_with = "crate::quantities::limits")]
     pub default: BTreeMap<String, Quantity>,
     /// The request of a container that names none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "crate::schema::resource_list")]
+    #[schemars(schema_with = "crate::quantities::limits")]
     pub default_request: BTreeMap<String, Quantity>,
     /// The most that may be asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "crate::schema::resource_list")]
+    #[schemars(schema_with = "crate::quantities::limits")]
     pub max: BTreeMap<String, Quantity>,
     /// The least that may be asked for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "crate::schema::resource_list")]
+    #[schemars(schema_with = "crate::quantities::limits")]
     pub min: BTreeMap<String, Quantity>,
     /// How far a limit may exceed its request.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "crate::schema::resource_list")]
+    #[schemars(schema_with = "crate::quantities::limits")]
     pub max_limit_request_ratio: BTreeMap<String, Quantity>,
 }
 
@@ -199,9 +214,9 @@ pub struct ResearchNamespaceSpec {
     /// Who may reach its pods. Nobody but the namespace itself where it is absent.
     #[serde(default)]
     pub ingress: NamespaceIngress,
-    /// The most that the namespace may use, by resource name, as in a ResourceQuota.
+    /// The most that the namespace may use, by resource name, as in a ResourceQuota. A fraction stands in quotes, such as "1.5".
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(schema_with = "crate::schema::resource_list")]
+    #[schemars(schema_with = "crate::quantities::quota")]
     pub quota: BTreeMap<String, Quantity>,
     /// Limits and defaults of single containers, pods and claims.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

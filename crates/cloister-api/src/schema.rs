@@ -193,23 +193,6 @@ pub fn optional_label_selector(generator: &mut SchemaGenerator) -> Schema {
     nullable(label_selector(generator))
 }
 
-/// Quantities by resource name, at most 64, as in a ResourceQuota.
-pub fn resource_list(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({
-        "type": "object",
-        "maxProperties": 64,
-        "additionalProperties": {
-            "maxLength": 64,
-            "x-kubernetes-int-or-string": true,
-            "pattern": QUANTITY,
-        },
-    })
-}
-
-/// Kubernetes' own pattern of a quantity, without a sign: less than nothing is no limit.
-const QUANTITY: &str =
-    r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))))?$";
-
 /// Refuses what moves the cursor, changes the order of what is read, or hides something: all control and format characters,
 /// but for the ends of lines and tabs.
 fn in_lines() -> serde_json::Value {

@@ -118,7 +118,9 @@ impl Audit {
     /// is.
     pub fn holds(&self, grant: &Grant, key: &Key, namespace: &str) -> bool {
         let Some(shared) = &self.shared else { return true };
-        self.has_all(of_grant(grant, namespace, &Children::new(), |id| shared.is_written(id)), key)
+        let missing = of_grant(grant, namespace, &Children::new(), |id| shared.is_written(id));
+        let ids: Vec<String> = missing.into_iter().map(|record| record.id).collect();
+        shared.has_written(&ids, key)
     }
 
     /// Has an object looked at again when the record can be written, or cannot any more.
@@ -170,13 +172,6 @@ impl Audit {
         self.hand_over(context, record.into_iter().collect(), &key);
     }
 
-    /// Whether these ids are in the record. The object is looked at again when they are.
-    fn has_all(&self, records: Vec<Record>, key: &Key) -> bool {
-        let Some(shared) = &self.shared else { return true };
-        let ids: Vec<String> = records.into_iter().map(|record| record.id).collect();
-        shared.has_written(&ids, key)
-    }
-
     fn hand_over(&self, context: &Context, records: Vec<Record>, key: &Key) {
         let (Some(shared), false) = (&self.shared, records.is_empty()) else { return };
         shared.hand_over(records, key);
@@ -223,14 +218,23 @@ impl Audit {
 }
 
 impl Recorded for Audit {
-    fn has_grant(&self, grant: &Grant, namespace: &str) -> bool {
+    fn takes_grant(&self, grant: &Grant, namespace: &str) -> bool {
         let reference = GrantRef { kind: grant.kind(), name: grant.name().into() };
-        self.holds(grant, &Key::Grant(namespace.into(), reference), namespace)
+        // What it opened is gone.
+        self.takes(Key::Grant(namespace.into(), reference), |shared| {
+            of_grant(grant, namespace, &Children::new(), |id| shared.has(id))
+        })
     }
 
-    fn has_review(&self, review: &AccessReview, namespace: &str) -> bool {
+    fn takes_review(&self, review: &AccessReview, namespace: &str) -> bool {
         let name = review.metadata.name.as_deref().unwrap_or_default();
-        let key = Key::Review(namespace.into(), name.into());
-        self.has_all(of_review(review, namespace).into_iter().collect(), &key)
+        self.takes(Key::Review(namespace.into(), name.into()), |_| of_review(review, namespace).into_iter().collect())
+    }
+}
+
+impl Audit {
+    fn takes(&self, key: Key, records: impl FnOnce(&Shared) -> Vec<Record>) -> bool {
+        let Some(shared) = &self.shared else { return true };
+        shared.takes(&key) && shared.hand_over(records(shared), &key)
     }
 }

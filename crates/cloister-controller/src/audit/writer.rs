@@ -128,8 +128,9 @@ impl Shared {
         takes
     }
 
-    /// Hands records of an object over. Never waits for the sink.
-    pub fn hand_over(&self, records: Vec<Record>, key: &Key) {
+    /// Hands records of an object over. Never waits for the sink. Whether there was room for all of them is returned; where
+    /// there was not, the object is looked at again.
+    pub fn hand_over(&self, records: Vec<Record>, key: &Key) -> bool {
         let mut state = self.state();
         for record in records {
             if record.time < state.since {
@@ -138,7 +139,7 @@ impl Shared {
                 let size = record.id.len() + record.subject.len() + record.data.to_string().len();
                 if state.bytes + size > WAITING_BYTES {
                     state.behind.insert(key.clone());
-                    return;
+                    return false;
                 }
                 state.bytes += size;
                 state.handed.insert(&record.id);
@@ -147,6 +148,7 @@ impl Shared {
         }
         drop(state);
         self.handed_over.notify_one();
+        true
     }
 
     /// Whether these records are in the sink. Where they are not, the object is told when they are.

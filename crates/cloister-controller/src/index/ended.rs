@@ -1,8 +1,8 @@
 //! Grants that have ended, and what was decided about them: of each only a few facts are kept, however many there are
 //! and whatever they hold.
 //!
-//! A grant is kept whole until its end is in the audit record, its break-glass review is made and something is said of
-//! each of its reviews. Whoever needs the whole of one afterwards reads it again.
+//! A grant is kept whole until its end is handed over to the audit record, its break-glass review is made and something is
+//! said of each of its reviews. Whoever needs the whole of one afterwards reads it again.
 
 use super::{Index, grants::reviewed};
 use crate::decode::{Decoded, version};
@@ -15,15 +15,15 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::{fmt, sync::Arc};
 
-/// Knows what is in the audit record, so that nothing is forgotten before it is there.
+/// Takes what is to be in the audit record, so that nothing is forgotten before it is on its way there.
 pub trait Recorded: Send + Sync {
-    /// Whether all that happened to a grant is recorded.
-    fn has_grant(&self, grant: &Grant, namespace: &str) -> bool;
-    /// Whether what was said of a review is recorded.
-    fn has_review(&self, review: &AccessReview, namespace: &str) -> bool;
+    /// Takes what is not yet recorded of a grant that has ended. Whether there was room for it is returned.
+    fn takes_grant(&self, grant: &Grant, namespace: &str) -> bool;
+    /// Takes what was said of a review, if it is not recorded. Whether there was room for it is returned.
+    fn takes_review(&self, review: &AccessReview, namespace: &str) -> bool;
 }
 
-/// Who knows it. Where nobody does, nothing is taken for recorded.
+/// Who takes it. Where nobody does, nothing is taken for recorded.
 #[derive(Clone, Default)]
 pub struct Recorder(pub Option<Arc<dyn Recorded>>);
 
@@ -131,10 +131,9 @@ impl Index {
     /// Whether nobody will need the whole of an ended grant again.
     fn is_settled(&self, namespace: &Arc<str>, at: &GrantRef, grant: &Decoded<Grant>) -> bool {
         let Ok(object) = &grant.object else { return false };
-        let recorded = self.recorder.0.as_ref().is_some_and(|recorder| recorder.has_grant(object, namespace));
-        recorded
-            && !self.has_children(namespace, at)
+        !self.has_children(namespace, at)
             && self.whole_reviews(namespace, at).all(|(_, review)| review.object.as_ref().is_ok_and(is_said))
+            && self.recorder.0.as_ref().is_some_and(|recorder| recorder.takes_grant(object, namespace))
     }
 
     /// The reviews of a grant that are kept whole.
@@ -157,6 +156,11 @@ impl Index {
         {
             self.keep_ended(namespace, at, &grant);
         }
+        self.settle_reviews(namespace, at);
+    }
+
+    /// Keeps no more than a few facts of the reviews of a grant that has ended, where that will do.
+    pub(super) fn settle_reviews(&mut self, namespace: &Arc<str>, at: &GrantRef) {
         if self.ended(namespace, at).is_some() {
             let names: Vec<Arc<str>> = self.whole_reviews(namespace, at).map(|(name, _)| name.clone()).collect();
             names.iter().for_each(|name| self.settle_review(namespace, name));
@@ -177,8 +181,8 @@ impl Index {
         let Ok(review) = &found.object else { return };
         let grant = reviewed(review);
         let ended = self.ended(namespace, &grant).is_some_and(|ended| *ended.uid == *review.spec.request_ref.uid);
-        let recorded = || self.recorder.0.as_ref().is_some_and(|recorder| recorder.has_review(review, namespace));
-        if !(ended && is_said(review) && recorded()) {
+        let taken = || self.recorder.0.as_ref().is_some_and(|recorder| recorder.takes_review(review, namespace));
+        if !(ended && is_said(review) && taken()) {
             return;
         }
         let said = SaidReview {

@@ -39,6 +39,7 @@ fn upsert<K: Into<Grant>>(object: Decoded<K>, kind: GrantKind, index: &mut Index
     note_end(index, &at.namespace, &object);
     if index.keep_ended(&at.namespace, &grant, &object) {
         index.take_grant(&at.namespace, &grant);
+        index.settle_reviews(&at.namespace, &grant);
         if !was_ended || index.is_unfinished(&at.namespace, &grant) {
             relations::of_grant(index, &at.namespace, &grant, news, dirty);
         }

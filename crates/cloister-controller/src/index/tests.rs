@@ -22,11 +22,11 @@ use std::sync::{
 struct All(AtomicBool);
 
 impl Recorded for All {
-    fn has_grant(&self, _: &Grant, _: &str) -> bool {
+    fn takes_grant(&self, _: &Grant, _: &str) -> bool {
         self.0.load(Relaxed)
     }
 
-    fn has_review(&self, _: &AccessReview, _: &str) -> bool {
+    fn takes_review(&self, _: &AccessReview, _: &str) -> bool {
         self.0.load(Relaxed)
     }
 }

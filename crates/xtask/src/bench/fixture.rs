@@ -8,7 +8,7 @@ use cloister_api::{
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
     core::v1::Secret,
-    rbac::v1::{ClusterRoleBinding, RoleBinding},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding},
 };
 use kube::{
     Api, Client,
@@ -88,11 +88,20 @@ pub async fn write_catalogue(client: &Client) -> Result<()> {
     for allowlist in allowlists()? {
         create(Api::all(client.clone()), allowlist).await?;
     }
+    // Everything but to act as somebody else, of which there would be an alarm.
+    let role: ClusterRole = object(json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "bench:people"},
+        "rules": [{
+            "apiGroups": ["*"], "resources": ["*"],
+            "verbs": ["get", "list", "watch", "create", "update", "patch", "delete"],
+        }],
+    }))?;
+    create(Api::all(client.clone()), role).await?;
     for user in [PERSON, COLLECTOR] {
         let binding: ClusterRoleBinding = object(json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
             "metadata": {"name": format!("bench:{user}")},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "bench:people"},
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
         }))?;
         create(Api::all(client.clone()), binding).await?;

@@ -9,4 +9,6 @@ mod clocks;
 mod ledger;
 mod network;
 mod process;
+mod record;
+mod rights;
 mod stage;

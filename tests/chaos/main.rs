@@ -6,8 +6,11 @@
 //! loopback. `cargo test -p cloister-tests --test chaos -- --nocapture` prints a line for each fault.
 
 mod clocks;
+mod crowd;
 mod ledger;
+mod names;
 mod network;
+mod pods;
 mod process;
 mod record;
 mod rights;

@@ -7,6 +7,7 @@
 
 mod clocks;
 mod crowd;
+mod definitions;
 mod ledger;
 mod names;
 mod network;

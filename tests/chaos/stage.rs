@@ -264,6 +264,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Whether all of what a grant opened is there.
+    pub fn is_open(&self, asked: &Asked) -> Result<()> {
+        for place in &asked.opens {
+            ensure!(self.ledger.seen(place)?.gone.is_none(), "{place:?} is gone");
+        }
+        Ok(())
+    }
+
     /// Waits until an alert of the operator is raised, or over.
     pub async fn until_alert(&self, alert: &str, wanted: bool) -> Result<()> {
         eventually(&format!("the alert {alert} to be {wanted}"), async || {

@@ -6,7 +6,13 @@
 //! loopback. `cargo test -p cloister-tests --test chaos -- --nocapture` prints a line for each fault.
 
 mod clocks;
+mod crowd;
+mod definitions;
 mod ledger;
+mod names;
 mod network;
+mod pods;
 mod process;
+mod record;
+mod rights;
 mod stage;

@@ -68,7 +68,8 @@ pub struct Context {
     pub roles_changed: Notify,
     /// Grows when the definition of one of our kinds has changed, so that what was read by the old one is read anew.
     pub definitions: watch::Sender<u64>,
-    /// Grows when the API server's store was put back to an earlier state, so that everything is read anew.
+    /// Grows when everything is to be read anew: the API server's store was put back to an earlier state, or records are
+    /// missing of what is not kept whole.
     pub restored: watch::Sender<u64>,
     /// What was decided while the clocks disagreed, to be looked at again when they agree.
     held: std::sync::Mutex<HashSet<Key>>,

@@ -10,7 +10,7 @@ use cloister_core::audit::{Head, Proof, Record, resumed};
 use jiff::Timestamp;
 use std::{
     fs::{self, File, Metadata, TryLockError},
-    io::{self, BufRead, BufReader, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     mem,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -96,6 +96,12 @@ impl FileSink {
 
     /// Opens the file and reads it back. A last line that was torn is taken off: what it said follows from a status.
     fn open(&mut self) -> Result<Opened, AuditError> {
+        // A device may be read without end. A path that is one from the start is written as a stream.
+        let is_another = fs::metadata(&self.path).is_ok_and(|found| !found.is_file() && !found.is_dir());
+        if is_another {
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file any more");
+            return Err(self.failed("opened")(source));
+        }
         let options = File::options().read(true).write(true).create(true).truncate(false).open(&self.path);
         let mut file = options.map_err(self.failed("opened"))?;
         match file.try_lock() {
@@ -170,6 +176,9 @@ enum ReadBack {
     Broken(cloister_core::audit::Broken),
 }
 
+/// How long a line may be: no record is longer, and no more of a file than this is held in memory.
+const LONGEST_LINE: u64 = 16 * 1024 * 1024;
+
 /// Proves the chain, and answers where it is and how long it is without a torn line.
 fn read_back(file: &File, mut each: impl FnMut(&str)) -> Result<(Head, u64), ReadBack> {
     let mut proof = Proof::default();
@@ -178,7 +187,11 @@ fn read_back(file: &File, mut each: impl FnMut(&str)) -> Result<(Head, u64), Rea
     let mut line = Vec::new();
     loop {
         line.clear();
-        let length = reader.read_until(b'\n', &mut line).map_err(ReadBack::Io)?;
+        let length = (&mut reader).take(LONGEST_LINE).read_until(b'\n', &mut line).map_err(ReadBack::Io)?;
+        if length as u64 == LONGEST_LINE && line.last() != Some(&b'\n') {
+            let why = format!("it is longer than {LONGEST_LINE} bytes, which no record is");
+            return Err(ReadBack::Broken(cloister_core::audit::Broken { line: proof.records + 1, why }));
+        }
         if length == 0 || line.last() != Some(&b'\n') {
             return Ok((proof.head, whole));
         }

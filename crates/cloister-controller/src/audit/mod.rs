@@ -196,6 +196,8 @@ impl Audit {
             let changed = failure.is_some() != said.is_some();
             let Due { mut keys, all } = shared.due(changed);
             if all {
+                // Of grants that have ended only a few facts are kept. What is to be recorded of them is read again.
+                context.restored.send_modify(|count| *count += 1);
                 let of_grants = |key: &Key| matches!(key, Key::Grant(..) | Key::Review(..));
                 keys.extend(context.index().all_keys().into_iter().filter(of_grants));
             }

@@ -3,7 +3,7 @@
 //! declared again after the fault.
 //!
 //! The people and this test talk to the API server directly; only the operator goes through the proxy. Everything is on
-//! loopback. `cargo test -p cloister-tests --test chaos -- --nocapture` prints a line for each fault.
+//! loopback. `cargo test --workspace --test chaos -- --nocapture` prints a line for each fault.
 
 mod clocks;
 mod crowd;

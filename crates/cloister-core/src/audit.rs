@@ -15,7 +15,8 @@ use crate::{
     ownership::is_made_for,
 };
 use cloister_api::{
-    AccessReview, BreakGlassStatus, GrantPhase, GrantStatus, Identity, RecordedReview, condition::COUNTED,
+    AccessReview, BreakGlassStatus, GrantPhase, GrantStatus, Identity, RecordedReview,
+    condition::{COUNTED, reason::RECORD_NOT_BORNE_OUT},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -59,7 +60,9 @@ pub fn of_grant(grant: &Grant, namespace: &str, children: &Children, is_known: i
     };
     let reviews = || status.reviews.iter().map(review).collect::<Vec<_>>();
     add("requested", metadata.creation_timestamp.as_ref(), &|| grant.asks());
-    add("approved", status.approved_at.as_ref(), &|| {
+    // What is not borne out was not approved; why it ended is said.
+    let is_borne_out = status.reason != RECORD_NOT_BORNE_OUT;
+    add("approved", status.approved_at.as_ref().filter(|_| is_borne_out), &|| {
         json!({
             "reason": reason_of_approval(status),
             "approvals": status.approvals,

@@ -7,6 +7,7 @@
 use super::{
     Grant, Input, Target, eligibility,
     people::{is_service_account, same_person},
+    share::{Share, secret_name},
 };
 use cloister_api::{AccessReview, GrantStatus, RecordedReview};
 use jiff::{SignedDuration, Timestamp};
@@ -75,6 +76,9 @@ pub fn approval(grant: &Grant, status: &GrantStatus, input: &Input<'_>) -> Resul
             "there is no AccessReview {} (uid {}) by which {} agreed to this",
             absent.name, absent.uid, absent.reviewer.username
         ));
+    }
+    if status.secret_name != Share::of(grant).map(|share| secret_name(&share)) {
+        return Err("it does not name the Secret of its mount".to_owned());
     }
     let recorded = |name: &&String| status.reviews.iter().any(|review| review.reviewer.username == **name);
     match status.approvals.iter().flat_map(|rule| &rule.approved_by).find(|name| !recorded(name)) {

@@ -51,7 +51,7 @@ pub struct EndedGrant {
 }
 
 /// A review of a grant that has ended, of which all is said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SaidReview {
     /// Its uid.
     pub uid: Box<str>,

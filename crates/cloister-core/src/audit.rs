@@ -60,9 +60,9 @@ pub fn of_grant(grant: &Grant, namespace: &str, children: &Children, is_known: i
     };
     let reviews = || status.reviews.iter().map(review).collect::<Vec<_>>();
     add("requested", metadata.creation_timestamp.as_ref(), &|| grant.asks());
-    // What is not borne out was not approved; why it ended is said.
-    let is_borne_out = status.reason != RECORD_NOT_BORNE_OUT;
-    add("approved", status.approved_at.as_ref().filter(|_| is_borne_out), &|| {
+    // What is not borne out was not approved, unless it was so before; why it ended is said.
+    let was_approved = status.reason != RECORD_NOT_BORNE_OUT || is_known(&format!("{uid}.approved"));
+    add("approved", status.approved_at.as_ref().filter(|_| was_approved), &|| {
         json!({
             "reason": reason_of_approval(status),
             "approvals": status.approvals,
@@ -74,7 +74,7 @@ pub fn of_grant(grant: &Grant, namespace: &str, children: &Children, is_known: i
     });
     add(
         "activated",
-        status.activated_at.as_ref(),
+        status.activated_at.as_ref().filter(|_| was_approved),
         &|| json!({"opened": opened(grant, children), "expiresAt": status.expires_at}),
     );
     let end = match status.phase {

@@ -3,6 +3,7 @@
 
 mod break_glass;
 mod clocks;
+mod forged;
 mod identity;
 mod impersonation;
 mod ledger;

@@ -1,7 +1,7 @@
 //! operator-decisions.cloister.dev: what was decided stays decided.
 
 use crate::support::*;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use cloister_tests::{assert_denied, cluster};
 use serde_json::{Value, json};
 
@@ -40,6 +40,20 @@ async fn what_was_decided_stays_decided() -> Result<()> {
         // A request gathers its approvals, and loses them where it changes.
         write(json!({"phase": "Pending", "approvals": open()["approvals"], "digest": "v1:zero"})).await?;
         write(json!({"phase": "Pending", "approvals": null, "digest": "v1:one"})).await?;
+        // Of a request that waits nothing is decided, whatever was written of it.
+        write(
+            json!({"expiresAt": "2026-01-01T09:00:00Z", "approvedAt": "2026-01-01T01:00:00Z", "reviews": [alice("x")]}),
+        )
+        .await?;
+        assert_denied(write(open()).await, POLICY);
+        let mut approved = open();
+        approved["phase"] = json!("Approved");
+        write(approved).await?;
+        write(open()).await?;
+        // The same in another form is the same.
+        let mut alike = alice("one");
+        alike["reviewer"]["personKey"] = json!("");
+        write(json!({"expiresAt": "2026-01-01T06:00:00+02:00", "reviews": [alike]})).await?;
         write(open()).await?;
         for change in [
             json!({"expiresAt": "2026-01-01T05:00:00Z"}),
@@ -51,6 +65,7 @@ async fn what_was_decided_stays_decided() -> Result<()> {
             json!({"approvals": null}),
             json!({"reviews": null}),
             json!({"reviews": [alice("two")]}),
+            json!({"reviews": [alice("one"), alice("two")]}),
             json!({"phase": "Approved"}),
             json!({"phase": "Pending"}),
             json!({"phase": null}),
@@ -62,10 +77,43 @@ async fn what_was_decided_stays_decided() -> Result<()> {
         write(json!({"reviews": [alice("one"), alice("two")], "secretName": "x", "phase": "Revoking"})).await?;
         assert_denied(write(json!({"phase": "Active"})).await, POLICY);
         write(json!({"secretName": null, "phase": "Revoked", "endedAt": "2026-01-01T02:00:00Z"})).await?;
-        for phase in ["Pending", "Approved", "Active", "Revoking", "Expired"] {
+        for phase in ["Pending", "Approved", "Active", "Expired", "Denied"] {
             assert_denied(write(json!({"phase": phase})).await, POLICY);
         }
         write(json!({"reason": "Deleted"})).await?;
+        // What stands all the same is closed, and that it was ever approved is not forgotten.
+        write(json!({"phase": "Revoking", "endedAt": null})).await?;
+        write(json!({"phase": "Revoked", "endedAt": "2026-01-01T03:00:00Z"})).await?;
+        assert_denied(write(json!({"approvedAt": null})).await, POLICY);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_opens_nothing_is_written_whatever_was_there() -> Result<()> {
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = research_namespace(&operator, "undecided").await?;
+    let kind = grants().next().context("there is a kind of grant")?;
+    let (theirs, own) = (kind.api(&admin, &ns), kind.api(&operator, &ns));
+    for (name, from) in [("expired", "Expired"), ("revoked", "Revoked"), ("denied", "Denied"), ("approved", "Approved")]
+    {
+        theirs.create(&create(), &object(kind.json(name))).await?;
+        let write = async |change: Value| merge_at(&own, "status", name, json!({"status": change})).await;
+        let mut forged = open();
+        forged["phase"] = json!("Approved");
+        write(forged).await?;
+        if from == "Denied" {
+            // Who was approved is not denied.
+            assert_denied(write(json!({"phase": from})).await, POLICY);
+            continue;
+        }
+        write(json!({"phase": from})).await?;
+        let ends = json!({
+            "phase": "Revoking", "expiresAt": "2026-01-01T05:00:00Z", "approvals": null, "reviews": [alice("three")],
+            "digest": "v1:other", "policy": {"name": "strict", "uid": "v"}, "targetDigest": null,
+        });
+        write(ends).await?;
+        write(json!({"phase": "Revoked"})).await?;
     }
     Ok(())
 }

@@ -82,6 +82,8 @@ pub mod reason {
     pub const CONFIG_UNDECODABLE: &str = "ConfigUndecodable";
     /// The operator's clock and the API server's disagree, so nothing is opened.
     pub const CLOCK_SKEW: &str = "ClockSkew";
+    /// What the status of a grant says was decided does not follow from what people have written, so the grant ends.
+    pub const RECORD_NOT_BORNE_OUT: &str = "RecordNotBorneOut";
     /// The audit record cannot be written; no grant is approved or opened meanwhile.
     pub const AUDIT_UNAVAILABLE: &str = "AuditUnavailable";
 }

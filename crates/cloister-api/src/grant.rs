@@ -217,7 +217,7 @@ pub struct RuleApprovals {
     pub approved_by: Vec<String>,
 }
 
-/// A review that counted, as it was when it did: what becomes of the AccessReview later changes nothing.
+/// A review that counted. A grant that was approved by it ends when the AccessReview is deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordedReview {

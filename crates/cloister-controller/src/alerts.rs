@@ -5,20 +5,21 @@
 
 use crate::{
     context::Context,
+    error::Error,
     key::{Key, ObjectName},
 };
 use cloister_api::{
     GROUP, GrantPhase, GrantStatus, ResearchNamespace, ResearchNamespaceStatus, VERSION,
     condition::{
         ENFORCED, READY, RESOLUTION_STABLE, REVIEWED, REVOCATION_UNCONFIRMED,
-        reason::{DENY_DEFEATED, FOREIGN_OBJECTS},
+        reason::{DENY_DEFEATED, FOREIGN_OBJECTS, RECORD_NOT_BORNE_OUT},
     },
 };
 use cloister_core::grant::Grant;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -67,6 +68,17 @@ pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> 
         let ready = after.conditions.iter().find(|condition| condition.type_ == READY);
         let said = ready.map(|ready| ready.message.clone()).unwrap_or_default();
         news.push(if broke { News::warning("BreakGlass", said) } else { News::normal(after.phase.as_str(), said) });
+    }
+    let glass = |status: &GrantStatus| status.break_glass.as_ref().is_some_and(|glass| glass.reviewed_by.is_some());
+    let unbacked = |status: &GrantStatus| status.reason == RECORD_NOT_BORNE_OUT;
+    if unbacked(after) && !before.is_some_and(unbacked) {
+        let ready = after.conditions.iter().find(|condition| condition.type_ == READY);
+        news.push(News::warning(RECORD_NOT_BORNE_OUT, ready.map(|ready| ready.message.clone()).unwrap_or_default()));
+    }
+    if before.is_some_and(glass) && !glass(after) {
+        let message = "its status said that the review which it owed was made, and there is no such AccessReview: it was deleted, \
+                       or somebody else than the operator has written the status. The review is owed again";
+        news.push(News::warning(RECORD_NOT_BORNE_OUT, message.to_owned()));
     }
     let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
     for type_ in [REVIEWED, REVOCATION_UNCONFIRMED] {
@@ -167,12 +179,14 @@ pub struct Alerts {
     receiver: Mutex<Option<mpsc::Receiver<(ObjectReference, News)>>>,
     /// What was raised of objects whose status could not be written, so that it is not raised at each try.
     unwritten: Mutex<HashMap<Key, Vec<News>>>,
+    /// The objects whose status the API server refuses for good.
+    refused: Mutex<HashSet<Key>>,
 }
 
 impl Default for Alerts {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
-        Alerts { sender, receiver: Mutex::new(Some(receiver)), unwritten: Mutex::default() }
+        Alerts { sender, receiver: Mutex::new(Some(receiver)), unwritten: Mutex::default(), refused: Mutex::default() }
     }
 }
 
@@ -191,6 +205,26 @@ impl Alerts {
         };
         let new = news.into_iter().filter(|news| (written || news.alarm) && !told.contains(news));
         new.for_each(|news| self.raise(about.clone(), news));
+    }
+
+    /// The API server refuses the status of an object: that is told once, until it has been written.
+    pub fn status_refused(&self, key: &Key, about: impl FnOnce() -> ObjectReference, error: &Error) {
+        if self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
+            let message = format!(
+                "the API server refuses what the operator says of it ({error}); it is tried again. See what refuses it: a policy,                  the size of the object, or the rights of the operator"
+            );
+            self.raise(about(), News::warning("StatusRefused", message));
+        }
+    }
+
+    /// All was well with an object.
+    pub fn status_taken(&self, key: &Key) {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// Of how many objects the status is refused.
+    pub fn refused(&self) -> usize {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Tells, and logs what deserves an alarm.

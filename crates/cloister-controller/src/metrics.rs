@@ -150,7 +150,8 @@ impl Metrics {
         registry.register(
             "alerts",
             "What deserves attention now: reviews owed and overdue after the glass was broken, revocations that are not \
-             confirmed, tenants who may act as somebody else, an audit record that cannot be written",
+             confirmed, tenants who may act as somebody else, a status that is refused, an audit record that cannot be \
+             written",
             self.alerts.clone(),
         );
         registry.register(
@@ -272,6 +273,7 @@ impl Metrics {
             ("Rebinding", rebound),
             ("DenyDefeated", index.defeated()),
             ("ForeignObjects", index.intruded()),
+            ("StatusRefused", context.alerts.refused()),
             ("AuditSinkFailed", usize::from(context.audit.failure().is_some())),
         ] {
             self.alerts.get_or_create(&Alert { alert }).set(gauge(count));

@@ -15,7 +15,8 @@ use crate::{
     ownership::is_made_for,
 };
 use cloister_api::{
-    AccessReview, BreakGlassStatus, GrantPhase, GrantStatus, Identity, RecordedReview, condition::COUNTED,
+    AccessReview, BreakGlassStatus, GrantPhase, GrantStatus, Identity, RecordedReview,
+    condition::{COUNTED, reason::RECORD_NOT_BORNE_OUT},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -59,7 +60,9 @@ pub fn of_grant(grant: &Grant, namespace: &str, children: &Children, is_known: i
     };
     let reviews = || status.reviews.iter().map(review).collect::<Vec<_>>();
     add("requested", metadata.creation_timestamp.as_ref(), &|| grant.asks());
-    add("approved", status.approved_at.as_ref(), &|| {
+    // What is not borne out was not approved, unless it was so before; why it ended is said.
+    let was_approved = status.reason != RECORD_NOT_BORNE_OUT || is_known(&format!("{uid}.approved"));
+    add("approved", status.approved_at.as_ref().filter(|_| was_approved), &|| {
         json!({
             "reason": reason_of_approval(status),
             "approvals": status.approvals,
@@ -71,7 +74,7 @@ pub fn of_grant(grant: &Grant, namespace: &str, children: &Children, is_known: i
     });
     add(
         "activated",
-        status.activated_at.as_ref(),
+        status.activated_at.as_ref().filter(|_| was_approved),
         &|| json!({"opened": opened(grant, children), "expiresAt": status.expires_at}),
     );
     let end = match status.phase {

@@ -9,7 +9,7 @@ use crate::decode::{Decoded, version};
 use cloister_api::{AccessReview, GrantPhase, condition::COUNTED, labels};
 use cloister_core::{
     child::GrantRef,
-    grant::{Grant, owes_review},
+    grant::{Grant, has_broken_glass, owes_review, owes_review_by},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -46,10 +46,12 @@ pub struct EndedGrant {
     pub ended_at: Option<Timestamp>,
     /// Whether it is being deleted, and the operator holds it.
     pub is_held: bool,
+    /// Whether it broke the glass: then the review that it owed must stay to be seen.
+    pub broke_the_glass: bool,
 }
 
 /// A review of a grant that has ended, of which all is said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SaidReview {
     /// Its uid.
     pub uid: Box<str>,
@@ -59,17 +61,20 @@ pub struct SaidReview {
     pub created: Option<Timestamp>,
     /// The grant that it is about.
     pub grant: GrantRef,
+    /// The whole of it, where the grant broke the glass: it may be what settles that.
+    pub whole: Option<Box<AccessReview>>,
 }
 
 impl EndedGrant {
     fn of(grant: &Decoded<Grant>) -> Option<Self> {
         let object = grant.object.as_ref().ok()?;
-        let status = object.status().filter(|status| status.phase.has_ended() && !owes_review(object))?;
+        let status = object.status().filter(|status| status.phase.has_ended() && !owes_review_by(status))?;
         Some(EndedGrant {
             uid: grant.metadata.uid.as_deref().unwrap_or_default().into(),
             version: grant.version(),
             phase: status.phase,
             ended_at: status.ended_at.as_ref().map(|at| at.0),
+            broke_the_glass: has_broken_glass(object),
             is_held: grant.metadata.deletion_timestamp.is_some()
                 && grant.metadata.finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER),
         })
@@ -131,7 +136,8 @@ impl Index {
     /// Whether nobody will need the whole of an ended grant again.
     fn is_settled(&self, namespace: &Arc<str>, at: &GrantRef, grant: &Decoded<Grant>) -> bool {
         let Ok(object) = &grant.object else { return false };
-        !self.has_children(namespace, at)
+        !owes_review(object, &self.reviews(namespace, at))
+            && !self.has_children(namespace, at)
             && self.whole_reviews(namespace, at).all(|(_, review)| review.object.as_ref().is_ok_and(is_said))
             && self.recorder.0.as_ref().is_some_and(|recorder| recorder.takes_grant(object, namespace))
     }
@@ -185,7 +191,9 @@ impl Index {
         if !(ended && is_said(review) && taken()) {
             return;
         }
+        let whole = self.ended(namespace, &grant).is_some_and(|ended| ended.broke_the_glass);
         let said = SaidReview {
+            whole: whole.then(|| Box::new(review.clone())),
             uid: found.metadata.uid.as_deref().unwrap_or_default().into(),
             version: version(&found.metadata),
             created: created(&found.metadata),

@@ -14,7 +14,7 @@ use cloister_api::{
 };
 use cloister_core::{
     child::GrantRef,
-    grant::{Grant, LastEnd, is_answered, may_hold, mount_named_by, owes_review, owes_review_by},
+    grant::{Grant, LastEnd, has_broken_glass, is_answered, may_hold, mount_named_by, owes_review, owes_review_by},
 };
 use jiff::Timestamp;
 use std::{collections::BTreeSet, sync::Arc};
@@ -35,6 +35,10 @@ fn upsert<K: Into<Grant>>(object: Decoded<K>, kind: GrantKind, index: &mut Index
         return;
     }
     let news = News::of(old, &object);
+    if let Some(mount) = old.and_then(mounts).filter(|mount| mounts(&object).as_ref() != Some(mount)) {
+        // It speaks for the mount no more: what of that stands is nobody's.
+        dirty.insert(Key::Mount(at.namespace.clone(), mount.into()));
+    }
     let was_ended = before.is_some();
     note_end(index, &at.namespace, &object);
     if index.keep_ended(&at.namespace, &grant, &object) {
@@ -75,9 +79,10 @@ fn alike_for_reviews(old: &Decoded<Grant>, new: &Decoded<Grant>) -> bool {
     let (Ok(was), Ok(is)) = (&old.object, &new.object) else { return false };
     let decided = |grant: &Grant| {
         let status = grant.status()?;
-        Some((status.phase, status.digest.clone(), status.reviews.len(), status.break_glass.is_some()))
+        let glass = status.break_glass.as_ref().map(|glass| glass.reviewed_by.is_some());
+        Some((status.phase, status.digest.clone(), status.reviews.len(), glass))
     };
-    old.metadata.uid == new.metadata.uid && decided(was) == decided(is) && owes_review(was) == owes_review(is)
+    old.metadata.uid == new.metadata.uid && decided(was) == decided(is)
 }
 
 impl Index {
@@ -86,8 +91,8 @@ impl Index {
         let place = || (namespace.clone(), at.clone());
         let old = self.take_out(namespace, at);
         self.requesters.note(&place(), old.as_ref(), Some(&grant));
-        if grant.status().is_some_and(owes_review_by) {
-            self.owing.insert(place());
+        if may_owe(&grant) {
+            self.broken_glass.insert(place());
         }
         if let Some(mount) = mounts(&grant) {
             self.mounting.entry((namespace.clone(), mount)).or_default().insert(at.clone());
@@ -108,7 +113,7 @@ impl Index {
         if grants.is_empty() {
             self.grants.remove(namespace);
         }
-        self.owing.remove(&(namespace.clone(), at.clone()));
+        self.broken_glass.remove(&(namespace.clone(), at.clone()));
         if let Some(mount) = mounts(&old) {
             let place = (namespace.clone(), mount);
             if let Some(grants) = self.mounting.get_mut(&place) {
@@ -131,6 +136,24 @@ impl Index {
         let all = self.grants.get(namespace);
         let names = self.mounting.get(&place).into_iter().flatten();
         names.filter_map(move |at| all?.get_key_value(at))
+    }
+}
+
+/// Whether a grant may owe a review: it broke the glass, whatever its status says of the review.
+fn may_owe(grant: &Decoded<Grant>) -> bool {
+    match &grant.object {
+        Ok(grant) => has_broken_glass(grant),
+        Err(_) => grant.status().is_some_and(owes_review_by),
+    }
+}
+
+impl Index {
+    /// The grants that broke the glass and for which there is no review that settles it.
+    pub fn owing(&self) -> impl Iterator<Item = &(Arc<str>, GrantRef)> {
+        self.broken_glass.iter().filter(|(namespace, at)| {
+            let grant = self.grant(namespace, at).and_then(|grant| grant.object.as_ref().ok());
+            grant.is_none_or(|grant| owes_review(grant, &self.reviews(namespace, at)))
+        })
     }
 }
 

@@ -117,8 +117,8 @@ pub struct Index {
     pub(crate) ended: HashMap<Arc<str>, BTreeMap<GrantRef, EndedGrant>>,
     /// The end of the grant of each mount that ended last.
     pub(crate) last_ends: HashMap<(Arc<str>, Box<str>), LastEnd>,
-    /// The grants that broke the glass and were not reviewed yet.
-    pub(crate) owing: BTreeSet<(Arc<str>, GrantRef)>,
+    /// The grants that broke the glass, of those that are kept whole.
+    pub(crate) broken_glass: BTreeSet<(Arc<str>, GrantRef)>,
     pub(crate) reviews: HashMap<Arc<str>, ByName<Decoded<AccessReview>>>,
     /// The reviews of those that have ended, as far as all is said of them.
     pub(crate) said: HashMap<Arc<str>, ByName<SaidReview>>,
@@ -161,7 +161,7 @@ impl Default for Index {
             mounting: BTreeMap::new(),
             ended: HashMap::new(),
             last_ends: HashMap::new(),
-            owing: BTreeSet::new(),
+            broken_glass: BTreeSet::new(),
             reviews: HashMap::new(),
             said: HashMap::new(),
             reviews_of: HashMap::new(),
@@ -335,7 +335,9 @@ impl Index {
         let of = self.reviews_of.get(&(namespace.clone(), grant.clone()));
         let all = self.reviews.get(namespace);
         let names = of.into_iter().flat_map(|of| &of.names);
-        names.filter_map(|(_, name)| all?.get(name)?.object.as_ref().ok()).collect()
+        let whole = |name: &Arc<str>| all?.get(name)?.object.as_ref().ok();
+        let said = |name: &Arc<str>| self.said(namespace, name)?.whole.as_deref();
+        names.filter_map(|(_, name)| whole(name).or_else(|| said(name))).collect()
     }
 }
 

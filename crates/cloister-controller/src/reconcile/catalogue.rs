@@ -28,7 +28,7 @@ use std::{fmt::Debug, sync::Arc};
 
 /// Another grant by which this person broke the glass, and which nobody has reviewed yet.
 pub fn debt(index: &Index, but: &(Arc<str>, GrantRef), person: &Identity) -> Option<String> {
-    let owing = index.owing.iter().filter(|place| *place != but);
+    let owing = index.owing().filter(|place| *place != but);
     let mut theirs = owing.filter(|(namespace, grant)| {
         let requester = index.grant(namespace, grant).and_then(Decoded::requested_by);
         requester.is_some_and(|requester| same_person(requester, person))

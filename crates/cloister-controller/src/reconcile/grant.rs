@@ -4,6 +4,7 @@ use super::{
     asking::{Asking, remembered},
     catalogue::debt,
     credential, ended, known,
+    mount::is_claimed,
     namespace::in_force,
     others, policy_named, retention, service_named, work_off,
 };
@@ -237,6 +238,7 @@ pub fn with_input<T>(
         members: members(index, namespace),
         reviews: &reviews,
         children: index.children.get(namespace).map_or(&NOTHING, |children| &children.all),
+        mount_is_claimed: mount.as_deref().is_some_and(|mount| is_claimed(index, namespace, mount, now)),
         neighbours: &neighbours,
         holders: &holders,
         now,

@@ -30,6 +30,8 @@ use cloister_core::{
     grant::{CredentialFacts, Known, Other, is_approved, may_hold},
     plan::{Action, Plan},
 };
+use jiff::Timestamp;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::Resource;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{fmt::Debug, sync::Arc};
@@ -112,9 +114,13 @@ where
     S: Serialize,
 {
     let writer = Writer::new(context);
-    if let Some(next) = plan.next {
-        context.queue.add_at(target.key.clone(), next);
-    }
+    // What is to come is remembered whatever becomes of this; what is to be looked at again at once is where this succeeds,
+    // because a failure has a time of its own.
+    let next = plan.next;
+    let again = |at: Option<Timestamp>| at.into_iter().for_each(|at| context.queue.add_at(target.key.clone(), at));
+    let is_to_come = next.is_some_and(|next| next > context.clock.now());
+    again(next.filter(|_| is_to_come));
+    let at_once = next.filter(|_| !is_to_come);
     let finalizer = |action: &Action| matches!(action, Action::AddFinalizer | Action::DropFinalizer);
     let same_version = plan.announce.is_none() && !plan.actions().any(finalizer);
     let announce = async {
@@ -136,7 +142,10 @@ where
         (false, true) => None,
         (false, false) => failed(plan.status, &told),
     };
-    let Some(status) = status else { return Worked { outcome, said: None, telling: announced } };
+    let Some(status) = status else {
+        again(at_once.filter(|_| outcome.failures.is_empty() && announced.is_ok()));
+        return Worked { outcome, said: None, telling: announced };
+    };
     let waits = plan.status_can_wait && outcome.failures.is_empty();
     let _turn = if waits { Some(context.queue.give_way(&target.key).await) } else { None };
     let written = if same_version && outcome.failures.is_empty() {
@@ -144,8 +153,27 @@ where
     } else {
         writer.status_of_any_version(target, &status).await
     };
+    if let Err(error) = written.as_ref().and(announced.as_ref())
+        && error.is_final()
+    {
+        context.alerts.status_refused(&target.key, || reference::<K>(&target.metadata), error);
+    }
     let said = written.is_ok().then_some(status);
-    Worked { outcome, said, telling: announced.and(written) }
+    let telling = announced.and(written);
+    again(at_once.filter(|_| outcome.failures.is_empty() && telling.is_ok()));
+    Worked { outcome, said, telling }
+}
+
+/// An object as an Event refers to it.
+fn reference<K: Resource<DynamicType = ()>>(metadata: &ObjectMeta) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        name: metadata.name.clone(),
+        namespace: metadata.namespace.clone(),
+        uid: metadata.uid.clone(),
+        ..ObjectReference::default()
+    }
 }
 
 /// Writes the status of an object about which there is nothing to do.

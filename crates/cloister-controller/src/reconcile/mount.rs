@@ -42,7 +42,7 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
 }
 
 /// Whether a grant speaks for a mount: it takes it away itself. One that cannot be read does so, too.
-fn is_claimed(index: &Index, namespace: &str, mount: &str, now: jiff::Timestamp) -> bool {
+pub(super) fn is_claimed(index: &Index, namespace: &str, mount: &str, now: jiff::Timestamp) -> bool {
     let mut speaking = index.of_mount(namespace, mount);
     speaking.any(|(_, grant)| grant.object.as_ref().map_or(true, |grant| has_begun(grant, now)))
 }

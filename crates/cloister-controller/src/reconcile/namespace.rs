@@ -233,7 +233,7 @@ fn dns_addresses(index: &Index) -> Vec<IpAddr> {
 
 /// The grant that broke the glass and owes a review which is due last.
 fn owed_review<'a>(index: &'a Index, namespace: &Arc<str>) -> Option<(&'a str, Timestamp)> {
-    let owing = index.owing.iter().filter(|(home, _)| home == namespace);
+    let owing = index.owing().filter(|(home, _)| home == namespace);
     let owed = owing.filter_map(|(home, grant)| {
         let found = index.grant(home, grant)?.object.as_ref().ok()?;
         let glass = found.status()?.break_glass.as_ref()?;

@@ -3,18 +3,26 @@
 use super::{
     Grant, Input, Target,
     approval::{Case, People, approvers, recorded},
+    borne_out, digest,
     eligibility::{Ineligible, signed},
     people::{is, is_service_account},
 };
-use cloister_api::{AccessPolicySpec, BreakGlass, BreakGlassStatus, Decision, GrantStatus, Identity, RecordedReview};
+use cloister_api::{
+    AccessPolicySpec, AccessReview, BreakGlass, BreakGlassStatus, Decision, GrantStatus, Identity, RecordedReview,
+};
 use jiff::{SignedDuration, Timestamp};
 
-/// Whether a grant broke the glass and was not reviewed yet.
-pub fn owes_review(grant: &Grant) -> bool {
-    owed(grant.status()).is_some()
+/// Whether a grant broke the glass: by what was asked for, and approved.
+pub fn has_broken_glass(grant: &Grant) -> bool {
+    grant.terms().break_glass && grant.status().is_some_and(|status| status.approved_at.is_some())
 }
 
-/// The same by what was written down of it.
+/// Whether a grant broke the glass and there is no review by which that is settled.
+pub fn owes_review(grant: &Grant, reviews: &[&AccessReview]) -> bool {
+    has_broken_glass(grant) && !grant.status().is_some_and(|status| borne_out::is_settled(grant, status, reviews))
+}
+
+/// Whether a grant owes a review by what was written down of it alone.
 pub fn owes_review_by(status: &GrantStatus) -> bool {
     owed(Some(status)).is_some()
 }
@@ -22,6 +30,38 @@ pub fn owes_review_by(status: &GrantStatus) -> bool {
 /// What a grant owes, where it broke the glass and was not reviewed yet.
 pub fn owed(status: Option<&GrantStatus>) -> Option<&BreakGlassStatus> {
     status?.break_glass.as_ref().filter(|glass| glass.reviewed_by.is_none())
+}
+
+/// Puts right what is said of the review that a grant owes: it is settled only where there is a review that settles it.
+/// One that was removed settles nothing any more.
+pub fn put_right(status: &mut GrantStatus, grant: &Grant, target: Option<&Target<'_>>, input: &Input<'_>) {
+    let Some(approved) = status.approved_at.clone().filter(|_| grant.terms().break_glass) else { return };
+    let owed =
+        || BreakGlassStatus { skipped: Vec::new(), review_due_at: approved, reviewed_by: None, reviewed_at: None };
+    if status.break_glass.is_none() {
+        status.break_glass = Some(owed());
+    }
+    let settling = borne_out::settling(grant, status, input.reviews);
+    let is_settled =
+        settling.is_some_and(|review| target.is_none_or(|target| may_settle(review, grant, status, target, input)));
+    if let Some(glass) = status.break_glass.as_mut().filter(|_| !is_settled) {
+        (glass.reviewed_by, glass.reviewed_at) = (None, None);
+    }
+}
+
+/// Whether somebody who has settled what a grant owes was to decide about it. Once the policy is another than it was, that
+/// is not known any more.
+fn may_settle(
+    review: &RecordedReview,
+    grant: &Grant,
+    status: &GrantStatus,
+    target: &Target<'_>,
+    input: &Input<'_>,
+) -> bool {
+    let Some(requester) = grant.terms().requested_by else { return false };
+    let case = Case::of(grant.of_kind(), requester, target.policy, input);
+    let people = People::of(&case, input.reviews.iter().filter_map(|review| review.spec.reviewer.as_ref()));
+    digest::of(grant, input.namespace, target) != status.digest || case.judge(&review.reviewer, &people).is_ok()
 }
 
 /// The terms under which somebody may break the glass.
@@ -48,14 +88,16 @@ pub fn debt(policy: &AccessPolicySpec, glass: &BreakGlass, now: Timestamp) -> Br
 }
 
 /// The review that settles what a grant owes: of an approver, about what was opened, whatever they decided.
-pub fn settled(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Option<RecordedReview> {
-    owed(grant.status())?;
-    let (status, requester) = (grant.status()?, grant.terms().requested_by?);
+pub fn settled(grant: &Grant, status: &GrantStatus, target: &Target<'_>, input: &Input<'_>) -> Option<RecordedReview> {
+    owed(Some(status))?;
+    let requester = grant.terms().requested_by?;
     let case = Case::of(grant.of_kind(), requester, target.policy, input);
     let people = People::of(&case, input.reviews.iter().filter_map(|review| review.spec.reviewer.as_ref()));
     input.reviews.iter().find_map(|review| {
         let reviewer = review.spec.reviewer.as_ref()?;
-        let about_this = review.spec.request_ref.uid == grant.uid() && review.spec.digest == status.digest;
+        let about_this = review.spec.request_ref.uid == grant.uid()
+            && review.spec.digest == status.digest
+            && review.metadata.deletion_timestamp.is_none();
         let counts = || case.may_decide_now(reviewer, &people, input.settings).is_ok();
         (about_this && counts()).then(|| recorded(review, reviewer))
     })

@@ -135,7 +135,7 @@ pub fn duration(grant: &Grant, policy: &AccessPolicySpec) -> SignedDuration {
 }
 
 /// The longest that a grant may last.
-fn longest(grant: &Grant, policy: &AccessPolicySpec) -> SignedDuration {
+pub fn longest(grant: &Grant, policy: &AccessPolicySpec) -> SignedDuration {
     match &policy.break_glass {
         Some(glass) if grant.terms().break_glass => signed(glass.max_duration),
         _ => signed(policy.max_duration),

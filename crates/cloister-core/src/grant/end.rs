@@ -3,6 +3,7 @@
 use super::{
     Declared, Grant, Home, Input, Target,
     approval::{Case, agreed, in_words, recorded, reviews_of},
+    borne_out,
     break_glass::{self, later},
     digest, eligibility,
     kind::TargetError,
@@ -143,7 +144,9 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     if let Some((review, message)) = revoked_by(&case, grant, input) {
         return Err(End { by: Some(Box::new(review)), ..End::early("RevokedByReview", message) });
     }
-    if let Some(review) = break_glass::settled(grant, target, input).filter(break_glass::is_refusal) {
+    let mut righted = status.clone();
+    break_glass::put_right(&mut righted, grant, Some(target), input);
+    if let Some(review) = break_glass::settled(grant, &righted, target, input).filter(break_glass::is_refusal) {
         let message = format!("{} reviewed it and refused", review.reviewer.username);
         return Err(End { by: Some(Box::new(review)), ..End::early("ReviewRefused", message) });
     }
@@ -153,21 +156,44 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     if let Some(message) = weak.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings)) {
         return Err(End::early("PolicyTooWeak", message));
     }
-    let is_met = if status.break_glass.is_some() {
-        // Who may break the glass was asked above.
-        true
-    } else if status.reviews.is_empty() {
-        by_itself(grant, requester, target, input).is_some()
+    borne_out::approval(grant, status, input).map_err(|what| not_borne_out(&what, "a review was deleted"))?;
+    let not_enough = |why: String| Err(End::early("ApprovalsNotEnough", format!("{why}; ask again")));
+    let policy = case.policy_name;
+    if grant.terms().break_glass || status.reviews.is_empty() {
+        // Nobody has agreed before it opened, so it follows from the policy alone: from what that says now.
+        let asked = grant.metadata().creation_timestamp.as_ref().map_or(input.now, |at| at.0);
+        if let Err(why) = eligibility::check(grant, requester, &target.policy.spec, asked) {
+            return not_enough(format!("AccessPolicy {policy} as it is now does not give this: {why}"));
+        }
+        if !grant.terms().break_glass && by_itself(grant, requester, target, input).is_none() {
+            return not_enough(format!(
+                "nobody has agreed, and AccessPolicy {policy} as it is now does not approve this by itself"
+            ));
+        }
     } else {
         let accounts: Vec<&Identity> = reviews_of(grant.uid(), input).into_iter().map(|(_, who)| who).collect();
-        case.tally(&agreed(&status.reviews), &accounts).is_met
-    };
-    if is_met {
-        return Ok(());
+        if !case.tally(&agreed(&status.reviews), &accounts).is_met {
+            return not_enough(format!("those who agreed are not enough under AccessPolicy {policy} as it is now"));
+        }
     }
-    let message =
-        format!("those who agreed are not enough under AccessPolicy {} as it is now; ask again", case.policy_name);
-    Err(End::early("ApprovalsNotEnough", message))
+    borne_out::end(grant, status, target).map_err(|what| not_borne_out(&what, "the policy gives less than it did"))
+}
+
+fn not_borne_out(what: &str, cause: &str) -> End {
+    let message = format!(
+        "what its status says of its approval is not borne out: {what}. Either {cause}, or somebody else than the operator has \
+         written the status; ask again"
+    );
+    End::early(reason::RECORD_NOT_BORNE_OUT, message)
+}
+
+/// Why a grant ends again that is said to have ended.
+pub fn stands(grant: &Grant) -> End {
+    let message = format!(
+        "its status said {}, and something that it opened stood: somebody else than the operator has written the status, or has          put that there",
+        grant.phase().as_str()
+    );
+    End::early(reason::RECORD_NOT_BORNE_OUT, message)
 }
 
 fn revoked_by(case: &Case<'_>, grant: &Grant, input: &Input<'_>) -> Option<(RecordedReview, String)> {
@@ -223,6 +249,7 @@ pub fn revoke(remains: &Remains<'_>, end: Option<End>, input: &Input<'_>) -> Pla
     settled_at.into_iter().for_each(|settled| plan.look_again(settled));
     // From here on it does not become open again, whatever the clock says.
     status.phase = GrantPhase::Revoking;
+    status.ended_at = None;
     status.secret_destroyed = remains.mount.is_some();
     let message = format!("{message}{WAITING}{pods} pods that hold the credential, and {held} objects, to end");
     let since = revoking_since(remains, input.now).unwrap_or(input.now);
@@ -290,7 +317,8 @@ pub fn shut(remains: &Remains<'_>, error: &str, input: &Input<'_>) -> Plan<Grant
 fn record(status: &mut GrantStatus, review: RecordedReview, input: &Input<'_>) {
     if let Declared::Read(grant) = input.declared {
         let target = grant.of_kind().target(input).ok();
-        let settles = target.and_then(|target| break_glass::settled(grant, &target, input));
+        let before = status.clone();
+        let settles = target.and_then(|target| break_glass::settled(grant, &before, &target, input));
         note_review(status, settles.as_ref(), input.now);
     }
     if !status.reviews.iter().any(|known| known.uid == review.uid) {
@@ -301,7 +329,8 @@ fn record(status: &mut GrantStatus, review: RecordedReview, input: &Input<'_>) {
 /// Since when the grant is known to be over: not before it was last open, and not before what ended it.
 fn revoking_since(remains: &Remains<'_>, now: Timestamp) -> Option<Timestamp> {
     let status = remains.status.filter(|status| status.phase == GrantPhase::Revoking)?;
-    let active = status.conditions.iter().find(|condition| condition.type_ == condition::ACTIVE)?;
+    let active = status.conditions.iter().find(|said| said.type_ == condition::ACTIVE)?;
+    let active = Some(active).filter(|active| active.status != "True")?;
     let ends = [&status.expires_at, &remains.metadata.deletion_timestamp];
     let first = ends.into_iter().flatten().map(|end| end.0).filter(|end| *end <= now).min();
     Some(first.map_or(active.last_transition_time.0, |first| first.max(active.last_transition_time.0)))

@@ -6,6 +6,7 @@
 //! order that leaves no gap, and only when all of it is confirmed gone is the grant called ended.
 
 mod approval;
+mod borne_out;
 mod break_glass;
 mod credential;
 pub mod digest;
@@ -29,7 +30,7 @@ mod storage;
 mod target;
 
 pub use approval::satisfiable;
-pub use break_glass::{owes_review, owes_review_by};
+pub use break_glass::{has_broken_glass, owes_review, owes_review_by};
 pub use credential::{CredentialFacts, NOT_OFFERED, version as content_version};
 pub use eligibility::signed;
 use kind::Target;
@@ -336,6 +337,8 @@ pub struct Input<'a> {
     pub reviews: &'a [&'a AccessReview],
     /// What is in the namespace.
     pub children: &'a Children,
+    /// Whether another grant that has not ended speaks for the mount of this one.
+    pub mount_is_claimed: bool,
     /// The mounts of other grants for the same account that are approved, whether their time has come or not.
     pub neighbours: &'a [Neighbour<'a>],
     /// The pods that hold the credential's copy.

@@ -18,7 +18,7 @@ use crate::{
     child::{Child, ChildKey, Children, ObservedChild},
     plan::{Action, Chain, Plan},
 };
-use cloister_api::{GrantStatus, Mount, OnExpiry, SecretReference};
+use cloister_api::{GrantPhase, GrantStatus, Mount, OnExpiry, SecretReference};
 use jiff::{SignedDuration, Timestamp};
 
 /// How long admission may take to notice that a credential is not to be mounted any more.
@@ -61,7 +61,7 @@ pub fn mounting(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input
     let record = observed.is_none().then(|| Action::Apply(Box::new(mounted(Behind::Nothing(input.now)))));
     let is_copied = observed.is_some_and(|mount| mount.version.as_deref() == Some(&source.version));
     // One that opens copies whatever the mount says: taking it away may have been cut off after the Secret.
-    let first = grant.phase() != cloister_api::GrantPhase::Active;
+    let first = grant.phase() != GrantPhase::Active;
     let copy =
         (first || !is_copied).then(|| Action::CopyCredential { from: source.from.clone(), to: secret_name(&share) });
     let version = apply(mounted(Behind::Version(&source.version)), input.children);
@@ -161,14 +161,19 @@ pub fn goes_with(on_expiry: OnExpiry, emptied: bool) -> bool {
     on_expiry == OnExpiry::Terminate || !emptied
 }
 
-/// What takes away the credential of a grant.
+/// What takes away the credential of a grant that ends. That it was destroyed is believed only of one that is ending: an
+/// end begins with it.
 pub fn closing(remains: &Remains<'_>, input: &Input<'_>) -> Closing {
+    let is_ending = remains.phase() == GrantPhase::Revoking;
+    taking_away(remains, is_ending && remains.status.is_some_and(|status| status.secret_destroyed), input)
+}
+
+fn taking_away(remains: &Remains<'_>, is_destroyed: bool, input: &Input<'_>) -> Closing {
     let Some(mount) = &remains.mount else { return Closing::default() };
     // What another counts on stays.
     if input.neighbours.iter().any(|other| other.mount == *mount && other.counts_on_it) {
         return Closing::default();
     }
-    let is_destroyed = remains.status.is_some_and(|status| status.secret_destroyed);
     let Input { children, holders, now, .. } = *input;
     Copy { mount, children, holders, on_expiry: remains.on_expiry, now }
         .take_away(is_destroyed, own(input).any(|child| child.terminating))
@@ -177,7 +182,10 @@ pub fn closing(remains: &Remains<'_>, input: &Input<'_>) -> Closing {
 /// What takes away the credential of a grant that is closed and not over: as far as a mount stands.
 pub fn shutting(remains: &Remains<'_>, input: &Input<'_>) -> Closing {
     let stands = |mount: &String| input.children.contains_key(&mount_key(mount));
-    if remains.mount.as_ref().is_some_and(stands) { closing(remains, input) } else { Closing::default() }
+    if !remains.mount.as_ref().is_some_and(stands) {
+        return Closing::default();
+    }
+    taking_away(remains, remains.status.is_some_and(|status| status.secret_destroyed), input)
 }
 
 /// The grant of a mount that ended last.

@@ -2,7 +2,7 @@
 
 use super::{
     Grant, Home, Input, Target,
-    break_glass::{owed, settled},
+    break_glass::{owed, put_right, settled},
     kind::missing,
     phases::{add_finalizer, applied, forged, surplus},
     share::Share,
@@ -25,7 +25,9 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     let say = Say::about(grant, input.now);
     let mut plan = Plan::default();
     let mut status = say.before();
-    note_review(&mut status, settled(grant, target, input).as_ref(), input.now);
+    put_right(&mut status, grant, Some(target), input);
+    let review = settled(grant, &status, target, input);
+    note_review(&mut status, review.as_ref(), input.now);
     let end = status.expires_at.as_ref().map_or(input.now, |end| end.0);
     plan.look_again(end);
     plan.open(add_finalizer(grant));
@@ -105,6 +107,8 @@ pub fn note_review(status: &mut GrantStatus, review: Option<&RecordedReview>, no
             glass.reviewed_by = Some(review.reviewer.username.clone());
             glass.reviewed_at = Some(seconds(now));
         }
-        status.reviews.push(review.clone());
+        if !status.reviews.iter().any(|known| known.uid == review.uid) {
+            status.reviews.push(review.clone());
+        }
     }
 }

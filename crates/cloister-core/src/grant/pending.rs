@@ -75,7 +75,7 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     plan.close(surplus(input, &[]));
     plan.open(add_finalizer(grant));
     let say = Say::about(grant, input.now);
-    let mut status = say.before();
+    let mut status = as_a_request(&say);
     let asked = grant.metadata().creation_timestamp.as_ref().map_or(input.now, |at| at.0);
     let target = match grant.of_kind().target(input) {
         Ok(target) => target,
@@ -117,6 +117,12 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
             }
         },
     }
+}
+
+/// What is kept of what was said before. Whatever else is there belongs to a later phase, and nobody has decided yet.
+fn as_a_request(say: &Say<'_>) -> GrantStatus {
+    let GrantStatus { reason, digest, approvals, conditions, .. } = say.before();
+    GrantStatus { reason, digest, approvals, conditions, ..GrantStatus::default() }
 }
 
 fn outcome(

@@ -5,6 +5,7 @@ use super::{
     mount::apply,
     open, pending,
     remains::Remains,
+    share::{Share, mount_key, mount_name},
     status::{Say, is_given_up},
 };
 use crate::{
@@ -65,14 +66,19 @@ fn undecodable(remains: &Remains<'_>, error: &str, input: &Input<'_>) -> Plan<Gr
 /// A grant that is over opens nothing, whatever stands with its name on it. One that broke the glass still owes its
 /// review, and stays until it has it.
 fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
+    if stands_after_its_end(grant, input) {
+        return end::revoke(&Remains::of(grant), Some(end::stands(grant)), input);
+    }
     let mut plan = Plan::default();
     plan.close(surplus(input, &[]));
-    let mut owes = break_glass::owes_review(grant);
-    if owes {
+    let mut owes = false;
+    if break_glass::has_broken_glass(grant) {
         let say = Say::about(grant, input.now);
         let mut status = say.before();
         let target = grant.of_kind().target(input).ok();
-        let review = target.and_then(|target| break_glass::settled(grant, &target, input));
+        break_glass::put_right(&mut status, grant, target.as_ref(), input);
+        owes = break_glass::owes_review_by(&status);
+        let review = target.and_then(|target| break_glass::settled(grant, &status, &target, input));
         open::note_review(&mut status, review.as_ref(), input.now);
         if review.is_none() && grant.is_deleted() && input.home == Home::Ending {
             // Nobody can make the review any more. That is told first, and written down; then nothing waits for it.
@@ -92,6 +98,15 @@ fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         drop_finalizer(&mut plan, grant);
     }
     plan
+}
+
+/// Whether something stands that a grant opened which is said to have ended. What was confirmed to be gone does not
+/// stand; so its end was not confirmed, or somebody has put it there since.
+pub fn stands_after_its_end(grant: &Grant, input: &Input<'_>) -> bool {
+    let was_approved = grant.status().is_some_and(|status| status.approved_at.is_some());
+    let mount = || Share::of(grant).map(|share| mount_key(&mount_name(&share)));
+    let is_mounted = || mount().is_some_and(|mount| input.children.contains_key(&mount) && !input.mount_is_claimed);
+    grant.phase().has_ended() && was_approved && (own(input).next().is_some() || is_mounted())
 }
 
 /// Whether nothing was said yet of a review of this grant.

@@ -4,10 +4,11 @@ use super::{
     Declared, Grant, Input,
     approval::{Case, NotCounted, People},
     digest,
+    phases::stands_after_its_end,
 };
 use crate::condition::{Verdict, conditions};
 use cloister_api::{
-    AccessReview, AccessReviewStatus, Decision, GrantPhase,
+    AccessReview, AccessReviewStatus, Decision, GrantPhase, RecordedReview,
     condition::{COUNTED, READY, reason},
 };
 use jiff::Timestamp;
@@ -85,11 +86,11 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
     if review.spec.decision == Decision::Revoke {
         return match case.may_revoke(reviewer) {
             Err(why) => not_counted(why),
-            Ok(()) if grant.phase().has_ended() => None,
+            Ok(()) if grant.phase().has_ended() && !stands_after_its_end(grant, input) => None,
             Ok(()) => Some(Ok("ends it".into())),
         };
     }
-    let owes = super::owes_review(grant);
+    let owes = super::owes_review(grant, input.reviews);
     let is_open_question = grant.phase() == GrantPhase::Pending || owes;
     let digest = if owes { grant.status()?.digest.clone() } else { digest::of(grant, input.namespace, &target) };
     if is_open_question && review.spec.digest != digest {
@@ -120,7 +121,12 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
 fn recorded(review: &AccessReview, grant: &Grant) -> Option<String> {
     let status = grant.status()?;
     let uid = review.metadata.uid.as_deref().unwrap_or_default();
-    let recorded = status.reviews.iter().find(|recorded| recorded.uid == uid)?;
+    let says_so = |recorded: &&RecordedReview| {
+        recorded.uid == uid
+            && recorded.decision == review.spec.decision
+            && review.spec.reviewer.as_ref() == Some(&recorded.reviewer)
+    };
+    let recorded = status.reviews.iter().find(says_so)?;
     let who = &recorded.reviewer.username;
     let rule = status.approvals.iter().find(|rule| rule.approved_by.contains(who));
     Some(match (recorded.decision, rule) {

@@ -191,19 +191,20 @@ pub fn failed(
     }
     let why = verdicts.first().map(|ready| ready.reason.clone()).unwrap_or_default();
     let mut message = verdicts.first().map(|ready| ready.message.clone()).unwrap_or_default();
-    let ends = status.phase == GrantPhase::Revoking || status.phase.has_ended();
+    let end = |status: &GrantStatus| (status.phase, status.reason.clone(), status.ended_at.clone());
+    let ends = status.phase == GrantPhase::Revoking || (status.phase.has_ended() && end(&status) != end(&before));
     let why = match before.phase {
         GrantPhase::Pending => {
             status = before;
             why
         }
-        GrantPhase::Approved | GrantPhase::Active | GrantPhase::Revoking if ends => {
+        _ if ends => {
             message = format!("{}{WAITING}{message}", said_before(&status));
             verdicts.iter_mut().take(1).for_each(|ready| ready.message.clone_from(&message));
             let why = status.reason.clone();
             status = GrantStatus {
                 phase: GrantPhase::Revoking,
-                ended_at: before.ended_at,
+                ended_at: None,
                 // It may be there still.
                 secret_name: before.secret_name,
                 secret_destroyed: before.secret_destroyed,

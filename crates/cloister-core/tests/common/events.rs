@@ -1,6 +1,9 @@
 //! What happens to grants over time.
 
-use super::grants::{Pod, Shelf, Spec, World, reference, secret_of};
+use super::{
+    grants::{Pod, Shelf, Spec, World, reference, secret_of},
+    tamper::{TAMPERING, tamper},
+};
 use cloister_api::*;
 use cloister_core::{child::Child, grant::Home, ownership::name_of_opened};
 use jiff::SignedDuration;
@@ -28,6 +31,8 @@ pub enum Event {
     /// Somebody takes the finalizer off a grant, and it is gone.
     Force(usize),
     Readable(usize, bool),
+    /// Somebody with the operator's token writes something else into the status of a grant.
+    Tamper(usize, usize),
     /// Something stands in the name of a grant that the operator has not put there.
     Forge(usize, usize, usize),
     Home(Home),
@@ -135,6 +140,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         1 => of.clone().prop_map(Event::Force),
         1 => (of.clone(), 0..3_usize, 0..3_usize).prop_map(|(grant, kind, owner)| Event::Forge(grant, kind, owner)),
         1 => (of, prop::bool::weighted(0.6)).prop_map(|(grant, readable)| Event::Readable(grant, readable)),
+        2 => (0..NAMES.len(), 0..TAMPERING).prop_map(|(grant, what)| Event::Tamper(grant, what)),
         1 => home.prop_map(Event::Home),
         1 => prop::bool::weighted(0.6).prop_map(Event::Usable),
         1 => prop::bool::weighted(0.3).prop_map(Event::Skew),
@@ -168,6 +174,7 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
         Event::Readable(grant, true) => world.undecodable.retain(|name| name != NAMES[*grant]),
         Event::Readable(grant, false) => world.undecodable.extend([NAMES[*grant].to_owned()]),
         Event::Forge(grant, kind, owner) => forge(world, NAMES[*grant], *kind, *owner),
+        Event::Tamper(grant, what) => tamper(world, NAMES[*grant], *what, &[]),
         Event::Home(home) => world.home = *home,
         Event::Usable(usable) => world.settings.usable = *usable,
         Event::Skew(skewed) => world.settings.held = *skewed,

@@ -11,7 +11,8 @@ use cloister_core::{
     egress::ServiceFacts,
     grant::{
         self, Catalogue, CredentialFacts, Declared, Grant, Holder, Home, Input, Known, Neighbour, Other, Share,
-        is_approved, is_open, last_call, mount_name, mount_named_by, owes_review, same_person, secret_name,
+        has_begun, is_approved, is_open, last_call, may_hold, mount_name, mount_named_by, owes_review, same_person,
+        secret_name,
     },
     hold::Held,
     names,
@@ -171,6 +172,14 @@ impl World {
         has_to
     }
 
+    /// Whether another grant than this one speaks for a mount: it may have opened it, and takes it away itself.
+    pub fn is_claimed_by_another(&self, but: &str, mount: &str) -> bool {
+        self.grants.iter().filter(|(key, _)| *key != but).any(|(key, grant)| {
+            let begun = !self.can_read(key) || has_begun(grant, self.now);
+            grant.status().is_some_and(may_hold) && begun && self.mount_of(key).as_deref() == Some(mount)
+        })
+    }
+
     /// What is known when it is decided about a grant.
     pub fn with_input<T>(&self, key: &str, decide: impl FnOnce(&Input<'_>) -> T) -> T {
         let object = &self.grants[key];
@@ -230,6 +239,7 @@ impl World {
             members: &self.members,
             reviews: &reviews,
             children: &self.objects.observe(),
+            mount_is_claimed: self.is_claimed_by_another(key, &mount),
             neighbours: &neighbours,
             holders: &self.holders(&mount),
             now: self.now,
@@ -257,7 +267,10 @@ impl World {
     /// Another grant by which somebody broke the glass, and which is not reviewed.
     fn debt(&self, but: &str, requester: &Identity) -> Option<String> {
         let theirs = |grant: &Grant| grant.terms().requested_by.is_some_and(|other| same_person(other, requester));
-        let mut owing = self.grants.iter().filter(|(key, grant)| *key != but && owes_review(grant) && theirs(grant));
+        let mut owing = self.grants.iter().filter(|(key, grant)| {
+            let reviews: Vec<&AccessReview> = self.reviews.iter().collect();
+            *key != but && owes_review(grant, &reviews) && theirs(grant)
+        });
         owing.next().map(|(key, _)| reference(key).to_string())
     }
 

@@ -4,16 +4,13 @@ use super::grants::{World, mount_of};
 use cloister_api::GrantPhase;
 use cloister_core::{
     child::{ChildKey, ChildKind},
-    grant::{Copy, Grant, LastEnd, has_begun, may_hold, unclaimed},
+    grant::{Copy, Grant, LastEnd, unclaimed},
 };
 
 impl World {
     /// Whether a grant speaks for a mount: it may have opened it, and takes it away itself.
     pub fn is_claimed(&self, mount: &str) -> bool {
-        self.grants.iter().any(|(key, grant)| {
-            let begun = !self.can_read(key) || has_begun(grant, self.now);
-            grant.status().is_some_and(may_hold) && begun && self.mount_of(key).as_deref() == Some(mount)
-        })
+        self.is_claimed_by_another("", mount)
     }
 
     /// Takes away a mount that no grant speaks for, and what holds its credential, as far as the budget goes.

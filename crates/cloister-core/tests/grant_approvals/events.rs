@@ -47,6 +47,8 @@ pub enum Event {
     Save,
     /// etcd is put back as it was saved, and `invalidateGrantsBefore` is set.
     Restore,
+    /// Somebody with the operator's token writes something else into the status of a grant.
+    Tamper(&'static str, usize),
     /// The operator works on a grant, and is cut off after so many actions.
     Work(&'static str, usize),
     Sweep(usize),
@@ -107,6 +109,7 @@ impl Event {
             92 => Event::Force(key),
             93..95 => Event::Save,
             95 => Event::Restore,
+            96 => Event::Tamper(key, rng.usize(..super::tamper::TAMPERING)),
             _ => Event::Sweep(if rng.u32(..4) == 0 { rng.usize(..3) } else { usize::MAX }),
         }
     }

@@ -13,6 +13,8 @@ mod starts;
 mod steps;
 #[path = "../common/sweep.rs"]
 mod sweep;
+#[path = "../common/tamper.rs"]
+mod tamper;
 
 use events::Event;
 use fastrand::Rng;

@@ -4,6 +4,7 @@ use super::{
     events::{ASKERS, Event, KEYS, Of},
     grants::{Shelf, Spec, World, reference, role_facts},
     oracle::Oracle,
+    tamper::tamper,
 };
 use cloister_api::*;
 use cloister_core::{cluster_role::RoleFacts, grant::Grant};
@@ -84,6 +85,7 @@ impl Model {
         match *event {
             Event::Work(key, budget) => self.work(key, budget),
             Event::Sweep(budget) => self.sweep(budget),
+            Event::Tamper(key, what) => self.tamper(key, what),
             _ => self.happen(event),
         }
         self.latest = self.latest.max(self.world.now);
@@ -149,7 +151,32 @@ impl Model {
                 self.world.settings.spec.invalidate_grants_before = Some(Time(now));
                 self.oracle.forget_turns();
             }
-            Event::Work(..) | Event::Sweep(_) => {}
+            Event::Work(..) | Event::Sweep(_) | Event::Tamper(..) => {}
+        }
+    }
+
+    /// Somebody writes something else into a status.
+    fn tamper(&mut self, key: &str, what: usize) {
+        let Some(grant) = self.world.grants.get(key) else { return };
+        let uid = grant.metadata().uid.clone().unwrap();
+        let of_it = self.world.reviews.iter().filter(|review| review.spec.request_ref.uid == uid);
+        // Whoever refuses in the moment before the operator looks at what was forged is not asked about here.
+        let refused = of_it.clone().any(|review| review.spec.decision != Decision::Approve);
+        if grant.phase() == GrantPhase::Pending && (grant.terms().break_glass || refused) {
+            return;
+        }
+        let known = of_it.filter_map(|review| {
+            let uid = review.metadata.uid.clone()?;
+            let reviewer = review.spec.reviewer.clone()?;
+            Some(RecordedReview { name: uid.clone(), uid, decision: review.spec.decision, reviewer })
+        });
+        let known: Vec<RecordedReview> = known.collect();
+        let was = grant.phase();
+        tamper(&mut self.world, key, what, &known);
+        if was == GrantPhase::Pending
+            && matches!(self.world.grants[key].phase(), GrantPhase::Approved | GrantPhase::Active)
+        {
+            self.oracle.pretended(&self.world, self.catalogue, key);
         }
     }
 

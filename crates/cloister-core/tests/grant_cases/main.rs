@@ -8,6 +8,7 @@ mod decisions;
 mod desk;
 mod digests;
 mod ends;
+mod forged;
 #[path = "../common/grants.rs"]
 mod grants;
 mod held;

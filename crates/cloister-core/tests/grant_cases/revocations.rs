@@ -10,11 +10,15 @@ use serde_json::{Value, json};
 
 /// What becomes of an open grant after this.
 fn after(change: impl FnOnce(&mut World)) -> (GrantPhase, String) {
+    after_asking(json!({}), change)
+}
+
+fn after_asking(more: Value, change: impl FnOnce(&mut World)) -> (GrantPhase, String) {
     let mut world = by_people(json!({}));
     world.members = serde_json::from_value(json!([{"role": "Owner", "subjects": [{"kind": "User", "name": "lea"}]},
                                       {"role": "Researcher", "subjects": [{"kind": "User", "name": "rob"}]}]))
     .unwrap();
-    approved(&mut world, "eval", json!({}));
+    approved(&mut world, "eval", more);
     change(&mut world);
     settle(&mut world);
     let said = said(&world, "eval");
@@ -45,12 +49,15 @@ fn those_who_agreed_must_be_enough_under_the_policy_as_it_is_now() {
     assert_eq!(after(rules(json!([]))), revoked("ApprovalsNotEnough"));
     assert_eq!(after(rules(json!([security]))), active(), "fewer are needed");
     assert_eq!(after(rules(json!([owners, rule("safety", 1, "security")]))), active(), "called otherwise");
-    assert_eq!(after(|world| world.policy = under(json!({"maxDuration": "1m"}))), active(), "an end is not recomputed");
+    let shorter = |world: &mut World| world.policy = under(json!({"maxDuration": "1m"}));
+    assert_eq!(after_asking(json!({"requestedDuration": "10m"}), shorter), active(), "an end is not recomputed");
+    // What the default was when it was approved is not known any more.
+    assert_eq!(after(shorter), revoked("RecordNotBorneOut"));
 }
 
 #[test]
-fn what_becomes_of_a_review_later_changes_nothing() {
-    assert_eq!(after(|world| world.reviews.clear()), active());
+fn a_review_that_is_deleted_takes_back_the_approval_and_a_later_refusal_does_not() {
+    assert_eq!(after(|world| world.reviews.truncate(2)), revoked("RecordNotBorneOut"));
     assert_eq!(
         after(|world| review(world, "eval", Decision::Deny, person("sam", &["security"]))),
         active(),

@@ -97,6 +97,7 @@ pub fn grant_end(
         members: &[],
         reviews: &[],
         children,
+        mount_is_claimed: false,
         neighbours: &[],
         holders: &[],
         now: end,

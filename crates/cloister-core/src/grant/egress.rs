@@ -42,7 +42,7 @@ impl Kind for EgressGrant {
             }
             None => Value::Null,
         };
-        Ok(Target { policy, sensitivity: None, meaning, cluster_role: None })
+        Ok(Target { policy, sensitivity: None, meaning, cluster_role: None, unguarded: None })
     }
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {

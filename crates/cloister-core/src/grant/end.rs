@@ -5,6 +5,7 @@ use super::{
     approval::{Case, agreed, in_words, recorded, reviews_of},
     break_glass::{self, later},
     digest, eligibility,
+    guard::POLICY_NOT_ALLOWED,
     kind::TargetError,
     mount::{self, LOOK},
     open::note_review,
@@ -152,6 +153,9 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     let weak = target.sensitivity.filter(|_| input.settings.usable);
     if let Some(message) = weak.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings)) {
         return Err(End::early("PolicyTooWeak", message));
+    }
+    if let Some(message) = &target.unguarded {
+        return Err(End::early(POLICY_NOT_ALLOWED, message.clone()));
     }
     let is_met = if status.break_glass.is_some() {
         // Who may break the glass was asked above.

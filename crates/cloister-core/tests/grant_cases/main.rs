@@ -10,6 +10,7 @@ mod digests;
 mod ends;
 #[path = "../common/grants.rs"]
 mod grants;
+mod guards;
 mod held;
 mod kinds;
 mod mounts;

@@ -8,6 +8,7 @@ mod deletion;
 mod egress;
 mod faults;
 mod grants;
+mod held;
 mod load;
 mod namespace;
 mod oidc;

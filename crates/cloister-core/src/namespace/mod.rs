@@ -413,7 +413,9 @@ fn foreign<'a>(input: &Input<'a>, wanted: &BTreeSet<ChildKey>) -> Foreign<'a> {
             Whose::Others => true,
             // It was deleted, and opens as before for as long as somebody else's finalizer holds it.
             Whose::Namespaces => child.terminating && !wanted.contains(key),
-            Whose::Grants | Whose::Mounts => false,
+            // The end of the grant, or its own plan, has deleted it.
+            Whose::Grants => child.terminating,
+            Whose::Mounts => false,
         };
         if !theirs {
             continue;

@@ -80,7 +80,11 @@ pub fn at_addresses(
     Opening {
         children: vec![Child::NetworkPolicy(policy)],
         note: closed.map(|held| Missing { reason: held.standing.reason(), message: what_to_do(held) }),
-        hosts: told(&held, grant.status().map(|status| status.hosts.as_slice()).unwrap_or_default()),
+        hosts: told(
+            &held,
+            grant.status().map(|status| status.hosts.as_slice()).unwrap_or_default(),
+            &input.settings.names,
+        ),
         next: held.iter().filter_map(|held| held.changes_at).min(),
         ..Opening::default()
     }

@@ -18,6 +18,7 @@ pub mod workloads;
 
 pub use by_name::{BACKEND_MISSING, NOT_EXACT};
 pub use cluster::{is_bound, namespace_of};
+pub use hosts::is_fresh;
 pub use status::failed;
 pub use takeover::{Inspection, wants_inspection};
 

@@ -102,8 +102,9 @@ async fn a_foreign_finalizer_is_taken_off_what_is_being_deleted() -> Result<()> 
     theirs.create(&create(), &object(held)).await?;
     adopt(&admin, &operator, &ns).await?;
     let change = |json: Value| json!({"metadata": {"finalizers": json}});
-    eventually("the label to be seen", async || denied(merge(&theirs, "held", change(json!([]))).await, POLICY))
-        .await?;
+    let touched = json!({"metadata": {"annotations": {"seen": "yet"}}});
+    eventually("the label to be seen", async || denied(merge(&theirs, "held", touched.clone()).await, POLICY)).await?;
+    assert_denied(merge(&theirs, "held", change(json!([]))).await, POLICY);
 
     own.delete("held", &delete()).await?;
     let mut wider = change(json!([]));

@@ -433,6 +433,9 @@ async fn it_opens_no_policy_to_everything() -> Result<()> {
     let many: Vec<String> = (32..49).map(|first| format!("64:ff9b::{first:x}00:0/104")).collect();
     assert_denied(own.create(&dry_run(), &egress(&many)).await, POLICY);
     own.create(&dry_run(), &egress(&many[1..])).await?;
+    // As many addresses as one rule can have.
+    let hosts: Vec<String> = (0..4096).map(|host| format!("2600::{host:x}/128")).collect();
+    own.create(&dry_run(), &egress(&hosts)).await?;
     assert_denied(own.create(&dry_run(), &policy("other", narrow)).await, POLICY);
     own.create(&dry_run(), &policy("cloister-deny", json!({"policyTypes": ["Ingress", "Egress"]}))).await?;
     // What stood there before would add to ours: it may go.

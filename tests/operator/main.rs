@@ -16,3 +16,4 @@ mod record;
 mod refused;
 mod resilience;
 mod revocations;
+mod standby;

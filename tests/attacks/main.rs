@@ -8,6 +8,7 @@ mod identity;
 mod impersonation;
 mod ledger;
 mod operator_account;
+mod operator_bounds;
 mod people;
 mod policies;
 mod replay;

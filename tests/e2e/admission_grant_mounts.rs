@@ -94,9 +94,11 @@ async fn every_container_of_the_accounts_pods_gets_every_credential() -> Result<
 async fn injection_stops_when_the_mount_is_being_deleted() -> Result<()> {
     let f = namespace().await?;
     let name = "weights.reader.trainer";
-    let mut held = mount("weights", "trainer");
-    held.metadata.finalizers = Some(vec!["example.com/held".to_owned()]);
-    f.mounts.create(&create(), &held).await?;
+    f.mounts.create(&create(), &mount("weights", "trainer")).await?;
+    // Nobody but Kubernetes' own controllers could hold it.
+    let controller = cluster().await.client_for("system:kube-controller-manager", &["system:masters"]).await?;
+    let theirs: Api<GrantMount> = Api::namespaced(controller, f.mounts.namespace().context("it has one")?);
+    merge(&theirs, name, json!({"metadata": {"finalizers": ["example.com/held"]}})).await?;
     let pod = pod("pod", "trainer");
     eventually("the mount", async || {
         ensure!(!mounted(&f.pods.create(&dry_run(), &pod).await?, "weights")?.is_empty());
@@ -113,7 +115,13 @@ async fn injection_stops_when_the_mount_is_being_deleted() -> Result<()> {
     })
     .await?;
 
-    merge(&f.mounts, name, json!({"metadata": {"finalizers": null}})).await?;
+    // Whoever runs the cluster lets it go, and changes nothing else.
+    let admin: Api<GrantMount> =
+        Api::namespaced(cluster().await.admin().await?, f.mounts.namespace().unwrap_or_default());
+    let mut moved = json!({"metadata": {"finalizers": null}});
+    moved["spec"] = json!({"mountPath": "/elsewhere"});
+    assert_denied(merge(&admin, name, moved).await, "grantmount-writers.cloister.dev");
+    merge(&admin, name, json!({"metadata": {"finalizers": null}})).await?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 use crate::support::*;
 use anyhow::{Context, Result, ensure};
 use cloister_api::labels;
-use cloister_tests::{assert_denied, cluster, eventually};
+use cloister_tests::{assert_denied, cluster, denied, eventually};
 use k8s_openapi::api::core::v1::{ConfigMap, LimitRange, Pod, ResourceQuota, Secret, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -87,6 +87,39 @@ async fn what_the_operator_keeps_is_held() -> Result<()> {
     Ok(())
 }
 
+/// One that somebody's finalizer holds is in force until it is let go, which opens nothing.
+#[tokio::test]
+async fn a_foreign_finalizer_is_taken_off_what_is_being_deleted() -> Result<()> {
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = plain_namespace(&admin, "held").await?;
+    let (theirs, own): (Api<RoleBinding>, Api<RoleBinding>) =
+        (Api::namespaced(admin.clone(), &ns), Api::namespaced(operator.clone(), &ns));
+    // It is from before there was anybody to reserve it.
+    let role_ref = json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cloister:viewer"});
+    let alice = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "alice"}]);
+    let finalizers = json!(["example.com/stay", "example.com/too"]);
+    let held = json!({"metadata": {"name": "held", "finalizers": finalizers}, "roleRef": role_ref, "subjects": alice});
+    theirs.create(&create(), &object(held)).await?;
+    adopt(&admin, &operator, &ns).await?;
+    let change = |json: Value| json!({"metadata": {"finalizers": json}});
+    let touched = json!({"metadata": {"annotations": {"seen": "yet"}}});
+    eventually("the label to be seen", async || denied(merge(&theirs, "held", touched.clone()).await, POLICY)).await?;
+    assert_denied(merge(&theirs, "held", change(json!([]))).await, POLICY);
+
+    own.delete("held", &delete()).await?;
+    let mut wider = change(json!([]));
+    wider["subjects"] = json!([{"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": "all"}]);
+    let mut told = change(json!([]));
+    told["metadata"]["annotations"] = json!({"x": "y"});
+    for refused in [wider, told] {
+        assert_denied(merge(&theirs, "held", refused).await, POLICY);
+    }
+    merge(&theirs, "held", change(json!(["example.com/too"]))).await?;
+    merge(&theirs, "held", change(json!(null))).await?;
+    assert!(theirs.get_opt("held").await?.is_none());
+    Ok(())
+}
+
 /// These add up with the operator's own, so there is no second one of any name.
 #[tokio::test]
 async fn nobody_opens_a_second_way() -> Result<()> {
@@ -151,7 +184,10 @@ async fn the_default_account_is_the_operators() -> Result<()> {
     let ns = research_namespace(&operator, "account").await?;
     let theirs: Api<ServiceAccount> = Api::namespaced(admin, &ns);
     let own: Api<ServiceAccount> = Api::namespaced(operator, &ns);
-    merge(&own, "default", json!({"automountServiceAccountToken": false})).await?;
+    let unmarked = json!({"automountServiceAccountToken": false});
+    assert_denied(merge(&own, "default", unmarked).await, "operator-objects.cloister.dev");
+    let marked = json!({"metadata": {"labels": {labels::MANAGED_BY: labels::MANAGER}}});
+    merge(&own, "default", marked).await?;
     assert_denied(merge(&theirs, "default", json!({"automountServiceAccountToken": true})).await, POLICY);
     assert_denied(theirs.delete("default", &delete()).await, POLICY);
 

@@ -8,6 +8,8 @@ mod admission_kinds;
 mod admission_managed_objects;
 mod admission_namespaces;
 mod admission_operator;
+mod admission_operator_bounds;
+mod admission_operator_lease;
 mod admission_person_key;
 mod admission_pod_identity;
 mod admission_pod_node;

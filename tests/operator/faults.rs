@@ -325,6 +325,18 @@ async fn of_two_operators_one_acts() -> Result<()> {
     scene.enforced("three").await?;
     ensure!(began.elapsed() < Duration::from_secs(12), "it took {:?}", began.elapsed());
 
+    // Taken out of the Lease, it goes on: nobody else acts.
+    let nobody = json!({"spec": {"holderIdentity": null}});
+    leases.patch("cloister-operator", &PatchParams::default(), &Patch::Merge(nobody)).await?;
+    eventually("the Lease to be held again", async || {
+        ensure!(holder().await? == "second");
+        Ok(())
+    })
+    .await?;
+    scene.declare("four").await?;
+    scene.enforced("four").await?;
+    ensure!(second.ended()?.is_none(), "{}", scene.bare.log());
+
     // Whoever loses the Lease ends at once.
     let stolen = json!({"spec": {"holderIdentity": "third", "acquireTime": "2026-01-01T00:00:00.000000Z"}});
     leases.patch("cloister-operator", &PatchParams::default(), &Patch::Merge(stolen)).await?;

@@ -202,6 +202,25 @@ async fn what_somebody_changes_behind_its_back_is_put_right() -> Result<()> {
     let account: Api<ServiceAccount> = Api::namespaced(admin.clone(), "drift");
     account.patch("default", &merge, &Patch::Merge(json!({"automountServiceAccountToken": true}))).await?;
     restored("the default account to be without a token").await?;
+    let role = json!({"metadata": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/admin"}}});
+    for name in ["default", "trainer"] {
+        account.patch(name, &merge, &Patch::Merge(role.clone())).await?;
+        eventually("an account to have the declared annotations alone", async || {
+            let annotations = account.get(name).await?.metadata.annotations.unwrap_or_default();
+            ensure!(!annotations.contains_key("eks.amazonaws.com/role-arn"), "{name} has {annotations:?}");
+            Ok(())
+        })
+        .await?;
+    }
+    let mut evil: ServiceAccount = serde_json::from_value(role)?;
+    evil.metadata.name = Some("evil".into());
+    evil.metadata.labels = Some([("app.kubernetes.io/managed-by".to_owned(), "cloister".to_owned())].into());
+    account.create(&PostParams::default(), &evil).await?;
+    eventually("an account that nobody declared to be gone", async || {
+        ensure!(account.get_opt("evil").await?.is_none(), "it is there");
+        Ok(())
+    })
+    .await?;
     let open = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "privileged", "cloister.dev/tier": null}}});
     Api::<Namespace>::all(admin.clone()).patch("drift", &merge, &Patch::Merge(open)).await?;
     restored("the Namespace's labels to be as declared").await?;

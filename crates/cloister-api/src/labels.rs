@@ -34,6 +34,13 @@ pub const ADOPT: &str = "cloister.dev/adopt";
 /// stand in the way. Set by the operator before it looks at what is there.
 pub const ADOPTING: &str = "cloister.dev/adopting";
 
+/// On the Namespace of the operator, set by whoever installs it: [`OUTSIDE`] where the operator runs outside of the cluster,
+/// with a token that was given to no pod.
+pub const OPERATOR: &str = "cloister.dev/operator";
+
+/// The value of [`OPERATOR`].
+pub const OUTSIDE: &str = "outside";
+
 /// Annotation on a ClusterRole: the writes that a grant of it may give although what they leave behind may outlast the
 /// grant, as `patch deployments.apps`, parted by commas.
 pub const MAY_OUTLAST_GRANT: &str = "cloister.dev/may-outlast-grant";
@@ -57,9 +64,13 @@ pub const UNMOUNTED_AT: &str = "cloister.dev/unmounted-at";
 /// separated by commas. Without it none may.
 pub const STORAGE_RESOURCES: &str = "cloister.dev/storage-resources";
 
-/// Annotation on the Secret of a credential, set where the Secret is kept: how sensitive it is at least, whatever a
-/// StorageResource says.
+/// Annotation on the Secret of a credential or on a ClusterRole, set where that is kept: how sensitive it is at least,
+/// whatever the catalogue says.
 pub const MINIMUM_SENSITIVITY: &str = "cloister.dev/minimum-sensitivity";
+
+/// Annotation on the Secret of a credential or on a ClusterRole, set where that is kept: the AccessPolicies that may decide
+/// about it, separated by commas. Without it any may that the catalogue names.
+pub const ACCESS_POLICIES: &str = "cloister.dev/access-policies";
 
 /// Finalizer of a ResearchNamespace: held until the namespace is closed (`Retain`) or gone (`Delete`).
 pub const NAMESPACE_FINALIZER: &str = "cloister.dev/namespace";

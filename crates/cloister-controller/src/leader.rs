@@ -12,7 +12,7 @@ use kube::{Api, Client, api::PostParams};
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,8 @@ pub struct Leadership {
     until: AtomicU64,
     /// Who acts instead.
     held_by: Mutex<Option<String>>,
+    /// How many grants are open past their end, as one that stands by sees it.
+    overdue: AtomicUsize,
 }
 
 impl Leadership {
@@ -46,6 +48,16 @@ impl Leadership {
     /// Who acts instead, while this one waits.
     pub fn held_by(&self) -> Option<String> {
         self.held_by.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes note of how many grants are open past their end while this one stands by.
+    pub fn note_overdue(&self, count: usize) {
+        self.overdue.store(count, Ordering::Relaxed);
+    }
+
+    /// How many grants are open past their end while this one stands by.
+    pub fn overdue(&self) -> usize {
+        self.overdue.load(Ordering::Relaxed)
     }
 
     fn renewed(&self, began: Duration) {
@@ -75,7 +87,20 @@ pub struct Keeper {
     leadership: Arc<Leadership>,
     /// The Lease as this operator last wrote it.
     written: Option<Lease>,
+    /// Whether no other process can have the same identity: it is the name of a pod, which the API server checks.
+    is_pod: bool,
 }
+
+/// What became of a renewal.
+enum Renewal {
+    Done,
+    /// Somebody wrote it in this operator's name meanwhile, or took that out: it is tried again at once.
+    Again,
+    Lost(Lost),
+}
+
+/// How many times in a row a renewal is tried again at once.
+const TRIES: u32 = 10;
 
 /// What became of one try.
 enum Tried {
@@ -86,9 +111,9 @@ enum Tried {
 
 impl Keeper {
     /// One that has nothing to keep yet.
-    pub fn new(client: Client, identity: String, leadership: Arc<Leadership>) -> Self {
+    pub fn new(client: Client, identity: String, is_pod: bool, leadership: Arc<Leadership>) -> Self {
         let api = Api::namespaced(client, labels::SYSTEM_NAMESPACE);
-        Keeper { api, candidate: Candidate::new(identity), leadership, written: None }
+        Keeper { api, candidate: Candidate::new(identity), leadership, written: None, is_pod }
     }
 
     /// Waits until the Lease is this operator's.
@@ -112,11 +137,16 @@ impl Keeper {
 
     /// Renews the Lease until somebody else holds it.
     pub async fn keep(&mut self) -> Lost {
+        let mut again = 0;
         loop {
-            tokio::time::sleep(RENEW).await;
-            match self.renew().await {
-                Ok(None) => {}
-                Ok(Some(lost)) => return lost,
+            if again == 0 {
+                tokio::time::sleep(RENEW).await;
+            }
+            let renewal = self.renew().await;
+            again = if matches!(renewal, Ok(Renewal::Again)) { (again + 1) % TRIES } else { 0 };
+            match renewal {
+                Ok(Renewal::Done | Renewal::Again) => {}
+                Ok(Renewal::Lost(lost)) => return lost,
                 Err(error) => warn!(%error, "cannot renew the Lease; nothing is written until it can be"),
             }
         }
@@ -162,8 +192,8 @@ impl Keeper {
         }
     }
 
-    async fn renew(&mut self) -> kube::Result<Option<Lost>> {
-        let Some(mut lease) = self.written.clone() else { return Ok(None) };
+    async fn renew(&mut self) -> kube::Result<Renewal> {
+        let Some(mut lease) = self.written.clone() else { return Ok(Renewal::Done) };
         let began = elapsed();
         if let Some(spec) = &mut lease.spec {
             spec.renew_time = Some(MicroTime(Timestamp::now()));
@@ -171,7 +201,7 @@ impl Keeper {
         match in_time(self.api.replace(LEASE, &params(), &lease)).await {
             Ok(renewed) => {
                 self.wrote(renewed, began);
-                return Ok(None);
+                return Ok(Renewal::Done);
             }
             Err(kube::Error::Api(status)) if status.is_conflict() || status.is_not_found() => {}
             Err(error) => return Err(error),
@@ -179,15 +209,19 @@ impl Keeper {
         // Whose is it? A renewal of this operator's own may have arrived without its answer.
         let Some(found) = in_time(self.api.get_opt(LEASE)).await? else {
             self.take().await?;
-            return Ok(None);
+            return Ok(Renewal::Done);
         };
         let acquired = |lease: &Lease| lease.spec.as_ref().and_then(|spec| spec.acquire_time.clone());
         let holder = seen(&found).holder.unwrap_or_default();
-        if holder == self.candidate.identity() && acquired(&found) == acquired(&lease) {
-            self.written = Some(found);
-            return Ok(None);
+        let is_own = holder == self.candidate.identity() && (self.is_pod || acquired(&found) == acquired(&lease));
+        if is_own || holder.is_empty() {
+            // Nobody acts: whoever writes it first goes on.
+            let identity = Some(self.candidate.identity().to_owned());
+            let spec = LeaseSpec { holder_identity: identity, ..found.spec.clone().unwrap_or_default() };
+            self.written = Some(Lease { spec: Some(spec), ..found });
+            return Ok(Renewal::Again);
         }
-        Ok(Some(Lost { holder: if holder.is_empty() { "nobody".to_owned() } else { holder } }))
+        Ok(Renewal::Lost(Lost { holder }))
     }
 
     fn wrote(&mut self, lease: Lease, began: Duration) -> Tried {
@@ -224,11 +258,10 @@ async fn in_time<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Res
     timeout(ANSWER, request).await.unwrap_or_else(|_| Err(kube::Error::Service("no answer in time".into())))
 }
 
-/// Who this operator is where nobody says so: its pod, or else its host, and its process.
+/// Who this operator is where nobody says so: its pod, which admission holds it to, or else its host and its process.
 pub fn identity(pod: Option<&str>) -> String {
-    let host = rustix::system::uname();
-    let place = pod.map_or_else(|| host.nodename().to_string_lossy().into_owned(), str::to_owned);
-    format!("{place}_{}", std::process::id())
+    let place = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    pod.map_or_else(|| format!("{}_{}", place(), std::process::id()), str::to_owned)
 }
 
 /// Whether the holder of a Lease is known to have ended: a process in the same place that is no more. So one that is
@@ -248,8 +281,9 @@ mod tests {
 
     #[test]
     fn only_a_process_of_the_same_place_can_be_known_to_be_gone() {
-        let me = identity(Some("cloister-0"));
-        assert_eq!(me, format!("cloister-0_{}", std::process::id()));
+        assert_eq!(identity(Some("cloister-0")), "cloister-0", "it is one and the same when it is started again");
+        let me = format!("cloister-0_{}", std::process::id());
+        assert!(identity(None).ends_with(&format!("_{}", std::process::id())));
         assert!(!is_gone(&me, &me), "it lives");
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let ended = child.id();

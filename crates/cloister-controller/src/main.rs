@@ -29,6 +29,7 @@ mod queue;
 mod reconcile;
 mod requests;
 mod server;
+mod standby;
 mod watch;
 mod watches;
 mod work;

@@ -13,7 +13,7 @@ use crate::{
     liveness, names, needs,
     reconcile::remember_names,
     server::{self, Standing},
-    watches, work,
+    standby, watches, work,
 };
 use cloister_api::plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy};
 use cloister_core::egress::Installed;
@@ -102,9 +102,11 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
     server::start(listener, standing.clone()).map_err(cannot("cannot serve".into()))?;
 
     let identity = args.identity.clone().unwrap_or_else(|| leader::identity(args.pod.as_deref()));
-    let mut keeper = Keeper::new(connection.client(), identity, standing.leadership.clone());
+    let is_pod = args.pod.as_ref().is_some_and(|pod| *pod == identity);
+    let mut keeper = Keeper::new(connection.client(), identity, is_pod, standing.leadership.clone());
     tokio::select! {
         () = keeper.acquire() => {}
+        () = standby::watch(connection.client(), &standing.leadership) => {}
         () = stop.clone() => return Ok(()),
     }
     // Whoever does not act has no record to keep.

@@ -6,6 +6,7 @@ use crate::{
     leader::{LEASE, Leadership},
 };
 use axum::{Router, extract::State, http::StatusCode, routing::get};
+use cloister_api::labels;
 use cloister_core::clock::Agreement;
 use std::{
     net::TcpListener,
@@ -61,7 +62,7 @@ async fn livez(State(standing): State<Arc<Standing>>) -> (StatusCode, &'static s
 async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
     let Some(context) = standing.context.get() else {
         return match standing.leadership.held_by() {
-            Some(holder) => (StatusCode::OK, format!("standby: {holder} acts")),
+            Some(holder) => (StatusCode::OK, format!("standby: {holder} acts{}", late(standing.leadership.overdue()))),
             None => (StatusCode::SERVICE_UNAVAILABLE, format!("waits for Lease {LEASE}")),
         };
     };
@@ -86,8 +87,26 @@ async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
     }
 }
 
+/// What one that stands by says of the one that acts.
+fn late(overdue: usize) -> String {
+    match overdue {
+        0 => String::new(),
+        _ => format!(
+            "; {overdue} grants are open past their end: look at that operator, and see who holds Lease {}/{LEASE}",
+            labels::SYSTEM_NAMESPACE
+        ),
+    }
+}
+
 async fn metrics(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
-    let Some(context) = standing.context.get() else { return (StatusCode::OK, String::new()) };
+    let Some(context) = standing.context.get() else {
+        let overdue = standing.leadership.overdue();
+        let text = format!(
+            "# HELP cloister_alerts What deserves attention now.\n# TYPE cloister_alerts gauge\n\
+             cloister_alerts{{alert=\"LeaderAbsent\"}} {overdue}\n# EOF\n"
+        );
+        return (StatusCode::OK, text);
+    };
     let text = async {
         loop {
             if let Some(index) = context.try_index() {

@@ -37,7 +37,7 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
-use std::{fmt::Debug, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 /// How long the API server may take to answer.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -322,7 +322,7 @@ impl<'a> Writer<'a> {
             Child::GrantMount(object) => {
                 self.put(key, namespace, *object, known, |mount| Child::GrantMount(Box::new(mount))).await
             }
-            // Others write to an account too, so only the operator's own fields are put right.
+            // Others write to an account too: its tokens and pull secrets are left alone.
             Child::ServiceAccount(object) => self.merge(key, namespace, object).await,
         }
     }
@@ -419,7 +419,18 @@ impl<'a> Writer<'a> {
         let what = || format!("write ServiceAccount {namespace}/{name}");
         self.context.metrics.wrote("patch", "ServiceAccount");
         let params = PatchParams::apply(labels::MANAGER).force();
-        let written = self.request(what, api.patch(&name, &params, &Patch::Apply(&account))).await?;
+        let mut written = self.request(what, api.patch(&name, &params, &Patch::Apply(&account))).await?;
+        let wanted = account.metadata.annotations.as_ref();
+        let others = written.metadata.annotations.iter().flatten().map(|(annotation, _)| annotation);
+        let others: BTreeMap<&String, ()> =
+            others.filter(|one| wanted.is_none_or(|all| !all.contains_key(*one))).map(|one| (one, ())).collect();
+        if !others.is_empty() {
+            // They are somebody else's, which to apply one's own leaves as they are.
+            let patch = json!({"metadata": {"annotations": others}});
+            let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
+            self.context.metrics.wrote("patch", "ServiceAccount");
+            written = self.request(what, api.patch(&name, &params, &Patch::Merge(&patch))).await?;
+        }
         let came_back = Child::ServiceAccount(written.clone());
         self.note(key, written);
         self.answered(namespace, &Child::ServiceAccount(account), &came_back)

@@ -5,9 +5,11 @@ use crate::{
     auto_approve,
     cluster_role::{RoleFacts, bindable},
     condition::{Verdict, conditions, ready, stalled},
-    egress::{Backend, ServiceFacts, is_as_published, published},
-    grant::{CredentialFacts, Known, NOT_OFFERED, eligibility, satisfiable, too_weak},
-    namespace::BACKEND_MISSING,
+    egress::{Backend, ServiceFacts, Surroundings, endpoint_too_broad, is_as_published, published},
+    grant::{
+        CredentialFacts, Known, NOT_OFFERED, POLICY_NOT_ALLOWED, eligibility, satisfiable, secret_named, too_weak,
+    },
+    namespace::{BACKEND_MISSING, egress::TOO_BROAD},
     settings::Settings,
 };
 use cloister_api::{
@@ -99,6 +101,8 @@ pub struct RoleInput<'a> {
     pub policies: &'a dyn Fn(&str) -> Known<'a, AccessPolicy>,
     /// Finds a ClusterRole.
     pub cluster_roles: &'a dyn Fn(&str) -> Option<&'a RoleFacts>,
+    /// The settings of the cluster.
+    pub settings: &'a Settings,
 }
 
 /// The status of an AccessRole.
@@ -114,7 +118,10 @@ pub fn role(role: &AccessRole, input: &RoleInput<'_>, now: Timestamp) -> Option<
         (Known::Undecodable, _) => {
             stalled("PolicyUndecodable", format!("AccessPolicy {name} cannot be read by this version of the operator"))
         }
-        (Known::Read(_), Ok(_)) => ready(reason::RECONCILED, "the role can be asked for"),
+        (Known::Read(policy), Ok(_)) => match weakly_guarded(&role.spec.cluster_role, policy, input) {
+            Some((reason, message)) => stalled(reason, message),
+            None => ready(reason::RECONCILED, "the role can be asked for"),
+        },
     };
     let generation = role.metadata.generation;
     let status = AccessRoleStatus {
@@ -122,6 +129,15 @@ pub fn role(role: &AccessRole, input: &RoleInput<'_>, now: Timestamp) -> Option<
         conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
     };
     (before != Some(&status)).then_some(status)
+}
+
+/// Why a policy may not decide about a ClusterRole that says who may.
+fn weakly_guarded(role: &str, policy: &AccessPolicy, input: &RoleInput<'_>) -> Option<(&'static str, String)> {
+    let guard = &(input.cluster_roles)(role)?.guard;
+    let name = policy.metadata.name.as_deref().unwrap_or_default();
+    let refused = guard.refuses(&format!("ClusterRole {role}"), name).map(|message| (POLICY_NOT_ALLOWED, message));
+    let weak = || Some(("PolicyTooWeak", too_weak(policy, guard.sensitivity?, input.settings)?));
+    refused.or_else(weak)
 }
 
 /// What a storage resource depends on.
@@ -142,7 +158,8 @@ pub fn storage(storage: &StorageResource, input: &StorageInput<'_>, now: Timesta
     let fault = storage.spec.roles.iter().find_map(|role| {
         role_fault(storage, role, input).map(|(reason, message)| (reason, format!("role {}: {message}", role.name)))
     });
-    let verdicts = match fault {
+    let broad = too_broad(storage, input).map(|message| (TOO_BROAD, message));
+    let verdicts = match broad.or(fault) {
         Some((reason, message)) => stalled(reason, message),
         None => ready(reason::RECONCILED, judged(storage, input)),
     };
@@ -152,6 +169,15 @@ pub fn storage(storage: &StorageResource, input: &StorageInput<'_>, now: Timesta
         conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
     };
     (before != Some(&status)).then_some(status)
+}
+
+/// Why the endpoint opens more than the catalogue may.
+fn too_broad(storage: &StorageResource, input: &StorageInput<'_>) -> Option<String> {
+    let endpoint = storage.spec.endpoint.as_ref()?;
+    // A Service is never too broad.
+    let surroundings = Surroundings { never: &input.settings.never, services: &|_| None, wildcards: false };
+    let why = endpoint_too_broad(endpoint, &surroundings, &input.settings.spec.egress)?;
+    Some(format!("the endpoint stays closed: {why}; narrow it"))
 }
 
 /// That a storage can be used, and as how sensitive the approvals of its roles are judged where that is more than it says.
@@ -193,10 +219,15 @@ fn role_fault(
     if let Some(message) = too_weak(policy, least.max(storage.spec.sensitivity), input.settings) {
         return Some(("PolicyTooWeak", message));
     }
-    if let Some(name) = &role.cluster_role
-        && let Err(fault) = bindable(name, (input.cluster_roles)(name))
-    {
-        return Some((fault.reason(), fault.to_string()));
+    if let Some(name) = &role.cluster_role {
+        if let Err(fault) = bindable(name, (input.cluster_roles)(name)) {
+            return Some((fault.reason(), fault.to_string()));
+        }
+        let of_role =
+            RoleInput { policies: input.policies, cluster_roles: input.cluster_roles, settings: input.settings };
+        if let Some(fault) = weakly_guarded(name, policy, &of_role) {
+            return Some(fault);
+        }
     }
     let kept = role.credential.as_ref()?.secret_ref.as_ref()?;
     let (namespace, name) = (&kept.namespace, &kept.name);
@@ -212,6 +243,9 @@ fn role_fault(
             format!("there is no Secret {name} in {namespace}; put the credential there"),
         ));
     };
+    if let Some(message) = facts.guard.refuses(&secret_named(kept), &role.access_policy) {
+        return Some((POLICY_NOT_ALLOWED, message));
+    }
     if let Some(message) = facts.not_offered(kept, storage.metadata.name.as_deref().unwrap_or_default()) {
         return Some((NOT_OFFERED, message));
     }

@@ -292,7 +292,9 @@ impl Child {
                 let automount = (metadata.name.as_deref() == Some("default"))
                     .then_some(account.automount_service_account_token)
                     .flatten();
-                Fingerprint::of(&(meta, automount, owned_annotations(metadata)))
+                // Its annotations are what gives it access elsewhere: there are those that are declared, and no others.
+                let annotations: BTreeMap<_, _> = metadata.annotations.iter().flatten().collect();
+                Fingerprint::of(&(meta, automount, annotations))
             }
             Child::RoleBinding(binding) => {
                 Fingerprint::of(&(meta, &binding.role_ref.kind, &binding.role_ref.name, &binding.subjects))
@@ -320,15 +322,6 @@ pub enum IfRefused {
     Write(Box<Child>),
     /// What stands is kept.
     Keep,
-}
-
-/// Lists, on a ServiceAccount, the annotations that the operator wrote there, so that those of others can be told apart.
-pub const OWNED_ANNOTATIONS: &str = "cloister.dev/annotations";
-
-fn owned_annotations(metadata: &ObjectMeta) -> Option<(&str, Vec<Option<&str>>)> {
-    let all = metadata.annotations.as_ref()?;
-    let listed = all.get(OWNED_ANNOTATIONS)?;
-    Some((listed, listed.split(',').map(|key| all.get(key).map(String::as_str)).collect()))
 }
 
 #[derive(Serialize)]

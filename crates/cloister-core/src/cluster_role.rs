@@ -5,7 +5,7 @@
 
 mod lasting;
 
-use crate::grant::digest::hash;
+use crate::grant::{Guard, digest::hash};
 use cloister_api::ResidualExposure;
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use lasting::{Accepted, lasting};
@@ -22,6 +22,8 @@ pub struct RoleFacts {
     pub impersonates: bool,
     /// Whether the operator may bind it.
     pub bindable: bool,
+    /// Who may decide about it, as its annotations say.
+    pub guard: Guard,
     /// What may outlast a binding to it, because the API server asks who may do it only at the beginning.
     pub lingering: Vec<ResidualExposure>,
 }
@@ -30,13 +32,15 @@ impl RoleFacts {
     /// What is known of a role.
     pub fn of(role: &ClusterRole, bindable: bool) -> Self {
         let rules = role.rules.as_deref().unwrap_or_default();
-        let annotation = role.metadata.annotations.as_ref().and_then(|all| all.get(Accepted::ANNOTATION));
-        let accepted = annotation.map(|named| Accepted::read(named)).unwrap_or_default();
+        let annotations = role.metadata.annotations.as_ref();
+        let annotation = |key: &str| annotations.and_then(|all| all.get(key)).map(String::as_str);
+        let accepted = annotation(Accepted::ANNOTATION).map(Accepted::read).unwrap_or_default();
         RoleFacts {
             rules: digest(rules).into(),
             lasting: rules.iter().find_map(|rule| lasting(rule, &accepted)).map(Into::into),
             impersonates: rules.iter().any(impersonates),
             bindable,
+            guard: Guard::of(annotation),
             lingering: lingering(rules),
         }
     }
@@ -56,6 +60,9 @@ pub enum Fault {
         /// The rule, and why.
         rule: String,
     },
+    /// What it says of itself cannot be read.
+    #[error("{0}")]
+    Unreadable(String),
     /// The operator may not bind it.
     #[error(
         "the operator may not bind ClusterRole {0}; add \"{0}\" to the resourceNames of the rule with the verb bind in \
@@ -69,7 +76,7 @@ impl Fault {
     pub fn reason(&self) -> &'static str {
         match self {
             Fault::NotFound(_) => "ClusterRoleNotFound",
-            Fault::Lasting { .. } => "ClusterRoleRefused",
+            Fault::Lasting { .. } | Fault::Unreadable(_) => "ClusterRoleRefused",
             Fault::NotBindable(_) => "ClusterRoleNotBindable",
         }
     }
@@ -82,6 +89,9 @@ impl Fault {
 /// Why it may not.
 pub fn given<'a>(name: &str, facts: Option<&'a RoleFacts>) -> Result<&'a str, Fault> {
     let Some(facts) = facts else { return Err(Fault::NotFound(name.to_owned())) };
+    if let Some(fault) = facts.guard.unreadable(&format!("ClusterRole {name}")) {
+        return Err(Fault::Unreadable(fault));
+    }
     match &facts.lasting {
         Some(rule) => Err(Fault::Lasting { role: name.to_owned(), rule: rule.to_string() }),
         None => Ok(&facts.rules),

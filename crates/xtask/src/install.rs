@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
+use cloister_api::labels;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
@@ -35,7 +36,15 @@ pub enum Parts {
 /// admission policies are in force. It may be repeated.
 pub async fn install(client: &Client, dir: &Path, parts: Parts) -> Result<()> {
     let mut objects = load(dir)?;
-    objects.retain(|object| parts == Parts::All || kind(object) != "Deployment");
+    if parts == Parts::WithoutWorkloads {
+        objects.retain(|object| kind(object) != "Deployment");
+        // Admission lets a token that was given to no pod hold the Lease.
+        let system =
+            |object: &&mut DynamicObject| kind(object) == "Namespace" && object.name_any() == labels::SYSTEM_NAMESPACE;
+        for namespace in objects.iter_mut().filter(system) {
+            namespace.labels_mut().insert(labels::OPERATOR.to_owned(), labels::OUTSIDE.to_owned());
+        }
+    }
     // What others need comes first; the order is kept otherwise.
     objects.sort_by_key(|object| match kind(object) {
         "CustomResourceDefinition" | "Namespace" => 0,

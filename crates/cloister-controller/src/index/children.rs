@@ -46,7 +46,7 @@ fn file(at: ObjectName, child: Child, index: &mut Index, dirty: &mut Dirty) {
         children.changed.insert(key.clone());
     }
     if before.as_ref() != Some(&observed) {
-        relations::of_child(index, &at.namespace, &key, observed.grant.as_ref(), dirty);
+        relations::of_child(index, &at.namespace, &key, &observed, dirty);
     }
 }
 
@@ -60,7 +60,7 @@ fn remove(index: &mut Index, at: &ObjectName, kind: ChildKind, dirty: &mut Dirty
     if children.all.is_empty() {
         index.children.remove(&at.namespace);
     }
-    relations::of_child(index, &at.namespace, &key, before.grant.as_ref(), dirty);
+    relations::of_child(index, &at.namespace, &key, &before, dirty);
     dirty.insert(Key::Namespace(at.namespace.clone()));
 }
 

@@ -7,7 +7,7 @@ use crate::{
 };
 use cloister_api::{Attach, EgressAllowlist, EgressRule, GrantKind, ResearchNamespace, ServiceReference};
 use cloister_core::{
-    child::{ChildKey, ChildKind, GrantRef},
+    child::{ChildKey, ChildKind, GrantRef, ObservedChild},
     grant::{Grant, mount_of_secret},
 };
 use std::sync::Arc;
@@ -188,8 +188,9 @@ pub fn of_removed_grant(
     }
 }
 
-/// A child concerns the grant or the namespace that wants it. A mount concerns every grant that shares it.
-pub fn of_child(index: &Index, namespace: &Arc<str>, key: &ChildKey, grant: Option<&GrantRef>, dirty: &mut Dirty) {
+/// A child concerns the grant or the namespace that wants it, and the namespace where it is being deleted and held. A mount
+/// concerns every grant that shares it.
+pub fn of_child(index: &Index, namespace: &Arc<str>, key: &ChildKey, child: &ObservedChild, dirty: &mut Dirty) {
     if let Some(mount) = mount(namespace, key) {
         // Those that share it, and those that it stood in the way of.
         let concerned = index.with_mounts(namespace);
@@ -197,13 +198,18 @@ pub fn of_child(index: &Index, namespace: &Arc<str>, key: &ChildKey, grant: Opti
         dirty.insert(mount);
         return;
     }
-    match grant {
+    match &child.grant {
         Some(grant) if index.grant(namespace, grant).is_some() => {
-            dirty.insert(Key::Grant(namespace.clone(), grant.clone()))
+            dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
+            if child.terminating {
+                dirty.insert(Key::Namespace(namespace.clone()));
+            }
         }
         // What stands in the name of a grant that is not there belongs to nothing.
-        _ => dirty.insert(Key::Namespace(namespace.clone())),
-    };
+        _ => {
+            dirty.insert(Key::Namespace(namespace.clone()));
+        }
+    }
 }
 
 /// The key of a child that is a mount.

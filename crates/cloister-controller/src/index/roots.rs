@@ -90,7 +90,11 @@ impl Indexed for Decoded<EgressAllowlist> {
             return;
         }
         dirty.insert(Key::Allowlist(name.clone()));
-        if !old.is_some_and(|old| same(old, &self)) {
+        let pins = |allowlist: &Self| {
+            let status = allowlist.object.as_ref().ok().and_then(|allowlist| allowlist.status.as_ref());
+            status.map(|status| (status.observed_generation, status.services.clone()))
+        };
+        if !old.is_some_and(|old| same(old, &self) && pins(old) == pins(&self)) {
             relations::of_allowlist(index, &name, old, dirty);
             relations::of_allowlist(index, &name, Some(&self), dirty);
         }

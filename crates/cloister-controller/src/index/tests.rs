@@ -9,7 +9,9 @@ use crate::{
     key::{Key, ObjectName},
     queue::{Lane, Mode},
 };
-use cloister_api::{AccessReview, EgressGrant, GrantKind, GrantPhase, ResearchNamespace, StorageAccessGrant};
+use cloister_api::{
+    AccessReview, EgressAllowlist, EgressGrant, GrantKind, GrantPhase, ResearchNamespace, StorageAccessGrant,
+};
 use cloister_core::{child::GrantRef, grant::Grant};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -66,6 +68,37 @@ fn review(name: &str, version: u64, grant: &str, decision: &str, said: bool) -> 
         "status": status,
     }))
     .unwrap()
+}
+
+/// What was published of a Service decides whether a rule opens: it is said of the namespaces that use it, too.
+#[test]
+fn a_published_service_that_changes_concerns_those_that_use_it() {
+    let (mut index, _) = index();
+    let research: Decoded<ResearchNamespace> = serde_json::from_value(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "ResearchNamespace",
+        "metadata": {"name": "interp", "uid": "u", "resourceVersion": "1"},
+        "spec": {"tier": "Standard", "egress": {"allowlists": ["cache"]}},
+    }))
+    .unwrap();
+    research.upsert(&mut index, &mut Dirty::new());
+    let allowlist = |version: u64, namespaces: u64, hash: &str| -> Decoded<EgressAllowlist> {
+        let rule = json!({"name": "r", "service": {"namespace": "infra", "name": "cache"}, "ports": [{"port": 80}]});
+        serde_json::from_value(json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "EgressAllowlist",
+            "metadata": {"name": "cache", "uid": "u", "generation": 1, "resourceVersion": version.to_string()},
+            "spec": {"namespaceSelector": {}, "rules": [rule]},
+            "status": {"observedGeneration": 1, "namespaces": namespaces, "services": [{"rule": "r", "hash": hash}]},
+        }))
+        .unwrap()
+    };
+    let mut concerns = |allowlist: Decoded<EgressAllowlist>| {
+        let mut dirty = Dirty::new();
+        allowlist.upsert(&mut index, &mut dirty);
+        dirty.contains(&Key::Namespace("interp".into()))
+    };
+    assert!(concerns(allowlist(1, 0, "one")));
+    assert!(!concerns(allowlist(2, 1, "one")), "who uses it is no matter of theirs");
+    assert!(concerns(allowlist(3, 1, "two")));
 }
 
 fn at(name: &str) -> GrantRef {

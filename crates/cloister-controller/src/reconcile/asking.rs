@@ -5,6 +5,7 @@ use crate::{context::Context, key::Key, names::Version};
 use cloister_api::HostStatus;
 use cloister_core::{
     names::{Answer, Host, Known},
+    namespace::is_fresh,
     settings::Settings,
 };
 use jiff::{SignedDuration, Timestamp};
@@ -63,7 +64,8 @@ pub fn remembered<'a>(
     settings: &Settings,
     now: Timestamp,
 ) -> Option<Known> {
-    let said = hosts.filter(|said| said.name == host.name.to_string()).flat_map(|said| said.addresses.iter());
+    let fresh = hosts.filter(|said| said.name == host.name.to_string() && is_fresh(said, now, &settings.names));
+    let said = fresh.flat_map(|said| said.addresses.iter());
     let addresses = said.filter_map(|address| Some((address.parse().ok()?, SignedDuration::ZERO)));
     let answer = Answer::believed(addresses, host.expected(), &settings.never).ok()?;
     Some(Known::remembered(&answer, now))

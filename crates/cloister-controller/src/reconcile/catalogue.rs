@@ -45,6 +45,7 @@ pub async fn role(context: &Context, name: &Arc<str>) -> Result<(), Error> {
         let input = RoleInput {
             policies: &|policy| policy_named(&index, policy),
             cluster_roles: &|role| index.cluster_roles.get(role),
+            settings: index.settings(),
         };
         (found.metadata.clone(), said(found, now, |role| catalogue::role(role, &input, now)))
     };

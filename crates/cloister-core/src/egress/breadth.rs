@@ -4,6 +4,7 @@
 //! whole namespace whatever the ports and the pods, and the widest of what goes too far needs an agreement of its own.
 
 use super::networks::NetworkSet;
+use super::never::meant;
 use super::public::public_part;
 use super::reach::first_few;
 use super::{DomainName, Opening, Peers, Refusal};
@@ -71,7 +72,7 @@ const MOST_WIDE: usize = 16;
 /// A [`Refusal`] that names those that are too wide.
 pub(super) fn is_writable(networks: &[IpNet]) -> Result<(), Refusal> {
     let wider_than = |(ipv4, ipv6): (u8, u8)| {
-        let is_wider = move |network: &&IpNet| match network {
+        let is_wider = move |network: &&IpNet| match meant(**network) {
             IpNet::V4(network) => network.prefix_len() < ipv4,
             IpNet::V6(network) => network.prefix_len() < ipv6,
         };
@@ -148,7 +149,7 @@ fn size(first: IpAddr, last: IpAddr) -> u128 {
 
 fn public(opening: &Opening) -> NetworkSet {
     match &opening.peers {
-        Peers::Networks(networks) => public_part(networks),
+        Peers::Networks(networks) => public_part(&networks.iter().copied().map(meant).collect::<Vec<_>>()),
         Peers::Hosts(_) | Peers::Pods { .. } => NetworkSet::default(),
     }
 }
@@ -213,6 +214,12 @@ mod tests {
         assert_eq!(broad(&[networks(&["12.0.0.0/8", "14.0.0.0/8"])]), [true]);
         assert_eq!(broad(&[networks(&["12.0.0.0/8"]), networks(&["14.0.0.0/8"])]), [true, true]);
         assert_eq!(broad(&[networks(&["198.51.0.0/16"]), networks(&["2001:db8::/32"])]), [false, false]);
+        // What a translator makes IPv4 of is that.
+        for wide in ["64:ff9b::c00:0/104", "64:ff9b::c632:0/111", "2002:c632::/31"] {
+            assert_eq!(broad(&[networks(&[wide])]), [true], "{wide}");
+        }
+        assert_eq!(broad(&[networks(&["64:ff9b::c632:0/112"]), networks(&["198.51.0.0/16"])]), [true, false]);
+        assert_eq!(broad(&[networks(&["64:ff9b::c632:0/112", "2002:c632::/32", "64:ff9b::a00:0/104"])]), [false]);
         assert_eq!(broad(&[networks(&["10.0.0.0/8"]), networks(&["fd01::/16"])]), [false, false], "nobody else's");
     }
 
@@ -234,6 +241,11 @@ mod tests {
             &["2600::/15"],
             // Without the metadata services in it, it is more than sixteen that are wide.
             &["fd00::/16"],
+            &["64:ff9b::/96"],
+            &["64:ff9b::/32"],
+            &["64:ff9b::c000:0/103"],
+            &["2002::/16"],
+            &["2002:ca00::/23"],
         ] {
             assert!(matches!(all(wide), Err(Refusal::NetworksTooWide { .. })), "{wide:?}");
         }

@@ -58,7 +58,7 @@ pub use service::{ServiceFacts, ServicePortFacts};
 pub use target::Target;
 
 use crate::{evaluator::Facts, names::Held};
-use cloister_api::{EgressRule, Port, ServiceReference, StorageEndpoint};
+use cloister_api::{EgressConfig, EgressRule, Port, ServiceReference, StorageEndpoint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use reach::Reach;
 
@@ -131,4 +131,10 @@ pub fn open_endpoint(
 ) -> Result<Opening, Refusal> {
     let target = Target::of_endpoint(endpoint).ok_or(Refusal::TargetInvalid)?;
     open(&target, &endpoint.ports, pods, s)
+}
+
+/// Why a storage resource's endpoint opens more than the catalogue may, if it does: it is judged as an allowlist's rule is.
+pub fn endpoint_too_broad(endpoint: &StorageEndpoint, s: &Surroundings, config: &EgressConfig) -> Option<TooBroad> {
+    let opening = open_endpoint(endpoint, None, s).ok()?;
+    too_broad(&[&opening], config).pop().flatten()
 }

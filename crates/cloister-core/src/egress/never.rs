@@ -27,6 +27,8 @@ const NEVER_V4: &[Ipv4Net] = &[
 const NEVER_V6: &[Ipv6Net] = &[
     v6([0, 0, 0, 0, 0, 0, 0, 0], 96), // unspecified, loopback, and the deprecated IPv4-compatible addresses
     MAPPED,                           // would be IPv4 under another name
+    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), // local NAT64 (RFC 8215): any IPv4, and nobody knows where in it
+    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32), // Teredo (RFC 4380): the same
     v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), // link-local
     v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32), // AWS: metadata (::254), pod identity (::23), DNS, time
     v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128), // Google Cloud's metadata service
@@ -76,13 +78,34 @@ impl NeverOpened {
     }
 }
 
-/// The network as NAT64's well-known prefix has it (RFC 6052).
+/// NAT64's well-known prefix (RFC 6052).
+const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
+
+/// 6to4 (RFC 3056).
+const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16);
+
+/// The IPv4 network that a network of NAT64 or 6to4 stands for; another network as it is.
+pub(super) fn meant(network: IpNet) -> IpNet {
+    let IpNet::V6(net) = network else { return network };
+    let bits = u128::from(net.network());
+    let (shift, prefix) = if NAT64.contains(&net) {
+        (0, net.prefix_len() - NAT64.prefix_len())
+    } else if SIX_TO_FOUR.contains(&net) {
+        (80, (net.prefix_len() - SIX_TO_FOUR.prefix_len()).min(32))
+    } else {
+        return network;
+    };
+    let address = u32::try_from((bits >> shift) & u128::from(u32::MAX)).unwrap_or_default();
+    Ipv4Net::new(Ipv4Addr::from(address), prefix).map_or(network, |net| IpNet::V4(net.trunc()))
+}
+
+/// The network as NAT64's well-known prefix has it.
 fn nat64(net: Ipv4Net) -> Ipv6Net {
     let [a, b, c, d] = net.network().octets().map(u16::from);
     Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, a << 8 | b, c << 8 | d), 96 + net.prefix_len())
 }
 
-/// The network as 6to4 has it (RFC 3056).
+/// The network as 6to4 has it.
 fn six_to_four(net: Ipv4Net) -> Ipv6Net {
     let [a, b, c, d] = net.network().octets().map(u16::from);
     Ipv6Net::new_assert(Ipv6Addr::new(0x2002, a << 8 | b, c << 8 | d, 0, 0, 0, 0, 0), 16 + net.prefix_len())
@@ -125,11 +148,29 @@ mod tests {
             "2002:a9fe:a9fe::1",
             "64:ff9b::10.96.0.1",
             "::127.0.0.1",
+            "64:ff9b:1::a9fe:a9fe",
+            "2001:0:4136:e378:8000:63bf:3fff:fdd2",
         ] {
             assert!(never.contains(address.parse().unwrap()), "{address}");
         }
         for address in ["203.0.113.1", "10.0.0.1", "2001:db8::1", "64:ff9b::203.0.113.1", "fd13::1"] {
             assert!(!never.contains(address.parse().unwrap()), "{address}");
+        }
+    }
+    #[test]
+    fn a_network_that_stands_for_another_is_meant_as_that() {
+        for (network, means) in [
+            ("64:ff9b::/96", "0.0.0.0/0"),
+            ("64:ff9b::c000:0/103", "192.0.0.0/7"),
+            ("64:ff9b::cb00:7101/128", "203.0.113.1/32"),
+            ("2002::/16", "0.0.0.0/0"),
+            ("2002:cb00:7100::/40", "203.0.113.0/24"),
+            ("2002:cb00:7101:7::/64", "203.0.113.1/32"),
+            ("64:ff9b::/95", "64:ff9b::/95"),
+            ("2001:db8::/32", "2001:db8::/32"),
+            ("10.0.0.0/8", "10.0.0.0/8"),
+        ] {
+            assert_eq!(meant(network.parse().unwrap()), means.parse::<IpNet>().unwrap(), "{network}");
         }
     }
 }

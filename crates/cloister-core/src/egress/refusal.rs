@@ -56,7 +56,7 @@ pub enum Refusal {
     /// Nothing is left of the networks.
     #[error(
         "{networks} is never opened by address: it belongs to a metadata service, to loopback, link-local or multicast addresses, \
-         or to the cluster's own networks; to reach something in the cluster, name its service"
+         to IPv6 that could stand for any IPv4 address, or to the cluster's own networks; to reach something in the cluster, name its service"
     )]
     NetworksNeverOpened {
         /// The networks, shortened where there are many.

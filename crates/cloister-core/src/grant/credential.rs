@@ -1,5 +1,6 @@
 //! What the Secret of a credential says of itself, where it is kept: who publishes the catalogue cannot make it weaker.
 
+use super::guard::{Guard, listed};
 use cloister_api::{SecretReference, Sensitivity, labels};
 use sha2::{Digest, Sha256};
 
@@ -36,19 +37,16 @@ pub struct CredentialFacts {
     pub sensitivity: Option<Sensitivity>,
     /// The StorageResource that makes it so sensitive, where one does.
     pub named_by: Option<Box<str>>,
-    /// What the annotation about its sensitivity says, where that is none.
-    pub misread: Option<Box<str>>,
+    /// Who may decide about it, as its annotations say.
+    pub guard: Guard,
 }
 
 impl CredentialFacts {
     /// What the annotations of a Secret say.
     pub fn of<'a>(annotation: impl Fn(&str) -> Option<&'a str>, content: Option<Box<str>>) -> Self {
-        let offered = annotation(labels::STORAGE_RESOURCES)
-            .map(|names| names.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Into::into).collect());
-        let said = annotation(labels::MINIMUM_SENSITIVITY).map(str::trim);
-        let sensitivity = said.and_then(Sensitivity::named);
-        let misread = said.filter(|_| sensitivity.is_none()).map(Into::into);
-        CredentialFacts { content, offered, sensitivity, named_by: None, misread }
+        let offered = annotation(labels::STORAGE_RESOURCES).map(listed);
+        let guard = Guard::of(annotation);
+        CredentialFacts { content, offered, sensitivity: guard.sensitivity, named_by: None, guard }
     }
 
     /// The same where a StorageResource of this sensitivity names it, too.
@@ -62,12 +60,8 @@ impl CredentialFacts {
     /// Why the Secret is not for this storage, if it is not.
     pub fn not_offered(&self, at: &SecretReference, storage: &str) -> Option<String> {
         let (namespace, name) = (&at.namespace, &at.name);
-        if let Some(misread) = &self.misread {
-            return Some(format!(
-                "Secret {name} in {namespace} says a minimum sensitivity {misread:?}, which is none of Low, Moderate, High and \
-                 Critical; whoever keeps it must correct annotation {}",
-                labels::MINIMUM_SENSITIVITY
-            ));
+        if let Some(fault) = self.guard.unreadable(&secret_named(at)) {
+            return Some(fault);
         }
         let offered = self.offered.as_deref().unwrap_or_default();
         if offered.iter().any(|offered| **offered == *storage) {
@@ -81,6 +75,11 @@ impl CredentialFacts {
             all.join(",")
         ))
     }
+}
+
+/// A Secret, to begin a sentence with.
+pub fn secret_named(at: &SecretReference) -> String {
+    format!("Secret {} in {}", at.name, at.namespace)
 }
 
 #[cfg(test)]

@@ -42,7 +42,7 @@ impl Kind for EgressGrant {
             }
             None => Value::Null,
         };
-        Ok(Target { policy, sensitivity: None, meaning, cluster_role: None })
+        Ok(Target { policy, sensitivity: None, meaning, cluster_role: None, unguarded: None })
     }
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
@@ -80,7 +80,11 @@ pub fn at_addresses(
     Opening {
         children: vec![Child::NetworkPolicy(policy)],
         note: closed.map(|held| Missing { reason: held.standing.reason(), message: what_to_do(held) }),
-        hosts: told(&held, grant.status().map(|status| status.hosts.as_slice()).unwrap_or_default()),
+        hosts: told(
+            &held,
+            grant.status().map(|status| status.hosts.as_slice()).unwrap_or_default(),
+            &input.settings.names,
+        ),
         next: held.iter().filter_map(|held| held.changes_at).min(),
         ..Opening::default()
     }

@@ -6,6 +6,7 @@ use super::{
     borne_out,
     break_glass::{self, later},
     digest, eligibility,
+    guard::POLICY_NOT_ALLOWED,
     kind::TargetError,
     mount::{self, LOOK},
     open::note_review,
@@ -156,6 +157,9 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     if let Some(message) = weak.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings)) {
         return Err(End::early("PolicyTooWeak", message));
     }
+    if let Some(message) = &target.unguarded {
+        return Err(End::early(POLICY_NOT_ALLOWED, message.clone()));
+    }
     borne_out::approval(grant, status, input).map_err(|what| not_borne_out(&what, "a review was deleted"))?;
     let not_enough = |why: String| Err(End::early("ApprovalsNotEnough", format!("{why}; ask again")));
     let policy = case.policy_name;
@@ -190,7 +194,8 @@ fn not_borne_out(what: &str, cause: &str) -> End {
 /// Why a grant ends again that is said to have ended.
 pub fn stands(grant: &Grant) -> End {
     let message = format!(
-        "its status said {}, and something that it opened stood: somebody else than the operator has written the status, or has          put that there",
+        "its status said {}, and something that it opened stood: somebody else than the operator has written the status, or has \
+         put that there",
         grant.phase().as_str()
     );
     End::early(reason::RECORD_NOT_BORNE_OUT, message)

@@ -21,6 +21,8 @@ pub struct Target<'a> {
     pub meaning: Value,
     /// The ClusterRole that is bound while the grant lasts.
     pub cluster_role: Option<&'a str>,
+    /// Why the policy may not decide about it, if it may not.
+    pub unguarded: Option<String>,
 }
 
 /// Why it could not be found, or cannot be given.

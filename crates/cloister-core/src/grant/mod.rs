@@ -13,6 +13,7 @@ pub mod digest;
 mod egress;
 pub(crate) mod eligibility;
 mod end;
+mod guard;
 mod kind;
 mod limits;
 mod mount;
@@ -31,8 +32,9 @@ mod target;
 
 pub use approval::satisfiable;
 pub use break_glass::{has_broken_glass, owes_review, owes_review_by};
-pub use credential::{CredentialFacts, NOT_OFFERED, version as content_version};
+pub use credential::{CredentialFacts, NOT_OFFERED, secret_named, version as content_version};
 pub use eligibility::signed;
+pub use guard::{Guard, POLICY_NOT_ALLOWED};
 use kind::Target;
 pub use limits::Other;
 pub use mount::{Copy, LastEnd, Neighbour, goes_with, last_call, unclaimed};

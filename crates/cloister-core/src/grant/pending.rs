@@ -6,6 +6,7 @@ use super::{
     break_glass::{self, later},
     digest,
     eligibility::{self, Ineligible, signed},
+    guard::POLICY_NOT_ALLOWED,
     kind::missing,
     limits::Others,
     open,
@@ -160,6 +161,9 @@ fn outcome(
     let weak = target.sensitivity.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings));
     if let Some(message) = weak {
         return Outcome::Wait(Wait::new("PolicyTooWeak", message, true));
+    }
+    if let Some(message) = &target.unguarded {
+        return Outcome::Wait(Wait::new(POLICY_NOT_ALLOWED, message, true));
     }
     if let Some(missing) = missing(kind, target, input) {
         return Outcome::Wait(Wait::new(missing.reason, missing.message, true));

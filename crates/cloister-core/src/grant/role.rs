@@ -4,7 +4,7 @@ use super::{
     Grant, Input, digest,
     kind::{Kind, Opening, Target, TargetError},
     residue,
-    target::{Known, cluster_role, policy_of},
+    target::{Known, cluster_role, guard_of, policy_of},
 };
 use crate::{child::Child, namespace::children::role_binding};
 use cloister_api::{ResidualExposure, RoleGrant, Subject};
@@ -32,7 +32,8 @@ impl Kind for RoleGrant {
         let rules = cluster_role(&role.spec.cluster_role, input)?;
         let policy = policy_of(&role.spec.access_policy, || format!("AccessRole {name}"), input)?;
         let meaning = json!({"uid": role.metadata.uid, "clusterRole": role.spec.cluster_role, "rules": rules});
-        Ok(Target { policy, sensitivity: None, meaning, cluster_role: Some(&role.spec.cluster_role) })
+        let (unguarded, sensitivity) = guard_of(&role.spec.cluster_role, &role.spec.access_policy, input);
+        Ok(Target { policy, sensitivity, meaning, cluster_role: Some(&role.spec.cluster_role), unguarded })
     }
 
     fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure> {

@@ -2,7 +2,7 @@
 
 use super::{
     Grant, Input,
-    credential::NOT_OFFERED,
+    credential::{NOT_OFFERED, secret_named},
     digest,
     egress::at_addresses,
     eligibility::Ineligible,
@@ -10,11 +10,17 @@ use super::{
     mount::{self, Source},
     residue,
     share::{Share, mount_name},
-    target::{Known, cluster_role, policy_of},
+    target::{Known, cluster_role, guard_of, policy_of},
 };
-use crate::{child::Child, egress::open_endpoint, evaluator, namespace::children::role_binding};
+use crate::{
+    child::Child,
+    egress::{endpoint_too_broad, open_endpoint},
+    evaluator,
+    namespace::{children::role_binding, egress::TOO_BROAD},
+};
 use cloister_api::{
-    Mount, OnExpiry, ResidualExposure, StorageAccessGrant, StorageResource, StorageRole, Subject, labels,
+    Mount, OnExpiry, ResidualExposure, StorageAccessGrant, StorageEndpoint, StorageResource, StorageRole, Subject,
+    labels,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
@@ -73,10 +79,14 @@ impl Kind for StorageAccessGrant {
             meaning["service"] = digest::service_as_it_is(service, ports, input.catalogue.services);
         }
         let cluster_role = role.cluster_role.as_deref();
-        // What else is said of the credential makes it no less sensitive.
-        let least = credential.and_then(|secret| (input.catalogue.credentials)(secret)?.sensitivity);
-        let sensitivity = least.map_or(storage.spec.sensitivity, |least| least.max(storage.spec.sensitivity));
-        Ok(Target { policy, sensitivity: Some(sensitivity), meaning, cluster_role })
+        // What else is said of the credential and of the role makes them no less sensitive.
+        let kept = credential.and_then(|secret| Some((secret, (input.catalogue.credentials)(secret)?)));
+        let (of_role, least) = cluster_role.map(|name| guard_of(name, &role.access_policy, input)).unwrap_or_default();
+        let of_credential =
+            kept.as_ref().and_then(|(at, facts)| facts.guard.refuses(&secret_named(at), &role.access_policy));
+        let said = [kept.as_ref().and_then(|(_, facts)| facts.sensitivity), least, Some(storage.spec.sensitivity)];
+        let sensitivity = said.into_iter().flatten().max();
+        Ok(Target { policy, sensitivity, meaning, cluster_role, unguarded: of_credential.or(of_role) })
     }
 
     fn conflict(&self, input: &Input<'_>) -> Result<(), Ineligible> {
@@ -88,7 +98,7 @@ impl Kind for StorageAccessGrant {
     }
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
-        credential(self, input).err()
+        credential(self, input).err().or_else(|| too_broad(found(self, input).ok()?.0.spec.endpoint.as_ref()?, input))
     }
 
     fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure> {
@@ -205,6 +215,10 @@ fn add_mount(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_
 fn add_endpoint(asked: &StorageAccessGrant, grant: &Grant, input: &Input<'_>, opening: &mut Opening) {
     let Ok((StorageResource { spec, .. }, _)) = found(asked, input) else { return };
     let Some(endpoint) = &spec.endpoint else { return };
+    if let Some(fault) = too_broad(endpoint, input) {
+        opening.fault = Some(fault);
+        return;
+    }
     let pods = asked.spec.mount.as_ref().map(|mount| pods_of(&mount.service_account_name));
     match open_endpoint(endpoint, pods.as_ref(), &input.surroundings()) {
         Ok(open) => {
@@ -220,6 +234,12 @@ fn add_endpoint(asked: &StorageAccessGrant, grant: &Grant, input: &Input<'_>, op
             opening.fault = Some(Missing { reason: refusal.reason(), message });
         }
     }
+}
+
+/// What keeps an endpoint closed that opens more than the catalogue may.
+fn too_broad(endpoint: &StorageEndpoint, input: &Input<'_>) -> Option<Missing> {
+    let why = endpoint_too_broad(endpoint, &input.surroundings(), &input.settings.spec.egress)?;
+    Some(Missing { reason: TOO_BROAD, message: format!("the endpoint stays closed: {why}") })
 }
 
 /// The pods of an account, by the label that admission sets and checks.

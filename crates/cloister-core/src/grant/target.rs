@@ -42,6 +42,13 @@ pub fn cluster_role<'a>(name: &str, input: &Input<'a>) -> Result<&'a str, Target
     crate::cluster_role::given(name, facts).map_err(TargetError::RoleRefused)
 }
 
+/// Why a policy may not decide about a ClusterRole, if it may not, and how sensitive that is, where it says so.
+pub fn guard_of(role: &str, policy: &str, input: &Input<'_>) -> (Option<String>, Option<Sensitivity>) {
+    let facts = (input.catalogue.cluster_roles)(role);
+    let refusal = facts.and_then(|facts| facts.guard.refuses(&format!("ClusterRole {role}"), policy));
+    (refusal, facts.and_then(|facts| facts.guard.sensitivity))
+}
+
 /// How many people a policy asks to agree, at the least: none where it may approve by itself. `None` where it can never
 /// approve.
 pub fn policy_strength(policy: &AccessPolicySpec) -> Option<u32> {

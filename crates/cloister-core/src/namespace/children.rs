@@ -1,6 +1,6 @@
 //! Everything in a namespace that is not a NetworkPolicy: people, accounts, quota and limits.
 
-use crate::child::{Child, OWNED_ANNOTATIONS};
+use crate::child::Child;
 use cloister_api::{LimitRangeItem, LimitType, MemberRole, ResearchNamespaceSpec, Subject, SubjectKind, labels};
 use k8s_openapi::{
     api::{
@@ -96,10 +96,7 @@ pub fn accounts(namespace: &str, spec: &ResearchNamespaceSpec) -> impl Iterator<
     spec.service_accounts.iter().filter(|account| account.name != "default").map(move |account| {
         let mut metadata = object_meta(namespace, &account.name);
         if !account.annotations.is_empty() {
-            let mut annotations = account.annotations.clone();
-            let listed: Vec<&str> = account.annotations.keys().map(String::as_str).collect();
-            annotations.insert(OWNED_ANNOTATIONS.to_owned(), listed.join(","));
-            metadata.annotations = Some(annotations);
+            metadata.annotations = Some(account.annotations.clone());
         }
         Child::ServiceAccount(ServiceAccount { metadata, ..ServiceAccount::default() })
     })

@@ -207,7 +207,7 @@ impl Needs {
             held_by.entry(need).or_default().extend(held);
         }
         for (need, held) in held_by {
-            hosts::tell(&mut self.states[need], &held, input.said());
+            hosts::tell(&mut self.states[need], &held, input.said(), &input.settings.names);
             self.held.extend(held);
         }
     }

@@ -2,9 +2,10 @@
 
 use crate::{
     condition::{Verdict, seconds},
-    names::{Held, Standing},
+    names::{Held, Limits, Standing},
 };
 use cloister_api::{EgressState, EgressStatus, Enforcement, HostStatus, condition::RESOLUTION_STABLE};
+use jiff::{SignedDuration, Timestamp};
 
 /// How many names are listed.
 const NAMES: usize = 32;
@@ -22,13 +23,13 @@ const MESSAGE: usize = 512;
 const ADDRESSES: usize = 16;
 
 /// Puts the names of a need into what is said of it: one that is not open keeps the need from being so.
-pub fn tell(need: &mut EgressStatus, held: &[Held], before: &[EgressStatus]) {
+pub fn tell(need: &mut EgressStatus, held: &[Held], before: &[EgressStatus], limits: &Limits) {
     if held.is_empty() {
         return;
     }
     need.enforcement = Some(Enforcement::AddressSet);
     let said = before.iter().find(|said| said.name == need.name).map(|said| said.hosts.as_slice()).unwrap_or_default();
-    need.hosts = told(held, said);
+    need.hosts = told(held, said, limits);
     need.host_count = (held.len() > NAMES).then(|| u32::try_from(held.len()).unwrap_or(u32::MAX));
     let mut closed: Vec<&Held> = held.iter().filter(|held| held.standing != Standing::Held).collect();
     closed.sort_by(|one, other| one.host.cmp(&other.host));
@@ -85,10 +86,10 @@ fn clip(message: &mut String) {
 }
 
 /// What is known of names, those that are not open first.
-pub fn told(held: &[Held], before: &[HostStatus]) -> Vec<HostStatus> {
+pub fn told(held: &[Held], before: &[HostStatus], limits: &Limits) -> Vec<HostStatus> {
     let mut in_order: Vec<&Held> = held.iter().collect();
     in_order.sort_by_key(|held| (held.standing == Standing::Held, held.host.clone()));
-    in_order.iter().take(NAMES).map(|held| host(held, before)).collect()
+    in_order.iter().take(NAMES).map(|held| host(held, before, limits)).collect()
 }
 
 /// What holds for all names of a namespace; nothing where it has none.
@@ -132,8 +133,23 @@ pub fn what_to_do(held: &Held) -> String {
     }
 }
 
-/// What is said of one name: what was said before, where only the time and the TTL of the answer would differ.
-fn host(held: &Held, before: &[HostStatus]) -> HostStatus {
+/// Whether what a status says of a name may be taken up again: an answer counts for so long, and no longer.
+pub fn is_fresh(said: &HostStatus, now: Timestamp, limits: &Limits) -> bool {
+    let at = said.looked_up_at.as_ref().map(|at| at.0);
+    at.is_some_and(|at| now.duration_since(at) <= counts_for(limits) && at.duration_since(now) <= AHEAD)
+}
+
+/// How long the last answer counts at the most.
+fn counts_for(limits: &Limits) -> SignedDuration {
+    limits.grace.max(limits.stale)
+}
+
+/// How far the clock of whoever wrote a status may have been ahead.
+const AHEAD: SignedDuration = SignedDuration::from_secs(30);
+
+/// What is said of one name: what was said before, where only the time and the TTL of the answer would differ, unless that
+/// would soon be too old to be taken up after a restart.
+fn host(held: &Held, before: &[HostStatus], limits: &Limits) -> HostStatus {
     let said = HostStatus {
         name: held.host.to_string(),
         addresses: held.addresses.iter().take(ADDRESSES).map(ToString::to_string).collect(),
@@ -147,8 +163,20 @@ fn host(held: &Held, before: &[HostStatus]) -> HostStatus {
             && before.addresses == said.addresses
             && before.count == said.count
             && before.reason == said.reason
+            && lasts(before, &said, limits)
     };
     before.iter().find(same).cloned().unwrap_or(said)
+}
+
+/// Whether it can be left at the time that was said before.
+fn lasts(before: &HostStatus, said: &HostStatus, limits: &Limits) -> bool {
+    match (&before.looked_up_at, &said.looked_up_at) {
+        (Some(before), Some(now)) => {
+            now.0.duration_since(before.0) <= (counts_for(limits) / 2).max(SignedDuration::from_mins(1))
+        }
+        (None, Some(_)) => false,
+        (_, None) => true,
+    }
 }
 
 #[cfg(test)]
@@ -201,5 +229,27 @@ mod tests {
             let counts = |said: &[EgressStatus]| said.iter().map(|need| need.hosts.len()).collect::<Vec<_>>();
             prop_assert_eq!(counts(&said), counts(&later));
         }
+    }
+    #[test]
+    fn what_was_said_is_taken_up_while_it_counts_and_is_said_again_before_it_does_not() {
+        let limits = Limits::default();
+        let at = |minutes: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes);
+        let held = |minutes: i64| Held {
+            host: crate::names::Host { name: "www.example.com".parse().unwrap(), expected: None },
+            addresses: vec!["203.0.113.1".parse().unwrap()],
+            standing: Standing::Held,
+            answered: Some((at(minutes), SignedDuration::from_secs(60))),
+            changes_at: None,
+        };
+        let first = told(&[held(0)], &[], &limits);
+        assert_eq!(told(&[held(30)], &first, &limits), first);
+        let later = told(&[held(31)], &first, &limits);
+        assert_eq!(later[0].looked_up_at.as_ref().map(|said| said.0), Some(at(31)));
+
+        assert!(is_fresh(&first[0], at(0), &limits) && is_fresh(&first[0], at(60), &limits));
+        assert!(!is_fresh(&first[0], at(61), &limits), "it no longer counts");
+        assert!(!is_fresh(&later[0], at(30), &limits), "nobody was answered at a time to come");
+        let never = HostStatus { looked_up_at: None, ..first[0].clone() };
+        assert!(!is_fresh(&never, at(0), &limits));
     }
 }

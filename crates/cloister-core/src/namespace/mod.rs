@@ -18,6 +18,7 @@ pub mod workloads;
 
 pub use by_name::{BACKEND_MISSING, NOT_EXACT};
 pub use cluster::{is_bound, namespace_of};
+pub use hosts::is_fresh;
 pub use status::failed;
 pub use takeover::{Inspection, wants_inspection};
 
@@ -413,7 +414,9 @@ fn foreign<'a>(input: &Input<'a>, wanted: &BTreeSet<ChildKey>) -> Foreign<'a> {
             Whose::Others => true,
             // It was deleted, and opens as before for as long as somebody else's finalizer holds it.
             Whose::Namespaces => child.terminating && !wanted.contains(key),
-            Whose::Grants | Whose::Mounts => false,
+            // The end of the grant, or its own plan, has deleted it.
+            Whose::Grants => child.terminating,
+            Whose::Mounts => false,
         };
         if !theirs {
             continue;

@@ -111,7 +111,7 @@ fn plant() -> impl Strategy<Value = Plant> {
             labels: Some(labels),
             owner_references: marks[3].then(|| vec![owner]),
             finalizers: None,
-            annotations: marks[5].then(|| [("cloister.dev/annotations".to_owned(), String::new())].into()),
+            annotations: marks[5].then(|| [("cloister.dev/credential-version".to_owned(), String::new())].into()),
             ..ObjectMeta::default()
         };
         let child = match kind {
@@ -202,6 +202,15 @@ proptest! {
             let (key, stands) = (plant.key(), world.objects.0.contains_key(&plant.key()));
             if plant.is_of_living_grant() {
                 prop_assert!(stands, "{key} is the grant's matter");
+                // The grant's plan deletes it, and it stays in force.
+                let mut ended = world.clone();
+                if ended.objects.delete(&key).is_err() {
+                    ended.settle(&mut |_, _| {});
+                    let status = ended.declared.as_ref().unwrap().status.clone().unwrap();
+                    let told = status.deny_defeated_by.iter().any(|told| **told == *key.name)
+                        || status.foreign_objects.contains(&key.to_string());
+                    prop_assert!(told || !plant.opens(), "{key} is held, and nobody is told");
+                }
             } else if plant.marked && !held {
                 prop_assert!(!stands, "{key} calls itself ours, and stays");
             } else {

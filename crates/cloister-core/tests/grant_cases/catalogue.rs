@@ -60,7 +60,11 @@ fn of_role(world: &World, mut role: AccessRole) -> Option<(String, String)> {
         (Shelf::Undecodable, "standard") => Known::Undecodable,
         _ => Known::Absent,
     };
-    let input = RoleInput { policies: &policies, cluster_roles: &|name| world.cluster_roles.get(name) };
+    let input = RoleInput {
+        policies: &policies,
+        cluster_roles: &|name| world.cluster_roles.get(name),
+        settings: &world.settings,
+    };
     role.status = catalogue::role(&role, &input, world.now);
     assert_eq!(catalogue::role(&role, &input, world.now), None, "it is said once");
     of(&role.status.unwrap().conditions, "Ready")

@@ -11,6 +11,7 @@ mod ends;
 mod forged;
 #[path = "../common/grants.rs"]
 mod grants;
+mod guards;
 mod held;
 mod kinds;
 mod mounts;

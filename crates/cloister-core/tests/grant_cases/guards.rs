@@ -1,0 +1,131 @@
+//! What sources say of who may decide about them, and how much the catalogue may open.
+
+use super::desk::*;
+use super::grants::{Shelf, World};
+use cloister_api::{GrantPhase, StorageResource, labels};
+use cloister_core::{
+    catalogue::{self, StorageInput},
+    cluster_role::RoleFacts,
+    grant::{CredentialFacts, Known},
+    settings::Settings,
+};
+use serde_json::{Value, json};
+
+/// A ClusterRole with these annotations.
+fn guarded(annotations: Value) -> RoleFacts {
+    let rule = json!({"apiGroups": [""], "resources": ["pods/exec"], "verbs": ["create"]});
+    let role = json!({"metadata": {"annotations": annotations}, "rules": [rule]});
+    RoleFacts::of(&serde_json::from_value(role).unwrap(), true)
+}
+
+const POLICIES: &str = labels::ACCESS_POLICIES;
+const LEAST: &str = labels::MINIMUM_SENSITIVITY;
+
+#[test]
+fn a_cluster_role_says_which_policies_may_give_it() {
+    for (annotations, reason) in [
+        (json!({}), None),
+        (json!({POLICIES: "strict, standard"}), None),
+        (json!({POLICIES: "strict"}), Some("PolicyNotAllowed")),
+        (json!({POLICIES: ""}), Some("PolicyNotAllowed")),
+        (json!({LEAST: "Low"}), None),
+        (json!({LEAST: "High"}), Some("PolicyTooWeak")),
+        (json!({LEAST: "much"}), Some("ClusterRoleRefused")),
+    ] {
+        for (key, role) in [("role/debug", "cloister:debugger"), ("eval", "cloister:storage-reader")] {
+            let mut world = world();
+            world.cluster_roles.insert(role.into(), guarded(annotations.clone()));
+            ask(&mut world, key, json!({}));
+            settle(&mut world);
+            let (phase, said) = said(&world, key);
+            match reason {
+                None => assert_eq!(phase, GrantPhase::Active, "{key} {annotations}: {said}"),
+                Some(reason) => {
+                    assert_eq!((phase, said.as_str()), (GrantPhase::Pending, reason), "{key} {annotations}");
+                    assert!(world.objects.0.is_empty());
+                }
+            }
+            // What is said later ends what is open.
+            world.cluster_roles.insert(role.into(), guarded(json!({POLICIES: "strict"})));
+            settle(&mut world);
+            if reason.is_none() {
+                assert_eq!(super::desk::said(&world, key).1, "PolicyNotAllowed", "{key} {annotations}");
+                assert!(world.objects.0.is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_secret_says_which_policies_may_hand_it_out() {
+    let storages = (labels::STORAGE_RESOURCES, "weights");
+    let with = |policies| World { annotations: [storages, (POLICIES, policies)].into(), ..world() };
+    let answer = |policies| answer(with(policies), json!({}));
+    assert_eq!(answer("standard"), (GrantPhase::Active, "Active".into(), false));
+    assert_eq!(answer("model-weights,owners"), (GrantPhase::Pending, "PolicyNotAllowed".into(), true));
+    // Nobody goes past it by breaking the glass.
+    let mut world = with("model-weights");
+    let glass =
+        json!({"requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "1h", "reviewWithin": "24h"});
+    world.policy = policy(json!({"breakGlass": glass}));
+    ask(&mut world, "eval", json!({"breakGlass": true, "justification": "now"}));
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Pending, "PolicyNotAllowed".into()));
+}
+
+fn of_storage(world: &World, annotations: &[(&'static str, &'static str)]) -> (String, String) {
+    let (Shelf::Read(storage), Shelf::Read(policy)) = (&world.storage, &world.policy) else { unreachable!() };
+    let storage: &StorageResource = storage;
+    let facts = |key: &str| annotations.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
+    let input = StorageInput {
+        policies: &|_| Known::Read(&**policy),
+        cluster_roles: &|name| world.cluster_roles.get(name),
+        credentials: &|_| Some(CredentialFacts::of(facts, Some("1".into()))),
+        settings: &world.settings,
+    };
+    let status = catalogue::storage(storage, &input, world.now).unwrap();
+    let ready = status.conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap();
+    (ready.reason, ready.message)
+}
+
+#[test]
+fn a_storage_says_that_its_policy_may_not_decide() {
+    let storages = (labels::STORAGE_RESOURCES, "weights");
+    assert_eq!(of_storage(&world(), &[storages, (POLICIES, "standard")]).0, "Reconciled");
+    let (reason, message) = of_storage(&world(), &[storages, (POLICIES, "model-weights")]);
+    assert_eq!(reason, "PolicyNotAllowed");
+    assert!(message.contains("(model-weights)") && message.contains("standard is not among them"), "{message}");
+}
+
+#[test]
+fn an_endpoint_opens_no_more_than_an_allowlist() {
+    let many: Vec<String> = (0..16).map(|at| format!("{}.0.0.0/8", 20 + 2 * at)).collect();
+    for (networks, opens) in [
+        (json!(["203.0.113.0/24"]), true),
+        (json!(["10.0.0.0/8"]), true),
+        (json!(["12.0.0.0/8"]), false),
+        (json!(many), false),
+        (json!(["198.50.0.0/16", "198.51.0.0/16"]), false),
+        (json!(["64:ff9b::c00:0/104"]), false),
+    ] {
+        let endpoint = json!({"networks": networks, "ports": [{"port": 1, "endPort": 65535}]});
+        let world = World { storage: storage(json!({"endpoint": endpoint})), ..world() };
+        let told = of_storage(&world, &[(labels::STORAGE_RESOURCES, "weights")]).0;
+        assert_eq!(told, if opens { "Reconciled" } else { "TooBroad" }, "{networks}");
+        let (phase, reason, _) = answer(world, json!({}));
+        let expected = if opens { (GrantPhase::Active, "Active") } else { (GrantPhase::Pending, "TooBroad") };
+        assert_eq!((phase, reason.as_str()), expected, "{networks}");
+    }
+    // One that is widened while it is open is closed.
+    let narrow = json!({"networks": ["203.0.113.0/24"], "ports": [{"port": 443}]});
+    let mut world = World { storage: storage(json!({"endpoint": narrow})), ..world() };
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    let mut settings = world.settings.spec.clone();
+    settings.egress.max_public_prefix.ipv4 = 28;
+    world.settings = Settings::new(Some(&settings));
+    settle(&mut world);
+    assert_eq!(said(&world, "eval").0, GrantPhase::Active);
+    let open = world.objects.0.keys().filter(|key| key.kind == cloister_core::child::ChildKind::NetworkPolicy);
+    assert_eq!(open.count(), 0, "its endpoint is closed, and the rest stands");
+}

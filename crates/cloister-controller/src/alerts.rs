@@ -18,7 +18,7 @@ use cloister_core::grant::Grant;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -159,6 +159,32 @@ pub fn binding_reference(at: &ObjectName) -> ObjectReference {
 /// The kind of a binding.
 pub fn binding_kind(at: &ObjectName) -> &'static str {
     if at.namespace.is_empty() { "ClusterRoleBinding" } else { "RoleBinding" }
+}
+
+/// The objects whose status the API server refuses for good: what they say is not so, and no alarm can be in it.
+#[derive(Default)]
+pub struct Unwritten(Mutex<HashSet<Key>>);
+
+impl Unwritten {
+    /// Takes note of whether the status of an object was refused.
+    pub fn note(&self, key: &Key, refused: bool) {
+        let mut keys = self.keys();
+        if refused {
+            keys.insert(key.clone());
+        } else {
+            keys.remove(key);
+        }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.keys().len()
+    }
+
+    fn keys(&self) -> std::sync::MutexGuard<'_, HashSet<Key>> {
+        // No step leaves it half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Where alarms go.

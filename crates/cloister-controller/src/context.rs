@@ -1,7 +1,7 @@
 //! What every part of the operator shares.
 
 use crate::{
-    alerts::{Alerts, Impersonators},
+    alerts::{Alerts, Impersonators, Unwritten},
     audit::Audit,
     clock::Clock,
     connection::Connection,
@@ -50,6 +50,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// What is told.
     pub alerts: Alerts,
+    /// The objects whose status is refused for good.
+    pub unwritten: Unwritten,
     /// The bindings by which tenants may act as somebody else.
     pub impersonators: Impersonators,
     /// What is known of names.
@@ -99,6 +101,7 @@ impl Context {
             clock,
             metrics: Metrics::default(),
             alerts: Alerts::default(),
+            unwritten: Unwritten::default(),
             impersonators: Impersonators::default(),
             names: Names::default(),
             audit,

@@ -266,6 +266,7 @@ impl Metrics {
             ("ReviewOwed", says(REVIEWED, Some("ReviewOwed"))),
             ("ReviewOverdue", says(REVIEWED, Some("ReviewOverdue"))),
             ("RevocationUnconfirmed", says(REVOCATION_UNCONFIRMED, None)),
+            ("StatusUnwritten", context.unwritten.count()),
             ("Impersonation", context.impersonators.count()),
             ("ClockSkew", usize::from(matches!(context.clock.agreement(), Agreement::Skewed(_)))),
             ("WatchStale", context.synced.silent().len()),

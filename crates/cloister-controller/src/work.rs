@@ -66,7 +66,10 @@ async fn work(context: &Context, job: Job) {
         wait = Some(SOON);
     }
     match result {
-        Ok(()) => debug!(took = ?began.elapsed(), "done"),
+        Ok(()) => {
+            context.unwritten.note(&job.key, false);
+            debug!(took = ?began.elapsed(), "done");
+        }
         Err(error) => {
             context.metrics.failed(job.key.kind(), error.category());
             if error.is_conflict() {

@@ -144,6 +144,7 @@ where
     } else {
         writer.status_of_any_version(target, &status).await
     };
+    context.unwritten.note(&target.key, written.as_ref().is_err_and(Error::is_final));
     let said = written.is_ok().then_some(status);
     Worked { outcome, said, telling: announced.and(written) }
 }

@@ -272,7 +272,7 @@ async fn a_pod_that_is_being_deleted_for_a_year_ends_with_the_grant() -> Result<
         Ok(())
     })
     .await?;
-    assert_eq!(site.grants().get("run").await?.status.context("a status")?.phase, GrantPhase::Revoking);
+    site.until("run", GrantPhase::Revoking).await?;
     // As the kubelet does, when the grace is over.
     pods.delete("worker", &DeleteParams::default().grace_period(0)).await?;
     site.until("run", GrantPhase::Expired).await?;

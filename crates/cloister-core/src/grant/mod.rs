@@ -333,7 +333,7 @@ pub struct Input<'a> {
     /// The members of the research namespace.
     pub members: &'a [Member],
     /// Who has an AccessRole in it, by another grant that is approved and not over.
-    pub role_holders: &'a [&'a Subject],
+    pub role_holders: &'a [&'a cloister_api::Subject],
     /// The reviews that name this grant, in the order in which they were made.
     pub reviews: &'a [&'a AccessReview],
     /// What is in the namespace.

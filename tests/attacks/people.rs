@@ -161,7 +161,11 @@ impl<'a> Person<'a> {
     }
 
     pub async fn apply(&self, what: &str, name: &str, body: Value) -> Answer<'a> {
-        let manager = self.name.replace(':', "-");
+        self.apply_as(&self.name.replace(':', "-"), what, name, body).await
+    }
+
+    /// The same under the name of a manager of fields.
+    pub async fn apply_as(&self, manager: &str, what: &str, name: &str, body: Value) -> Answer<'a> {
         let path = format!("{}?fieldManager={manager}&force=true", self.path(what, name));
         self.send("PATCH", path, "application/apply-patch+yaml", object(what, name, body)).await
     }

@@ -214,3 +214,43 @@ async fn the_catalogue_does_not_say_that_it_is_sound() -> Result<()> {
     }
     attack.held()
 }
+
+/// An object that has grown too large for etcd takes no status: its end would neither be said nor remembered.
+#[tokio::test]
+async fn a_grant_is_not_padded_until_its_end_cannot_be_written() -> Result<()> {
+    const SIZES: &str = "sizes.cloister.dev";
+    let attack = attack("labels, annotations and managers of fields without number, so that no status finds room");
+    let story = Story::new("padded").await?;
+    let grant = story.opened("run", json!({})).await?;
+    let alice = story.person("alice").await?;
+    // As long as they may be.
+    let prefix = [&*"a".repeat(63), &*"b".repeat(63), &*"c".repeat(63), &*"d".repeat(61)].join(".");
+    let many = |count: usize| -> serde_json::Map<String, Value> {
+        (0..count).map(|at| (format!("{prefix}/{at:x>63}"), json!("v".repeat(63)))).collect()
+    };
+    let with = |labels: usize, annotations: usize| json!({"metadata": {"labels": many(labels), "annotations": many(annotations)}});
+    let grown = async |body: Value| alice.merge("StorageAccessGrant", "run", body).await;
+    grown(with(65, 0)).await.denied_by(SIZES, "at most 64 labels").await?;
+    grown(with(0, 65)).await.denied_by(SIZES, "at most 64 annotations").await?;
+    let mut review = story.decision(&grant, "Revoke", json!({}));
+    review["metadata"] = with(65, 0)["metadata"].clone();
+    alice.create("AccessReview", "long", review).await.denied_by(SIZES, "at most 64 labels").await?;
+
+    grown(with(64, 64)).await.ok()?;
+    let mut managers = 0;
+    let refused = loop {
+        let answer = alice.apply_as(&format!("m{managers}"), "StorageAccessGrant", "run", with(64, 64)).await;
+        ensure!(managers < 40, "forty managers of its fields are admitted");
+        if answer.code >= 300 {
+            break answer;
+        }
+        managers += 1;
+    };
+    refused.denied_by(SIZES, "at most 16 managers").await?;
+    ensure!(managers > 8, "no more than {managers} managers are admitted");
+    // So large, it still ends, and says so.
+    story.review(&story.person("sam").await?, &grant, "Revoke").await?;
+    story.until(&grant, "Revoked").await?;
+    story.stage.recorded(uid(&grant), "grant.revoked").await?;
+    attack.held()
+}

@@ -5,7 +5,7 @@ use anyhow::Result;
 use cloister_api::labels;
 use cloister_tests::{assert_denied, cluster, denied, eventually};
 use k8s_openapi::api::{
-    core::v1::{ConfigMap, Namespace, Pod, Secret},
+    core::v1::{ConfigMap, Namespace, Pod, Secret, ServiceAccount},
     networking::v1::NetworkPolicy,
     rbac::v1::{Role, RoleBinding},
 };
@@ -58,6 +58,13 @@ async fn what_is_offered_is_closed_to_what_is_new() -> Result<()> {
     assert_denied(merge(&bindings, "before", more).await, POLICY);
     let debug = json!({"spec": {"ephemeralContainers": [container_json("debug")]}});
     assert_denied(merge_at(&pods, "ephemeralcontainers", "before", debug).await, POLICY);
+    for (path, mut body) in what_runs() {
+        body["metadata"] = json!({"name": "new"});
+        let path = path.replace('*', &format!("namespaces/{ns}"));
+        let answer = admin.request::<serde_json::Value>(http_post(&path, body.to_string().into_bytes())).await;
+        assert!(answer.is_err(), "{path} is admitted");
+        assert_denied(answer, POLICY);
+    }
     let secrets: Api<Secret> = Api::namespaced(admin.clone(), &ns);
     let token = json!({
         "metadata": {"name": "token", "annotations": {"kubernetes.io/service-account.name": "default"}},
@@ -79,6 +86,61 @@ async fn what_is_offered_is_closed_to_what_is_new() -> Result<()> {
     merge(&theirs, &ns, json!({"metadata": {"annotations": {labels::ADOPT: null}}})).await?;
     merge(&own, &ns, mark(None)).await?;
     eventually("it to be open again", async || Ok(policies.create(&create(), &policy("new")).await.map(drop)?)).await
+}
+
+/// What runs, makes what runs, or leads to it.
+fn what_runs() -> Vec<(&'static str, serde_json::Value)> {
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": pod_json("x", "default")["spec"]});
+    let many = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let mut once = template.clone();
+    once["spec"]["restartPolicy"] = json!("Never");
+    let job = json!({"template": once});
+    let resources = json!({"requests": {"storage": "1Gi"}});
+    let anything = json!({"resource": {"kind": "a", "name": "b"}});
+    vec![
+        ("/api/v1/*/replicationcontrollers", json!({"spec": {"template": template}})),
+        ("/apis/apps/v1/*/daemonsets", json!({"spec": many})),
+        ("/apis/apps/v1/*/deployments", json!({"spec": many})),
+        ("/apis/apps/v1/*/replicasets", json!({"spec": many})),
+        ("/apis/apps/v1/*/statefulsets", json!({"spec": many})),
+        ("/apis/batch/v1/*/jobs", json!({"spec": job})),
+        ("/apis/batch/v1/*/cronjobs", json!({"spec": {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": job}}})),
+        ("/api/v1/*/services", json!({"spec": {"ports": [{"port": 80}]}})),
+        ("/api/v1/*/endpoints", json!({"subsets": []})),
+        ("/apis/discovery.k8s.io/v1/*/endpointslices", json!({"addressType": "IPv4", "endpoints": []})),
+        ("/apis/networking.k8s.io/v1/*/ingresses", json!({"spec": {"defaultBackend": anything}})),
+        (
+            "/api/v1/*/persistentvolumeclaims",
+            json!({"spec": {"accessModes": ["ReadWriteOnce"], "resources": resources}}),
+        ),
+        ("/api/v1/*/serviceaccounts", json!({})),
+    ]
+}
+
+/// The operator voids the tokens of the account that every Namespace has, and touches no other.
+#[tokio::test]
+async fn the_default_account_is_made_anew_where_it_is_offered() -> Result<()> {
+    const OBJECTS: &str = "operator-objects.cloister.dev";
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = plain_namespace(&admin, "anew").await?;
+    let theirs: Api<ServiceAccount> = Api::namespaced(admin.clone(), &ns);
+    let own: Api<ServiceAccount> = Api::namespaced(operator.clone(), &ns);
+    let before = eventually("the account", async || Ok(theirs.get("default").await?)).await?;
+    service_account(&admin, &ns, "trainer").await?;
+    assert_denied(own.delete("default", &delete()).await, OBJECTS);
+    merge(&Api::<Namespace>::all(admin.clone()), &ns, json!({"metadata": {"annotations": {labels::ADOPT: ns}}}))
+        .await?;
+    assert_denied(own.delete("default", &delete()).await, OBJECTS);
+    let mark = json!({"metadata": {"labels": {labels::ADOPTING: "1"}}});
+    merge(&Api::<Namespace>::all(operator.clone()), &ns, mark).await?;
+    eventually("it to be allowed", async || Ok(own.delete("default", &delete()).await.map(drop)?)).await?;
+    assert_denied(own.delete("trainer", &delete()).await, OBJECTS);
+    eventually("Kubernetes to make it anew", async || {
+        let now = theirs.get("default").await?;
+        anyhow::ensure!(now.metadata.uid != before.metadata.uid, "it is the same");
+        Ok(())
+    })
+    .await
 }
 
 /// The operator asks whether there are tokens: it is told of one by its name, reads none and deletes none.

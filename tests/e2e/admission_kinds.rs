@@ -134,6 +134,74 @@ async fn our_finalizers_are_put_on_by_the_operator() -> Result<()> {
     Ok(())
 }
 
+/// Nor on what is in no namespace: an owner would keep a research namespace for ever.
+#[tokio::test]
+async fn our_finalizers_are_put_on_no_definition() -> Result<()> {
+    const POLICY: &str = "finalizers.cloister.dev";
+    let roles: Api<AccessRole> = Api::all(cluster().await.admin().await?);
+    let name = unique("held");
+    let mut role = json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "AccessRole", "metadata": {"name": name, "finalizers": ["cloister.dev/forever"]},
+        "spec": {"clusterRole": "cloister:debugger", "accessPolicy": "standard"},
+    });
+    assert_denied(roles.create(&create(), &object(role.clone())).await, POLICY);
+    role["metadata"]["finalizers"] = json!(null);
+    roles.create(&create(), &object(role)).await?;
+    assert_denied(merge(&roles, &name, json!({"metadata": {"finalizers": ["cloister.dev/forever"]}})).await, POLICY);
+    roles.delete(&name, &delete()).await?;
+    Ok(())
+}
+
+/// What stands beside the spec leaves room for the status.
+#[tokio::test]
+async fn an_object_is_not_padded_until_its_status_finds_no_room() -> Result<()> {
+    const POLICY: &str = "sizes.cloister.dev";
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = research_namespace(&operator, "sizes").await?;
+    let many = |count: usize| -> serde_json::Map<_, _> {
+        (0..count).map(|at| (format!("example.com/k{at}"), json!("v"))).collect()
+    };
+    let refused = |answer: kube::Result<DynamicObject>| assert_denied(answer, POLICY);
+    for kind in attested() {
+        let theirs = kind.api(&admin, &ns);
+        let with = |metadata: serde_json::Value| {
+            let mut one = kind.json("padded");
+            json_merge(&mut one, &json!({"metadata": metadata}));
+            object::<DynamicObject>(one)
+        };
+        let names: Vec<String> = (0..17).map(|at| format!("example.com/f{at}")).collect();
+        let owner =
+            |name: String, uid: &str| json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid});
+        let owners: Vec<_> = (0..9).map(|at| owner("x".to_owned(), &format!("u{at}"))).collect();
+        for padding in [
+            json!({"labels": many(65)}),
+            json!({"annotations": many(65)}),
+            json!({"finalizers": names}),
+            json!({"ownerReferences": owners}),
+            json!({"ownerReferences": [owner("x".repeat(257), "u")]}),
+            json!({"ownerReferences": [owner("x".to_owned(), &"u".repeat(65))]}),
+        ] {
+            refused(theirs.create(&create(), &with(padding)).await);
+        }
+        theirs.create(&create(), &with(json!({"labels": many(64), "annotations": many(64)}))).await?;
+        refused(merge(&theirs, "padded", json!({"metadata": {"labels": {"one-more": "v"}}})).await);
+        // Each manager of fields brings a list of them.
+        let mut managers = 0;
+        let stopped = loop {
+            let params = PatchParams::apply(&format!("m{managers}")).force();
+            match theirs.patch("padded", &params, &Patch::Apply(with(json!({"labels": many(64)})))).await {
+                Ok(_) if managers < 40 => managers += 1,
+                answer => break answer,
+            }
+        };
+        refused(stopped);
+        // What stands may shrink, and end.
+        merge(&theirs, "padded", json!({"metadata": {"annotations": null}})).await?;
+        theirs.delete("padded", &delete()).await?;
+    }
+    Ok(())
+}
+
 /// It deletes what RBAC lets it delete, and takes no finalizer off.
 #[tokio::test]
 async fn deleting_all_of_a_kind_is_like_deleting_each() -> Result<()> {

@@ -145,6 +145,14 @@ async fn a_pod_tolerates_no_taint_that_keeps_nodes_for_others() -> Result<()> {
     let container = &mut pod.spec.as_mut().expect("a spec").containers[0];
     container.resources = Some(object(json!({"limits": {"nvidia.com/gpu": "1"}})));
     pods.create(&dry_run(), &pod).await?;
+    // Of none of a device there is enough on every node.
+    let taint = json!({"key": "company.com/secure-nodes", "operator": "Exists", "effect": "NoSchedule"});
+    for none in ["0", "0m"] {
+        let mut pod = with(&taint);
+        let container = &mut pod.spec.as_mut().expect("a spec").containers[0];
+        container.resources = Some(object(json!({"limits": {"company.com/secure-nodes": none}})));
+        assert_denied(pods.create(&dry_run(), &pod).await, PODS);
+    }
     // Nor later.
     let running = pods.create(&create(), &pod_with("tolerant", "default", "/volumes", json!([]))).await?;
     let mut tolerations = json!(running.spec.expect("a spec").tolerations);
@@ -211,8 +219,20 @@ async fn a_service_leads_to_pods_from_inside_the_cluster_alone() -> Result<()> {
 
 #[tokio::test]
 async fn a_claim_takes_no_volume_of_others() -> Result<()> {
-    let (admin, namespace) = place().await?;
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let namespace = plain_namespace(&admin, "claims").await?;
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(admin.clone(), &namespace);
+    // One from before may be changed, and ended.
+    claims.create(&create(), &object(claim(json!({"spec": {"storageClassName": "fast"}})))).await?;
+    adopt(&admin, &operator, &namespace).await?;
+    eventually("the policy to be asked", async || {
+        cloister_tests::denied(
+            claims.create(&dry_run(), &object(claim(json!({"metadata": {"name": "x"}})))).await,
+            CLAIMS,
+        )
+    })
+    .await?;
+    merge(&claims, "data", json!({"metadata": {"labels": {"a": "b"}}})).await?;
     let source = json!({"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": "s"});
     for more in [
         json!({"spec": {"volumeName": "others"}}),
@@ -220,11 +240,14 @@ async fn a_claim_takes_no_volume_of_others() -> Result<()> {
         json!({"spec": {"storageClassName": ""}}),
         json!({"metadata": {"annotations": {"volume.beta.kubernetes.io/storage-class": ""}}}),
         json!({"spec": {"storageClassName": "", "volumeName": "others"}}),
+        // A class may be a mere name on the volumes of another team.
+        json!({"spec": {"storageClassName": "team-c-nfs"}}),
+        // There is no default: none is a volume that is there.
+        json!({}),
     ] {
         assert_denied(claims.create(&dry_run(), &object(claim(more))).await, CLAIMS);
     }
-    claims.create(&dry_run(), &object(claim(json!({"spec": {"dataSourceRef": source}})))).await?;
-    claims.create(&PostParams::default(), &object(claim(json!({"spec": {"storageClassName": "fast"}})))).await?;
+    assert_denied(claims.create(&dry_run(), &object(claim(json!({"spec": {"dataSourceRef": source}})))).await, CLAIMS);
     assert_denied(merge(&claims, "data", json!({"spec": {"volumeName": "others"}})).await, CLAIMS);
     // The binder of Kubernetes writes down which volume it gave.
     let binder = cluster().await.service_account("kube-system", "persistent-volume-binder").await?;

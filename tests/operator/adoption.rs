@@ -10,8 +10,11 @@ use cloister_tests::{
 };
 use futures::future::join_all;
 use k8s_openapi::api::{
-    core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Secret, ServiceAccount},
-    networking::v1::NetworkPolicy,
+    authentication::v1::{TokenRequest, TokenReview},
+    batch::v1::CronJob,
+    core::v1::{LimitRange, Namespace, PersistentVolumeClaim, Pod, ResourceQuota, Secret, Service, ServiceAccount},
+    discovery::v1::EndpointSlice,
+    networking::v1::{Ingress, NetworkPolicy},
     rbac::v1::{ClusterRole, Role, RoleBinding},
 };
 use kube::{
@@ -144,8 +147,8 @@ const PLANTED: [&str; 9] = [
     "ResourceQuota/mine",
     "LimitRange/mine",
     "Role/unbound",
-    "Pod/privileged (hostNetwork, ",
-    "Pod/waiting (names a Secret cloister-grant-*",
+    "Pod/privileged",
+    "Pod/waiting",
     "Secret/everlasting",
 ];
 
@@ -255,6 +258,87 @@ async fn plant_late(admin: &Client, name: &str) -> Result<()> {
     make::<RoleBinding>(admin, name, admin_of(marked("keep", "RoleGrant"), "mallory")).await?;
     make::<RoleBinding>(admin, name, admin_of(marked("cloister-role-grant.ghost", "RoleGrant"), "mallory")).await?;
     make::<Role>(admin, name, json!({"metadata": marked("ours", "RoleGrant"), "rules": []})).await?;
+    Ok(())
+}
+
+/// What runs, makes what runs or leads to it was asked by nobody; and a token that was given out is worth nothing afterwards.
+#[tokio::test]
+async fn nothing_that_runs_or_was_given_out_before_is_taken_over() -> Result<()> {
+    let scene = Scene::new().await;
+    let admin = &scene.admin;
+    let name = unique("before");
+    plain(admin, &name).await?;
+    let accounts = scene.within::<ServiceAccount>(&name);
+    let before = accounts.get("default").await?;
+    let asked: TokenRequest = serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 86400}}))?;
+    let given = accounts.create_token_request("default", &PostParams::default(), &asked).await?;
+    let token = given.status.context("a token")?.token;
+    let is_good = async || -> Result<bool> {
+        let review: TokenReview = serde_json::from_value(json!({"spec": {"token": token}}))?;
+        let answer = Api::<TokenReview>::all(admin.clone()).create(&PostParams::default(), &review).await?;
+        Ok(answer.status.and_then(|status| status.authenticated) == Some(true))
+    };
+    ensure!(is_good().await?, "the token is not good to begin with");
+    plant_what_runs(&scene, &name).await?;
+
+    scene.declare(&name, json!({"tier": "Standard", "serviceAccounts": [{"name": "trainer"}]})).await?;
+    offer(admin, &name).await?;
+    let running = ["ServiceAccount/trainer", "Pod/spoof", "CronJob/harvest", "Service/front", "EndpointSlice/by-hand"];
+    until_told(admin, &name, "ForeignObjects", &running).await?;
+    ensure!(is_good().await? && accounts.get("default").await?.uid() == before.uid(), "it is renewed too early");
+    let delete = DeleteParams::default();
+    scene.within::<Service>(&name).delete("front", &delete).await?;
+    scene.within::<CronJob>(&name).delete("harvest", &delete).await?;
+    scene.within::<EndpointSlice>(&name).delete("by-hand", &delete).await?;
+    scene.within::<Pod>(&name).delete("spoof", &DeleteParams::default().grace_period(0)).await?;
+    until_told(admin, &name, "ForeignObjects", &["ServiceAccount/trainer", "Ingress/ing", "Claim/stolen"]).await?;
+    ensure!(!ready(admin, &name).await?.1.contains("Claim/own"), "a claim with a volume of its own is in the way");
+    scene.within::<Ingress>(&name).delete("ing", &delete).await?;
+    scene.within::<PersistentVolumeClaim>(&name).delete("stolen", &delete).await?;
+    accounts.delete("trainer", &delete).await?;
+    until_taken_over(admin, &name).await?;
+
+    eventually("the account to be another", async || {
+        let now = accounts.get("default").await?;
+        ensure!(now.uid() != before.uid(), "it is the same");
+        ensure!(now.labels().get("app.kubernetes.io/managed-by").map(String::as_str) == Some("cloister"));
+        ensure!(!is_good().await?, "the token is good still");
+        accounts.get("trainer").await?;
+        scene.within::<PersistentVolumeClaim>(&name).get("own").await?;
+        Ok(())
+    })
+    .await
+}
+
+async fn plant_what_runs(scene: &Scene, name: &str) -> Result<()> {
+    let admin = &scene.admin;
+    make::<ServiceAccount>(admin, name, json!({"metadata": {"name": "trainer"}})).await?;
+    let mut spoof = serde_json::to_value(pod("spoof", "default"))?;
+    spoof["metadata"]["labels"] = json!({"cloister.dev/service-account": "trainer"});
+    make::<Pod>(admin, name, spoof.clone()).await?;
+    let template = json!({"spec": {"restartPolicy": "Never", "containers": spoof["spec"]["containers"]}});
+    let harvest = json!({"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": template}}});
+    make::<CronJob>(admin, name, json!({"metadata": {"name": "harvest"}, "spec": harvest})).await?;
+    let front =
+        json!({"type": "NodePort", "externalIPs": ["203.0.113.10"], "selector": {"app": "x"}, "ports": [{"port": 80}]});
+    make::<Service>(admin, name, json!({"metadata": {"name": "front"}, "spec": front})).await?;
+    let slice =
+        json!({"metadata": {"name": "by-hand"}, "addressType": "IPv4", "endpoints": [{"addresses": ["203.0.113.11"]}]});
+    make::<EndpointSlice>(admin, name, slice).await?;
+    let to_front = json!({"defaultBackend": {"service": {"name": "front", "port": {"number": 80}}}});
+    make::<Ingress>(admin, name, json!({"metadata": {"name": "ing"}, "spec": to_front})).await?;
+    let claim = |name: &str, volume: Option<&str>| {
+        let resources = json!({"requests": {"storage": "1Gi"}});
+        json!({"metadata": {"name": name}, "spec": {
+            "accessModes": ["ReadWriteMany"], "storageClassName": "", "volumeName": volume, "resources": resources,
+        }})
+    };
+    make::<PersistentVolumeClaim>(admin, name, claim("stolen", Some("team-b-data"))).await?;
+    let own = make::<PersistentVolumeClaim>(admin, name, claim("own", None)).await?;
+    // As a provisioner does it.
+    let volume = json!({"spec": {"volumeName": format!("pvc-{}", own.uid().context("a uid")?)}});
+    let claims = scene.within::<PersistentVolumeClaim>(name);
+    claims.patch("own", &PatchParams::default(), &Patch::Merge(volume)).await?;
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use cloister_tests::{
     scene::{condition, pod},
 };
 use k8s_openapi::api::{
-    core::v1::{Pod, Secret},
+    core::v1::{Node, Pod, Secret},
     rbac::v1::ClusterRole,
 };
 use kube::{
@@ -234,6 +234,48 @@ async fn a_pod_that_keeps_the_credential_ends_with_the_grant() -> Result<()> {
     }
     let worker = pods.get("worker").await?;
     assert_eq!(worker.metadata.deletion_timestamp, None, "a pod that is emptied goes on");
+    operator.stop().await?;
+    Ok(())
+}
+
+/// Whoever deletes a pod gives it the grace that its spec names. One that runs on a node, and is deleted before the end,
+/// would hold the credential for as long as its author likes.
+#[tokio::test]
+async fn a_pod_that_is_being_deleted_for_a_year_ends_with_the_grant() -> Result<()> {
+    const YEAR: i64 = 31_536_000;
+    let site = Site::start("lingers").await?;
+    let operator = site.0.operator().await?;
+    let node: Node = serde_json::from_value(json!({"metadata": {"name": "node-1"}}))?;
+    Api::all(site.0.admin.clone()).create(&PostParams::default(), &node).await?;
+    site.active("run", json!({"requestedDuration": "12s"})).await?;
+    let pods = site.within::<Pod>(LAB);
+    let mut long = pod("worker", "trainer");
+    long.spec.as_mut().context("a spec")?.termination_grace_period_seconds = Some(YEAR);
+    eventually("a pod with the mount", async || {
+        let made = pods.create(&PostParams::default(), &long).await?;
+        if holds(&made) {
+            return Ok(());
+        }
+        pods.delete("worker", &DeleteParams::default().grace_period(0)).await?;
+        anyhow::bail!("it was admitted without the mount")
+    })
+    .await?;
+    let binding =
+        json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "worker"}, "target": {"name": "node-1"}});
+    pods.create_subresource::<_, Value>("binding", "worker", &PostParams::default(), &binding).await?;
+    pods.delete("worker", &DeleteParams::default()).await?;
+    assert_eq!(pods.get("worker").await?.metadata.deletion_grace_period_seconds, Some(YEAR));
+
+    eventually("the pod to be deleted with a short grace", async || {
+        let grace = pods.get("worker").await?.metadata.deletion_grace_period_seconds;
+        ensure!(grace == Some(1), "its grace is {grace:?}");
+        Ok(())
+    })
+    .await?;
+    site.until("run", GrantPhase::Revoking).await?;
+    // As the kubelet does, when the grace is over.
+    pods.delete("worker", &DeleteParams::default().grace_period(0)).await?;
+    site.until("run", GrantPhase::Expired).await?;
     operator.stop().await?;
     Ok(())
 }

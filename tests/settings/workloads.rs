@@ -51,14 +51,20 @@ impl Case {
         answers.push(self.services.create(&dry, &serde_json::from_value(service)?).await.map(drop));
         let resources = json!({"requests": {"storage": "1Gi"}});
         let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": resources, "volumeName": "shared", "storageClassName": ""});
-        let claim = json!({"metadata": {"name": "data"}, "spec": spec});
-        answers.push(self.claims.create(&dry, &serde_json::from_value(claim)?).await.map(drop));
+        let mut by_class = spec.clone();
+        by_class["volumeName"] = serde_json::Value::Null;
+        by_class["storageClassName"] = json!("fast");
+        for spec in [spec, by_class] {
+            let claim = json!({"metadata": {"name": "data"}, "spec": spec});
+            answers.push(self.claims.create(&dry, &serde_json::from_value(claim)?).await.map(drop));
+        }
         Ok(answers)
     }
 
     async fn until_all_are_refused(&self, by: &str) -> Result<()> {
         eventually(&format!("all to be refused by {by}"), async || {
-            let kinds = ["pod-workloads", "pod-workloads", "pod-workloads", "services", "volume-claims"];
+            let kinds =
+                ["pod-workloads", "pod-workloads", "pod-workloads", "services", "volume-claims", "volume-claims"];
             for (answer, kind) in self.answers().await?.into_iter().zip(kinds) {
                 let Err(kube::Error::Api(status)) = answer else { anyhow::bail!("{kind} was not asked") };
                 let binding = format!("with binding '{kind}{by}.cloister.dev' denied request");
@@ -101,7 +107,7 @@ async fn what_is_listed_is_admitted_and_nothing_else() -> Result<()> {
 
     let listed = json!({
         "priorityClasses": ["settings-high"], "serviceTypes": ["ClusterIP", "LoadBalancer"], "tolerations": ["dedicated"],
-        "volumes": ["csi:d.example.com", "persistentVolume:shared"],
+        "volumes": ["csi:d.example.com", "persistentVolume:shared", "storageClass:fast"],
     });
     place.configure(json!({"workloads": listed})).await?;
     until_labelled(true).await?;

@@ -232,7 +232,9 @@ pub struct WorkloadsConfig {
     #[schemars(schema_with = "service_types")]
     pub service_types: Vec<String>,
     /// The volumes that pods may use beyond those of their own namespace: `csi:DRIVER` (inline), `image`,
-    /// `podCertificate:SIGNER`; and those that claims may name, as `persistentVolume:NAME`.
+    /// `podCertificate:SIGNER`; and what claims may name: `storageClass:NAME`, also the cluster's default, and
+    /// `persistentVolume:NAME`. List only StorageClasses that provision: of others the volumes are there already, and may be
+    /// another team's.
     #[schemars(schema_with = "volumes")]
     pub volumes: Vec<String>,
     /// The keys of the taints that pods may tolerate, beyond those that Kubernetes adds by itself. List those that the
@@ -286,8 +288,8 @@ fn volumes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
             "type": "string", "minLength": 1, "maxLength": 320,
             "pattern": "^[!-~]+$",
             "x-kubernetes-validations": [{
-                "rule": "self == 'image' || self.matches('^(csi|podCertificate|persistentVolume):[^ ]+$')",
-                "message": "must be image, csi:DRIVER, podCertificate:SIGNER or persistentVolume:NAME",
+                "rule": "self == 'image' || self.matches('^(csi|podCertificate|storageClass|persistentVolume):[^ ]+$')",
+                "message": "must be image, csi:DRIVER, podCertificate:SIGNER, storageClass:NAME or persistentVolume:NAME",
                 "reason": "FieldValueInvalid",
             }],
         },

@@ -211,7 +211,8 @@ impl Alerts {
     pub fn status_refused(&self, key: &Key, about: impl FnOnce() -> ObjectReference, error: &Error) {
         if self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
             let message = format!(
-                "the API server refuses what the operator says of it ({error}); it is tried again. See what refuses it: a policy,                  the size of the object, or the rights of the operator"
+                "the API server refuses what the operator says of it ({error}); it is tried again. See what refuses it: a policy, \
+                 the size of the object, or the rights of the operator"
             );
             self.raise(about(), News::warning("StatusRefused", message));
         }

@@ -1,5 +1,6 @@
 //! What can go wrong, each with a category for the metrics.
 
+use kube::core::Status;
 use std::{sync::Arc, time::Duration};
 
 /// What went wrong with a request to the API server.
@@ -73,6 +74,12 @@ pub enum Error {
     },
 }
 
+/// Whether an object has grown too large for the API server, or for etcd, whose refusal comes as an internal error.
+fn is_too_large(status: &Status) -> bool {
+    let by_etcd = ["etcdserver: request is too large", "trying to send message larger than max"];
+    status.code == 413 || by_etcd.iter().any(|said| status.message.contains(said))
+}
+
 /// What the API server said, without the rest of its answer.
 fn said(error: &kube::Error) -> String {
     match error {
@@ -97,6 +104,7 @@ impl Error {
                 kube::Error::Api(status) if status.is_forbidden() => "forbidden",
                 kube::Error::Api(status) if status.is_not_found() => "not_found",
                 kube::Error::Api(status) if status.code == 422 => "invalid",
+                kube::Error::Api(status) if is_too_large(status) => "too_large",
                 kube::Error::Api(_) => "server",
                 _ => "transport",
             },
@@ -115,7 +123,7 @@ impl Error {
     pub fn is_final(&self) -> bool {
         match self {
             Error::Request { source, .. } => match &**source {
-                kube::Error::Api(status) => matches!(status.code, 400 | 403 | 413 | 422),
+                kube::Error::Api(status) => matches!(status.code, 400 | 403 | 422) || is_too_large(status),
                 _ => false,
             },
             Error::Unseen { source, .. } => source.is_final(),
@@ -127,7 +135,7 @@ impl Error {
     pub fn is_outage(&self) -> bool {
         match self {
             Error::Request { source, .. } => match &**source {
-                kube::Error::Api(status) => status.code >= 500 || status.code == 429,
+                kube::Error::Api(status) => (status.code >= 500 || status.code == 429) && !is_too_large(status),
                 _ => true,
             },
             Error::Timeout { .. } | Error::NotLeading { .. } => true,
@@ -145,7 +153,7 @@ impl Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kube::core::{Status, response::StatusDetails};
+    use kube::core::response::StatusDetails;
 
     fn refused(code: u16, reason: &str) -> Error {
         let status =
@@ -159,6 +167,27 @@ mod tests {
         assert_eq!(refused(409, "AlreadyExists").category(), "already_exists");
         assert!(!refused(409, "AlreadyExists").is_conflict());
         assert_eq!(refused(409, "Conflict").category(), "conflict");
+    }
+
+    /// As etcd refuses it, which the API server passes on as its own failure. It is refused until the object is smaller.
+    #[test]
+    fn an_object_that_is_too_large_is_refused_for_good() {
+        let said = |message: &str| Error::Request {
+            what: String::new(),
+            source: Box::new(kube::Error::Api(Box::new(Status {
+                code: 500,
+                message: message.into(),
+                ..Status::default()
+            }))),
+        };
+        for message in
+            ["etcdserver: request is too large", "rpc error: trying to send message larger than max (3 vs. 2)"]
+        {
+            let error = said(message);
+            assert!(error.is_final() && !error.is_outage() && error.category() == "too_large", "{message}");
+        }
+        assert!(said("etcdserver: leader changed").is_outage() && !said("etcdserver: leader changed").is_final());
+        assert!(refused(413, "RequestEntityTooLarge").is_final());
     }
 
     #[test]

@@ -2,26 +2,23 @@
 //!
 //! What cannot be looked at is told of: then the Namespace is not taken over.
 
-use crate::context::Context;
+use crate::{context::Context, index::GatedPod};
 use cloister_api::{GrantMount, labels, plugin::CiliumNetworkPolicy};
 use cloister_core::{
     child::{Child, ChildKind},
-    namespace::{
-        Inspection,
-        workloads::{Demands, has_ended, objections},
-    },
+    namespace::{Account, Inspection, has_own_volume},
 };
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{
-        core::v1::{LimitRange, Pod, ResourceQuota, Secret, ServiceAccount},
+        core::v1::{LimitRange, PersistentVolumeClaim, ResourceQuota, Secret, ServiceAccount},
         rbac::v1::{Role, RoleBinding},
     },
 };
 use kube::{
     Api, Resource, ResourceExt,
     api::{DeleteParams, DynamicObject, ListParams},
-    core::PartialObjectMeta,
+    core::{ApiResource, GroupVersionKind, PartialObjectMeta},
     discovery::{Discovery, Scope},
 };
 use serde::de::DeserializeOwned;
@@ -40,11 +37,28 @@ const MOST: usize = 5000;
 /// The type of a Secret that is the token of a ServiceAccount.
 const TOKEN: &str = "type=kubernetes.io/service-account-token";
 
+/// The kinds of which a Namespace that is taken over has no object: what makes pods, and what leads traffic to them or from
+/// them to elsewhere. What other controllers make pods of cannot be known.
+const NONE_OF: [(&str, &str, &str, &str); 11] = [
+    ("", "v1", "ReplicationController", "replicationcontrollers"),
+    ("apps", "v1", "DaemonSet", "daemonsets"),
+    ("apps", "v1", "Deployment", "deployments"),
+    ("apps", "v1", "ReplicaSet", "replicasets"),
+    ("apps", "v1", "StatefulSet", "statefulsets"),
+    ("batch", "v1", "CronJob", "cronjobs"),
+    ("batch", "v1", "Job", "jobs"),
+    ("", "v1", "Service", "services"),
+    ("", "v1", "Endpoints", "endpoints"),
+    ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
+    ("networking.k8s.io", "v1", "Ingress", "ingresses"),
+];
+
 /// What admission says of a Secret when the operator asks whether it may delete some: that there is this one.
 const FOUND: &str = "denied request: found Secret ";
 
-/// Looks at everything that must not stand in a Namespace that is taken over.
-pub async fn inspect(context: &Context, namespace: &str, demands: Demands<'_>) -> Inspection {
+/// Looks at everything that must not stand in a Namespace that is taken over: one that was kept as a research namespace, or
+/// any other. The volumes are those that are listed for research namespaces.
+pub async fn inspect(context: &Context, namespace: &str, retained: bool, volumes: &[String]) -> Inspection {
     let mut look = Look { context, namespace, found: Inspection::default() };
     look.at_children("NetworkPolicies", Child::NetworkPolicy).await;
     look.at_children::<RoleBinding>("RoleBindings", Child::RoleBinding).await;
@@ -54,10 +68,10 @@ pub async fn inspect(context: &Context, namespace: &str, demands: Demands<'_>) -
     look.at_children::<ServiceAccount>("ServiceAccounts", Child::ServiceAccount).await;
     look.at_children::<GrantMount>("GrantMounts", |mount| Child::GrantMount(Box::new(mount))).await;
     look.at_policies_of_others().await;
-    look.at_pods(demands).await;
+    look.at_workloads(volumes).await;
     look.at_secrets(ListParams::default().fields(TOKEN)).await;
     // In a Namespace that was ours before, what says so is ours.
-    if !demands.own_credentials {
+    if !retained {
         look.at_secrets(ListParams::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGER))).await;
     }
     look.found
@@ -76,11 +90,16 @@ impl Look<'_> {
     {
         let api: Api<K> = Api::namespaced(self.context.client.clone(), self.namespace);
         for object in self.all(&api, what).await {
+            let uid = object.uid().unwrap_or_default();
             let child = child(object);
             let (key, observed) = (child.key(), child.observe());
             let opens = key.kind.is_policy() || key.kind.is_access();
             let bounds = matches!(key.kind, ChildKind::ResourceQuota | ChildKind::LimitRange);
-            if opens || bounds || observed.marked || key.kind == ChildKind::GrantMount {
+            let is_account = key.kind == ChildKind::ServiceAccount;
+            if is_account {
+                self.found.accounts.push(Account { name: key.name.to_string(), uid });
+            }
+            if opens || bounds || is_account || observed.marked || key.kind == ChildKind::GrantMount {
                 self.found.children.insert(key, observed);
             }
         }
@@ -108,20 +127,38 @@ impl Look<'_> {
                 let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), self.namespace, &resource);
                 let what = format!("{}.{}", resource.plural, resource.group);
                 let found = self.all(&api, &what).await;
-                let names = found.iter().map(|object| format!("{}/{}", resource.kind, object.name_any()));
-                self.found.policies.extend(names);
+                self.others(&resource.kind, found.iter().map(ResourceExt::name_any));
             }
         }
     }
 
-    async fn at_pods(&mut self, demands: Demands<'_>) {
-        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), self.namespace);
-        for pod in self.all(&api, "Pods").await.into_iter().filter(|pod| !has_ended(pod)) {
-            let against = objections(&pod, demands);
-            if !against.is_empty() {
-                self.found.pods.push((pod.name_any(), against.join(", ")));
-            }
+    /// What runs, makes what runs, or leads to it: none of it was asked by an admission policy. Of a claim it is its data
+    /// that matters, which may be another team's.
+    async fn at_workloads(&mut self, volumes: &[String]) {
+        let client = self.context.client.clone();
+        let pods: Api<GatedPod> = Api::namespaced(client.clone(), self.namespace);
+        let all = self.all(&pods, "Pods").await;
+        self.others("Pod", all.iter().filter(|pod| !pod.has_ended()).map(ResourceExt::name_any));
+        for (group, version, kind, plural) in NONE_OF {
+            let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+            let api: Api<PartialObjectMeta<DynamicObject>> =
+                Api::namespaced_with(client.clone(), self.namespace, &resource);
+            let all = self.all(&api, plural).await;
+            self.others(kind, all.iter().map(ResourceExt::name_any));
         }
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(client, self.namespace);
+        let all = self.all(&claims, "PersistentVolumeClaims").await;
+        let is_own = |claim: &&PersistentVolumeClaim| {
+            let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref()).unwrap_or_default();
+            has_own_volume(claim.metadata.uid.as_deref().unwrap_or_default(), volume, volumes)
+        };
+        let why = "its volume was not made for it, and is not listed in workloads.volumes of CloisterConfig";
+        let others = all.iter().filter(|claim| !is_own(claim)).map(|claim| format!("{} ({why})", claim.name_any()));
+        self.others("PersistentVolumeClaim", others);
+    }
+
+    fn others(&mut self, kind: &str, names: impl Iterator<Item = String>) {
+        self.found.others.extend(names.map(|name| format!("{kind}/{name}")));
     }
 
     /// The operator may read no Secrets here, and needs not. It asks whether it may delete these, without deleting any:
@@ -131,11 +168,11 @@ impl Look<'_> {
         let only_ask = DeleteParams { dry_run: true, ..DeleteParams::default() };
         match self.request(api.delete_collection(&only_ask, &which)).await {
             Ok(either::Either::Left(there)) => {
-                self.found.secrets.extend(there.iter().map(ResourceExt::name_any));
+                self.others("Secret", there.iter().map(ResourceExt::name_any));
             }
             Ok(either::Either::Right(_)) => {}
             Err(error) => match error.split_once(FOUND) {
-                Some((_, name)) => self.found.secrets.push(name.to_owned()),
+                Some((_, name)) => self.others("Secret", [name.to_owned()].into_iter()),
                 None => self.found.unseen.push(format!("Secrets: {error}")),
             },
         }

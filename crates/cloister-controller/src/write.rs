@@ -16,7 +16,7 @@ use cloister_api::{
 };
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
-    grant::goes_with,
+    grant::{GRACE, goes_with},
     namespace::is_owned_label,
     plan::{Action, NamespaceLabels},
 };
@@ -41,9 +41,6 @@ use std::{collections::BTreeMap, fmt::Debug, future::Future, sync::Arc, time::Du
 
 /// How long the API server may take to answer.
 const LIMIT: Duration = Duration::from_secs(15);
-
-/// The seconds that a container has to end by itself when its credential is taken away.
-const GRACE: u32 = 1;
 
 /// The object that actions are done for.
 pub struct Target<K> {
@@ -95,6 +92,7 @@ impl<'a> Writer<'a> {
             Action::DropFinalizer => self.finalizer(target, false).await,
             Action::ApplyNamespace(labels) => self.apply_namespace(&target.key, namespace, &labels).await,
             Action::MarkAdopting(since) => self.mark_adopting(&target.key, namespace, since).await,
+            Action::RenewAccount { name, uid } => self.renew_account(namespace, &name, uid).await,
             Action::DeleteNamespace { uid } => self.delete_namespace(&target.key, namespace, uid).await,
             Action::Apply(child) => self.apply(&target.key, namespace, *child).await,
             Action::Delete(key) => self.delete(&target.key, namespace, &key).await,
@@ -287,6 +285,23 @@ impl<'a> Writer<'a> {
         let namespace = self.request(what, api.patch(name, &params, &Patch::Merge(&patch))).await?;
         self.note(key, namespace);
         Ok(())
+    }
+
+    /// Deletes an account. The watch tells that it is gone, and the plan after that makes it anew where Kubernetes does not.
+    async fn renew_account(&self, namespace: &str, name: &str, uid: String) -> Result<(), Error> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.context.client.clone(), namespace);
+        let params = DeleteParams::default().preconditions(Preconditions { uid: Some(uid), resource_version: None });
+        let what = || format!("delete ServiceAccount {namespace}/{name}, so that old tokens of it are worth nothing");
+        self.context.metrics.wrote("delete", "ServiceAccount");
+        match self.request(what, api.delete(name, &params)).await {
+            Ok(Either::Left(account)) if !account.metadata.finalizers.as_deref().unwrap_or_default().is_empty() => {
+                Err(Error::NotGone { what: format!("ServiceAccount {namespace}/{name}") })
+            }
+            Ok(_) => Ok(()),
+            // Gone, or another by now.
+            Err(error) if error.is_conflict() => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     async fn delete_namespace(&self, key: &Key, name: &str, uid: String) -> Result<(), Error> {

@@ -289,7 +289,7 @@ impl Child {
             }
             Child::ServiceAccount(account) => {
                 // Whether a token is mounted is the operator's matter in the default account alone.
-                let automount = (metadata.name.as_deref() == Some("default"))
+                let automount = (metadata.name.as_deref() == Some(namespace::children::DEFAULT_ACCOUNT))
                     .then_some(account.automount_service_account_token)
                     .flatten();
                 // Its annotations are what gives it access elsewhere: there are those that are declared, and no others.

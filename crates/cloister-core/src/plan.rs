@@ -19,6 +19,13 @@ pub enum Action {
     ApplyNamespace(NamespaceLabels),
     /// Write on the Namespace since when it is closed because it is offered for adoption, or that it is so no more.
     MarkAdopting(Option<Timestamp>),
+    /// Delete the ServiceAccount with this uid, so that no token of it is valid any more. It is made anew afterwards.
+    RenewAccount {
+        /// Its name.
+        name: String,
+        /// The uid that it must have.
+        uid: String,
+    },
     /// Delete the Namespace with this uid.
     DeleteNamespace {
         /// The uid that it must have.
@@ -70,7 +77,7 @@ impl Action {
     /// What waits for this action to succeed. All else in the plan does not.
     pub fn holds_up(&self) -> HoldsUp {
         match self {
-            Action::AddFinalizer | Action::ApplyNamespace(_) => HoldsUp::Opening,
+            Action::AddFinalizer | Action::ApplyNamespace(_) | Action::RenewAccount { .. } => HoldsUp::Opening,
             Action::Apply(child) if is_deny(&child.key()) => HoldsUp::Opening,
             Action::Apply(child) => match child.kind() {
                 ChildKind::ResourceQuota | ChildKind::LimitRange => HoldsUp::Last,
@@ -106,6 +113,7 @@ impl Action {
             Action::Apply(child) => About::Child(child.key()),
             Action::Delete(key) | Action::Release(key) => About::Child(key.clone()),
             Action::ApplyNamespace(_) | Action::MarkAdopting(_) | Action::DeleteNamespace { .. } => About::Namespace,
+            Action::RenewAccount { name, .. } => About::Child(ChildKey::new(ChildKind::ServiceAccount, name)),
             Action::Unmount { name, .. } => About::Child(ChildKey::new(ChildKind::GrantMount, name)),
             Action::CopyCredential { .. } | Action::DestroyCredential { .. } => About::Credential,
             Action::DeletePod { .. } => About::Pod,

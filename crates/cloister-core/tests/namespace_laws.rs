@@ -15,7 +15,7 @@ use cloister_api::{DeletionPolicy, labels};
 use cloister_core::{child::ChildKind, namespace::ObservedNamespace, plan::Action};
 use common::{
     declared::world,
-    namespaces::{NAME, World, at, is_of_grant, opens},
+    namespaces::{NAME, RENEWED, World, at, is_of_grant, opens},
     objects::Failed,
     others::{drift, foreign, tamper},
     spoil::{shuffled, spoiled},
@@ -274,13 +274,25 @@ proptest! {
     }
 
     #[test]
-    fn a_foreign_namespace_is_touched_only_when_it_is_offered_and_clean((world, may_take) in foreign()) {
+    fn a_foreign_namespace_is_touched_only_when_it_is_offered_and_clean(
+        (mut world, may_take) in foreign(), budgets in budgets(),
+    ) {
         let plan = world.plan();
         let was_ours = world.namespace.as_ref().is_some_and(|namespace| namespace.belongs_to(NAME));
         let offered = world.namespace.as_ref().is_some_and(|namespace| namespace.adopt.as_deref() == Some(NAME));
         if may_take {
-            let taken = settled(world);
-            prop_assert!(taken.is_enforced() && taken.deny_stands());
+            // What was given out for an account is worth nothing before the Namespace is taken over, whatever is cut off.
+            let mut renewed = |world: &World, action: Option<&Action>| {
+                let anew = world.inspection.accounts.iter().all(|account| account.uid == RENEWED);
+                assert!(anew || !matches!(action, Some(Action::ApplyNamespace(_) | Action::Apply(_))));
+            };
+            for budget in budgets {
+                let plan = world.plan();
+                world.carry_out(&plan, budget, 0, &mut renewed);
+                world.now += jiff::SignedDuration::from_secs(6);
+            }
+            world.settle(&mut renewed);
+            prop_assert!(world.is_enforced() && world.deny_stands());
         } else if was_ours {
             let closed = settled(world);
             prop_assert!(!closed.is_enforced());

@@ -60,6 +60,8 @@ pub(super) struct News {
     pub for_reviews: bool,
     /// It opens something, or did.
     pub for_namespace: bool,
+    /// Somebody else has an AccessRole here, or has it no more: they may not decide about what the namespace gets.
+    pub for_deciders: bool,
 }
 
 impl News {
@@ -70,8 +72,14 @@ impl News {
         News {
             for_reviews: !old.is_some_and(|old| alike_for_reviews(old, new)),
             for_namespace: opens(new) || old.is_some_and(opens),
+            for_deciders: gives_role(new) != old.is_some_and(gives_role),
         }
     }
+}
+
+/// Whether somebody has an AccessRole by this grant.
+pub(super) fn gives_role(grant: &Decoded<Grant>) -> bool {
+    matches!(&grant.object, Ok(Grant::Role(role)) if role.status.as_ref().is_some_and(may_hold))
 }
 
 /// Whether what is said of a grant's reviews is the same.

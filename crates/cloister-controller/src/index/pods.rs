@@ -17,8 +17,8 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
 pub struct PodFacts {
     /// Its uid.
     pub uid: Box<str>,
-    /// Whether it is being deleted.
-    pub terminating: bool,
+    /// The seconds of grace that it is being deleted with, if it is.
+    pub grace: Option<i64>,
     /// When it was made.
     pub created: Option<Timestamp>,
     /// The copies of credentials that it references, in any form.
@@ -41,7 +41,7 @@ pub struct GatedPod {
     metadata: ObjectMeta,
     #[serde(default)]
     spec: References,
-    status: Option<PodPhase>,
+    status: Option<PodState>,
 }
 
 /// The few things of its metadata that are needed: labels, annotations and managed fields are the tenant's to fill.
@@ -55,6 +55,7 @@ fn few_of_it<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D
         resource_version: Option<String>,
         creation_timestamp: Option<Time>,
         deletion_timestamp: Option<Time>,
+        deletion_grace_period_seconds: Option<i64>,
     }
     let few = Few::deserialize(deserializer)?;
     Ok(ObjectMeta {
@@ -64,20 +65,44 @@ fn few_of_it<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D
         resource_version: few.resource_version,
         creation_timestamp: few.creation_timestamp,
         deletion_timestamp: few.deletion_timestamp,
+        deletion_grace_period_seconds: few.deletion_grace_period_seconds,
         ..ObjectMeta::default()
     })
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct PodPhase {
+#[serde(rename_all = "camelCase")]
+struct PodState {
     phase: Option<String>,
+    container_statuses: Option<Vec<ContainerStatus>>,
+    init_container_statuses: Option<Vec<ContainerStatus>>,
+    ephemeral_container_statuses: Option<Vec<ContainerStatus>>,
+}
+
+impl PodState {
+    fn has_ended(&self) -> bool {
+        let all = [&self.container_statuses, &self.init_container_statuses, &self.ephemeral_container_statuses];
+        let runs = all.into_iter().flatten().flatten().any(|container| container.state.running.is_some());
+        !runs && matches!(self.phase.as_deref(), Some("Succeeded" | "Failed"))
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct ContainerStatus {
+    #[serde(default)]
+    state: ContainerState,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct ContainerState {
+    running: Option<IgnoredAny>,
 }
 
 impl GatedPod {
-    /// Whether it has run to its end. Then it sends nothing, and holds nothing.
-    fn has_ended(&self) -> bool {
-        let phase = self.status.as_ref().and_then(|status| status.phase.as_deref());
-        matches!(phase, Some("Succeeded" | "Failed"))
+    /// Whether it has run to its end. Then it sends nothing, and holds nothing. Of one whose node is lost others than the
+    /// kubelet say that it has failed, and nobody knows of its containers.
+    pub fn has_ended(&self) -> bool {
+        self.status.as_ref().is_some_and(PodState::has_ended)
     }
 
     /// The copies that it holds.
@@ -85,11 +110,17 @@ impl GatedPod {
         if self.has_ended() { Vec::new() } else { self.spec.copies() }
     }
 
+    /// The seconds of grace that it is being deleted with, if it is.
+    fn grace(&self) -> Option<i64> {
+        let ObjectMeta { deletion_timestamp, deletion_grace_period_seconds, .. } = &self.metadata;
+        deletion_timestamp.as_ref().map(|_| deletion_grace_period_seconds.unwrap_or_default())
+    }
+
     /// What is known of it, unless it has run to its end.
     fn facts(&self) -> Option<PodFacts> {
         (!self.has_ended()).then(|| PodFacts {
             uid: self.metadata.uid.as_deref().unwrap_or_default().into(),
-            terminating: self.metadata.deletion_timestamp.is_some(),
+            grace: self.grace(),
             created: self.metadata.creation_timestamp.as_ref().map(|at| at.0),
             copies: self.spec.copies(),
         })
@@ -496,5 +527,19 @@ mod tests {
         assert!(held(Value::Null).is_empty());
         let ended = json!({"metadata": {"name": "a"}, "spec": {"imagePullSecrets": [{"name": COPY}]}, "status": {"phase": "Failed"}});
         assert!(serde_json::from_str::<GatedPod>(&ended.to_string()).unwrap().facts().is_none());
+    }
+
+    #[test]
+    fn one_that_has_failed_holds_what_its_containers_have() {
+        let facts = |status: Value| {
+            let pod =
+                json!({"metadata": {"name": "a"}, "spec": {"imagePullSecrets": [{"name": COPY}]}, "status": status});
+            serde_json::from_str::<GatedPod>(&pod.to_string()).unwrap().facts()
+        };
+        let (done, runs) = (json!([{"state": {"terminated": {}}}, {}]), json!([{"state": {"running": {}}}]));
+        for list in ["containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"] {
+            assert!(facts(json!({"phase": "Failed", list: done})).is_none(), "{list}");
+            assert!(facts(json!({"phase": "Failed", list: runs})).is_some(), "{list}");
+        }
     }
 }

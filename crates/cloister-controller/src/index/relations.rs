@@ -1,6 +1,9 @@
 //! Which keys a change concerns.
 
-use super::{Dirty, Index, grants::News};
+use super::{
+    Dirty, Index,
+    grants::{News, gives_role},
+};
 use crate::{
     decode::Decoded,
     key::{Key, ObjectName},
@@ -151,6 +154,9 @@ pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, news: New
     if news.for_reviews {
         of_reviews(index, namespace, grant, dirty);
     }
+    if news.for_deciders {
+        of_grants_in(index, namespace, dirty);
+    }
     let is_closing = index.research.get(namespace).is_some_and(|home| home.metadata.deletion_timestamp.is_some());
     let opens_networks = match grant.kind {
         GrantKind::EgressGrant => true,
@@ -183,6 +189,9 @@ pub fn of_removed_grant(
     dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
     of_reviews(index, namespace, grant, dirty);
     dirty.insert(Key::Namespace(namespace.clone()));
+    if gives_role(object) {
+        of_grants_in(index, namespace, dirty);
+    }
     if let Some(mount) = object.mount() {
         dirty.insert(Key::Mount(namespace.clone(), mount.into()));
     }

@@ -18,12 +18,14 @@ use crate::{
     queue::{Lane, Mode, Ticket},
     write::Target,
 };
-use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Member, RoleGrant, StorageAccessGrant, labels};
+use cloister_api::{
+    EgressGrant, GrantKind, GrantPhase, GrantStatus, Member, RoleGrant, StorageAccessGrant, Subject, labels,
+};
 use cloister_core::{
     child::{ChildKind, Children, GrantRef},
     grant::{
-        Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, failed, is_approved, is_open, last_call, plan,
-        secret_of,
+        Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, failed, is_approved, is_open, last_call, may_hold,
+        plan, secret_of,
     },
     hold::Held,
     names::Host,
@@ -236,6 +238,7 @@ pub fn with_input<T>(
         recorded,
         home: home(index, namespace),
         members: members(index, namespace),
+        role_holders: &role_holders(index, namespace, grant),
         reviews: &reviews,
         children: index.children.get(namespace).map_or(&NOTHING, |children| &children.all),
         mount_is_claimed: mount.as_deref().is_some_and(|mount| is_claimed(index, namespace, mount, now)),
@@ -305,12 +308,22 @@ pub fn holders(index: &Index, namespace: &str, secret: &str) -> Vec<Holder> {
         Some(Holder {
             name: name.to_string(),
             uid: pod.uid.to_string(),
-            terminating: pod.terminating,
+            grace: pod.grace,
             emptied: held.emptied,
             created: pod.created,
         })
     })
     .collect()
+}
+
+/// Who has an AccessRole in a namespace, by the grants that may hold something, but for one.
+fn role_holders<'a>(index: &'a Index, namespace: &str, but: &GrantRef) -> Vec<&'a Subject> {
+    let grants = index.grants.get(namespace).into_iter().flatten().filter(|(grant, _)| *grant != but);
+    let roles = grants.filter_map(|(_, found)| match &found.object {
+        Ok(Grant::Role(role)) if role.status.as_ref().is_some_and(may_hold) => Some(&role.spec.subjects),
+        _ => None,
+    });
+    roles.flatten().collect()
 }
 
 fn members<'a>(index: &'a Index, namespace: &str) -> &'a [Member] {

@@ -12,9 +12,7 @@ use cloister_core::{
     child::{ChildKey, Children},
     grant::{Grant, is_open, may_hold},
     names::Host,
-    namespace::{
-        Declared, Input, Inspection, Peer, egress::KnownAllowlist, failed, plan, wants_inspection, workloads::Demands,
-    },
+    namespace::{Declared, Input, Inspection, Peer, egress::KnownAllowlist, failed, plan, wants_inspection},
     plan::{About, Action, Plan},
     settings::Settings,
 };
@@ -94,18 +92,16 @@ pub fn ask(context: &Context, name: &Arc<str>, now: Timestamp) {
 
 /// Looks into a Namespace that is offered, once it is closed: at the cluster itself, since a watch may be behind.
 async fn look(context: &Context, name: &Arc<str>, now: Timestamp) -> Option<Inspection> {
-    let (retained, class) = {
+    let (retained, volumes) = {
         let index = context.index();
         let (namespace, _) = index.namespaces.get(name)?;
         let declared = index.research.get(name)?.object.as_ref().ok()?;
         if !wants_inspection(name, Declared::Read(declared), namespace, now) {
             return None;
         }
-        let class = index.settings().spec.runtime_class(declared.spec.tier).ok().flatten();
-        (namespace.belongs_to(name), class.map(str::to_owned))
+        (namespace.belongs_to(name), index.settings().spec.workloads.volumes.clone())
     };
-    let demands = Demands { runtime_class: class.as_deref(), own_credentials: retained };
-    Some(inspect(context, name, demands).await)
+    Some(inspect(context, name, retained, &volumes).await)
 }
 
 fn decide(

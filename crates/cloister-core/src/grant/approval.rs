@@ -41,6 +41,11 @@ pub enum NotCounted {
     InBeneficiaryGroup(String, String),
     #[error("{0} is a member of research namespace {1}, whose pods would get it, and cannot decide about it")]
     Member(String, String),
+    #[error(
+        "{0} has a RoleGrant in research namespace {1}, whose pods would get it, and cannot decide about it; ask somebody else, or \
+         wait for the end of that grant"
+    )]
+    RoleHolder(String, String),
     #[error("{0} may not revoke it: only an approver, an owner of the namespace, the requester or a beneficiary may")]
     MayNotRevoke(String),
 }
@@ -57,6 +62,7 @@ impl NotCounted {
             NotCounted::Beneficiary(_) => "Beneficiary",
             NotCounted::InBeneficiaryGroup(..) => "InBeneficiaryGroup",
             NotCounted::Member(..) => "Member",
+            NotCounted::RoleHolder(..) => "RoleHolder",
             NotCounted::MayNotRevoke(_) => "MayNotRevoke",
         }
     }
@@ -68,6 +74,8 @@ pub struct Case<'a> {
     pub namespace: &'a str,
     /// Its members.
     pub members: &'a [Member],
+    /// Who has an AccessRole in it, by another grant.
+    pub role_holders: &'a [&'a Subject],
     /// Who asks.
     pub requester: &'a Identity,
     /// Who gets it.
@@ -91,6 +99,7 @@ impl<'a> Case<'a> {
         Case {
             namespace: input.namespace,
             members: input.members,
+            role_holders: input.role_holders,
             requester,
             subjects: kind.subjects(),
             for_namespace: kind.is_for_namespace(input),
@@ -140,6 +149,7 @@ impl<'a> Case<'a> {
             Some(Bar::Beneficiary) => Err(NotCounted::Beneficiary(who)),
             Some(Bar::InBeneficiaryGroup(group)) => Err(NotCounted::InBeneficiaryGroup(who, group.clone())),
             Some(Bar::Member) => Err(NotCounted::Member(who, self.namespace.to_owned())),
+            Some(Bar::RoleHolder) => Err(NotCounted::RoleHolder(who, self.namespace.to_owned())),
         }
     }
 
@@ -153,7 +163,8 @@ impl<'a> Case<'a> {
             _ => None,
         });
         let is_member = || self.for_namespace && self.is_member(account, &[MemberRole::Owner, MemberRole::Researcher]);
-        of_subjects.or_else(|| is_member().then_some(Bar::Member))
+        let has_role = || self.for_namespace && self.role_holders.iter().any(|subject| means(subject, account));
+        of_subjects.or_else(|| is_member().then_some(Bar::Member)).or_else(|| has_role().then_some(Bar::RoleHolder))
     }
 
     /// Whether somebody may end what was approved.
@@ -225,6 +236,8 @@ enum Bar {
     Beneficiary,
     InBeneficiaryGroup(String),
     Member,
+    /// What an AccessRole allows is not looked into: most lead into pods, and nobody needs one to decide.
+    RoleHolder,
 }
 
 /// Which accounts are one person's, and which persons may not decide.

@@ -37,7 +37,7 @@ pub use eligibility::signed;
 pub use guard::{Guard, POLICY_NOT_ALLOWED};
 use kind::Target;
 pub use limits::Other;
-pub use mount::{Copy, LastEnd, Neighbour, goes_with, last_call, unclaimed};
+pub use mount::{Copy, GRACE, LastEnd, Neighbour, goes_with, last_call, unclaimed};
 pub use people::same_person;
 pub use phases::plan;
 pub use remains::{may_hold, mount_named_by};
@@ -283,8 +283,8 @@ pub struct Holder {
     pub name: String,
     /// Its uid.
     pub uid: String,
-    /// Whether it is being deleted.
-    pub terminating: bool,
+    /// The seconds of grace that it is being deleted with, if it is: not the operator's, where somebody else deleted it.
+    pub grace: Option<i64>,
     /// Whether the kubelet takes the copy out of it when it is emptied: it holds it as a whole volume that is optional, and
     /// in no other way.
     pub emptied: bool,
@@ -335,6 +335,8 @@ pub struct Input<'a> {
     pub home: Home,
     /// The members of the research namespace.
     pub members: &'a [Member],
+    /// Who has an AccessRole in it, by another grant that is approved and not over.
+    pub role_holders: &'a [&'a cloister_api::Subject],
     /// The reviews that name this grant, in the order in which they were made.
     pub reviews: &'a [&'a AccessReview],
     /// What is in the namespace.

@@ -30,6 +30,9 @@ const LEAD: SignedDuration = SignedDuration::from_secs(2);
 /// For how long after the end of a grant a new pod may still have been given its mount.
 const AFTERMATH: SignedDuration = SignedDuration::from_secs(120);
 
+/// The seconds that a container has to end by itself when its credential is taken away.
+pub const GRACE: u32 = 1;
+
 /// How often the pods that are waited for are looked at.
 pub const LOOK: SignedDuration = SignedDuration::from_secs(5);
 
@@ -134,7 +137,7 @@ impl Copy<'_> {
             .attempt(unmount)
             .then(destroy.then(|| Action::DestroyCredential { name: secret.clone() }))
             // Whatever became of the credential: what holds it ends. The grant itself waits for them.
-            .attempt(leaving.iter().filter(|holder| !holder.terminating).map(|holder| delete_pod(holder)));
+            .attempt(leaving.iter().filter(|holder| !holder.is_going()).map(|holder| delete_pod(holder)));
         closing.confirm = Some(Action::ConfirmPodsGone { secret, on_expiry: self.on_expiry });
         // The mount goes last: until then it remembers the copy.
         closing.last = observed.filter(|mount| !mount.terminating).map(|_| Action::Delete(key));
@@ -153,6 +156,12 @@ impl Holder {
     /// Whether it goes with the credential.
     pub fn must_go(&self, on_expiry: OnExpiry) -> bool {
         goes_with(on_expiry, self.emptied)
+    }
+
+    /// Whether nothing is to be done for its end. One that somebody else has deleted goes on for the grace that its own
+    /// spec names, which may be a year: a second deletion makes that shorter.
+    fn is_going(&self) -> bool {
+        self.grace.is_some_and(|grace| grace <= i64::from(GRACE))
     }
 }
 
@@ -220,7 +229,7 @@ pub fn unclaimed(copy: &Copy<'_>, last: Option<LastEnd>) -> Plan<GrantStatus> {
     let around = |holder: &Holder, end: LastEnd| {
         end.on_expiry == OnExpiry::Terminate && holder.created.is_none_or(|made| made <= later(end.at, AFTERMATH))
     };
-    let survivors = copy.holders.iter().filter(|holder| !holder.terminating);
+    let survivors = copy.holders.iter().filter(|holder| !holder.is_going());
     plan.close(
         survivors.filter(|holder| !holder.emptied || last.is_some_and(|end| around(holder, end))).map(delete_pod),
     );

@@ -169,7 +169,8 @@ fn outcome(
         return Outcome::Wait(Wait::new(missing.reason, missing.message, true));
     }
     if grant.terms().break_glass {
-        return match break_glass::permitted(&target.policy.spec, requester) {
+        let permitted = break_glass::permitted(&target.policy.spec, requester);
+        return match permitted.and_then(|glass| others.may_hold(false, requester, target).map(|()| glass)) {
             Ok(glass) => {
                 let debt = break_glass::debt(&target.policy.spec, glass, input.now);
                 let message = format!(

@@ -82,10 +82,13 @@ fn limit(item: &LimitRangeItem) -> core::LimitRangeItem {
     }
 }
 
+/// The name of the account that Kubernetes makes in every namespace.
+pub const DEFAULT_ACCOUNT: &str = "default";
+
 /// The default account, whose token no pod gets.
 pub fn default_account(namespace: &str) -> Child {
     Child::ServiceAccount(ServiceAccount {
-        metadata: object_meta(namespace, "default"),
+        metadata: object_meta(namespace, DEFAULT_ACCOUNT),
         automount_service_account_token: Some(false),
         ..ServiceAccount::default()
     })
@@ -93,7 +96,7 @@ pub fn default_account(namespace: &str) -> Child {
 
 /// The declared accounts.
 pub fn accounts(namespace: &str, spec: &ResearchNamespaceSpec) -> impl Iterator<Item = Child> {
-    spec.service_accounts.iter().filter(|account| account.name != "default").map(move |account| {
+    spec.service_accounts.iter().filter(|account| account.name != DEFAULT_ACCOUNT).map(move |account| {
         let mut metadata = object_meta(namespace, &account.name);
         if !account.annotations.is_empty() {
             metadata.annotations = Some(account.annotations.clone());

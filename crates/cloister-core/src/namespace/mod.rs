@@ -14,13 +14,12 @@ mod cluster;
 pub(crate) mod hosts;
 mod status;
 mod takeover;
-pub mod workloads;
 
 pub use by_name::{BACKEND_MISSING, NOT_EXACT};
 pub use cluster::{is_bound, namespace_of};
 pub use hosts::is_fresh;
 pub use status::failed;
-pub use takeover::{Inspection, wants_inspection};
+pub use takeover::{Account, Inspection, has_own_volume, wants_inspection};
 
 use crate::{
     child::{Child, ChildKey, Children, GrantRef, IfRefused, is_deny},
@@ -193,10 +192,11 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     }
     let (sealed, class_known) = namespace_labels(input.name, declared.spec.tier, input.settings);
     let standing = takeover::standing(input);
-    if !class_known && matches!(standing, Standing::ToMake | Standing::ToClose | Standing::ToTakeOver) {
+    if !class_known && matches!(standing, Standing::ToMake | Standing::ToClose | Standing::ToTakeOver(_)) {
         return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, RUNTIME_CLASS_MISSING.to_owned());
     }
     let mut adopting = Plan::default();
+    let mut renewal = Vec::new();
     let ours = match standing {
         // It may say of itself that it is this one's; then it is closed as long as it is not.
         Standing::Refused(message) => {
@@ -222,7 +222,11 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
             closing::let_it_end(&mut plan, input);
             return say.waiting(plan, reason::NAMESPACE_TERMINATING, message);
         }
-        Standing::ToMake | Standing::ToTakeOver => false,
+        Standing::ToMake => false,
+        Standing::ToTakeOver(first) => {
+            renewal = first;
+            false
+        }
         Standing::Ours => true,
     };
     let enforced = with(sealed.clone(), labels::ENFORCED, "true");
@@ -231,6 +235,8 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         ours && class_known && denies(input) && input.namespace.is_some_and(ObservedNamespace::is_enforced);
 
     let mut plan = Plan::default();
+    // Before it is taken over, so that it is done again where it is cut off.
+    plan.open(renewal);
     let first = if is_enforced { &enforced } else { &sealed };
     let labelled = input.namespace.is_some_and(|namespace| namespace.has(first));
     let label = (!labelled).then(|| Action::ApplyNamespace(first.clone()));

@@ -3,10 +3,15 @@
 //! A Namespace that is offered is closed before it is looked at: a label makes admission refuse everything new that would
 //! stand in the way, so that what is found is all there is. Only then is it looked at, in the cluster itself and not in
 //! what is remembered of it, and taken over when nothing stands there that was not checked.
+//!
+//! What runs, makes what runs, or leads to it was never asked by the admission policies, so it is not judged: it must go,
+//! and is admitted like everything else when it is made again. A namespace brings its data. Its accounts are made anew,
+//! since nobody can list the tokens that were given out for them.
 
 use super::{Declared, Input, ObservedNamespace, has_finalizer};
 use crate::{
     child::{ChildKey, ChildKind, Children, ObservedChild},
+    namespace::children::DEFAULT_ACCOUNT,
     ownership::{Whose, whose},
     plan::Action,
 };
@@ -27,14 +32,21 @@ const NAMED: usize = 8;
 pub struct Inspection {
     /// The objects of the kinds that the operator writes too, and Roles.
     pub children: Children,
-    /// Policies of kinds that the operator does not write, by kind and name.
-    pub policies: Vec<String>,
-    /// The pods that no research namespace would admit, by name, and why not.
-    pub pods: Vec<(String, String)>,
-    /// The Secrets that are a ServiceAccount's token, or call themselves ours, by name.
-    pub secrets: Vec<String>,
+    /// The ServiceAccounts.
+    pub accounts: Vec<Account>,
+    /// What else must not stand there, by kind and name.
+    pub others: Vec<String>,
     /// What could not be looked at, and why.
     pub unseen: Vec<String>,
+}
+
+/// A ServiceAccount that was there before the takeover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
 }
 
 /// How a Namespace stands to the ResearchNamespace of its name.
@@ -45,8 +57,8 @@ pub enum Standing {
     ToClose,
     /// It is closed, and looked at from then on.
     ToLookAt(Timestamp),
-    /// It holds nothing that could undo what the operator writes.
-    ToTakeOver,
+    /// It holds nothing that could undo what the operator writes, once this is done.
+    ToTakeOver(Vec<Action>),
     /// It belongs to the ResearchNamespace.
     Ours,
     /// It is being deleted.
@@ -79,7 +91,7 @@ pub fn standing(input: &Input<'_>) -> Standing {
         (Door::Closing(until), _) => Standing::ToLookAt(until),
         (Door::Closed, None) => Standing::ToLookAt(input.now),
         (Door::Closed, Some(inspection)) => match in_the_way(inspection, is_retained(input.name, namespace)) {
-            None => Standing::ToTakeOver,
+            None => Standing::ToTakeOver(inspection.accounts.iter().map(renewal).collect()),
             Some(message) => Standing::Occupied(format!("Namespace {} {message}", input.name)),
         },
     }
@@ -156,17 +168,15 @@ fn in_the_way(found: &Inspection, retained: bool) -> Option<String> {
     }
     let children = found.children.iter().filter(|(key, child)| is_in_the_way(key, child, retained));
     let mut all: Vec<String> = children.map(|(key, _)| key.to_string()).collect();
-    all.extend(found.policies.iter().cloned());
-    all.extend(found.pods.iter().map(|(name, why)| format!("Pod/{name} ({why})")));
-    all.extend(found.secrets.iter().map(|name| format!("Secret/{name}")));
+    all.extend(found.others.iter().cloned());
     if all.is_empty() {
         return None;
     }
     let more = if all.len() > NAMED { format!(" and {} more", all.len() - NAMED) } else { String::new() };
     all.truncate(NAMED);
     Some(format!(
-        "holds what no research namespace may hold: {}{more}; delete them, and it is taken over. Nothing new of these kinds \
-         is admitted there meanwhile",
+        "holds what was never asked whether a research namespace may hold it: {}{more}; delete them, and it is taken over. \
+         Nothing new of these kinds is admitted there until then; make afterwards what is still needed",
         all.join(", ")
     ))
 }
@@ -180,15 +190,29 @@ fn is_in_the_way(key: &ChildKey, child: &ObservedChild, retained: bool) -> bool 
         Whose::Others if matches!(key.kind, ChildKind::ResourceQuota | ChildKind::LimitRange) => {
             !retained && *key.name == *labels::MANAGER
         }
+        // Whoever had a right to it may have a token.
+        Whose::Others if key.kind == ChildKind::ServiceAccount => *key.name != *DEFAULT_ACCOUNT,
         Whose::Others => key.kind.is_access(),
         Whose::Namespaces | Whose::Grants | Whose::Mounts => !retained,
     }
 }
 
+/// What makes all tokens worthless that were given out for an account: they name its uid.
+fn renewal(account: &Account) -> Action {
+    Action::RenewAccount { name: account.name.clone(), uid: account.uid.clone() }
+}
+
+/// What may stay of a claim that is there: whether it has a volume that was made for it, or that is listed for research
+/// namespaces in `workloads.volumes`. A provisioner names the volume after the claim's uid, which nobody chooses.
+pub fn has_own_volume(uid: &str, volume: &str, listed: &[String]) -> bool {
+    let is_listed = || listed.iter().any(|entry| entry.strip_prefix("persistentVolume:") == Some(volume));
+    !volume.is_empty() && (volume.strip_prefix("pvc-") == Some(uid) || is_listed())
+}
+
 /// Why a Namespace that is offered is not taken over yet.
 pub fn closing_message(name: &str) -> String {
     format!(
-        "Namespace {name} is offered for adoption; no new pods, policies, Roles, RoleBindings or tokens are admitted there \
-         while it is looked through"
+        "Namespace {name} is offered for adoption; no new pods, workloads, Services, claims, policies, accounts, Roles, \
+         RoleBindings or tokens are admitted there while it is looked through"
     )
 }

@@ -41,6 +41,8 @@ pub enum Event {
     Skew(bool),
     /// A pod of the account starts, and holds its credentials in a form that the kubelet empties, or not.
     PodStarts(&'static str, bool),
+    /// The owners of all pods delete them, with a long grace.
+    PodsLinger,
     PodsEnd,
     /// The watch of pods says nothing any more, or says what it missed.
     Silence(bool),
@@ -132,6 +134,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         3 => (prop::sample::select(vec!["trainer", "eval"]), prop::bool::weighted(0.3))
             .prop_map(|(account, lasting)| Event::PodStarts(account, lasting)),
         1 => any::<bool>().prop_map(Event::Silence),
+        1 => Just(Event::PodsLinger),
         1 => Just(Event::PodsEnd),
         1 => storage.prop_map(Event::Storage),
         1 => policy.prop_map(Event::Policy),
@@ -185,6 +188,7 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
             let pod = Pod { secrets, lasting: *lasting, created: Some(now), ..Pod::default() };
             world.pods.insert(format!("pod-{count}"), pod);
         }
+        Event::PodsLinger => world.pods.values_mut().for_each(|pod| pod.lingers = true),
         Event::PodsEnd => world.pods.retain(|_, pod| !pod.terminating),
         Event::Silence(true) => drop(world.stale.get_or_insert_with(|| world.pods.clone())),
         Event::Silence(false) => world.stale = None,

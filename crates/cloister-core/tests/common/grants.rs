@@ -49,7 +49,10 @@ impl<T> Shelf<T> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
     pub secrets: BTreeSet<String>,
+    /// Whether the operator has deleted it.
     pub terminating: bool,
+    /// Whether its owner has deleted it, with a grace that has no end.
+    pub lingers: bool,
     /// Whether it holds them in a form that the kubelet does not empty.
     pub lasting: bool,
     pub created: Option<Timestamp>,
@@ -237,6 +240,7 @@ impl World {
             recorded: self.recorded,
             home: self.home,
             members: &self.members,
+            role_holders: &self.role_holders(key),
             reviews: &reviews,
             children: &self.objects.observe(),
             mount_is_claimed: self.is_claimed_by_another(key, &mount),
@@ -262,6 +266,16 @@ impl World {
         let grants = self.grants.iter().filter(|(key, _)| *key != but && self.can_read(key));
         let open = grants.filter(|(_, grant)| !grant.phase().has_ended() && theirs(grant));
         open.map(|(key, grant)| Other { grant, is_earlier: **key < *but }).collect()
+    }
+
+    /// Who has a role by another grant.
+    fn role_holders(&self, but: &str) -> Vec<&Subject> {
+        let others = self.grants.iter().filter(|(key, _)| *key != but && self.can_read(key));
+        let roles = others.filter_map(|(_, grant)| match grant {
+            Grant::Role(role) if role.status.as_ref().is_some_and(may_hold) => Some(&role.spec.subjects),
+            _ => None,
+        });
+        roles.flatten().collect()
     }
 
     /// Another grant by which somebody broke the glass, and which is not reviewed.
@@ -314,6 +328,7 @@ impl World {
             }
             Action::ApplyNamespace(_)
             | Action::MarkAdopting(_)
+            | Action::RenewAccount { .. }
             | Action::DeleteNamespace { .. }
             | Action::Release(_) => {
                 panic!("a namespace's matter: {action:?}")
@@ -524,7 +539,7 @@ fn holding(pods: &BTreeMap<String, Pod>, mount: &str) -> Vec<Holder> {
         .map(|(name, pod)| Holder {
             name: name.clone(),
             uid: name.clone(),
-            terminating: pod.terminating,
+            grace: if pod.terminating { Some(1) } else { pod.lingers.then_some(i64::MAX) },
             emptied: !pod.lasting,
             created: pod.created,
         })

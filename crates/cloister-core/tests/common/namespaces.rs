@@ -27,6 +27,9 @@ use std::{
 
 pub const NAME: &str = "interp";
 
+/// The uid of an account that was made anew.
+pub const RENEWED: &str = "renewed";
+
 /// An allowlist, or nothing where it cannot be read.
 pub type Allowlists = BTreeMap<String, Option<EgressAllowlist>>;
 
@@ -136,6 +139,11 @@ impl World {
                     Some(since) => drop(labels.insert(labels::ADOPTING.into(), since.as_second().to_string().into())),
                     None => drop(labels.remove(labels::ADOPTING)),
                 }
+            }
+            Action::RenewAccount { name, uid } => {
+                let account = self.inspection.accounts.iter_mut().find(|account| account.name == *name);
+                let account = account.filter(|account| account.uid == *uid).expect("there is this account");
+                account.uid = RENEWED.to_owned();
             }
             Action::DeleteNamespace { uid } => {
                 if let Some(namespace) = self.namespace.as_mut().filter(|namespace| *namespace.uid == **uid) {

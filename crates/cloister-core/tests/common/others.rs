@@ -7,10 +7,14 @@ use super::{
 use cloister_api::labels;
 use cloister_core::{
     child::{Child, ChildKey},
-    namespace::{ObservedNamespace, policies},
+    namespace::{Account, ObservedNamespace, policies},
 };
 use k8s_openapi::{
-    api::{core::v1::ResourceQuota, networking::v1::NetworkPolicy, rbac::v1::RoleBinding},
+    api::{
+        core::v1::{ResourceQuota, ServiceAccount},
+        networking::v1::NetworkPolicy,
+        rbac::v1::RoleBinding,
+    },
     apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference},
 };
 use proptest::{prelude::*, sample::Index};
@@ -92,7 +96,7 @@ pub fn foreign() -> impl Strategy<Value = (World, bool)> {
         Some((labels::RETAINED, "true")),
         Some(("pod-security.kubernetes.io/enforce", "privileged")),
     ]);
-    (world(), adopt, label, 0..4_usize).prop_map(|(mut world, adopt, label, theirs)| {
+    (world(), adopt, label, 0..6_usize).prop_map(|(mut world, adopt, label, theirs)| {
         let mut labels: BTreeMap<Box<str>, Box<str>> =
             label.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
         if label.is_some_and(|(key, _)| key == labels::RETAINED) {
@@ -109,12 +113,17 @@ pub fn foreign() -> impl Strategy<Value = (World, bool)> {
         let metadata = ObjectMeta { name: Some("theirs".into()), ..ObjectMeta::default() };
         let child = match theirs {
             0 => Some(Child::NetworkPolicy(NetworkPolicy { metadata, spec: policies::own_pods(NAME).spec })),
-            1 => Some(Child::RoleBinding(RoleBinding { metadata, ..RoleBinding::default() })),
-            2 => Some(Child::ResourceQuota(ResourceQuota { metadata, ..ResourceQuota::default() })),
+            1 => Some(Child::ServiceAccount(ServiceAccount { metadata, ..ServiceAccount::default() })),
+            2 => Some(Child::RoleBinding(RoleBinding { metadata, ..RoleBinding::default() })),
+            3 => Some(Child::ResourceQuota(ResourceQuota { metadata, ..ResourceQuota::default() })),
             _ => None,
         };
         world.objects.0.extend(child.map(|child| (child.key(), child)));
         world.objects.0.retain(|key, _| !is_of_grant(key));
-        (world, adopt == Some(NAME) && theirs > 1)
+        if theirs == 4 {
+            world.inspection.others.push("Service/theirs".to_owned());
+        }
+        world.inspection.accounts.push(Account { name: "default".to_owned(), uid: "old".to_owned() });
+        (world, adopt == Some(NAME) && [3, 5].contains(&theirs))
     })
 }

@@ -417,6 +417,16 @@ fn is_member(world: &World, who: &Identity, roles: &[MemberRole]) -> bool {
     members.flat_map(|member| &member.subjects).any(|subject| is_subject(subject, who))
 }
 
+/// Whether somebody has a role in the namespace by another grant.
+fn has_role(world: &World, grant: &Grant, who: &Identity) -> bool {
+    let stands = |phase: GrantPhase| matches!(phase, GrantPhase::Approved | GrantPhase::Active | GrantPhase::Revoking);
+    world.grants.iter().any(|(key, other)| {
+        let Grant::Role(role) = other else { return false };
+        let is_another = other.metadata().uid != grant.metadata().uid && world.can_read(key);
+        is_another && stands(other.phase()) && role.spec.subjects.iter().any(|subject| is_subject(subject, who))
+    })
+}
+
 fn is_subject(subject: &Subject, who: &Identity) -> bool {
     match subject.kind {
         SubjectKind::User => subject.name == who.username,
@@ -441,6 +451,7 @@ fn rules_of(
         is_one(account, requester)
             || subjects.iter().any(|subject| is_subject(subject, account))
             || for_pods && is_member(world, account, &[MemberRole::Owner, MemberRole::Researcher])
+            || for_pods && has_role(world, grant, account)
     });
     if concerned || who.username.starts_with("system:serviceaccount:") {
         return BTreeSet::new();

@@ -1,7 +1,7 @@
 //! Grants that open at once and are reviewed afterwards.
 
 use super::desk::*;
-use super::grants::World;
+use super::grants::{Shelf, World};
 use cloister_api::{Decision, GrantPhase, Identity};
 use cloister_core::grant::{Home, owes_review};
 use jiff::SignedDuration;
@@ -206,4 +206,54 @@ fn a_review_that_nobody_can_make_any_more_is_given_up_and_told() {
     assert_eq!((said.status.as_str(), said.reason.as_str()), ("False", "NeverReviewed"));
     settle(&mut world);
     assert!(world.grants.is_empty());
+}
+
+/// Who breaks the glass holds no more at once than who asks.
+#[test]
+fn it_is_within_what_one_person_may_hold() {
+    let mut world = glass(json!({}));
+    let Shelf::Read(policy) = &mut world.policy else { unreachable!() };
+    policy.spec.limits.active = 1;
+    ask(&mut world, "a", asked(json!({})));
+    settle(&mut world);
+    review(&mut world, "a", Decision::Approve, person("sam", &["security"]));
+    settle(&mut world);
+    assert!(!owes_review(&world.grants["a"]));
+    ask(&mut world, "b", asked(json!({})));
+    settle(&mut world);
+    assert_eq!(said(&world, "b"), (GrantPhase::Denied, "TooManyGrants".into()));
+}
+
+/// Who may get into the pods of a namespace does not decide what they get.
+#[test]
+fn who_holds_a_role_in_the_namespace_does_not_approve_what_it_gets() {
+    let approve = |world: &mut World| {
+        review(world, "eval", Decision::Approve, person("sam", &["security"]));
+        review(world, "eval", Decision::Approve, person("olga", &["owners"]));
+        review(world, "eval", Decision::Approve, person("ivy", &["owners"]));
+        settle(world);
+    };
+    let to_ivy = json!({
+        "breakGlass": true, "subjects": [{"kind": "User", "name": "ivy"}],
+        "requestedBy": {"username": "ivy", "groups": ["oncall", "owners"]},
+    });
+    let mut world = glass(json!({}));
+    ask(&mut world, "role/debug", to_ivy.clone());
+    settle(&mut world);
+    assert_eq!(said(&world, "role/debug").0, GrantPhase::Active);
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    approve(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Pending, "AwaitingApproval".into()));
+
+    // Nor does what she agreed to stand when she gets in afterwards.
+    let mut world = glass(json!({}));
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    approve(&mut world);
+    assert_eq!(said(&world, "eval").0, GrantPhase::Active);
+    ask(&mut world, "role/debug", to_ivy);
+    settle(&mut world);
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, "ApprovalsNotEnough".into()));
 }

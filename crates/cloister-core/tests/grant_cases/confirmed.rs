@@ -150,3 +150,16 @@ fn what_may_outlast_a_grant_is_written_down() {
     let emptied = left("eval", json!({"onExpiry": "Empty"}));
     assert_eq!(emptied, (vec![Sessions, MountedFiles, CredentialRead], Some(4 * 3600)));
 }
+
+/// Who deletes a pod gives it the grace that its spec names, which may be a year. It ends with the credential all the same.
+#[test]
+fn a_pod_that_its_owner_has_deleted_does_not_outlast_the_end() {
+    let mut world = held();
+    world.pods.get_mut("train-0").unwrap().lingers = true;
+    settle(&mut world);
+    assert!(world.pods["train-0"].terminating, "it was left to its owner's grace");
+    assert_eq!(told(&world, "eval").0, GrantPhase::Revoking);
+    // It is deleted once more, and not over and over.
+    let again = world.plan("eval");
+    assert!(!again.actions().any(|action| matches!(action, Action::DeletePod { .. })));
+}

@@ -546,3 +546,15 @@ fn an_allowlist_does_not_follow_a_service_that_is_changed() {
         assert_eq!(need(&world, "allowlist/lab").0, EgressState::Active);
     }
 }
+
+/// A provisioner names a volume after the claim that it was made for.
+#[test]
+fn a_claim_brings_the_volume_that_was_made_for_it_and_no_other() {
+    let listed = ["persistentVolume:shared".to_owned(), "storageClass:fast".to_owned()];
+    let own = |volume: &str| cloister_core::namespace::has_own_volume("u-1", volume, &listed);
+    assert!(own("pvc-u-1") && own("shared"));
+    for other in ["", "pvc-", "pvc-u-2", "team-b-data", "fast", "u-1"] {
+        assert!(!own(other), "{other:?}");
+    }
+    assert!(!cloister_core::namespace::has_own_volume("", "", &listed));
+}

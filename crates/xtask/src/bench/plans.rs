@@ -95,6 +95,7 @@ pub fn grant_end(
         recorded: true,
         home: Home::Enforced,
         members: &[],
+        role_holders: &[],
         reviews: &[],
         children,
         mount_is_claimed: false,

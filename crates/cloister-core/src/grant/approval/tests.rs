@@ -25,19 +25,27 @@ struct Request {
     requester: Identity,
     subjects: Vec<Subject>,
     members: Vec<Member>,
+    role_holders: Vec<&'static Subject>,
     policy: AccessPolicySpec,
 }
 
 impl Request {
     fn under(rules: serde_json::Value) -> Self {
         let requester = person("alice", &["researchers"]);
-        Request { requester, subjects: Vec::new(), members: Vec::new(), policy: policy(rules) }
+        Request {
+            requester,
+            subjects: Vec::new(),
+            members: Vec::new(),
+            role_holders: Vec::new(),
+            policy: policy(rules),
+        }
     }
 
     fn case(&self) -> Case<'_> {
         Case {
             namespace: "interp",
             members: &self.members,
+            role_holders: &self.role_holders,
             requester: &self.requester,
             subjects: &self.subjects,
             for_namespace: self.subjects.iter().any(|subject| subject.kind == SubjectKind::ServiceAccount),

@@ -172,3 +172,55 @@ async fn a_broken_glass_is_not_reviewed_by_a_status() -> Result<()> {
     .await?;
     attack.held()
 }
+
+#[tokio::test]
+async fn a_status_that_is_refused_holds_up_no_end_and_is_not_tried_all_the_time() -> Result<()> {
+    let attack = attack("a policy of somebody else that refuses the operator the status of a grant");
+    let story = Story::new("refused").await?;
+    let open = story.opened("run", json!({})).await?;
+    let policy = json!({"spec": {
+        "matchConstraints": {"resourceRules": [{
+            "apiGroups": ["cloister.dev"], "apiVersions": ["*"], "operations": ["UPDATE"],
+            "resources": ["storageaccessgrants/status"],
+        }]},
+        "matchConditions": [{"name": "here", "expression": format!("request.namespace == '{}'", story.name)}],
+        "validations": [{"expression": "false", "message": "not today"}],
+    }});
+    let binding = json!({"spec": {"policyName": story.name, "validationActions": ["Deny"]}});
+    story.root.create("ValidatingAdmissionPolicy", &story.name, policy).await.ok()?;
+    story.root.create("ValidatingAdmissionPolicyBinding", &story.name, binding).await.ok()?;
+    let thief = thief(&story).await?;
+    eventually("the policy to be in force", async || {
+        let answer = thief.merge("StorageAccessGrant/status", "run", json!({"status": {"reason": "Active"}})).await;
+        ensure!(answer.code >= 400, "it is not");
+        Ok(())
+    })
+    .await?;
+    story.person("alice").await?.delete("StorageAccessGrant", "run").await.ok()?;
+    let operator = story.stage.operator();
+    eventually("what it opened to be gone, and the alarm", async || {
+        let standing = story.standing_of(&open).await?;
+        ensure!(standing.is_empty(), "there is left of it: {standing:?}");
+        ensure!(operator.metric("cloister_alerts", "StatusRefused").await? >= 1.0, "no alarm");
+        Ok(())
+    })
+    .await?;
+    let failures = async || operator.metric("cloister_reconcile_errors", "StorageAccessGrant").await;
+    let before = failures().await?;
+    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    let tried = failures().await? - before;
+    ensure!(tried <= 12.0, "it tried {tried} times in four seconds");
+    story.root.delete("ValidatingAdmissionPolicyBinding", &story.name).await.ok()?;
+    eventually("the grant to be gone", async || {
+        ensure!(story.root.get("StorageAccessGrant", "run").await.code == 404, "it stands");
+        Ok(())
+    })
+    .await?;
+    eventually("the alarm to be over", async || {
+        ensure!(operator.metric("cloister_alerts", "StatusRefused").await? == 0.0, "it is not");
+        Ok(())
+    })
+    .await?;
+    story.root.delete("ValidatingAdmissionPolicy", &story.name).await.ok()?;
+    attack.held()
+}

@@ -24,7 +24,9 @@ async fn the_status_is_the_operators() -> Result<()> {
             "reviewer" => json!({"conditions": [{
                 "type": "Counted", "status": "True", "reason": "Counted", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z",
             }]}),
-            _ => json!({"phase": "Active", "approvedAt": "2026-01-01T00:00:00Z", "expiresAt": "2026-01-01T04:00:00Z"}),
+            _ => {
+                json!({"phase": "Approved", "approvedAt": "2026-01-01T00:00:00Z", "expiresAt": "2026-01-01T04:00:00Z"})
+            }
         };
         let mut forged = kind.json("one");
         forged["status"] = status.clone();

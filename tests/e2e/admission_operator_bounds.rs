@@ -153,12 +153,14 @@ async fn it_removes_no_review_of_what_has_not_ended() -> Result<()> {
             merge_at(&own, "status", "run", json!({"status": {"phase": phase}})).await?;
             eventually("the grant to be seen", async || denied(remove().await, &policy)).await?;
         }
-        let open = json!({"status": {
-            "phase": "Active", "approvedAt": "2026-01-01T00:00:00Z", "expiresAt": "2036-01-01T00:00:00Z",
+        let approved = json!({"status": {
+            "phase": "Approved", "approvedAt": "2026-01-01T00:00:00Z", "expiresAt": "2036-01-01T00:00:00Z",
         }});
-        merge_at(&own, "status", "run", open).await?;
-        assert_denied(remove().await, &policy);
-        merge_at(&own, "status", "run", json!({"status": {"phase": "Revoking"}})).await?;
+        merge_at(&own, "status", "run", approved).await?;
+        for phase in ["Active", "Revoking"] {
+            assert_denied(remove().await, &policy);
+            merge_at(&own, "status", "run", json!({"status": {"phase": phase}})).await?;
+        }
         assert_denied(remove().await, &policy);
         // One that is made anew is another, and decided by other reviews.
         merge_at(&own, "status", "run", json!({"status": {"phase": "Revoked"}})).await?;

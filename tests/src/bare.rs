@@ -1,7 +1,7 @@
 //! Clusters of a test's own, for what cannot be tried in the shared one: ending the operator, taking away the admission
 //! policies, changing the kinds.
 
-use crate::{eventually, proxy::Proxy};
+use crate::proxy::Proxy;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::{
     api::admissionregistration::v1::ValidatingAdmissionPolicyBinding,
@@ -118,15 +118,8 @@ impl Bare {
         for binding in bindings.list(&ListParams::default()).await? {
             bindings.delete(&binding.name_any(), &DeleteParams::default()).await?;
         }
-        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.admin.clone());
-        eventually("the policies to be out of force", async || {
-            // Otherwise nobody but the operator may set this label.
-            let params = PatchParams { dry_run: true, ..PatchParams::default() };
-            let label = json!({"metadata": {"labels": {"cloister.dev/tier": "x"}}});
-            namespaces.patch("default", &params, &Patch::Merge(label)).await?;
-            Ok(())
-        })
-        .await
+        // What was written before the last is seen before the last.
+        install::wait_until_in_force(&self.admin).await
     }
 
     /// Makes a kind accept a field that this version does not know, as a newer version's definition would.

@@ -163,7 +163,7 @@ pub async fn wait_until_established(client: &Client, name: &str) -> Result<()> {
 
 /// The API server sees policies and bindings through watches, in the order in which they were written: when the ones
 /// that are written last are in force, all are. They concern one ConfigMap that is never made.
-async fn wait_until_in_force(client: &Client) -> Result<()> {
+pub async fn wait_until_in_force(client: &Client) -> Result<()> {
     // A name of its own: what an earlier installation deleted may be in force for a moment still.
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let name = format!("cloister-install-probe-{}-{now}", std::process::id());

@@ -8,8 +8,10 @@
 //! something else than the API server's kinds, such as its own configuration, must be YAML of that kind.
 
 use anyhow::{Context, Result, bail, ensure};
+use cloister_api::labels;
+use k8s_openapi::api::core::v1::Namespace;
 use kube::{
-    Client, ResourceExt,
+    Api, Client, ResourceExt,
     api::{DynamicObject, Patch, PatchParams, PostParams},
 };
 use std::{
@@ -245,7 +247,11 @@ impl World {
             kubectl.args(["apply", "--server-side", "-k"]).arg(deploy).env("KUBECONFIG", cluster.kubeconfig_path());
             let output = kubectl.output()?;
             ensure!(output.status.success(), "cannot install: {}", String::from_utf8_lossy(&output.stderr));
-            wait_until_in_force(&admin).await?;
+            install::wait_until_in_force(&admin).await?;
+            // As the README says, for an operator that runs in no pod.
+            let outside = Patch::Merge(json!({"metadata": {"labels": {labels::OPERATOR: labels::OUTSIDE}}}));
+            let namespaces: Api<Namespace> = Api::all(admin.clone());
+            namespaces.patch(labels::SYSTEM_NAMESPACE, &PatchParams::default(), &outside).await?;
         } else {
             install::install(&admin, &deploy, Parts::WithoutWorkloads).await?;
         }
@@ -345,23 +351,6 @@ impl World {
             }
         }
         Ok(())
-    }
-}
-
-/// Policies that write into our kinds learn of these later than the rest of the API server.
-async fn wait_until_in_force(admin: &Client) -> Result<()> {
-    let grant = r#"{"apiVersion": "cloister.dev/v1alpha1", "kind": "StorageAccessGrant",
-        "metadata": {"name": "probe", "namespace": "default"},
-        "spec": {"storage": "probe", "role": "probe", "subjects": [{"kind": "User", "name": "probe"}]}}"#;
-    let grant = &examples::parse(grant)?[0];
-    let began = Instant::now();
-    loop {
-        let would_be = examples::dry_run(admin, grant).await;
-        if would_be.is_ok_and(|grant| grant.data.pointer("/spec/requestedBy/username").is_some()) {
-            return Ok(());
-        }
-        ensure!(began.elapsed() < Duration::from_secs(60), "the admission policies are not in force");
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

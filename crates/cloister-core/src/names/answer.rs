@@ -88,15 +88,21 @@ mod tests {
             "fd00::1",
             "64:ff9b::c633:6407",
             "2002:c633:6407::1",
-            "2001::1",
             "198.19.0.1",
         ] {
             let refused = believed(&["198.51.100.7", address], Where::Public);
             assert_eq!(refused, Err(Rebinding::NotPublic(address.parse().unwrap())));
         }
-        for address in
-            ["127.0.0.1", "169.254.169.254", "168.63.129.16", "::1", "fe80::1", "::ffff:1.1.1.1", "203.0.113.1"]
-        {
+        for address in [
+            "127.0.0.1",
+            "169.254.169.254",
+            "168.63.129.16",
+            "::1",
+            "fe80::1",
+            "::ffff:1.1.1.1",
+            "2001::1",
+            "203.0.113.1",
+        ] {
             assert_eq!(believed(&[address], Where::Public), Err(Rebinding::NeverOpened(address.parse().unwrap())));
         }
     }

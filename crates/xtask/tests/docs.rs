@@ -14,6 +14,7 @@ use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, Patch, PatchParams, PostParams},
 };
+use serde_json::json;
 use std::{
     collections::HashMap,
     fs,

@@ -72,9 +72,7 @@ impl<'a> Say<'a> {
     /// Over, but something of it may be left.
     pub fn unconfirmed(&self, plan: Plan<GrantStatus>, status: GrantStatus, message: String) -> Plan<GrantStatus> {
         let why = status.reason.clone();
-        let mut verdicts = condition::stalled("RevocationUnconfirmed", message.clone());
-        verdicts.push(Verdict::new(REVOCATION_UNCONFIRMED, true, "PodsRemain", message.clone()));
-        self.written(plan, status, &why, verdicts, message)
+        self.remaining(plan, status, &why, "RevocationUnconfirmed", message)
     }
 
     /// As [`Say::stalled`], and something that it opened may be left.
@@ -85,7 +83,19 @@ impl<'a> Say<'a> {
         reason: &str,
         message: String,
     ) -> Plan<GrantStatus> {
-        let mut verdicts = condition::stalled(reason, message.clone());
+        self.remaining(plan, status, reason, reason, message)
+    }
+
+    /// Something may be left, and `stalled` says why that is so.
+    fn remaining(
+        &self,
+        plan: Plan<GrantStatus>,
+        status: GrantStatus,
+        reason: &str,
+        stalled: &str,
+        message: String,
+    ) -> Plan<GrantStatus> {
+        let mut verdicts = condition::stalled(stalled, message.clone());
         verdicts.push(Verdict::new(REVOCATION_UNCONFIRMED, true, "PodsRemain", message.clone()));
         self.written(plan, status, reason, verdicts, message)
     }

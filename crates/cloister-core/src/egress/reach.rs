@@ -48,6 +48,7 @@ impl Reach {
                 if networks.is_empty() {
                     return Err(Refusal::NetworksNeverOpened { networks: first_few(declared.iter()) });
                 }
+                breadth::is_writable(&networks.to_networks())?;
                 Ok(Self::Networks { networks, ports })
             }
             Target::Service(reference) => {
@@ -89,9 +90,6 @@ impl Reach {
     ///
     /// A [`Refusal`] that names what cannot.
     pub(super) fn is_enforceable(&self, s: &Surroundings) -> Result<(), Refusal> {
-        if let Self::Networks { networks, .. } = self {
-            return breadth::is_writable(&networks.to_networks());
-        }
         let Self::Hosts { hosts, .. } = self else { return Ok(()) };
         if s.wildcards {
             return Ok(());

@@ -166,7 +166,7 @@ fn starts<'a>(network: &IpNet, declared: impl Iterator<Item = &'a Declared<'a>>,
             Target::PrivateEndpoint(endpoint) => &endpoint.expected_networks,
             Target::DomainNames(_) | Target::Service(_) => &[],
         };
-        for network in networks.iter().filter_map(|network| network.parse::<IpNet>().ok()) {
+        for network in networks.iter().filter_map(|text| network_of(text)) {
             cut(network.network(), network.broadcast());
         }
     }
@@ -177,13 +177,15 @@ fn starts<'a>(network: &IpNet, declared: impl Iterator<Item = &'a Declared<'a>>,
     starts
 }
 
+/// A network as it is declared. What has bits set after its prefix can be read in two ways, so nobody agreed to either.
+fn network_of(text: &str) -> Option<IpNet> {
+    text.parse().ok().filter(|network: &IpNet| *network == network.trunc())
+}
+
 impl Declared<'_> {
     fn admits_address(&self, address: IpAddr, facts: &Facts<'_>) -> bool {
         let inside = |networks: &[String]| {
-            networks
-                .iter()
-                .filter_map(|network| network.parse::<IpNet>().ok())
-                .any(|network| network.contains(&address))
+            networks.iter().filter_map(|text| network_of(text)).any(|network| network.contains(&address))
         };
         let leads_there = |held: &&Held| held.addresses.contains(&address);
         let mut names = facts.names.iter().filter(leads_there);

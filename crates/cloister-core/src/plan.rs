@@ -244,7 +244,10 @@ pub struct Plan<Status> {
     pub last: Option<Last>,
     /// What to write as the object's status, where it differs from what is there.
     pub status: Option<Status>,
-    /// Whether that status can wait for what is to be opened and closed elsewhere: it says what was done, and nobody
+    /// What the status is to say where something fails and nothing else is to be written: what is over in a moment need not
+    /// be said before.
+    pub if_failed: Option<Status>,
+    /// Whether the status can wait for what is to be opened and closed elsewhere: it says what was done, and nobody
     /// waits for it.
     pub status_can_wait: bool,
     /// When to look again, although nothing has changed.
@@ -259,6 +262,7 @@ impl<Status> Default for Plan<Status> {
             open: Vec::new(),
             last: None,
             status: None,
+            if_failed: None,
             status_can_wait: false,
             next: None,
         }

@@ -140,7 +140,7 @@ where
         (true, _) => plan.status,
         // Somebody else has changed something meanwhile: the next look will do.
         (false, true) => None,
-        (false, false) => failed(plan.status, &told),
+        (false, false) => failed(plan.status.or(plan.if_failed), &told),
     };
     let Some(status) = status else {
         again(at_once.filter(|_| outcome.failures.is_empty() && announced.is_ok()));

@@ -257,11 +257,16 @@ pub fn revoke(remains: &Remains<'_>, end: Option<End>, input: &Input<'_>) -> Pla
     status.ended_at = None;
     status.secret_destroyed = remains.mount.is_some();
     let message = format!("{message}{WAITING}{pods} pods that hold the credential, and {held} objects, to end");
+    // One that is over by its time needs no status to stay so, and admission takes a moment to notice.
+    let over_in_a_moment = phase == GrantPhase::Expired && pods == 0 && held == 0;
     let since = revoking_since(remains, input.now).unwrap_or(input.now);
     let patience = later(since, POD_PATIENCE);
     if input.now < patience {
         plan.look_again(patience.min(later(input.now, LOOK)));
         plan = say.waiting(plan, status, &reason, message);
+        if over_in_a_moment && remains.phase() != GrantPhase::Revoking {
+            plan.if_failed = plan.status.take();
+        }
     } else {
         plan.look_again(later(input.now, POD_PATIENCE));
         status.reason = reason;

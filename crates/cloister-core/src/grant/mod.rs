@@ -37,7 +37,7 @@ pub use eligibility::signed;
 pub use guard::{Guard, POLICY_NOT_ALLOWED};
 use kind::Target;
 pub use limits::Other;
-pub use mount::{Copy, GRACE, LastEnd, Neighbour, goes_with, last_call, unclaimed};
+pub use mount::{Copy, GRACE, LastEnd, Neighbour, SETTLING, goes_with, last_call, unclaimed};
 pub use people::same_person;
 pub use phases::plan;
 pub use remains::{may_hold, mount_named_by};

@@ -377,7 +377,7 @@ impl World {
                 let failed = grant::failed(
                     grant.metadata(),
                     grant.status(),
-                    plan.status.clone(),
+                    plan.status.clone().or(plan.if_failed.clone()),
                     &outcome.told(|_| true),
                     self.now,
                 );

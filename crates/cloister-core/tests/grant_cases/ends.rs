@@ -5,7 +5,7 @@ use super::grants::{Shelf, World};
 use cloister_api::{GrantPhase, labels};
 use cloister_core::{
     carry_out::{Failed, Outcome, Told},
-    grant::{Home, failed},
+    grant::{Home, SETTLING, failed},
     plan::{About, Action, HoldsUp},
 };
 use jiff::SignedDuration;
@@ -62,6 +62,25 @@ fn a_pod_that_does_not_end_leaves_the_revocation_unconfirmed() {
     world.pods.clear();
     settle(&mut world);
     assert_eq!(told(&world, "eval"), (GrantPhase::Expired, "Expired".into(), false));
+}
+
+/// Where nothing is waited for but that admission notices, an end by its time is said once, and a failure is said at once.
+#[test]
+fn an_end_that_is_seen_late_is_said_once() {
+    let mut world = held();
+    world.pods.clear();
+    let plan = world.plan("eval");
+    assert!(plan.status.is_none() && plan.next == Some(world.now + SETTLING));
+    assert_eq!(plan.if_failed.map(|status| status.phase), Some(GrantPhase::Revoking));
+    let mut refused = held();
+    refused.pods.clear();
+    let planned = refused.plan("eval").if_failed;
+    let grant = &refused.grants["eval"];
+    let status = failed(grant.metadata(), grant.status(), planned, &unanswered(), refused.now).unwrap();
+    assert_eq!((status.phase, status.reason.as_str()), (GrantPhase::Revoking, "Expired"));
+    settle(&mut world);
+    assert_eq!(told(&world, "eval"), (GrantPhase::Expired, "Expired".into(), false));
+    assert!(world.objects.0.is_empty() && world.secrets.is_empty());
 }
 
 #[test]

@@ -19,7 +19,8 @@ use crate::{
     write::Target,
 };
 use cloister_api::{
-    EgressGrant, GrantKind, GrantPhase, GrantStatus, Member, RoleGrant, StorageAccessGrant, Subject, labels,
+    EgressGrant, GrantKind, GrantPhase, GrantStatus, ResearchNamespaceSpec, RoleGrant, StorageAccessGrant, Subject,
+    labels,
 };
 use cloister_core::{
     child::{ChildKind, Children, GrantRef},
@@ -237,7 +238,8 @@ pub fn with_input<T>(
         held,
         recorded,
         home: home(index, namespace),
-        members: members(index, namespace),
+        members: declared(index, namespace).map(|spec| spec.members.as_slice()).unwrap_or_default(),
+        accounts: declared(index, namespace).map(|spec| spec.service_accounts.as_slice()).unwrap_or_default(),
         role_holders: &role_holders(index, namespace, grant),
         reviews: &reviews,
         children: index.children.get(namespace).map_or(&NOTHING, |children| &children.all),
@@ -326,9 +328,9 @@ fn role_holders<'a>(index: &'a Index, namespace: &str, but: &GrantRef) -> Vec<&'
     roles.flatten().collect()
 }
 
-fn members<'a>(index: &'a Index, namespace: &str) -> &'a [Member] {
-    let research = index.research.get(namespace).and_then(|research| research.object.as_ref().ok());
-    research.map(|research| research.spec.members.as_slice()).unwrap_or_default()
+fn declared<'a>(index: &'a Index, namespace: &str) -> Option<&'a ResearchNamespaceSpec> {
+    let research = index.research.get(namespace)?.object.as_ref().ok()?;
+    Some(&research.spec)
 }
 
 fn home(index: &Index, namespace: &str) -> Home {

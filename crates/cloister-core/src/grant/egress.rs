@@ -50,6 +50,10 @@ impl Kind for EgressGrant {
         refused(open_rule(&self.spec.rule, &input.surroundings()).err()?)
     }
 
+    fn doubt(&self, input: &Input<'_>) -> Option<Missing> {
+        astray(open_rule(&self.spec.rule, &input.surroundings()).ok()?, input)
+    }
+
     fn residue(&self, _: &Target<'_>, _: &Input<'_>) -> Vec<ResidualExposure> {
         vec![ResidualExposure::Connections]
     }
@@ -88,6 +92,14 @@ pub fn at_addresses(
         next: held.iter().filter_map(|held| held.changes_at).min(),
         ..Opening::default()
     }
+}
+
+/// The first name that stays closed as DNS answers it now, or that nobody has answered for yet. Where DNS gives no answer,
+/// nothing is known of the name.
+pub fn astray(opening: egress::Opening, input: &Input<'_>) -> Option<Missing> {
+    let (_, held) = opening.at_addresses(&input.names());
+    let closed = held.iter().find(|held| !matches!(held.standing, Standing::Held | Standing::Unanswered(_)))?;
+    Some(Missing { reason: closed.standing.reason(), message: what_to_do(closed) })
 }
 
 fn refused(refusal: Refusal) -> Option<Missing> {

@@ -4,9 +4,10 @@ use super::{Grant, Input, eligibility::Ineligible};
 use crate::{
     child::Child,
     cluster_role::bindable,
+    namespace::children::DEFAULT_ACCOUNT,
     plan::{Action, Chain},
 };
-use cloister_api::{AccessPolicy, HostStatus, ResidualExposure, Sensitivity, Subject};
+use cloister_api::{AccessPolicy, HostStatus, ResidualExposure, Sensitivity, Subject, SubjectKind};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -128,6 +129,11 @@ pub trait Kind {
         None
     }
 
+    /// Why it is not known yet to work, so that nobody is asked to agree to it.
+    fn doubt(&self, input: &Input<'_>) -> Option<Missing> {
+        undeclared(accounts(self.subjects()), input)
+    }
+
     /// What of it may outlast the grant.
     fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure>;
 
@@ -137,7 +143,25 @@ pub trait Kind {
 
 /// Whether pods get it, and with them whoever may run pods.
 pub fn is_for_accounts(subjects: &[Subject]) -> bool {
-    subjects.iter().any(|subject| subject.kind == cloister_api::SubjectKind::ServiceAccount)
+    accounts(subjects).next().is_some()
+}
+
+/// The ServiceAccounts that it names.
+pub fn accounts(subjects: &[Subject]) -> impl Iterator<Item = &str> {
+    let accounts = subjects.iter().filter(|subject| subject.kind == SubjectKind::ServiceAccount);
+    accounts.map(|subject| subject.name.as_str())
+}
+
+/// Of these ServiceAccounts the first that the namespace does not have.
+pub fn undeclared<'a>(accounts: impl IntoIterator<Item = &'a str>, input: &Input<'_>) -> Option<Missing> {
+    let has = |name: &str| name == DEFAULT_ACCOUNT || input.accounts.iter().any(|account| account.name == name);
+    let name = accounts.into_iter().find(|name| !has(name))?;
+    let namespace = input.namespace;
+    let message = format!(
+        "ResearchNamespace {namespace} has no ServiceAccount {name}; declare it in its serviceAccounts, or ask again for one that \
+         it has (`kubectl get serviceaccounts -n {namespace}`)"
+    );
+    Some(Missing { reason: "ServiceAccountNotFound", message })
 }
 
 /// What is missing for now, so that nothing is opened.

@@ -60,7 +60,7 @@ use crate::{
 };
 use cloister_api::{
     AccessPolicy, AccessReview, AccessRole, EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, Member,
-    RoleGrant, SecretReference, ServiceReference, StorageAccessGrant, StorageResource, labels,
+    RoleGrant, SecretReference, ServiceAccountTemplate, ServiceReference, StorageAccessGrant, StorageResource, labels,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
@@ -335,6 +335,8 @@ pub struct Input<'a> {
     pub home: Home,
     /// The members of the research namespace.
     pub members: &'a [Member],
+    /// The ServiceAccounts that it declares.
+    pub accounts: &'a [ServiceAccountTemplate],
     /// Who has an AccessRole in it, by another grant that is approved and not over.
     pub role_holders: &'a [&'a cloister_api::Subject],
     /// The reviews that name this grant, in the order in which they were made.

@@ -16,7 +16,7 @@ use super::{
     status::{Say, ended},
     target::too_weak,
 };
-use crate::{auto_approve, condition::seconds, plan::Plan};
+use crate::{auto_approve, condition::seconds, names::Standing, plan::Plan};
 use cloister_api::{Decision, GrantPhase, GrantStatus, Identity, PolicyReference, RecordedReview, condition::reason};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -189,6 +189,11 @@ fn outcome(
             return Outcome::Refuse { reason: why.reason(), message: why.to_string(), by: None };
         }
         return Outcome::Approve { reason: "AutoApproved", message, how: How::Policy };
+    }
+    if let Some(doubt) = kind.doubt(input) {
+        // Nobody is asked to agree to what may never work.
+        let broken = doubt.reason != Standing::Unknown.reason();
+        return Outcome::Wait(Wait::new(doubt.reason, doubt.message, broken));
     }
     let agreed: Vec<&Identity> = decisions.agreed.iter().map(|review| &review.reviewer).collect();
     let tally = case.tally(&agreed, &decisions.accounts);

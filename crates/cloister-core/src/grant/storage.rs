@@ -4,9 +4,9 @@ use super::{
     Grant, Input,
     credential::{NOT_OFFERED, secret_named},
     digest,
-    egress::at_addresses,
+    egress::{astray, at_addresses},
     eligibility::Ineligible,
-    kind::{Kind, Missing, Opening, Target, TargetError, is_for_accounts},
+    kind::{Kind, Missing, Opening, Target, TargetError, accounts, is_for_accounts, undeclared},
     mount::{self, Source},
     residue,
     share::{Share, mount_name},
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     child::Child,
-    egress::{endpoint_too_broad, open_endpoint},
+    egress::{Refusal, endpoint_too_broad, open_endpoint},
     evaluator,
     namespace::{children::role_binding, egress::TOO_BROAD},
 };
@@ -99,6 +99,16 @@ impl Kind for StorageAccessGrant {
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
         credential(self, input).err().or_else(|| too_broad(found(self, input).ok()?.0.spec.endpoint.as_ref()?, input))
+    }
+
+    fn doubt(&self, input: &Input<'_>) -> Option<Missing> {
+        let mounted = self.spec.mount.as_ref().map(|mount| mount.service_account_name.as_str());
+        let closed =
+            || match open_endpoint(found(self, input).ok()?.0.spec.endpoint.as_ref()?, None, &input.surroundings()) {
+                Ok(open) => astray(open, input),
+                Err(refusal) => Some(closed_by(&refusal)),
+            };
+        undeclared(accounts(&self.spec.subjects).chain(mounted), input).or_else(closed)
     }
 
     fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure> {
@@ -229,11 +239,12 @@ fn add_endpoint(asked: &StorageAccessGrant, grant: &Grant, input: &Input<'_>, op
             opening.hosts = endpoint.hosts;
             opening.fault = endpoint.fault;
         }
-        Err(refusal) => {
-            let message = format!("the endpoint stays closed: {refusal}");
-            opening.fault = Some(Missing { reason: refusal.reason(), message });
-        }
+        Err(refusal) => opening.fault = Some(closed_by(&refusal)),
     }
+}
+
+fn closed_by(refusal: &Refusal) -> Missing {
+    Missing { reason: refusal.reason(), message: format!("the endpoint stays closed: {refusal}") }
 }
 
 /// What keeps an endpoint closed that opens more than the catalogue may.

@@ -10,9 +10,9 @@ use cloister_core::{
     cluster_role::RoleFacts,
     egress::ServiceFacts,
     grant::{
-        self, Catalogue, CredentialFacts, Declared, Grant, Holder, Home, Input, Known, Neighbour, Other, Share,
-        has_begun, is_approved, is_open, last_call, may_hold, mount_name, mount_named_by, owes_review, same_person,
-        secret_name,
+        self, Catalogue, CredentialFacts, Declared, Grant, Holder, Home, Input, Known, Neighbour, Other, SETTLING,
+        Share, has_begun, is_approved, is_open, last_call, may_hold, mount_name, mount_named_by, owes_review,
+        same_person, secret_name,
     },
     hold::Held,
     names,
@@ -25,8 +25,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub const NAMESPACE: &str = "interp";
 
-/// How long admission takes to notice that a credential is not to be mounted any more.
-const SETTLING: SignedDuration = SignedDuration::from_secs(1);
+fn account(name: &str) -> ServiceAccountTemplate {
+    ServiceAccountTemplate { name: name.to_owned(), annotations: BTreeMap::new() }
+}
 
 /// An object of the catalogue.
 #[derive(Clone, Debug)]
@@ -91,6 +92,7 @@ pub struct World {
     pub recorded: bool,
     pub home: Home,
     pub members: Vec<Member>,
+    pub accounts: Vec<ServiceAccountTemplate>,
     pub reviews: Vec<AccessReview>,
     pub objects: Objects,
     /// The copies of credentials.
@@ -122,6 +124,7 @@ impl World {
             recorded: true,
             home: Home::Enforced,
             members: Vec::new(),
+            accounts: ["trainer", "eval"].map(account).to_vec(),
             reviews: Vec::new(),
             objects: Objects::default(),
             secrets: BTreeSet::new(),
@@ -240,6 +243,7 @@ impl World {
             recorded: self.recorded,
             home: self.home,
             members: &self.members,
+            accounts: &self.accounts,
             role_holders: &self.role_holders(key),
             reviews: &reviews,
             children: &self.objects.observe(),

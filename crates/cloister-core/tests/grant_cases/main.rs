@@ -7,6 +7,7 @@ mod confirmed;
 mod decisions;
 mod desk;
 mod digests;
+mod doubts;
 mod ends;
 mod forged;
 #[path = "../common/grants.rs"]

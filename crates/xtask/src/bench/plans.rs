@@ -95,6 +95,7 @@ pub fn grant_end(
         recorded: true,
         home: Home::Enforced,
         members: &[],
+        accounts: &[],
         role_holders: &[],
         reviews: &[],
         children,

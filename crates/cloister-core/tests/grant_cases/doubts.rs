@@ -1,0 +1,83 @@
+//! Nobody is asked to agree to what is not known to work.
+
+use super::desk::*;
+use super::grants::World;
+use cloister_api::GrantPhase;
+use cloister_core::names::{Answer, Known, Limits, Outcome, Where};
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+const HOST: &str = "weights.example.com";
+
+fn request(key: &str, more: Value) -> World {
+    let mut world = by_people(json!({}));
+    ask(&mut world, key, more);
+    world
+}
+
+fn by_name() -> World {
+    let rule = json!({"name": "lab", "domainNames": [HOST], "ports": [{"port": 443}]});
+    request("egress/lab", json!({"rule": rule}))
+}
+
+fn answered(world: &mut World, outcome: Outcome) {
+    let mut known = Known::default();
+    known.learn(outcome, world.now, &Limits::default());
+    world.known.insert(HOST.into(), known);
+}
+
+fn address(text: &str) -> Outcome {
+    let records = [(text.parse().unwrap(), SignedDuration::from_secs(30))];
+    match Answer::believed(records.into_iter(), Where::Public, &cloister_core::egress::NeverOpened::new(&[])) {
+        Ok(answer) => Outcome::Answered(answer),
+        Err(why) => Outcome::Refused(why),
+    }
+}
+
+/// The reason for which it waits, whether somebody must change something, and whether anybody is asked.
+fn waits(mut world: World, key: &str) -> (String, bool, bool) {
+    settle(&mut world);
+    let (phase, reason, stalled) = told(&world, key);
+    assert_eq!(phase, GrantPhase::Pending);
+    (reason, stalled, !status(&world, key).approvals.is_empty())
+}
+
+#[test]
+fn a_name_is_answered_before_anybody_is_asked() {
+    let after = |outcome: Option<Outcome>| {
+        let mut world = by_name();
+        outcome.into_iter().for_each(|outcome| answered(&mut world, outcome));
+        waits(world, "egress/lab")
+    };
+    assert_eq!(after(None), ("Resolving".into(), false, false));
+    assert_eq!(after(Some(Outcome::NoSuchName)), ("NoAddress".into(), true, false));
+    assert_eq!(after(Some(address("10.0.0.1"))), ("Rebinding".into(), true, false));
+    assert_eq!(after(Some(address("198.51.100.7"))), ("AwaitingApproval".into(), false, true));
+}
+
+#[test]
+fn a_storage_that_cannot_be_reached_is_not_put_to_anybody() {
+    let with = |endpoint: Value| {
+        let mut world = request("eval", json!({}));
+        world.storage = storage(json!({"endpoint": endpoint}));
+        waits(world, "eval")
+    };
+    let ports = json!([{"port": 443}]);
+    assert_eq!(with(json!({"networks": ["127.0.0.0/8"], "ports": ports})).0, "NetworksNeverOpened");
+    assert_eq!(with(json!({"service": {"namespace": "infra", "name": "gone"}, "ports": ports})).0, "ServiceNotFound");
+    let astray = json!({"domainName": HOST, "expectedNetworks": ["10.9.0.0/16"]});
+    assert_eq!(with(json!({"privateEndpoint": astray, "ports": ports})).0, "Resolving");
+    assert_eq!(with(json!({"networks": ["203.0.113.0/24"], "ports": ports})).0, "AwaitingApproval");
+}
+
+#[test]
+fn a_service_account_that_nobody_declared_gets_nothing() {
+    let subject = |name: &str| json!({"subjects": [{"kind": "ServiceAccount", "name": name}]});
+    assert_eq!(waits(request("eval", subject("trainr")), "eval"), ("ServiceAccountNotFound".into(), true, false));
+    assert_eq!(waits(request("role/debug", subject("trainr")), "role/debug").0, "ServiceAccountNotFound");
+    let mounted = json!({"mount": {"serviceAccountName": "trainr", "mountPath": "/mnt/weights"}});
+    assert_eq!(waits(request("eval", mounted), "eval").0, "ServiceAccountNotFound");
+    for known in ["trainer", "default"] {
+        assert_eq!(waits(request("eval", subject(known)), "eval").0, "AwaitingApproval");
+    }
+}

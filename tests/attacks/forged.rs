@@ -202,6 +202,7 @@ async fn a_status_that_is_refused_holds_up_no_end_and_is_not_tried_all_the_time(
         let standing = story.standing_of(&open).await?;
         ensure!(standing.is_empty(), "there is left of it: {standing:?}");
         ensure!(operator.metric("cloister_alerts", "StatusRefused").await? >= 1.0, "no alarm");
+        ensure!(operator.get("/readyz").await?.1.contains("StatusRefused"), "/readyz does not say so");
         Ok(())
     })
     .await?;

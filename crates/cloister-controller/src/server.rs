@@ -80,8 +80,12 @@ async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
     }
     // It goes on closing, and so is ready.
     let record = context.audit.failure().map(|why| format!("; nothing is opened: {why}")).unwrap_or_default();
+    let refused = match context.alerts.refused() {
+        0 => String::new(),
+        many => format!("; the status of {many} objects is refused, see the Events with reason StatusRefused"),
+    };
     if why.is_empty() {
-        (StatusCode::OK, format!("ok{record}"))
+        (StatusCode::OK, format!("ok{record}{refused}"))
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, why.join("; "))
     }

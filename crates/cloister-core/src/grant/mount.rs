@@ -62,13 +62,25 @@ pub fn mounting(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input
     }
     let mounted = |behind| grant_mount(input.namespace, &share, mount, behind);
     let record = observed.is_none().then(|| Action::Apply(Box::new(mounted(Behind::Nothing(input.now)))));
-    let is_copied = observed.is_some_and(|mount| mount.version.as_deref() == Some(&source.version));
+    let is_copied = observed.is_some_and(|mount| mount.version.as_deref() == Some(&source.version))
+        && !is_anothers(&share, mount, input);
     // One that opens copies whatever the mount says: taking it away may have been cut off after the Secret.
     let first = grant.phase() != GrantPhase::Active;
     let copy =
         (first || !is_copied).then(|| Action::CopyCredential { from: source.from.clone(), to: secret_name(&share) });
     let version = apply(mounted(Behind::Version(&source.version)), input.children);
     Some(Chain::of(record).then_if_done(copy).then_if_done(version))
+}
+
+/// Whether what is mounted under the name of a share is not what was written there, whichever version it is of: another has
+/// written it. It changes only while it is put into no pod.
+pub fn is_anothers(share: &Share, mount: &Mount, input: &Input<'_>) -> bool {
+    let observed = input.children.get(&mount_key(&mount_name(share)));
+    observed.is_some_and(|observed| {
+        let version = observed.version.as_deref().filter(|version| !version.is_empty());
+        version
+            .is_some_and(|version| !observed.is(&grant_mount(input.namespace, share, mount, Behind::Version(version))))
+    })
 }
 
 /// From when on a grant with this end gives its credential to no new pod.

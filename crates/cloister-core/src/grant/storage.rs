@@ -207,6 +207,9 @@ fn add_mount(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_
         opening.close.extend(mount::unmount(&name, input.children, input.now));
         return;
     }
+    if mount::is_anothers(&share, mount, input) {
+        opening.close.extend(mount::unmount(&name, input.children, input.now));
+    }
     opening.chain = mount::mounting(grant, mount, source, input);
     opening.next = opening.next.into_iter().chain(last_call).min();
 }

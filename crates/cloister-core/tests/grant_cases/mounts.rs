@@ -2,8 +2,11 @@
 
 use super::desk::*;
 use super::grants::Shelf;
-use cloister_api::GrantPhase;
-use cloister_core::plan::Action;
+use cloister_api::{GrantMount, GrantPhase};
+use cloister_core::{
+    child::{Child, ChildKey, ChildKind},
+    plan::Action,
+};
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -100,4 +103,30 @@ fn a_new_version_of_the_credential_is_copied() {
     world.credential = None;
     settle(&mut world);
     assert_eq!(told(&world, "eval"), (GrantPhase::Active, "CredentialMissing".into(), true));
+}
+
+/// Somebody with the power to has put it elsewhere, or to other pods, while nobody looked.
+#[test]
+fn a_mount_that_another_has_changed_is_taken_back() {
+    let change = |change: &dyn Fn(&mut GrantMount)| {
+        let mut world = world();
+        ask(&mut world, "eval", json!({}));
+        settle(&mut world);
+        let key = ChildKey::new(ChildKind::GrantMount, "weights.reader.trainer");
+        let before = world.objects.0[&key].clone();
+        if let Some(Child::GrantMount(mount)) = world.objects.0.get_mut(&key) {
+            change(mount);
+        }
+        world.objects.edit(&key, |_| {});
+        assert_ne!(world.objects.0[&key], before);
+        let actions: Vec<Action> = world.plan("eval").actions().cloned().collect();
+        let expected = matches!(actions[..], [Action::Unmount { .. }, Action::CopyCredential { .. }, Action::Apply(_)]);
+        assert!(expected, "{actions:?}");
+        settle(&mut world);
+        assert_eq!((told(&world, "eval").0, &world.objects.0[&key]), (GrantPhase::Active, &before));
+    };
+    change(&|mount| mount.spec.mount_path = "/planted".to_owned());
+    change(&|mount| mount.spec.service_account_name = "other".to_owned());
+    change(&|mount| mount.spec.secret_name = "cloister-grant-weights.reader.other".to_owned());
+    change(&|mount| mount.spec.volume_name = "cloister-planted".to_owned());
 }

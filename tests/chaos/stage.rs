@@ -89,13 +89,24 @@ pub struct Stage {
     namespaces: Vec<String>,
     asked: Vec<Asked>,
     held: Vec<(GrantKind, String)>,
+    replaced: Vec<Place>,
     count: usize,
 }
 
 impl Stage {
     /// Starts the cluster, a proxy and an operator with these options, and makes a namespace to ask in.
     pub async fn start(name: &str, arguments: &[&str]) -> Result<Self> {
-        let bare = Bare::start(name).await?;
+        Self::start_as(name, arguments, |_| Ok(())).await
+    }
+
+    /// The same, with something prepared before an operator is started.
+    pub async fn start_as(
+        name: &str,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Bare) -> Result<()>,
+    ) -> Result<Self> {
+        let mut bare = Bare::start(name).await?;
+        prepare(&mut bare)?;
         let proxy = Proxy::start(&bare.cluster).await?;
         let alice = bare.cluster.client_for("alice", &["researchers", "system:masters"]).await?;
         let ledger = Ledger::begin(&bare.admin);
@@ -109,6 +120,7 @@ impl Stage {
             namespaces: Vec::new(),
             asked: Vec::new(),
             held: Vec::new(),
+            replaced: Vec::new(),
             count: 0,
         };
         stage.catalogue().await?;
@@ -219,19 +231,37 @@ impl Stage {
         Ok(asked)
     }
 
+    /// Asks in `lab` and waits for nothing. When everything is as declared again, it is Active. Returns its name, and the
+    /// account that it is for where it is for one.
+    pub async fn ask_ahead(&mut self, kind: GrantKind) -> Result<(String, String)> {
+        let (name, spec) = self.request(kind, 3600);
+        let account = spec["mount"]["serviceAccountName"].as_str().unwrap_or_default().to_owned();
+        self.make(kind.as_str(), Some("lab"), &name, spec).await?;
+        self.held.push((kind, name.clone()));
+        Ok((name, account))
+    }
+
     /// Asks in `lab` for what is not opened now, and waits until it says this reason. When everything is as declared
     /// again, it is Active.
     pub async fn ask_in_vain(&mut self, kind: GrantKind, reason: &str) -> Result<()> {
-        let (name, spec) = self.request(kind, 3600);
-        self.make(kind.as_str(), Some("lab"), &name, spec).await?;
+        let (name, _) = self.ask_ahead(kind).await?;
         eventually(&format!("{name} to say {reason}"), async || {
             let status = &self.api(kind.as_str(), Some("lab")).get(&name).await?.data["status"];
             ensure!(status["reason"] == reason, "it is {}: {}", status["phase"], status["reason"]);
             Ok(())
         })
-        .await?;
-        self.held.push((kind, name));
-        Ok(())
+        .await
+    }
+
+    /// Expects that an object goes and is made anew: what it was made as by another cannot be changed.
+    pub fn expect_another(&mut self, place: Place) {
+        self.replaced.push(place);
+    }
+
+    /// When what a grant opened was gone, all of it.
+    pub fn closed_at(&self, asked: &Asked) -> Result<Timestamp> {
+        let mut gone = asked.opens.iter().map(|place| self.ledger.seen(place)?.gone.context("it is still there"));
+        gone.try_fold(Timestamp::MIN, |latest, gone| Ok(latest.max(gone?)))
     }
 
     /// Sees that what was asked for in vain is not open.
@@ -414,12 +444,14 @@ impl Stage {
 
     /// What stands until a later end, and what belongs to the namespaces, was there all along.
     fn nothing_else_went(&mut self, lasting: usize) -> Result<()> {
-        let lasting: Vec<Place> = self.asked[lasting..].iter().flat_map(|asked| asked.opens.clone()).collect();
+        let lasting = self.asked[lasting..][..GrantKind::ALL.len()].iter();
+        let lasting: Vec<Place> = lasting.flat_map(|asked| asked.opens.clone()).collect();
         let belongs = |place: &Place| {
             place.0 != "Secret" && place.2.starts_with("cloister-") && !place.2.contains("grant")
                 || lasting.contains(place)
         };
-        let went = self.ledger.which(|place, seen| seen.times_gone > 0 && belongs(place));
+        let stays = |place: &Place| belongs(place) && !self.replaced.contains(place);
+        let went = self.ledger.which(|place, seen| seen.times_gone > 0 && stays(place));
         ensure!(went.is_empty(), "these went, and nobody asked for it: {went:?}");
         Ok(())
     }

@@ -14,28 +14,60 @@ use std::{
     io::{ErrorKind, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::Duration,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
-/// A disk of the operator's own: it is mounted where the operator alone sees it, and goes with it.
-const DISK: &str = r#"#!/bin/sh
-exec unshare --mount --map-root-user sh -c 'mount -t tmpfs -o size=1m tmpfs "$0" && exec "$@"' 'MOUNT' 'OPERATOR' "$@"
-"#;
-
-/// Has the operator started with a small disk mounted at this folder.
-fn with_disk(bare: &mut Bare, at: &Path) -> Result<()> {
-    let script = bare.folder().join("with-disk");
-    let text = DISK.replace("MOUNT", at.to_str().context("no text")?);
-    fs::write(&script, text.replace("OPERATOR", bare.binary().to_str().context("no text")?))?;
-    fs::set_permissions(&script, PermissionsExt::from_mode(0o700))?;
-    bare.run_by(script);
-    Ok(())
+/// A small disk that only the operators see which are started on it. It goes with this.
+struct Disk {
+    holder: Child,
+    at: PathBuf,
 }
 
-/// The folder as the operator sees it.
-fn seen(stage: &Stage, at: &Path) -> Result<PathBuf> {
-    let root = PathBuf::from(format!("/proc/{}/root", stage.operator()?.pid()));
-    Ok(root.join(at.strip_prefix("/")?))
+impl Disk {
+    /// Mounts one at this folder, where a process sees it that does nothing.
+    async fn new(at: &Path) -> Result<Self> {
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--map-root-user", "sh", "-c", "mount -t tmpfs -o size=1m tmpfs \"$0\" && exec cat"]);
+        let holder = command.arg(at).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().context("no unshare")?;
+        let disk = Disk { holder, at: at.to_owned() };
+        let mounts = format!("/proc/{}/mounts", disk.holder.id());
+        let wanted = format!("tmpfs {} tmpfs", at.display());
+        eventually("the disk to be mounted", async || {
+            ensure!(fs::read_to_string(&mounts)?.contains(&wanted), "it is not; see what unshare says");
+            Ok(())
+        })
+        .await?;
+        Ok(disk)
+    }
+
+    /// Has operators started where it is seen.
+    fn serve(&self, bare: &mut Bare) -> Result<()> {
+        let script = bare.folder().join("on-disk");
+        let text = format!(
+            "#!/bin/sh\nexec nsenter --target {} --user --mount --preserve-credentials '{}' \"$@\"\n",
+            self.holder.id(),
+            bare.binary().display()
+        );
+        fs::write(&script, text)?;
+        fs::set_permissions(&script, PermissionsExt::from_mode(0o700))?;
+        bare.run_by(script);
+        Ok(())
+    }
+
+    /// A file of it, from without.
+    fn file(&self, name: &str) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
+        root.join(self.at.strip_prefix("/").unwrap_or(&self.at)).join(name)
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.holder.kill();
+        let _ = self.holder.wait();
+    }
 }
 
 /// Writes until there is no room any more.
@@ -64,19 +96,20 @@ async fn until_said(stage: &Stage, status: &str, reason: &str) -> Result<()> {
     .await
 }
 
+/// How long a stop may take where the record cannot be written.
+const STOPPED: Duration = Duration::from_secs(10);
+
 #[tokio::test]
 async fn a_full_disk_delays_no_end_and_the_record_lacks_nothing_afterwards() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let at = folder.path();
-    let record = at.join("record.jsonl");
+    let disk = Disk::new(folder.path()).await?;
+    let record = folder.path().join("record.jsonl");
     let arguments = ["--audit", record.to_str().context("no text")?];
-    let mut stage = Stage::start_as("chaos-disk", &arguments, |bare| with_disk(bare, at)).await?;
-    ensure!(!record.exists(), "there is no disk of the operator's own");
-    let disk = seen(&stage, at)?;
-    let text = || Ok(fs::read_to_string(disk.join("record.jsonl"))?);
+    let mut stage = Stage::start_as("chaos-disk", &arguments, |bare| disk.serve(bare)).await?;
+    let text = || Ok(fs::read_to_string(disk.file("record.jsonl"))?);
     stage.make("CloisterConfig", None, "cloister", json!({})).await?;
     until_said(&stage, "True", "Recorded").await?;
-    let filler = disk.join("filler");
+    let filler = disk.file("filler");
 
     let begin = async |stage: &mut Stage| {
         fill(&filler)?;
@@ -93,7 +126,14 @@ async fn a_full_disk_delays_no_end_and_the_record_lacks_nothing_afterwards() -> 
         })
         .await?;
         nothing_opens(stage).await?;
-        until_said(stage, "False", "AuditUnavailable").await
+        until_said(stage, "False", "AuditUnavailable").await?;
+        // One that is started on a full disk ends what ends, too.
+        let since = Instant::now();
+        let ended = stage.operator.take().context("no operator runs")?.stop().await?;
+        ensure!(ended.success() && since.elapsed() <= STOPPED, "it ended with {ended} after {:?}", since.elapsed());
+        stage.start_operator().await?;
+        stage.until_alert("AuditSinkFailed", true).await?;
+        stage.until_readiness(200, "nothing is opened").await
     };
     stage
         .play("the record on a disk that is full", Reach::Answered, begin, Duration::from_secs(10), async |stage| {

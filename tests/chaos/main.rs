@@ -8,6 +8,7 @@
 mod clocks;
 mod crowd;
 mod definitions;
+mod disk;
 mod ledger;
 mod names;
 mod network;
@@ -15,4 +16,6 @@ mod pods;
 mod process;
 mod record;
 mod rights;
+mod squatters;
 mod stage;
+mod starts;

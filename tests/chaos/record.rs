@@ -21,7 +21,7 @@ use tokio::{io::AsyncReadExt, net::unix::pipe, task::JoinHandle};
 const DURING: Duration = Duration::from_secs(20);
 
 /// What a record says of each grant, in order. The chain must hold.
-fn read(text: &str) -> Result<(Proof, BTreeMap<String, Vec<String>>)> {
+pub fn read(text: &str) -> Result<(Proof, BTreeMap<String, Vec<String>>)> {
     let mut proof = Proof::default();
     let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in text.lines().filter(|line| !line.is_empty()) {
@@ -53,7 +53,7 @@ pub async fn complete(stage: &Stage, text: impl Fn() -> Result<String>) -> Resul
 }
 
 /// Asks for what is not opened without a record, and sees that this is said.
-async fn nothing_opens(stage: &mut Stage) -> Result<()> {
+pub async fn nothing_opens(stage: &mut Stage) -> Result<()> {
     for kind in GrantKind::ALL {
         stage.ask_in_vain(kind, "AuditUnavailable").await?;
     }

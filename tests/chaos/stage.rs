@@ -1,10 +1,14 @@
-//! A cluster whose operator goes through a proxy, people who ask for grants, and how a fault is played.
+//! A cluster whose operator goes through a proxy, and people who ask for grants.
+
+mod play;
+
+pub use play::{CONVERGED, LATE, Reach};
 
 use crate::ledger::{Ledger, Place};
 use anyhow::{Context, Result, ensure};
-use cloister_api::{GrantKind, ResearchNamespace};
-use cloister_tests::{bare::Bare, eventually, proxy::Proxy, scene::condition};
-use jiff::{SignedDuration, Timestamp};
+use cloister_api::GrantKind;
+use cloister_tests::{bare::Bare, eventually, proxy::Proxy};
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client,
@@ -12,49 +16,10 @@ use kube::{
     core::{ApiResource, GroupVersionKind},
 };
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
 use xtask::operator::Operator;
-
-/// By when everything is as declared after a fault has ended.
-pub const CONVERGED: Duration = Duration::from_secs(30);
-
-/// The latest that a grant ends after its time, with an API server that answers.
-pub const LATE: SignedDuration = SignedDuration::from_secs(5);
-
-/// How much earlier than its time something may be gone: times are written in whole seconds.
-const EARLY: SignedDuration = SignedDuration::from_secs(1);
 
 /// How many accounts a namespace has: each mount has one of its own.
 const ACCOUNTS: usize = 16;
-
-/// Whether the operator reaches the API server during a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    /// It does: ends are on time all along.
-    Answered,
-    /// It does not, or does not run: what has ended meanwhile is closed within seconds once it does again.
-    CutOff,
-    /// It does not, and is not told so: it finds out by requests that are not answered in time, and by then everything is
-    /// as declared.
-    Silent,
-    /// It does, and may not look at pods: what needs no look at them ends on time all along. A mount remembers its copy
-    /// until it is confirmed that no pod holds it, so that it goes only when the operator may look again.
-    Blind,
-}
-
-impl Reach {
-    /// When what a grant opened was due to be gone, and how late it may be, where the fault ended at a time.
-    fn due(self, place: &Place, end: Timestamp, ended: Timestamp) -> Result<(Timestamp, SignedDuration)> {
-        let converged = SignedDuration::try_from(CONVERGED)?;
-        Ok(match self {
-            Reach::Answered => (end, LATE),
-            Reach::CutOff => (end.max(ended), LATE),
-            Reach::Silent => (end.max(ended), converged),
-            Reach::Blind if place.0 == "GrantMount" => (end.max(ended), converged),
-            Reach::Blind => (end, LATE),
-        })
-    }
-}
 
 /// A grant that was asked for.
 #[derive(Clone, Debug)]
@@ -89,13 +54,24 @@ pub struct Stage {
     namespaces: Vec<String>,
     asked: Vec<Asked>,
     held: Vec<(GrantKind, String)>,
+    replaced: Vec<Place>,
     count: usize,
 }
 
 impl Stage {
     /// Starts the cluster, a proxy and an operator with these options, and makes a namespace to ask in.
     pub async fn start(name: &str, arguments: &[&str]) -> Result<Self> {
-        let bare = Bare::start(name).await?;
+        Self::start_as(name, arguments, |_| Ok(())).await
+    }
+
+    /// The same, with something prepared before an operator is started.
+    pub async fn start_as(
+        name: &str,
+        arguments: &[&str],
+        prepare: impl FnOnce(&mut Bare) -> Result<()>,
+    ) -> Result<Self> {
+        let mut bare = Bare::start(name).await?;
+        prepare(&mut bare)?;
         let proxy = Proxy::start(&bare.cluster).await?;
         let alice = bare.cluster.client_for("alice", &["researchers", "system:masters"]).await?;
         let ledger = Ledger::begin(&bare.admin);
@@ -109,6 +85,7 @@ impl Stage {
             namespaces: Vec::new(),
             asked: Vec::new(),
             held: Vec::new(),
+            replaced: Vec::new(),
             count: 0,
         };
         stage.catalogue().await?;
@@ -219,19 +196,37 @@ impl Stage {
         Ok(asked)
     }
 
+    /// Asks in `lab` and waits for nothing. When everything is as declared again, it is Active. Returns its name, and the
+    /// account that it is for where it is for one.
+    pub async fn ask_ahead(&mut self, kind: GrantKind) -> Result<(String, String)> {
+        let (name, spec) = self.request(kind, 3600);
+        let account = spec["mount"]["serviceAccountName"].as_str().unwrap_or_default().to_owned();
+        self.make(kind.as_str(), Some("lab"), &name, spec).await?;
+        self.held.push((kind, name.clone()));
+        Ok((name, account))
+    }
+
     /// Asks in `lab` for what is not opened now, and waits until it says this reason. When everything is as declared
     /// again, it is Active.
     pub async fn ask_in_vain(&mut self, kind: GrantKind, reason: &str) -> Result<()> {
-        let (name, spec) = self.request(kind, 3600);
-        self.make(kind.as_str(), Some("lab"), &name, spec).await?;
+        let (name, _) = self.ask_ahead(kind).await?;
         eventually(&format!("{name} to say {reason}"), async || {
             let status = &self.api(kind.as_str(), Some("lab")).get(&name).await?.data["status"];
             ensure!(status["reason"] == reason, "it is {}: {}", status["phase"], status["reason"]);
             Ok(())
         })
-        .await?;
-        self.held.push((kind, name));
-        Ok(())
+        .await
+    }
+
+    /// Expects that an object goes and is made anew: what it was made as by another cannot be changed.
+    pub fn expect_another(&mut self, place: Place) {
+        self.replaced.push(place);
+    }
+
+    /// When what a grant opened was gone, all of it.
+    pub fn closed_at(&self, asked: &Asked) -> Result<Timestamp> {
+        let mut gone = asked.opens.iter().map(|place| self.ledger.seen(place)?.gone.context("it is still there"));
+        gone.try_fold(Timestamp::MIN, |latest, gone| Ok(latest.max(gone?)))
     }
 
     /// Sees that what was asked for in vain is not open.
@@ -327,100 +322,5 @@ impl Stage {
             GrantKind::EgressGrant => vec![at("NetworkPolicy", format!("cloister-egress-grant.{name}"))],
             GrantKind::RoleGrant => vec![at("RoleBinding", format!("cloister-role-grant.{name}"))],
         }
-    }
-
-    /// Whether everything is as declared now: every namespace is enforced and ready, every grant is Active until its end
-    /// and over after it, with nothing of it left.
-    async fn is_converged(&self) -> Result<()> {
-        let research: Api<ResearchNamespace> = Api::all(self.bare.admin.clone());
-        for name in &self.namespaces {
-            let object = research.get(name).await?;
-            for type_ in ["Enforced", "Ready"] {
-                let found = condition(&object, type_).with_context(|| format!("nothing is said of {name}"))?;
-                ensure!(found.status == "True", "{name} is {type_}={}: {}", found.status, found.message);
-            }
-        }
-        for asked in &self.asked {
-            let phase = self.phase(asked).await?;
-            let wanted = if asked.end <= Timestamp::now() { "Expired" } else { "Active" };
-            ensure!(phase == wanted, "{} {} is {phase} and not {wanted}", asked.kind.as_str(), asked.name);
-            if wanted == "Expired" {
-                self.is_closed(asked)?;
-            }
-        }
-        for (kind, name) in &self.held {
-            let phase = &self.api(kind.as_str(), Some("lab")).get(name).await?.data["status"]["phase"];
-            ensure!(phase == "Active", "{} {name}, which was held, is {phase}", kind.as_str());
-        }
-        Ok(())
-    }
-
-    /// Waits until everything is as declared.
-    pub async fn converged(&self) -> Result<()> {
-        eventually("everything to be as declared", async || self.is_converged().await).await
-    }
-
-    /// Plays a fault: grants of every kind end before it, in it and after it, and a namespace is made meanwhile. Says what
-    /// came of it, and fails where that is not good enough.
-    pub async fn play(
-        &mut self,
-        what: &str,
-        reach: Reach,
-        begin: impl AsyncFnOnce(&mut Stage) -> Result<()>,
-        during: Duration,
-        end: impl AsyncFnOnce(&mut Stage) -> Result<()>,
-    ) -> Result<()> {
-        let first = self.asked.len();
-        let seconds = during.as_secs();
-        self.ask_for_all("lab", seconds / 2 + 4).await?;
-        self.ask_for_all("lab", seconds + 8).await?;
-        self.ask_for_all("lab", 3600).await?;
-        let lasting = self.asked.len() - GrantKind::ALL.len();
-        begin(self).await?;
-        let name = format!("during-{}", self.namespaces.len());
-        self.declare(&name).await?;
-        tokio::time::sleep(during).await;
-        end(self).await?;
-        let (ended, since) = (Timestamp::now(), Instant::now());
-        self.converged().await.with_context(|| what.to_owned())?;
-        let took = since.elapsed();
-        // Those that end shortly after the fault, too.
-        let last = self.asked[first..lasting].iter().map(|asked| asked.end).max().unwrap_or(ended);
-        eventually("the last of them to end", async || {
-            ensure!(last < Timestamp::now(), "it has not come");
-            self.is_converged().await
-        })
-        .await?;
-        let mut latest = SignedDuration::ZERO;
-        for asked in &self.asked[first..lasting] {
-            for place in &asked.opens {
-                let gone = self.ledger.seen(place)?.gone.context("it is there again")?;
-                ensure!(gone >= asked.end - EARLY, "{what}: {place:?} went {} before its end", asked.end - gone);
-                let (due, most) = reach.due(place, asked.end, ended)?;
-                let late = gone.duration_since(due);
-                ensure!(late <= most, "{what}: {place:?} went only {late:#} after it was due");
-                latest = latest.max(late);
-            }
-        }
-        println!(
-            "{what}: as declared again {:.1} s after its end; the latest end {:.1} s {}",
-            took.as_secs_f64(),
-            latest.as_secs_f64(),
-            if reach == Reach::Answered { "after its time" } else { "after it, or after its time" },
-        );
-        ensure!(took <= CONVERGED, "{what}: as declared again only {took:?} after its end");
-        self.nothing_else_went(lasting)
-    }
-
-    /// What stands until a later end, and what belongs to the namespaces, was there all along.
-    fn nothing_else_went(&mut self, lasting: usize) -> Result<()> {
-        let lasting: Vec<Place> = self.asked[lasting..].iter().flat_map(|asked| asked.opens.clone()).collect();
-        let belongs = |place: &Place| {
-            place.0 != "Secret" && place.2.starts_with("cloister-") && !place.2.contains("grant")
-                || lasting.contains(place)
-        };
-        let went = self.ledger.which(|place, seen| seen.times_gone > 0 && belongs(place));
-        ensure!(went.is_empty(), "these went, and nobody asked for it: {went:?}");
-        Ok(())
     }
 }

@@ -68,8 +68,14 @@ impl Bare {
     /// The same, without waiting until it is ready.
     pub async fn spawn_through(&self, proxy: &Proxy, arguments: &[&str]) -> Result<Operator> {
         let kubeconfig = proxy.kubeconfig(Operator::kubeconfig(&self.cluster).await?);
-        let arguments = [&["--log", "info"], arguments].concat();
+        let log: &[&str] = if arguments.contains(&"--log") { &[] } else { &["--log", "info"] };
+        let arguments = [log, arguments].concat();
         Operator::spawn_as(&self.binary, &kubeconfig, &self.log, &arguments)
+    }
+
+    /// Has the operator started by another program, which is given the arguments.
+    pub fn run_by(&mut self, program: PathBuf) {
+        self.binary = program;
     }
 
     /// The program of the operator.

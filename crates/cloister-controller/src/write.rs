@@ -3,6 +3,8 @@
 //! Each has a time limit and counts against the limit of requests under way. What the API server answers goes into the
 //! index at once, so that the next decision knows of it before the watch does.
 
+mod credential;
+
 use crate::{
     context::Context,
     decode::Decoded,
@@ -11,7 +13,7 @@ use crate::{
     key::{Key, ObjectName},
 };
 use cloister_api::{
-    AccessReview, EgressGrant, GrantKind, GrantMount, OnExpiry, RoleGrant, SecretReference, StorageAccessGrant, labels,
+    AccessReview, EgressGrant, GrantKind, GrantMount, OnExpiry, RoleGrant, StorageAccessGrant, labels,
     plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
 };
 use cloister_core::{
@@ -24,7 +26,7 @@ use either::Either;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::{
-        core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Secret, ServiceAccount},
+        core::v1::{LimitRange, Namespace, Pod, ResourceQuota, ServiceAccount},
         networking::v1::NetworkPolicy,
         rbac::v1::{Role, RoleBinding},
     },
@@ -418,14 +420,33 @@ impl<'a> Writer<'a> {
         let kind = child(object.clone()).kind();
         self.context.metrics.wrote("update", kind.as_str());
         match self.request(&what, api.replace(&name, &create_params(), &object)).await {
-            // What a binding refers to cannot be changed.
-            Err(error) if error.category() == "invalid" && kind == ChildKind::RoleBinding => {
-                self.request(&what, api.delete(&name, &DeleteParams::default())).await?;
+            Err(error) if error.category() == "invalid" => {
                 object.meta_mut().resource_version = None;
+                let is_anothers = match kind {
+                    // What a binding refers to cannot be changed.
+                    ChildKind::RoleBinding => true,
+                    // Nor can what a quota counts. What bounds is better old than gone.
+                    ChildKind::ResourceQuota => self.is_in_the_way(api, &what, &object).await,
+                    _ => false,
+                };
+                if !is_anothers {
+                    return Err(error);
+                }
+                self.request(&what, api.delete(&name, &DeleteParams::default())).await?;
                 self.request(&what, api.create(&create_params(), &object)).await
             }
             result => result,
         }
+    }
+
+    /// Whether nothing stands against making an object but what has its name.
+    async fn is_in_the_way<T>(&self, api: &Api<T>, what: impl Fn() -> String, object: &T) -> bool
+    where
+        T: Clone + Debug + DeserializeOwned + Serialize,
+    {
+        let only_ask = PostParams { dry_run: true, ..create_params() };
+        let answer = self.request(what, api.create(&only_ask, object)).await;
+        answer.is_err_and(|error| error.category() == "already_exists")
     }
 
     async fn merge(&self, key: &Key, namespace: &str, account: ServiceAccount) -> Result<(), Error> {
@@ -503,53 +524,6 @@ impl<'a> Writer<'a> {
             self.forget::<NetworkPolicy>(key, &ObjectName { namespace: namespace.into(), name: (*child.name).into() });
         }
         Ok(())
-    }
-
-    async fn copy_credential(&self, namespace: &str, from: &SecretReference, to: &str) -> Result<(), Error> {
-        let source: Api<Secret> = Api::namespaced(self.context.client.clone(), &from.namespace);
-        let what = || format!("read Secret {}/{}", from.namespace, from.name);
-        let kept = self.request(what, source.get(&from.name)).await?;
-        let Some(data) = kept.data.filter(|data| !data.is_empty()) else {
-            return Err(Error::CredentialGone { namespace: from.namespace.clone(), name: from.name.clone() });
-        };
-        let copy = Secret {
-            metadata: cloister_core::namespace::children::object_meta(namespace, to),
-            data: Some(data),
-            ..Secret::default()
-        };
-        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), namespace);
-        self.context.metrics.wrote("patch", "Secret");
-        let params = PatchParams::apply(labels::MANAGER).force();
-        self.request(|| format!("write Secret {namespace}/{to}"), api.patch(to, &params, &Patch::Apply(&copy))).await?;
-        Ok(())
-    }
-
-    async fn destroy_credential(&self, namespace: &str, name: &str) -> Result<(), Error> {
-        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), namespace);
-        // Emptied first: the kubelets take an emptied Secret out of running pods, too.
-        let empty = json!({"data": null});
-        let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
-        self.context.metrics.wrote("patch", "Secret");
-        match self
-            .request(|| format!("empty Secret {namespace}/{name}"), api.patch(name, &params, &Patch::Merge(&empty)))
-            .await
-        {
-            Ok(_) => {}
-            Err(error) if error.category() == "not_found" => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        self.context.metrics.wrote("delete", "Secret");
-        match self
-            .request(|| format!("delete Secret {namespace}/{name}"), api.delete(name, &DeleteParams::default()))
-            .await
-        {
-            Ok(Either::Left(secret)) if secret.metadata.finalizers.as_ref().is_some_and(|held| !held.is_empty()) => {
-                Err(Error::NotGone { what: format!("Secret {namespace}/{name}") })
-            }
-            Ok(_) => Ok(()),
-            Err(error) if error.category() == "not_found" => Ok(()),
-            Err(error) => Err(error),
-        }
     }
 
     /// Takes the version off a mount, whatever else it says: admission puts it into no pod then.

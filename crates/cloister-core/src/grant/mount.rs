@@ -62,13 +62,25 @@ pub fn mounting(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input
     }
     let mounted = |behind| grant_mount(input.namespace, &share, mount, behind);
     let record = observed.is_none().then(|| Action::Apply(Box::new(mounted(Behind::Nothing(input.now)))));
-    let is_copied = observed.is_some_and(|mount| mount.version.as_deref() == Some(&source.version));
+    let is_copied = observed.is_some_and(|mount| mount.version.as_deref() == Some(&source.version))
+        && !is_anothers(&share, mount, input);
     // One that opens copies whatever the mount says: taking it away may have been cut off after the Secret.
     let first = grant.phase() != GrantPhase::Active;
     let copy =
         (first || !is_copied).then(|| Action::CopyCredential { from: source.from.clone(), to: secret_name(&share) });
     let version = apply(mounted(Behind::Version(&source.version)), input.children);
     Some(Chain::of(record).then_if_done(copy).then_if_done(version))
+}
+
+/// Whether what is mounted under the name of a share is not what was written there, whichever version it is of: another has
+/// written it. It changes only while it is put into no pod.
+pub fn is_anothers(share: &Share, mount: &Mount, input: &Input<'_>) -> bool {
+    let observed = input.children.get(&mount_key(&mount_name(share)));
+    observed.is_some_and(|observed| {
+        let version = observed.version.as_deref().filter(|version| !version.is_empty());
+        version
+            .is_some_and(|version| !observed.is(&grant_mount(input.namespace, share, mount, Behind::Version(version))))
+    })
 }
 
 /// From when on a grant with this end gives its credential to no new pod.
@@ -265,10 +277,30 @@ pub fn conflict<'a>(mount: &Mount, name: &str, input: &Input<'a>) -> Option<(&'a
     Some((other.name, other.mount_path))
 }
 
+/// Another grant that counts on the same mount at another path, and goes first: the one at whose path it is mounted, or else
+/// the one whose name comes first. Neither was there for the other when it was decided about.
+pub fn goes_first<'a>(grant: &str, mount: &Mount, name: &str, input: &Input<'a>) -> Option<(&'a str, &'a str)> {
+    let observed = input.children.get(&mount_key(name)).filter(|child| is_mounted(child));
+    let stands_at = observed.and_then(|child| Some(&*child.mount.as_ref()?.path));
+    let is_elsewhere =
+        |other: &&Neighbour<'_>| other.mount == name && other.counts_on_it && other.mount_path != mount.mount_path;
+    let goes_first = |other: &&Neighbour<'_>| match stands_at {
+        Some(path) if path == mount.mount_path => false,
+        Some(path) if path == other.mount_path => true,
+        _ => other.name < grant,
+    };
+    let other = input.neighbours.iter().filter(is_elsewhere).find(goes_first)?;
+    Some((other.name, other.mount_path))
+}
+
+/// Whether it is put into new pods.
+fn is_mounted(child: &ObservedChild) -> bool {
+    child.version.as_deref().is_some_and(|version| !version.is_empty())
+}
+
 /// A mount of another share that stands in the way of one: whichever is mounted first stays, and of two at once the one
 /// whose name comes first.
 pub fn in_the_way<'a>(mount: &Mount, name: &str, input: &Input<'a>) -> Option<&'a ChildKey> {
-    let is_mounted = |child: &ObservedChild| child.version.as_deref().is_some_and(|version| !version.is_empty());
     let mine = input.children.get(&mount_key(name)).is_some_and(is_mounted);
     input.children.iter().find_map(|(key, child)| {
         let facts = child.mount.as_ref()?;

@@ -210,12 +210,24 @@ fn add_mount(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_
         opening.close.extend(mount::unmount(&name, input.children, input.now));
         return;
     }
+    if let Some((other, path)) = mount::goes_first(grant.name(), mount, &name, input) {
+        let message = format!(
+            "the credential is not mounted at {}: grant {other} has it mounted at {path}; ask again with that mountPath, or when \
+             that grant has ended",
+            mount.mount_path
+        );
+        opening.fault = Some(Missing { reason: "MountConflict", message });
+        return;
+    }
     let own = grant.status().and_then(mount::last_call);
     let others = input.neighbours.iter().filter(|other| other.mount == name && other.counts_on_it);
     let last_call = others.filter_map(|other| other.last_call).chain(own).max();
     if last_call.is_some_and(|last_call| last_call <= input.now) {
         opening.close.extend(mount::unmount(&name, input.children, input.now));
         return;
+    }
+    if mount::is_anothers(&share, mount, input) {
+        opening.close.extend(mount::unmount(&name, input.children, input.now));
     }
     opening.chain = mount::mounting(grant, mount, source, input);
     opening.next = opening.next.into_iter().chain(last_call).min();

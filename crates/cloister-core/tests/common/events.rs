@@ -141,7 +141,7 @@ pub fn event() -> impl Strategy<Value = Event> {
         1 => prop::sample::select(vec![Some(1), Some(1), Some(2), None]).prop_map(Event::Credential),
         2 => of.clone().prop_map(Event::Delete),
         1 => of.clone().prop_map(Event::Force),
-        1 => (of.clone(), 0..3_usize, 0..3_usize).prop_map(|(grant, kind, owner)| Event::Forge(grant, kind, owner)),
+        1 => (of.clone(), 0..4_usize, 0..3_usize).prop_map(|(grant, kind, owner)| Event::Forge(grant, kind, owner)),
         1 => (of, prop::bool::weighted(0.6)).prop_map(|(grant, readable)| Event::Readable(grant, readable)),
         2 => (0..NAMES.len(), 0..TAMPERING).prop_map(|(grant, what)| Event::Tamper(grant, what)),
         1 => home.prop_map(Event::Home),
@@ -198,8 +198,22 @@ pub fn happen(world: &mut World, event: &Event, count: usize) {
     world.environment();
 }
 
-/// Puts an object there that is named after a grant: with no owner, with the grant as its owner, or with another.
+/// Where somebody puts the mounts who has the power to.
+pub const PLANTED: &str = "/planted";
+
+/// Puts an object there that is named after a grant: with no owner, with the grant as its owner, or with another. Or puts
+/// all mounts elsewhere.
 fn forge(world: &mut World, key: &str, kind: usize, owner: usize) {
+    if kind == 3 {
+        for child in world.objects.0.values_mut() {
+            if let Child::GrantMount(mount) = child {
+                mount.spec.mount_path = PLANTED.to_owned();
+            }
+        }
+        let keys: Vec<_> = world.objects.0.keys().cloned().collect();
+        keys.iter().for_each(|key| world.objects.edit(key, |_| {}));
+        return;
+    }
     let grant = reference(key);
     let owner = match (owner, world.grants.get(key)) {
         (0, _) | (_, None) => None,

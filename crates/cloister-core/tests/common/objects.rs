@@ -1,6 +1,6 @@
 //! The objects of one namespace, as an API server keeps them.
 
-use cloister_api::{Protocol, ServiceReference};
+use cloister_api::{GrantMount, Protocol, ServiceReference, labels};
 use cloister_core::{
     child::{Child, ChildKey, Children, ObservedChild},
     egress::{PolicyPortNumber, ServiceFacts, ServicePortFacts},
@@ -43,6 +43,9 @@ impl Objects {
     /// Creates it, or replaces it whole. Deletion goes on, and what is read back must mean what was written.
     pub fn apply(&mut self, child: &Child) -> Result<(), Failed> {
         let mut stored = stored(child);
+        if self.0.get(&child.key()).is_some_and(|before| is_another_mount(before, child)) {
+            return Err(Failed::ForGood);
+        }
         let before = self.0.get(&child.key()).map(|before| before.metadata().deletion_timestamp.clone());
         metadata(&mut stored).deletion_timestamp = before.flatten();
         let seen = stored.observe();
@@ -81,6 +84,16 @@ impl Objects {
             metadata.deletion_timestamp.is_none() || !metadata.finalizers.as_deref().unwrap_or_default().is_empty()
         });
     }
+}
+
+/// What a GrantMount mounts, and where, does not change while it is mounted: admission refuses it.
+fn is_another_mount(before: &Child, after: &Child) -> bool {
+    let (Child::GrantMount(before), Child::GrantMount(after)) = (before, after) else { return false };
+    let is_mounted = |mount: &GrantMount| {
+        let version = mount.metadata.annotations.as_ref().and_then(|all| all.get(labels::CREDENTIAL_VERSION));
+        version.is_some_and(|version| !version.is_empty())
+    };
+    before.spec != after.spec && is_mounted(before) && is_mounted(after)
 }
 
 fn metadata(child: &mut Child) -> &mut ObjectMeta {

@@ -2,8 +2,11 @@
 
 use super::desk::*;
 use super::grants::Shelf;
-use cloister_api::GrantPhase;
-use cloister_core::plan::Action;
+use cloister_api::{GrantMount, GrantPhase};
+use cloister_core::{
+    child::{Child, ChildKey, ChildKind},
+    plan::Action,
+};
 use jiff::SignedDuration;
 use serde_json::json;
 
@@ -100,4 +103,65 @@ fn a_new_version_of_the_credential_is_copied() {
     world.credential = None;
     settle(&mut world);
     assert_eq!(told(&world, "eval"), (GrantPhase::Active, "CredentialMissing".into(), true));
+}
+
+/// Somebody with the power to has put it elsewhere, or to other pods, while nobody looked.
+#[test]
+fn a_mount_that_another_has_changed_is_taken_back() {
+    let change = |change: &dyn Fn(&mut GrantMount)| {
+        let mut world = world();
+        ask(&mut world, "eval", json!({}));
+        settle(&mut world);
+        let key = ChildKey::new(ChildKind::GrantMount, "weights.reader.trainer");
+        let before = world.objects.0[&key].clone();
+        if let Some(Child::GrantMount(mount)) = world.objects.0.get_mut(&key) {
+            change(mount);
+        }
+        world.objects.edit(&key, |_| {});
+        assert_ne!(world.objects.0[&key], before);
+        let actions: Vec<Action> = world.plan("eval").actions().cloned().collect();
+        let expected = matches!(actions[..], [Action::Unmount { .. }, Action::CopyCredential { .. }, Action::Apply(_)]);
+        assert!(expected, "{actions:?}");
+        settle(&mut world);
+        assert_eq!((told(&world, "eval").0, &world.objects.0[&key]), (GrantPhase::Active, &before));
+    };
+    change(&|mount| mount.spec.mount_path = "/planted".to_owned());
+    change(&|mount| mount.spec.service_account_name = "other".to_owned());
+    change(&|mount| mount.spec.secret_name = "cloister-grant-weights.reader.other".to_owned());
+    change(&|mount| mount.spec.volume_name = "cloister-planted".to_owned());
+}
+
+/// One could not be read while the other was decided about.
+#[test]
+fn of_two_at_different_paths_one_has_the_mount_and_the_other_says_so() {
+    let elsewhere = json!({"mount": {"serviceAccountName": "trainer", "mountPath": "/mnt/other"}});
+    for (first, second) in [("a", "b"), ("b", "a")] {
+        for planted in [false, true] {
+            let mut world = world();
+            ask(&mut world, first, json!({}));
+            settle(&mut world);
+            world.undecodable.extend([first.to_owned()]);
+            settle(&mut world);
+            ask(&mut world, second, elsewhere.clone());
+            settle(&mut world);
+            assert_eq!(told(&world, second).0, GrantPhase::Active);
+            world.undecodable.clear();
+            let key = ChildKey::new(ChildKind::GrantMount, "weights.reader.trainer");
+            if planted && let Some(Child::GrantMount(mount)) = world.objects.0.get_mut(&key) {
+                mount.spec.mount_path = "/planted".to_owned();
+                world.objects.edit(&key, |_| {});
+            }
+            settle(&mut world);
+            let goes_first = if planted { "a" } else { second };
+            let path = if goes_first == first { "/mnt/weights" } else { "/mnt/other" };
+            let Child::GrantMount(mount) = &world.objects.0[&key] else { unreachable!() };
+            assert_eq!(mount.spec.mount_path, path);
+            let conflicts = [first, second].map(|name| told(&world, name).1 == "MountConflict");
+            assert_eq!(conflicts, [goes_first != first, goes_first != second]);
+            for name in [first, second] {
+                let actions: Vec<Action> = world.plan(name).actions().cloned().collect();
+                assert!(actions.is_empty(), "{name} goes on with {actions:?}");
+            }
+        }
+    }
 }

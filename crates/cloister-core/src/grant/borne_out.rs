@@ -5,7 +5,7 @@
 //! reviews with theirs, the policy, and the time.
 
 use super::{
-    Grant, Input, Target, eligibility,
+    Grant, Input, Target, digest, eligibility,
     people::{is_service_account, same_person},
     share::{Share, secret_name},
 };
@@ -85,6 +85,21 @@ pub fn approval(grant: &Grant, status: &GrantStatus, input: &Input<'_>) -> Resul
         Some(name) => Err(format!("{name} is said to have agreed, without an AccessReview")),
         None => Ok(()),
     }
+}
+
+/// Whether the parts of what it is for are those that its digest is of. They decide while its Service is not there.
+///
+/// # Errors
+///
+/// What is not borne out.
+pub fn target(status: &GrantStatus, target: &Target<'_>) -> Result<(), String> {
+    // An older version did not write them.
+    let is_of_digest =
+        status.target_digest != digest::of_target(target) || status.target_parts == digest::parts(target);
+    if is_of_digest || status.target_parts.is_empty() {
+        return Ok(());
+    }
+    Err("its targetParts are not those of its targetDigest".to_owned())
 }
 
 /// Whether the end is no later than the spec and the policy give it from the approval on.

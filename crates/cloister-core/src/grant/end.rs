@@ -53,6 +53,7 @@ pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>,
     if let Some(message) = target_changed(grant, status, &target) {
         return Err(End::early("TargetChanged", message));
     }
+    borne_out::target(status, &target).map_err(|what| not_borne_out(&what, "it was written by another version"))?;
     if let Some(withdrawn) = grant.of_kind().withdrawn(input) {
         return Err(End::early(withdrawn.reason, withdrawn.message));
     }
@@ -105,8 +106,11 @@ fn target_changed(grant: &Grant, status: &GrantStatus, target: &Target<'_>) -> O
                        it, where its credential is kept, or what its ClusterRole allows; ask again";
         return Some(message.to_owned());
     }
+    // The digest decides, and the parts say what has changed. Only while a Service is not there do they decide, too: what it
+    // would open is closed as long.
     let changed = digest::changed(&status.target_parts, target);
-    if changed.is_empty() && digest::parts(target).len() == status.target_parts.len() {
+    let is_same = changed.is_empty() && digest::parts(target).len() == status.target_parts.len();
+    if is_same && digest::lacks_its_service(target) {
         return None;
     }
     let role = target.cluster_role.unwrap_or("of the role");

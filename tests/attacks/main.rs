@@ -3,6 +3,7 @@
 
 mod break_glass;
 mod clocks;
+mod copies;
 mod forged;
 mod identity;
 mod impersonation;

@@ -520,8 +520,18 @@ impl<'a> Writer<'a> {
         let api: Api<Secret> = Api::namespaced(self.context.client.clone(), namespace);
         self.context.metrics.wrote("patch", "Secret");
         let params = PatchParams::apply(labels::MANAGER).force();
-        self.request(|| format!("write Secret {namespace}/{to}"), api.patch(to, &params, &Patch::Apply(&copy))).await?;
-        Ok(())
+        let (what, whole) = (|| format!("write Secret {namespace}/{to}"), Patch::Apply(&copy));
+        let write = || self.request(what, api.patch(to, &params, &whole));
+        match write().await {
+            Ok(stands) if stands.data == copy.data => return Ok(()),
+            // What somebody else has put into it, or made immutable, is not taken out by this: it is made anew.
+            Ok(_) => {}
+            Err(error) if error.category() == "invalid" => {}
+            Err(error) => return Err(error),
+        }
+        self.destroy_credential(namespace, to).await?;
+        self.context.metrics.wrote("patch", "Secret");
+        write().await.map(drop)
     }
 
     async fn destroy_credential(&self, namespace: &str, name: &str) -> Result<(), Error> {
@@ -536,6 +546,8 @@ impl<'a> Writer<'a> {
         {
             Ok(_) => {}
             Err(error) if error.category() == "not_found" => return Ok(()),
+            // One that somebody has made immutable cannot be emptied, and goes as it is.
+            Err(error) if error.category() == "invalid" => {}
             Err(error) => return Err(error),
         }
         self.context.metrics.wrote("delete", "Secret");
@@ -553,7 +565,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Takes the version off a mount, whatever else it says: admission puts it into no pod then.
-    async fn unmount(&self, key: &Key, namespace: &str, name: &str, at: Timestamp) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// The request failed. That it is gone is no failure.
+    pub async fn unmount(&self, key: &Key, namespace: &str, name: &str, at: Timestamp) -> Result<(), Error> {
         let api: Api<GrantMount> = Api::namespaced(self.context.client.clone(), namespace);
         let annotations = json!({labels::CREDENTIAL_VERSION: "", labels::UNMOUNTED_AT: at.to_string()});
         let patch = json!({"metadata": {"annotations": annotations}});

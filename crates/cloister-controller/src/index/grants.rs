@@ -134,6 +134,11 @@ impl Index {
         Some(old)
     }
 
+    /// The mounts that grants may have opened which have not ended, each with its namespace.
+    pub fn mounts(&self) -> impl Iterator<Item = (Arc<str>, Arc<str>)> {
+        self.mounting.keys().map(|(namespace, mount)| (namespace.clone(), (&**mount).into()))
+    }
+
     /// The grants that may have opened a mount, and have not ended.
     pub fn of_mount<'a>(
         &'a self,

@@ -32,7 +32,7 @@ use cloister_core::{
     plan::{Action, Plan},
 };
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{Api, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, sync::Arc};
@@ -192,6 +192,11 @@ fn decide(
         grant: found.object.as_ref().ok().filter(|_| !plan.is_empty()).cloned(),
         plan,
     })
+}
+
+/// A grant as an Event refers to it.
+pub fn reference_of(index: &Index, namespace: &Arc<str>, grant: &GrantRef) -> Option<ObjectReference> {
+    index.grant(namespace, grant)?.object.as_ref().ok().map(alerts::reference)
 }
 
 /// Gathers everything that the decision about a grant depends on.

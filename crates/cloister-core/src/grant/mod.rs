@@ -44,6 +44,7 @@ pub use remains::{may_hold, mount_named_by};
 pub use review::{is_answered, review};
 pub use share::{Share, mount_name, mount_of_secret, secret_name, secret_of};
 pub use status::{failed, is_given_up};
+pub use storage::mounted;
 pub(crate) use storage::pods_of;
 pub use target::{Known, policy_strength, too_weak};
 

@@ -4,6 +4,7 @@
 mod break_glass;
 mod clocks;
 mod copies;
+mod endpoints;
 mod forged;
 mod identity;
 mod impersonation;

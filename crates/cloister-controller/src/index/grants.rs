@@ -62,6 +62,8 @@ pub(super) struct News {
     pub for_namespace: bool,
     /// Somebody else has an AccessRole here, or has it no more: they may not decide about what the namespace gets.
     pub for_deciders: bool,
+    /// Storage is opened, or is closed again: there may be room for the endpoint of another.
+    pub for_endpoints: bool,
 }
 
 impl News {
@@ -73,6 +75,7 @@ impl News {
             for_reviews: !old.is_some_and(|old| alike_for_reviews(old, new)),
             for_namespace: opens(new) || old.is_some_and(opens),
             for_deciders: gives_role(new) != old.is_some_and(gives_role),
+            for_endpoints: opens_storage(new) != old.is_some_and(opens_storage),
         }
     }
 }
@@ -80,6 +83,11 @@ impl News {
 /// Whether somebody has an AccessRole by this grant.
 pub(super) fn gives_role(grant: &Decoded<Grant>) -> bool {
     matches!(&grant.object, Ok(Grant::Role(role)) if role.status.as_ref().is_some_and(may_hold))
+}
+
+/// Whether storage may be open by this grant.
+fn opens_storage(grant: &Decoded<Grant>) -> bool {
+    matches!(&grant.object, Ok(Grant::Storage(storage)) if storage.status.as_ref().is_some_and(may_hold))
 }
 
 /// Whether what is said of a grant's reviews is the same.

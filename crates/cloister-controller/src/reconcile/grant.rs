@@ -5,7 +5,7 @@ use super::{
     catalogue::debt,
     credential, ended, known,
     mount::is_claimed,
-    namespace::in_force,
+    namespace::{agreed, in_force},
     others, policy_named, retention, service_named, work_off,
 };
 use crate::{
@@ -24,8 +24,8 @@ use cloister_api::{
 use cloister_core::{
     child::{ChildKind, Children, GrantRef},
     grant::{
-        Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, failed, is_approved, is_open, last_call, may_hold,
-        plan, secret_of,
+        Beside, Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, failed, is_approved, is_open, last_call,
+        may_hold, plan, secret_of,
     },
     hold::Held,
     names::Host,
@@ -244,6 +244,10 @@ pub fn with_input<T>(
         home: home(index, namespace),
         members: members(index, namespace),
         role_holders: &role_holders(index, namespace, grant),
+        beside: Beside {
+            agreed: &|| agreed(index, namespace, &settings, now),
+            grants: &|| others_in(index, namespace, grant),
+        },
         reviews: &reviews,
         children: index.children.get(namespace).map_or(&NOTHING, |children| &children.all),
         mount_is_claimed: mount.as_deref().is_some_and(|mount| is_claimed(index, namespace, mount, now)),
@@ -329,6 +333,12 @@ fn role_holders<'a>(index: &'a Index, namespace: &str, but: &GrantRef) -> Vec<&'
         _ => None,
     });
     roles.flatten().collect()
+}
+
+/// The other grants of a namespace.
+fn others_in<'a>(index: &'a Index, namespace: &str, but: &GrantRef) -> Vec<&'a Grant> {
+    let others = index.grants.get(namespace).into_iter().flatten().filter(|(grant, _)| *grant != but);
+    others.filter_map(|(_, found)| found.object.as_ref().ok()).collect()
 }
 
 fn members<'a>(index: &'a Index, namespace: &str) -> &'a [Member] {

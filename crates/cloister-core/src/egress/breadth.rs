@@ -103,6 +103,23 @@ pub fn too_broad(openings: &[&Opening], config: &EgressConfig) -> Vec<Option<Too
     }
 }
 
+/// Why one more opening makes what is open in a namespace too wide, if it does.
+pub fn too_broad_with(one: &Opening, others: &[Opening], config: &EgressConfig) -> Option<TooBroad> {
+    let others: Vec<NetworkSet> = others.iter().map(public).collect();
+    let before = NetworkSet::union_of(&others);
+    let after = before.union(&public(one));
+    // What is open already is opened no wider.
+    let (_, size) = offending(&after, config.max_public_prefix).filter(|_| after != before)?;
+    Some(TooBroad::Range { size })
+}
+
+impl Opening {
+    /// Whether addresses of the Internet are among what it opens by address.
+    pub fn is_public(&self) -> bool {
+        !public(self).is_empty()
+    }
+}
+
 /// The part of a union that is too much, in words too.
 fn offending(union: &NetworkSet, most: MaxPublicPrefix) -> Option<(NetworkSet, String)> {
     let widest = |network: &IpAddr| {

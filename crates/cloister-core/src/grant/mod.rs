@@ -29,6 +29,7 @@ mod share;
 mod status;
 mod storage;
 mod target;
+mod together;
 
 pub use approval::satisfiable;
 pub use break_glass::{has_broken_glass, owes_review, owes_review_by};
@@ -47,6 +48,7 @@ pub use status::{failed, is_given_up};
 pub use storage::mounted;
 pub(crate) use storage::pods_of;
 pub use target::{Known, policy_strength, too_weak};
+pub use together::Beside;
 
 use crate::{
     child::{Children, GrantRef},
@@ -338,6 +340,8 @@ pub struct Input<'a> {
     pub members: &'a [Member],
     /// Who has an AccessRole in it, by another grant that is approved and not over.
     pub role_holders: &'a [&'a cloister_api::Subject],
+    /// What else is open in it.
+    pub beside: Beside<'a>,
     /// The reviews that name this grant, in the order in which they were made.
     pub reviews: &'a [&'a AccessReview],
     /// What is in the namespace.

@@ -12,6 +12,7 @@ use super::{
     residue,
     share::{Share, mount_key, mount_name},
     target::{Known, cluster_role, guard_of, policy_of},
+    together,
 };
 use crate::{
     child::Child,
@@ -99,7 +100,11 @@ impl Kind for StorageAccessGrant {
     }
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
-        credential(self, input).err().or_else(|| too_broad(found(self, input).ok()?.0.spec.endpoint.as_ref()?, input))
+        let endpoint = || found(self, input).ok()?.0.spec.endpoint.as_ref();
+        credential(self, input)
+            .err()
+            .or_else(|| too_broad(endpoint()?, input))
+            .or_else(|| together::too_broad(endpoint()?, input))
     }
 
     fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure> {

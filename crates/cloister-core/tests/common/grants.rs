@@ -8,9 +8,9 @@ use cloister_api::*;
 use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef},
     cluster_role::RoleFacts,
-    egress::ServiceFacts,
+    egress::{Opening, ServiceFacts},
     grant::{
-        self, Catalogue, CredentialFacts, Declared, Grant, Holder, Home, Input, Known, Neighbour, Other, Share,
+        self, Beside, Catalogue, CredentialFacts, Declared, Grant, Holder, Home, Input, Known, Neighbour, Other, Share,
         has_begun, is_approved, is_open, last_call, may_hold, mount_name, mount_named_by, owes_review, same_person,
         secret_name,
     },
@@ -73,6 +73,10 @@ pub struct World {
     /// Those that cannot be read.
     pub undecodable: BTreeSet<String>,
     pub storage: Shelf<StorageResource>,
+    /// Others than that one, by name.
+    pub storages: BTreeMap<String, StorageResource>,
+    /// What allowlists open in the namespace.
+    pub agreed: Vec<Opening>,
     pub role: Shelf<AccessRole>,
     pub policy: Shelf<AccessPolicy>,
     pub cluster_roles: BTreeMap<String, RoleFacts>,
@@ -110,6 +114,8 @@ impl World {
             grants: BTreeMap::new(),
             undecodable: BTreeSet::new(),
             storage: Shelf::Read(Box::new(storage)),
+            storages: BTreeMap::new(),
+            agreed: Vec::new(),
             role: Shelf::Read(Box::new(debugger())),
             policy: Shelf::Read(Box::new(policy)),
             cluster_roles: bindable.map(|name| (name.to_owned(), role_facts(&["pods/exec"], true))).into(),
@@ -221,7 +227,11 @@ impl World {
             grant: reference.clone(),
             declared,
             catalogue: Catalogue {
-                storages: &|name| if name.starts_with("weights") { self.storage.known() } else { Known::Absent },
+                storages: &|name| match self.storages.get(name) {
+                    Some(storage) => Known::Read(storage),
+                    None if name.starts_with("weights") => self.storage.known(),
+                    None => Known::Absent,
+                },
                 roles: &|name| if name == "debugger" { self.role.known() } else { Known::Absent },
                 policies: &|name| if name == "standard" { self.policy.known() } else { Known::Absent },
                 cluster_roles: &|name| self.cluster_roles.get(name),
@@ -241,6 +251,13 @@ impl World {
             home: self.home,
             members: &self.members,
             role_holders: &self.role_holders(key),
+            beside: Beside {
+                agreed: &|| self.agreed.clone(),
+                grants: &|| {
+                    let others = self.grants.iter().filter(|(other, _)| *other != key && self.can_read(other));
+                    others.map(|(_, grant)| grant).collect()
+                },
+            },
             reviews: &reviews,
             children: &self.objects.observe(),
             mount_is_claimed: self.is_claimed_by_another(key, &mount),

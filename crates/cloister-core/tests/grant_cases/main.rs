@@ -22,3 +22,4 @@ mod said;
 #[path = "../common/steps.rs"]
 mod steps;
 mod terms;
+mod together;

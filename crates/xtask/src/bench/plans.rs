@@ -96,6 +96,7 @@ pub fn grant_end(
         home: Home::Enforced,
         members: &[],
         role_holders: &[],
+        beside: grant::Beside::default(),
         reviews: &[],
         children,
         mount_is_claimed: false,

@@ -21,7 +21,16 @@ const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
 
 /// Whether the review that was recorded is still there, says the same, and is about the same.
 pub fn is_live(recorded: &RecordedReview, grant: &Grant, status: &GrantStatus, reviews: &[&AccessReview]) -> bool {
-    reviews.iter().any(|review| {
+    live(recorded, grant, status, reviews).is_some()
+}
+
+fn live<'a>(
+    recorded: &RecordedReview,
+    grant: &Grant,
+    status: &GrantStatus,
+    reviews: &[&'a AccessReview],
+) -> Option<&'a AccessReview> {
+    reviews.iter().copied().find(|review| {
         let spec = &review.spec;
         review.metadata.uid.as_deref() == Some(&*recorded.uid)
             && review.metadata.deletion_timestamp.is_none()
@@ -71,11 +80,17 @@ pub fn approval(grant: &Grant, status: &GrantStatus, input: &Input<'_>) -> Resul
         (true, false) => return Err("spec.breakGlass asks to break the glass, and no review is owed".to_owned()),
         _ => {}
     }
-    if let Some(absent) = status.reviews.iter().find(|recorded| !is_live(recorded, grant, status, input.reviews)) {
-        return Err(format!(
-            "there is no AccessReview {} (uid {}) by which {} agreed to this",
-            absent.name, absent.uid, absent.reviewer.username
-        ));
+    for recorded in &status.reviews {
+        let (name, who) = (&recorded.name, &recorded.reviewer.username);
+        let Some(review) = live(recorded, grant, status, input.reviews) else {
+            let uid = &recorded.uid;
+            return Err(format!("there is no AccessReview {name} (uid {uid}) by which {who} agreed to this"));
+        };
+        // That which a broken glass owes comes afterwards.
+        let made = review.metadata.creation_timestamp.as_ref().filter(|_| !grant.terms().break_glass);
+        if let Some(made) = made.filter(|made| later(approved.0, CLOCKS) < made.0) {
+            return Err(format!("it was approved at {}, before {who} agreed at {}", approved.0, made.0));
+        }
     }
     if status.secret_name != Share::of(grant).map(|share| secret_name(&share)) {
         return Err("it does not name the Secret of its mount".to_owned());

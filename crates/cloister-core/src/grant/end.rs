@@ -2,6 +2,7 @@
 
 use super::{
     Declared, Grant, Home, Input, Target,
+    afresh::{self, Against},
     approval::{Case, agreed, in_words, recorded, reviews_of},
     borne_out,
     break_glass::{self, later},
@@ -184,7 +185,14 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
             return not_enough(format!("those who agreed are not enough under AccessPolicy {policy} as it is now"));
         }
     }
-    borne_out::end(grant, status, target).map_err(|what| not_borne_out(&what, "the policy gives less than it did"))
+    borne_out::end(grant, status, target).map_err(|what| not_borne_out(&what, "the policy gives less than it did"))?;
+    afresh::check(&case, grant, status, target, input).map_err(|against| match against {
+        Against::Refusal(review, message) => {
+            let message = format!("{message}; that was before it was approved");
+            End { by: Some(review), ..End::early("ReviewRefused", message) }
+        }
+        Against::NotBorneOut(what) => not_borne_out(&what, "that has changed since"),
+    })
 }
 
 fn not_borne_out(what: &str, cause: &str) -> End {

@@ -5,6 +5,7 @@
 //! written down with it, and is asked again of the policy as it is now at every look. What was opened is taken away in an
 //! order that leaves no gap, and only when all of it is confirmed gone is the grant called ended.
 
+mod afresh;
 mod approval;
 mod borne_out;
 mod break_glass;

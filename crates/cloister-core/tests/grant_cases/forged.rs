@@ -8,9 +8,9 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-const NOT_BORNE_OUT: &str = "RecordNotBorneOut";
+pub const NOT_BORNE_OUT: &str = "RecordNotBorneOut";
 
-fn forge(world: &mut World, key: &str, change: impl FnOnce(&mut GrantStatus)) {
+pub fn forge(world: &mut World, key: &str, change: impl FnOnce(&mut GrantStatus)) {
     change(world.grants.get_mut(key).unwrap().status_mut().get_or_insert_default());
 }
 

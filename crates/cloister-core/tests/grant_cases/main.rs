@@ -17,6 +17,7 @@ mod kinds;
 mod mounts;
 #[path = "../common/objects.rs"]
 mod objects;
+mod raced;
 mod revocations;
 mod said;
 #[path = "../common/steps.rs"]

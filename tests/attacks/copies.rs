@@ -6,7 +6,7 @@ use crate::{
     stage::Stage,
     story::{Story, text},
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use cloister_tests::eventually;
 use serde_json::{Value, json};
 
@@ -43,7 +43,7 @@ async fn what_is_planted_in_a_copy_is_found_and_put_right() -> Result<()> {
             ensure!(stands["metadata"]["resourceVersion"] != version.as_str(), "nobody has written it");
             let mounts = story.root.list("GrantMount").await.ok()?;
             let is_mounted =
-                |mount: &Value| text(&mount["metadata"]["annotations"]["cloister.dev/credential-version"]) != "";
+                |mount: &Value| !text(&mount["metadata"]["annotations"]["cloister.dev/credential-version"]).is_empty();
             ensure!(
                 mounts["items"].as_array().is_some_and(|all| all.len() == 1 && all.iter().all(is_mounted)),
                 "{mounts}"
@@ -65,6 +65,40 @@ async fn what_is_planted_in_a_copy_is_found_and_put_right() -> Result<()> {
     ensure!(story.root.get("Secret", &copy).await.code == 404, "the copy stands");
     eventually("the alarm to be over", async || {
         ensure!(replaced().await? == 0.0, "it is not");
+        Ok(())
+    })
+    .await?;
+    attack.held()
+}
+
+#[tokio::test]
+async fn a_copy_outlasts_no_grant_whose_end_was_forged() -> Result<()> {
+    let attack = attack("the operator's token while it is down: an end written, and all deleted but the copy");
+    let mut stage = Stage::own("leftover").await?;
+    let name = {
+        let story = Story::on(&stage, "leftover").await?;
+        story.opened("run", json!({})).await?;
+        story.name
+    };
+    stage.stop_operator().await?;
+    {
+        let story = Story::at(&stage, &name).await?;
+        let thief = Person::service_account(&stage, "cloister-system", "cloister-operator", &name).await?;
+        let over =
+            json!({"status": {"phase": "Expired", "reason": "Expired", "activatedAt": null, "secretName": null}});
+        thief.merge("StorageAccessGrant/status", "run", over).await.ok()?;
+        for what in story.standing_of(&story.root.get("StorageAccessGrant", "run").await.ok()?).await? {
+            let (kind, name) = what.split_once(' ').context("a kind and a name")?;
+            if kind != "Secret" {
+                thief.delete(kind, name).await.ok()?;
+            }
+        }
+        ensure!(story.root.get("Secret", &story.copy()).await.code == 200, "there is no copy");
+    }
+    stage.start_operator_with(&["--compare-copies", "1"]).await?;
+    let story = Story::at(&stage, &name).await?;
+    eventually("the copy to be gone", async || {
+        ensure!(story.root.get("Secret", &story.copy()).await.code == 404, "it stands");
         Ok(())
     })
     .await?;

@@ -14,7 +14,7 @@ use crate::{
     metrics::Metrics,
     names::Names,
     queue::{Queue, Ticket},
-    reconcile::Replaced,
+    reconcile::{Destroyed, Replaced},
     requests::Requests,
     watches::Synced,
 };
@@ -63,6 +63,8 @@ pub struct Context {
     pub looks: Looks,
     /// The copies of credentials that somebody else has written.
     pub replaced: Replaced,
+    /// The copies of credentials that are known to be gone.
+    pub destroyed: Destroyed,
     /// When the users of an allowlist were last counted, for those that were a moment ago.
     counted: std::sync::Mutex<HashMap<Arc<str>, Timestamp>>,
     /// Told when the settings may have changed.
@@ -109,6 +111,7 @@ impl Context {
             requests: Requests::new(max_requests),
             looks: Looks::default(),
             replaced: Replaced::default(),
+            destroyed: Destroyed::default(),
             counted: std::sync::Mutex::default(),
             settings_changed: watch::Sender::new(()),
             roles_changed: Notify::new(),

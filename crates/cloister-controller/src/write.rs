@@ -506,6 +506,7 @@ impl<'a> Writer<'a> {
     }
 
     async fn copy_credential(&self, namespace: &str, from: &SecretReference, to: &str) -> Result<(), Error> {
+        self.context.destroyed.forget(namespace, to);
         let source: Api<Secret> = Api::namespaced(self.context.client.clone(), &from.namespace);
         let what = || format!("read Secret {}/{}", from.namespace, from.name);
         let kept = self.request(what, source.get(&from.name)).await?;
@@ -529,12 +530,18 @@ impl<'a> Writer<'a> {
             Err(error) if error.category() == "invalid" => {}
             Err(error) => return Err(error),
         }
-        self.destroy_credential(namespace, to).await?;
+        self.delete_credential(namespace, to).await?;
         self.context.metrics.wrote("patch", "Secret");
         write().await.map(drop)
     }
 
     async fn destroy_credential(&self, namespace: &str, name: &str) -> Result<(), Error> {
+        self.delete_credential(namespace, name).await?;
+        self.context.destroyed.note(namespace, name);
+        Ok(())
+    }
+
+    async fn delete_credential(&self, namespace: &str, name: &str) -> Result<(), Error> {
         let api: Api<Secret> = Api::namespaced(self.context.client.clone(), namespace);
         // Emptied first: the kubelets take an emptied Secret out of running pods, too.
         let empty = json!({"data": null});

@@ -147,6 +147,11 @@ impl Index {
         self.mounting.keys().map(|(namespace, mount)| (namespace.clone(), (&**mount).into()))
     }
 
+    /// The mounts that grants have opened which have ended, or are said to have.
+    pub fn ended_mounts(&self) -> impl Iterator<Item = (Arc<str>, Arc<str>)> {
+        self.ended_mounts.iter().map(|(namespace, mount)| (namespace.clone(), (&**mount).into()))
+    }
+
     /// The grants that may have opened a mount, and have not ended.
     pub fn of_mount<'a>(
         &'a self,
@@ -210,6 +215,9 @@ impl Decoded<Grant> {
 fn note_end(index: &mut Index, namespace: &Arc<str>, grant: &Decoded<Grant>) {
     let Ok(Grant::Storage(object)) = &grant.object else { return };
     let Some(status) = &object.status else { return };
+    if let Some(mount) = grant.mount().filter(|_| status.phase.has_ended() && status.approved_at.is_some()) {
+        index.ended_mounts.insert((namespace.clone(), mount.into()));
+    }
     let ended = matches!(status.phase, GrantPhase::Expired | GrantPhase::Revoked) && status.activated_at.is_some();
     let Some((at, mount)) = status.ended_at.as_ref().filter(|_| ended).zip(grant.mount()) else { return };
     let end = LastEnd { at: at.0, on_expiry: object.spec.on_expiry };

@@ -20,7 +20,7 @@ use kube::{
 use serde_json::json;
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 use tracing::warn;
@@ -47,6 +47,35 @@ impl Replaced {
     }
 }
 
+/// The copies that this process has destroyed, or found gone, and not made again since: by the names of their Secrets.
+#[derive(Debug, Default)]
+pub struct Destroyed(Mutex<BTreeSet<Place>>);
+
+impl Destroyed {
+    /// Whether a copy is among them.
+    pub fn has(&self, namespace: &str, secret: &str) -> bool {
+        self.all().contains(&(namespace.into(), secret.into()))
+    }
+
+    /// One is gone.
+    pub fn note(&self, namespace: &str, secret: &str) {
+        self.all().insert((namespace.into(), secret.into()));
+    }
+
+    /// One is made.
+    pub fn forget(&self, namespace: &str, secret: &str) {
+        self.all().remove(&(namespace.into(), secret.into()));
+    }
+
+    fn keep_in(&self, exists: impl Fn(&str) -> bool) {
+        self.all().retain(|(namespace, _)| exists(namespace));
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeSet<Place>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A copy that is mounted.
 struct Mounted {
     from: SecretReference,
@@ -55,11 +84,11 @@ struct Mounted {
     grant: ObjectReference,
 }
 
-/// Compares every copy once in this time, spread over it, until the process ends.
+/// Compares every copy once in this time, and has those destroyed that outlasted their grants, spread over it, until the
+/// process ends.
 pub async fn look_after(context: Arc<Context>, every: Duration) {
     loop {
-        let places: BTreeSet<Place> = context.index().mounts().collect();
-        context.replaced.keep(&places);
+        let places = places(&context);
         let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
         let pause = every / count.max(1);
         if places.is_empty() {
@@ -78,8 +107,25 @@ pub async fn look_after(context: Arc<Context>, every: Duration) {
     }
 }
 
+/// The mounts of grants that have not ended, and those of others whose copy is not known to be gone.
+fn places(context: &Context) -> BTreeSet<Place> {
+    let index = context.index();
+    context.destroyed.keep_in(|namespace| index.namespaces.contains_key(namespace));
+    let mut places: BTreeSet<Place> = index.mounts().collect();
+    context.replaced.keep(&places);
+    let left = index.ended_mounts().filter(|(namespace, mount)| {
+        index.namespaces.contains_key(namespace) && !context.destroyed.has(namespace, &secret_of(mount))
+    });
+    places.extend(left);
+    places
+}
+
 async fn look_at(context: &Context, place: &Place) -> Result<(), Error> {
     let (namespace, mount) = place;
+    if context.index().of_mount(namespace, mount).next().is_none() {
+        context.enqueue([Key::Mount(namespace.clone(), mount.clone())].into());
+        return Ok(());
+    }
     let Some(copy) = mounted_at(context, place) else { return Ok(()) };
     let secret = secret_of(mount);
     if is_as_its_source(context, namespace, &secret, &copy).await? {

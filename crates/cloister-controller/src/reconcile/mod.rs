@@ -12,7 +12,7 @@ mod retention;
 mod review;
 
 pub use asking::remember_names;
-pub use copies::{Replaced, look_after as compare_copies};
+pub use copies::{Destroyed, Replaced, look_after as compare_copies};
 
 use crate::{
     context::Context,

@@ -84,8 +84,7 @@ async fn a_copy_outlasts_no_grant_whose_end_was_forged() -> Result<()> {
     {
         let story = Story::at(&stage, &name).await?;
         let thief = Person::service_account(&stage, "cloister-system", "cloister-operator", &name).await?;
-        let over =
-            json!({"status": {"phase": "Expired", "reason": "Expired", "activatedAt": null, "secretName": null}});
+        let over = json!({"status": {"phase": "Expired", "reason": "Expired", "secretName": null}});
         thief.merge("StorageAccessGrant/status", "run", over).await.ok()?;
         for what in story.standing_of(&story.root.get("StorageAccessGrant", "run").await.ok()?).await? {
             let (kind, name) = what.split_once(' ').context("a kind and a name")?;

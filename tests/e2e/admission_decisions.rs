@@ -90,7 +90,9 @@ async fn what_was_decided_stays_decided() -> Result<()> {
         // What stands all the same is closed, and that it was ever approved is not forgotten.
         write(json!({"phase": "Revoking", "endedAt": null})).await?;
         write(json!({"phase": "Revoked", "endedAt": "2026-01-01T03:00:00Z"})).await?;
-        assert_denied(write(json!({"approvedAt": null})).await, POLICY);
+        for field in ["approvedAt", "activatedAt", "expiresAt"] {
+            assert_denied(write(json!({ field: null })).await, POLICY);
+        }
     }
     Ok(())
 }

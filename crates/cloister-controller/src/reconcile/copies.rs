@@ -25,6 +25,9 @@ use std::{
 };
 use tracing::warn;
 
+/// How long it takes to notice the first copy.
+const IDLE: Duration = Duration::from_secs(30);
+
 /// The namespace of a mount, and its name.
 type Place = (Arc<str>, Arc<str>);
 
@@ -92,7 +95,7 @@ pub async fn look_after(context: Arc<Context>, every: Duration) {
         let count = u32::try_from(places.len()).unwrap_or(u32::MAX);
         let pause = every / count.max(1);
         if places.is_empty() {
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(pause.min(IDLE)).await;
         }
         for place in places {
             tokio::time::sleep(pause).await;

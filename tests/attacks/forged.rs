@@ -128,6 +128,29 @@ async fn a_reviewer_is_not_added_to_what_was_decided() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_a_grant_is_for_is_not_rewritten_before_that_changes() -> Result<()> {
+    let attack = attack("the operator's token: what an open grant is for written as it will be tomorrow");
+    let story = Story::new("tomorrow").await?;
+    let thief = thief(&story).await?;
+    let tomorrow = json!({"endpoint": {"networks": ["203.0.113.248/29"], "ports": [{"port": 443}]}});
+    let pattern = story.opened("pattern", json!({})).await?["status"].clone();
+    story.storage(tomorrow.clone()).await?;
+    let ahead = story.opened("ahead", json!({})).await?["status"].clone();
+    story.storage(json!({})).await?;
+    ensure!(pattern["targetParts"]["endpoint"] != ahead["targetParts"]["endpoint"], "{ahead}");
+    let open = story.opened("run", json!({})).await?;
+    ensure!(open["status"]["targetParts"] == pattern["targetParts"], "{open}");
+    for field in ["targetParts", "targetDigest"] {
+        let change = json!({"status": { field: ahead[field] }});
+        let answer = thief.merge("StorageAccessGrant/status", "run", change).await;
+        answer.denied_by("operator-decisions.cloister.dev", "is written once").await?;
+    }
+    story.storage(tomorrow).await?;
+    story.ends(&open, "Revoked", "TargetChanged", "its endpoint").await?;
+    attack.held()
+}
+
+#[tokio::test]
 async fn a_broken_glass_is_not_reviewed_by_a_status() -> Result<()> {
     let attack = attack("the operator's token: the review that a broken glass owes said to have been made");
     let story = Story::new("unpaid").await?;

@@ -3,6 +3,8 @@
 
 mod break_glass;
 mod clocks;
+mod copies;
+mod endpoints;
 mod forged;
 mod identity;
 mod impersonation;

@@ -100,8 +100,13 @@ impl Stage {
     }
 
     pub async fn start_operator(&mut self) -> Result<()> {
+        self.start_operator_with(&[]).await
+    }
+
+    /// The same with these options besides.
+    pub async fn start_operator_with(&mut self, more: &[&str]) -> Result<()> {
         let record = self.folder.join("record.jsonl");
-        let arguments = ["--log", "info", "--audit", record.to_str().context("a path")?];
+        let arguments = [&["--log", "info", "--audit", record.to_str().context("a path")?], more].concat();
         let log = self.folder.join("operator.log");
         self.operator = Some(Operator::start(&self.binary, &self.cluster, &log, &arguments).await?);
         Ok(())

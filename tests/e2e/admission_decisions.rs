@@ -2,8 +2,11 @@
 
 use crate::support::*;
 use anyhow::{Context, Result};
+use cloister_api::StorageAccessGrant;
 use cloister_tests::{assert_denied, cluster};
+use kube::CustomResourceExt;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 const POLICY: &str = "operator-decisions.cloister.dev";
 
@@ -18,6 +21,8 @@ fn open() -> Value {
         "reason": "Active",
         "digest": "v1:one",
         "targetDigest": "v1:two",
+        "targetParts": {"endpoint": "one"},
+        "secretName": "cloister-grant-a.b.c",
         "policy": {"name": "strict", "uid": "u"},
         "approvedAt": "2026-01-01T00:00:00Z",
         "activatedAt": "2026-01-01T00:00:01Z",
@@ -61,6 +66,7 @@ async fn what_was_decided_stays_decided() -> Result<()> {
             json!({"approvedAt": "2026-01-01T01:00:00Z"}),
             json!({"digest": "v1:other"}),
             json!({"targetDigest": null}),
+            json!({"targetParts": {"credential": "one"}}),
             json!({"policy": {"name": "strict", "uid": "v"}}),
             json!({"approvals": null}),
             json!({"reviews": null}),
@@ -84,7 +90,9 @@ async fn what_was_decided_stays_decided() -> Result<()> {
         // What stands all the same is closed, and that it was ever approved is not forgotten.
         write(json!({"phase": "Revoking", "endedAt": null})).await?;
         write(json!({"phase": "Revoked", "endedAt": "2026-01-01T03:00:00Z"})).await?;
-        assert_denied(write(json!({"approvedAt": null})).await, POLICY);
+        for field in ["approvedAt", "activatedAt", "expiresAt"] {
+            assert_denied(write(json!({ field: null })).await, POLICY);
+        }
     }
     Ok(())
 }
@@ -114,6 +122,68 @@ async fn what_opens_nothing_is_written_whatever_was_there() -> Result<()> {
         });
         write(ends).await?;
         write(json!({"phase": "Revoked"})).await?;
+    }
+    Ok(())
+}
+
+/// Every field of the status, another value of it, and whether that is refused while the grant is open. What is not refused
+/// is worked out anew at every look, or is asked of what people have written.
+fn fields() -> Vec<(&'static str, Value, bool)> {
+    vec![
+        ("observedGeneration", json!(7), false),
+        ("phase", json!("Approved"), true),
+        ("reason", json!("Other"), false),
+        ("digest", json!("v1:other"), true),
+        ("targetDigest", json!("v1:other"), true),
+        ("targetParts", json!({"endpoint": "other"}), true),
+        ("policy", json!({"name": "strict", "uid": "v"}), true),
+        ("approvals", json!([{"rule": "peers", "required": 1, "approvedBy": ["mallory"]}]), true),
+        ("reviews", json!([alice("two")]), true),
+        ("breakGlass", json!({"reviewDueAt": "2027-01-01T00:00:00Z"}), true),
+        ("breakGlass", json!({"skipped": ["1 of others (Group others)"]}), true),
+        ("breakGlass", json!({"reviewedBy": "sam"}), false),
+        ("approvedAt", json!("2026-01-01T01:00:00Z"), true),
+        ("activatedAt", json!("2026-01-01T01:00:00Z"), true),
+        ("expiresAt", json!("2026-01-01T05:00:00Z"), true),
+        ("endedAt", json!("2026-01-01T02:00:00Z"), true),
+        ("residualExposure", json!(["Watches"]), false),
+        ("residualExposureUntil", json!("2026-01-01T02:00:00Z"), true),
+        ("secretName", json!("cloister-grant-a.b.other"), true),
+        ("secretDestroyed", json!(true), false),
+        ("hosts", json!([]), false),
+        ("conditions", json!([]), false),
+    ]
+}
+
+#[tokio::test]
+async fn of_what_is_open_every_field_that_decides_stays_as_it_is() -> Result<()> {
+    let crd = serde_json::to_value(StorageAccessGrant::crd())?;
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"];
+    let declared: BTreeSet<&str> = schema.as_object().context("a schema")?.keys().map(String::as_str).collect();
+    assert_eq!(fields().iter().map(|(field, ..)| *field).collect::<BTreeSet<_>>(), declared, "the table has them all");
+
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = research_namespace(&operator, "held").await?;
+    let kind = grants().next().context("there is a kind of grant")?;
+    let (theirs, own) = (kind.api(&admin, &ns), kind.api(&operator, &ns));
+    let mut before = open();
+    before["breakGlass"] = json!({"skipped": ["1 of peers (Group peers)"], "reviewDueAt": "2026-01-02T00:00:00Z"});
+    for (at, (field, value, is_held)) in fields().into_iter().enumerate() {
+        let name = format!("field-{at}");
+        theirs.create(&create(), &object(kind.json(&name))).await?;
+        let write = async |change: Value| merge_at(&own, "status", &name, json!({"status": change})).await;
+        let mut approved = before.clone();
+        approved["phase"] = json!("Approved");
+        write(approved).await?;
+        write(before.clone()).await?;
+        let mut change = json!({ field: value });
+        match is_held {
+            true => assert_denied(write(change.clone()).await, POLICY),
+            false => drop(write(change.clone()).await.with_context(|| format!("{change}"))?),
+        }
+        // It ends, whatever else is written with it.
+        change["phase"] = json!("Revoking");
+        write(change.clone()).await.with_context(|| format!("{change}"))?;
     }
     Ok(())
 }

@@ -49,6 +49,9 @@ pub struct Run {
     /// How many requests to the API server may be under way
     #[arg(long, env = "CLOISTER_MAX_REQUESTS", value_name = "1-1024", value_parser = at_most_1024, default_value_t = 32)]
     pub max_requests: usize,
+    /// How often each copy of a credential is compared with its source, in seconds
+    #[arg(long, env = "CLOISTER_COMPARE_COPIES", value_name = "1-86400", value_parser = clap::value_parser!(u32).range(1..=86_400), default_value_t = 600)]
+    pub compare_copies: u32,
     /// Who this operator is among others, of which one acts at a time. One that is started again in the same place takes up
     /// where it was; without it: its pod or host, and its process
     #[arg(long, env = "CLOISTER_IDENTITY", value_parser = clap::builder::NonEmptyStringValueParser::new())]

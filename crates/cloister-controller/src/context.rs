@@ -14,6 +14,7 @@ use crate::{
     metrics::Metrics,
     names::Names,
     queue::{Queue, Ticket},
+    reconcile::{Destroyed, Replaced},
     requests::Requests,
     watches::Synced,
 };
@@ -60,6 +61,10 @@ pub struct Context {
     pub requests: Requests,
     /// Looks at pods that must not rest on a watch.
     pub looks: Looks,
+    /// The copies of credentials that somebody else has written.
+    pub replaced: Replaced,
+    /// The copies of credentials that are known to be gone.
+    pub destroyed: Destroyed,
     /// When the users of an allowlist were last counted, for those that were a moment ago.
     counted: std::sync::Mutex<HashMap<Arc<str>, Timestamp>>,
     /// Told when the settings may have changed.
@@ -105,6 +110,8 @@ impl Context {
             audit,
             requests: Requests::new(max_requests),
             looks: Looks::default(),
+            replaced: Replaced::default(),
+            destroyed: Destroyed::default(),
             counted: std::sync::Mutex::default(),
             settings_changed: watch::Sender::new(()),
             roles_changed: Notify::new(),

@@ -274,6 +274,7 @@ impl Metrics {
             ("DenyDefeated", index.defeated()),
             ("ForeignObjects", index.intruded()),
             ("StatusRefused", context.alerts.refused()),
+            ("CredentialReplaced", context.replaced.count()),
             ("AuditSinkFailed", usize::from(context.audit.failure().is_some())),
         ] {
             self.alerts.get_or_create(&Alert { alert }).set(gauge(count));

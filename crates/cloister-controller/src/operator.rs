@@ -11,7 +11,7 @@ use crate::{
     definitions, heartbeat,
     leader::{self, Keeper, Lost},
     liveness, names, needs,
-    reconcile::remember_names,
+    reconcile::{self, remember_names},
     server::{self, Standing},
     standby, watches, work,
 };
@@ -77,6 +77,11 @@ pub enum Fatal {
     /// Nobody looks at the clocks and the connection any more.
     #[error("the heartbeat ended; the process ends with it and must be started again")]
     HeartbeatDead,
+    /// Nobody looks at the copies of credentials any more.
+    #[error(
+        "the comparison of copies with their credentials ended; the process ends with it and must be started again"
+    )]
+    ComparingDead,
     /// Another operator acts.
     #[error("{0}; this operator ends, so that there are not two")]
     Lost(#[from] Lost),
@@ -117,7 +122,7 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
     let _ = standing.context.set(context.clone());
     liveness::watch(context.clone()).map_err(cannot("cannot look after the process".into()))?;
     let ended = {
-        let acting = act(&context, stop);
+        let acting = act(&context, Duration::from_secs(args.compare_copies.into()), stop);
         tokio::select! {
             ended = acting => ended,
             lost = keeper.keep() => Err(Fatal::Lost(lost)),
@@ -131,7 +136,11 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
 }
 
 /// Watches and works until it is told to end.
-async fn act(context: &Arc<Context>, stop: impl Future<Output = ()> + Clone) -> Result<(), Fatal> {
+async fn act(
+    context: &Arc<Context>,
+    compare_copies: Duration,
+    stop: impl Future<Output = ()> + Clone,
+) -> Result<(), Fatal> {
     let mut watching = watches::start(context);
     tokio::spawn(Alerts::write(context.clone()));
     tokio::spawn(Audit::follow(context.clone()));
@@ -139,6 +148,7 @@ async fn act(context: &Arc<Context>, stop: impl Future<Output = ()> + Clone) -> 
         let context = context.clone();
         async move { context.liveness.runtime.during(heartbeat::run(context.clone())).await }
     });
+    let comparing = tokio::spawn(reconcile::compare_copies(context.clone(), compare_copies));
     let working = work(context.clone(), stop.clone());
     let until_drained = async {
         stop.clone().await;
@@ -149,6 +159,7 @@ async fn act(context: &Arc<Context>, stop: impl Future<Output = ()> + Clone) -> 
         ended = working => ended,
         dead = first_to_end(&mut watching) => Err(dead),
         _ = beating => Err(Fatal::HeartbeatDead),
+        _ = comparing => Err(Fatal::ComparingDead),
         () = until_drained => Err(Fatal::NotDrained(DRAIN)),
     }
 }

@@ -527,7 +527,11 @@ impl<'a> Writer<'a> {
     }
 
     /// Takes the version off a mount, whatever else it says: admission puts it into no pod then.
-    async fn unmount(&self, key: &Key, namespace: &str, name: &str, at: Timestamp) -> Result<(), Error> {
+    ///
+    /// # Errors
+    ///
+    /// The request failed. That it is gone is no failure.
+    pub async fn unmount(&self, key: &Key, namespace: &str, name: &str, at: Timestamp) -> Result<(), Error> {
         let api: Api<GrantMount> = Api::namespaced(self.context.client.clone(), namespace);
         let annotations = json!({labels::CREDENTIAL_VERSION: "", labels::UNMOUNTED_AT: at.to_string()});
         let patch = json!({"metadata": {"annotations": annotations}});

@@ -38,13 +38,14 @@ impl World {
         self.others_of(but, mount).any(|grant| is_open(grant, self.now))
     }
 
-    /// The mounts that stand, and those whose credentials pods hold, as far as the operator knows.
+    /// The mounts that stand, those whose credentials pods hold, as far as the operator knows, and those whose copies are not
+    /// known to be destroyed.
     fn copies(&self) -> BTreeSet<ChildKey> {
         let pods = self.stale.as_ref().unwrap_or(&self.pods).values();
         let held = pods.flat_map(|pod| &pod.secrets);
         let held = held.filter_map(|secret| secret.strip_prefix(labels::GRANT_SECRET_PREFIX));
         let held = held.map(|mount| ChildKey::new(ChildKind::GrantMount, mount));
-        self.mounts().into_iter().chain(held).collect()
+        self.left().into_iter().chain(held).collect()
     }
 }
 
@@ -289,6 +290,9 @@ fn nothing_past_its_end(world: &World) {
     }
     for mount in world.mounts() {
         assert!(world.others_of("", &mount.name).any(open) || !world.has_mount(&mount.name), "{mount} is nobody's");
+    }
+    for mount in world.secrets.iter().filter_map(|secret| secret.strip_prefix(labels::GRANT_SECRET_PREFIX)) {
+        assert!(world.others_of("", mount).any(open), "the copy behind {mount} is nobody's");
     }
     let known = |name: &String| world.stale.as_ref().is_none_or(|stale| stale.contains_key(name));
     for (name, pod) in world.pods.iter().filter(|(name, pod)| !pod.terminating && known(name)) {

@@ -62,6 +62,8 @@ pub(super) struct News {
     pub for_namespace: bool,
     /// Somebody else has an AccessRole here, or has it no more: they may not decide about what the namespace gets.
     pub for_deciders: bool,
+    /// Storage is opened, or is closed again: there may be room for the endpoint of another.
+    pub for_endpoints: bool,
 }
 
 impl News {
@@ -73,6 +75,7 @@ impl News {
             for_reviews: !old.is_some_and(|old| alike_for_reviews(old, new)),
             for_namespace: opens(new) || old.is_some_and(opens),
             for_deciders: gives_role(new) != old.is_some_and(gives_role),
+            for_endpoints: opens_storage(new) != old.is_some_and(opens_storage),
         }
     }
 }
@@ -80,6 +83,11 @@ impl News {
 /// Whether somebody has an AccessRole by this grant.
 pub(super) fn gives_role(grant: &Decoded<Grant>) -> bool {
     matches!(&grant.object, Ok(Grant::Role(role)) if role.status.as_ref().is_some_and(may_hold))
+}
+
+/// Whether storage may be open by this grant.
+fn opens_storage(grant: &Decoded<Grant>) -> bool {
+    matches!(&grant.object, Ok(Grant::Storage(storage)) if storage.status.as_ref().is_some_and(may_hold))
 }
 
 /// Whether what is said of a grant's reviews is the same.
@@ -132,6 +140,16 @@ impl Index {
             }
         }
         Some(old)
+    }
+
+    /// The mounts that grants may have opened which have not ended, each with its namespace.
+    pub fn mounts(&self) -> impl Iterator<Item = (Arc<str>, Arc<str>)> {
+        self.mounting.keys().map(|(namespace, mount)| (namespace.clone(), (&**mount).into()))
+    }
+
+    /// The mounts that grants have opened which have ended, or are said to have.
+    pub fn ended_mounts(&self) -> impl Iterator<Item = (Arc<str>, Arc<str>)> {
+        self.ended_mounts.iter().map(|(namespace, mount)| (namespace.clone(), (&**mount).into()))
     }
 
     /// The grants that may have opened a mount, and have not ended.
@@ -197,6 +215,9 @@ impl Decoded<Grant> {
 fn note_end(index: &mut Index, namespace: &Arc<str>, grant: &Decoded<Grant>) {
     let Ok(Grant::Storage(object)) = &grant.object else { return };
     let Some(status) = &object.status else { return };
+    if let Some(mount) = grant.mount().filter(|_| status.phase.has_ended() && status.approved_at.is_some()) {
+        index.ended_mounts.insert((namespace.clone(), mount.into()));
+    }
     let ended = matches!(status.phase, GrantPhase::Expired | GrantPhase::Revoked) && status.activated_at.is_some();
     let Some((at, mount)) = status.ended_at.as_ref().filter(|_| ended).zip(grant.mount()) else { return };
     let end = LastEnd { at: at.0, on_expiry: object.spec.on_expiry };

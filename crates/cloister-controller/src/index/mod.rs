@@ -115,6 +115,8 @@ pub struct Index {
     pub(crate) mounting: BTreeMap<(Arc<str>, Box<str>), BTreeSet<GrantRef>>,
     /// The grants that have ended and of which nobody needs more than a few facts.
     pub(crate) ended: HashMap<Arc<str>, BTreeMap<GrantRef, EndedGrant>>,
+    /// The mounts of grants that were approved and have ended.
+    pub(crate) ended_mounts: BTreeSet<(Arc<str>, Box<str>)>,
     /// The end of the grant of each mount that ended last.
     pub(crate) last_ends: HashMap<(Arc<str>, Box<str>), LastEnd>,
     /// The grants that broke the glass, of those that are kept whole.
@@ -160,6 +162,7 @@ impl Default for Index {
             grants: HashMap::new(),
             mounting: BTreeMap::new(),
             ended: HashMap::new(),
+            ended_mounts: BTreeSet::new(),
             last_ends: HashMap::new(),
             broken_glass: BTreeSet::new(),
             reviews: HashMap::new(),

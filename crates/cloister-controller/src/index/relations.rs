@@ -12,6 +12,7 @@ use cloister_api::{Attach, EgressAllowlist, EgressRule, GrantKind, ResearchNames
 use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef, ObservedChild},
     grant::{Grant, mount_of_secret},
+    namespace::egress::TOO_BROAD,
 };
 use std::sync::Arc;
 
@@ -55,6 +56,13 @@ pub fn of_namespace(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
 fn of_grants_in(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
     let grants = index.grants.get(namespace).into_iter().flat_map(|grants| grants.keys());
     dirty.extend(grants.map(|grant| Key::Grant(namespace.clone(), grant.clone())));
+}
+
+/// The grants that wait until less is open in their namespace.
+pub fn of_those_without_room(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
+    let grants = index.grants.get(namespace).into_iter().flatten();
+    let waiting = grants.filter(|(_, found)| found.status().is_some_and(|status| status.reason == TOO_BROAD));
+    dirty.extend(waiting.map(|(grant, _)| Key::Grant(namespace.clone(), grant.clone())));
 }
 
 /// The grants of which this holds.
@@ -157,6 +165,9 @@ pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, news: New
     if news.for_deciders {
         of_grants_in(index, namespace, dirty);
     }
+    if news.for_endpoints {
+        of_those_without_room(index, namespace, dirty);
+    }
     let is_closing = index.research.get(namespace).is_some_and(|home| home.metadata.deletion_timestamp.is_some());
     let opens_networks = match grant.kind {
         GrantKind::EgressGrant => true,
@@ -192,6 +203,7 @@ pub fn of_removed_grant(
     if gives_role(object) {
         of_grants_in(index, namespace, dirty);
     }
+    of_those_without_room(index, namespace, dirty);
     if let Some(mount) = object.mount() {
         dirty.insert(Key::Mount(namespace.clone(), mount.into()));
     }

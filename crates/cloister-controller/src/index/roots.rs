@@ -66,7 +66,9 @@ impl Indexed for Decoded<ResearchNamespace> {
             index.research.insert(name.clone(), self);
             relations::of_research_namespace(index, &name, index.research.get(&name), dirty);
         } else {
-            index.research.insert(name, self);
+            index.research.insert(name.clone(), self);
+            // What is said of it may tell that less is open there.
+            relations::of_those_without_room(index, &name, dirty);
         }
     }
 

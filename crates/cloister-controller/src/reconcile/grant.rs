@@ -5,7 +5,7 @@ use super::{
     catalogue::debt,
     credential, ended, known,
     mount::is_claimed,
-    namespace::in_force,
+    namespace::{agreed, in_force},
     others, policy_named, retention, service_named, work_off,
 };
 use crate::{
@@ -25,15 +25,15 @@ use cloister_api::{
 use cloister_core::{
     child::{ChildKind, Children, GrantRef},
     grant::{
-        Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, failed, is_approved, is_open, last_call, may_hold,
-        plan, secret_of,
+        Beside, Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, failed, is_approved, is_open, last_call,
+        may_hold, plan, secret_of,
     },
     hold::Held,
     names::Host,
     plan::{Action, Plan},
 };
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{Api, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, sync::Arc};
@@ -195,6 +195,11 @@ fn decide(
     })
 }
 
+/// A grant as an Event refers to it.
+pub fn reference_of(index: &Index, namespace: &Arc<str>, grant: &GrantRef) -> Option<ObjectReference> {
+    index.grant(namespace, grant)?.object.as_ref().ok().map(alerts::reference)
+}
+
 /// Gathers everything that the decision about a grant depends on.
 pub fn with_input<T>(
     asking: &Asking<'_>,
@@ -238,9 +243,13 @@ pub fn with_input<T>(
         held,
         recorded,
         home: home(index, namespace),
-        members: declared(index, namespace).map(|spec| spec.members.as_slice()).unwrap_or_default(),
-        accounts: declared(index, namespace).map(|spec| spec.service_accounts.as_slice()).unwrap_or_default(),
+        members: intent(index, namespace).map(|spec| spec.members.as_slice()).unwrap_or_default(),
+        accounts: intent(index, namespace).map(|spec| spec.service_accounts.as_slice()).unwrap_or_default(),
         role_holders: &role_holders(index, namespace, grant),
+        beside: Beside {
+            agreed: &|| agreed(index, namespace, &settings, now),
+            grants: &|| others_in(index, namespace, grant),
+        },
         reviews: &reviews,
         children: index.children.get(namespace).map_or(&NOTHING, |children| &children.all),
         mount_is_claimed: mount.as_deref().is_some_and(|mount| is_claimed(index, namespace, mount, now)),
@@ -328,7 +337,13 @@ fn role_holders<'a>(index: &'a Index, namespace: &str, but: &GrantRef) -> Vec<&'
     roles.flatten().collect()
 }
 
-fn declared<'a>(index: &'a Index, namespace: &str) -> Option<&'a ResearchNamespaceSpec> {
+/// The other grants of a namespace.
+fn others_in<'a>(index: &'a Index, namespace: &str, but: &GrantRef) -> Vec<&'a Grant> {
+    let others = index.grants.get(namespace).into_iter().flatten().filter(|(grant, _)| *grant != but);
+    others.filter_map(|(_, found)| found.object.as_ref().ok()).collect()
+}
+
+fn intent<'a>(index: &'a Index, namespace: &str) -> Option<&'a ResearchNamespaceSpec> {
     let research = index.research.get(namespace)?.object.as_ref().ok()?;
     Some(&research.spec)
 }

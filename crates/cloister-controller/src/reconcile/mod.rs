@@ -2,6 +2,7 @@
 
 mod asking;
 mod catalogue;
+mod copies;
 mod ended;
 mod grant;
 mod impersonation;
@@ -11,6 +12,7 @@ mod retention;
 mod review;
 
 pub use asking::remember_names;
+pub use copies::{Destroyed, Replaced, look_after as compare_copies};
 
 use crate::{
     context::Context,

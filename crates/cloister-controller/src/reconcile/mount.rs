@@ -29,7 +29,7 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
             on_expiry: last.map(|last| last.on_expiry).unwrap_or_default(),
             now,
         };
-        unclaimed(&copy, last)
+        unclaimed(&copy, context.destroyed.has(namespace, &secret_of(name)), last)
     };
     let target: Target<StorageAccessGrant> = Target {
         key: Key::Mount(namespace.clone(), name.clone()),

@@ -7,12 +7,15 @@ use super::{
 use crate::{
     alerts, context::Context, decode::Decoded, error::Error, index::Index, inspect::inspect, key::Key, write::Target,
 };
-use cloister_api::{EgressRule, GrantPhase, ResearchNamespace, ResearchNamespaceStatus, StorageEndpoint, labels};
+use cloister_api::{
+    EgressRule, GrantPhase, ResearchNamespace, ResearchNamespaceStatus, ServiceReference, StorageEndpoint, labels,
+};
 use cloister_core::{
     child::{ChildKey, Children},
+    egress::Opening,
     grant::{Grant, is_open, may_hold},
     names::Host,
-    namespace::{Declared, Input, Inspection, Peer, egress::KnownAllowlist, failed, plan, wants_inspection},
+    namespace::{self, Declared, Input, Inspection, Peer, egress::KnownAllowlist, failed, plan, wants_inspection},
     plan::{About, Action, Plan},
     settings::Settings,
 };
@@ -186,6 +189,15 @@ fn allowlists(index: &Index) -> BTreeMap<&str, KnownAllowlist<'_>> {
         (&**name, known)
     })
     .collect()
+}
+
+/// What allowlists open in a research namespace.
+pub fn agreed(index: &Index, name: &str, settings: &Settings, now: Timestamp) -> Vec<Opening> {
+    let research = index.research.get(name).and_then(|found| found.object.as_ref().ok());
+    let services = |service: &ServiceReference| service_named(index, service);
+    research
+        .map(|declared| namespace::agreed(declared, &allowlists(index), &services, settings, now))
+        .unwrap_or_default()
 }
 
 /// The rules of a namespace's EgressGrants that are open now.

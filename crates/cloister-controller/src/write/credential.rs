@@ -18,6 +18,7 @@ const OPAQUE: &str = "Opaque";
 impl Writer<'_> {
     /// Writes a copy. What stands under its name and cannot be made one, or is more than one, is another's, and goes.
     pub(super) async fn copy_credential(&self, namespace: &str, from: &SecretReference, to: &str) -> Result<(), Error> {
+        self.context.destroyed.forget(namespace, to);
         let source: Api<Secret> = Api::namespaced(self.context.client.clone(), &from.namespace);
         let what = || format!("read Secret {}/{}", from.namespace, from.name);
         let kept = self.request(what, source.get(&from.name)).await?;
@@ -51,6 +52,12 @@ impl Writer<'_> {
     }
 
     pub(super) async fn destroy_credential(&self, namespace: &str, name: &str) -> Result<(), Error> {
+        self.empty_and_delete(namespace, name).await?;
+        self.context.destroyed.note(namespace, name);
+        Ok(())
+    }
+
+    async fn empty_and_delete(&self, namespace: &str, name: &str) -> Result<(), Error> {
         let api: Api<Secret> = Api::namespaced(self.context.client.clone(), namespace);
         // Emptied first: the kubelets take an emptied Secret out of running pods, too.
         let empty = json!({"data": null});

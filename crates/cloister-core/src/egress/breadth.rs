@@ -103,6 +103,23 @@ pub fn too_broad(openings: &[&Opening], config: &EgressConfig) -> Vec<Option<Too
     }
 }
 
+/// Why one more opening makes what is open in a namespace too wide, if it does.
+pub fn too_broad_with(one: &Opening, others: &[Opening], config: &EgressConfig) -> Option<TooBroad> {
+    let others: Vec<NetworkSet> = others.iter().map(public).collect();
+    let before = NetworkSet::union_of(&others);
+    let after = before.union(&public(one));
+    // What is open already is opened no wider.
+    let (_, size) = offending(&after, config.max_public_prefix).filter(|_| after != before)?;
+    Some(TooBroad::Range { size })
+}
+
+impl Opening {
+    /// Whether addresses of the Internet are among what it opens by address.
+    pub fn is_public(&self) -> bool {
+        !public(self).is_empty()
+    }
+}
+
 /// The part of a union that is too much, in words too.
 fn offending(union: &NetworkSet, most: MaxPublicPrefix) -> Option<(NetworkSet, String)> {
     let widest = |network: &IpAddr| {
@@ -264,6 +281,37 @@ mod tests {
         // The widest goes, and what is narrow stays.
         let narrow = networks(&["198.51.0.0/24"]);
         assert_eq!(broad(&[narrow, networks(&["198.50.0.0/16", "198.51.1.0/24"])]), [false, true]);
+    }
+
+    /// What is given one after the other is never more than what may be open together, in whatever order it is asked for.
+    #[test]
+    fn what_is_given_one_after_the_other_is_bounded_as_a_whole() {
+        let never = NeverOpened::new(&[]);
+        let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: false };
+        let open = |network: String| {
+            let rule = json!({"name": "r", "ports": [{"port": 443}], "networks": [network]});
+            open_rule(&serde_json::from_value(rule).unwrap(), &surroundings).unwrap()
+        };
+        // Neighbours, networks in others, and such that are apart.
+        let mut asked: Vec<Opening> = (0..48_u32).map(|at| open(format!("203.{}.0.0/16", at * 29 % 96))).collect();
+        asked.extend((0..8).map(|at| open(format!("203.{at}.7.0/24"))));
+        asked.extend((0..4).map(|at| open(format!("10.{at}.0.0/16"))));
+        for turn in 0..asked.len() {
+            asked.rotate_left(7 * turn % 60);
+            let mut given: Vec<Opening> = Vec::new();
+            for one in &asked {
+                let refused = too_broad_with(one, &given, &EgressConfig::default()).is_some();
+                assert!(!refused || one.is_public(), "what is not of the Internet takes no room");
+                if !refused {
+                    given.push(one.clone());
+                }
+                let all: Vec<&Opening> = given.iter().collect();
+                assert!(too_broad(&all, &EgressConfig::default()).iter().all(Option::is_none), "{given:?}");
+            }
+            assert!(given.len() > 16 && given.len() < asked.len(), "{}", given.len());
+            // The same again takes no room either.
+            assert!(given.iter().all(|one| too_broad_with(one, &given, &EgressConfig::default()).is_none()));
+        }
     }
 
     #[test]

@@ -42,7 +42,7 @@ mod service;
 mod target;
 
 pub use backend::{Backend, Channel, Installed};
-pub use breadth::{TooBroad, too_broad};
+pub use breadth::{TooBroad, too_broad, too_broad_with};
 pub use by_name::{Inexact, not_the_internet, not_to_be_reached};
 pub use covered::{Allowed, COVERED, Covered, NOT_COVERED, PARTLY_COVERED, open_covered, open_covered_by};
 pub use domain::{DomainName, NameFault};

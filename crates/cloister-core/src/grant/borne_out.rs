@@ -5,7 +5,7 @@
 //! reviews with theirs, the policy, and the time.
 
 use super::{
-    Grant, Input, Target, eligibility,
+    Grant, Input, Target, digest, eligibility,
     people::{is_service_account, same_person},
     share::{Share, secret_name},
 };
@@ -21,7 +21,16 @@ const ROUNDING: SignedDuration = SignedDuration::from_secs(1);
 
 /// Whether the review that was recorded is still there, says the same, and is about the same.
 pub fn is_live(recorded: &RecordedReview, grant: &Grant, status: &GrantStatus, reviews: &[&AccessReview]) -> bool {
-    reviews.iter().any(|review| {
+    live(recorded, grant, status, reviews).is_some()
+}
+
+fn live<'a>(
+    recorded: &RecordedReview,
+    grant: &Grant,
+    status: &GrantStatus,
+    reviews: &[&'a AccessReview],
+) -> Option<&'a AccessReview> {
+    reviews.iter().copied().find(|review| {
         let spec = &review.spec;
         review.metadata.uid.as_deref() == Some(&*recorded.uid)
             && review.metadata.deletion_timestamp.is_none()
@@ -71,11 +80,17 @@ pub fn approval(grant: &Grant, status: &GrantStatus, input: &Input<'_>) -> Resul
         (true, false) => return Err("spec.breakGlass asks to break the glass, and no review is owed".to_owned()),
         _ => {}
     }
-    if let Some(absent) = status.reviews.iter().find(|recorded| !is_live(recorded, grant, status, input.reviews)) {
-        return Err(format!(
-            "there is no AccessReview {} (uid {}) by which {} agreed to this",
-            absent.name, absent.uid, absent.reviewer.username
-        ));
+    for recorded in &status.reviews {
+        let (name, who) = (&recorded.name, &recorded.reviewer.username);
+        let Some(review) = live(recorded, grant, status, input.reviews) else {
+            let uid = &recorded.uid;
+            return Err(format!("there is no AccessReview {name} (uid {uid}) by which {who} agreed to this"));
+        };
+        // That which a broken glass owes comes afterwards.
+        let made = review.metadata.creation_timestamp.as_ref().filter(|_| !grant.terms().break_glass);
+        if let Some(made) = made.filter(|made| later(approved.0, CLOCKS) < made.0) {
+            return Err(format!("it was approved at {}, before {who} agreed at {}", approved.0, made.0));
+        }
     }
     if status.secret_name != Share::of(grant).map(|share| secret_name(&share)) {
         return Err("it does not name the Secret of its mount".to_owned());
@@ -85,6 +100,21 @@ pub fn approval(grant: &Grant, status: &GrantStatus, input: &Input<'_>) -> Resul
         Some(name) => Err(format!("{name} is said to have agreed, without an AccessReview")),
         None => Ok(()),
     }
+}
+
+/// Whether the parts of what it is for are those that its digest is of. They decide while its Service is not there.
+///
+/// # Errors
+///
+/// What is not borne out.
+pub fn target(status: &GrantStatus, target: &Target<'_>) -> Result<(), String> {
+    // An older version did not write them.
+    let is_of_digest =
+        status.target_digest != digest::of_target(target) || status.target_parts == digest::parts(target);
+    if is_of_digest || status.target_parts.is_empty() {
+        return Ok(());
+    }
+    Err("its targetParts are not those of its targetDigest".to_owned())
 }
 
 /// Whether the end is no later than the spec and the policy give it from the approval on.

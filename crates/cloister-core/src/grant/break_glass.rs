@@ -36,6 +36,7 @@ pub fn owed(status: Option<&GrantStatus>) -> Option<&BreakGlassStatus> {
 /// One that was removed settles nothing any more.
 pub fn put_right(status: &mut GrantStatus, grant: &Grant, target: Option<&Target<'_>>, input: &Input<'_>) {
     let Some(approved) = status.approved_at.clone().filter(|_| grant.terms().break_glass) else { return };
+    let at = approved.0;
     let owed =
         || BreakGlassStatus { skipped: Vec::new(), review_due_at: approved, reviewed_by: None, reviewed_at: None };
     if status.break_glass.is_none() {
@@ -47,6 +48,26 @@ pub fn put_right(status: &mut GrantStatus, grant: &Grant, target: Option<&Target
     if let Some(glass) = status.break_glass.as_mut().filter(|_| !is_settled) {
         (glass.reviewed_by, glass.reviewed_at) = (None, None);
     }
+    let due = target.and_then(|target| last_day(grant, status, at, target, input));
+    if let (Some(glass), Some(due)) = (&mut status.break_glass, due)
+        && glass.review_due_at.0 > due
+    {
+        glass.review_due_at = crate::condition::seconds(due);
+    }
+}
+
+/// By when it is to be reviewed at the latest. Once the policy is another than it was, that is not known any more.
+fn last_day(
+    grant: &Grant,
+    status: &GrantStatus,
+    approved: Timestamp,
+    target: &Target<'_>,
+    input: &Input<'_>,
+) -> Option<Timestamp> {
+    let glass = target.policy.spec.break_glass.as_ref()?;
+    let is_as_agreed = digest::of(grant, input.namespace, target) == status.digest;
+    // What is written down has no parts of seconds.
+    is_as_agreed.then(|| later(later(approved, signed(glass.review_within)), SignedDuration::from_secs(1)))
 }
 
 /// Whether somebody who has settled what a grant owes was to decide about it. Once the policy is another than it was, that

@@ -127,11 +127,19 @@ pub fn parts(target: &Target<'_>) -> BTreeMap<String, String> {
     parts.map(|(part, value)| (part.clone(), hash(value).chars().take(16).collect())).collect()
 }
 
+/// The part that is what a grant's Service is.
+const SERVICE: &str = "service";
+
+/// Whether it leads to a Service that is not there.
+pub fn lacks_its_service(target: &Target<'_>) -> bool {
+    target.meaning.get(SERVICE).is_some_and(Value::is_null)
+}
+
 /// The parts of what a grant is for that are others than they were. A Service that is not there is no other: what it would
 /// open is closed as long.
 pub fn changed<'a>(before: &'a BTreeMap<String, String>, target: &Target<'_>) -> Vec<&'a str> {
     let now = parts(target);
-    let is_absent = |part: &str| part == "service" && target.meaning.get(part).is_some_and(Value::is_null);
+    let is_absent = |part: &str| part == SERVICE && lacks_its_service(target);
     let others = before.iter().filter(|(part, hash)| now.get(*part) != Some(*hash) && !is_absent(part));
     others.map(|(part, _)| part.as_str()).collect()
 }

@@ -2,6 +2,7 @@
 
 use super::{
     Declared, Grant, Home, Input, Target,
+    afresh::{self, Against},
     approval::{Case, agreed, in_words, recorded, reviews_of},
     borne_out,
     break_glass::{self, later},
@@ -53,6 +54,7 @@ pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>,
     if let Some(message) = target_changed(grant, status, &target) {
         return Err(End::early("TargetChanged", message));
     }
+    borne_out::target(status, &target).map_err(|what| not_borne_out(&what, "it was written by another version"))?;
     if let Some(withdrawn) = grant.of_kind().withdrawn(input) {
         return Err(End::early(withdrawn.reason, withdrawn.message));
     }
@@ -105,8 +107,11 @@ fn target_changed(grant: &Grant, status: &GrantStatus, target: &Target<'_>) -> O
                        it, where its credential is kept, or what its ClusterRole allows; ask again";
         return Some(message.to_owned());
     }
+    // The digest decides, and the parts say what has changed. Only while a Service is not there do they decide, too: what it
+    // would open is closed as long.
     let changed = digest::changed(&status.target_parts, target);
-    if changed.is_empty() && digest::parts(target).len() == status.target_parts.len() {
+    let is_same = changed.is_empty() && digest::parts(target).len() == status.target_parts.len();
+    if is_same && digest::lacks_its_service(target) {
         return None;
     }
     let role = target.cluster_role.unwrap_or("of the role");
@@ -180,7 +185,14 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
             return not_enough(format!("those who agreed are not enough under AccessPolicy {policy} as it is now"));
         }
     }
-    borne_out::end(grant, status, target).map_err(|what| not_borne_out(&what, "the policy gives less than it did"))
+    borne_out::end(grant, status, target).map_err(|what| not_borne_out(&what, "the policy gives less than it did"))?;
+    afresh::check(&case, grant, status, target, input).map_err(|against| match against {
+        Against::Refusal(review, message) => {
+            let message = format!("{message}; that was before it was approved");
+            End { by: Some(review), ..End::early("ReviewRefused", message) }
+        }
+        Against::NotBorneOut(what) => not_borne_out(&what, "that has changed since"),
+    })
 }
 
 fn not_borne_out(what: &str, cause: &str) -> End {

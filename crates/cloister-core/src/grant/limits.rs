@@ -2,7 +2,8 @@
 
 use super::{Grant, Input, Target, eligibility::Ineligible, may_hold};
 use crate::egress::overlap;
-use cloister_api::{GrantPhase, Identity};
+use cloister_api::{GrantKind, GrantPhase, Identity};
+use jiff::Timestamp;
 
 /// Another grant of the same person that has not ended.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,24 @@ pub struct Others {
     waiting: u32,
 }
 
+/// When a grant was approved, and which it is: of any two, one has the place before the other.
+pub fn place(grant: &Grant) -> (Option<Timestamp>, GrantKind, Option<&str>, &str) {
+    let approved = grant.status().and_then(|status| status.approved_at.as_ref()).map(|at| at.0);
+    (approved, grant.kind(), grant.metadata().namespace.as_deref(), grant.name())
+}
+
 impl Others {
+    /// Those that had their place before a grant that is said to be approved.
+    pub fn before(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Self {
+        let all = (input.catalogue.others)(requester);
+        let held = all.iter().filter(|other| {
+            other.grant.status().is_some_and(may_hold)
+                && place(other.grant) < place(grant)
+                && same_target(grant, other.grant)
+        });
+        Others { held: u32::try_from(held.count()).unwrap_or(u32::MAX), waiting: 0 }
+    }
+
     /// Those that count against this request.
     pub fn of(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Self {
         let all = (input.catalogue.others)(requester);

@@ -5,6 +5,7 @@
 //! written down with it, and is asked again of the policy as it is now at every look. What was opened is taken away in an
 //! order that leaves no gap, and only when all of it is confirmed gone is the grant called ended.
 
+mod afresh;
 mod approval;
 mod borne_out;
 mod break_glass;
@@ -29,6 +30,7 @@ mod share;
 mod status;
 mod storage;
 mod target;
+mod together;
 
 pub use approval::satisfiable;
 pub use break_glass::{has_broken_glass, owes_review, owes_review_by};
@@ -44,8 +46,10 @@ pub use remains::{may_hold, mount_named_by};
 pub use review::{is_answered, review};
 pub use share::{Share, mount_name, mount_of_secret, secret_name, secret_of};
 pub use status::{failed, is_given_up};
+pub use storage::mounted;
 pub(crate) use storage::pods_of;
 pub use target::{Known, policy_strength, too_weak};
+pub use together::Beside;
 
 use crate::{
     child::{Children, GrantRef},
@@ -339,6 +343,8 @@ pub struct Input<'a> {
     pub accounts: &'a [ServiceAccountTemplate],
     /// Who has an AccessRole in it, by another grant that is approved and not over.
     pub role_holders: &'a [&'a cloister_api::Subject],
+    /// What else is open in it.
+    pub beside: Beside<'a>,
     /// The reviews that name this grant, in the order in which they were made.
     pub reviews: &'a [&'a AccessReview],
     /// What is in the namespace.

@@ -219,8 +219,9 @@ pub struct LastEnd {
 }
 
 /// Takes away a mount that no grant speaks for, such as one whose grant was removed by force, and the pods that hold a
-/// copy for which no grant speaks, however they came to it.
-pub fn unclaimed(copy: &Copy<'_>, last: Option<LastEnd>) -> Plan<GrantStatus> {
+/// copy for which no grant speaks, however they came to it. A copy whose mount somebody has deleted is destroyed all the same,
+/// unless it is known to be.
+pub fn unclaimed(copy: &Copy<'_>, is_destroyed: bool, last: Option<LastEnd>) -> Plan<GrantStatus> {
     let mut plan = Plan::default();
     if copy.children.contains_key(&mount_key(copy.mount)) {
         let closing = copy.take_away(false, false);
@@ -237,6 +238,7 @@ pub fn unclaimed(copy: &Copy<'_>, last: Option<LastEnd>) -> Plan<GrantStatus> {
         }
         return plan;
     }
+    plan.close((!is_destroyed).then(|| Action::DestroyCredential { name: secret_of(copy.mount) }));
     // A reference that the kubelet empties holds nothing once the copy is gone, unless the pod was made around the end.
     let around = |holder: &Holder, end: LastEnd| {
         end.on_expiry == OnExpiry::Terminate && holder.created.is_none_or(|made| made <= later(end.at, AFTERMATH))

@@ -1,16 +1,18 @@
 //! A StorageAccessGrant: a RoleBinding, the storage's endpoint, and the credential mounted into the pods of an account.
 
 use super::{
-    Grant, Input,
+    Declared, Grant, Input,
     credential::{NOT_OFFERED, secret_named},
     digest,
     egress::{astray, at_addresses},
     eligibility::Ineligible,
+    end,
     kind::{Kind, Missing, Opening, Target, TargetError, accounts, is_for_accounts, undeclared},
     mount::{self, Source},
     residue,
-    share::{Share, mount_name},
+    share::{Share, mount_key, mount_name},
     target::{Known, cluster_role, guard_of, policy_of},
+    together,
 };
 use crate::{
     child::Child,
@@ -19,8 +21,8 @@ use crate::{
     namespace::{children::role_binding, egress::TOO_BROAD},
 };
 use cloister_api::{
-    Mount, OnExpiry, ResidualExposure, StorageAccessGrant, StorageEndpoint, StorageResource, StorageRole, Subject,
-    labels,
+    GrantPhase, Mount, OnExpiry, ResidualExposure, SecretReference, StorageAccessGrant, StorageEndpoint,
+    StorageResource, StorageRole, Subject, labels,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
@@ -98,7 +100,11 @@ impl Kind for StorageAccessGrant {
     }
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
-        credential(self, input).err().or_else(|| too_broad(found(self, input).ok()?.0.spec.endpoint.as_ref()?, input))
+        let endpoint = || found(self, input).ok()?.0.spec.endpoint.as_ref();
+        credential(self, input)
+            .err()
+            .or_else(|| too_broad(endpoint()?, input))
+            .or_else(|| together::too_broad(endpoint()?, input))
     }
 
     fn doubt(&self, input: &Input<'_>) -> Option<Missing> {
@@ -195,6 +201,16 @@ fn credential<'a>(grant: &StorageAccessGrant, input: &Input<'a>) -> Result<Optio
             "Secret {name} in {namespace} is empty; ask the owners of StorageResource {storage} to put the credential there"
         )),
     }
+}
+
+/// The credential that stands behind the mount of a grant, and its version: none where the grant ends, or copies it anew.
+pub fn mounted(input: &Input<'_>) -> Option<(SecretReference, Box<str>)> {
+    let Declared::Read(grant @ Grant::Storage(asked)) = input.declared else { return None };
+    let is_open = grant.phase() == GrantPhase::Active && end::reason_to_end(grant, input).is_ok();
+    let source = credential(asked, input).ok()?.filter(|_| is_open)?;
+    let mount = input.children.get(&mount_key(&mount_name(&Share::of(grant)?)))?;
+    let stands = !mount.terminating && mount.version.as_ref() == Some(&source.version);
+    stands.then(|| (source.from.clone(), source.version))
 }
 
 /// Mounts the credential, unless another stands in its way or its end is near.

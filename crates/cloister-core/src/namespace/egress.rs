@@ -88,6 +88,22 @@ impl Needs {
         needs
     }
 
+    /// What allowlists open in a namespace, by themselves and by its own rules that they cover.
+    pub fn agreed(namespace: &ResearchNamespace, input: &Input<'_>) -> Vec<Opening> {
+        let (mut needs, mut agreed) = (Needs::default(), Vec::new());
+        let surroundings = Surroundings { never: &input.settings.never, services: input.services, wildcards: false };
+        needs.allowlists(namespace, input, &surroundings, &mut agreed);
+        needs.own_rules(namespace, input, &surroundings, &mut agreed);
+        let openings: Vec<&Opening> = agreed.iter().map(|agreed| &agreed.opening).collect();
+        let broad = too_broad(&openings, &input.settings.spec.egress);
+        openings
+            .into_iter()
+            .zip(broad)
+            .filter(|(_, broad)| broad.is_none())
+            .map(|(opening, _)| opening.clone())
+            .collect()
+    }
+
     fn allowlists<'a: 'b, 'b>(
         &mut self,
         namespace: &ResearchNamespace,

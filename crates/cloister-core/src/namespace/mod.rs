@@ -23,7 +23,7 @@ pub use takeover::{Account, Inspection, has_own_volume, wants_inspection};
 
 use crate::{
     child::{Child, ChildKey, Children, GrantRef, IfRefused, is_deny},
-    egress::{Backend, ServiceFacts},
+    egress::{Backend, Opening, ServiceFacts},
     names::{Host, Known, Names},
     ownership::{Whose, whose},
     plan::{Action, After, Chain, NamespaceLabels, Plan},
@@ -164,6 +164,38 @@ impl Input<'_> {
         }
         .unwrap_or_default()
     }
+}
+
+/// What allowlists open in a research namespace.
+pub fn agreed(
+    namespace: &ResearchNamespace,
+    allowlists: &BTreeMap<&str, KnownAllowlist<'_>>,
+    services: &dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    settings: &Settings,
+    now: Timestamp,
+) -> Vec<Opening> {
+    static NOTHING: Children = Children::new();
+    let input = Input {
+        name: namespace.metadata.name.as_deref().unwrap_or_default(),
+        declared: Declared::Read(namespace),
+        settings,
+        allowlists,
+        granted: &[],
+        endpoints: &[],
+        peers: &|_| None,
+        services,
+        hosts: &|_| None,
+        dns_addresses: &[],
+        namespace: None,
+        children: &NOTHING,
+        has_grant: &|_| false,
+        inspection: None,
+        pods: 0,
+        open_grants: 0,
+        owed_review: None,
+        now,
+    };
+    Needs::agreed(namespace, &input)
 }
 
 /// What to do about a research namespace.

@@ -8,10 +8,10 @@ use cloister_api::*;
 use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef},
     cluster_role::RoleFacts,
-    egress::ServiceFacts,
+    egress::{Opening, ServiceFacts},
     grant::{
-        self, Catalogue, CredentialFacts, Declared, Grant, Holder, Home, Input, Known, Neighbour, Other, SETTLING,
-        Share, has_begun, is_approved, is_open, last_call, may_hold, mount_name, mount_named_by, owes_review,
+        self, Beside, Catalogue, CredentialFacts, Declared, Grant, Holder, Home, Input, Known, Neighbour, Other,
+        SETTLING, Share, has_begun, is_approved, is_open, last_call, may_hold, mount_name, mount_named_by, owes_review,
         same_person, secret_name,
     },
     hold::Held,
@@ -19,7 +19,7 @@ use cloister_core::{
     plan::{Action, Plan},
     settings::Settings,
 };
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,6 +74,10 @@ pub struct World {
     /// Those that cannot be read.
     pub undecodable: BTreeSet<String>,
     pub storage: Shelf<StorageResource>,
+    /// Others than that one, by name.
+    pub storages: BTreeMap<String, StorageResource>,
+    /// What allowlists open in the namespace.
+    pub agreed: Vec<Opening>,
     pub role: Shelf<AccessRole>,
     pub policy: Shelf<AccessPolicy>,
     pub cluster_roles: BTreeMap<String, RoleFacts>,
@@ -112,6 +116,8 @@ impl World {
             grants: BTreeMap::new(),
             undecodable: BTreeSet::new(),
             storage: Shelf::Read(Box::new(storage)),
+            storages: BTreeMap::new(),
+            agreed: Vec::new(),
             role: Shelf::Read(Box::new(debugger())),
             policy: Shelf::Read(Box::new(policy)),
             cluster_roles: bindable.map(|name| (name.to_owned(), role_facts(&["pods/exec"], true))).into(),
@@ -224,7 +230,11 @@ impl World {
             grant: reference.clone(),
             declared,
             catalogue: Catalogue {
-                storages: &|name| if name.starts_with("weights") { self.storage.known() } else { Known::Absent },
+                storages: &|name| match self.storages.get(name) {
+                    Some(storage) => Known::Read(storage),
+                    None if name.starts_with("weights") => self.storage.known(),
+                    None => Known::Absent,
+                },
                 roles: &|name| if name == "debugger" { self.role.known() } else { Known::Absent },
                 policies: &|name| if name == "standard" { self.policy.known() } else { Known::Absent },
                 cluster_roles: &|name| self.cluster_roles.get(name),
@@ -245,6 +255,13 @@ impl World {
             members: &self.members,
             accounts: &self.accounts,
             role_holders: &self.role_holders(key),
+            beside: Beside {
+                agreed: &|| self.agreed.clone(),
+                grants: &|| {
+                    let others = self.grants.iter().filter(|(other, _)| *other != key && self.can_read(other));
+                    others.map(|(_, grant)| grant).collect()
+                },
+            },
             reviews: &reviews,
             children: &self.objects.observe(),
             mount_is_claimed: self.is_claimed_by_another(key, &mount),

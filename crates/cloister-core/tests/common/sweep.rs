@@ -1,11 +1,12 @@
 //! Mounts that may have lost their grants, and pods that still hold their credentials, as the controller takes them away.
 
-use super::grants::{World, mount_of};
-use cloister_api::GrantPhase;
+use super::grants::{World, mount_of, secret_of};
+use cloister_api::{GrantPhase, labels};
 use cloister_core::{
     child::{ChildKey, ChildKind},
     grant::{Copy, Grant, LastEnd, unclaimed},
 };
+use std::collections::BTreeSet;
 
 impl World {
     /// Whether a grant speaks for a mount: it may have opened it, and takes it away itself.
@@ -24,8 +25,15 @@ impl World {
         let last = self.last_end(&name);
         let on_expiry = last.map(|end| end.on_expiry).unwrap_or_default();
         let copy = Copy { mount: &name, children: &children, holders: &holders, on_expiry, now: self.now };
-        let plan = unclaimed(&copy, last);
+        let plan = unclaimed(&copy, !self.secrets.contains(&secret_of(&name)), last);
         self.carry_out("", &plan, budget, &mut |_, _, _| {});
+    }
+
+    /// The mounts that stand, and those whose copies are not known to be destroyed.
+    pub fn left(&self) -> BTreeSet<ChildKey> {
+        let left = self.secrets.iter().filter_map(|secret| secret.strip_prefix(labels::GRANT_SECRET_PREFIX));
+        let left = left.map(|mount| ChildKey::new(ChildKind::GrantMount, mount));
+        self.mounts().into_iter().chain(left).collect()
     }
 
     pub fn mounts(&self) -> Vec<ChildKey> {

@@ -1,13 +1,14 @@
 //! What somebody with the operator's token writes into the status of a grant, as far as admission lets a phase follow on
 //! another and an approval stay as it is.
 
-use super::grants::{Shelf, World};
+use super::grants::{Shelf, World, reference};
 use cloister_api::{BreakGlassStatus, Decision, GrantPhase, GrantStatus, Identity, RecordedReview, RuleApprovals};
+use cloister_core::child::{ChildKey, ChildKind};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// How many ways there are.
-pub const TAMPERING: usize = 14;
+pub const TAMPERING: usize = 15;
 
 /// What the operator would write of a request if its policy approved everything.
 fn as_approved(world: &World, key: &str) -> Option<GrantStatus> {
@@ -75,6 +76,19 @@ pub fn tamper(world: &mut World, key: &str, what: usize, known: &[RecordedReview
         11 => status.phase = if phase == GrantPhase::Pending { GrantPhase::Denied } else { GrantPhase::Revoked },
         12 => (status.secret_destroyed, status.secret_name) = (true, None),
         13 if phase != GrantPhase::Pending => status.phase = GrantPhase::Revoking,
+        // What was beside the copy of its credential is deleted with it.
+        14 if phase != GrantPhase::Pending => {
+            status.phase = GrantPhase::Expired;
+            (status.ended_at, status.activated_at, status.secret_name) = (None, None, None);
+            let mount = world.mount_of(key);
+            let own = |name: &ChildKey| world.objects.seen(name).is_some_and(|seen| seen.grant == Some(reference(key)));
+            let is_mount = |name: &ChildKey| {
+                mount.as_ref().is_some_and(|mount| *name == ChildKey::new(ChildKind::GrantMount, mount))
+            };
+            let gone: Vec<ChildKey> =
+                world.objects.0.keys().filter(|name| own(name) || is_mount(name)).cloned().collect();
+            gone.iter().for_each(|name| drop(world.objects.0.remove(name)));
+        }
         _ => {}
     }
 }

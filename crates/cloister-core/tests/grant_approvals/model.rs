@@ -206,7 +206,7 @@ impl Model {
     }
 
     fn sweep(&mut self, budget: usize) {
-        self.world.mounts().iter().for_each(|mount| self.world.sweep(mount, budget));
+        self.world.left().iter().for_each(|mount| self.world.sweep(mount, budget));
         if budget == usize::MAX {
             self.oracle.swept(&self.world, self.catalogue);
         }

@@ -6,6 +6,7 @@ use cloister_api::{
     RequestReference, StorageResource,
 };
 use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 pub fn merged(mut all: Value, more: Value) -> Value {
@@ -145,6 +146,7 @@ pub fn review(world: &mut World, key: &str, decision: Decision, reviewer: Identi
     let name = format!("review-{}", world.reviews.len());
     let mut review = AccessReview::new(&name, spec);
     review.metadata.uid = Some(format!("uid-{name}"));
+    review.metadata.creation_timestamp = Some(Time(world.now));
     world.reviews.push(review);
 }
 

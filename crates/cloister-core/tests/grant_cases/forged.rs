@@ -8,9 +8,9 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
-const NOT_BORNE_OUT: &str = "RecordNotBorneOut";
+pub const NOT_BORNE_OUT: &str = "RecordNotBorneOut";
 
-fn forge(world: &mut World, key: &str, change: impl FnOnce(&mut GrantStatus)) {
+pub fn forge(world: &mut World, key: &str, change: impl FnOnce(&mut GrantStatus)) {
     change(world.grants.get_mut(key).unwrap().status_mut().get_or_insert_default());
 }
 
@@ -117,6 +117,49 @@ fn a_request_is_decided_whatever_its_status_says_of_later() {
     assert_eq!(status.expires_at.unwrap().0, world.now + SignedDuration::from_mins(10));
 }
 
+/// What the target was is written down in two forms: a digest, and a hash of each part.
+#[test]
+fn parts_that_are_those_of_another_target_keep_nothing_open() {
+    let of = |network: &str| storage(json!({"endpoint": {"networks": [network], "ports": [{"port": 443}]}}));
+    let opened = |network: &str| {
+        let mut world = World { storage: of(network), ..world() };
+        ask(&mut world, "eval", json!({}));
+        settle(&mut world);
+        assert_eq!(said(&world, "eval").0, GrantPhase::Active);
+        world
+    };
+    let tomorrow = status(&opened("203.0.113.248/29"), "eval").target_parts;
+    let mut noticed = opened("198.51.100.0/28");
+    forge(&mut noticed, "eval", |status| status.target_parts.clone_from(&tomorrow));
+    let mut too_late = noticed.clone();
+    is_closed(&mut noticed, NOT_BORNE_OUT);
+    too_late.storage = of("203.0.113.248/29");
+    is_closed(&mut too_late, "TargetChanged");
+}
+
+#[test]
+fn parts_that_are_those_of_another_service_keep_nothing_open() {
+    let endpoint = json!({"service": {"namespace": "infra", "name": "cache"}, "ports": [{"port": 8080}]});
+    let mut world = World { storage: storage(json!({"endpoint": endpoint})), ..world() };
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    assert_eq!(said(&world, "eval").0, GrantPhase::Active);
+    // While it is not there nothing is known of it, and what it opens is closed.
+    let mut absent = world.clone();
+    absent.service.is_absent = true;
+    settle(&mut absent);
+    assert_eq!(said(&absent, "eval").0, GrantPhase::Active);
+    let mut another = world.clone();
+    another.service.made += 1;
+    ask(&mut another, "other", json!({}));
+    settle(&mut another);
+    let parts = status(&another, "other").target_parts;
+    absent.service.made += 1;
+    forge(&mut absent, "eval", |status| status.target_parts = parts);
+    absent.service.is_absent = false;
+    is_closed(&mut absent, "TargetChanged");
+}
+
 #[test]
 fn what_is_said_to_have_ended_is_closed_all_the_same() {
     for phase in [GrantPhase::Expired, GrantPhase::Revoked, GrantPhase::Denied, GrantPhase::TimedOut] {
@@ -154,6 +197,31 @@ fn what_another_grant_counts_on_is_left_to_it() {
     assert_eq!(said(&world, "eval").0, GrantPhase::Revoked);
     assert!(world.has_mount(&mount_of(&world.grants["other"]).unwrap()));
     assert!(world.objects.0.keys().any(|key| key.kind == ChildKind::GrantMount));
+}
+
+#[test]
+fn a_review_that_is_owed_is_due_when_the_policy_says() {
+    let glass =
+        json!({"requesters": [{"kind": "Group", "name": "oncall"}], "maxDuration": "30m", "reviewWithin": "24h"});
+    let mut world = by_people(json!({"breakGlass": glass}));
+    let oncall = json!({"username": "alice", "groups": ["oncall"]});
+    ask(&mut world, "eval", json!({"breakGlass": true, "requestedBy": oncall}));
+    settle(&mut world);
+    let due = |world: &World| status(world, "eval").break_glass.unwrap().review_due_at.0;
+    let agreed = due(&world);
+    let forged = Time(world.now + SignedDuration::from_hours(90_000));
+    for over in [false, true] {
+        if over {
+            world.now += SignedDuration::from_mins(30);
+            settle(&mut world);
+        }
+        let glass = |status: &mut GrantStatus| {
+            status.break_glass.iter_mut().for_each(|glass| glass.review_due_at.clone_from(&forged));
+        };
+        forge(&mut world, "eval", glass);
+        settle(&mut world);
+        assert!(due(&world) <= agreed + SignedDuration::from_secs(1), "{}", due(&world));
+    }
 }
 
 #[test]

@@ -18,8 +18,10 @@ mod kinds;
 mod mounts;
 #[path = "../common/objects.rs"]
 mod objects;
+mod raced;
 mod revocations;
 mod said;
 #[path = "../common/steps.rs"]
 mod steps;
 mod terms;
+mod together;

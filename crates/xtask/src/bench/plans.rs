@@ -97,6 +97,7 @@ pub fn grant_end(
         members: &[],
         accounts: &[],
         role_holders: &[],
+        beside: grant::Beside::default(),
         reviews: &[],
         children,
         mount_is_claimed: false,

@@ -8,7 +8,8 @@ use super::{
     people::{is, is_service_account},
 };
 use cloister_api::{
-    AccessPolicySpec, AccessReview, BreakGlass, BreakGlassStatus, Decision, GrantStatus, Identity, RecordedReview,
+    AccessPolicySpec, AccessReview, BreakGlass, BreakGlassStatus, Decision, GrantPhase, GrantStatus, Identity,
+    RecordedReview,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -73,6 +74,14 @@ pub fn permitted<'a>(policy: &'a AccessPolicySpec, requester: &Identity) -> Resu
     } else {
         Err(Ineligible::BreakGlassNotAllowed(requester.username.clone()))
     }
+}
+
+/// Another grant by which somebody broke the glass, where this one is approved and not opened yet: an operator that was
+/// stopped may write an approval when another has taken over, and neither knew of what the other approved. Which of them was
+/// first is not known, so that none of them is opened any more.
+pub fn broken_twice(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Option<String> {
+    let opens = grant.terms().break_glass && grant.phase() == GrantPhase::Approved;
+    if opens { (input.catalogue.debts)(requester) } else { None }
 }
 
 /// What a grant that breaks the glass now owes.

@@ -11,12 +11,13 @@ use crate::{
     key::{Key, ObjectName},
 };
 use cloister_api::{
-    AccessReview, EgressGrant, GrantKind, GrantMount, OnExpiry, RoleGrant, SecretReference, StorageAccessGrant, labels,
+    AccessReview, EgressGrant, GrantKind, GrantMount, GrantPhase, OnExpiry, RoleGrant, SecretReference,
+    StorageAccessGrant, labels,
     plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
 };
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
-    grant::{GRACE, goes_with},
+    grant::{GRACE, Grant, copy_meta, goes_with, mount_key, mount_of_secret},
     namespace::is_owned_label,
     plan::{Action, NamespaceLabels},
 };
@@ -36,7 +37,7 @@ use kube::{
     core::{NamespaceResourceScope, PartialObjectMeta},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 /// How long the API server may take to answer.
@@ -54,6 +55,40 @@ pub struct Target<K> {
     pub metadata: ObjectMeta,
     /// The finalizer that the operator holds on it.
     pub finalizer: &'static str,
+    /// How its status was when it was decided.
+    pub found: Found,
+}
+
+/// How a status was found, where it is written in whatever version there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It does not matter, or could not be read.
+    Anyhow,
+    /// There was none.
+    Absent,
+    /// In this phase.
+    In(GrantPhase),
+}
+
+impl Found {
+    /// That of a grant, as far as it could be read.
+    pub fn of(grant: &Decoded<Grant>) -> Self {
+        match (grant.status(), &grant.object) {
+            (Some(status), _) => Found::In(status.phase),
+            (None, Ok(_)) => Found::Absent,
+            (None, Err(_)) => Found::Anyhow,
+        }
+    }
+
+    /// The part of a JSON patch that tests it.
+    fn test(self) -> Option<Value> {
+        match self {
+            Found::Anyhow => None,
+            // What is not there equals null.
+            Found::Absent => Some(json!({"op": "test", "path": "/status", "value": null})),
+            Found::In(phase) => Some(json!({"op": "test", "path": "/status/phase", "value": phase})),
+        }
+    }
 }
 
 /// What is removed when it has been kept long enough.
@@ -135,11 +170,12 @@ impl<'a> Writer<'a> {
         self.said(target, self.request(|| format!("write the status of {}", target.key), request).await)
     }
 
-    /// Writes the status of an object, whole, in whatever version it is: its finalizer is written too.
+    /// Writes the status of an object, whole, in whatever version it is: its finalizer is written too. One that is in another
+    /// phase by now has moved on without this operator, which may have been stopped for long: it stays as it is.
     ///
     /// # Errors
     ///
-    /// The request failed. That the object is gone is no failure.
+    /// The request failed, also because the object has moved on. That it is gone is no failure.
     pub async fn status_of_any_version<K, S>(&self, target: &Target<K>, status: &S) -> Result<(), Error>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -147,11 +183,10 @@ impl<'a> Writer<'a> {
         S: Serialize,
     {
         let name = target.metadata.name.as_deref().unwrap_or_default();
-        let patch = json!([
-            {"op": "test", "path": "/metadata/uid", "value": target.metadata.uid},
-            {"op": "add", "path": "/status", "value": status},
-        ]);
-        let patch: json_patch::Patch = serde_json::from_value(patch).unwrap_or_default();
+        let mut patch = vec![json!({"op": "test", "path": "/metadata/uid", "value": target.metadata.uid})];
+        patch.extend(target.found.test());
+        patch.push(json!({"op": "add", "path": "/status", "value": status}));
+        let patch: json_patch::Patch = serde_json::from_value(json!(patch)).unwrap_or_default();
         let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
         let patch = Patch::Json::<()>(patch);
         self.context.metrics.wrote("patch", target.key.kind());
@@ -512,11 +547,17 @@ impl<'a> Writer<'a> {
         let Some(data) = kept.data.filter(|data| !data.is_empty()) else {
             return Err(Error::CredentialGone { namespace: from.namespace.clone(), name: from.name.clone() });
         };
-        let copy = Secret {
-            metadata: cloister_core::namespace::children::object_meta(namespace, to),
-            data: Some(data),
-            ..Secret::default()
+        // Whatever becomes of this operator meanwhile, the copy does not outlive its mount.
+        let mount = mount_of_secret(to).unwrap_or(to);
+        let uid = {
+            let index = self.context.index();
+            let known = index.children.get(namespace).and_then(|children| children.all.get(&mount_key(mount)));
+            known.and_then(|known| known.uid.clone())
         };
+        let Some(uid) = uid else {
+            return Err(Error::MountGone { namespace: namespace.to_owned(), name: mount.to_owned() });
+        };
+        let copy = Secret { metadata: copy_meta(namespace, mount, &uid), data: Some(data), ..Secret::default() };
         let api: Api<Secret> = Api::namespaced(self.context.client.clone(), namespace);
         self.context.metrics.wrote("patch", "Secret");
         let params = PatchParams::apply(labels::MANAGER).force();

@@ -93,6 +93,13 @@ impl Model {
         self.oracle.judge(&self.world, self.catalogue);
     }
 
+    /// Something happens that no operator has a part in.
+    pub fn others(&mut self, event: &Event) {
+        self.count += 1;
+        self.happen(event);
+        self.latest = self.latest.max(self.world.now);
+    }
+
     fn happen(&mut self, event: &Event) {
         let world = &mut self.world;
         match *event {

@@ -188,8 +188,14 @@ mod tests {
 
     #[test]
     fn an_object_that_is_not_as_a_patch_tests_it_was_changed_by_somebody_else() {
-        let refused = refused(422, "the server rejected our request due to an error in our request");
-        assert!(refused.is_conflict() && !refused.is_final());
+        let said = |message: &str| {
+            let status = Status { code: 422, message: message.into(), ..Status::default() };
+            Error::Request { what: String::new(), source: Box::new(kube::Error::Api(Box::new(status))) }
+        };
+        let otherwise = said("the server rejected our request due to an error in our request");
+        assert!(otherwise.is_conflict() && !otherwise.is_final());
+        let invalid = said("RoleGrant.cloister.dev \"run\" is invalid: status.phase: Unsupported value: \"Open\"");
+        assert!(!invalid.is_conflict() && invalid.is_final());
     }
 
     /// As etcd refuses it, which the API server passes on as its own failure. It is refused until the object is smaller.

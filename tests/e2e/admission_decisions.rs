@@ -32,6 +32,37 @@ fn open() -> Value {
     })
 }
 
+/// What the operator tests where it writes whatever version there is: see `Writer::status_of_any_version`, and how its errors
+/// are told apart.
+#[tokio::test]
+async fn the_status_of_a_grant_that_has_moved_on_is_left_as_it_is() -> Result<()> {
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let ns = research_namespace(&operator, "moved-on").await?;
+    for kind in grants() {
+        kind.api(&admin, &ns).create(&create(), &object(kind.json("run"))).await?;
+        let own = kind.api(&operator, &ns);
+        let write = async |found: &str, value: Value| {
+            let status = json!({"phase": "Denied", "endedAt": "2026-01-01T02:00:00Z"});
+            let patch: json_patch::Patch = serde_json::from_value(json!([
+                {"op": "test", "path": found, "value": value},
+                {"op": "add", "path": "/status", "value": status},
+            ]))?;
+            let patch = kube::api::Patch::Json::<()>(patch);
+            anyhow::Ok(own.patch_status("run", &kube::api::PatchParams::default(), &patch).await)
+        };
+        write("/status", Value::Null).await??;
+        write("/status/phase", json!("Denied")).await??;
+        for (found, value) in [("/status", Value::Null), ("/status/phase", json!("Pending"))] {
+            let Err(kube::Error::Api(moved_on)) = write(found, value).await? else {
+                anyhow::bail!("it is written again")
+            };
+            assert_eq!(moved_on.code, 422);
+            assert_eq!(moved_on.message, "the server rejected our request due to an error in our request");
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_was_decided_stays_decided() -> Result<()> {
     let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);

@@ -198,6 +198,31 @@ async fn a_revocation_that_cannot_be_seen_is_not_confirmed() -> Result<()> {
     Ok(())
 }
 
+/// What an operator that was stopped had asked for may arrive when another has ended the grant: nobody can see such a copy.
+#[tokio::test]
+async fn a_copy_that_is_made_when_its_mount_is_gone_does_not_stay() -> Result<()> {
+    let site = Site::start("late-copy").await?;
+    let operator = site.0.operator().await?;
+    site.active("run", json!({"requestedDuration": "1h"})).await?;
+    let (secrets, mounts) = (site.within::<Secret>(LAB), site.within::<GrantMount>(LAB));
+    let mut copy = secrets.get(SECRET).await?;
+    let mount = mounts.get("weights.reader.trainer").await?;
+    let owners: Vec<String> = copy.metadata.owner_references.iter().flatten().map(|owner| owner.uid.clone()).collect();
+    assert_eq!(owners, [mount.metadata.uid.context("a uid")?]);
+
+    site.grants().delete("run", &DeleteParams::default()).await?;
+    eventually("all of it to be gone", async || site.gone("none").await).await?;
+    operator.stop().await?;
+    site.0.without_admission().await?;
+    (copy.metadata.uid, copy.metadata.resource_version) = (None, None);
+    secrets.create(&PostParams::default(), &copy).await?;
+    eventually("the copy to be gone", async || {
+        ensure!(secrets.get_opt(SECRET).await?.is_none(), "it is there");
+        Ok(())
+    })
+    .await
+}
+
 /// With the policies out of force somebody makes pods that keep what they had: they end with the grant, though it says
 /// that pods go on.
 #[tokio::test]

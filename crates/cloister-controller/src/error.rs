@@ -64,6 +64,14 @@ pub enum Error {
         #[source]
         source: Arc<Error>,
     },
+    /// The GrantMount that a copy is for is not there any more.
+    #[error("GrantMount {namespace}/{name} is gone, so that nothing would remember a copy of its credential")]
+    MountGone {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
     /// A credential is not where it was a moment ago.
     #[error("Secret {namespace}/{name} holds no credential any more")]
     CredentialGone {
@@ -78,6 +86,11 @@ pub enum Error {
 fn is_too_large(status: &Status) -> bool {
     let by_etcd = ["etcdserver: request is too large", "trying to send message larger than max"];
     status.code == 413 || by_etcd.iter().any(|said| status.message.contains(said))
+}
+
+/// Whether what a JSON patch tests is otherwise by now. The API server says no more about it than this.
+fn is_test_failed(status: &Status) -> bool {
+    status.code == 422 && status.message == "the server rejected our request due to an error in our request"
 }
 
 /// What the API server said, without the rest of its answer.
@@ -103,6 +116,7 @@ impl Error {
                 kube::Error::Api(status) if status.is_conflict() => "conflict",
                 kube::Error::Api(status) if status.is_forbidden() => "forbidden",
                 kube::Error::Api(status) if status.is_not_found() => "not_found",
+                kube::Error::Api(status) if is_test_failed(status) => "conflict",
                 kube::Error::Api(status) if status.code == 422 => "invalid",
                 kube::Error::Api(status) if is_too_large(status) => "too_large",
                 kube::Error::Api(_) => "server",
@@ -113,6 +127,7 @@ impl Error {
             Error::NotGone { .. } => "not_gone",
             Error::NotAsWritten { .. } => "not_as_written",
             Error::CredentialGone { .. } => "credential_gone",
+            Error::MountGone { .. } => "mount_gone",
             Error::StillHeld { .. } => "still_held",
             Error::Unseen { .. } => "unseen",
         }
@@ -123,7 +138,9 @@ impl Error {
     pub fn is_final(&self) -> bool {
         match self {
             Error::Request { source, .. } => match &**source {
-                kube::Error::Api(status) => matches!(status.code, 400 | 403 | 422) || is_too_large(status),
+                kube::Error::Api(status) => {
+                    matches!(status.code, 400 | 403 | 422) && !is_test_failed(status) || is_too_large(status)
+                }
                 _ => false,
             },
             Error::Unseen { source, .. } => source.is_final(),
@@ -146,7 +163,7 @@ impl Error {
 
     /// Whether the object was changed by somebody else meanwhile, so that the next look will do.
     pub fn is_conflict(&self) -> bool {
-        matches!(self.category(), "conflict" | "not_found" | "still_held")
+        matches!(self.category(), "conflict" | "not_found" | "still_held" | "mount_gone")
     }
 }
 
@@ -167,6 +184,18 @@ mod tests {
         assert_eq!(refused(409, "AlreadyExists").category(), "already_exists");
         assert!(!refused(409, "AlreadyExists").is_conflict());
         assert_eq!(refused(409, "Conflict").category(), "conflict");
+    }
+
+    #[test]
+    fn an_object_that_is_not_as_a_patch_tests_it_was_changed_by_somebody_else() {
+        let said = |message: &str| {
+            let status = Status { code: 422, message: message.into(), ..Status::default() };
+            Error::Request { what: String::new(), source: Box::new(kube::Error::Api(Box::new(status))) }
+        };
+        let otherwise = said("the server rejected our request due to an error in our request");
+        assert!(otherwise.is_conflict() && !otherwise.is_final());
+        let invalid = said("RoleGrant.cloister.dev \"run\" is invalid: status.phase: Unsupported value: \"Open\"");
+        assert!(!invalid.is_conflict() && invalid.is_final());
     }
 
     /// As etcd refuses it, which the API server passes on as its own failure. It is refused until the object is smaller.

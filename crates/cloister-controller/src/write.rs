@@ -13,12 +13,12 @@ use crate::{
     key::{Key, ObjectName},
 };
 use cloister_api::{
-    AccessReview, EgressGrant, GrantKind, GrantMount, OnExpiry, RoleGrant, StorageAccessGrant, labels,
+    AccessReview, EgressGrant, GrantKind, GrantMount, GrantPhase, OnExpiry, RoleGrant, StorageAccessGrant, labels,
     plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
 };
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
-    grant::{GRACE, goes_with},
+    grant::{GRACE, Grant, goes_with},
     namespace::is_owned_label,
     plan::{Action, NamespaceLabels},
 };
@@ -38,7 +38,7 @@ use kube::{
     core::{NamespaceResourceScope, PartialObjectMeta},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt::Debug, future::Future, sync::Arc, time::Duration};
 
 /// How long the API server may take to answer.
@@ -56,6 +56,40 @@ pub struct Target<K> {
     pub metadata: ObjectMeta,
     /// The finalizer that the operator holds on it.
     pub finalizer: &'static str,
+    /// How its status was when it was decided.
+    pub found: Found,
+}
+
+/// How a status was found, where it is written in whatever version there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It does not matter, or could not be read.
+    Anyhow,
+    /// There was none.
+    Absent,
+    /// In this phase.
+    In(GrantPhase),
+}
+
+impl Found {
+    /// That of a grant, as far as it could be read.
+    pub fn of(grant: &Decoded<Grant>) -> Self {
+        match (grant.status(), &grant.object) {
+            (Some(status), _) => Found::In(status.phase),
+            (None, Ok(_)) => Found::Absent,
+            (None, Err(_)) => Found::Anyhow,
+        }
+    }
+
+    /// The part of a JSON patch that tests it.
+    fn test(self) -> Option<Value> {
+        match self {
+            Found::Anyhow => None,
+            // What is not there equals null.
+            Found::Absent => Some(json!({"op": "test", "path": "/status", "value": null})),
+            Found::In(phase) => Some(json!({"op": "test", "path": "/status/phase", "value": phase})),
+        }
+    }
 }
 
 /// What is removed when it has been kept long enough.
@@ -137,11 +171,12 @@ impl<'a> Writer<'a> {
         self.said(target, self.request(|| format!("write the status of {}", target.key), request).await)
     }
 
-    /// Writes the status of an object, whole, in whatever version it is: its finalizer is written too.
+    /// Writes the status of an object, whole, in whatever version it is: its finalizer is written too. One that is in another
+    /// phase by now has moved on without this operator, which may have been stopped for long: it stays as it is.
     ///
     /// # Errors
     ///
-    /// The request failed. That the object is gone is no failure.
+    /// The request failed, also because the object has moved on. That it is gone is no failure.
     pub async fn status_of_any_version<K, S>(&self, target: &Target<K>, status: &S) -> Result<(), Error>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -149,11 +184,10 @@ impl<'a> Writer<'a> {
         S: Serialize,
     {
         let name = target.metadata.name.as_deref().unwrap_or_default();
-        let patch = json!([
-            {"op": "test", "path": "/metadata/uid", "value": target.metadata.uid},
-            {"op": "add", "path": "/status", "value": status},
-        ]);
-        let patch: json_patch::Patch = serde_json::from_value(patch).unwrap_or_default();
+        let mut patch = vec![json!({"op": "test", "path": "/metadata/uid", "value": target.metadata.uid})];
+        patch.extend(target.found.test());
+        patch.push(json!({"op": "add", "path": "/status", "value": status}));
+        let patch: json_patch::Patch = serde_json::from_value(json!(patch)).unwrap_or_default();
         let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
         let patch = Patch::Json::<()>(patch);
         self.context.metrics.wrote("patch", target.key.kind());

@@ -229,6 +229,7 @@ impl Child {
     pub fn observe(&self) -> ObservedChild {
         let metadata = self.metadata();
         let grant = ownership::named_after(self.kind(), metadata.name.as_deref().unwrap_or_default());
+        let is_mount = self.kind() == ChildKind::GrantMount;
         ObservedChild {
             fingerprint: self.fingerprint(),
             stands_for: None,
@@ -244,8 +245,8 @@ impl Child {
             },
             terminating: metadata.deletion_timestamp.is_some(),
             owner: grant.as_ref().and_then(|grant| ownership::owner_of(grant, metadata)),
-            // What a grant opened is named in its record by its uid.
-            uid: metadata.uid.as_deref().filter(|_| grant.is_some()).map(Into::into),
+            // What a grant opened is named in its record by its uid, and a copy by that of the mount it is for.
+            uid: metadata.uid.as_deref().filter(|_| grant.is_some() || is_mount).map(Into::into),
             grant,
             version: match self {
                 Child::GrantMount(mount) => mount
@@ -416,7 +417,7 @@ pub struct ObservedChild {
     pub grant: Option<GrantRef>,
     /// The uid of that grant, by the object's one owner reference.
     pub owner: Option<Box<str>>,
-    /// Of what a grant opened: its uid.
+    /// Of what a grant opened, and of a GrantMount: its uid.
     pub uid: Option<Box<str>>,
     /// Of a GrantMount: the version of the credential that was copied.
     pub version: Option<Box<str>>,

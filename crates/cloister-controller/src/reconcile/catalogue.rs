@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     index::{Index, Indexed},
     key::Key,
-    write::Target,
+    write::{Found, Target},
 };
 use cloister_api::{
     AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, Identity, ServiceReference, StorageResource,
@@ -171,7 +171,13 @@ where
     K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned,
     Decoded<K>: Indexed,
 {
-    let target: Target<K> =
-        Target { key, namespace: "".into(), api: Api::all(context.client.clone()), metadata, finalizer: "" };
+    let target: Target<K> = Target {
+        key,
+        namespace: "".into(),
+        api: Api::all(context.client.clone()),
+        metadata,
+        finalizer: "",
+        found: Found::Anyhow,
+    };
     tell(context, &target, status).await
 }

@@ -16,7 +16,7 @@ use crate::{
     index::{Index, Indexed, mount_of},
     key::Key,
     queue::{Lane, Mode, Ticket},
-    write::Target,
+    write::{Found, Target},
 };
 use cloister_api::{
     EgressGrant, GrantKind, GrantPhase, GrantStatus, ResearchNamespaceSpec, RoleGrant, StorageAccessGrant, Subject,
@@ -41,6 +41,7 @@ use tracing::info;
 
 struct Work {
     metadata: ObjectMeta,
+    found: Found,
     plan: Plan<GrantStatus>,
     grant: Option<Grant>,
     /// The turns without which the plan must not be carried out.
@@ -101,18 +102,19 @@ where
     Decoded<K>: Indexed,
 {
     let lag = revocation_lag(&work, now);
-    let Work { metadata, plan, grant: object, .. } = work;
+    let Work { metadata, found, plan, grant: object, .. } = work;
     let target: Target<K> = Target {
         key: Key::Grant(namespace.clone(), grant.clone()),
         namespace: namespace.clone(),
         api: Api::namespaced(context.client.clone(), namespace),
         metadata,
         finalizer: labels::GRANT_FINALIZER,
+        found,
     };
-    let found = target.metadata.clone();
+    let metadata = target.metadata.clone();
     let before = context.index().grant(namespace, grant).and_then(|found| found.status().cloned());
     let worked =
-        work_off(context, &target, plan, |planned, outcome| failed(&found, before.as_ref(), planned, outcome, now))
+        work_off(context, &target, plan, |planned, outcome| failed(&metadata, before.as_ref(), planned, outcome, now))
             .await;
     if let (Some(object), Some(said)) = (&object, &worked.said) {
         let done = worked.outcome.failures.is_empty();
@@ -190,6 +192,7 @@ fn decide(
     Some(Work {
         needs: needs(&index, namespace, grant, &plan, now),
         metadata: found.metadata.clone(),
+        found: Found::of(found),
         grant: found.object.as_ref().ok().filter(|_| !plan.is_empty()).cloned(),
         plan,
     })

@@ -2,7 +2,13 @@
 //! behind, and a pod may have come to its copy when nobody looked.
 
 use super::{grant::holders, work_off};
-use crate::{context::Context, error::Error, index::Index, key::Key, write::Target};
+use crate::{
+    context::Context,
+    error::Error,
+    index::Index,
+    key::Key,
+    write::{Found, Target},
+};
 use cloister_api::{StorageAccessGrant, labels};
 use cloister_core::{
     child::Children,
@@ -37,6 +43,7 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
         api: Api::namespaced(context.client.clone(), namespace),
         metadata: Default::default(),
         finalizer: labels::GRANT_FINALIZER,
+        found: Found::Anyhow,
     };
     work_off(context, &target, plan, |_, _| None).await.result()
 }

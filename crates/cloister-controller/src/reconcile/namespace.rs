@@ -5,7 +5,14 @@ use super::{
     object_name, service_named, work_off,
 };
 use crate::{
-    alerts, context::Context, decode::Decoded, error::Error, index::Index, inspect::inspect, key::Key, write::Target,
+    alerts,
+    context::Context,
+    decode::Decoded,
+    error::Error,
+    index::Index,
+    inspect::inspect,
+    key::Key,
+    write::{Found, Target},
 };
 use cloister_api::{
     EgressRule, GrantPhase, ResearchNamespace, ResearchNamespaceStatus, ServiceReference, StorageEndpoint, labels,
@@ -160,6 +167,7 @@ fn decide(
             api: Api::all(context.client.clone()),
             metadata: found.map(|found| found.metadata.clone()).unwrap_or_default(),
             finalizer: labels::NAMESPACE_FINALIZER,
+            found: Found::Anyhow,
         },
         drifted: object
             .filter(|object| is_settled(object) && object.metadata.deletion_timestamp.is_none())

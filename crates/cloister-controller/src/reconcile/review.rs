@@ -1,7 +1,13 @@
 //! A review, of which there is only something to say.
 
 use super::{asking::Asking, catalogue::said, ended, grant::with_input, tell};
-use crate::{context::Context, error::Error, index::reviewed, key::Key, write::Target};
+use crate::{
+    context::Context,
+    error::Error,
+    index::reviewed,
+    key::Key,
+    write::{Found, Target},
+};
 use cloister_api::AccessReview;
 use cloister_core::grant;
 use kube::Api;
@@ -36,6 +42,7 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
         api: Api::namespaced(context.client.clone(), namespace),
         metadata,
         finalizer: "",
+        found: Found::Anyhow,
     };
     tell(context, &target, status).await?;
     context.audit.take_review(context, namespace, name);

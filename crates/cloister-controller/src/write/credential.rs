@@ -4,6 +4,7 @@
 use super::{Writer, create_params};
 use crate::error::Error;
 use cloister_api::{SecretReference, labels};
+use cloister_core::grant::{copy_meta, mount_key, mount_of_secret};
 use either::Either;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
@@ -25,11 +26,17 @@ impl Writer<'_> {
         let Some(data) = kept.data.filter(|data| !data.is_empty()) else {
             return Err(Error::CredentialGone { namespace: from.namespace.clone(), name: from.name.clone() });
         };
-        let copy = Secret {
-            metadata: cloister_core::namespace::children::object_meta(namespace, to),
-            data: Some(data),
-            ..Secret::default()
+        // Whatever becomes of this operator meanwhile, the copy does not outlive its mount.
+        let mount = mount_of_secret(to).unwrap_or(to);
+        let uid = {
+            let index = self.context.index();
+            let known = index.children.get(namespace).and_then(|children| children.all.get(&mount_key(mount)));
+            known.and_then(|known| known.uid.clone())
         };
+        let Some(uid) = uid else {
+            return Err(Error::MountGone { namespace: namespace.to_owned(), name: mount.to_owned() });
+        };
+        let copy = Secret { metadata: copy_meta(namespace, mount, &uid), data: Some(data), ..Secret::default() };
         let api: Api<Secret> = Api::namespaced(self.context.client.clone(), namespace);
         let what = || format!("write Secret {namespace}/{to}");
         self.context.metrics.wrote("patch", "Secret");
@@ -93,7 +100,8 @@ fn is_copy(written: &Secret, copy: &Secret) -> bool {
     written.data == copy.data
         && written.type_.as_deref().is_none_or(|type_| type_ == OPAQUE)
         && written.immutable != Some(true)
-        && written.metadata.owner_references.as_ref().is_none_or(Vec::is_empty)
+        && written.metadata.owner_references.as_deref().unwrap_or_default()
+            == copy.metadata.owner_references.as_deref().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -103,16 +111,25 @@ mod tests {
     #[test]
     fn what_holds_more_is_no_copy() {
         let of = |value: serde_json::Value| -> Secret { serde_json::from_value(value).unwrap() };
-        let copy = of(json!({"metadata": {"name": "a"}, "data": {"token": "eA=="}}));
+        let mount = json!({"apiVersion": "cloister.dev/v1alpha1", "kind": "GrantMount", "name": "a", "uid": "m"});
+        let owned = json!({"name": "a", "ownerReferences": [mount]});
+        let copy = of(json!({"metadata": owned, "data": {"token": "eA=="}}));
         let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "b", "uid": "u"});
         for (written, is) in [
-            (json!({"data": {"token": "eA=="}}), true),
-            (json!({"data": {"token": "eA=="}, "type": "Opaque", "metadata": {"uid": "u"}}), true),
-            (json!({"data": {"token": "eQ=="}}), false),
-            (json!({"data": {"token": "eA==", "more": "eA=="}}), false),
-            (json!({"data": {"token": "eA=="}, "immutable": true}), false),
-            (json!({"data": {"token": "eA=="}, "type": "kubernetes.io/service-account-token"}), false),
-            (json!({"data": {"token": "eA=="}, "metadata": {"ownerReferences": [owner]}}), false),
+            (json!({"data": {"token": "eA=="}, "metadata": {"ownerReferences": [mount]}}), true),
+            (
+                json!({"data": {"token": "eA=="}, "type": "Opaque", "metadata": {"uid": "u", "ownerReferences": [mount]}}),
+                true,
+            ),
+            (json!({"data": {"token": "eQ=="}, "metadata": owned}), false),
+            (json!({"data": {"token": "eA==", "more": "eA=="}, "metadata": owned}), false),
+            (json!({"data": {"token": "eA=="}, "immutable": true, "metadata": owned}), false),
+            (
+                json!({"data": {"token": "eA=="}, "type": "kubernetes.io/service-account-token", "metadata": owned}),
+                false,
+            ),
+            (json!({"data": {"token": "eA=="}, "metadata": {"ownerReferences": [mount, owner]}}), false),
+            (json!({"data": {"token": "eA=="}}), false),
         ] {
             assert_eq!(is_copy(&of(written.clone()), &copy), is, "{written}");
         }

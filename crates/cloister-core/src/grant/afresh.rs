@@ -31,8 +31,7 @@ pub fn check(
     target: &Target<'_>,
     input: &Input<'_>,
 ) -> Result<(), Against> {
-    let is_new = status.phase == GrantPhase::Approved || own(input).next().is_none();
-    if !is_new || digest::of(grant, input.namespace, target) != status.digest {
+    if !is_new(status, input) || digest::of(grant, input.namespace, target) != status.digest {
         return Ok(());
     }
     if let Some((review, message)) = refused_before(case, grant, status, input) {
@@ -41,14 +40,12 @@ pub fn check(
     let requester = case.requester;
     Others::before(grant, requester, input)
         .may_hold(false, requester, target)
-        .map_err(|why| Against::NotBorneOut(why.to_string()))?;
-    match (input.catalogue.debts)(requester).filter(|_| grant.terms().break_glass) {
-        Some(other) => Err(Against::NotBorneOut(format!(
-            "{} broke the glass by {other}, which nobody has reviewed yet",
-            requester.username
-        ))),
-        None => Ok(()),
-    }
+        .map_err(|why| Against::NotBorneOut(why.to_string()))
+}
+
+/// Whether nothing of a grant that was approved stands.
+pub fn is_new(status: &GrantStatus, input: &Input<'_>) -> bool {
+    status.phase == GrantPhase::Approved || own(input).next().is_none()
 }
 
 /// A review that refused it before it was approved: by that it would have been denied.

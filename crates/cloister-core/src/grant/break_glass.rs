@@ -2,6 +2,7 @@
 
 use super::{
     Grant, Input, Target,
+    afresh::is_new,
     approval::{Case, People, approvers, recorded},
     borne_out, digest,
     eligibility::{Ineligible, signed},
@@ -94,6 +95,14 @@ pub fn permitted<'a>(policy: &'a AccessPolicySpec, requester: &Identity) -> Resu
     } else {
         Err(Ineligible::BreakGlassNotAllowed(requester.username.clone()))
     }
+}
+
+/// Another grant by which somebody broke the glass, where nothing of this one stands yet: an operator that was
+/// stopped may write an approval when another has taken over, and neither knew of what the other approved. Which of them was
+/// first is not known, so that none of them is opened any more.
+pub fn broken_twice(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Option<String> {
+    let opens = grant.terms().break_glass && grant.status().is_some_and(|status| is_new(status, input));
+    if opens { (input.catalogue.debts)(requester) } else { None }
 }
 
 /// What a grant that breaks the glass now owes.

@@ -6,7 +6,8 @@ use super::{
     approval::{Case, agreed, in_words, recorded, reviews_of},
     borne_out,
     break_glass::{self, later},
-    digest, eligibility,
+    digest,
+    eligibility::{self, Ineligible},
     guard::POLICY_NOT_ALLOWED,
     kind::TargetError,
     mount::{self, LOOK},
@@ -158,6 +159,10 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     }
     eligibility::still(grant, requester, &target.policy.spec)
         .map_err(|why| End::early("RequesterNotEligible", format!("no longer eligible: {why}")))?;
+    if let Some(other) = break_glass::broken_twice(grant, requester, input) {
+        let owed = Ineligible::ReviewOwed(requester.username.clone(), other);
+        return Err(End::early(owed.reason(), owed.to_string()));
+    }
     let weak = target.sensitivity.filter(|_| input.settings.usable);
     if let Some(message) = weak.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings)) {
         return Err(End::early("PolicyTooWeak", message));

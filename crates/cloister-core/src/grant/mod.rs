@@ -44,7 +44,7 @@ pub use people::same_person;
 pub use phases::plan;
 pub use remains::{may_hold, mount_named_by};
 pub use review::{is_answered, review};
-pub use share::{Share, mount_name, mount_of_secret, secret_name, secret_of};
+pub use share::{Share, copy_meta, mount_key, mount_name, mount_of_secret, secret_name, secret_of};
 pub use status::{failed, is_given_up};
 pub use storage::mounted;
 pub(crate) use storage::pods_of;

@@ -7,6 +7,7 @@ use crate::{
 };
 use cloister_api::{GrantMount, GrantMountSpec, Mount, StorageAccessGrant, labels};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::BTreeMap;
 
 /// What overlapping grants share: the mount of one role of one storage for one account.
@@ -55,6 +56,21 @@ pub fn mount_key(mount: &str) -> ChildKey {
 /// The name of the Secret behind the mount of this name.
 pub fn secret_of(mount: &str) -> String {
     format!("{}{mount}", labels::GRANT_SECRET_PREFIX)
+}
+
+/// The metadata of the copy behind the mount of this name, which the mount with this uid owns. A copy that is made when its
+/// mount is gone, as by an operator that was stopped and goes on, would be remembered by nothing: the garbage collector
+/// takes it.
+pub fn copy_meta(namespace: &str, mount: &str, uid: &str) -> ObjectMeta {
+    let owner = OwnerReference {
+        api_version: format!("{}/{}", cloister_api::GROUP, cloister_api::VERSION),
+        kind: ChildKind::GrantMount.as_str().to_owned(),
+        name: mount.to_owned(),
+        uid: uid.to_owned(),
+        controller: None,
+        block_owner_deletion: None,
+    };
+    ObjectMeta { owner_references: Some(vec![owner]), ..object_meta(namespace, &secret_of(mount)) }
 }
 
 /// The name of the mount that a Secret stands behind.

@@ -1,10 +1,11 @@
 //! Mounts that may have lost their grants, and pods that still hold their credentials, as the controller takes them away.
 
 use super::grants::{World, mount_of, secret_of};
-use cloister_api::{GrantPhase, labels};
+use cloister_api::{GrantPhase, GrantStatus, labels};
 use cloister_core::{
     child::{ChildKey, ChildKind},
     grant::{Copy, Grant, LastEnd, unclaimed},
+    plan::Plan,
 };
 use std::collections::BTreeSet;
 
@@ -16,17 +17,23 @@ impl World {
 
     /// Takes away a mount that no grant speaks for, and what holds its credential, as far as the budget goes.
     pub fn sweep(&mut self, mount: &ChildKey, budget: usize) {
+        if let Some(plan) = self.unclaimed(mount) {
+            self.carry_out("", &plan, budget, &mut |_, _, _| {});
+        }
+    }
+
+    /// How a mount is taken away that no grant speaks for.
+    pub fn unclaimed(&self, mount: &ChildKey) -> Option<Plan<GrantStatus>> {
         let name = mount.name.to_string();
         if self.is_claimed(&name) {
-            return;
+            return None;
         }
         let children = self.objects.observe();
         let holders = self.holders(&name);
         let last = self.last_end(&name);
         let on_expiry = last.map(|end| end.on_expiry).unwrap_or_default();
         let copy = Copy { mount: &name, children: &children, holders: &holders, on_expiry, now: self.now };
-        let plan = unclaimed(&copy, !self.secrets.contains(&secret_of(&name)), last);
-        self.carry_out("", &plan, budget, &mut |_, _, _| {});
+        Some(unclaimed(&copy, !self.secrets.contains(&secret_of(&name)), last))
     }
 
     /// The mounts that stand, and those whose copies are not known to be destroyed.

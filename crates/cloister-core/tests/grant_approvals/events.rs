@@ -66,17 +66,21 @@ pub enum Of {
 }
 
 impl Event {
+    /// Somebody asks for something.
+    pub fn ask(rng: &mut Rng, key: &'static str, length: u32) -> Self {
+        let start = [0, 0, 0, 1, 2, -1][rng.usize(..6)];
+        Event::Ask { key, who: ASKERS[rng.usize(..ASKERS.len())], length, start }
+    }
+
     pub fn any(rng: &mut Rng) -> Self {
         let key = *rng.choice(&KEYS[..]).unwrap();
         let one = |rng: &mut Rng, of: &[&'static str]| of[rng.usize(..of.len())];
         match rng.u32(..100) {
             0..34 => Event::Work(key, if rng.u32(..4) == 0 { rng.usize(..5) } else { usize::MAX }),
-            34..44 => Event::Ask {
-                key,
-                who: one(rng, &ASKERS),
-                length: rng.u32(1..11),
-                start: [0, 0, 0, 1, 2, -1][rng.usize(..6)],
-            },
+            34..44 => {
+                let length = rng.u32(1..11);
+                Event::ask(rng, key, length)
+            }
             44..66 => Event::Review {
                 key,
                 who: rng.usize(..super::model::PEOPLE),

@@ -8,6 +8,7 @@ mod model;
 #[path = "../common/objects.rs"]
 mod objects;
 mod oracle;
+mod pair;
 mod starts;
 #[path = "../common/steps.rs"]
 mod steps;
@@ -15,11 +16,16 @@ mod steps;
 mod sweep;
 #[path = "../common/tamper.rs"]
 mod tamper;
+#[path = "../common/two.rs"]
+mod two;
 
 use events::Event;
 use fastrand::Rng;
 use model::Model;
+use pair::Pair;
 use std::{
+    fmt::Debug,
+    ops::Range,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicU64, Ordering},
     thread,
@@ -36,82 +42,115 @@ fn histories(usual: u64) -> u64 {
     std::env::var("CLOISTER_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(usual)
 }
 
-/// One history: where it begins, and what happens.
-fn history(seed: u64, starts: &[Model], length: std::ops::Range<usize>) -> (usize, Vec<Event>) {
-    let mut rng = Rng::with_seed(seed);
-    let start = rng.usize(..starts.len());
-    let events = (0..rng.usize(length)).map(|_| Event::any(&mut rng)).collect();
-    (start, events)
+/// How histories are made and run.
+#[derive(Clone)]
+struct Histories<E> {
+    event: fn(&mut Rng) -> E,
+    length: Range<usize>,
+    /// Whether the history of this number comes to rest at its end.
+    at_rest: fn(u64) -> bool,
+    run: fn(&Model, &[E], bool),
 }
 
-fn run(start: &Model, events: &[Event], at_rest: bool) {
-    let mut model = start.clone();
-    events.iter().for_each(|event| model.take(event));
-    if at_rest {
-        model.settle();
+impl<E: Clone + Debug> Histories<E> {
+    /// One history: where it begins, and what happens.
+    fn history(&self, seed: u64, starts: &[Model]) -> (usize, Vec<E>) {
+        let mut rng = Rng::with_seed(seed);
+        let start = rng.usize(..starts.len());
+        let events = (0..rng.usize(self.length.clone())).map(|_| (self.event)(&mut rng)).collect();
+        (start, events)
+    }
+
+    fn breaks(&self, start: &Model, events: &[E], number: u64) -> bool {
+        catch_unwind(AssertUnwindSafe(|| (self.run)(start, events, (self.at_rest)(number)))).is_err()
+    }
+
+    /// The same failure with as few events as can be.
+    fn shrunk(&self, start: &Model, mut events: Vec<E>, number: u64) -> Vec<E> {
+        let mut at = 0;
+        while at < events.len() {
+            let mut fewer = events.clone();
+            fewer.remove(at);
+            if self.breaks(start, &fewer, number) {
+                (events, at) = (fewer, 0);
+            } else {
+                at += 1;
+            }
+        }
+        events
+    }
+
+    /// Runs so many histories on all cores.
+    fn all(&self, count: u64) {
+        let (starts, next, first) = (starts::all(), AtomicU64::new(0), seed() << 32);
+        let begun = Instant::now();
+        let failed = |number: u64| {
+            let (start, events) = self.history(first + number, &starts);
+            std::panic::set_hook(Box::new(|_| ()));
+            let events = self.shrunk(&starts[start], events, number);
+            drop(std::panic::take_hook());
+            eprintln!("history {number} of seed {}, which begins in world {start}:", seed());
+            events.iter().for_each(|event| eprintln!("  {event:?}"));
+            (self.run)(&starts[start], &events, (self.at_rest)(number));
+        };
+        let work = || {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= count {
+                    break None;
+                }
+                let (start, events) = self.history(first + number, &starts);
+                if self.breaks(&starts[start], &events, number) {
+                    next.store(count, Ordering::Relaxed);
+                    break Some(number);
+                }
+            }
+        };
+        let workers = thread::available_parallelism().map_or(2, usize::from);
+        let found: Vec<Option<u64>> = thread::scope(|scope| {
+            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+        });
+        found.into_iter().flatten().for_each(failed);
+        eprintln!("{count} histories in {:.1} s", begun.elapsed().as_secs_f64());
     }
 }
 
-fn breaks(start: &Model, events: &[Event], at_rest: bool) -> bool {
-    catch_unwind(AssertUnwindSafe(|| run(start, events, at_rest))).is_err()
-}
-
-/// The same failure with as few events as can be.
-fn shrunk(start: &Model, mut events: Vec<Event>, at_rest: bool) -> Vec<Event> {
-    let mut at = 0;
-    while at < events.len() {
-        let mut fewer = events.clone();
-        fewer.remove(at);
-        if breaks(start, &fewer, at_rest) {
-            (events, at) = (fewer, 0);
-        } else {
-            at += 1;
-        }
-    }
-    events
-}
-
-/// Runs so many histories on all cores.
-fn all(count: u64, length: std::ops::Range<usize>, at_rest: fn(u64) -> bool) {
-    let (starts, next, first) = (starts::all(), AtomicU64::new(0), seed() << 32);
-    let begun = Instant::now();
-    let failed = |number: u64| {
-        let (start, events) = history(first + number, &starts, length.clone());
-        std::panic::set_hook(Box::new(|_| ()));
-        let events = shrunk(&starts[start], events, at_rest(number));
-        drop(std::panic::take_hook());
-        eprintln!("history {number} of seed {}, which begins in world {start}:", seed());
-        events.iter().for_each(|event| eprintln!("  {event:?}"));
-        run(&starts[start], &events, at_rest(number));
-    };
-    let work = || {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            if number >= count {
-                break None;
-            }
-            let (start, events) = history(first + number, &starts, length.clone());
-            if breaks(&starts[start], &events, at_rest(number)) {
-                next.store(count, Ordering::Relaxed);
-                break Some(number);
-            }
+/// Histories of one operator that sees all.
+fn alone(length: Range<usize>, at_rest: fn(u64) -> bool) -> Histories<Event> {
+    let run = |start: &Model, events: &[Event], at_rest: bool| {
+        let mut model = start.clone();
+        events.iter().for_each(|event| model.take(event));
+        if at_rest {
+            model.settle();
         }
     };
-    let workers = thread::available_parallelism().map_or(2, usize::from);
-    let found: Vec<Option<u64>> = thread::scope(|scope| {
-        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
-    });
-    found.into_iter().flatten().for_each(failed);
-    eprintln!("{count} histories in {:.1} s", begun.elapsed().as_secs_f64());
+    Histories { event: Event::any, length, at_rest, run }
+}
+
+/// Histories of operators that take over from one another.
+fn several(length: Range<usize>) -> Histories<pair::Event> {
+    let run = |start: &Model, events: &[pair::Event], at_rest: bool| {
+        let mut pair = Pair::new(start);
+        events.iter().for_each(|event| pair.take(event));
+        if at_rest {
+            pair.settle();
+        }
+    };
+    Histories { event: pair::Event::any, length, at_rest: |number| number % 4 == 0, run }
 }
 
 #[test]
 fn nothing_is_open_without_a_valid_approval_in_a_million_histories() {
-    all(histories(1_000_000), 4..15, |number| number % 16 == 0);
+    alone(4..15, |number| number % 16 == 0).all(histories(1_000_000));
 }
 
 #[test]
 fn nothing_is_open_without_a_valid_approval_in_long_histories() {
-    all(histories(2_000), 40..160, |_| true);
+    alone(40..160, |_| true).all(histories(2_000));
+}
+
+#[test]
+fn an_operator_that_was_stopped_and_goes_on_after_another_took_over_undoes_nothing() {
+    several(4..20).all(histories(50_000));
 }

@@ -25,6 +25,10 @@ enum How {
     Glass,
 }
 
+/// What a decision of the operator means, if it is written.
+#[derive(Default)]
+pub struct Ruling(Option<Approval>);
+
 #[derive(Clone, Debug)]
 struct Approval {
     how: How,
@@ -54,27 +58,45 @@ pub struct Oracle {
 impl Oracle {
     /// The status of a pending grant was written.
     pub fn wrote(&mut self, world: &World, catalogue: Catalogue, key: &str, uid: &str, after: GrantPhase) {
-        let grant = &world.grants[key];
-        let status = grant.status().unwrap();
+        let status = world.grants[key].status().unwrap();
+        let decided = self.decided(world, catalogue, key, status);
+        self.was_decided(uid, after, decided);
+    }
+
+    /// This is decided about a request, by what is known.
+    pub fn decided(&mut self, known: &World, catalogue: Catalogue, key: &str, status: &GrantStatus) -> Ruling {
+        let grant = &known.grants[key];
         let meaning = meaning(grant, catalogue);
         if !status.digest.is_empty() {
             self.meanings.entry(status.digest.clone()).or_insert_with(|| meaning.clone());
         }
+        if status.phase != GrantPhase::Approved {
+            return Ruling(None);
+        }
+        let (how, by) = self.agreed(known, catalogue, grant).unwrap_or_else(|why| panic!("{key} is approved: {why}"));
+        let terms = grant.terms();
+        let asked = SignedDuration::try_from(std::time::Duration::from(terms.requested_duration.unwrap())).unwrap();
+        let end = terms.start_time.map_or(known.now, |start| start.0) + asked;
+        assert_eq!(status.expires_at.as_ref().unwrap().0, end, "{key} ends otherwise");
+        assert!(asked.as_secs() <= if how == How::Glass { 300 } else { 800 }, "{key} lasts too long");
+        Ruling(Some(Approval { how, by, meaning, end, is_undone: false }))
+    }
+
+    /// A decision about a request was written.
+    pub fn was_decided(&mut self, uid: &str, after: GrantPhase, ruling: Ruling) {
         if matches!(after, GrantPhase::Denied | GrantPhase::TimedOut) {
             self.refused.insert(uid.to_owned());
         }
-        if after != GrantPhase::Approved {
-            return;
+        if after == GrantPhase::Approved {
+            assert!(!self.refused.contains(uid), "{uid} was refused, and is approved");
+            self.seen.remove(uid);
+            self.approvals.insert(uid.to_owned(), ruling.0.expect("nobody has decided"));
         }
-        assert!(!self.refused.contains(uid), "{key} was refused, and is approved");
-        let (how, by) = self.agreed(world, catalogue, grant).unwrap_or_else(|why| panic!("{key} was approved: {why}"));
-        let terms = grant.terms();
-        let asked = SignedDuration::try_from(std::time::Duration::from(terms.requested_duration.unwrap())).unwrap();
-        let end = terms.start_time.map_or(world.now, |start| start.0) + asked;
-        assert_eq!(status.expires_at.as_ref().unwrap().0, end, "{key} ends otherwise");
-        assert!(asked.as_secs() <= if how == How::Glass { 300 } else { 800 }, "{key} lasts too long");
-        self.seen.remove(uid);
-        self.approvals.insert(uid.to_owned(), Approval { how, by, meaning, end, is_undone: false });
+    }
+
+    /// Whether it was ever written that a grant is approved.
+    pub fn is_approved(&self, uid: &str) -> bool {
+        self.approvals.contains_key(uid)
     }
 
     /// Somebody else than the operator has written that a request is approved.

@@ -49,5 +49,10 @@ pub fn all() -> Vec<Model> {
     let waiting = after(
         &[ask("a", "alice"), vec![approve("a", sam)], ask("role/a", "account"), vec![approve("role/a", both)]].concat(),
     );
-    vec![after(&[]), people, shared, glass, auto, waiting]
+    let asks = |key, who| Event::Ask { key, who, length: 3, start: 0 };
+    let two = after(&[asks("a", "glass"), asks("role/a", "glass")]);
+    let decided = [&ask("a", "alice")[..], &[approve("a", sam), approve("a", olga), work("a")]].concat();
+    let decided = after(&decided);
+    assert!(is(&decided, "a", GrantPhase::Approved));
+    vec![after(&[]), people, shared, glass, auto, waiting, two, decided]
 }

@@ -87,6 +87,25 @@ fn who_owes_a_review_does_not_break_it_again() {
     assert_eq!(said(&world, "role/again").0, GrantPhase::Active, "it was reviewed");
 }
 
+/// Two operators, of which one was stopped before what it wrote arrived, approve what neither knows of the other.
+#[test]
+fn of_two_that_were_approved_at_once_none_is_opened() {
+    let mut world = glass(json!({}));
+    for key in ["eval", "role/again"] {
+        ask(&mut world, key, asked(json!({})));
+    }
+    let plans = ["eval", "role/again"].map(|key| (key, world.plan(key)));
+    for (key, plan) in plans {
+        world.carry_out(key, &plan, usize::MAX, &mut |_, _, _| ());
+        assert_eq!(status(&world, key).phase, GrantPhase::Approved);
+    }
+    settle(&mut world);
+    for key in ["eval", "role/again"] {
+        assert_eq!(said(&world, key), (GrantPhase::Revoked, "ReviewOwed".into()));
+        assert_eq!(world.children_of(key), 0);
+    }
+}
+
 #[test]
 fn who_owes_a_review_may_ask_as_everybody_else() {
     let mut world = broken();

@@ -28,7 +28,7 @@ fn answered(world: &mut World, outcome: Outcome) {
 
 fn address(text: &str) -> Outcome {
     let records = [(text.parse().unwrap(), SignedDuration::from_secs(30))];
-    match Answer::believed(records.into_iter(), Where::Public, &cloister_core::egress::NeverOpened::new(&[])) {
+    match Answer::believed(records, Where::Public, &cloister_core::egress::NeverOpened::new(&[])) {
         Ok(answer) => Outcome::Answered(answer),
         Err(why) => Outcome::Refused(why),
     }

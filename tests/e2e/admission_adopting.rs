@@ -41,10 +41,13 @@ async fn what_is_offered_is_closed_to_what_is_new() -> Result<()> {
     for along in [
         json!({"metadata": {"labels": {labels::ADOPTING: "1", "x": "y"}}}),
         json!({"metadata": {"labels": {labels::ADOPTING: "1"}, "annotations": {"x": "y"}}}),
-        json!({"metadata": {"labels": {labels::ADOPTING: "1"}, "finalizers": ["example.com/x"]}}),
     ] {
         assert_denied(merge(&own, &ns, along).await, OF_OPERATOR);
     }
+    // Two policies refuse this one, and the API server names either.
+    let held = json!({"metadata": {"labels": {labels::ADOPTING: "1"}, "finalizers": ["example.com/x"]}});
+    let refused = merge(&own, &ns, held).await;
+    assert!(matches!(refused, Err(kube::Error::Api(status)) if status.code == 403), "a finalizer goes along");
     merge(&own, &ns, mark(Some("1"))).await?;
     eventually("the label to be seen", async || denied(policies.create(&dry_run(), &policy("new")).await, POLICY))
         .await?;

@@ -140,7 +140,8 @@ impl Raw {
         if let Some(failed) = outcome.failures.into_iter().next() {
             return Err(failed.error.0);
         }
-        match &plan.status {
+        // What the operator says a moment later is said, too.
+        match plan.status.as_ref().or(plan.if_failed.as_ref()) {
             Some(status) => self.status(target, status).await,
             None => Ok(()),
         }

@@ -381,7 +381,8 @@ proptest! {
             for _ in 0..6 {
                 world.let_admission_notice();
                 NAMES.iter().for_each(|name| work(&mut world, name, usize::MAX));
-                world.mounts().iter().for_each(|mount| world.sweep(mount, usize::MAX));
+                // A copy whose mount somebody has deleted is looked for as well.
+                world.left().iter().for_each(|mount| world.sweep(mount, usize::MAX));
             }
             let refused = |action: Action| world.refusals.of(&action).is_err();
             for (key, child) in &world.objects.0 {

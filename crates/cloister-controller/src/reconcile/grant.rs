@@ -332,9 +332,8 @@ pub fn holders(index: &Index, namespace: &str, secret: &str) -> Vec<Holder> {
 
 /// Who has an AccessRole in a namespace, by the grants that may hold something, but for one.
 fn role_holders<'a>(index: &'a Index, namespace: &str, but: &GrantRef) -> Vec<&'a Subject> {
-    let grants = index.grants.get(namespace).into_iter().flatten().filter(|(grant, _)| *grant != but);
-    let roles = grants.filter_map(|(_, found)| match &found.object {
-        Ok(Grant::Role(role)) if role.status.as_ref().is_some_and(may_hold) => Some(&role.spec.subjects),
+    let roles = others_in(index, namespace, but).into_iter().filter_map(|grant| match grant {
+        Grant::Role(role) if role.status.as_ref().is_some_and(may_hold) => Some(&role.spec.subjects),
         _ => None,
     });
     roles.flatten().collect()

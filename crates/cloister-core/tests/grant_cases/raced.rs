@@ -49,6 +49,16 @@ fn a_refusal_that_comes_later_ends_nothing() {
     assert_eq!(said(&world, "eval").0, GrantPhase::Active);
 }
 
+/// Approves a request as if no other grant were there.
+fn forge_approval(world: &mut World) {
+    let mut alone = world.clone();
+    alone.grants.retain(|key, _| key == "eval");
+    let forged = alone.plan("eval").status.unwrap();
+    assert_eq!(forged.phase, GrantPhase::Approved);
+    forge(world, "eval", |status| *status = forged);
+    settle(world);
+}
+
 #[test]
 fn an_approval_that_was_forged_past_the_limit_opens_nothing() {
     let mut world = World { policy: policy(json!({"limits": {"active": 2, "pending": 9}})), ..world() };
@@ -59,12 +69,7 @@ fn an_approval_that_was_forged_past_the_limit_opens_nothing() {
         world.now += SignedDuration::from_secs(1);
     }
     ask(&mut world, "eval", json!({}));
-    let mut alone = world.clone();
-    alone.grants.retain(|key, _| key == "eval");
-    let forged = alone.plan("eval").status.unwrap();
-    assert_eq!(forged.phase, GrantPhase::Approved);
-    forge(&mut world, "eval", |status| *status = forged);
-    settle(&mut world);
+    forge_approval(&mut world);
     assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, NOT_BORNE_OUT.into()));
     for key in ["a", "b"] {
         assert_eq!(said(&world, key).0, GrantPhase::Active, "those that had their place keep it");
@@ -81,12 +86,7 @@ fn a_broken_glass_that_was_forged_past_a_debt_opens_nothing() {
     settle(&mut world);
     assert_eq!(said(&world, "role/debt").0, GrantPhase::Active);
     ask(&mut world, "eval", oncall);
-    let mut alone = world.clone();
-    alone.grants.retain(|key, _| key == "eval");
-    let forged = alone.plan("eval").status.unwrap();
-    assert_eq!(forged.phase, GrantPhase::Approved);
-    forge(&mut world, "eval", |status| *status = forged);
-    settle(&mut world);
+    forge_approval(&mut world);
     assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, "ReviewOwed".into()));
     assert_eq!(said(&world, "role/debt").0, GrantPhase::Active);
 }

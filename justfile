@@ -24,9 +24,9 @@ lint:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --workspace
     cd tests/cluster && CGO_ENABLED=0 go vet ./...
 
-# All tests, the end-to-end ones included
-test *args:
-    cargo test {{args}}
+# All tests, the end-to-end ones included; `just test chaos` runs those of one test program
+test *names:
+    cargo xtask test {{names}}
 
 # Write what is generated: crds/ and docs/reference.md
 generate:

@@ -10,3 +10,4 @@ pub mod dns;
 pub mod install;
 pub mod operator;
 pub mod reference;
+pub mod suite;

@@ -1,7 +1,7 @@
 //! `cargo xtask`: see `cargo xtask help`.
 
 use clap::Parser;
-use xtask::{audit, bench, cluster::cli, crds, demo, reference};
+use xtask::{audit, bench, cluster::cli, crds, demo, reference, suite};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", about = "The tools of this repository")]
@@ -18,6 +18,8 @@ enum Task {
     Demo(demo::Args),
     /// Write docs/reference.md
     Docs(reference::Args),
+    /// Run all tests, several test programs at a time
+    Test(suite::Args),
 }
 
 #[tokio::main]
@@ -29,6 +31,7 @@ async fn main() {
         Task::Crds(args) => crds::run(&args),
         Task::Demo(args) => demo::run(&args).await,
         Task::Docs(args) => reference::run(&args),
+        Task::Test(args) => suite::run(&args),
     };
     if let Err(error) = &result {
         eprintln!("error: {error:#}");

@@ -23,7 +23,8 @@ use tokio::{
 const PATIENCE: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(20);
 
-/// Builds the operator, as optimised as this program itself is, and says where it is. Quick when it is current.
+/// Builds the operator, as optimised as this program itself is, and says where it is. Quick when it is current: a debug
+/// build has the features of the whole workspace, as the tests have, and a release build those of the product.
 ///
 /// # Errors
 ///
@@ -32,9 +33,9 @@ pub fn build() -> Result<PathBuf> {
     let release = !cfg!(debug_assertions);
     let root = workspace_root()?;
     let mut command = crate::cargo::command();
-    command.current_dir(&root).args(["build", "--quiet", "--package", "cloister-controller"]).stdin(Stdio::null());
+    command.current_dir(&root).args(["build", "--quiet", "--bin", "cloister-controller"]).stdin(Stdio::null());
     if release {
-        command.arg("--release");
+        command.args(["--release", "--package", "cloister-controller"]);
     }
     let status = command.status().context("cannot run cargo")?;
     ensure!(status.success(), "the operator does not build; see above");

@@ -24,9 +24,9 @@ use std::{
 };
 use xtask::{
     cluster::{Cluster, Options, workspace_root},
-    demo::{self, examples},
+    demo::examples,
     install::{self, Parts},
-    operator::Operator,
+    operator::{self, Operator},
     reference,
 };
 
@@ -256,7 +256,7 @@ impl World {
         } else {
             install::install(&admin, &deploy, Parts::WithoutWorkloads).await?;
         }
-        let binary = tokio::task::spawn_blocking(demo::build_operator).await??;
+        let binary = tokio::task::spawn_blocking(operator::build).await??;
         let audit = folder.path().join(AUDIT).to_string_lossy().into_owned();
         let log = folder.path().join("operator.log");
         let operator = Operator::start(&binary, &cluster, &log, &["--audit", &audit]).await?;

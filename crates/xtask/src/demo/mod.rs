@@ -11,16 +11,15 @@ mod story;
 use crate::{
     cluster::{self, Cluster, Options, workspace_root},
     install::{self, Parts},
-    operator::Operator,
+    operator::{self, Operator},
 };
 use anyhow::{Context, Result, ensure};
 use kube::Client;
 use say::Say;
 use see::Watch;
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
-    process::Stdio,
 };
 
 /// The name of the cluster of the demo.
@@ -93,7 +92,7 @@ pub async fn run(args: &Args) -> Result<()> {
 
 async fn set_up(say: &mut Say, keep: bool, log: &Path, audit: &Path) -> Result<(Cluster, Operator)> {
     let doing = say.doing("building the operator (some minutes, the first time)");
-    let binary = tokio::task::spawn_blocking(build_operator).await??;
+    let binary = tokio::task::spawn_blocking(operator::build).await??;
     doing.done("the operator is built");
 
     // Speaks for itself where there is something to build.
@@ -173,30 +172,6 @@ async fn wait_in_the_cluster(say: &Say, cluster: &Cluster, operator: &mut Operat
         let ended = operator.ended()?;
         ensure!(ended.is_none(), "the operator ended; the end of its log:\n{}", operator.log_end());
     }
-}
-
-/// Builds the operator, as optimised as this program itself is, and says where it is. Quick when it is current: cargo does
-/// not see that it is run by cargo, for which some dependencies would be built again.
-///
-/// # Errors
-///
-/// It does not build.
-pub fn build_operator() -> Result<PathBuf> {
-    let profile = if cfg!(debug_assertions) { ("dev", "debug") } else { ("release", "release") };
-    let root = workspace_root()?;
-    let mut command = crate::cargo::command();
-    command.args(["build", "--quiet", "--package", "cloister-controller", "--profile", profile.0]);
-    command.current_dir(&root).stdin(Stdio::null());
-    for (name, _) in env::vars_os() {
-        let of_this_package = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
-        if of_this_package.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
-            command.env_remove(name);
-        }
-    }
-    let status = command.status().context("cannot run cargo")?;
-    ensure!(status.success(), "the operator does not build; see above");
-    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), |dir| root.join(dir));
-    Ok(target.join(profile.1).join("cloister-controller"))
 }
 
 /// A file that the operator writes: a new one for each run.

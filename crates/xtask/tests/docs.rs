@@ -31,13 +31,14 @@ use xtask::{
 };
 
 /// In the order in which somebody who does all of it would read them.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/platform-engineer.md",
     "docs/researcher.md",
     "docs/approver.md",
     "docs/security-engineer.md",
     "docs/conditions.md",
+    "docs/network-plugins.md",
     "examples/README.md",
 ];
 

@@ -50,7 +50,7 @@ pub struct Principal {
     pub name: String,
     /// The namespace of a ServiceAccount; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_dns_label")]
+    #[schemars(schema_with = "crate::schema::dns_label")]
     pub namespace: Option<String>,
 }
 
@@ -62,21 +62,21 @@ pub struct Identity {
     #[schemars(length(max = 1024))]
     pub username: String,
     /// The user's unique id; empty for users of client certificates.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 1024))]
     pub uid: String,
     /// The groups at the time.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 512))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub groups: Vec<String>,
     /// What stays the same over a person's accounts, where the identity provider gives such a key (`personKey` of
     /// CloisterConfig): its first value.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 1024))]
     pub person_key: String,
     /// All values of that key, where there are several. Two accounts that share one of them are one person.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub person_keys: Vec<String>,

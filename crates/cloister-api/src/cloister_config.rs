@@ -231,7 +231,8 @@ pub struct WorkloadsConfig {
     /// Where the cluster has a default PriorityClass, list it: Kubernetes gives it to every pod that names none.
     #[schemars(schema_with = "priority_classes")]
     pub priority_classes: Vec<String>,
-    /// The types that Services may have.
+    /// The types that Services may have: ClusterIP, NodePort, LoadBalancer, ExternalName. Each as in Kubernetes; all but
+    /// ClusterIP are reached from outside of the cluster, or lead out of it.
     #[schemars(schema_with = "service_types")]
     pub service_types: Vec<String>,
     /// The volumes that pods may use beyond those of their own namespace: `csi:DRIVER` (inline), `image`,

@@ -34,6 +34,9 @@ fn crd<K: CustomResourceExt + JsonSchema>() -> CustomResourceDefinition {
     for version in &mut crd.spec.versions {
         if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             finish(schema, &enums, false);
+            if let Some(status) = schema.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
+                drop_rules(status);
+            }
             add_root(schema);
         }
     }
@@ -81,6 +84,18 @@ fn finish(schema: &mut JSONSchemaProps, enums: &[Meanings], in_list: bool) {
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
         finish(values, enums, in_list);
+    }
+}
+
+/// Takes all rules out of a schema: of a status, which the operator writes, and which nothing may keep it from writing.
+fn drop_rules(schema: &mut JSONSchemaProps) {
+    schema.x_kubernetes_validations = None;
+    schema.properties.iter_mut().flatten().for_each(|(_, property)| drop_rules(property));
+    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
+        drop_rules(items);
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
+        drop_rules(values);
     }
 }
 

@@ -1,10 +1,14 @@
-use crate::{EgressRule, Port, Subject, quantities::at_most};
+use crate::{
+    EgressRule, Port, Subject,
+    quantities::at_most,
+    schema::{QUALIFIED_NAME, rule::keys},
+};
 use k8s_openapi::apimachinery::pkg::{
     api::resource::Quantity,
     apis::meta::v1::{Condition, LabelSelector, Time},
 };
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -152,16 +156,23 @@ pub struct ServiceAccountTemplate {
     pub annotations: BTreeMap<String, String>,
 }
 
-fn annotations(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+fn annotations(generator: &mut SchemaGenerator) -> Schema {
     let text = crate::schema::text(generator);
-    schemars::json_schema!({
+    // Kubernetes takes capitals in the domain of an annotation.
+    let key = QUALIFIED_NAME.replacen("a-z", "A-Za-z", 4);
+    json_schema!({
         "type": "object", "maxProperties": 16,
         "additionalProperties": text,
-        "x-kubernetes-validations": [{
-            "rule": "self.all(k, k.size() <= 317 && !k.matches('(^|[.])(cloister[.]dev|kubernetes[.]io|k8s[.]io)/'))",
-            "message": "annotations of cloister.dev, kubernetes.io and k8s.io are reserved",
-            "reason": "FieldValueForbidden",
-        }],
+        "x-kubernetes-validations": [
+            keys(
+                &format!("k.size() <= 317 && k.matches('{key}')"),
+                "is no key of an annotation, which is such as example.com/role: letters, digits, -, _ and dots, with one / at most",
+            ),
+            keys(
+                "k.size() > 317 || !k.lowerAscii().matches('(^|[.])(cloister[.]dev|kubernetes[.]io|k8s[.]io)/')",
+                "is reserved: annotations of cloister.dev, kubernetes.io and k8s.io are not given to accounts here",
+            ),
+        ],
     })
 }
 

@@ -38,7 +38,7 @@ pub fn openable_cidrs(_: &mut SchemaGenerator) -> Schema {
         ));
         rules.push(rule(
             format!(
-                "!isCIDR(self) || {v4} || (['::/96', '64:ff9b:1::/48', '2001::/32'].all(n, !cidr(n).containsCIDR(self) && \
+                "!isCIDR(self) || {v4} || cidr(self).prefixLength() < 16 || (['::/96', '64:ff9b:1::/48', '2001::/32'].all(n, !cidr(n).containsCIDR(self) && \
                  !cidr(self).containsCIDR(n)) && (cidr('64:ff9b::/96').containsCIDR(self) ? cidr(self).prefixLength() >= 104 : \
                  !cidr(self).containsCIDR('64:ff9b::/96')) && (!cidr('2002::/16').containsCIDR(self) || \
                  cidr(self).prefixLength() >= 24))"

@@ -1,4 +1,4 @@
-use crate::{Principal, Subject};
+use crate::{Principal, Subject, schema::no_longer};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema, core::Duration};
 use schemars::JsonSchema;
@@ -27,7 +27,7 @@ pub struct ApprovalRule {
 #[serde(rename_all = "camelCase")]
 pub struct JustificationRequirement {
     /// Whether a grant without one is refused.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub required: bool,
 }
 
@@ -36,11 +36,11 @@ pub struct JustificationRequirement {
 #[serde(rename_all = "camelCase")]
 pub struct TicketRequirement {
     /// Whether a grant without one is refused.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub required: bool,
     /// What a ticket looks like, as an RE2 expression; anything where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_pattern")]
+    #[schemars(schema_with = "crate::schema::pattern")]
     pub pattern: Option<String>,
 }
 
@@ -104,20 +104,18 @@ pub struct BreakGlass {
 #[x_kube(validation = Rule::new("!has(self.approvalRules) || self.approvalRules.map(r, r.required).sum() <= 32")
     .message(Message::Message("all approvalRules together may ask for at most 32 people".into()))
     .reason(Reason::FieldValueInvalid))]
-#[x_kube(validation = Rule::new("!has(self.defaultDuration) || duration(self.defaultDuration) <= duration(self.maxDuration)")
-    .message(Message::Message("defaultDuration must not exceed maxDuration".into()))
-    .reason(Reason::FieldValueInvalid))]
+#[x_kube(validation = no_longer("defaultDuration", "maxDuration"))]
 pub struct AccessPolicySpec {
     /// Who may ask. Nobody where it is empty.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub requesters: Vec<Principal>,
     /// Subjects, matched literally, that a grant may name. Where it is empty: the requester, and ServiceAccounts of the namespace.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub beneficiaries: Vec<Subject>,
     /// Who must agree: all rules, by distinct people, each person counted for one rule.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub approval_rules: Vec<ApprovalRule>,
@@ -126,28 +124,28 @@ pub struct AccessPolicySpec {
     pub max_duration: Duration,
     /// How long a grant lasts that names no duration; `maxDuration` where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_duration")]
+    #[schemars(schema_with = "crate::schema::duration")]
     pub default_duration: Option<Duration>,
     /// How long a request waits for a decision; 24h where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "pendingRequestTTL")]
-    #[schemars(schema_with = "crate::schema::optional_duration")]
+    #[schemars(schema_with = "crate::schema::duration")]
     pub pending_request_ttl: Option<Duration>,
     /// How far in the future a grant may start; 168h where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_duration")]
+    #[schemars(schema_with = "crate::schema::duration")]
     pub max_start_delay: Option<Duration>,
     /// How many grants for one target one person may hold, and have waiting.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub limits: RequesterLimits,
     /// Whether a reason must be given.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub justification: JustificationRequirement,
     /// Whether a ticket must be named.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub ticket: TicketRequirement,
     /// CEL expressions over `request`; one that is true replaces all approvalRules. What the requester
     /// did not set is absent. One that is misspelt or of a wrong type makes the policy Stalled, and counts as false.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::expressions")]
     pub auto_approve: Vec<String>,
     /// Who may open first and be reviewed afterwards; nobody where it is absent.

@@ -58,12 +58,12 @@ pub struct AccessReviewSpec {
     /// The grant.
     pub request_ref: RequestReference,
     /// The `status.digest` of the grant as the reviewer read it. A review of anything else does not count.
-    #[schemars(regex(pattern = r"^v1:sha256:[0-9a-f]{64}$"))]
+    #[schemars(schema_with = "crate::schema::digest")]
     pub digest: String,
     /// Approve, Deny or Revoke.
     pub decision: Decision,
     /// Why.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     #[schemars(schema_with = "crate::schema::text")]
     pub comment: String,
     /// Who decided, as the API server saw them. Written by admission, never by the author.

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 #[serde(rename_all = "camelCase")]
 pub struct AccessRoleSpec {
     /// What it is for.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     #[schemars(schema_with = "crate::schema::text")]
     pub description: String,
     /// The ClusterRole that a RoleGrant binds in its namespace. One that would let its holder keep access is refused.

@@ -1,7 +1,10 @@
-use crate::{Sensitivity, Tier};
+use crate::{
+    Sensitivity, Tier,
+    schema::{looks_like, qualified_name, rule::rule, subdomain},
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema, core::Duration};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -12,7 +15,7 @@ pub struct RetentionConfig {
     /// How long after its end a grant and its reviews stay in the cluster; for ever where it is absent. The audit record
     /// keeps what happened. What is applied from Git is made again, and asks the approvers again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_duration")]
+    #[schemars(schema_with = "crate::schema::duration")]
     pub ended_grants: Option<Duration>,
 }
 
@@ -228,7 +231,8 @@ pub struct WorkloadsConfig {
     /// Where the cluster has a default PriorityClass, list it: Kubernetes gives it to every pod that names none.
     #[schemars(schema_with = "priority_classes")]
     pub priority_classes: Vec<String>,
-    /// The types that Services may have.
+    /// The types that Services may have: ClusterIP, NodePort, LoadBalancer, ExternalName. Each as in Kubernetes; all but
+    /// ClusterIP are reached from outside of the cluster, or lead out of it.
     #[schemars(schema_with = "service_types")]
     pub service_types: Vec<String>,
     /// The volumes that pods may use beyond those of their own namespace: `csi:DRIVER` (inline), `image`,
@@ -259,55 +263,39 @@ impl Default for WorkloadsConfig {
     }
 }
 
-fn priority_classes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "array", "maxItems": 32, "x-kubernetes-list-type": "set",
-        "items": {
-            "type": "string", "minLength": 1, "maxLength": 253,
-            "pattern": "^[!-~]+$",
-            "x-kubernetes-validations": [{
-                "rule": "!self.startsWith('system-')",
-                "message": "the PriorityClasses system-* are for the system, and are never admitted in research namespaces",
-                "reason": "FieldValueForbidden",
-            }],
-        },
+fn priority_classes(_: &mut SchemaGenerator) -> Schema {
+    let system = rule(
+        "!self.startsWith('system-')",
+        "is for the system: PriorityClasses system-* are never admitted in research namespaces",
+    );
+    json_schema!({
+        "type": "array", "maxItems": 32, "x-kubernetes-list-type": "atomic",
+        "items": {"type": "string", "maxLength": 253, "x-kubernetes-validations": [subdomain(), system]},
     })
 }
 
-fn service_types(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "array", "minItems": 1, "maxItems": 4, "x-kubernetes-list-type": "set",
+fn service_types(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "minItems": 1, "maxItems": 4, "x-kubernetes-list-type": "atomic",
         "items": {"type": "string", "enum": ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"]},
     })
 }
 
-fn volumes(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "array", "maxItems": 64, "x-kubernetes-list-type": "set",
-        "items": {
-            "type": "string", "minLength": 1, "maxLength": 320,
-            "pattern": "^[!-~]+$",
-            "x-kubernetes-validations": [{
-                "rule": "self == 'image' || self.matches('^(csi|podCertificate|storageClass|persistentVolume):[^ ]+$')",
-                "message": "must be image, csi:DRIVER, podCertificate:SIGNER, storageClass:NAME or persistentVolume:NAME",
-                "reason": "FieldValueInvalid",
-            }],
-        },
+fn volumes(_: &mut SchemaGenerator) -> Schema {
+    let rule = looks_like(
+        "^(image|(csi|podCertificate|storageClass|persistentVolume):[!-~]+)$",
+        "must be image, csi:DRIVER, podCertificate:SIGNER, storageClass:NAME or persistentVolume:NAME",
+    );
+    json_schema!({
+        "type": "array", "maxItems": 64, "x-kubernetes-list-type": "atomic",
+        "items": {"type": "string", "maxLength": 320, "x-kubernetes-validations": [rule]},
     })
 }
 
-fn qualified_names(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({
-        "type": "array", "maxItems": 64, "x-kubernetes-list-type": "set",
-        "items": {
-            "type": "string", "minLength": 1, "maxLength": 317,
-            "pattern": "^[!-~]+$",
-            "x-kubernetes-validations": [{
-                "rule": "!format.qualifiedName().validate(self).hasValue()",
-                "message": "must be a key, like example.com/gpu",
-                "reason": "FieldValueInvalid",
-            }],
-        },
+fn qualified_names(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "maxItems": 64, "x-kubernetes-list-type": "atomic",
+        "items": {"type": "string", "maxLength": 317, "x-kubernetes-validations": [qualified_name()]},
     })
 }
 
@@ -332,48 +320,48 @@ fn qualified_names(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 #[serde(rename_all = "camelCase")]
 pub struct CloisterConfigSpec {
     /// Where the cluster's own DNS is.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub dns: DnsConfig,
     /// Where people come from, such as the VPN: what `fromAccessNetworks` opens to.
-    #[serde(default)]
-    #[schemars(schema_with = "crate::schema::any_cidrs")]
+    #[serde(default, deserialize_with = "crate::null::absent")]
+    #[schemars(schema_with = "crate::schema::openable_cidrs")]
     pub access_networks: Vec<String>,
     /// The networks of pods, Services and nodes: never part of a `networks` rule.
-    #[serde(default)]
-    #[schemars(schema_with = "crate::schema::any_cidrs")]
+    #[serde(default, deserialize_with = "crate::null::absent")]
+    #[schemars(schema_with = "crate::schema::own_cidrs")]
     pub cluster_networks: Vec<String>,
     /// The namespaces that credentials are read from, and no others. Each needs the operator's Role.
     #[serde(default = "credential_namespaces")]
-    #[schemars(schema_with = "crate::schema::dns_labels")]
+    #[schemars(schema_with = "crate::schema::own_dns_labels")]
     pub credential_namespaces: Vec<String>,
     /// How many people must agree at least, by sensitivity.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub minimum_approvals: MinimumApprovals,
     /// Egress that no allowlist covers.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub egress: EgressConfig,
     /// The key of `userInfo.extra` that stays the same over a person's accounts, where the identity provider gives one.
     /// Two accounts that share a value of it are one person, and an account without one neither asks nor decides. In lower
     /// case, as the API server writes such keys.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::schema::extra_key")]
     pub person_key: String,
     /// After etcd was restored: grants that were approved before this time end, and requests made before it are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_time")]
+    #[schemars(schema_with = "crate::schema::time")]
     pub invalidate_grants_before: Option<Time>,
     /// How long what is over is kept.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub retention: RetentionConfig,
     /// How long what Kubernetes cannot take back may last after the end of a grant, as the cluster is set up.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub residual_exposure: ResidualExposureConfig,
     /// The RuntimeClass of each tier that needs one.
-    #[serde(default = "runtime_class_names")]
+    #[serde(default = "runtime_class_names", deserialize_with = "crate::null::texts")]
     #[schemars(schema_with = "runtime_classes")]
     pub runtime_classes: BTreeMap<String, String>,
     /// What pods, Services and claims of research namespaces may reach for, by list.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub workloads: WorkloadsConfig,
 }
 
@@ -398,12 +386,10 @@ impl CloisterConfigSpec {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuntimeClassMissing;
 
-fn runtime_classes(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    let name = crate::schema::dns_label(generator);
-    schemars::json_schema!({
-        "type": "object",
-        "properties": {"Sandboxed": name},
-    })
+fn runtime_classes(generator: &mut SchemaGenerator) -> Schema {
+    let mut name = crate::schema::dns_label(generator);
+    name.insert("description".into(), "The RuntimeClass of the tier Sandboxed, such as gVisor's.".into());
+    json_schema!({"type": "object", "properties": {"Sandboxed": name}})
 }
 
 fn credential_namespaces() -> Vec<String> {

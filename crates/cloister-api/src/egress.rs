@@ -44,7 +44,7 @@ pub struct Port {
     #[schemars(range(min = 1, max = 65535))]
     pub end_port: Option<u16>,
     /// TCP, UDP or SCTP.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub protocol: Protocol,
 }
 
@@ -85,11 +85,11 @@ pub struct EgressRule {
     pub name: String,
     /// Names to reach. `*.` in front stands for one or more labels and never for the name itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_domain_names")]
+    #[schemars(schema_with = "crate::schema::domain_names")]
     pub domain_names: Option<Vec<String>>,
     /// Networks outside the cluster, in CIDR notation. Metadata services and the cluster's own networks are never part of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_cidrs")]
+    #[schemars(schema_with = "crate::schema::cidrs")]
     pub networks: Option<Vec<String>>,
     /// A Service of this cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -102,6 +102,6 @@ pub struct EgressRule {
     pub ports: Vec<Port>,
     /// The pods that may; all pods of the namespace where it is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_label_selector")]
+    #[schemars(schema_with = "crate::schema::label_selector")]
     pub pod_selector: Option<LabelSelector>,
 }

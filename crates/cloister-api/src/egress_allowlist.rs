@@ -38,19 +38,19 @@ pub enum Attach {
 #[serde(rename_all = "camelCase")]
 pub struct EgressAllowlistSpec {
     /// What these destinations are for, in a sentence.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::schema::text")]
     pub description: String,
     /// Which research namespaces may use it, by the labels of the ResearchNamespace. `{}` allows all; absent allows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_label_selector")]
+    #[schemars(schema_with = "crate::schema::label_selector")]
     pub namespace_selector: Option<LabelSelector>,
     /// OnRequest or Always.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub attach: Attach,
     /// When it ends, as an RFC 3339 time; it does not end where this is absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_time")]
+    #[schemars(schema_with = "crate::schema::time")]
     pub expires_at: Option<Time>,
     /// The destinations. Each becomes a NetworkPolicy of its own.
     #[schemars(length(min = 1, max = 64))]

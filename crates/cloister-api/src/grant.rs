@@ -155,22 +155,22 @@ macro_rules! grant_spec {
             $($own)*
             /// How long; the policy's `defaultDuration` where it is absent.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(schema_with = "crate::schema::optional_duration")]
+            #[schemars(schema_with = "crate::schema::duration")]
             pub requested_duration: Option<kube::core::Duration>,
             /// When it starts; at once where it is absent. Its end is this time and the duration: begun late, it is shorter.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(schema_with = "crate::schema::optional_time")]
+            #[schemars(schema_with = "crate::schema::time")]
             pub start_time: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>,
             /// What it is needed for.
-            #[serde(default)]
+            #[serde(default, deserialize_with = "crate::null::absent")]
             #[schemars(schema_with = "crate::schema::text")]
             pub justification: String,
             /// The ticket it belongs to.
             #[serde(default, skip_serializing_if = "Option::is_none")]
-            #[schemars(schema_with = "crate::schema::optional_ticket")]
+            #[schemars(schema_with = "crate::schema::ticket")]
             pub ticket_ref: Option<String>,
             /// Opens at once, for those whom the policy's `breakGlass` names, raises an alert, and owes a review.
-            #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+            #[serde(default, deserialize_with = "crate::null::absent")]
             pub break_glass: bool,
             /// Who asked, as the API server saw them. Written by admission, never by the author.
             #[serde(default, skip_serializing_if = "Option::is_none")]

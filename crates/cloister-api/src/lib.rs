@@ -5,7 +5,9 @@
 //! that bad input is refused where it is written; what needs another object to judge is left to `cloister-core`.
 
 pub mod condition;
+mod definition;
 pub mod labels;
+mod null;
 pub mod plugin;
 pub mod quantities;
 pub mod schema;
@@ -29,6 +31,7 @@ pub use access_policy::*;
 pub use access_review::*;
 pub use access_role::*;
 pub use cloister_config::*;
+pub use definition::crds;
 pub use egress::*;
 pub use egress_allowlist::*;
 pub use egress_grant::*;
@@ -40,49 +43,8 @@ pub use storage_access_grant::*;
 pub use storage_resource::*;
 pub use subject::*;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
-};
-use kube::CustomResourceExt;
-
 /// The API group of every kind.
 pub const GROUP: &str = "cloister.dev";
 
 /// The one served version.
 pub const VERSION: &str = "v1alpha1";
-
-/// The definitions of all kinds, in the order in which they are documented.
-pub fn crds() -> Vec<CustomResourceDefinition> {
-    let mut all = vec![
-        ResearchNamespace::crd(),
-        EgressAllowlist::crd(),
-        StorageResource::crd(),
-        AccessRole::crd(),
-        AccessPolicy::crd(),
-        StorageAccessGrant::crd(),
-        EgressGrant::crd(),
-        RoleGrant::crd(),
-        AccessReview::crd(),
-        GrantMount::crd(),
-        CloisterConfig::crd(),
-    ];
-    for version in all.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
-        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
-            without_rust_formats(schema);
-        }
-    }
-    all
-}
-
-/// Takes out the formats that only Rust knows (`uint16`), which the API server warns of.
-fn without_rust_formats(schema: &mut JSONSchemaProps) {
-    schema.format.take_if(|format| format.starts_with("uint"));
-    let properties = schema.properties.iter_mut().flat_map(|properties| properties.values_mut());
-    properties.for_each(without_rust_formats);
-    if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        without_rust_formats(items);
-    }
-    if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        without_rust_formats(values);
-    }
-}

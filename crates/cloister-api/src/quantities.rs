@@ -1,9 +1,10 @@
 //! Schemas of quotas and limits: what Kubernetes refuses of a ResourceQuota or a LimitRange is refused here too, in words
 //! that say what to write instead.
 
+use crate::schema::rule::{keys, rule};
 use kube::core::{Message, Reason, Rule};
 use schemars::{Schema, SchemaGenerator, json_schema};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// What a quota knows by a name without a domain. Source: `IsStandardQuotaResourceName` of Kubernetes.
 const STANDARD: &str = "['cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.storage', \
@@ -18,10 +19,6 @@ const COUNTED: &str = "['pods', 'services', 'services.nodeports', 'services.load
 /// A name with a domain before it. Source: `IsQualifiedName` of Kubernetes.
 const QUALIFIED: &str =
     "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$";
-
-fn rule(rule: impl Into<String>, message: &str) -> Value {
-    json!({"rule": rule.into(), "message": message, "reason": "FieldValueInvalid"})
-}
 
 fn quantities(rules: &[Value]) -> Schema {
     let each = rule(
@@ -42,9 +39,9 @@ pub fn limits(_: &mut SchemaGenerator) -> Schema {
         "k in ['cpu', 'memory', 'ephemeral-storage', 'storage'] || k.startsWith('hugepages-') || \
          k.size() <= 317 && k.matches('{QUALIFIED}')"
     );
-    quantities(&[rule(
-        format!("self.all(k, {known})"),
-        "each key must be a resource of a container, a pod or a claim, such as cpu, memory, storage or nvidia.com/gpu",
+    quantities(&[keys(
+        &known,
+        "must be a resource of a container, a pod or a claim, such as cpu, memory, storage or nvidia.com/gpu",
     )])
 }
 
@@ -68,14 +65,19 @@ pub fn quota(_: &mut SchemaGenerator) -> Schema {
     let whole = "type(self[k]) == int || !isQuantity(string(self[k])) || quantity(string(self[k])).isInteger() || \
          self[k].matches('[numE]') || quantity(string(self[k])).isGreaterThan(quantity('9223372036854775807'))";
     quantities(&[
-        rule(
-            format!("self.all(k, {known})"),
-            "each key must be a resource that a ResourceQuota knows, such as requests.cpu, limits.memory, requests.storage, \
+        keys(
+            &known,
+            "must be a resource that a ResourceQuota knows, such as requests.cpu, limits.memory, requests.storage, \
              pods, requests.nvidia.com/gpu or count/jobs.batch",
         ),
-        rule(
-            format!("self.all(k, !({counted}) || {whole})"),
-            "what is counted, such as pods and count/jobs.batch, must be a whole number",
+        keys(
+            "!k.contains('/') || k.matches('^(count/|requests[.])|[.]storageclass[.]storage[.]k8s[.]io/|[.]deviceclass[.]resource[.]k8s[.]io/')",
+            "limits nothing: Kubernetes counts what is asked for of a device by its requests alone; write requests. before the \
+             device, as in requests.nvidia.com/gpu (it must stand so in the quota)",
+        ),
+        keys(
+            &format!("!({counted}) || {whole}"),
+            "counts objects or devices, so that its value must be a whole number",
         ),
     ])
 }

@@ -1,10 +1,14 @@
-use crate::{EgressRule, Port, Subject, quantities::at_most};
+use crate::{
+    EgressRule, Port, Subject,
+    quantities::at_most,
+    schema::{QUALIFIED_NAME, rule::keys},
+};
 use k8s_openapi::apimachinery::pkg::{
     api::resource::Quantity,
     apis::meta::v1::{Condition, LabelSelector, Time},
 };
 use kube::{CustomResource, KubeSchema};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -44,16 +48,16 @@ pub struct Member {
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceEgress {
     /// EgressAllowlists to open: all their rules, where their selector allows this namespace.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::dns_labels")]
     pub allowlists: Vec<String>,
     /// Needs of its own. Each opens as far as an allowlist that this namespace may use covers it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub rules: Vec<EgressRule>,
     /// ResearchNamespaces to reach. Each opens where the other side names this one in `ingress.fromResearchNamespaces`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::dns_labels")]
     pub to_research_namespaces: Vec<String>,
 }
@@ -75,11 +79,11 @@ pub struct AccessNetworkRule {
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceIngress {
     /// ResearchNamespaces that may reach this one. Each opens where the other side names this one in `egress.toResearchNamespaces`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::dns_labels")]
     pub from_research_namespaces: Vec<String>,
     /// Pods that people reach from the access networks.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub from_access_networks: Vec<AccessNetworkRule>,
 }
@@ -118,23 +122,23 @@ pub struct LimitRangeItem {
     #[serde(rename = "type")]
     pub type_: LimitType,
     /// The limit of a container that names none.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::quantities::limits")]
     pub default: BTreeMap<String, Quantity>,
     /// The request of a container that names none.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::quantities::limits")]
     pub default_request: BTreeMap<String, Quantity>,
     /// The most that may be asked for.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::quantities::limits")]
     pub max: BTreeMap<String, Quantity>,
     /// The least that may be asked for.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::quantities::limits")]
     pub min: BTreeMap<String, Quantity>,
     /// How far a limit may exceed its request.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::quantities::limits")]
     pub max_limit_request_ratio: BTreeMap<String, Quantity>,
 }
@@ -147,21 +151,28 @@ pub struct ServiceAccountTemplate {
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub name: String,
     /// Its annotations, such as those of a cloud's workload identity. None of `cloister.dev` or `kubernetes.io`.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "annotations")]
     pub annotations: BTreeMap<String, String>,
 }
 
-fn annotations(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+fn annotations(generator: &mut SchemaGenerator) -> Schema {
     let text = crate::schema::text(generator);
-    schemars::json_schema!({
+    // Kubernetes takes capitals in the domain of an annotation.
+    let key = QUALIFIED_NAME.replacen("a-z", "A-Za-z", 4);
+    json_schema!({
         "type": "object", "maxProperties": 16,
         "additionalProperties": text,
-        "x-kubernetes-validations": [{
-            "rule": "self.all(k, k.size() <= 317 && !k.matches('(^|[.])(cloister[.]dev|kubernetes[.]io|k8s[.]io)/'))",
-            "message": "annotations of cloister.dev, kubernetes.io and k8s.io are reserved",
-            "reason": "FieldValueForbidden",
-        }],
+        "x-kubernetes-validations": [
+            keys(
+                &format!("k.size() <= 317 && k.matches('{key}')"),
+                "is no key of an annotation, which is such as example.com/role: letters, digits, -, _ and dots, with one / at most",
+            ),
+            keys(
+                "k.size() > 317 || !k.lowerAscii().matches('(^|[.])(cloister[.]dev|kubernetes[.]io|k8s[.]io)/')",
+                "is reserved: annotations of cloister.dev, kubernetes.io and k8s.io are not given to accounts here",
+            ),
+        ],
     })
 }
 
@@ -204,32 +215,32 @@ pub struct ResearchNamespaceSpec {
     /// Standard or Sandboxed.
     pub tier: Tier,
     /// The people, by role.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 3))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["role".into()]))]
     pub members: Vec<Member>,
     /// What its pods need to reach. Nothing but DNS and the namespace itself where it is absent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub egress: NamespaceEgress,
     /// Who may reach its pods. Nobody but the namespace itself where it is absent.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub ingress: NamespaceIngress,
     /// The most that the namespace may use, by resource name, as in a ResourceQuota. A fraction stands in quotes, such as "1.5".
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::quantities::quota")]
     pub quota: BTreeMap<String, Quantity>,
     /// Limits and defaults of single containers, pods and claims.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 3))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub limit_range: Vec<LimitRangeItem>,
     /// ServiceAccounts to keep in the namespace.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub service_accounts: Vec<ServiceAccountTemplate>,
     /// Retain or Delete.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub deletion_policy: DeletionPolicy,
 }
 

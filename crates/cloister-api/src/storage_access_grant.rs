@@ -38,7 +38,7 @@ grant_spec! {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub mount: Option<Mount>,
         /// What happens to running pods when it ends.
-        #[serde(default)]
+        #[serde(default, deserialize_with = "crate::null::absent")]
         pub on_expiry: OnExpiry,
         /// Who gets it.
         #[schemars(length(min = 1, max = 16))]

@@ -34,11 +34,11 @@ impl Sensitivity {
 pub struct StorageEndpoint {
     /// Names to reach. `*.` in front stands for one or more labels and never for the name itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_domain_names")]
+    #[schemars(schema_with = "crate::schema::domain_names")]
     pub domain_names: Option<Vec<String>>,
     /// Networks outside the cluster, in CIDR notation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_cidrs")]
+    #[schemars(schema_with = "crate::schema::cidrs")]
     pub networks: Option<Vec<String>>,
     /// A Service of this cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,11 +83,11 @@ pub struct StorageRole {
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub name: String,
     /// What the role lets its holder do, in a sentence.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::schema::text")]
     pub description: String,
     /// What the credential allows at the storage itself, for people to read.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::permissions")]
     pub permissions: Vec<String>,
     /// The AccessPolicy that decides who gets it.
@@ -95,7 +95,7 @@ pub struct StorageRole {
     pub access_policy: String,
     /// A ClusterRole that is bound to the grant's subjects in its namespace while it lasts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_rbac_name")]
+    #[schemars(schema_with = "crate::schema::rbac_name")]
     pub cluster_role: Option<String>,
     /// Where its credential is kept. A role without one opens the endpoint and the ClusterRole alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,7 +125,7 @@ pub struct StorageRole {
 #[serde(rename_all = "camelCase")]
 pub struct StorageResourceSpec {
     /// What is kept there, in a sentence.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::schema::text")]
     pub description: String,
     /// Low, Moderate, High or Critical. CloisterConfig says how many approvals each needs at least.

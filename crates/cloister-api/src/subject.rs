@@ -1,5 +1,6 @@
+use crate::schema::rule::rule;
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 /// What a [`Subject`] is.
@@ -19,7 +20,7 @@ pub enum SubjectKind {
 #[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:')")
     .message(Message::Message("users and groups of the system (system:*) cannot be named".into()))
     .reason(Reason::FieldValueForbidden))]
-#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || self.name.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || self.name.size() <= 253 && self.name.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
     .message(Message::Message("a ServiceAccount is named by its bare name, in the same namespace".into()))
     .reason(Reason::FieldValueInvalid))]
 pub struct Subject {
@@ -50,7 +51,7 @@ pub struct Principal {
     pub name: String,
     /// The namespace of a ServiceAccount; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::optional_dns_label")]
+    #[schemars(schema_with = "crate::schema::dns_label")]
     pub namespace: Option<String>,
 }
 
@@ -62,24 +63,39 @@ pub struct Identity {
     #[schemars(length(max = 1024))]
     pub username: String,
     /// The user's unique id; empty for users of client certificates.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 1024))]
     pub uid: String,
     /// The groups at the time.
-    #[serde(default)]
-    #[schemars(length(max = 512))]
-    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
+    #[schemars(schema_with = "groups")]
     pub groups: Vec<String>,
     /// What stays the same over a person's accounts, where the identity provider gives such a key (`personKey` of
     /// CloisterConfig): its first value.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 1024))]
     pub person_key: String,
     /// All values of that key, where there are several. Two accounts that share one of them are one person.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Set)]
     pub person_keys: Vec<String>,
+}
+
+/// The groups of a person. They are a set: admission, which writes them, can write no other list.
+fn groups(_: &mut SchemaGenerator) -> Schema {
+    let advice = "ask those who run the identity provider to send fewer of them to this cluster; kubectl auth whoami shows \
+         them";
+    json_schema!({
+        "type": "array", "maxItems": 65536, "items": {"type": "string"}, "x-kubernetes-list-type": "set",
+        "x-kubernetes-validations": [
+            rule("self.size() <= 4096", &format!("you are in more than 4,096 groups, and Cloister writes down the groups of who asks and who decides; {advice}")),
+            rule(
+                "self.size() > 4096 || self.map(g, g.size()).sum() <= 131072",
+                &format!("the names of your groups have more than 131,072 characters together, and Cloister writes them down; {advice}"),
+            ),
+        ],
+    })
 }
 
 impl Identity {

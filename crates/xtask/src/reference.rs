@@ -2,6 +2,7 @@
 
 use crate::cluster::workspace_root;
 use anyhow::{Context, bail};
+use cloister_api::schema::{DURATION, TIME};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps,
     JSONSchemaPropsOrArray::{self, Schema},
@@ -189,9 +190,8 @@ fn type_of(schema: &JSONSchemaProps) -> String {
         }
         Some("string") => match schema.format.as_deref() {
             Some("date-time") => "time (RFC 3339)".to_owned(),
-            _ if schema.pattern.as_deref().is_some_and(|pattern| pattern.contains("(ms|s|m|h)")) => {
-                "duration, such as `4h`".to_owned()
-            }
+            _ if looks_like(schema, TIME) => "time (RFC 3339)".to_owned(),
+            _ if looks_like(schema, DURATION) => "duration, such as `4h`".to_owned(),
             _ => format!("text{}", bounds(schema.min_length.filter(|&l| l > 1), schema.max_length, "characters")),
         },
         Some("integer") => match (schema.minimum, schema.maximum) {
@@ -208,6 +208,10 @@ fn type_of(schema: &JSONSchemaProps) -> String {
         },
         _ => "anything".to_owned(),
     }
+}
+
+fn looks_like(schema: &JSONSchemaProps, expression: &str) -> bool {
+    schema.x_kubernetes_validations.iter().flatten().any(|rule| rule.rule.contains(expression))
 }
 
 fn is_selector(schema: &JSONSchemaProps) -> bool {

@@ -139,6 +139,9 @@ fn check(name: &str) -> Result<(), NameFault> {
     if last.starts_with(|first: char| first.is_ascii_digit()) {
         return Err(NameFault::Address);
     }
+    if last.contains('_') {
+        return Err(NameFault::Label { label: shortened(last), problem: "is the last, and has an underscore" });
+    }
     match SPECIAL_USE.iter().find(|special| *special == &last) {
         Some(special) => Err(NameFault::SpecialUse(special)),
         None => Ok(()),
@@ -157,14 +160,15 @@ fn check_label(label: &str) -> Result<(), &'static str> {
     if label.len() > LONGEST_LABEL {
         return Err("is longer than 63 characters");
     }
-    if label.contains('_') {
-        return Err("has an underscore, which no host's name has");
-    }
-    if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-        return Err("has other characters than letters, digits and -");
+    // No host's own name has an underscore (RFC 952), but DNS answers for names that do: those of buckets and of services.
+    if !label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+        return Err("has other characters than letters, digits, - and _");
     }
     if label.starts_with('-') || label.ends_with('-') {
         return Err("begins or ends with -");
+    }
+    if label.len() > 1 && label.ends_with('_') {
+        return Err("ends with _");
     }
     // A label in Punycode must be one that some name really has (RFC 5891, section 5.4).
     if label.starts_with("xn--") && idna::domain_to_unicode(label).1.is_err() {
@@ -231,8 +235,10 @@ mod tests {
     #[test]
     fn labels_are_those_of_hosts() {
         let long = "a".repeat(64);
-        for text in ["_dmarc.example.com", "a..b", ".a.b", "-a.b.c", "a-.b.c", "a b.c", "a/b.c", &format!("{long}.com")]
-        {
+        for text in ["my_bucket.s3.amazonaws.com", "_dnslink.example.org", "_.example.org", "*.a_b.example.com"] {
+            assert_eq!(name(text).to_string(), text);
+        }
+        for text in ["a_.b.c", "a._tcp", "a..b", ".a.b", "-a.b.c", "a-.b.c", "a b.c", "a/b.c", &format!("{long}.com")] {
             assert!(matches!(fault(text), NameFault::Label { .. }), "{text}: {}", fault(text));
         }
         assert_eq!(fault("example.com."), NameFault::TrailingDot);

@@ -1,0 +1,68 @@
+//! Label selectors.
+
+use super::{
+    name::{QUALIFIED_NAME, qualified_name},
+    rule::{keys, looks_like, rule},
+};
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// What the value of a label looks like.
+const LABEL_VALUE: &str = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
+
+fn value() -> Schema {
+    let rule = looks_like(
+        LABEL_VALUE,
+        "must be what a label can have as its value: letters, digits, -, _ and dots, with a letter or a digit at both ends; no \
+         label has blanks or an @",
+    );
+    json_schema!({"type": "string", "maxLength": 63, "x-kubernetes-validations": [rule]})
+}
+
+/// A label selector, bounded to 16 labels and 16 expressions of 16 values.
+pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
+    let is_key = format!("k.size() <= 317 && k.matches('{QUALIFIED_NAME}')");
+    let labels = keys(
+        &is_key,
+        "is no key of a label, which is such as team or example.com/team: letters, digits, -, _ and dots, without blanks",
+    );
+    json_schema!({
+        "type": "object",
+        "x-kubernetes-map-type": "atomic",
+        "properties": {
+            "matchLabels": {
+                "description": "Labels that must be there with exactly these values.",
+                "type": "object", "maxProperties": 16,
+                "additionalProperties": value(),
+                "x-kubernetes-validations": [labels],
+            },
+            "matchExpressions": {
+                "description": "Requirements on labels; all must hold.",
+                "type": "array", "maxItems": 16, "x-kubernetes-list-type": "atomic",
+                "items": {
+                    "type": "object",
+                    "required": ["key", "operator"],
+                    "properties": {
+                        "key": {
+                            "description": "The label.", "type": "string", "maxLength": 317,
+                            "x-kubernetes-validations": [qualified_name()],
+                        },
+                        "operator": {
+                            "description": "How the label relates to the values. In: it has one of them. NotIn: it has none of \
+                                            them, or is not there. Exists: it is there. DoesNotExist: it is not there.",
+                            "type": "string", "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
+                        },
+                        "values": {
+                            "description": "The values, for In and NotIn; empty otherwise.",
+                            "type": "array", "maxItems": 16, "x-kubernetes-list-type": "atomic",
+                            "items": value(),
+                        },
+                    },
+                    "x-kubernetes-validations": [rule(
+                        "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
+                        "In and NotIn take values, Exists and DoesNotExist take none",
+                    )],
+                },
+            },
+        },
+    })
+}

@@ -1,0 +1,232 @@
+//! What holds for every field of every kind, and what the schemas and the decisions must agree on.
+
+mod walk;
+
+use cloister_core::egress::{DomainName, NameFault};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray};
+use proptest::prelude::*;
+use regex::Regex;
+use std::{collections::BTreeSet, sync::LazyLock};
+use walk::{Field, fields};
+
+/// The paths of fields that do not hold to something.
+fn those_not(holds: impl Fn(&Field) -> bool) -> Vec<String> {
+    let fields = fields();
+    assert!(fields.len() > 400, "{} fields are too few to show anything", fields.len());
+    fields.into_iter().filter(|field| !holds(field)).map(|field| field.path).collect()
+}
+
+fn none(found: Vec<String>, what: &str) {
+    assert!(found.is_empty(), "{what}: {found:#?}");
+}
+
+/// A pattern answers with itself, and a format with its name. What is wrong is said in a sentence, by a rule.
+#[test]
+fn no_field_answers_with_a_regular_expression_or_the_name_of_a_format() {
+    none(those_not(|field| field.schema.pattern.is_none()), "these have a pattern");
+    let is_text = |field: &Field| field.schema.type_.as_deref() == Some("string") && field.path.contains(".spec.");
+    none(those_not(|field| !is_text(field) || field.schema.format.is_none()), "these have a format");
+    let said =
+        |field: &Field| field.schema.x_kubernetes_validations.iter().flatten().all(|rule| rule.message.is_some());
+    none(those_not(said), "these have a rule without a message");
+}
+
+#[test]
+fn every_optional_field_takes_null() {
+    none(
+        those_not(|field| match field.optional {
+            // The root is Kubernetes' own.
+            Some(_) if field.path.matches('.').count() == 1 => true,
+            // Where there is a default, the API server puts it in the place of null.
+            Some(true) => (field.schema.nullable == Some(true)) != field.schema.default.is_some(),
+            Some(false) => field.schema.nullable.is_none(),
+            None => true,
+        }),
+        "null is not as good as absent",
+    );
+}
+
+#[test]
+fn nothing_below_a_list_has_a_default() {
+    none(those_not(|field| !field.path.contains("[]") || field.schema.default.is_none()), "these have one");
+}
+
+#[test]
+fn every_field_is_described_and_every_number_has_a_format() {
+    let is_root_metadata = |field: &Field| !field.path.contains(".spec") && field.path.ends_with(".metadata");
+    let is_described = |field: &Field| field.schema.description.as_deref().is_some_and(|text| !text.is_empty());
+    none(
+        those_not(|field| field.optional.is_none() || is_described(field) || is_root_metadata(field)),
+        "these are not described",
+    );
+    let integer = |field: &Field| field.schema.type_.as_deref() == Some("integer");
+    let known = |field: &Field| ["int32", "int64"].contains(&field.schema.format.as_deref().unwrap_or_default());
+    none(those_not(|field| !integer(field) || known(field)), "these have no format");
+    for field in ["apiVersion", "kind", "metadata"] {
+        let roots = fields().into_iter().filter(|f| f.path.split_once('.').is_some_and(|(_, path)| path == field));
+        assert_eq!(roots.count(), cloister_api::crds().len(), "{field}");
+    }
+}
+
+/// `kubectl explain` shows the description alone.
+#[test]
+fn the_description_of_an_enum_says_what_each_value_means() {
+    let says = |field: &Field, values: &JSONSchemaProps| {
+        let description = field.schema.description.clone().unwrap_or_default();
+        let values = values.enum_.iter().flatten().filter_map(|value| value.0.as_str());
+        values.into_iter().all(|value| description.contains(value))
+    };
+    let of_items = |field: &Field| match &field.schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(items)) => says(field, items),
+        _ => true,
+    };
+    none(
+        those_not(|field| (field.optional.is_none() || says(field, &field.schema)) && of_items(field)),
+        "these do not say",
+    );
+}
+
+/// How each list is merged where two write it, and why.
+const LISTS: [(&str, &str, &[&str]); 6] = [
+    // One entry for each key: two managers may each keep their own.
+    ("map", "name", &["approvalRules", "rules", "roles", "serviceAccounts"]),
+    ("map", "role", &["members"]),
+    ("map", "type", &["limitRange", "conditions"]),
+    // Names and networks, each by itself: two managers may each add theirs, and none stands twice.
+    (
+        "set",
+        "",
+        &[
+            "allowlists",
+            "domainNames",
+            "networks",
+            "expectedNetworks",
+            "toResearchNamespaces",
+            "fromResearchNamespaces",
+            // Admission writes these, and can write no list that is replaced as a whole.
+            "groups",
+            "personKeys",
+        ],
+    ),
+    // As Kubernetes has them: the ports of a NetworkPolicy, the subjects of a RoleBinding, the parts of a selector.
+    ("atomic", "", &["ports", "subjects", "matchExpressions", "values"]),
+    // What one author decides as a whole, and what has a default that a merge would keep.
+    (
+        "atomic",
+        "",
+        &[
+            "approvers",
+            "requesters",
+            "beneficiaries",
+            "autoApprove",
+            "permissions",
+            "fromAccessNetworks",
+            "accessNetworks",
+            "clusterNetworks",
+            "credentialNamespaces",
+            "nodeLocalAddresses",
+            "servers",
+            "sharedSuffixes",
+            "priorityClasses",
+            "serviceTypes",
+            "volumes",
+            "tolerations",
+            "podAnnotations",
+        ],
+    ),
+];
+
+#[test]
+fn every_list_is_merged_as_it_should_be() {
+    let mut seen = BTreeSet::new();
+    none(
+        fields()
+            .into_iter()
+            .filter(|field| field.schema.type_.as_deref() == Some("array"))
+            .filter_map(|field| {
+                let name = field.path.rsplit('.').next().unwrap_or_default().to_owned();
+                let wanted = LISTS.iter().find(|(_, _, names)| names.contains(&name.as_str()));
+                // A status has one writer, who writes all of it.
+                let (merge, key) = match wanted {
+                    Some((merge, key, _)) => (*merge, *key),
+                    None if field.path.contains(".status.") => ("atomic", ""),
+                    None => return Some(format!("{} is not in the table", field.path)),
+                };
+                let keys = field.schema.x_kubernetes_list_map_keys.clone().unwrap_or_default().join(",");
+                let is_right = field.schema.x_kubernetes_list_type.as_deref() == Some(merge) && keys == key;
+                seen.insert(name);
+                (!is_right).then_some(field.path)
+            })
+            .collect(),
+        "these are merged otherwise",
+    );
+    for name in LISTS.iter().flat_map(|(_, _, names)| *names) {
+        assert!(seen.contains(*name), "no list is called {name}");
+    }
+    let kept = |field: &Field| {
+        field.schema.x_kubernetes_list_type.as_deref() != Some("atomic")
+            && field
+                .schema
+                .default
+                .as_ref()
+                .is_some_and(|default| default.0.as_array().is_some_and(|all| !all.is_empty()))
+    };
+    none(those_not(|field| !kept(field)), "a default of these cannot be taken away");
+}
+
+/// The expression that a field must look like.
+fn expression(path: &str) -> Regex {
+    let fields = fields();
+    let field = fields.iter().find(|field| field.path == path).expect(path);
+    let rule = &field.schema.x_kubernetes_validations.as_ref().unwrap()[0].rule;
+    Regex::new(rule.strip_prefix("self.matches(r'").and_then(|rule| rule.strip_suffix("')")).expect(rule)).unwrap()
+}
+
+/// What the schema takes of a name, and what is made of it.
+fn agree(schema: &Regex, text: &str, wildcards: bool) -> Result<(), TestCaseError> {
+    let name = text.parse::<DomainName>();
+    if schema.is_match(text) {
+        let judged = matches!(&name, Err(NameFault::SpecialUse(_) | NameFault::PublicSuffix(_) | NameFault::TooLong));
+        let punycode = matches!(&name, Err(NameFault::Label { label, .. }) if label.starts_with("xn--"));
+        prop_assert!(name.is_ok() || judged || punycode, "the schema takes {text:?}: {name:?}");
+    } else if let Ok(name) = &name {
+        prop_assert!(
+            text.contains(char::is_uppercase) || name.is_wildcard() && !wildcards,
+            "the schema refuses {text:?}"
+        );
+    }
+    Ok(())
+}
+
+/// What domain names, names of private endpoints, durations and times look like.
+static LOOKS: LazyLock<[Regex; 4]> = LazyLock::new(|| {
+    [
+        "EgressAllowlist.spec.rules[].domainNames[]",
+        "EgressAllowlist.spec.rules[].privateEndpoint.domainName",
+        "AccessPolicy.spec.maxDuration",
+        "EgressAllowlist.spec.expiresAt",
+    ]
+    .map(expression)
+});
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn schema_and_decision_agree_on_names(text in "([*][.])?([a-c_XB0-1-]{0,4}[.]){0,3}[a-c_X0-1:/ü-]{0,4}[.]?") {
+        agree(&LOOKS[0], &text, true)?;
+        agree(&LOOKS[1], &text, false)?;
+    }
+
+    #[test]
+    fn what_looks_like_a_duration_or_a_time_can_be_read(
+        duration in "([0-9]{1,6}([.][0-9]{1,3})?(h|m|s|ms)){1,3}",
+        time in "[1-8][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]([.][0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])",
+    ) {
+        if duration.len() <= 32 && LOOKS[2].is_match(&duration) {
+            prop_assert!(duration.parse::<kube::core::Duration>().is_ok(), "{duration}");
+        }
+        prop_assert!(LOOKS[3].is_match(&time), "{time}");
+        prop_assert!(time.parse::<jiff::Timestamp>().is_ok(), "{time}");
+    }
+}

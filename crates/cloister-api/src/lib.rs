@@ -9,6 +9,7 @@ pub mod labels;
 pub mod plugin;
 pub mod quantities;
 pub mod schema;
+pub mod unseen;
 
 mod access_policy;
 mod access_review;
@@ -66,9 +67,12 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         GrantMount::crd(),
         CloisterConfig::crd(),
     ];
-    for version in all.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
-        if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
+    for crd in &mut all {
+        let kind = &crd.spec.names.kind;
+        let schemas = crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
+        for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
             without_rust_formats(schema);
+            unseen::default_status(kind, schema);
         }
     }
     all

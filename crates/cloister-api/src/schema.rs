@@ -1,7 +1,9 @@
 //! Schema fragments shared by the kinds. Every string and list has a bound, because the API server budgets the cost
 //! of CEL rules by the largest input that the schema allows.
 
+use crate::labels;
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::json;
 
 /// A DNS label (RFC 1123): what a Namespace, and most things in it, may be called. At most 63 characters.
 pub fn dns_label(_: &mut SchemaGenerator) -> Schema {
@@ -191,6 +193,19 @@ const LABEL_VALUE: &str = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 /// An optional [`label_selector`].
 pub fn optional_label_selector(generator: &mut SchemaGenerator) -> Schema {
     nullable(label_selector(generator))
+}
+
+/// An optional [`label_selector`] over ResearchNamespaces: over labels that their owners cannot write.
+pub fn namespace_selector(generator: &mut SchemaGenerator) -> Schema {
+    let tools = labels::OF_TOOLS.map(|prefix| format!("'{prefix}'")).join(", ");
+    let none = |keys: &str, key: &str| format!("!has(self.{keys}) || self.{keys}.all(k, ![{tools}].exists(p, {key}.startsWith(p)))");
+    let message = "labels that tools put on a ResearchNamespace (app.kubernetes.io/, kustomize.toolkit.fluxcd.io/ and the like) may be \
+                   written by its owners; select by a label of your own, such as team";
+    let rule = |rule: String| json!({"rule": rule, "message": message, "reason": "FieldValueForbidden"});
+    let mut schema = optional_label_selector(generator);
+    let rules = json!([rule(none("matchLabels", "k")), rule(none("matchExpressions", "k.key"))]);
+    schema.insert("x-kubernetes-validations".into(), rules);
+    schema
 }
 
 /// Refuses what moves the cursor, changes the order of what is read, or hides something: all control and format characters,

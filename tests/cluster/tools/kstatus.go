@@ -1,0 +1,38 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+)
+
+// What a tool that waits by kstatus takes an object for.
+type seen struct {
+	Kind    string `json:"kind"`
+	Name    string `json:"name"`
+	Status  string `json:"status"`
+	Message string `json:"message"`
+}
+
+func kstatus(in io.Reader) error {
+	var list struct {
+		Items []map[string]any `json:"items"`
+	}
+	if err := json.NewDecoder(in).Decode(&list); err != nil {
+		return err
+	}
+	for _, item := range list.Items {
+		object := &unstructured.Unstructured{Object: item}
+		result, err := status.Compute(object)
+		if err != nil {
+			return err
+		}
+		line := seen{object.GetKind(), object.GetName(), result.Status.String(), result.Message}
+		if err := say(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -72,6 +72,7 @@ pub fn crds() -> Vec<CustomResourceDefinition> {
         let schemas = crd.spec.versions.iter_mut().filter_map(|version| version.schema.as_mut());
         for schema in schemas.filter_map(|schema| schema.open_api_v3_schema.as_mut()) {
             without_rust_formats(schema);
+            add_root(schema);
             unseen::default_status(kind, schema);
         }
     }
@@ -89,4 +90,19 @@ fn without_rust_formats(schema: &mut JSONSchemaProps) {
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
         without_rust_formats(values);
     }
+}
+
+/// The fields that every object has. Editors refuse what a schema does not name.
+fn add_root(schema: &mut JSONSchemaProps) {
+    let text = |description: &str| JSONSchemaProps {
+        description: Some(description.to_owned()),
+        type_: Some("string".to_owned()),
+        ..JSONSchemaProps::default()
+    };
+    // The API server knows what metadata is, and takes no description of it.
+    let metadata = JSONSchemaProps { type_: Some("object".to_owned()), ..JSONSchemaProps::default() };
+    let properties = schema.properties.get_or_insert_default();
+    properties.insert("apiVersion".to_owned(), text("The group and version of the kind: cloister.dev/v1alpha1."));
+    properties.insert("kind".to_owned(), text("The kind of the object."));
+    properties.insert("metadata".to_owned(), metadata);
 }

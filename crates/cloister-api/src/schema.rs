@@ -198,7 +198,9 @@ pub fn optional_label_selector(generator: &mut SchemaGenerator) -> Schema {
 /// An optional [`label_selector`] over ResearchNamespaces: over labels that their owners cannot write.
 pub fn namespace_selector(generator: &mut SchemaGenerator) -> Schema {
     let tools = labels::OF_TOOLS.map(|prefix| format!("'{prefix}'")).join(", ");
-    let none = |keys: &str, key: &str| format!("!has(self.{keys}) || self.{keys}.all(k, ![{tools}].exists(p, {key}.startsWith(p)))");
+    let none = |keys: &str, key: &str| {
+        format!("!has(self.{keys}) || self.{keys}.all(k, ![{tools}].exists(p, {key}.startsWith(p)))")
+    };
     let message = "labels that tools put on a ResearchNamespace (app.kubernetes.io/, kustomize.toolkit.fluxcd.io/ and the like) may be \
                    written by its owners; select by a label of your own, such as team";
     let rule = |rule: String| json!({"rule": rule, "message": message, "reason": "FieldValueForbidden"});

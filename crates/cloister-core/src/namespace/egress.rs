@@ -14,7 +14,9 @@ use crate::{
     evaluator::{Agreements, Declared, objection},
     names::Held,
 };
-use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace, labels as names};
+use cloister_api::{
+    Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace, labels as names,
+};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 

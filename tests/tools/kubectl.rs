@@ -187,8 +187,6 @@ async fn an_apply_set_is_pruned() -> Result<()> {
     };
     let namespace = "---\napiVersion: cloister.dev/v1alpha1\nkind: ResearchNamespace\nmetadata: {name: in-a-set, labels: {team: x}}\nspec: {tier: Standard}\n";
     let apply = ["apply", "-n", "default", "--prune", "--applyset=configmaps/research", "-f", "-"];
-    stage.ok("admin", &["create", "configmap", "-n", "default", "research"], "")?;
-    stage.kubectl("admin", &["delete", "configmap", "-n", "default", "research"], "")?;
     let all = format!("{namespace}{}{}", allowlist("set-a"), allowlist("set-b"));
     stage.ok("admin", &apply, &all)?;
     let fewer = stage.ok("admin", &apply, &format!("{namespace}{}", allowlist("set-a")))?;

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"io"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -17,14 +16,16 @@ type seen struct {
 }
 
 func kstatus(in io.Reader) error {
-	var list struct {
-		Items []map[string]any `json:"items"`
-	}
-	if err := json.NewDecoder(in).Decode(&list); err != nil {
+	text, err := io.ReadAll(in)
+	if err != nil {
 		return err
 	}
-	for _, item := range list.Items {
-		object := &unstructured.Unstructured{Object: item}
+	var list unstructured.UnstructuredList
+	if err := list.UnmarshalJSON(text); err != nil {
+		return err
+	}
+	for i := range list.Items {
+		object := &list.Items[i]
 		result, err := status.Compute(object)
 		if err != nil {
 			return err

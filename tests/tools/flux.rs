@@ -138,15 +138,31 @@ async fn two_sets_apply_wait_and_are_pruned() -> Result<()> {
 async fn one_set_with_the_namespace_in_it() -> Result<()> {
     let Some(stage) = stage().await else { return Ok(()) };
     let stage = flux(stage).await?;
-    let namespace =
-        "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: one-set, annotations: {cloister.dev/adopt: one-set}}\n";
+    let namespace = "---
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: one-set
+  annotations: {cloister.dev/adopt: one-set, kustomize.toolkit.fluxcd.io/prune: disabled}
+";
     let set = format!("{namespace}{}{}", catalogue("one-set", "203.0.113.32/28"), content("one-set"));
     all(&stage.flux("flux", "apply", &set)?, "created")?;
     let waited = stage.flux("flux", "wait", &set)?;
     ensure!(waited.success, "{}", waited.text);
     let labels = stage.ok("admin", &["get", "namespace", "one-set", "-o", "jsonpath={.metadata.labels}"], "")?;
     ensure!(labels.contains("cloister.dev/enforced"), "{labels}");
-    eventually("nothing to change", async || all(&stage.flux("flux", "apply", &set)?, "unchanged")).await
+    eventually("nothing to change", async || all(&stage.flux("flux", "apply", &set)?, "unchanged")).await?;
+
+    // Taken out of Git and put back: the Namespace stays, and so does the offer that brings it back.
+    let pruned = changes(&stage.flux("flux", "prune", &set)?)?;
+    ensure!(pruned.get("Namespace/one-set").is_some_and(|action| action == "skipped"), "{pruned:?}");
+    let kept = stage.ok("admin", &["get", "namespace", "one-set", "-o", "jsonpath={.metadata.labels}"], "")?;
+    ensure!(kept.contains("cloister.dev/retained"), "{kept}");
+    let back = changes(&stage.flux("flux", "apply", &set)?)?;
+    ensure!(back.get("ResearchNamespace/one-set").is_some_and(|action| action == "created"), "{back:?}");
+    let waited = stage.flux("flux", "wait", &set)?;
+    ensure!(waited.success, "{}", waited.text);
+    Ok(())
 }
 
 /// The labels that Flux adds are its own, and an owner may let it add them.

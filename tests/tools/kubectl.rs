@@ -124,11 +124,28 @@ async fn replace(stage: &Stage, who: &str, kind: &str, text: &str) -> Result<()>
     }
     // Deleted and made again, it is another, and asks anew.
     stage.ok("admin", &["replace", "--force", "--timeout=30s", "-n", "lab", "-f", "-"], text)?;
+    taken_back(stage, kind).await?;
     ensure!(held(stage, kind).await?["metadata"]["uid"] != after["metadata"]["uid"], "{kind} is the same");
     stage.ok("admin", &["delete", kind, "by-kubectl", "-n", "lab", "--timeout=30s"], "")?;
     stage.ok(who, &["apply", "-n", "lab", "-f", "-"], text)?;
     held(stage, kind).await?;
     Ok(())
+}
+
+/// The Namespace of a ResearchNamespace was kept. It says how it is given to the new one, once and for all.
+async fn taken_back(stage: &Stage, kind: &str) -> Result<()> {
+    if kind != "researchnamespace" {
+        return Ok(());
+    }
+    let how = "kubectl annotate namespace by-kubectl cloister.dev/adopt=by-kubectl";
+    eventually("it to be said how", async || {
+        let said = stage.ok("admin", &["get", "rns", "by-kubectl", "-o", "wide"], "")?;
+        ensure!(said.contains("was kept, closed") && said.contains(how), "{said}");
+        Ok(())
+    })
+    .await?;
+    let words: Vec<&str> = how.split(' ').skip(1).collect();
+    stage.ok("admin", &words, "").map(drop)
 }
 
 /// What was exported makes another, once it has no version any more, which Kubernetes takes from nobody.

@@ -1,6 +1,6 @@
 use crate::support::*;
 use anyhow::Result;
-use cloister_api::{ResearchNamespace, labels};
+use cloister_api::{EgressAllowlist, ResearchNamespace, labels};
 use cloister_tests::{assert_denied, cluster, eventually, unique};
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::{Api, Client};
@@ -63,6 +63,8 @@ async fn owners_edit_needs_and_not_limits() -> Result<()> {
         json!({"metadata": {"labels": {"team": "other"}}}),
         json!({"metadata": {"labels": {"new": "label"}}}),
         json!({"metadata": {"labels": null}}),
+        json!({"metadata": {"labels": {"app.kubernetes.io": "x"}}}),
+        json!({"metadata": {"labels": {"app.kubernetes.io/name": "x", "team": "other"}}}),
         json!({"metadata": {"annotations": {"cloister.dev/note": "y"}}}),
         json!({"metadata": {"annotations": {"cloister.dev/note": null}}}),
         // The garbage collector would delete it: the owner does not exist.
@@ -84,8 +86,44 @@ async fn owners_edit_needs_and_not_limits() -> Result<()> {
         json!({"spec": {"members": members(&format!("{name}-owner"), "carol")}}),
         json!({"spec": {"serviceAccounts": [{"name": "trainer"}]}}),
         json!({"metadata": {"annotations": {"example.com/x": "y"}}}),
+        json!({"metadata": {"labels": {"kustomize.toolkit.fluxcd.io/name": "research", "app.kubernetes.io/managed-by": "x"}}}),
+        json!({"metadata": {"labels": {"kustomize.toolkit.fluxcd.io/name": null}}}),
     ] {
         merge(&owners, &name, need).await?;
+    }
+    Ok(())
+}
+
+/// What owners may write is what no selector may ask for: one list, in three places.
+#[tokio::test]
+async fn no_allowlist_selects_by_what_owners_may_write() -> Result<()> {
+    let file =
+        std::fs::read_to_string(xtask::cluster::workspace_root()?.join("deploy/admission/research-namespaces.yaml"))?;
+    let list = file.split("name: ofTools").nth(1).and_then(|rest| rest.split(['[', ']']).nth(1)).unwrap_or_default();
+    let listed: Vec<&str> = list.split(',').map(|entry| entry.trim().trim_matches('\'')).collect();
+    assert_eq!(listed, labels::OF_TOOLS);
+
+    let all: Api<EgressAllowlist> = Api::all(cluster().await.admin().await?);
+    let rules = json!([{"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 443, "protocol": "TCP"}]}]);
+    let made = async |selector: Value| {
+        let allowlist: EgressAllowlist = object(json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "EgressAllowlist", "metadata": {"name": unique("select")},
+            "spec": {"description": "", "namespaceSelector": selector, "rules": rules},
+        }));
+        all.create(&kube::api::PostParams { dry_run: true, ..create() }, &allowlist).await
+    };
+    for prefix in labels::OF_TOOLS {
+        let key = format!("{prefix}name");
+        for selector in [
+            json!({"matchLabels": {"team": "interp", key.clone(): "x"}}),
+            json!({"matchExpressions": [{"key": key, "operator": "DoesNotExist"}]}),
+        ] {
+            let refused = made(selector).await.unwrap_err().to_string();
+            assert!(refused.contains("written by its owners; select by a label of your own"), "{refused}");
+        }
+    }
+    for selector in [json!({}), json!(null), json!({"matchLabels": {"team": "interp", "app.kubernetes.io": "x"}})] {
+        made(selector).await?;
     }
     Ok(())
 }

@@ -2,13 +2,18 @@
 
 use crate::{TestCluster, cluster, witness};
 use anyhow::Result;
-use std::{path::PathBuf, sync::Mutex};
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+};
 use tokio::sync::OnceCell;
 use xtask::operator::{self, Operator};
 
+static OPERATOR: OnceCell<Result<Mutex<Operator>>> = OnceCell::const_new();
+
 /// The cluster of this process, with the operator running as its own ServiceAccount, and a witness of what it writes.
 pub async fn world() -> &'static TestCluster {
-    static OPERATOR: OnceCell<Result<Mutex<Operator>>> = OnceCell::const_new();
     let cluster = cluster().await;
     let start = async || {
         let binary = tokio::task::spawn_blocking(operator::build).await??;
@@ -18,6 +23,15 @@ pub async fn world() -> &'static TestCluster {
     match OPERATOR.get_or_init(start).await {
         Ok(_) => cluster,
         Err(error) => panic!("there is no operator to test: {error:#}"),
+    }
+}
+
+/// Where that operator answers.
+pub async fn address() -> SocketAddr {
+    world().await;
+    match OPERATOR.get() {
+        Some(Ok(operator)) => operator.lock().unwrap_or_else(PoisonError::into_inner).address(),
+        _ => panic!("there is no operator"),
     }
 }
 

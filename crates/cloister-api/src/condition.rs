@@ -39,6 +39,10 @@ pub const AUDIT_AVAILABLE: &str = "AuditAvailable";
 
 /// The reasons of conditions.
 pub mod reason {
+    /// The operator has not looked at the object yet: what the API server says of it by default.
+    pub const WAITING_FOR_OPERATOR: &str = "WaitingForOperator";
+    /// A namespaceSelector asks for labels that owners may write.
+    pub const SELECTOR_REFUSED: &str = "SelectorRefused";
     /// First sight: nothing was decided yet.
     pub const PROGRESSING: &str = "Progressing";
     /// All that was declared stands.

@@ -2,7 +2,7 @@
 
 use crate::{
     AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, EgressGrant, GrantMount,
-    ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource,
+    ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource, unseen,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -38,6 +38,7 @@ fn crd<K: CustomResourceExt + JsonSchema>() -> CustomResourceDefinition {
                 drop_rules(status);
             }
             add_root(schema);
+            unseen::default_status(&crd.spec.names.kind, schema);
         }
     }
     crd

@@ -41,9 +41,10 @@ pub struct EgressAllowlistSpec {
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::schema::text")]
     pub description: String,
-    /// Which research namespaces may use it, by the labels of the ResearchNamespace. `{}` allows all; absent allows none.
+    /// Which research namespaces may use it, by the labels of the ResearchNamespace, but for those that tools put on it (such as
+    /// `app.kubernetes.io/name`), which its owners may write. `{}` allows all; absent allows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(schema_with = "crate::schema::label_selector")]
+    #[schemars(schema_with = "crate::schema::namespace_selector")]
     pub namespace_selector: Option<LabelSelector>,
     /// OnRequest or Always.
     #[serde(default, deserialize_with = "crate::null::absent")]

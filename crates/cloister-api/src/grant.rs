@@ -139,6 +139,7 @@ macro_rules! grant_spec {
             validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
                 .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
             $($kube)*
+            selectable = ".status.phase",
             printcolumn(name = "Requested by", type_ = "string", json_path = ".spec.requestedBy.username"),
             printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
             printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),

@@ -26,6 +26,25 @@ pub const WORKLOADS: &str = "cloister.dev/workloads";
 /// On a Namespace whose ResearchNamespace was deleted with `deletionPolicy: Retain`.
 pub const RETAINED: &str = "cloister.dev/retained";
 
+/// What the keys of labels begin with that tools put on what they apply. An owner may write them on a ResearchNamespace, so no
+/// selector may ask for them. `deploy/admission/research-namespaces.yaml` has the same list.
+pub const OF_TOOLS: [&str; 9] = [
+    "app.kubernetes.io/",
+    "applyset.kubernetes.io/",
+    "argocd.argoproj.io/",
+    "cli-utils.sigs.k8s.io/",
+    "helm.sh/",
+    "helm.toolkit.fluxcd.io/",
+    "kapp.k14s.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "objectset.rio.cattle.io/",
+];
+
+/// Whether a label of this key is a tool's.
+pub fn is_of_tools(key: &str) -> bool {
+    OF_TOOLS.iter().any(|prefix| key.starts_with(prefix))
+}
+
 /// Annotation on an existing Namespace, set by somebody other than the operator: the name of the ResearchNamespace
 /// that may take it over.
 pub const ADOPT: &str = "cloister.dev/adopt";

@@ -11,6 +11,7 @@ mod null;
 pub mod plugin;
 pub mod quantities;
 pub mod schema;
+pub mod unseen;
 
 mod access_policy;
 mod access_review;

@@ -34,10 +34,10 @@ pub struct Subject {
 /// Who may ask, or approve: a person, a group, or a ServiceAccount of any namespace (`namespace/name`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || (has(self.namespace) && self.namespace != '')")
+#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || (has(self.__namespace__) && self.__namespace__ != '')")
     .message(Message::Message("a ServiceAccount needs its namespace".into()))
     .reason(Reason::FieldValueRequired))]
-#[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !has(self.namespace)")
+#[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !has(self.__namespace__)")
     .message(Message::Message("only a ServiceAccount has a namespace".into()))
     .reason(Reason::FieldValueForbidden))]
 #[x_kube(validation = Rule::new("self.kind != 'User' || !self.name.startsWith('system:')")

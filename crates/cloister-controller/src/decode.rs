@@ -3,7 +3,7 @@
 //! A field that this version does not know might forbid what the rest seems to allow, so an object with one counts as
 //! unreadable, as does one that cannot be decoded at all. Neither stops the watch.
 
-use cloister_api::{GrantStatus, Identity};
+use cloister_api::{GrantStatus, Identity, unseen::is_unseen};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -80,6 +80,12 @@ impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Decoded<K> {
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
             metadata.remove("annotations");
+        }
+        // What the API server says by default is nothing that this operator has said.
+        if value.get("status").is_some_and(is_unseen)
+            && let Some(object) = value.as_object_mut()
+        {
+            object.remove("status");
         }
         let metadata = value.get("metadata").map_or(Ok(ObjectMeta::default()), ObjectMeta::deserialize);
         let metadata = metadata.map_err(serde::de::Error::custom)?;
@@ -160,6 +166,19 @@ mod tests {
         let object = decoded(json!({"tier": "Standard"}));
         assert_eq!(object.version(), 7);
         assert_eq!(object.object.unwrap().metadata.managed_fields, None);
+    }
+
+    #[test]
+    fn a_status_that_nobody_wrote_is_none() {
+        let crds = cloister_api::crds();
+        let schema = crds[0].spec.versions[0].schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref());
+        let default = schema.and_then(|schema| schema.properties.as_ref()?["status"].default.as_ref()).unwrap();
+        let object: Decoded<ResearchNamespace> = serde_json::from_value(json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "ResearchNamespace", "metadata": {"name": "interp"},
+            "spec": {"tier": "Standard"}, "status": default.0,
+        }))
+        .unwrap();
+        assert_eq!(object.object.unwrap().status, None);
     }
 
     #[test]

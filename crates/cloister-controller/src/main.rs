@@ -13,6 +13,7 @@ mod context;
 mod decode;
 mod definitions;
 mod error;
+mod exposition;
 mod guard;
 mod heartbeat;
 mod index;

@@ -1,4 +1,4 @@
-//! The operator's metrics, in the Prometheus text format.
+//! The operator's metrics, in OpenMetrics.
 
 use crate::{context::Context, index::Index};
 use cloister_api::{

@@ -2,10 +2,20 @@
 
 use crate::{
     context::Context,
+    exposition::Format,
     heartbeat::in_words,
     leader::{LEASE, Leadership},
 };
-use axum::{Router, extract::State, http::StatusCode, routing::get};
+use axum::{
+    Router,
+    extract::State,
+    http::{
+        HeaderMap, StatusCode,
+        header::{ACCEPT, CONTENT_TYPE, VARY},
+    },
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use cloister_api::labels;
 use cloister_core::clock::Agreement;
 use std::{
@@ -102,14 +112,26 @@ fn late(overdue: usize) -> String {
     }
 }
 
-async fn metrics(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
+async fn metrics(State(standing): State<Arc<Standing>>, headers: HeaderMap) -> Response {
+    // A header may be sent in several parts.
+    let asked: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|part| part.to_str().ok()).collect();
+    let format = Format::preferred(&asked.join(","));
+    match measured(&standing).await {
+        Some(text) => {
+            ([(CONTENT_TYPE, format.content_type()), (VARY, ACCEPT.as_str())], format.write(text)).into_response()
+        }
+        None => (StatusCode::SERVICE_UNAVAILABLE, "the index is out of reach").into_response(),
+    }
+}
+
+/// The metrics as OpenMetrics, where they can be had in time.
+async fn measured(standing: &Standing) -> Option<String> {
     let Some(context) = standing.context.get() else {
         let overdue = standing.leadership.overdue();
-        let text = format!(
+        return Some(format!(
             "# HELP cloister_alerts What deserves attention now.\n# TYPE cloister_alerts gauge\n\
              cloister_alerts{{alert=\"LeaderAbsent\"}} {overdue}\n# EOF\n"
-        );
-        return (StatusCode::OK, text);
+        ));
     };
     let text = async {
         loop {
@@ -119,8 +141,5 @@ async fn metrics(State(standing): State<Arc<Standing>>) -> (StatusCode, String) 
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    match tokio::time::timeout(INDEX, text).await {
-        Ok(text) => (StatusCode::OK, text),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the index is out of reach".to_owned()),
-    }
+    tokio::time::timeout(INDEX, text).await.ok()
 }

@@ -65,8 +65,8 @@ pub struct Target<K> {
 pub enum Found {
     /// It does not matter, or could not be read.
     Anyhow,
-    /// There was none.
-    Absent,
+    /// Nothing was said yet, of which the API server says by default that it is pending.
+    Unseen,
     /// In this phase.
     In(GrantPhase),
 }
@@ -76,7 +76,7 @@ impl Found {
     pub fn of(grant: &Decoded<Grant>) -> Self {
         match (grant.status(), &grant.object) {
             (Some(status), _) => Found::In(status.phase),
-            (None, Ok(_)) => Found::Absent,
+            (None, Ok(_)) => Found::Unseen,
             (None, Err(_)) => Found::Anyhow,
         }
     }
@@ -85,8 +85,7 @@ impl Found {
     fn test(self) -> Option<Value> {
         match self {
             Found::Anyhow => None,
-            // What is not there equals null.
-            Found::Absent => Some(json!({"op": "test", "path": "/status", "value": null})),
+            Found::Unseen => Found::In(GrantPhase::default()).test(),
             Found::In(phase) => Some(json!({"op": "test", "path": "/status/phase", "value": phase})),
         }
     }

@@ -9,7 +9,10 @@ use crate::{
     grant::{
         CredentialFacts, Known, NOT_OFFERED, POLICY_NOT_ALLOWED, eligibility, satisfiable, secret_named, too_weak,
     },
-    namespace::{BACKEND_MISSING, egress::TOO_BROAD},
+    namespace::{
+        BACKEND_MISSING,
+        egress::{TOO_BROAD, selects_by_owners_label},
+    },
     settings::Settings,
 };
 use cloister_api::{
@@ -40,6 +43,16 @@ pub fn allowlist(
         }
         (Some(end), _) if end.0 <= now => ready(reason::EXPIRED, format!("ended at {}; it opens nothing", end.0)),
         _ => ready(reason::RECONCILED, format!("open in {} research namespaces", users.len())),
+    };
+    let verdicts = match selects_by_owners_label(allowlist) {
+        Some(label) => stalled(
+            reason::SELECTOR_REFUSED,
+            format!(
+                "namespaceSelector asks for label {label}, which the owners of a ResearchNamespace may write, so that the allowlist \
+                 opens nothing; select by a label of your own, such as team"
+            ),
+        ),
+        None => verdicts,
     };
     let generation = allowlist.metadata.generation;
     let status = EgressAllowlistStatus {

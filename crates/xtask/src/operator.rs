@@ -130,6 +130,11 @@ impl Operator {
         }
     }
 
+    /// Where it answers.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The process.
     pub fn pid(&self) -> u32 {
         self.child.id()

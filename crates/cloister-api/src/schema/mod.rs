@@ -12,7 +12,7 @@ pub use name::{digest, dns_label, dns_labels, dns_subdomain, mount_path, own_dns
 pub use network::{
     addresses, cidrs, domain_names, one_domain_name, openable_cidrs, own_cidrs, shared_suffixes, sockets,
 };
-pub use selector::label_selector;
+pub use selector::{label_selector, namespace_selector};
 pub use time::{DURATION, TIME, duration, no_longer, time};
 
 pub(crate) use rule::looks_like;

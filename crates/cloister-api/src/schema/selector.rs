@@ -4,7 +4,9 @@ use super::{
     name::{QUALIFIED_NAME, qualified_name},
     rule::{keys, looks_like, rule},
 };
+use crate::labels;
 use schemars::{Schema, SchemaGenerator, json_schema};
+use serde_json::json;
 
 /// What the value of a label looks like.
 const LABEL_VALUE: &str = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
@@ -65,4 +67,19 @@ pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
             },
         },
     })
+}
+
+/// A [`label_selector`] over ResearchNamespaces: over labels that their owners cannot write.
+pub fn namespace_selector(generator: &mut SchemaGenerator) -> Schema {
+    let tools = labels::OF_TOOLS.map(|prefix| format!("'{prefix}'")).join(", ");
+    let none = |keys: &str, key: &str| {
+        let rule = format!("!has(self.{keys}) || self.{keys}.all(k, ![{tools}].exists(p, {key}.startsWith(p)))");
+        let message = "labels that tools put on a ResearchNamespace (app.kubernetes.io/, kustomize.toolkit.fluxcd.io/ and the like) \
+                       may be written by its owners; select by a label of your own, such as team";
+        json!({"rule": rule, "message": message, "reason": "FieldValueForbidden"})
+    };
+    let rules = json!([none("matchLabels", "k"), none("matchExpressions", "k.key")]);
+    let mut schema = label_selector(generator);
+    schema.insert("x-kubernetes-validations".into(), rules);
+    schema
 }

@@ -14,7 +14,9 @@ use crate::{
     evaluator::{Agreements, Declared, objection},
     names::Held,
 };
-use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace};
+use cloister_api::{
+    Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace, labels as names,
+};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -389,11 +391,20 @@ fn need(name: String, state: EgressState, reason: &str, message: String) -> Egre
     }
 }
 
+/// The label by which an allowlist selects namespaces although their owners may write it. Such an allowlist opens nothing.
+pub fn selects_by_owners_label(allowlist: &EgressAllowlist) -> Option<&str> {
+    let selector = allowlist.spec.namespace_selector.as_ref()?;
+    let labels = selector.match_labels.iter().flatten().map(|(key, _)| key);
+    let mut keys = labels.chain(selector.match_expressions.iter().flatten().map(|requirement| &requirement.key));
+    keys.find(|key| names::is_of_tools(key)).map(String::as_str)
+}
+
 /// Whether an allowlist's selector allows a namespace. An absent selector allows none.
 pub fn allows(allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> bool {
     static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
     let labels = namespace.metadata.labels.as_ref().unwrap_or(&NO_LABELS);
-    allowlist.spec.namespace_selector.as_ref().is_some_and(|selector| selector_matches(selector, labels))
+    let selector = allowlist.spec.namespace_selector.as_ref();
+    selects_by_owners_label(allowlist).is_none() && selector.is_some_and(|selector| selector_matches(selector, labels))
 }
 
 /// Whether an allowlist opens in a namespace: it allows it, has not ended, and is asked for or always attached.

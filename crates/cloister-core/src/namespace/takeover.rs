@@ -79,12 +79,7 @@ pub fn standing(input: &Input<'_>) -> Standing {
         return Standing::Ours;
     }
     if !is_offered(input.name, input.declared, namespace) {
-        return Standing::Refused(format!(
-            "a Namespace {0} exists already; if its content is meant to become this research namespace, run: \
-             kubectl annotate namespace {0} {1}={0}",
-            input.name,
-            labels::ADOPT
-        ));
+        return Standing::Refused(not_offered(input.name, namespace));
     }
     match (door(input.name, namespace, input.now), input.inspection) {
         (Door::Open, _) => Standing::ToClose,
@@ -111,6 +106,19 @@ pub fn withdrawn(input: &Input<'_>) -> Option<Action> {
     let goes_on = is_ours(input.name, input.declared, namespace)
         || (is_offered(input.name, input.declared, namespace) && input.settings.reserved(input.name).is_none());
     (!namespace.terminating && !goes_on).then_some(Action::MarkAdopting(None))
+}
+
+/// Why a Namespace that nobody has offered is not touched. Not even one that was kept as a research namespace: labels from
+/// before there was anybody to reserve them may say so, and whoever takes it back gets what it holds.
+fn not_offered(name: &str, namespace: &ObservedNamespace) -> String {
+    let how = format!("kubectl annotate namespace {name} {}={name}", labels::ADOPT);
+    if namespace.belongs_to(name) && namespace.label(labels::RETAINED).is_some() {
+        return format!(
+            "Namespace {name} was kept, closed, when the ResearchNamespace that it belonged to was deleted; who looks after what it \
+             holds gives it to this one with: {how}"
+        );
+    }
+    format!("a Namespace {name} exists already; if its content is meant to become this research namespace, run: {how}")
 }
 
 /// Whether it was made or taken over for this ResearchNamespace. The label alone does not do: it may be from before there

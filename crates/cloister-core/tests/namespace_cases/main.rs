@@ -173,6 +173,13 @@ fn a_namespace_of_somebody_else_is_left_alone() {
     assert_eq!(status.conditions[0].reason, "NamespaceExists");
     assert!(status.conditions[0].message.contains("kubectl annotate namespace interp cloister.dev/adopt=interp"));
 
+    // Kept, it is nobody's either: labels may be from before there was anybody to reserve them.
+    world.namespace = namespace(&[(labels::RESEARCH_NAMESPACE, NAME), (labels::RETAINED, "true")], None);
+    let plan = world.plan();
+    assert!(plan.does_nothing());
+    let message = plan.status.unwrap().conditions[0].message.clone();
+    assert!(message.contains("was kept, closed") && message.contains("cloister.dev/adopt=interp"), "{message}");
+
     world.namespace = namespace(&[], Some(NAME));
     world.objects.0.retain(|_, _| false);
     let mut theirs = cloister_core::namespace::policies::own_pods(NAME);
@@ -233,6 +240,13 @@ fn an_allowlist_opens_only_where_it_is_there_allowed_and_in_force() {
         ("AllowlistUndecodable", Some(None)),
         ("AllowlistNotAllowed", Some(allowlist(json!({"namespaceSelector": null})))),
         ("AllowlistNotAllowed", Some(allowlist(json!({"namespaceSelector": {"matchLabels": {"team": "other"}}})))),
+        // From before the schema refused it: by what owners may write, nothing is selected, not even by its absence.
+        (
+            "AllowlistNotAllowed",
+            Some(allowlist(json!({"namespaceSelector": {
+                "matchExpressions": [{"key": "app.kubernetes.io/name", "operator": "DoesNotExist"}],
+            }}))),
+        ),
         ("AllowlistExpired", Some(allowlist(json!({"expiresAt": at(0).to_string()})))),
     ];
     for (reason, known) in cases {

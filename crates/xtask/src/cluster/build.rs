@@ -31,6 +31,9 @@ const COREDNS: Program = Program { name: "coredns", title: "CoreDNS", module: "c
 const PLUGINS: Program =
     Program { name: "plugins", title: "the reading of network plugins", module: "plugins", package: "." };
 
+const TOOLS: Program = Program { name: "tools", title: "other people's tools", module: "tools", package: "." };
+const VALIDATE: Program = Program { name: "validate", title: "kubectl-validate", module: "validate", package: "." };
+
 /// Builds the embedded cluster if its source has changed, and returns the path of the binary.
 ///
 /// The first build takes several minutes, and says on standard error how far it is. When nothing has changed this takes
@@ -68,6 +71,24 @@ pub fn build_coredns() -> Result<PathBuf> {
 /// As [`build`].
 pub fn build_plugins() -> Result<PathBuf> {
     PLUGINS.build()
+}
+
+/// Builds what asks other people's tools what they make of Cloister, as [`build`] does.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_tools() -> Result<PathBuf> {
+    TOOLS.build()
+}
+
+/// Builds what validates manifests as kubectl-validate does, as [`build`] does.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_validate() -> Result<PathBuf> {
+    VALIDATE.build()
 }
 
 /// The folder of the network-policy-api project, which has the definitions of its kinds, at the version and by the checksum

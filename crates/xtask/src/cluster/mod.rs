@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-pub use build::{build, build_coredns, build_cyclonus, build_plugins, network_policy_api};
+pub use build::{build, build_coredns, build_cyclonus, build_plugins, build_tools, build_validate, network_policy_api};
 pub use error::{Error, Result};
 pub use workspace::root as workspace_root;
 

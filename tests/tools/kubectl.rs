@@ -43,7 +43,7 @@ fn written() -> Vec<(&'static str, &'static str, String)> {
             object(
                 "StorageResource",
                 &format!(
-                    "{{sensitivity: Low, endpoint: {{networks: [198.51.100.0/28], {ports}}}, roles: [{{name: reader, accessPolicy: colleagues}}]}}"
+                    "{{sensitivity: Low, endpoint: {{networks: [198.51.100.0/28], {ports}}}, roles: [{{name: reader, description: \"\", permissions: [], accessPolicy: colleagues}}]}}"
                 ),
             ),
         ),

@@ -50,7 +50,8 @@ async fn the_status_of_a_grant_that_has_moved_on_is_left_as_it_is() -> Result<()
             let patch = kube::api::Patch::Json::<()>(patch);
             anyhow::Ok(own.patch_status("run", &kube::api::PatchParams::default(), &patch).await)
         };
-        write("/status", Value::Null).await??;
+        // Where nothing was said yet it is pending by default.
+        write("/status/phase", json!("Pending")).await??;
         write("/status/phase", json!("Denied")).await??;
         for (found, value) in [("/status", Value::Null), ("/status/phase", json!("Pending"))] {
             let Err(kube::Error::Api(moved_on)) = write(found, value).await? else {

@@ -22,4 +22,7 @@ mod admission_seal;
 mod admission_workloads;
 mod quantities;
 mod rbac;
+mod schema_null;
+mod schema_samples;
+mod schema_sentences;
 mod support;

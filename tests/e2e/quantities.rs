@@ -136,6 +136,8 @@ async fn what_kubernetes_refuses_of_quotas_and_limits_is_refused_in_words_that_h
             (Err(words), Ok(())) if field == "limitRange" && spec.to_string().contains('-') => {
                 ensure!(words.contains("not negative"), "seed {seed}: {spec} is refused: {words}");
             }
+            // And counts nothing by it.
+            (Err(words), Ok(())) if field == "quota" && words.contains("limits nothing") => refused += 1,
             (Err(words), Ok(())) => {
                 anyhow::bail!("seed {seed}: Kubernetes takes {spec}, and here it is refused: {words}")
             }

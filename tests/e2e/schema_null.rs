@@ -73,7 +73,8 @@ async fn answers(api: &Api<DynamicObject>, object: &Value) -> Result<[Result<Val
             Ok(object) => Ok(object.data["spec"].clone()),
             Err(kube::Error::Api(status)) if status.code == 422 => {
                 let causes = status.details.iter().flat_map(|details| &details.causes);
-                let mut causes: Vec<String> = causes.map(|cause| format!("{} {}", cause.field, cause.message)).collect();
+                let mut causes: Vec<String> =
+                    causes.map(|cause| format!("{} {}", cause.field, cause.message)).collect();
                 causes.sort();
                 Err(causes)
             }

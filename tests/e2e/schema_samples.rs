@@ -31,7 +31,8 @@ pub fn samples() -> Vec<Sample> {
             "privateEndpoint": {"domainName": "acct.blob.core.windows.net", "expectedNetworks": ["10.40.0.0/16"]},
         },
     ]);
-    let people = json!([{"kind": "Group", "name": "researchers"}, {"kind": "ServiceAccount", "namespace": "ci", "name": "bot"}]);
+    let people =
+        json!([{"kind": "Group", "name": "researchers"}, {"kind": "ServiceAccount", "namespace": "ci", "name": "bot"}]);
     let groups = json!([{"kind": "Group", "name": "security"}]);
     let subjects = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
     let resources = json!({"cpu": "2"});

@@ -141,21 +141,15 @@ async fn policies_storage_and_grants() {
     let scene = Scene::new().await;
     for (duration, why) in [
         ("0s", "must be at least 1s"),
-        ("-4h", "should match"),
+        ("-4h", "must be a duration such as"),
         ("9000h", "must be at most 8760h"),
-        ("99999999999999999999h", "spec.maxDuration"),
-        ("4 hours", "should match"),
-        ("", "should match"),
+        ("99999999999999999999h", "must be at most 8760h"),
+        ("4 hours", "must be a duration such as"),
+        ("", "must be a duration such as"),
     ] {
         refused(&scene, "AccessPolicy", json!({"maxDuration": duration}), why).await;
         let grant = json!({"storage": "s", "role": "r", "subjects": [{"kind": "User", "name": "a"}], "requestedDuration": duration});
-        refused(
-            &scene,
-            "StorageAccessGrant",
-            grant,
-            why.strip_prefix("spec.maxDuration").map_or(why, |_| "requestedDuration"),
-        )
-        .await;
+        refused(&scene, "StorageAccessGrant", grant, why).await;
     }
     for (spec, why) in [
         (json!({}), "spec.maxDuration: Required value"),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// One object of each kind, and who may write it.
 fn written() -> Vec<(&'static str, &'static str, String)> {
-    let ports = "ports: [{port: 443}]";
+    let ports = "ports: [{port: 443, protocol: TCP}]";
     let object = |kind: &str, spec: &str| {
         format!(
             "apiVersion: cloister.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: by-kubectl, labels: {{team: x}}}}\nspec: {spec}\n"
@@ -43,7 +43,7 @@ fn written() -> Vec<(&'static str, &'static str, String)> {
             object(
                 "StorageResource",
                 &format!(
-                    "{{sensitivity: Low, endpoint: {{networks: [198.51.100.0/28], {ports}}}, roles: [{{name: reader, accessPolicy: colleagues}}]}}"
+                    "{{sensitivity: Low, endpoint: {{networks: [198.51.100.0/28], {ports}}}, roles: [{{name: reader, description: \"\", permissions: [], accessPolicy: colleagues}}]}}"
                 ),
             ),
         ),
@@ -81,6 +81,8 @@ async fn every_way_to_write_does_what_is_meant() -> Result<()> {
         let place = |words: &[&'static str]| -> Vec<&'static str> { words.iter().chain(&IN).copied().collect() };
         eventually(&format!("{who}'s rights"), async || stage.ok(who, &place(&["apply", "-f", "-"]), &text)).await?;
         held(stage, kind).await?;
+        let settled = stage.ok(who, &place(&["apply", "-f", "-"]), &text)?;
+        ensure!(settled.contains("unchanged"), "{settled}");
         replace(stage, who, kind, &text).await.with_context(|| format!("replace {kind}"))?;
         again(stage, who, kind).await.with_context(|| format!("export {kind}"))?;
         by_two(stage, who, &text).with_context(|| format!("two managers of {kind}"))?;
@@ -162,7 +164,7 @@ async fn again(stage: &Stage, who: &str, kind: &str) -> Result<()> {
     Ok(())
 }
 
-/// Two who apply the same do not stand in each other's way; nor do a third who changes nothing.
+/// Two who apply the same do not stand in each other's way; nor does the first who comes back.
 fn by_two(stage: &Stage, who: &str, text: &str) -> Result<()> {
     let apply = |manager: &'static str| {
         let manager = format!("--field-manager={manager}");

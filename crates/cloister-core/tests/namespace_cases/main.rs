@@ -175,10 +175,14 @@ fn a_namespace_of_somebody_else_is_left_alone() {
 
     // Kept, it is nobody's either: labels may be from before there was anybody to reserve them.
     world.namespace = namespace(&[(labels::RESEARCH_NAMESPACE, NAME), (labels::RETAINED, "true")], None);
-    let plan = world.plan();
-    assert!(plan.does_nothing());
-    let message = plan.status.unwrap().conditions[0].message.clone();
-    assert!(message.contains("was kept, closed") && message.contains("cloister.dev/adopt=interp"), "{message}");
+    let kept = world.plan().status.unwrap().conditions;
+    let message = &kept[0].message;
+    assert!(
+        kept[0].reason == "NamespaceExists"
+            && message.contains("was kept, closed")
+            && message.contains("cloister.dev/adopt=interp"),
+        "{message}"
+    );
 
     world.namespace = namespace(&[], Some(NAME));
     world.objects.0.retain(|_, _| false);

@@ -13,9 +13,9 @@ pub fn closest<'a>(word: &str, among: impl Iterator<Item = &'a str>) -> Option<&
     alike.min().map(|(_, name)| name)
 }
 
-/// The same as the end of a sentence that says that there is no such name; nothing where none is like it.
-pub fn did_you_mean<'a>(word: &str, among: impl Iterator<Item = &'a str>) -> String {
-    closest(word, among).map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
+/// What is added to a sentence that says that there is no such name: nothing where no other is like it.
+pub fn did_you_mean(meant: Option<&str>) -> String {
+    meant.map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -37,7 +37,7 @@ mod tests {
             assert_eq!(closest(word, NAMES.into_iter()), Some(meant), "{word}");
             assert_eq!(closest(word, NAMES.into_iter().rev()), Some(meant), "{word}");
         }
-        assert_eq!(did_you_mean("package-miror", NAMES.into_iter()), " (did you mean package-mirror?)");
+        assert_eq!(did_you_mean(closest("package-miror", NAMES.into_iter())), " (did you mean package-mirror?)");
     }
 
     #[test]
@@ -47,6 +47,6 @@ mod tests {
         }
         // A name that is there is not misspelt.
         assert_eq!(closest("a", NAMES.into_iter()), None);
-        assert_eq!(did_you_mean("datasets", NAMES.into_iter()), "");
+        assert_eq!(did_you_mean(closest("datasets", NAMES.into_iter())), "");
     }
 }

@@ -9,6 +9,7 @@ mod afresh;
 mod approval;
 mod borne_out;
 mod break_glass;
+mod changed;
 mod credential;
 pub mod digest;
 mod egress;
@@ -17,7 +18,9 @@ mod end;
 mod guard;
 mod kind;
 mod limits;
+mod membership;
 mod mount;
+mod not_counted;
 mod open;
 mod pending;
 mod people;
@@ -29,8 +32,10 @@ mod role;
 mod share;
 mod status;
 mod storage;
+mod summary;
 mod target;
 mod together;
+mod words;
 
 pub use approval::satisfiable;
 pub use break_glass::{has_broken_glass, owes_review, owes_review_by};
@@ -296,6 +301,17 @@ pub struct Holder {
     pub created: Option<Timestamp>,
 }
 
+/// What the catalogue lists by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// StorageResources.
+    Storage,
+    /// AccessRoles.
+    Role,
+    /// AccessPolicies.
+    Policy,
+}
+
 /// Finds what grants are for, and who decides.
 #[derive(Clone, Copy)]
 pub struct Catalogue<'a> {
@@ -305,6 +321,8 @@ pub struct Catalogue<'a> {
     pub roles: &'a dyn Fn(&str) -> Known<'a, AccessRole>,
     /// Finds an AccessPolicy.
     pub policies: &'a dyn Fn(&str) -> Known<'a, AccessPolicy>,
+    /// Finds the name that was meant by one that is not listed.
+    pub meant: &'a dyn Fn(Listed, &str) -> Option<String>,
     /// Finds a ClusterRole.
     pub cluster_roles: &'a dyn Fn(&str) -> Option<&'a RoleFacts>,
     /// Finds a Service.

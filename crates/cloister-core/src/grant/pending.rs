@@ -4,16 +4,17 @@ use super::{
     Grant, Home, Input, Target,
     approval::{Case, People, Tally, in_words, recorded, reviews_of},
     break_glass::{self, later},
-    digest,
-    eligibility::{self, Ineligible, signed},
+    changed, digest,
+    eligibility::{self, Ineligible, Mistakes, signed},
     guard::POLICY_NOT_ALLOWED,
     kind::missing,
     limits::Others,
-    open,
+    membership, open,
     people::{is_known, is_service_account},
     phases::{add_finalizer, drop_finalizer, own, surplus},
     share::{Share, secret_name},
     status::{Say, ended},
+    summary,
     target::too_weak,
 };
 use crate::{auto_approve, condition::seconds, names::Standing, plan::Plan};
@@ -94,6 +95,7 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         return say.ready(plan, status, "TimedOut", format!("nobody decided by {deadline}; ask again"));
     }
     status.digest = digest::of(grant, input.namespace, &target);
+    status.summary.duration = summary::duration(eligibility::duration(grant, &target.policy.spec));
     let outcome = outcome(grant, &target, asked, &mut status, input);
     match outcome {
         Outcome::Wait(wait) => wait_until(plan, &say, status, deadline, wait),
@@ -108,7 +110,7 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         Outcome::Approve { reason, message, how } => match window(grant, &target, input.now) {
             Ok(expires) => {
                 // Written down before anything is opened; what it opens follows at once.
-                approve(&mut status, grant, &target, how, expires, input.now);
+                approve(&mut status, grant, &target, how, expires, input);
                 plan.look_again(input.now);
                 say.ready(plan, status, reason, message)
             }
@@ -122,8 +124,8 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
 
 /// What is kept of what was said before. Whatever else is there belongs to a later phase, and nobody has decided yet.
 fn as_a_request(say: &Say<'_>) -> GrantStatus {
-    let GrantStatus { reason, digest, approvals, conditions, .. } = say.before();
-    GrantStatus { reason, digest, approvals, conditions, ..GrantStatus::default() }
+    let GrantStatus { reason, digest, approvals, conditions, target_parts, target_rules, .. } = say.before();
+    GrantStatus { reason, digest, approvals, conditions, target_parts, target_rules, ..GrantStatus::default() }
 }
 
 fn outcome(
@@ -143,18 +145,24 @@ fn outcome(
     };
     let kind = grant.of_kind();
     let others = Others::of(grant, requester, input);
-    let eligible = not_invalidated(asked, input)
-        .and_then(|()| known_person(requester, input))
-        .and_then(|()| others.may_wait(requester, target))
-        .and_then(|()| eligibility::check(grant, requester, &target.policy.spec, asked))
-        .and_then(|()| kind.conflict(input))
-        .and_then(|()| no_debt(grant, requester, input))
-        .and_then(|()| window(grant, target, input.now).map(drop));
-    if let Err(why) = eligible {
+    let mut wrong: Vec<Ineligible> = Vec::new();
+    wrong.extend(not_invalidated(asked, input).err());
+    wrong.extend(known_person(requester, input).err());
+    wrong.extend(others.may_wait(requester, target).err());
+    wrong.extend(eligibility::check(grant, requester, target.policy, asked));
+    wrong.extend(kind.conflict(input).err());
+    wrong.extend(no_debt(grant, requester, input).err());
+    wrong.extend(window(grant, target, input.now).err());
+    if let Err(why) = Mistakes::none(wrong) {
         return Outcome::Refuse { reason: why.reason(), message: why.to_string(), by: None };
     }
     let case = Case::of(kind, requester, target.policy, input);
     let decisions = Decisions::of(&case, grant, &status.digest, input);
+    if decisions.of_before == 0 || status.target_parts.is_empty() {
+        // As those saw it who decide now. What they saw is kept while somebody has agreed to something else.
+        status.target_parts = digest::parts(target);
+        status.target_rules = changed::written(target.rules);
+    }
     if let Some((reason, message, review)) = decisions.refusal {
         return Outcome::Refuse { reason, message, by: Some(review) };
     }
@@ -169,7 +177,7 @@ fn outcome(
         return Outcome::Wait(Wait::new(missing.reason, missing.message, true));
     }
     if grant.terms().break_glass {
-        let permitted = break_glass::permitted(&target.policy.spec, requester);
+        let permitted = break_glass::permitted(target.policy, requester);
         return match permitted.and_then(|glass| others.may_hold(false, requester, target).map(|()| glass)) {
             Ok(glass) => {
                 let debt = break_glass::debt(&target.policy.spec, glass, input.now);
@@ -222,8 +230,9 @@ fn outcome(
     let of_before = decisions.of_before;
     if of_before > 0 {
         message.push_str(&format!(
-            "; {of_before} approvals do not count any more, because the request, its policy or what it is for has changed since \
-             they were written: whoever wrote them must look at it again"
+            "; {of_before} approvals do not count any more, because {} since they were written: whoever wrote them must look at it \
+             again",
+            changed::since_read(status, target)
         ));
     }
     Outcome::Wait(Wait::new("AwaitingApproval", message, false))
@@ -332,7 +341,8 @@ impl<'a> Decisions<'a> {
     }
 }
 
-fn approve(status: &mut GrantStatus, grant: &Grant, target: &Target<'_>, how: How, expires: Time, now: Timestamp) {
+fn approve(status: &mut GrantStatus, grant: &Grant, target: &Target<'_>, how: How, expires: Time, input: &Input<'_>) {
+    let now = input.now;
     status.phase = GrantPhase::Approved;
     status.policy = Some(PolicyReference {
         name: target.policy.metadata.name.clone().unwrap_or_default(),
@@ -340,10 +350,13 @@ fn approve(status: &mut GrantStatus, grant: &Grant, target: &Target<'_>, how: Ho
     });
     status.target_digest = digest::of_target(target);
     status.target_parts = digest::parts(target);
+    status.target_rules = changed::written(target.rules);
     status.approved_at = Some(seconds(now));
     status.expires_at = Some(expires);
     // Whether or not there is a credential now: the role may get one, or share one that it had.
     status.secret_name = Share::of(grant).map(|share| secret_name(&share));
+    let requester = grant.terms().requested_by;
+    status.members = requester.map(|by| membership::members(grant, by, input.members)).unwrap_or_default();
     match how {
         How::Policy => {}
         How::People(tally, reviews) => {

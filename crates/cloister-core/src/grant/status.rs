@@ -1,6 +1,6 @@
 //! What is said of a grant.
 
-use super::{Grant, remains::Remains};
+use super::{Grant, remains::Remains, summary};
 use crate::{
     carry_out::{Outcome, Told},
     condition::{self, Verdict, conditions, seconds},
@@ -15,6 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// Writes the status of one grant, where it differs from the one before.
 pub struct Say<'a> {
+    pub grant: Option<&'a Grant>,
     pub metadata: &'a ObjectMeta,
     pub before: Option<&'a GrantStatus>,
     pub now: Timestamp,
@@ -22,12 +23,12 @@ pub struct Say<'a> {
 
 impl<'a> Say<'a> {
     pub fn about(grant: &'a Grant, now: Timestamp) -> Self {
-        Say { metadata: grant.metadata(), before: grant.status(), now }
+        Say { grant: Some(grant), metadata: grant.metadata(), before: grant.status(), now }
     }
 
     /// About a grant that ends.
     pub fn of_remains(remains: &Remains<'a>, now: Timestamp) -> Self {
-        Say { metadata: remains.metadata, before: remains.status, now }
+        Say { grant: None, metadata: remains.metadata, before: remains.status, now }
     }
 
     /// What was said before.
@@ -147,6 +148,7 @@ impl<'a> Say<'a> {
         let before = self.before.map(|before| before.conditions.as_slice()).unwrap_or_default();
         status.observed_generation = generation;
         reason.clone_into(&mut status.reason);
+        status.summary = summary::of(&status, reason, self.grant, self.now);
         status.conditions = conditions(before, verdicts, generation, self.now);
         plan.status = (self.before != Some(&status)).then_some(status);
         plan
@@ -187,7 +189,7 @@ pub fn failed(
     outcome: &Outcome<Told>,
     now: Timestamp,
 ) -> Option<GrantStatus> {
-    let say = Say { metadata, before, now };
+    let say = Say { grant: None, metadata, before, now };
     let before = say.before();
     let mut status = planned.unwrap_or_else(|| before.clone());
     let mut verdicts = condition::failed(&outcome.failures);

@@ -162,6 +162,7 @@ fn the_manifests_here_say_all_there_is_to_say() {
         auto_approve: _,
         break_glass: _,
         limits: _,
+        when_requester_leaves: _,
     } = &policy;
     all(matter("eval").policy, serde_json::to_value(&policy).unwrap());
     let storage: StorageResourceSpec = serde_json::from_value(matter("eval").storage).unwrap();

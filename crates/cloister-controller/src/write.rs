@@ -201,6 +201,7 @@ impl<'a> Writer<'a> {
     {
         match answer {
             Ok(object) => {
+                self.context.alerts.status_written();
                 self.note_of(target, object);
                 Ok(())
             }

@@ -30,8 +30,8 @@ pub fn since_read(status: &GrantStatus, target: &Target<'_>) -> String {
     let words = words(status, target);
     let policy = target.policy.metadata.name.as_deref().unwrap_or_default();
     match words.len() {
-        0 => format!("AccessPolicy {policy}, or what it is for, has changed"),
-        _ => format!("what it is for has changed ({})", words.join("; ")),
+        0 => format!("AccessPolicy {policy}, or what it is for, has changed since"),
+        _ => format!("what it is for has changed since: {}", words.join("; ")),
     }
 }
 

@@ -230,8 +230,7 @@ fn outcome(
     let of_before = decisions.of_before;
     if of_before > 0 {
         message.push_str(&format!(
-            "; {of_before} approvals do not count any more, because {} since they were written: whoever wrote them must look at it \
-             again",
+            "; {of_before} approvals do not count any more ({}): whoever wrote them must look at it again",
             changed::since_read(status, target)
         ));
     }

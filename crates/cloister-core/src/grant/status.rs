@@ -8,7 +8,7 @@ use crate::{
 };
 use cloister_api::{
     BreakGlassStatus, GrantPhase, GrantStatus,
-    condition::{ACTIVE, APPROVED, READY, REVIEWED, REVOCATION_UNCONFIRMED},
+    condition::{ACTIVE, APPROVED, DECIDED, READY, REVIEWED, REVOCATION_UNCONFIRMED},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -104,7 +104,7 @@ impl<'a> Say<'a> {
     /// As it was said before, but for what is owed.
     pub fn again(&self, plan: Plan<GrantStatus>, status: GrantStatus) -> Plan<GrantStatus> {
         let before = status.conditions.clone();
-        let kept = before.iter().filter(|condition| condition.type_ != ACTIVE && condition.type_ != APPROVED);
+        let kept = before.iter().filter(|condition| ![ACTIVE, APPROVED, DECIDED].contains(&&*condition.type_));
         let verdicts = kept.filter_map(Verdict::of).filter(|verdict| verdict.type_ != REVIEWED).collect();
         let ready = before.iter().find(|condition| condition.type_ == READY);
         let message = ready.map(|ready| ready.message.clone()).unwrap_or_default();
@@ -136,6 +136,7 @@ impl<'a> Say<'a> {
         let approved = status.approved_at.is_some();
         let active = status.phase == GrantPhase::Active;
         let phase = status.phase.as_str();
+        verdicts.push(Verdict::new(DECIDED, status.phase != GrantPhase::Pending, reason, message.clone()));
         verdicts.push(Verdict::new(APPROVED, approved, if approved { "Approved" } else { reason }, message.clone()));
         verdicts.push(Verdict::new(ACTIVE, active, if active { "Active" } else { phase }, message));
         if let Some(glass) = &status.break_glass {

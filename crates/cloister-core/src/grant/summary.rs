@@ -68,8 +68,11 @@ fn ports(ports: &[Port]) -> String {
         .take(PORTS)
         .map(|port| {
             let end = port.end_port.map(|end| format!("-{end}")).unwrap_or_default();
-            let protocol =
-                if port.protocol == Protocol::default() { String::new() } else { format!("/{:?}", port.protocol) };
+            let protocol = if port.protocol == Protocol::default() {
+                String::new()
+            } else {
+                format!("/{:?}", port.protocol).to_uppercase()
+            };
             format!("{}{end}{protocol}", port.port)
         })
         .collect();

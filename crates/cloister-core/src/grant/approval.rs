@@ -16,7 +16,7 @@ use cloister_api::{
     AccessPolicySpec, AccessReview, ApprovalRule, Decision, Identity, Member, MemberRole, Principal, RecordedReview,
     RuleApprovals, Subject, SubjectKind,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 /// The least number of people who agree to what a ServiceAccount asks for: nobody stands behind it.
 const FOR_SERVICE_ACCOUNTS: u32 = 2;
@@ -268,8 +268,8 @@ impl Tally {
 
 /// Somebody who agreed: the rules that they may count for, each with the account by which they may.
 #[derive(Default)]
-struct Person<'a> {
-    rules: BTreeMap<usize, &'a str>,
+pub struct Person<'a> {
+    pub rules: BTreeMap<usize, &'a str>,
 }
 
 impl<'a> Person<'a> {
@@ -281,7 +281,7 @@ impl<'a> Person<'a> {
 }
 
 /// The rule that each person counts for, so that as many places as can be are filled.
-fn assign(people: &[Person<'_>], required: &[u32]) -> Vec<Option<usize>> {
+pub fn assign(people: &[Person<'_>], required: &[u32]) -> Vec<Option<usize>> {
     let mut assigned = vec![None; people.len()];
     for person in 0..people.len() {
         place(person, people, required, &mut assigned, &mut vec![false; required.len()]);
@@ -309,47 +309,6 @@ fn place(
         }
     }
     false
-}
-
-/// Whether a policy's rules can be met at all, as far as is known: `None` where that depends on who is in a group.
-///
-/// # Errors
-///
-/// The rule that cannot be met, and why.
-pub fn satisfiable(policy: &AccessPolicySpec) -> Result<Option<()>, String> {
-    let rules = &policy.approval_rules;
-    let groups = |rule: &ApprovalRule| rule.approvers.iter().any(|principal| principal.kind == SubjectKind::Group);
-    let users: BTreeSet<&str> = rules.iter().flat_map(users).collect();
-    let people: Vec<Person<'_>> = users
-        .into_iter()
-        .map(|user| {
-            let named = |rule: &&ApprovalRule| users_name(rule, user);
-            let rules = rules.iter().enumerate().filter(|(_, rule)| named(rule)).map(|(at, _)| (at, user)).collect();
-            Person { rules }
-        })
-        .collect();
-    // Rules that name groups may be met by anybody; those that do not have only the users whom they name.
-    let closed: Vec<u32> = rules.iter().map(|rule| if groups(rule) { 0 } else { rule.required }).collect();
-    let assigned = assign(&people, &closed);
-    for (at, (rule, required)) in rules.iter().zip(&closed).enumerate() {
-        let filled = assigned.iter().filter(|rule| **rule == Some(at)).count() as u64;
-        if filled < u64::from(*required) {
-            return Err(format!(
-                "rule {} asks for {}, and only {filled} that no other rule needs are named; name more, or a group",
-                rule.name, rule.required
-            ));
-        }
-    }
-    Ok(if rules.iter().any(groups) { None } else { Some(()) })
-}
-
-fn users(rule: &ApprovalRule) -> impl Iterator<Item = &str> {
-    let users = rule.approvers.iter().filter(|principal| principal.kind == SubjectKind::User);
-    users.map(|principal| principal.name.as_str())
-}
-
-fn users_name(rule: &ApprovalRule, user: &str) -> bool {
-    users(rule).any(|named| named == user)
 }
 
 /// The reviews of a grant, with those who made them.

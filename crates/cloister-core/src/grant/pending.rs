@@ -2,9 +2,11 @@
 
 use super::{
     Grant, Home, Input, Target,
-    approval::{Case, People, Tally, in_words, recorded, reviews_of},
+    approval::{Case, Tally},
     break_glass::{self, later},
-    changed, digest,
+    changed,
+    decisions::Decisions,
+    digest,
     eligibility::{self, Ineligible, Mistakes, signed},
     guard::POLICY_NOT_ALLOWED,
     kind::missing,
@@ -16,19 +18,15 @@ use super::{
     status::{Say, ended},
     summary,
     target::too_weak,
+    words::POLICY_WRITERS,
 };
 use crate::{auto_approve, condition::seconds, names::Standing, plan::Plan};
-use cloister_api::{Decision, GrantPhase, GrantStatus, Identity, PolicyReference, RecordedReview, condition::reason};
+use cloister_api::{GrantPhase, GrantStatus, Identity, PolicyReference, RecordedReview, condition::reason};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::collections::{HashMap, HashSet};
 
 /// How long a request waits where its policy does not say.
 const PENDING_TTL: SignedDuration = SignedDuration::from_hours(24);
-
-/// The most reviews that are recorded with a decision: with the groups of each, they must fit into one object. No policy
-/// asks for more people.
-const REVIEWS_RECORDED: usize = 32;
 
 /// What holds a request up.
 struct Wait {
@@ -215,15 +213,18 @@ fn outcome(
         return Outcome::Approve { reason: "Approved", message, how: How::People(tally, reviews) };
     }
     status.approvals.clone_from(&tally.approvals);
+    let fault = auto_approve::check(&case.policy.auto_approve).into_iter().next();
+    let fault = fault.map(|fault| format!("; its autoApprove is at fault ({fault}): {POLICY_WRITERS} can correct it"));
+    let fault = fault.unwrap_or_default();
     if case.policy.approval_rules.is_empty() {
         let message = format!(
-            "AccessPolicy {} does not approve this request by itself, and names nobody who could",
+            "AccessPolicy {} does not approve this request by itself, and names nobody who could{fault}",
             case.policy_name
         );
         return Outcome::Wait(Wait::new("AwaitingApproval", message, false));
     }
     let mut message = format!(
-        "waits for approval under AccessPolicy {}: {}",
+        "waits for approval under AccessPolicy {}: {}{fault}",
         case.policy_name,
         tally.missing(&case.policy.approval_rules)
     );
@@ -278,65 +279,6 @@ fn no_debt(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Result<(),
     match (input.catalogue.debts)(requester) {
         Some(other) if grant.terms().break_glass => Err(Ineligible::ReviewOwed(requester.username.clone(), other)),
         _ => Ok(()),
-    }
-}
-
-/// What the reviews of a request say.
-struct Decisions<'a> {
-    /// The accounts of everybody who has decided anything.
-    accounts: Vec<&'a Identity>,
-    /// The first that ends it.
-    refusal: Option<(&'static str, String, RecordedReview)>,
-    /// Those of people who agree and may: of each account the newest.
-    agreed: Vec<RecordedReview>,
-    /// How many agreed to something that has changed since.
-    of_before: usize,
-}
-
-impl<'a> Decisions<'a> {
-    fn of(case: &Case<'_>, grant: &Grant, digest: &str, input: &Input<'a>) -> Self {
-        let all = reviews_of(grant.uid(), input);
-        let accounts: Vec<&Identity> = all.iter().map(|(_, reviewer)| *reviewer).collect();
-        let people = People::of(case, accounts.iter().copied());
-        let mut newest: HashMap<&str, usize> = HashMap::new();
-        let (mut refusal, mut of_before) = (None, 0);
-        for (at, (review, reviewer)) in all.iter().enumerate() {
-            let counts =
-                || review.spec.digest == digest && case.may_decide_now(reviewer, &people, input.settings).is_ok();
-            let said = |did| in_words(review, reviewer, did);
-            let refused = match review.spec.decision {
-                Decision::Approve => {
-                    of_before += usize::from(review.spec.digest != digest);
-                    if counts() {
-                        newest.insert(&reviewer.username, at);
-                    }
-                    None
-                }
-                Decision::Deny => counts().then(|| ("Denied", said("refused"))),
-                Decision::Revoke => case.may_revoke(reviewer).is_ok().then(|| ("Withdrawn", said("took back"))),
-            };
-            if let (Some((reason, message)), None) = (refused, &refusal) {
-                refusal = Some((reason, message, recorded(review, reviewer)));
-            }
-        }
-        let mut agreed: Vec<usize> = newest.into_values().collect();
-        agreed.sort_unstable();
-        let agreed = agreed.into_iter().map(|at| recorded(all[at].0, all[at].1)).collect();
-        Decisions { accounts, refusal, agreed, of_before }
-    }
-
-    /// What is recorded of those who agreed: first those who count for a rule, so that nobody takes their places, and then
-    /// others, one of each person.
-    fn recorded(self, case: &Case<'_>, tally: &Tally) -> Vec<RecordedReview> {
-        let people = People::of(case, self.accounts.iter().copied());
-        let counting: HashSet<&str> =
-            tally.approvals.iter().flat_map(|rule| &rule.approved_by).map(String::as_str).collect();
-        let (mut chosen, others): (Vec<_>, Vec<_>) =
-            self.agreed.into_iter().partition(|review| counting.contains(review.reviewer.username.as_str()));
-        let mut persons: HashSet<Option<usize>> = chosen.iter().map(|review| people.person(&review.reviewer)).collect();
-        chosen.extend(others.into_iter().filter(|review| persons.insert(people.person(&review.reviewer))));
-        chosen.truncate(REVIEWS_RECORDED);
-        chosen
     }
 }
 

@@ -145,6 +145,15 @@ fn people_are_waited_for_until_the_time_is_up() {
         let policy = policy(json!({"autoApprove": [expression]}));
         assert_eq!(answer(World { policy, ..world() }, json!({})), waiting, "{expression}");
     }
+    let misspelt = policy(json!({"autoApprove": ["request.requestedDurration == '601s'"]}));
+    let mut at_fault = World { policy: misspelt, ..world() };
+    ask(&mut at_fault, "eval", json!({}));
+    settle(&mut at_fault);
+    let waits = message(&at_fault, "eval");
+    assert!(
+        told.contains("nobody who could; its autoApprove is at fault (") && told.contains("requestedDurration"),
+        "{told}"
+    );
     let account = json!({"requestedBy": {"username": "system:serviceaccount:flux:sync", "groups": []}});
     assert_eq!(answer(world(), account), waiting, "no ServiceAccount is approved by itself");
 

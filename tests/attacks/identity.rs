@@ -226,7 +226,10 @@ async fn nothing_is_approved_by_itself_for_a_service_account() -> Result<()> {
     story.nothing_opened(&grant, &before).await?;
     story.counts(&story.review(&story.person("sam").await?, &grant, "Approve").await?).await?;
     story.nothing_opened(&grant, &before).await?;
-    ensure!(ready(&story.again(&grant).await?).contains("1 more people, because a ServiceAccount asks"));
+    ensure!(
+        ready(&story.again(&grant).await?)
+            .contains("1 more of security (Group security), because a ServiceAccount asks")
+    );
     // The second person makes the difference, and nothing else.
     story.review(&story.person("sue").await?, &grant, "Approve").await?;
     story.until(&grant, "Active").await?;

@@ -131,7 +131,7 @@ async fn another_cluster_role_is_another_thing() -> Result<()> {
     let change =
         async |story: &Story<'static>| story.storage(role(story, json!({"clusterRole": "cloister:debugger"}))).await;
     let says =
-        "since it was approved: which ClusterRole it names; what ClusterRole cloister:debugger allows; ask again";
+        "since it was approved: which ClusterRole it names; what ClusterRole cloister:debugger allows (now also ";
     ends_when("exchange", change, "TargetChanged", says).await?;
     attack.held()
 }

@@ -152,6 +152,24 @@ fn the_auditor_and_the_operator_read_every_kind() -> Result<()> {
     Ok(())
 }
 
+/// `kubectl get events` and `kubectl describe` read Events in the core group, other tools in their own.
+#[test]
+fn the_auditor_reads_alarms_with_whatever_tool() -> Result<()> {
+    let roles = shipped("ClusterRole")?;
+    let role =
+        roles.iter().find(|role| role.metadata.name.as_deref() == Some("cloister:auditor")).context("the role")?;
+    let rules = rules(role)?;
+    for group in ["", "events.k8s.io"] {
+        let read = rules.iter().any(|rule| {
+            rule.api_groups.iter().flatten().any(|one| one == group)
+                && rule.resources.iter().flatten().any(|resource| resource == "events")
+                && ["get", "list", "watch"].iter().all(|verb| rule.verbs.iter().any(|one| one == verb))
+        });
+        assert!(read, "events in {group:?}");
+    }
+    Ok(())
+}
+
 /// A second identity that a tenant may take on would review what the first one asks. In a research namespace nobody but
 /// the operator binds, and the operator binds what its own list names; elsewhere it is not Cloister's to refuse.
 #[tokio::test]

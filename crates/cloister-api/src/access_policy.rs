@@ -81,6 +81,16 @@ pub struct BreakGlass {
     pub review_within: Duration,
 }
 
+/// What becomes of the grants of somebody who was a member of the research namespace, and is none any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+pub enum WhenRequesterLeaves {
+    /// They end.
+    #[default]
+    Revoke,
+    /// They stay until their end, and say so.
+    Keep,
+}
+
 /// Who may ask, who must agree, how many, for how long, and with what justification.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
 #[kube(
@@ -137,6 +147,10 @@ pub struct AccessPolicySpec {
     /// How many grants for one target one person may hold, and have waiting.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub limits: RequesterLimits,
+    /// What becomes of a grant when who asked for it, or a user who gets it, was a member of the research namespace when it
+    /// was approved, and is none any more: Revoke or Keep. Who asked without being a member does not leave.
+    #[serde(default)]
+    pub when_requester_leaves: WhenRequesterLeaves,
     /// Whether a reason must be given.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub justification: JustificationRequirement,

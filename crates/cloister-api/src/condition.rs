@@ -10,6 +10,9 @@ pub const STALLED: &str = "Stalled";
 /// `Enforced`: the namespace denies by default, and pods are admitted.
 pub const ENFORCED: &str = "Enforced";
 
+/// `Decided`: the grant was approved or refused, or nobody decided in time.
+pub const DECIDED: &str = "Decided";
+
 /// `Approved`: the grant's policy was met.
 pub const APPROVED: &str = "Approved";
 

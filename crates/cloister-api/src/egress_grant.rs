@@ -7,7 +7,6 @@ grant_spec! {
         plural = "egressgrants",
         shortname = "egr",
         doc = "Asks for one egress rule that no allowlist covers, and becomes the grant: the rule is open until it ends.",
-        printcolumn(name = "Rule", type_ = "string", json_path = ".spec.rule.name"),
     )]
     pub struct EgressGrantSpec {
         /// The rule that is open while the grant lasts. A rule of the same name in the ResearchNamespace says whether it is

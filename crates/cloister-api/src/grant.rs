@@ -140,11 +140,16 @@ macro_rules! grant_spec {
                 .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
             $($kube)*
             selectable = ".status.phase",
-            printcolumn(name = "Requested by", type_ = "string", json_path = ".spec.requestedBy.username"),
+            printcolumn(name = "Target", type_ = "string", json_path = ".status.summary.target"),
+            printcolumn(name = "By", type_ = "string", json_path = ".spec.requestedBy.username"),
+            printcolumn(name = "Lasts", type_ = "string", json_path = ".status.summary.duration"),
+            printcolumn(name = "Agreed", type_ = "string", json_path = ".status.summary.approvals"),
             printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
-            printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
-            printcolumn(name = "Expires", type_ = "string", json_path = ".status.expiresAt"),
-            printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+            printcolumn(name = "Reason", type_ = "string", json_path = ".status.summary.reason"),
+            printcolumn(name = "Until", type_ = "string", json_path = ".status.summary.until"),
+            printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", priority = 1),
+            printcolumn(name = "Ticket", type_ = "string", json_path = ".spec.ticketRef", priority = 1),
+            printcolumn(name = "Justification", type_ = "string", json_path = ".spec.justification", priority = 1),
             printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
         )]
         #[serde(rename_all = "camelCase")]
@@ -264,6 +269,34 @@ pub enum ResidualExposure {
     Connections,
 }
 
+/// A grant in a few words, for lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantSummary {
+    /// What it is for: `export.arxiv.org:443`, `frontier-weights/reader` or `namespace-debugger`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub target: String,
+    /// How long it lasts from its start on.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub duration: String,
+    /// How many people have agreed, of how many: `1/3`; `policy` where the policy approved it by itself, and `nobody` where
+    /// the glass was broken.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub approvals: String,
+    /// The reason, where that says more than the phase, and whether a review is owed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// When it ends, to the minute; see `expiresAt`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub until: String,
+}
+
+impl GrantSummary {
+    fn is_empty(&self) -> bool {
+        *self == GrantSummary::default()
+    }
+}
+
 /// What became of a grant; the same for every kind of grant.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -286,6 +319,19 @@ pub struct GrantStatus {
     /// A hash of each part of that, by which it is said what has changed.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub target_parts: BTreeMap<String, String>,
+    /// What its ClusterRole allowed when it was approved, a line for each rule, by which it is said what has changed; the
+    /// first 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub target_rules: Vec<String>,
+    /// The grant in a few words, for lists.
+    #[serde(default, skip_serializing_if = "GrantSummary::is_empty")]
+    pub summary: GrantSummary,
+    /// Of whoever asked and the users who get it, those who were members of the research namespace when it was approved, by
+    /// user name. See `whenRequesterLeaves` of AccessPolicy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 17))]
+    pub members: Vec<String>,
     /// The policy that it was decided under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyReference>,

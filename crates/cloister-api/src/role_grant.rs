@@ -7,7 +7,6 @@ grant_spec! {
         plural = "rolegrants",
         shortname = "rgr",
         doc = "Asks for an AccessRole in this namespace, and becomes the grant: a RoleBinding that ends.",
-        printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
     )]
     pub struct RoleGrantSpec {
         /// The AccessRole.

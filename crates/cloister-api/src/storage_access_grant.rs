@@ -21,8 +21,6 @@ grant_spec! {
         plural = "storageaccessgrants",
         shortname = "sag",
         doc = "Asks for a role of a StorageResource, and becomes the grant: RoleBinding, mounted credential, opened endpoint, end time.",
-        printcolumn(name = "Storage", type_ = "string", json_path = ".spec.storage"),
-        printcolumn(name = "Role", type_ = "string", json_path = ".spec.role"),
     )]
     #[x_kube(validation = Rule::new("!has(self.mount) || self.subjects.exists(s, s.kind == 'ServiceAccount' && s.name == self.mount.serviceAccountName)")
         .message(Message::Message("mount.serviceAccountName must be among the subjects, as a ServiceAccount".into()))

@@ -33,6 +33,8 @@ fn status(kind: &str) -> Value {
     if GRANTS.contains(&kind) {
         status["phase"] = json!("Pending");
         status["reason"] = json!(reason::WAITING_FOR_OPERATOR);
+        // What lists show.
+        status["summary"] = json!({"reason": reason::WAITING_FOR_OPERATOR});
     }
     status
 }

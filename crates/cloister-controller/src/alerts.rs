@@ -20,7 +20,10 @@ use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta:
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 use tokio::{sync::mpsc, time::timeout};
@@ -91,8 +94,15 @@ pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> 
             _ => news.push(News::warning(reason, message.clone())),
         }
     }
+    // A request that names such a host opens nothing, and is told so.
+    let astray = with_new_reason(READY, conditions, &after.conditions)
+        .filter(|ready| after.phase == GrantPhase::Active && ASTRAY.contains(&ready.reason.as_str()));
+    news.extend(astray.map(|ready| News::warning(&ready.reason, ready.message.clone())));
     news
 }
+
+/// Reasons of names that lead where they must not.
+const ASTRAY: [&str; 2] = ["Rebinding", "OutsideExpectedNetworks"];
 
 /// What a namespace's new status tells beyond the one before: that a name leads where it must not, or that somebody else
 /// has opened it.
@@ -103,7 +113,7 @@ pub fn of_namespace(before: Option<&ResearchNamespaceStatus>, after: &ResearchNa
         let deserves_it = reasons.contains(&condition.reason.as_str());
         deserves_it.then(|| News::warning(&condition.reason, condition.message.clone()))
     };
-    let astray = told(RESOLUTION_STABLE, &["Rebinding", "OutsideExpectedNetworks"]);
+    let astray = told(RESOLUTION_STABLE, &ASTRAY);
     let intruded = told(READY, &[FOREIGN_OBJECTS]).filter(|_| !after.foreign_objects.is_empty());
     astray.into_iter().chain(told(ENFORCED, &[DENY_DEFEATED])).chain(intruded).collect()
 }
@@ -181,12 +191,20 @@ pub struct Alerts {
     unwritten: Mutex<HashMap<Key, Vec<News>>>,
     /// The objects whose status the API server refuses for good.
     refused: Mutex<HashSet<Key>>,
+    /// Whether it has taken any since the process began.
+    any_taken: AtomicBool,
 }
 
 impl Default for Alerts {
     fn default() -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
-        Alerts { sender, receiver: Mutex::new(Some(receiver)), unwritten: Mutex::default(), refused: Mutex::default() }
+        Alerts {
+            sender,
+            receiver: Mutex::new(Some(receiver)),
+            unwritten: Mutex::default(),
+            refused: Mutex::default(),
+            any_taken: AtomicBool::new(false),
+        }
     }
 }
 
@@ -221,6 +239,17 @@ impl Alerts {
     /// All was well with an object.
     pub fn status_taken(&self, key: &Key) {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
+
+    /// The API server has taken a status.
+    pub fn status_written(&self) {
+        self.any_taken.store(true, Relaxed);
+    }
+
+    /// Whether the API server has refused every status that this process wrote: then the operator does not act as its own
+    /// account, or may not write.
+    pub fn refused_always(&self) -> bool {
+        self.refused() > 0 && !self.any_taken.load(Relaxed)
     }
 
     /// Of how many objects the status is refused.
@@ -302,6 +331,41 @@ impl Impersonators {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_a_grant_that_leads_astray_is_an_alarm_while_it_is_open() {
+        let said = |phase: GrantPhase, reason: &str| {
+            let ready = serde_json::json!({"type": "Ready", "status": "True", "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            GrantStatus { phase, conditions: vec![serde_json::from_value(ready).unwrap()], ..GrantStatus::default() }
+        };
+        let told = |before: &GrantStatus, after: &GrantStatus| {
+            of_grant(Some(before), after).into_iter().map(|news| (news.alarm, news.reason)).collect::<Vec<_>>()
+        };
+        let open = said(GrantPhase::Active, "Active");
+        for reason in ASTRAY {
+            let astray = said(GrantPhase::Active, reason);
+            assert_eq!(told(&open, &astray), [(true, reason.to_owned())]);
+            assert!(told(&astray, &astray).is_empty() && told(&astray, &open).is_empty());
+            let pending = said(GrantPhase::Pending, reason);
+            assert!(told(&said(GrantPhase::Pending, "Resolving"), &pending).is_empty());
+        }
+    }
+
+    #[test]
+    fn an_operator_whose_every_status_is_refused_is_told_from_one_with_a_single_object_that_is() {
+        let refused = |alerts: &Alerts, name: &str| {
+            let error = Error::Timeout { what: "write".into(), limit: LIMIT };
+            alerts.status_refused(&Key::Namespace(name.into()), ObjectReference::default, &error);
+        };
+        let alerts = Alerts::default();
+        assert!(!alerts.refused_always());
+        refused(&alerts, "a");
+        assert!(alerts.refused_always());
+        alerts.status_written();
+        refused(&alerts, "b");
+        assert!(!alerts.refused_always());
+        assert_eq!(alerts.refused(), 2);
+    }
 
     #[test]
     fn an_alarm_does_not_wait_for_the_status_and_is_raised_once() {

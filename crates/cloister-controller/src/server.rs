@@ -88,6 +88,15 @@ async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
     if let Agreement::Skewed(skew) = context.clock.agreement() {
         why.push(in_words(&skew));
     }
+    if context.alerts.refused_always() {
+        why.push(format!(
+            "the API server refuses every status that this operator writes: see that it runs as the ServiceAccount {}/{}, which \
+             the admission policies let write, and that its ClusterRole is bound; the Events with reason StatusRefused and the log \
+             say what refuses it",
+            labels::SYSTEM_NAMESPACE,
+            labels::OPERATOR_ACCOUNT
+        ));
+    }
     // It goes on closing, and so is ready.
     let record = context.audit.failure().map(|why| format!("; nothing is opened: {why}")).unwrap_or_default();
     let refused = match context.alerts.refused() {

@@ -200,6 +200,7 @@ impl<'a> Writer<'a> {
     {
         match answer {
             Ok(object) => {
+                self.context.alerts.status_written();
                 self.note_of(target, object);
                 Ok(())
             }

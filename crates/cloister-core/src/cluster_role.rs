@@ -16,6 +16,8 @@ use serde_json::json;
 pub struct RoleFacts {
     /// A hash of what it allows, whatever the order of its rules.
     pub rules: Box<str>,
+    /// What it allows, a line for each rule, in order.
+    pub lines: Box<[Box<str>]>,
     /// The rule that would let its holder keep access, and why, if there is one.
     pub lasting: Option<Box<str>>,
     /// Whether it lets its holder act as somebody else.
@@ -37,6 +39,7 @@ impl RoleFacts {
         let accepted = annotation(Accepted::ANNOTATION).map(Accepted::read).unwrap_or_default();
         RoleFacts {
             rules: digest(rules).into(),
+            lines: lines(rules),
             lasting: rules.iter().find_map(|rule| lasting(rule, &accepted)).map(Into::into),
             impersonates: rules.iter().any(impersonates),
             bindable,
@@ -133,13 +136,44 @@ fn matches_any(listed: Option<&[String]>, wanted: &[&str]) -> bool {
     listed.unwrap_or_default().iter().any(|one| one == "*" || wanted.contains(&one.split('/').next().unwrap_or(one)))
 }
 
-fn digest(rules: &[PolicyRule]) -> String {
-    let sorted = |list: Option<&Vec<String>>| {
-        let mut list = list.cloned().unwrap_or_default();
-        list.sort();
-        list.dedup();
-        list
+/// The longest line that says what a rule allows.
+const LINE: usize = 160;
+
+/// What each rule allows, in words.
+fn lines(rules: &[PolicyRule]) -> Box<[Box<str>]> {
+    let line = |rule: &PolicyRule| {
+        let joined = |list: Option<&Vec<String>>| sorted(list).join(",");
+        let groups: Vec<String> =
+            sorted(rule.api_groups.as_ref()).into_iter().filter(|group| !group.is_empty()).collect();
+        let mut line = format!("{} of {}", joined(Some(&rule.verbs)), joined(rule.resources.as_ref()));
+        line.push_str(&joined(rule.non_resource_urls.as_ref()));
+        for (what, list) in [(" in ", groups), (" named ", sorted(rule.resource_names.as_ref()))] {
+            if !list.is_empty() {
+                line.push_str(what);
+                line.push_str(&list.join(","));
+            }
+        }
+        if line.len() > LINE {
+            let end = (0..=LINE).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0);
+            line.truncate(end);
+            line.push_str("...");
+        }
+        line.into_boxed_str()
     };
+    let mut lines: Vec<Box<str>> = rules.iter().map(line).collect();
+    lines.sort_unstable();
+    lines.dedup();
+    lines.into()
+}
+
+fn sorted(list: Option<&Vec<String>>) -> Vec<String> {
+    let mut list = list.cloned().unwrap_or_default();
+    list.sort();
+    list.dedup();
+    list
+}
+
+fn digest(rules: &[PolicyRule]) -> String {
     let mut rules: Vec<serde_json::Value> = rules
         .iter()
         .map(|rule| {

@@ -23,4 +23,5 @@ pub mod ownership;
 pub mod plan;
 pub mod quantity;
 pub mod settings;
+pub mod suggest;
 pub mod text;

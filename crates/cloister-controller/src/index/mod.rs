@@ -50,6 +50,7 @@ use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
+    time::Instant,
 };
 
 /// The keys that a change concerns.
@@ -106,6 +107,8 @@ pub struct Index {
     /// What could open egress, beside NetworkPolicies.
     pub(crate) installed: Installed,
     pub(crate) research: HashMap<Arc<str>, Decoded<ResearchNamespace>>,
+    /// Since when those are known that were never enforced.
+    pub(crate) first_seen: HashMap<Arc<str>, Instant>,
     pub(crate) allowlists: ByName<Decoded<EgressAllowlist>>,
     pub(crate) storages: ByName<Decoded<StorageResource>>,
     pub(crate) policies: ByName<Decoded<AccessPolicy>>,
@@ -155,6 +158,7 @@ impl Default for Index {
             settings: Arc::new(Settings::new(None)),
             installed: Installed::default(),
             research: HashMap::new(),
+            first_seen: HashMap::new(),
             allowlists: BTreeMap::new(),
             storages: BTreeMap::new(),
             policies: BTreeMap::new(),

@@ -11,7 +11,7 @@ use cloister_api::{
 use cloister_core::settings::Settings;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::object::HasSpec;
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 /// Whether what decisions depend on is the same: everything but the status.
 fn same<K>(old: &Decoded<K>, new: &Decoded<K>) -> bool
@@ -61,6 +61,13 @@ impl Indexed for Decoded<ResearchNamespace> {
             return;
         }
         dirty.insert(Key::Namespace(name.clone()));
+        let is_enforced =
+            |object: &ResearchNamespace| object.status.as_ref().is_some_and(|said| said.enforced_at.is_some());
+        if self.object.as_ref().is_ok_and(is_enforced) {
+            index.first_seen.remove(&name);
+        } else {
+            index.first_seen.entry(name.clone()).or_insert_with(Instant::now);
+        }
         if !old.is_some_and(|old| same(old, &self)) {
             relations::of_research_namespace(index, &name, old, dirty);
             index.research.insert(name.clone(), self);
@@ -73,6 +80,7 @@ impl Indexed for Decoded<ResearchNamespace> {
     }
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
+        index.first_seen.remove(&name.name);
         if let Some(old) = index.research.remove(&name.name) {
             dirty.insert(Key::Namespace(name.name.clone()));
             relations::of_research_namespace(index, &name.name, Some(&old), dirty);

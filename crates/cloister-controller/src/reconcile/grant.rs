@@ -25,12 +25,13 @@ use cloister_api::{
 use cloister_core::{
     child::{ChildKind, Children, GrantRef},
     grant::{
-        Beside, Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, failed, is_approved, is_open, last_call,
-        may_hold, plan, secret_of,
+        Beside, Catalogue, Declared, Grant, Holder, Home, Input, Listed, Neighbour, failed, is_approved, is_open,
+        last_call, may_hold, plan, secret_of,
     },
     hold::Held,
     names::Host,
     plan::{Action, Plan},
+    suggest::closest,
 };
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};
@@ -235,6 +236,7 @@ pub fn with_input<T>(
             storages: &|storage| known(index.storages.get(storage)),
             roles: &|role| known(index.roles.get(role)),
             policies: &|policy| policy_named(index, policy),
+            meant: &|listed, name| meant(index, listed, name),
             cluster_roles: &|role| index.cluster_roles.get(role),
             services: &|service| service_named(index, service),
             hosts: &|host| asking.known(host),
@@ -260,6 +262,16 @@ pub fn with_input<T>(
         holders: &holders,
         now,
     }))
+}
+
+/// The name in the catalogue that was meant by one that is not there.
+fn meant(index: &Index, listed: Listed, name: &str) -> Option<String> {
+    let found = match listed {
+        Listed::Storage => closest(name, index.storages.keys().map(|name| &**name)),
+        Listed::Role => closest(name, index.roles.keys().map(|name| &**name)),
+        Listed::Policy => closest(name, index.policies.keys().map(|name| &**name)),
+    };
+    found.map(str::to_owned)
 }
 
 /// Why nothing is opened for the sake of the record, and whether it holds what was said of a grant. Asked only where

@@ -32,6 +32,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     sync::Arc,
+    time::Instant,
 };
 use tracing::info;
 
@@ -41,6 +42,8 @@ struct Work {
     plan: Plan<ResearchNamespaceStatus>,
     /// The declaration, to say of it what failed.
     declared: Option<ResearchNamespace>,
+    /// Since when it is known, where it was never enforced.
+    first_seen: Option<Instant>,
     /// What of it was changed by somebody else, where it had been enforced as it is declared.
     drifted: Option<BTreeSet<ChildKey>>,
 }
@@ -54,7 +57,7 @@ pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> 
     if asking.wanted_by(&work.target.key, |_| None) {
         context.enqueue([work.target.key.clone()].into());
     }
-    let Work { target, plan, declared, drifted } = work;
+    let Work { target, plan, declared, first_seen, drifted } = work;
     if plan.does_nothing()
         && let Some(children) = context.index_mut().children.get_mut(name)
     {
@@ -75,11 +78,10 @@ pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> 
         }
     }
     if let (Some(declared), Some(said)) = (&declared, &worked.said) {
-        if let Some(at) = newly_enforced(said, declared) {
+        if is_newly_enforced(said, declared) {
             info!("the namespace is enforced");
-            if let Some(created) = &declared.metadata.creation_timestamp {
-                context.metrics.enforced(at.duration_since(created.0).as_secs_f64());
-            }
+            // Times in objects have no parts of a second.
+            first_seen.into_iter().for_each(|since| context.metrics.enforced(since.elapsed().as_secs_f64()));
         }
         let about = alerts::namespace_reference(declared);
         let news = alerts::of_namespace(declared.status.as_ref(), said);
@@ -173,6 +175,7 @@ fn decide(
             .filter(|object| is_settled(object) && object.metadata.deletion_timestamp.is_none())
             .map(|_| drifted(&index, name, &plan)),
         declared: object.filter(|_| !plan.is_empty()).cloned(),
+        first_seen: index.first_seen.get(name).copied(),
         plan,
     }
 }
@@ -282,9 +285,8 @@ fn drifted(index: &Index, name: &str, plan: &Plan<ResearchNamespaceStatus>) -> B
     children.changed.iter().chain(deleted.filter(foreign)).cloned().collect()
 }
 
-/// When the namespace is enforced for the first time, if this status says so.
-fn newly_enforced(said: &ResearchNamespaceStatus, declared: &ResearchNamespace) -> Option<Timestamp> {
+/// Whether this status says that the namespace is enforced for the first time.
+fn is_newly_enforced(said: &ResearchNamespaceStatus, declared: &ResearchNamespace) -> bool {
     let before = declared.status.as_ref().and_then(|status| status.enforced_at.as_ref());
-    let now = said.enforced_at.as_ref()?;
-    before.is_none().then_some(now.0)
+    before.is_none() && said.enforced_at.is_some()
 }

@@ -7,66 +7,19 @@
 use super::{
     Input,
     kind::Kind,
+    not_counted::NotCounted,
     people::{is, is_known, is_service_account, persons},
+    words::{principals, seen},
 };
 use crate::{settings::Settings, text::written};
 use cloister_api::{
     AccessPolicySpec, AccessReview, ApprovalRule, Decision, Identity, Member, MemberRole, Principal, RecordedReview,
     RuleApprovals, Subject, SubjectKind,
 };
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 /// The least number of people who agree to what a ServiceAccount asks for: nobody stands behind it.
-const FOR_SERVICE_ACCOUNTS: usize = 2;
-
-/// Why somebody's decision does not count.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotCounted {
-    #[error("the API server did not say who decided: the admission policy reviewer.cloister.dev is missing")]
-    ReviewerUnknown,
-    #[error("a ServiceAccount does not review; a person must")]
-    ServiceAccount,
-    #[error(
-        "the API server did not say which person {0} is: CloisterConfig names {1} as the personKey, and the account has no such \
-         value; review with an account that has it, or ask whoever runs the identity provider to give it one"
-    )]
-    PersonUnknown(String, String),
-    #[error("{0} is not among the approvers of AccessPolicy {1}")]
-    NotAnApprover(String, String),
-    #[error("{0} asked for it, by this or another account, and cannot decide about it")]
-    Requester(String),
-    #[error("{0} would get it, and cannot decide about it")]
-    Beneficiary(String),
-    #[error("{0} is in group {1}, which would get it, and cannot decide about it")]
-    InBeneficiaryGroup(String, String),
-    #[error("{0} is a member of research namespace {1}, whose pods would get it, and cannot decide about it")]
-    Member(String, String),
-    #[error(
-        "{0} has a RoleGrant in research namespace {1}, whose pods would get it, and cannot decide about it; ask somebody else, or \
-         wait for the end of that grant"
-    )]
-    RoleHolder(String, String),
-    #[error("{0} may not revoke it: only an approver, an owner of the namespace, the requester or a beneficiary may")]
-    MayNotRevoke(String),
-}
-
-impl NotCounted {
-    /// Why, in one word.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            NotCounted::ReviewerUnknown => "ReviewerUnknown",
-            NotCounted::ServiceAccount => "ServiceAccount",
-            NotCounted::PersonUnknown(..) => "PersonUnknown",
-            NotCounted::NotAnApprover(..) => "NotAnApprover",
-            NotCounted::Requester(_) => "Requester",
-            NotCounted::Beneficiary(_) => "Beneficiary",
-            NotCounted::InBeneficiaryGroup(..) => "InBeneficiaryGroup",
-            NotCounted::Member(..) => "Member",
-            NotCounted::RoleHolder(..) => "RoleHolder",
-            NotCounted::MayNotRevoke(_) => "MayNotRevoke",
-        }
-    }
-}
+const FOR_SERVICE_ACCOUNTS: u32 = 2;
 
 /// What is to be decided, and by whom.
 pub struct Case<'a> {
@@ -141,7 +94,10 @@ impl<'a> Case<'a> {
         let rules: Vec<usize> = rules.filter(|(_, rule)| names(&rule.approvers, reviewer)).map(|(at, _)| at).collect();
         let who = reviewer.username.clone();
         if rules.is_empty() {
-            return Err(NotCounted::NotAnApprover(who, self.policy_name.to_owned()));
+            let all: Vec<Principal> =
+                self.policy.approval_rules.iter().flat_map(|rule| rule.approvers.iter().cloned()).collect();
+            let (policy, wanted, seen) = (self.policy_name.to_owned(), principals(&all), seen(reviewer));
+            return Err(NotCounted::NotAnApprover { who, policy, wanted, seen });
         }
         match people.barred(reviewer) {
             None => Ok(rules),
@@ -191,10 +147,24 @@ impl<'a> Case<'a> {
         members.flat_map(|member| &member.subjects).any(|subject| means(subject, account))
     }
 
+    /// How many people each rule asks for. Where a ServiceAccount asks, an only rule asks for as many as must agree at least.
+    fn required(&self) -> Vec<u32> {
+        let mut required: Vec<u32> = self.policy.approval_rules.iter().map(|rule| rule.required).collect();
+        if let [only] = &mut *required {
+            *only = (*only).max(self.least());
+        }
+        required
+    }
+
+    /// How many people must agree at least, over all rules.
+    fn least(&self) -> u32 {
+        if is_service_account(self.requester) { FOR_SERVICE_ACCOUNTS } else { 1 }
+    }
+
     /// How far the rules are met by those who agreed. `accounts` are those of everybody who has decided anything, by
     /// which it shows that two who agreed are one person, or somebody who may not decide.
     pub fn tally(&self, agreed: &[&Identity], accounts: &[&Identity]) -> Tally {
-        let rules = &self.policy.approval_rules;
+        let (rules, required) = (&self.policy.approval_rules, self.required());
         let known = People::of(self, agreed.iter().chain(accounts).copied());
         let mut people: Vec<Person<'_>> = Vec::new();
         let mut seen: BTreeMap<usize, usize> = BTreeMap::new();
@@ -206,13 +176,14 @@ impl<'a> Case<'a> {
             });
             people[at].add(account, eligible);
         }
-        let assigned = assign(&people, rules);
+        let assigned = assign(&people, &required);
         let approvals: Vec<RuleApprovals> = rules
             .iter()
+            .zip(&required)
             .enumerate()
-            .map(|(at, rule)| RuleApprovals {
+            .map(|(at, (rule, required))| RuleApprovals {
                 rule: rule.name.clone(),
-                required: rule.required,
+                required: *required,
                 approved_by: people
                     .iter()
                     .zip(&assigned)
@@ -223,9 +194,8 @@ impl<'a> Case<'a> {
             })
             .collect();
         let full = |one: &RuleApprovals| one.approved_by.len() as u64 >= u64::from(one.required);
-        let least = if is_service_account(self.requester) { FOR_SERVICE_ACCOUNTS } else { 1 };
-        let is_met = !rules.is_empty() && approvals.iter().all(full) && people.len() >= least;
-        Tally { is_met, people: people.len(), least, approvals }
+        let enough = people.len() as u64 >= u64::from(self.least());
+        Tally { is_met: !rules.is_empty() && approvals.iter().all(full) && enough, approvals }
     }
 }
 
@@ -279,10 +249,6 @@ impl People {
 pub struct Tally {
     /// Whether all are.
     pub is_met: bool,
-    /// How many people have agreed.
-    pub people: usize,
-    /// How many must at least, over all rules.
-    pub least: usize,
     /// Who counts for which rule.
     pub approvals: Vec<RuleApprovals>,
 }
@@ -292,31 +258,18 @@ impl Tally {
     pub fn missing(&self, rules: &[ApprovalRule]) -> String {
         let missing = self.approvals.iter().zip(rules).filter_map(|(one, rule)| {
             let left = u64::from(one.required).saturating_sub(one.approved_by.len() as u64);
-            (left > 0).then(|| format!("{left} more of {} ({})", one.rule, approvers(&rule.approvers)))
+            let why = if one.required > rule.required { ", because a ServiceAccount asks" } else { "" };
+            (left > 0).then(|| format!("{left} more of {} ({}){why}", one.rule, principals(&rule.approvers)))
         });
         let missing: Vec<String> = missing.collect();
-        if missing.is_empty() && self.people < self.least {
-            return format!("{} more people, because a ServiceAccount asks", self.least - self.people);
-        }
         missing.join(", and ")
     }
 }
 
-/// Approvers in words.
-pub fn approvers(approvers: &[Principal]) -> String {
-    const FEW: usize = 4;
-    let named = approvers.iter().take(FEW).map(|principal| format!("{:?} {}", principal.kind, principal.name));
-    let mut named = named.collect::<Vec<_>>().join(" or ");
-    if approvers.len() > FEW {
-        named.push_str(" or others");
-    }
-    named
-}
-
 /// Somebody who agreed: the rules that they may count for, each with the account by which they may.
 #[derive(Default)]
-struct Person<'a> {
-    rules: BTreeMap<usize, &'a str>,
+pub struct Person<'a> {
+    pub rules: BTreeMap<usize, &'a str>,
 }
 
 impl<'a> Person<'a> {
@@ -328,10 +281,10 @@ impl<'a> Person<'a> {
 }
 
 /// The rule that each person counts for, so that as many places as can be are filled.
-fn assign(people: &[Person<'_>], rules: &[ApprovalRule]) -> Vec<Option<usize>> {
+pub fn assign(people: &[Person<'_>], required: &[u32]) -> Vec<Option<usize>> {
     let mut assigned = vec![None; people.len()];
     for person in 0..people.len() {
-        place(person, people, rules, &mut assigned, &mut vec![false; rules.len()]);
+        place(person, people, required, &mut assigned, &mut vec![false; required.len()]);
     }
     assigned
 }
@@ -340,7 +293,7 @@ fn assign(people: &[Person<'_>], rules: &[ApprovalRule]) -> Vec<Option<usize>> {
 fn place(
     person: usize,
     people: &[Person<'_>],
-    rules: &[ApprovalRule],
+    required: &[u32],
     assigned: &mut [Option<usize>],
     tried: &mut [bool],
 ) -> bool {
@@ -349,57 +302,13 @@ fn place(
             continue;
         }
         let holders: Vec<usize> = (0..people.len()).filter(|one| assigned[*one] == Some(rule)).collect();
-        let free = (holders.len() as u64) < u64::from(rules[rule].required);
-        if free || holders.into_iter().any(|one| place(one, people, rules, assigned, tried)) {
+        let free = (holders.len() as u64) < u64::from(required[rule]);
+        if free || holders.into_iter().any(|one| place(one, people, required, assigned, tried)) {
             assigned[person] = Some(rule);
             return true;
         }
     }
     false
-}
-
-/// Whether a policy's rules can be met at all, as far as is known: `None` where that depends on who is in a group.
-///
-/// # Errors
-///
-/// The rule that cannot be met, and why.
-pub fn satisfiable(policy: &AccessPolicySpec) -> Result<Option<()>, String> {
-    let rules = &policy.approval_rules;
-    let groups = |rule: &ApprovalRule| rule.approvers.iter().any(|principal| principal.kind == SubjectKind::Group);
-    let users: BTreeSet<&str> = rules.iter().flat_map(users).collect();
-    let people: Vec<Person<'_>> = users
-        .into_iter()
-        .map(|user| {
-            let named = |rule: &&ApprovalRule| users_name(rule, user);
-            let rules = rules.iter().enumerate().filter(|(_, rule)| named(rule)).map(|(at, _)| (at, user)).collect();
-            Person { rules }
-        })
-        .collect();
-    // Rules that name groups may be met by anybody; those that do not have only the users whom they name.
-    let closed: Vec<ApprovalRule> = rules
-        .iter()
-        .map(|rule| ApprovalRule { required: if groups(rule) { 0 } else { rule.required }, ..rule.clone() })
-        .collect();
-    let assigned = assign(&people, &closed);
-    for (at, rule) in closed.iter().enumerate() {
-        let filled = assigned.iter().filter(|rule| **rule == Some(at)).count() as u64;
-        if filled < u64::from(rule.required) {
-            return Err(format!(
-                "rule {} asks for {}, and only {filled} that no other rule needs are named; name more, or a group",
-                rule.name, rule.required
-            ));
-        }
-    }
-    Ok(if rules.iter().any(groups) { None } else { Some(()) })
-}
-
-fn users(rule: &ApprovalRule) -> impl Iterator<Item = &str> {
-    let users = rule.approvers.iter().filter(|principal| principal.kind == SubjectKind::User);
-    users.map(|principal| principal.name.as_str())
-}
-
-fn users_name(rule: &ApprovalRule, user: &str) -> bool {
-    users(rule).any(|named| named == user)
 }
 
 /// The reviews of a grant, with those who made them.
@@ -434,7 +343,7 @@ fn names(principals: &[Principal], identity: &Identity) -> bool {
     principals.iter().any(|principal| principal.kind != SubjectKind::ServiceAccount && is(principal, identity))
 }
 
-fn means(subject: &Subject, identity: &Identity) -> bool {
+pub fn means(subject: &Subject, identity: &Identity) -> bool {
     match subject.kind {
         SubjectKind::User => subject.name == identity.username,
         SubjectKind::Group => identity.groups.contains(&subject.name),

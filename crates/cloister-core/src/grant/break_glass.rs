@@ -3,13 +3,15 @@
 use super::{
     Grant, Input, Target,
     afresh::is_new,
-    approval::{Case, People, approvers, recorded},
+    approval::{Case, People, recorded},
     borne_out, digest,
-    eligibility::{Ineligible, signed},
+    eligibility::{Ineligible, not_named, signed},
     people::{is, is_service_account},
+    words::principals,
 };
 use cloister_api::{
-    AccessPolicySpec, AccessReview, BreakGlass, BreakGlassStatus, Decision, GrantStatus, Identity, RecordedReview,
+    AccessPolicy, AccessPolicySpec, AccessReview, BreakGlass, BreakGlassStatus, Decision, GrantStatus, Identity,
+    RecordedReview,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -87,13 +89,14 @@ fn may_settle(
 }
 
 /// The terms under which somebody may break the glass.
-pub fn permitted<'a>(policy: &'a AccessPolicySpec, requester: &Identity) -> Result<&'a BreakGlass, Ineligible> {
-    let Some(glass) = &policy.break_glass else { return Err(Ineligible::NoBreakGlass) };
+pub fn permitted<'a>(policy: &'a AccessPolicy, requester: &Identity) -> Result<&'a BreakGlass, Ineligible> {
+    let Some(glass) = &policy.spec.break_glass else { return Err(Ineligible::NoBreakGlass) };
     let named = glass.requesters.iter().any(|principal| is(principal, requester));
     if named && !is_service_account(requester) {
         Ok(glass)
     } else {
-        Err(Ineligible::BreakGlassNotAllowed(requester.username.clone()))
+        let (who, policy, wanted, seen) = not_named(requester, policy, &glass.requesters);
+        Err(Ineligible::BreakGlassNotAllowed { who, policy, wanted, seen })
     }
 }
 
@@ -108,7 +111,7 @@ pub fn broken_twice(grant: &Grant, requester: &Identity, input: &Input<'_>) -> O
 /// What a grant that breaks the glass now owes.
 pub fn debt(policy: &AccessPolicySpec, glass: &BreakGlass, now: Timestamp) -> BreakGlassStatus {
     let rules = policy.approval_rules.iter();
-    let skipped = rules.map(|rule| format!("{} of {} ({})", rule.required, rule.name, approvers(&rule.approvers)));
+    let skipped = rules.map(|rule| format!("{} of {} ({})", rule.required, rule.name, principals(&rule.approvers)));
     BreakGlassStatus {
         skipped: skipped.collect(),
         review_due_at: crate::condition::seconds(later(now, signed(glass.review_within))),

@@ -8,7 +8,7 @@ use super::{Grant, Target};
 use crate::egress::{ServiceFacts, canonical};
 use cloister_api::{
     AccessPolicy, EgressRule, Identity, Port, Principal, PrivateEndpoint, RequesterLimits, ServiceReference,
-    StorageEndpoint, Subject,
+    StorageEndpoint, Subject, WhenRequesterLeaves,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Duration;
@@ -79,6 +79,9 @@ fn policy(policy: &AccessPolicy) -> Value {
     // A policy of an older version has none, and keeps its digest: where nothing is said the defaults hold.
     if spec.limits != RequesterLimits::default() {
         value["limits"] = json!({"active": spec.limits.active, "pending": spec.limits.pending});
+    }
+    if spec.when_requester_leaves != WhenRequesterLeaves::default() {
+        value["whenRequesterLeaves"] = json!(spec.when_requester_leaves);
     }
     value
 }

@@ -3,6 +3,7 @@
 use super::{
     Grant, Input, digest,
     kind::{Kind, Missing, Opening, Target, TargetError},
+    summary,
     target::policy_of,
 };
 use crate::{
@@ -28,6 +29,10 @@ impl Kind for EgressGrant {
         true
     }
 
+    fn names_target(&self) -> String {
+        summary::destination(&self.spec.rule)
+    }
+
     fn asks(&self) -> Value {
         json!({"rule": digest::rule(&self.spec.rule)})
     }
@@ -42,7 +47,7 @@ impl Kind for EgressGrant {
             }
             None => Value::Null,
         };
-        Ok(Target { policy, sensitivity: None, meaning, cluster_role: None, unguarded: None })
+        Ok(Target { policy, sensitivity: None, meaning, cluster_role: None, rules: &[], unguarded: None })
     }
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {

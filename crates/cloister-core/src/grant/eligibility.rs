@@ -1,9 +1,14 @@
 //! Whether a request keeps its policy's terms, before anybody is asked to agree.
 
-use super::{Grant, break_glass, people::is};
-use cloister_api::{AccessPolicySpec, Identity, Subject, SubjectKind};
+use super::{
+    Grant, break_glass,
+    people::is,
+    words::{POLICY_WRITERS, principals, seen},
+};
+use cloister_api::{AccessPolicy, AccessPolicySpec, Identity, Principal, Subject, SubjectKind};
 use jiff::{SignedDuration, Timestamp};
 use kube::core::Duration;
+use std::fmt;
 
 /// How far ahead a grant may start where its policy does not say.
 const MAX_START_DELAY: SignedDuration = SignedDuration::from_hours(168);
@@ -14,15 +19,18 @@ const PATTERN_SIZE: usize = 1 << 20;
 /// Why a request does not keep its policy's terms.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Ineligible {
-    #[error("{0} is not among the requesters of the policy; ask somebody who is, or ask security to add you")]
-    RequesterNotAllowed(String),
+    #[error(
+        "{who} is not among the requesters of AccessPolicy {policy} ({wanted}): {seen}. Delete the grant and ask again with an \
+         account that is among them, or ask {POLICY_WRITERS} to add you"
+    )]
+    RequesterNotAllowed { who: String, policy: String, wanted: String, seen: String },
     #[error(
         "the API server did not say which person {0} is: CloisterConfig names {1} as the personKey, and the account has no such \
          value; ask with an account that has it, or ask whoever runs the identity provider to give it one"
     )]
     PersonUnknown(String, String),
-    #[error("{0} may not be given this: the policy's beneficiaries do not name it")]
-    SubjectNotAllowed(String),
+    #[error("{subject} may not be given this: under AccessPolicy {policy} a grant may name {beneficiaries}")]
+    SubjectNotAllowed { subject: String, policy: String, beneficiaries: String },
     #[error("the policy asks for a justification; say in spec.justification what it is needed for")]
     JustificationMissing,
     #[error("the policy asks for a ticket; name it in spec.ticketRef")]
@@ -35,8 +43,11 @@ pub enum Ineligible {
     StartTooLate(String),
     #[error("the policy lets nobody break the glass; ask without spec.breakGlass")]
     NoBreakGlass,
-    #[error("{0} is not among those who may break the glass under the policy; ask without spec.breakGlass")]
-    BreakGlassNotAllowed(String),
+    #[error(
+        "{who} is not among those who may break the glass under AccessPolicy {policy} ({wanted}): {seen}. Ask without \
+         spec.breakGlass"
+    )]
+    BreakGlassNotAllowed { who: String, policy: String, wanted: String, seen: String },
     #[error("a grant that breaks the glass opens at once; leave spec.startTime out")]
     BreakGlassLater,
     #[error("{0} broke the glass with {1}, which nobody has reviewed yet; ask an approver to review it first")]
@@ -58,15 +69,15 @@ impl Ineligible {
     /// Why, in one word.
     pub fn reason(&self) -> &'static str {
         match self {
-            Ineligible::RequesterNotAllowed(_) => "RequesterNotAllowed",
+            Ineligible::RequesterNotAllowed { .. } => "RequesterNotAllowed",
             Ineligible::PersonUnknown(..) => "PersonUnknown",
-            Ineligible::SubjectNotAllowed(_) => "SubjectNotAllowed",
+            Ineligible::SubjectNotAllowed { .. } => "SubjectNotAllowed",
             Ineligible::JustificationMissing => "JustificationMissing",
             Ineligible::TicketMissing => "TicketMissing",
             Ineligible::TicketMalformed(..) => "TicketMalformed",
             Ineligible::TooLong(..) => "DurationTooLong",
             Ineligible::StartTooLate(_) => "StartTooLate",
-            Ineligible::NoBreakGlass | Ineligible::BreakGlassNotAllowed(_) => "BreakGlassNotAllowed",
+            Ineligible::NoBreakGlass | Ineligible::BreakGlassNotAllowed { .. } => "BreakGlassNotAllowed",
             Ineligible::BreakGlassLater => "BreakGlassLater",
             Ineligible::ReviewOwed(..) => "ReviewOwed",
             Ineligible::TooMany(_) => "TooManyGrants",
@@ -77,52 +88,107 @@ impl Ineligible {
     }
 }
 
-/// Checks a request that was made at `asked` against the terms of its policy.
-pub fn check(
-    grant: &Grant,
-    requester: &Identity,
-    policy: &AccessPolicySpec,
-    asked: Timestamp,
-) -> Result<(), Ineligible> {
-    let terms = grant.terms();
-    still(grant, requester, policy)?;
-    if policy.justification.required && terms.justification.is_none() {
-        return Err(Ineligible::JustificationMissing);
+/// All that is wrong with a request: at least one thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes(Vec<Ineligible>);
+
+impl Mistakes {
+    /// These, if there are any.
+    ///
+    /// # Errors
+    ///
+    /// There are.
+    pub fn none(all: Vec<Ineligible>) -> Result<(), Self> {
+        if all.is_empty() { Ok(()) } else { Err(Mistakes(all)) }
     }
-    match (terms.ticket_ref, &policy.ticket.pattern) {
-        (None, _) if policy.ticket.required => return Err(Ineligible::TicketMissing),
+
+    /// Why, in one word.
+    pub fn reason(&self) -> &'static str {
+        match &*self.0 {
+            [one] => one.reason(),
+            _ => "SeveralMistakes",
+        }
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [one] = &*self.0 {
+            return one.fmt(formatter);
+        }
+        write!(formatter, "{} mistakes", self.0.len())?;
+        for (at, one) in self.0.iter().enumerate() {
+            let before = if at == 0 { ": " } else { "; " };
+            write!(formatter, "{before}({}) {}: {one}", at + 1, one.reason())?;
+        }
+        Ok(())
+    }
+}
+
+/// What of a request that was made at `asked` does not keep the terms of its policy.
+pub fn check(grant: &Grant, requester: &Identity, policy: &AccessPolicy, asked: Timestamp) -> Vec<Ineligible> {
+    let (terms, spec) = (grant.terms(), &policy.spec);
+    let mut wrong = still(grant, requester, policy);
+    if spec.justification.required && terms.justification.is_none() {
+        wrong.push(Ineligible::JustificationMissing);
+    }
+    match (terms.ticket_ref, &spec.ticket.pattern) {
+        (None, _) if spec.ticket.required => wrong.push(Ineligible::TicketMissing),
         (Some(ticket), Some(pattern)) if !looks_like(ticket, pattern) => {
-            return Err(Ineligible::TicketMalformed(ticket.to_owned(), pattern.clone()));
+            wrong.push(Ineligible::TicketMalformed(ticket.to_owned(), pattern.clone()));
         }
         _ => {}
     }
-    let (duration, longest) = (duration(grant, policy), longest(grant, policy));
+    let (duration, longest) = (duration(grant, spec), longest(grant, spec));
     if duration > longest {
-        return Err(Ineligible::TooLong(format!("{duration:#}"), format!("{longest:#}")));
+        wrong.push(Ineligible::TooLong(format!("{duration:#}"), format!("{longest:#}")));
     }
     if let Some(start) = terms.start_time {
+        let delay = spec.max_start_delay.map_or(MAX_START_DELAY, signed);
         if terms.break_glass {
-            return Err(Ineligible::BreakGlassLater);
-        }
-        let delay = policy.max_start_delay.map_or(MAX_START_DELAY, signed);
-        if start.0.duration_since(asked) > delay {
-            return Err(Ineligible::StartTooLate(format!("{delay:#}")));
+            wrong.push(Ineligible::BreakGlassLater);
+        } else if start.0.duration_since(asked) > delay {
+            wrong.push(Ineligible::StartTooLate(format!("{delay:#}")));
         }
     }
-    Ok(())
+    wrong
 }
 
-/// Checks what must hold as long as a grant lasts: who asked may ask, and who gets it may get it.
-pub fn still(grant: &Grant, requester: &Identity, policy: &AccessPolicySpec) -> Result<(), Ineligible> {
+/// What is wrong of that which must hold as long as a grant lasts: who asked may ask, and who gets it may get it.
+pub fn still(grant: &Grant, requester: &Identity, policy: &AccessPolicy) -> Vec<Ineligible> {
+    let spec = &policy.spec;
+    let mut wrong = Vec::new();
     if grant.terms().break_glass {
-        break_glass::permitted(policy, requester)?;
-    } else if !policy.requesters.iter().any(|principal| is(principal, requester)) {
-        return Err(Ineligible::RequesterNotAllowed(requester.username.clone()));
+        wrong.extend(break_glass::permitted(policy, requester).err());
+    } else if !spec.requesters.iter().any(|principal| is(principal, requester)) {
+        let (who, policy, wanted, seen) = not_named(requester, policy, &spec.requesters);
+        wrong.push(Ineligible::RequesterNotAllowed { who, policy, wanted, seen });
     }
-    let subjects = grant.of_kind().subjects();
-    match subjects.iter().find(|subject| !may_benefit(subject, requester, policy)) {
-        Some(subject) => Err(Ineligible::SubjectNotAllowed(format!("{:?} {}", subject.kind, subject.name))),
-        None => Ok(()),
+    let refused = grant.of_kind().subjects().iter().filter(|subject| !may_benefit(subject, requester, spec));
+    wrong.extend(refused.map(|subject| Ineligible::SubjectNotAllowed {
+        subject: format!("{:?} {}", subject.kind, subject.name),
+        policy: policy.metadata.name.clone().unwrap_or_default(),
+        beneficiaries: beneficiaries(spec),
+    }));
+    wrong
+}
+
+/// Who somebody is, which policy does not name them, whom it names, and in which groups they were seen.
+pub fn not_named(who: &Identity, policy: &AccessPolicy, wanted: &[Principal]) -> (String, String, String, String) {
+    let name = policy.metadata.name.clone().unwrap_or_default();
+    (who.username.clone(), name, principals(wanted), seen(who))
+}
+
+/// Whom a grant may name.
+fn beneficiaries(policy: &AccessPolicySpec) -> String {
+    const NAMED: usize = 4;
+    let all = &policy.beneficiaries;
+    let named = all.iter().take(NAMED).map(|subject| format!("{:?} {}", subject.kind, subject.name));
+    let named: Vec<String> = named.collect();
+    match all.len() {
+        0 => "whoever asks, as a User, and ServiceAccounts of the namespace".to_owned(),
+        1..=NAMED => named.join(" or "),
+        _ => format!("{} or others (its beneficiaries)", named.join(" or ")),
     }
 }
 

@@ -6,10 +6,11 @@ use super::{
     approval::{Case, agreed, in_words, recorded, reviews_of},
     borne_out,
     break_glass::{self, later},
-    digest,
-    eligibility::{self, Ineligible},
+    changed, digest,
+    eligibility::{self, Ineligible, Mistakes},
     guard::POLICY_NOT_ALLOWED,
     kind::TargetError,
+    membership::{self, REQUESTER_LEFT},
     mount::{self, LOOK},
     open::note_review,
     pending::by_itself,
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::plan::Plan;
 use cloister_api::{
-    Decision, GrantPhase, GrantStatus, Identity, RecordedReview,
+    Decision, GrantPhase, GrantStatus, Identity, RecordedReview, WhenRequesterLeaves,
     condition::{self, reason},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -110,26 +111,12 @@ fn target_changed(grant: &Grant, status: &GrantStatus, target: &Target<'_>) -> O
     }
     // The digest decides, and the parts say what has changed. Only while a Service is not there do they decide, too: what it
     // would open is closed as long.
-    let changed = digest::changed(&status.target_parts, target);
-    let is_same = changed.is_empty() && digest::parts(target).len() == status.target_parts.len();
+    let is_same = digest::changed(&status.target_parts, target).is_empty()
+        && digest::parts(target).len() == status.target_parts.len();
     if is_same && digest::lacks_its_service(target) {
         return None;
     }
-    let role = target.cluster_role.unwrap_or("of the role");
-    let words: Vec<String> = changed
-        .into_iter()
-        .map(|part| match part {
-            "uid" => "it was deleted and made anew".to_owned(),
-            "sensitivity" => "its sensitivity".to_owned(),
-            "endpoint" => "its endpoint".to_owned(),
-            "permissions" => "the permissions of its role".to_owned(),
-            "clusterRole" => "which ClusterRole it names".to_owned(),
-            "rules" => format!("what ClusterRole {role} allows"),
-            "credential" => "where its credential is kept".to_owned(),
-            "service" => "the Service that it leads to: its uid, its selector or its target ports".to_owned(),
-            other => other.to_owned(),
-        })
-        .collect();
+    let words = changed::words(status, target);
     let words = if words.is_empty() { "what it consists of".to_owned() } else { words.join("; ") };
     Some(format!(
         "what {} {} is for has changed since it was approved: {words}; ask again",
@@ -157,8 +144,16 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         let message = format!("{} reviewed it and refused", review.reviewer.username);
         return Err(End { by: Some(Box::new(review)), ..End::early("ReviewRefused", message) });
     }
-    eligibility::still(grant, requester, &target.policy.spec)
+    Mistakes::none(eligibility::still(grant, requester, target.policy))
         .map_err(|why| End::early("RequesterNotEligible", format!("no longer eligible: {why}")))?;
+    let leaves = || membership::left(status, requester, input.members);
+    if let (WhenRequesterLeaves::Revoke, Some(who)) = (target.policy.spec.when_requester_leaves, leaves()) {
+        let message = format!(
+            "{who} had this as a member of ResearchNamespace {}, and is none any more; ask again if it is still needed",
+            input.namespace
+        );
+        return Err(End::early(REQUESTER_LEFT, message));
+    }
     if let Some(other) = break_glass::broken_twice(grant, requester, input) {
         let owed = Ineligible::ReviewOwed(requester.username.clone(), other);
         return Err(End::early(owed.reason(), owed.to_string()));
@@ -176,7 +171,7 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     if grant.terms().break_glass || status.reviews.is_empty() {
         // Nobody has agreed before it opened, so it follows from the policy alone: from what that says now.
         let asked = grant.metadata().creation_timestamp.as_ref().map_or(input.now, |at| at.0);
-        if let Err(why) = eligibility::check(grant, requester, &target.policy.spec, asked) {
+        if let Err(why) = Mistakes::none(eligibility::check(grant, requester, target.policy, asked)) {
             return not_enough(format!("AccessPolicy {policy} as it is now does not give this: {why}"));
         }
         if !grant.terms().break_glass && by_itself(grant, requester, target, input).is_none() {

@@ -1,11 +1,12 @@
 //! What a kind of grant adds to the engine: what it is for, how that is opened, and how it is taken away.
 
-use super::{Grant, Input, eligibility::Ineligible};
+use super::{Grant, Input, eligibility::Ineligible, words::POLICY_WRITERS};
 use crate::{
     child::Child,
     cluster_role::bindable,
     namespace::children::DEFAULT_ACCOUNT,
     plan::{Action, Chain},
+    suggest::{closest, did_you_mean},
 };
 use cloister_api::{AccessPolicy, HostStatus, ResidualExposure, Sensitivity, Subject, SubjectKind};
 use jiff::Timestamp;
@@ -22,6 +23,8 @@ pub struct Target<'a> {
     pub meaning: Value,
     /// The ClusterRole that is bound while the grant lasts.
     pub cluster_role: Option<&'a str>,
+    /// What that allows, a line for each rule.
+    pub rules: &'a [Box<str>],
     /// Why the policy may not decide about it, if it may not.
     pub unguarded: Option<String>,
 }
@@ -29,14 +32,14 @@ pub struct Target<'a> {
 /// Why it could not be found, or cannot be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    #[error("there is no {kind} {name}; {remedy}")]
-    NotFound { kind: &'static str, name: String, remedy: &'static str },
+    #[error("there is no {kind} {name}{}; {remedy}", did_you_mean(meant.as_deref()))]
+    NotFound { kind: &'static str, name: String, meant: Option<String>, remedy: String },
     #[error("{kind} {name} cannot be read by this version of the operator; see its status")]
     Undecodable { kind: &'static str, name: String },
-    #[error("StorageResource {storage} offers no role {role}; it offers {offered}")]
-    RoleNotFound { storage: String, role: String, offered: String },
-    #[error("there is no AccessPolicy {name}, which {named_by} names; ask security to publish it")]
-    PolicyNotFound { name: String, named_by: String },
+    #[error("StorageResource {storage} offers no role {role}{}; it offers {offered}", did_you_mean(meant.as_deref()))]
+    RoleNotFound { storage: String, role: String, meant: Option<String>, offered: String },
+    #[error("there is no AccessPolicy {name}, which {named_by} names{}; ask {POLICY_WRITERS} to publish it", did_you_mean(meant.as_deref()))]
+    PolicyNotFound { name: String, named_by: String, meant: Option<String> },
     #[error("AccessPolicy {0} cannot be read by this version of the operator; see its status")]
     PolicyUndecodable(String),
     #[error("{0}")]
@@ -100,6 +103,9 @@ pub trait Kind {
         is_for_accounts(self.subjects())
     }
 
+    /// What it is for, in one word for lists.
+    fn names_target(&self) -> String;
+
     /// What it asks for, in its own fields: a part of what is decided about, and what `autoApprove` sees.
     fn asks(&self) -> Value;
 
@@ -157,8 +163,10 @@ pub fn undeclared<'a>(accounts: impl IntoIterator<Item = &'a str>, input: &Input
     let has = |name: &str| name == DEFAULT_ACCOUNT || input.accounts.iter().any(|account| account.name == name);
     let name = accounts.into_iter().find(|name| !has(name))?;
     let namespace = input.namespace;
+    let declared = input.accounts.iter().map(|account| account.name.as_str());
+    let meant = did_you_mean(closest(name, declared));
     let message = format!(
-        "ResearchNamespace {namespace} has no ServiceAccount {name}; declare it in its serviceAccounts, or ask again for one that \
+        "ResearchNamespace {namespace} has no ServiceAccount {name}{meant}; declare it in its serviceAccounts, or ask again for one that \
          it has (`kubectl get serviceaccounts -n {namespace}`)"
     );
     Some(Missing { reason: "ServiceAccountNotFound", message })

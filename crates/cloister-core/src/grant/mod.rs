@@ -9,7 +9,9 @@ mod afresh;
 mod approval;
 mod borne_out;
 mod break_glass;
+mod changed;
 mod credential;
+mod decisions;
 pub mod digest;
 mod egress;
 pub(crate) mod eligibility;
@@ -17,7 +19,9 @@ mod end;
 mod guard;
 mod kind;
 mod limits;
+mod membership;
 mod mount;
+mod not_counted;
 mod open;
 mod pending;
 mod people;
@@ -26,13 +30,15 @@ mod remains;
 mod residue;
 mod review;
 mod role;
+mod satisfiable;
 mod share;
 mod status;
 mod storage;
+mod summary;
 mod target;
 mod together;
+mod words;
 
-pub use approval::satisfiable;
 pub use break_glass::{has_broken_glass, owes_review, owes_review_by};
 pub use credential::{CredentialFacts, NOT_OFFERED, secret_named, version as content_version};
 pub use eligibility::signed;
@@ -44,6 +50,7 @@ pub use people::same_person;
 pub use phases::plan;
 pub use remains::{may_hold, mount_named_by};
 pub use review::{is_answered, review};
+pub use satisfiable::satisfiable;
 pub use share::{Share, copy_meta, mount_key, mount_name, mount_of_secret, secret_name, secret_of};
 pub use status::{failed, is_given_up};
 pub use storage::mounted;
@@ -296,6 +303,17 @@ pub struct Holder {
     pub created: Option<Timestamp>,
 }
 
+/// What the catalogue lists by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// StorageResources.
+    Storage,
+    /// AccessRoles.
+    Role,
+    /// AccessPolicies.
+    Policy,
+}
+
 /// Finds what grants are for, and who decides.
 #[derive(Clone, Copy)]
 pub struct Catalogue<'a> {
@@ -305,6 +323,8 @@ pub struct Catalogue<'a> {
     pub roles: &'a dyn Fn(&str) -> Known<'a, AccessRole>,
     /// Finds an AccessPolicy.
     pub policies: &'a dyn Fn(&str) -> Known<'a, AccessPolicy>,
+    /// Finds the name that was meant by one that is not listed.
+    pub meant: &'a dyn Fn(Listed, &str) -> Option<String>,
     /// Finds a ClusterRole.
     pub cluster_roles: &'a dyn Fn(&str) -> Option<&'a RoleFacts>,
     /// Finds a Service.

@@ -3,7 +3,8 @@
 use super::{
     Grant, Home, Input, Target,
     break_glass::{owed, put_right, settled},
-    kind::missing,
+    kind::{Missing, missing},
+    membership,
     phases::{add_finalizer, applied, forged, surplus},
     share::Share,
     status::Say,
@@ -85,7 +86,17 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     status.hosts = opening.hosts;
     status.activated_at = status.activated_at.or_else(|| Some(seconds(input.now)));
     let until = format!("open until {end}");
-    match (opening.fault, opening.note) {
+    let requester = grant.terms().requested_by;
+    let left = requester.and_then(|requester| membership::left(&status, requester, input.members)).map(|who| Missing {
+        reason: membership::REQUESTER_LEFT,
+        message: format!(
+            "{who} is no member of ResearchNamespace {} any more, and AccessPolicy {} keeps what members got \
+             (whenRequesterLeaves); revoke it if it is not needed",
+            input.namespace,
+            target.policy.metadata.name.as_deref().unwrap_or_default()
+        ),
+    });
+    match (opening.fault, opening.note.or(left)) {
         (Some(fault), _) => say.stalled(plan, status, fault.reason, fault.message),
         (None, Some(note)) => say.ready(plan, status, note.reason, format!("{until}; {}", note.message)),
         (None, None) => say.ready(plan, status, "Active", until),

@@ -2,32 +2,31 @@
 
 use super::{
     Grant, Home, Input, Target,
-    approval::{Case, People, Tally, in_words, recorded, reviews_of},
+    approval::{Case, Tally},
     break_glass::{self, later},
+    changed,
+    decisions::Decisions,
     digest,
-    eligibility::{self, Ineligible, signed},
+    eligibility::{self, Ineligible, Mistakes, signed},
     guard::POLICY_NOT_ALLOWED,
     kind::missing,
     limits::Others,
-    open,
+    membership, open,
     people::{is_known, is_service_account},
     phases::{add_finalizer, drop_finalizer, own, surplus},
     share::{Share, secret_name},
     status::{Say, ended},
+    summary,
     target::too_weak,
+    words::POLICY_WRITERS,
 };
 use crate::{auto_approve, condition::seconds, names::Standing, plan::Plan};
-use cloister_api::{Decision, GrantPhase, GrantStatus, Identity, PolicyReference, RecordedReview, condition::reason};
+use cloister_api::{GrantPhase, GrantStatus, Identity, PolicyReference, RecordedReview, condition::reason};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use std::collections::{HashMap, HashSet};
 
 /// How long a request waits where its policy does not say.
 const PENDING_TTL: SignedDuration = SignedDuration::from_hours(24);
-
-/// The most reviews that are recorded with a decision: with the groups of each, they must fit into one object. No policy
-/// asks for more people.
-const REVIEWS_RECORDED: usize = 32;
 
 /// What holds a request up.
 struct Wait {
@@ -94,6 +93,7 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         return say.ready(plan, status, "TimedOut", format!("nobody decided by {deadline}; ask again"));
     }
     status.digest = digest::of(grant, input.namespace, &target);
+    status.summary.duration = summary::duration(eligibility::duration(grant, &target.policy.spec));
     let outcome = outcome(grant, &target, asked, &mut status, input);
     match outcome {
         Outcome::Wait(wait) => wait_until(plan, &say, status, deadline, wait),
@@ -108,7 +108,7 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         Outcome::Approve { reason, message, how } => match window(grant, &target, input.now) {
             Ok(expires) => {
                 // Written down before anything is opened; what it opens follows at once.
-                approve(&mut status, grant, &target, how, expires, input.now);
+                approve(&mut status, grant, &target, how, expires, input);
                 plan.look_again(input.now);
                 say.ready(plan, status, reason, message)
             }
@@ -122,8 +122,8 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
 
 /// What is kept of what was said before. Whatever else is there belongs to a later phase, and nobody has decided yet.
 fn as_a_request(say: &Say<'_>) -> GrantStatus {
-    let GrantStatus { reason, digest, approvals, conditions, .. } = say.before();
-    GrantStatus { reason, digest, approvals, conditions, ..GrantStatus::default() }
+    let GrantStatus { reason, digest, approvals, conditions, target_parts, target_rules, .. } = say.before();
+    GrantStatus { reason, digest, approvals, conditions, target_parts, target_rules, ..GrantStatus::default() }
 }
 
 fn outcome(
@@ -143,18 +143,24 @@ fn outcome(
     };
     let kind = grant.of_kind();
     let others = Others::of(grant, requester, input);
-    let eligible = not_invalidated(asked, input)
-        .and_then(|()| known_person(requester, input))
-        .and_then(|()| others.may_wait(requester, target))
-        .and_then(|()| eligibility::check(grant, requester, &target.policy.spec, asked))
-        .and_then(|()| kind.conflict(input))
-        .and_then(|()| no_debt(grant, requester, input))
-        .and_then(|()| window(grant, target, input.now).map(drop));
-    if let Err(why) = eligible {
+    let mut wrong: Vec<Ineligible> = Vec::new();
+    wrong.extend(not_invalidated(asked, input).err());
+    wrong.extend(known_person(requester, input).err());
+    wrong.extend(others.may_wait(requester, target).err());
+    wrong.extend(eligibility::check(grant, requester, target.policy, asked));
+    wrong.extend(kind.conflict(input).err());
+    wrong.extend(no_debt(grant, requester, input).err());
+    wrong.extend(window(grant, target, input.now).err());
+    if let Err(why) = Mistakes::none(wrong) {
         return Outcome::Refuse { reason: why.reason(), message: why.to_string(), by: None };
     }
     let case = Case::of(kind, requester, target.policy, input);
     let decisions = Decisions::of(&case, grant, &status.digest, input);
+    if decisions.of_before == 0 || status.target_parts.is_empty() {
+        // As those saw it who decide now. What they saw is kept while somebody has agreed to something else.
+        status.target_parts = digest::parts(target);
+        status.target_rules = changed::written(target.rules);
+    }
     if let Some((reason, message, review)) = decisions.refusal {
         return Outcome::Refuse { reason, message, by: Some(review) };
     }
@@ -169,7 +175,7 @@ fn outcome(
         return Outcome::Wait(Wait::new(missing.reason, missing.message, true));
     }
     if grant.terms().break_glass {
-        let permitted = break_glass::permitted(&target.policy.spec, requester);
+        let permitted = break_glass::permitted(target.policy, requester);
         return match permitted.and_then(|glass| others.may_hold(false, requester, target).map(|()| glass)) {
             Ok(glass) => {
                 let debt = break_glass::debt(&target.policy.spec, glass, input.now);
@@ -207,23 +213,26 @@ fn outcome(
         return Outcome::Approve { reason: "Approved", message, how: How::People(tally, reviews) };
     }
     status.approvals.clone_from(&tally.approvals);
+    let fault = auto_approve::check(&case.policy.auto_approve).into_iter().next();
+    let fault = fault.map(|fault| format!("; its autoApprove is at fault ({fault}): {POLICY_WRITERS} can correct it"));
+    let fault = fault.unwrap_or_default();
     if case.policy.approval_rules.is_empty() {
         let message = format!(
-            "AccessPolicy {} does not approve this request by itself, and names nobody who could",
+            "AccessPolicy {} does not approve this request by itself, and names nobody who could{fault}",
             case.policy_name
         );
         return Outcome::Wait(Wait::new("AwaitingApproval", message, false));
     }
     let mut message = format!(
-        "waits for approval under AccessPolicy {}: {}",
+        "waits for approval under AccessPolicy {}: {}{fault}",
         case.policy_name,
         tally.missing(&case.policy.approval_rules)
     );
     let of_before = decisions.of_before;
     if of_before > 0 {
         message.push_str(&format!(
-            "; {of_before} approvals do not count any more, because the request, its policy or what it is for has changed since \
-             they were written: whoever wrote them must look at it again"
+            "; {of_before} approvals do not count any more ({}): whoever wrote them must look at it again",
+            changed::since_read(status, target)
         ));
     }
     Outcome::Wait(Wait::new("AwaitingApproval", message, false))
@@ -273,66 +282,8 @@ fn no_debt(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Result<(),
     }
 }
 
-/// What the reviews of a request say.
-struct Decisions<'a> {
-    /// The accounts of everybody who has decided anything.
-    accounts: Vec<&'a Identity>,
-    /// The first that ends it.
-    refusal: Option<(&'static str, String, RecordedReview)>,
-    /// Those of people who agree and may: of each account the newest.
-    agreed: Vec<RecordedReview>,
-    /// How many agreed to something that has changed since.
-    of_before: usize,
-}
-
-impl<'a> Decisions<'a> {
-    fn of(case: &Case<'_>, grant: &Grant, digest: &str, input: &Input<'a>) -> Self {
-        let all = reviews_of(grant.uid(), input);
-        let accounts: Vec<&Identity> = all.iter().map(|(_, reviewer)| *reviewer).collect();
-        let people = People::of(case, accounts.iter().copied());
-        let mut newest: HashMap<&str, usize> = HashMap::new();
-        let (mut refusal, mut of_before) = (None, 0);
-        for (at, (review, reviewer)) in all.iter().enumerate() {
-            let counts =
-                || review.spec.digest == digest && case.may_decide_now(reviewer, &people, input.settings).is_ok();
-            let said = |did| in_words(review, reviewer, did);
-            let refused = match review.spec.decision {
-                Decision::Approve => {
-                    of_before += usize::from(review.spec.digest != digest);
-                    if counts() {
-                        newest.insert(&reviewer.username, at);
-                    }
-                    None
-                }
-                Decision::Deny => counts().then(|| ("Denied", said("refused"))),
-                Decision::Revoke => case.may_revoke(reviewer).is_ok().then(|| ("Withdrawn", said("took back"))),
-            };
-            if let (Some((reason, message)), None) = (refused, &refusal) {
-                refusal = Some((reason, message, recorded(review, reviewer)));
-            }
-        }
-        let mut agreed: Vec<usize> = newest.into_values().collect();
-        agreed.sort_unstable();
-        let agreed = agreed.into_iter().map(|at| recorded(all[at].0, all[at].1)).collect();
-        Decisions { accounts, refusal, agreed, of_before }
-    }
-
-    /// What is recorded of those who agreed: first those who count for a rule, so that nobody takes their places, and then
-    /// others, one of each person.
-    fn recorded(self, case: &Case<'_>, tally: &Tally) -> Vec<RecordedReview> {
-        let people = People::of(case, self.accounts.iter().copied());
-        let counting: HashSet<&str> =
-            tally.approvals.iter().flat_map(|rule| &rule.approved_by).map(String::as_str).collect();
-        let (mut chosen, others): (Vec<_>, Vec<_>) =
-            self.agreed.into_iter().partition(|review| counting.contains(review.reviewer.username.as_str()));
-        let mut persons: HashSet<Option<usize>> = chosen.iter().map(|review| people.person(&review.reviewer)).collect();
-        chosen.extend(others.into_iter().filter(|review| persons.insert(people.person(&review.reviewer))));
-        chosen.truncate(REVIEWS_RECORDED);
-        chosen
-    }
-}
-
-fn approve(status: &mut GrantStatus, grant: &Grant, target: &Target<'_>, how: How, expires: Time, now: Timestamp) {
+fn approve(status: &mut GrantStatus, grant: &Grant, target: &Target<'_>, how: How, expires: Time, input: &Input<'_>) {
+    let now = input.now;
     status.phase = GrantPhase::Approved;
     status.policy = Some(PolicyReference {
         name: target.policy.metadata.name.clone().unwrap_or_default(),
@@ -340,10 +291,13 @@ fn approve(status: &mut GrantStatus, grant: &Grant, target: &Target<'_>, how: Ho
     });
     status.target_digest = digest::of_target(target);
     status.target_parts = digest::parts(target);
+    status.target_rules = changed::written(target.rules);
     status.approved_at = Some(seconds(now));
     status.expires_at = Some(expires);
     // Whether or not there is a credential now: the role may get one, or share one that it had.
     status.secret_name = Share::of(grant).map(|share| secret_name(&share));
+    let requester = grant.terms().requested_by;
+    status.members = requester.map(|by| membership::members(grant, by, input.members)).unwrap_or_default();
     match how {
         How::Policy => {}
         How::People(tally, reviews) => {

@@ -2,8 +2,9 @@
 
 use super::{
     Declared, Grant, Input,
-    approval::{Case, NotCounted, People},
-    digest,
+    approval::{Case, People},
+    changed, digest,
+    not_counted::NotCounted,
     phases::stands_after_its_end,
 };
 use crate::condition::{Verdict, conditions};
@@ -95,8 +96,9 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
     let digest = if owes { grant.status()?.digest.clone() } else { digest::of(grant, input.namespace, &target) };
     if is_open_question && review.spec.digest != digest {
         let message = format!(
-            "it is about something else: the request, its policy or what it is for has changed since; the digest is now {digest}. \
-             Look at the request again and review that"
+            "it is about something else ({}), or its digest is mistyped; the digest is now {digest}. Look at the request again and \
+             review that",
+            grant.status().map_or_else(String::new, |status| changed::since_read(status, &target))
         );
         return refused("DigestDiffers", message);
     }

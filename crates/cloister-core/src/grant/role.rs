@@ -1,10 +1,10 @@
 //! A RoleGrant: a RoleBinding in its namespace to the ClusterRole of an AccessRole.
 
 use super::{
-    Grant, Input, digest,
+    Grant, Input, Listed, digest,
     kind::{Kind, Opening, Target, TargetError},
     residue,
-    target::{Known, cluster_role, guard_of, policy_of},
+    target::{Known, cluster_role, guard_of, policy_of, rules_of},
 };
 use crate::{child::Child, namespace::children::role_binding};
 use cloister_api::{ResidualExposure, RoleGrant, Subject};
@@ -15,6 +15,10 @@ impl Kind for RoleGrant {
         &self.spec.subjects
     }
 
+    fn names_target(&self) -> String {
+        self.spec.role.clone()
+    }
+
     fn asks(&self) -> Value {
         json!({"role": self.spec.role, "subjects": digest::subjects(&self.spec.subjects)})
     }
@@ -23,8 +27,9 @@ impl Kind for RoleGrant {
         let name = &self.spec.role;
         let role = match (input.catalogue.roles)(name) {
             Known::Absent => {
-                let remedy = "`kubectl get accessroles` lists what there is";
-                return Err(TargetError::NotFound { kind: "AccessRole", name: name.clone(), remedy });
+                let meant = (input.catalogue.meant)(Listed::Role, name);
+                let remedy = "`kubectl get accessroles` lists what there is".to_owned();
+                return Err(TargetError::NotFound { kind: "AccessRole", name: name.clone(), meant, remedy });
             }
             Known::Undecodable => return Err(TargetError::Undecodable { kind: "AccessRole", name: name.clone() }),
             Known::Read(role) => role,
@@ -33,7 +38,9 @@ impl Kind for RoleGrant {
         let policy = policy_of(&role.spec.access_policy, || format!("AccessRole {name}"), input)?;
         let meaning = json!({"uid": role.metadata.uid, "clusterRole": role.spec.cluster_role, "rules": rules});
         let (unguarded, sensitivity) = guard_of(&role.spec.cluster_role, &role.spec.access_policy, input);
-        Ok(Target { policy, sensitivity, meaning, cluster_role: Some(&role.spec.cluster_role), unguarded })
+        let allows = rules_of(&role.spec.cluster_role, input);
+        let cluster_role = Some(role.spec.cluster_role.as_str());
+        Ok(Target { policy, sensitivity, meaning, cluster_role, rules: allows, unguarded })
     }
 
     fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure> {

@@ -1,6 +1,6 @@
 //! What is said of a grant.
 
-use super::{Grant, remains::Remains};
+use super::{Grant, remains::Remains, summary};
 use crate::{
     carry_out::{Outcome, Told},
     condition::{self, Verdict, conditions, seconds},
@@ -8,13 +8,14 @@ use crate::{
 };
 use cloister_api::{
     BreakGlassStatus, GrantPhase, GrantStatus,
-    condition::{ACTIVE, APPROVED, READY, REVIEWED, REVOCATION_UNCONFIRMED},
+    condition::{ACTIVE, APPROVED, DECIDED, READY, REVIEWED, REVOCATION_UNCONFIRMED},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// Writes the status of one grant, where it differs from the one before.
 pub struct Say<'a> {
+    pub grant: Option<&'a Grant>,
     pub metadata: &'a ObjectMeta,
     pub before: Option<&'a GrantStatus>,
     pub now: Timestamp,
@@ -22,12 +23,12 @@ pub struct Say<'a> {
 
 impl<'a> Say<'a> {
     pub fn about(grant: &'a Grant, now: Timestamp) -> Self {
-        Say { metadata: grant.metadata(), before: grant.status(), now }
+        Say { grant: Some(grant), metadata: grant.metadata(), before: grant.status(), now }
     }
 
     /// About a grant that ends.
     pub fn of_remains(remains: &Remains<'a>, now: Timestamp) -> Self {
-        Say { metadata: remains.metadata, before: remains.status, now }
+        Say { grant: None, metadata: remains.metadata, before: remains.status, now }
     }
 
     /// What was said before.
@@ -103,7 +104,7 @@ impl<'a> Say<'a> {
     /// As it was said before, but for what is owed.
     pub fn again(&self, plan: Plan<GrantStatus>, status: GrantStatus) -> Plan<GrantStatus> {
         let before = status.conditions.clone();
-        let kept = before.iter().filter(|condition| condition.type_ != ACTIVE && condition.type_ != APPROVED);
+        let kept = before.iter().filter(|condition| ![ACTIVE, APPROVED, DECIDED].contains(&&*condition.type_));
         let verdicts = kept.filter_map(Verdict::of).filter(|verdict| verdict.type_ != REVIEWED).collect();
         let ready = before.iter().find(|condition| condition.type_ == READY);
         let message = ready.map(|ready| ready.message.clone()).unwrap_or_default();
@@ -135,6 +136,7 @@ impl<'a> Say<'a> {
         let approved = status.approved_at.is_some();
         let active = status.phase == GrantPhase::Active;
         let phase = status.phase.as_str();
+        verdicts.push(Verdict::new(DECIDED, status.phase != GrantPhase::Pending, reason, message.clone()));
         verdicts.push(Verdict::new(APPROVED, approved, if approved { "Approved" } else { reason }, message.clone()));
         verdicts.push(Verdict::new(ACTIVE, active, if active { "Active" } else { phase }, message));
         if let Some(glass) = &status.break_glass {
@@ -147,6 +149,7 @@ impl<'a> Say<'a> {
         let before = self.before.map(|before| before.conditions.as_slice()).unwrap_or_default();
         status.observed_generation = generation;
         reason.clone_into(&mut status.reason);
+        status.summary = summary::of(&status, reason, self.grant, self.now);
         status.conditions = conditions(before, verdicts, generation, self.now);
         plan.status = (self.before != Some(&status)).then_some(status);
         plan
@@ -187,7 +190,7 @@ pub fn failed(
     outcome: &Outcome<Told>,
     now: Timestamp,
 ) -> Option<GrantStatus> {
-    let say = Say { metadata, before, now };
+    let say = Say { grant: None, metadata, before, now };
     let before = say.before();
     let mut status = planned.unwrap_or_else(|| before.clone());
     let mut verdicts = condition::failed(&outcome.failures);

@@ -1,7 +1,7 @@
 //! A StorageAccessGrant: a RoleBinding, the storage's endpoint, and the credential mounted into the pods of an account.
 
 use super::{
-    Declared, Grant, Input,
+    Declared, Grant, Input, Listed,
     credential::{NOT_OFFERED, secret_named},
     digest,
     egress::{astray, at_addresses},
@@ -11,14 +11,16 @@ use super::{
     mount::{self, Source},
     residue,
     share::{Share, mount_key, mount_name},
-    target::{Known, cluster_role, guard_of, policy_of},
+    target::{Known, cluster_role, guard_of, policy_of, rules_of},
     together,
+    words::CATALOGUE_WRITERS,
 };
 use crate::{
     child::Child,
     egress::{Refusal, endpoint_too_broad, open_endpoint},
     evaluator,
     namespace::{children::role_binding, egress::TOO_BROAD},
+    suggest::closest,
 };
 use cloister_api::{
     GrantPhase, Mount, OnExpiry, ResidualExposure, SecretReference, StorageAccessGrant, StorageEndpoint,
@@ -46,6 +48,10 @@ impl Kind for StorageAccessGrant {
         // Where nothing is said there is nothing that was taken back: it stays until its end, and is not given again.
         let fault = facts.offered.as_ref().and_then(|_| facts.not_offered(from, &self.spec.storage))?;
         Some(Missing { reason: NOT_OFFERED, message: fault })
+    }
+
+    fn names_target(&self) -> String {
+        format!("{}/{}", self.spec.storage, self.spec.role)
     }
 
     fn asks(&self) -> Value {
@@ -88,7 +94,9 @@ impl Kind for StorageAccessGrant {
             kept.as_ref().and_then(|(at, facts)| facts.guard.refuses(&secret_named(at), &role.access_policy));
         let said = [kept.as_ref().and_then(|(_, facts)| facts.sensitivity), least, Some(storage.spec.sensitivity)];
         let sensitivity = said.into_iter().flatten().max();
-        Ok(Target { policy, sensitivity, meaning, cluster_role, unguarded: of_credential.or(of_role) })
+        let allows = cluster_role.map(|name| rules_of(name, input)).unwrap_or_default();
+        let unguarded = of_credential.or(of_role);
+        Ok(Target { policy, sensitivity, meaning, cluster_role, rules: allows, unguarded })
     }
 
     fn conflict(&self, input: &Input<'_>) -> Result<(), Ineligible> {
@@ -153,8 +161,11 @@ fn found<'a>(
     let name = &grant.spec.storage;
     let storage = match (input.catalogue.storages)(name) {
         Known::Absent => {
-            let remedy = "ask its owners to publish it, or name another";
-            return Err(TargetError::NotFound { kind: "StorageResource", name: name.clone(), remedy });
+            let meant = (input.catalogue.meant)(Listed::Storage, name);
+            let remedy = format!(
+                "name one that is there (`kubectl get storageresources`), or ask {CATALOGUE_WRITERS} to publish it"
+            );
+            return Err(TargetError::NotFound { kind: "StorageResource", name: name.clone(), meant, remedy });
         }
         Known::Undecodable => return Err(TargetError::Undecodable { kind: "StorageResource", name: name.clone() }),
         Known::Read(storage) => storage,
@@ -164,6 +175,7 @@ fn found<'a>(
         return Err(TargetError::RoleNotFound {
             storage: name.clone(),
             role: grant.spec.role.clone(),
+            meant: closest(&grant.spec.role, offered.iter().copied()).map(str::to_owned),
             offered: offered.join(", "),
         });
     };

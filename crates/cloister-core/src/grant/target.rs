@@ -1,6 +1,6 @@
 //! What the catalogue says: the policy that decides, and the ClusterRoles that may be bound.
 
-use super::{Input, kind::TargetError};
+use super::{Input, Listed, kind::TargetError, words::CATALOGUE_WRITERS};
 use crate::settings::Settings;
 use cloister_api::{AccessPolicy, AccessPolicySpec, Sensitivity};
 
@@ -30,7 +30,10 @@ pub fn policy_of<'a>(
     input: &Input<'a>,
 ) -> Result<&'a AccessPolicy, TargetError> {
     match (input.catalogue.policies)(name) {
-        Known::Absent => Err(TargetError::PolicyNotFound { name: name.to_owned(), named_by: named_by() }),
+        Known::Absent => {
+            let meant = (input.catalogue.meant)(Listed::Policy, name);
+            Err(TargetError::PolicyNotFound { name: name.to_owned(), named_by: named_by(), meant })
+        }
         Known::Undecodable => Err(TargetError::PolicyUndecodable(name.to_owned())),
         Known::Read(policy) => Ok(policy),
     }
@@ -40,6 +43,11 @@ pub fn policy_of<'a>(
 pub fn cluster_role<'a>(name: &str, input: &Input<'a>) -> Result<&'a str, TargetError> {
     let facts = (input.catalogue.cluster_roles)(name);
     crate::cluster_role::given(name, facts).map_err(TargetError::RoleRefused)
+}
+
+/// What a ClusterRole allows, a line for each rule.
+pub fn rules_of<'a>(name: &str, input: &Input<'a>) -> &'a [Box<str>] {
+    (input.catalogue.cluster_roles)(name).map(|facts| &*facts.lines).unwrap_or_default()
 }
 
 /// Why a policy may not decide about a ClusterRole, if it may not, and how sensitive that is, where it says so.
@@ -66,7 +74,7 @@ pub fn too_weak(policy: &AccessPolicy, sensitivity: Sensitivity, settings: &Sett
     (strength < least).then(|| {
         format!(
             "AccessPolicy {} can approve with {strength} people, and content of sensitivity {sensitivity:?} needs {least} at least \
-             (minimumApprovals of CloisterConfig); ask security to name a stronger policy",
+             (minimumApprovals of CloisterConfig); ask {CATALOGUE_WRITERS} to name a stronger policy",
             policy.metadata.name.as_deref().unwrap_or_default()
         )
     })

@@ -10,14 +10,15 @@ use cloister_core::{
     cluster_role::RoleFacts,
     egress::{Opening, ServiceFacts},
     grant::{
-        self, Beside, Catalogue, CredentialFacts, Declared, Grant, Holder, Home, Input, Known, Neighbour, Other,
-        SETTLING, Share, has_begun, is_approved, is_open, last_call, may_hold, mount_name, mount_named_by, owes_review,
-        same_person, secret_name,
+        self, Beside, Catalogue, CredentialFacts, Declared, Grant, Holder, Home, Input, Known, Listed, Neighbour,
+        Other, SETTLING, Share, has_begun, is_approved, is_open, last_call, may_hold, mount_name, mount_named_by,
+        owes_review, same_person, secret_name,
     },
     hold::Held,
     names,
     plan::{Action, Plan},
     settings::Settings,
+    suggest::closest,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -237,6 +238,14 @@ impl World {
                 },
                 roles: &|name| if name == "debugger" { self.role.known() } else { Known::Absent },
                 policies: &|name| if name == "standard" { self.policy.known() } else { Known::Absent },
+                meant: &|listed, name| {
+                    let there = match listed {
+                        Listed::Storage => "weights",
+                        Listed::Role => "debugger",
+                        Listed::Policy => "standard",
+                    };
+                    closest(name, [there].into_iter()).map(str::to_owned)
+                },
                 cluster_roles: &|name| self.cluster_roles.get(name),
                 services: &|reference| {
                     service(reference)

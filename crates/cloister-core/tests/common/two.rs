@@ -313,6 +313,7 @@ fn admits(before: &GrantStatus, after: &GrantStatus, breaks_glass: bool) -> bool
         && before.policy == after.policy
         && before.digest == after.digest
         && before.target_digest == after.target_digest
+        && before.members == after.members
         && before.approvals == after.approvals
         && before.reviews.iter().all(|review| after.reviews.contains(review))
         && after.reviews.len() <= before.reviews.len() + usize::from(breaks_glass);

@@ -32,6 +32,8 @@ pub enum Event {
     PolicyAgain,
     Storage(&'static str),
     ClusterRole(&'static str),
+    /// Who the members of the namespace are.
+    Members(&'static str),
     Minimum(u32),
     Home(Home),
     Usable(bool),
@@ -97,7 +99,7 @@ impl Event {
             66 => Event::Forget,
             67..74 => Event::Policy(one(
                 rng,
-                &["people", "people", "auto", "more", "raised", "others", "no-glass", "undecodable", "gone"],
+                &["people", "people", "auto", "more", "raised", "others", "no-glass", "keeps", "undecodable", "gone"],
             )),
             74 => Event::PolicyAgain,
             75..77 => Event::Storage(one(rng, &["full", "moved", "bare", "critical", "gone"])),
@@ -113,6 +115,7 @@ impl Event {
             92 => Event::Force(key),
             93..95 => Event::Save,
             95 => Event::Restore,
+            97 => Event::Members(one(rng, &["alice", "group", "sam", "nobody"])),
             96 => Event::Tamper(key, rng.usize(..super::tamper::TAMPERING)),
             _ => Event::Sweep(if rng.u32(..4) == 0 { rng.usize(..3) } else { usize::MAX }),
         }

@@ -68,11 +68,7 @@ impl Model {
             unreachable!()
         };
         let mut world = World::new(*storage, *policy);
-        world.members = serde_json::from_value(json!([
-            {"role": "Owner", "subjects": [{"kind": "User", "name": "lea"}]},
-            {"role": "Researcher", "subjects": [{"kind": "User", "name": "rob"}]},
-        ]))
-        .unwrap();
+        world.members = members("alice");
         cluster_roles(&mut world, "debug");
         let catalogue = Catalogue { policy: "people", again: 0, storage: "full", role: "debug" };
         let latest = world.now;
@@ -133,6 +129,7 @@ impl Model {
                 self.catalogue.role = name;
                 cluster_roles(world, name);
             }
+            Event::Members(name) => world.members = members(name),
             Event::Minimum(least) => world.settings.spec.minimum_approvals.low = least,
             Event::Home(home) => world.home = home,
             Event::Usable(usable) => world.settings.usable = usable,
@@ -260,6 +257,29 @@ fn review(world: &mut World, key: &str, who: usize, decision: Decision, of: Of, 
     world.reviews.push(review);
 }
 
+/// The members: always lea and rob, and with them alice, those of her group, sam, or nobody.
+fn members(kind: &'static str) -> Vec<Member> {
+    static MADE: LazyLock<BTreeMap<&str, Vec<Member>>> = LazyLock::new(|| {
+        let with = |subjects: Value| {
+            serde_json::from_value(json!([
+                {"role": "Owner", "subjects": [{"kind": "User", "name": "lea"}]},
+                {"role": "Researcher", "subjects": [{"kind": "User", "name": "rob"}]},
+                {"role": "Viewer", "subjects": subjects},
+            ]))
+            .unwrap()
+        };
+        let alice = json!({"kind": "User", "name": "alice"});
+        let made = [
+            ("alice", with(json!([alice]))),
+            ("group", with(json!([{"kind": "Group", "name": "researchers"}]))),
+            ("sam", with(json!([{"kind": "User", "name": "sam"}, alice]))),
+            ("nobody", with(json!([]))),
+        ];
+        made.into()
+    });
+    MADE[kind].clone()
+}
+
 /// All requests that there are, by their keys, who asks, and how long they last.
 type Requests = BTreeMap<(&'static str, &'static str, u32), Spec>;
 
@@ -341,7 +361,7 @@ fn made_storage(kind: &str) -> Shelf<StorageResource> {
 
 fn policy(kind: &str, again: u32) -> Shelf<AccessPolicy> {
     static MADE: LazyLock<BTreeMap<&str, Shelf<AccessPolicy>>> = LazyLock::new(|| {
-        let kinds = ["people", "auto", "more", "raised", "others", "no-glass", "undecodable", "gone"];
+        let kinds = ["people", "auto", "more", "raised", "others", "no-glass", "keeps", "undecodable", "gone"];
         kinds.map(|kind| (kind, made_policy(kind))).into()
     });
     let mut policy = MADE[kind].clone();
@@ -371,6 +391,9 @@ fn made_policy(kind: &str) -> Shelf<AccessPolicy> {
         "gone" => return Shelf::Absent,
         "auto" => spec["autoApprove"] = json!(["true"]),
         _ => {}
+    }
+    if kind == "keeps" {
+        spec["whenRequesterLeaves"] = json!("Keep");
     }
     if kind != "no-glass" {
         spec["breakGlass"] = json!({

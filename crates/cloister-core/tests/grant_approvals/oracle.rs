@@ -35,6 +35,8 @@ struct Approval {
     by: Vec<Identity>,
     meaning: Meaning,
     end: Timestamp,
+    /// Of whoever asks and gets it, those who were members then.
+    members: BTreeSet<String>,
     /// It was made in a cluster that was since put back to an older state.
     is_undone: bool,
 }
@@ -79,7 +81,8 @@ impl Oracle {
         let end = terms.start_time.map_or(known.now, |start| start.0) + asked;
         assert_eq!(status.expires_at.as_ref().unwrap().0, end, "{key} ends otherwise");
         assert!(asked.as_secs() <= if how == How::Glass { 300 } else { 800 }, "{key} lasts too long");
-        Ruling(Some(Approval { how, by, meaning, end, is_undone: false }))
+        let members = members_of(known, grant);
+        Ruling(Some(Approval { how, by, meaning, end, members, is_undone: false }))
     }
 
     /// A decision about a request was written.
@@ -107,7 +110,8 @@ impl Oracle {
         let end = terms.start_time.map_or(world.now, |start| start.0) + asked;
         if let (Ok((how, by)), false) = (self.agreed(world, catalogue, grant), self.refused.contains(&uid)) {
             let meaning = meaning(grant, catalogue);
-            self.approvals.insert(uid.clone(), Approval { how, by, meaning, end, is_undone: false });
+            let members = members_of(world, grant);
+            self.approvals.insert(uid.clone(), Approval { how, by, meaning, end, members, is_undone: false });
         }
         self.pretended.insert(uid, end);
     }
@@ -223,6 +227,10 @@ impl Oracle {
         permitted(grant, requester, &policy.spec)?;
         if world.settings.usable {
             strong_enough(world, grant, &policy.spec)?;
+        }
+        let keeps = policy.spec.when_requester_leaves == WhenRequesterLeaves::Keep;
+        if !keeps && !approval.members.is_subset(&members_of(world, grant)) {
+            return Err("a member has left");
         }
         let reviews = of(world, grant);
         let accounts = accounts(&reviews, requester, &approval.by);
@@ -437,6 +445,15 @@ fn person<'a>(who: &'a Identity, accounts: &'a [Identity]) -> Vec<&'a Identity> 
 fn is_member(world: &World, who: &Identity, roles: &[MemberRole]) -> bool {
     let members = world.members.iter().filter(|member| roles.contains(&member.role));
     members.flat_map(|member| &member.subjects).any(|subject| is_subject(subject, who))
+}
+
+/// Of whoever asks and the users who get it, those who are members. Of a user nothing is known but the name.
+fn members_of(world: &World, grant: &Grant) -> BTreeSet<String> {
+    let users = subjects(grant).iter().filter(|subject| subject.kind == SubjectKind::User);
+    let users = users.map(|user| Identity { username: user.name.clone(), ..Identity::default() });
+    let people = users.chain(grant.terms().requested_by.cloned());
+    let all = [MemberRole::Owner, MemberRole::Researcher, MemberRole::Viewer];
+    people.filter(|who| is_member(world, who, &all)).map(|who| who.username).collect()
 }
 
 /// Whether somebody has a role in the namespace by another grant.

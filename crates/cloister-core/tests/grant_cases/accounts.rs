@@ -20,12 +20,24 @@ fn two_people_agree_to_what_an_account_asks_for() {
     let mut world = one_of_security(json!({"autoApprove": ["true"]}));
     ask(&mut world, "eval", account());
     settle(&mut world);
-    for name in ["sam", "sam", "sue"] {
+    for (name, left) in [("sam", 2), ("sam", 1), ("sue", 1)] {
         assert_eq!(said(&world, "eval"), (GrantPhase::Pending, "AwaitingApproval".into()));
+        let waits = format!("{left} more of security (Group security), because a ServiceAccount asks");
+        assert!(message(&world, "eval").ends_with(&waits), "{}", message(&world, "eval"));
         review(&mut world, "eval", Decision::Approve, person(name, &["security"]));
         settle(&mut world);
     }
     assert_eq!(said(&world, "eval").0, GrantPhase::Active);
+    let status = status(&world, "eval");
+    assert_eq!(
+        (status.approvals[0].required, &*status.approvals[0].approved_by),
+        (2, &["sam".into(), "sue".into()][..])
+    );
+    assert_eq!(status.summary.approvals, "2/2");
+    for at in [1, 2] {
+        let said = world.with_input("eval", |input| grant::review(&world.reviews[at], Some(input), world.now)).unwrap();
+        assert_eq!(said.conditions[1].message, "counts for security", "{at}");
+    }
 }
 
 #[test]

@@ -169,6 +169,12 @@ pub fn said(world: &World, key: &str) -> (GrantPhase, String) {
     (phase, reason)
 }
 
+/// What is said of a grant in a sentence.
+pub fn message(world: &World, key: &str) -> String {
+    let conditions = status(world, key).conditions;
+    conditions.into_iter().find(|c| c.type_ == "Ready").map(|c| c.message).unwrap_or_default()
+}
+
 /// The status and the reason of a condition.
 pub fn condition(world: &World, key: &str, type_: &str) -> Option<(String, String)> {
     let conditions = status(world, key).conditions;

@@ -44,7 +44,7 @@ fn matter(key: &'static str) -> Matter {
         "justification": {"required": true},
         "ticket": {"required": true, "pattern": "^SEC-"},
         "autoApprove": ["1 == 2", "2 == 3"],
-        "limits": {"active": 4, "pending": 8},
+        "limits": {"active": 4, "pending": 8}, "whenRequesterLeaves": "Revoke",
         "breakGlass": {"requesters": principals(["a", "b"]), "maxDuration": "1h", "reviewWithin": "1h"},
     });
     let role = |name: &str| {
@@ -122,6 +122,7 @@ fn another(text: &str) -> String {
         "User" | "ServiceAccount" => "Group".into(),
         "Low" => "Moderate".into(),
         "Empty" => "Terminate".into(),
+        "Revoke" => "Keep".into(),
         "2027-01-15T09:00:00Z" => "2027-01-15T09:00:01Z".into(),
         "203.0.113.0/24" | "198.51.100.0/24" => "192.0.2.0/24".into(),
         "reader" => "writer".into(),
@@ -162,6 +163,7 @@ fn the_manifests_here_say_all_there_is_to_say() {
         auto_approve: _,
         break_glass: _,
         limits: _,
+        when_requester_leaves: _,
     } = &policy;
     all(matter("eval").policy, serde_json::to_value(&policy).unwrap());
     let storage: StorageResourceSpec = serde_json::from_value(matter("eval").storage).unwrap();

@@ -161,7 +161,10 @@ fn what_has_changed_is_said() {
     let conditions = status(&world, "role/debug").conditions;
     let ready = conditions.iter().find(|c| c.type_ == "Ready").unwrap();
     assert!(
-        ready.message.contains("was approved: what ClusterRole cloister:debugger allows; ask again"),
+        ready.message.contains(
+            "was approved: what ClusterRole cloister:debugger allows (now also create of pods/exec,pods/portforward, and no longer \
+             create of pods/exec); ask again"
+        ),
         "{}",
         ready.message
     );

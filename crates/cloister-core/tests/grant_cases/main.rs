@@ -15,6 +15,8 @@ mod grants;
 mod guards;
 mod held;
 mod kinds;
+mod leaving;
+mod lists;
 mod mounts;
 #[path = "../common/objects.rs"]
 mod objects;

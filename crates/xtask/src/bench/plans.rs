@@ -83,6 +83,7 @@ pub fn grant_end(
             storages: &|name| storages.get(name).map_or(Known::Absent, Known::Read),
             roles: &|_| Known::Absent,
             policies: &|_| Known::Read(policy),
+            meant: &|_, _| None,
             cluster_roles: &|_| None,
             services: &|_| None,
             hosts: &|_| None,

@@ -1,4 +1,4 @@
-use super::*;
+use super::{super::satisfiable::satisfiable, *};
 use cloister_api::Member;
 use proptest::prelude::*;
 use serde_json::json;

@@ -1,0 +1,72 @@
+//! What the reviews of a request say.
+
+use super::{
+    Grant, Input,
+    approval::{Case, People, Tally, in_words, recorded, reviews_of},
+};
+use cloister_api::{Decision, Identity, RecordedReview};
+use std::collections::{HashMap, HashSet};
+
+/// The most reviews that are recorded with a decision: with the groups of each, they must fit into one object. No policy
+/// asks for more people.
+const REVIEWS_RECORDED: usize = 32;
+
+/// What the reviews of a request say.
+pub struct Decisions<'a> {
+    /// The accounts of everybody who has decided anything.
+    pub accounts: Vec<&'a Identity>,
+    /// The first that ends it.
+    pub refusal: Option<(&'static str, String, RecordedReview)>,
+    /// Those of people who agree and may: of each account the newest.
+    pub agreed: Vec<RecordedReview>,
+    /// How many agreed to something that has changed since.
+    pub of_before: usize,
+}
+
+impl<'a> Decisions<'a> {
+    /// What they say about this digest.
+    pub fn of(case: &Case<'_>, grant: &Grant, digest: &str, input: &Input<'a>) -> Self {
+        let all = reviews_of(grant.uid(), input);
+        let accounts: Vec<&Identity> = all.iter().map(|(_, reviewer)| *reviewer).collect();
+        let people = People::of(case, accounts.iter().copied());
+        let mut newest: HashMap<&str, usize> = HashMap::new();
+        let (mut refusal, mut of_before) = (None, 0);
+        for (at, (review, reviewer)) in all.iter().enumerate() {
+            let counts =
+                || review.spec.digest == digest && case.may_decide_now(reviewer, &people, input.settings).is_ok();
+            let said = |did| in_words(review, reviewer, did);
+            let refused = match review.spec.decision {
+                Decision::Approve => {
+                    of_before += usize::from(review.spec.digest != digest);
+                    if counts() {
+                        newest.insert(&reviewer.username, at);
+                    }
+                    None
+                }
+                Decision::Deny => counts().then(|| ("Denied", said("refused"))),
+                Decision::Revoke => case.may_revoke(reviewer).is_ok().then(|| ("Withdrawn", said("took back"))),
+            };
+            if let (Some((reason, message)), None) = (refused, &refusal) {
+                refusal = Some((reason, message, recorded(review, reviewer)));
+            }
+        }
+        let mut agreed: Vec<usize> = newest.into_values().collect();
+        agreed.sort_unstable();
+        let agreed = agreed.into_iter().map(|at| recorded(all[at].0, all[at].1)).collect();
+        Decisions { accounts, refusal, agreed, of_before }
+    }
+
+    /// What is recorded of those who agreed: first those who count for a rule, so that nobody takes their places, and then
+    /// others, one of each person.
+    pub fn recorded(self, case: &Case<'_>, tally: &Tally) -> Vec<RecordedReview> {
+        let people = People::of(case, self.accounts.iter().copied());
+        let counting: HashSet<&str> =
+            tally.approvals.iter().flat_map(|rule| &rule.approved_by).map(String::as_str).collect();
+        let (mut chosen, others): (Vec<_>, Vec<_>) =
+            self.agreed.into_iter().partition(|review| counting.contains(review.reviewer.username.as_str()));
+        let mut persons: HashSet<Option<usize>> = chosen.iter().map(|review| people.person(&review.reviewer)).collect();
+        chosen.extend(others.into_iter().filter(|review| persons.insert(people.person(&review.reviewer))));
+        chosen.truncate(REVIEWS_RECORDED);
+        chosen
+    }
+}

@@ -1,0 +1,44 @@
+//! How people are named in messages.
+
+use cloister_api::{Identity, Principal};
+
+/// Who may change what an AccessPolicy says.
+pub const POLICY_WRITERS: &str = "whoever publishes AccessPolicies (ClusterRole cloister:policy-admin)";
+
+/// Who may change storage and roles.
+pub const CATALOGUE_WRITERS: &str = "whoever publishes the catalogue (ClusterRole cloister:catalogue-admin)";
+
+/// How many principals are named.
+const PRINCIPALS: usize = 4;
+
+/// How many groups of a person are named.
+const GROUPS: usize = 8;
+
+/// Principals in words.
+pub fn principals(all: &[Principal]) -> String {
+    let named = all.iter().take(PRINCIPALS).map(|principal| match &principal.namespace {
+        Some(namespace) => format!("{:?} {namespace}/{}", principal.kind, principal.name),
+        None => format!("{:?} {}", principal.kind, principal.name),
+    });
+    let mut named = named.collect::<Vec<_>>().join(" or ");
+    if all.is_empty() {
+        named.push_str("nobody");
+    } else if all.len() > PRINCIPALS {
+        named.push_str(" or others");
+    }
+    named
+}
+
+/// An account and its groups, as the API server saw them when it made the object.
+pub fn seen(identity: &Identity) -> String {
+    let who = &identity.username;
+    let mut groups: Vec<&str> = identity.groups.iter().map(String::as_str).collect();
+    groups.sort_unstable();
+    match groups.len() {
+        0 => format!("the API server saw {who} in no group"),
+        1..=GROUPS => format!("the API server saw {who} in groups {}", groups.join(", ")),
+        all => {
+            format!("the API server saw {who} in groups {}, and {} more", groups[..GROUPS].join(", "), all - GROUPS)
+        }
+    }
+}

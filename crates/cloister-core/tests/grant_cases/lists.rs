@@ -1,0 +1,99 @@
+//! What a list shows of a grant.
+
+use super::desk::*;
+use super::grants::{World, role_facts};
+use cloister_api::{Decision, GrantPhase};
+use jiff::SignedDuration;
+use serde_json::json;
+
+fn summary(world: &World, key: &str) -> [String; 5] {
+    let summary = status(world, key).summary;
+    [summary.target, summary.duration, summary.approvals, summary.reason, summary.until]
+}
+
+#[test]
+fn an_approver_sees_what_is_asked_for_how_long_and_how_many_have_agreed() {
+    let mut world = by_people(json!({}));
+    let rule = |target| json!({"rule": merged(json!({"name": "x", "ports": [{"port": 443}]}), target)});
+    ask(&mut world, "eval", json!({"requestedDuration": "45m"}));
+    ask(&mut world, "role/debug", json!({}));
+    ask(&mut world, "egress/a", rule(json!({"networks": ["203.0.113.0/24", "198.51.100.0/24"]})));
+    ask(
+        &mut world,
+        "egress/b",
+        rule(json!({"service": {"namespace": "infra", "name": "cache"}, "ports": [{"port": 80}]})),
+    );
+    ask(
+        &mut world,
+        "egress/c",
+        rule(json!({"networks": ["2001:db8::/64"], "ports": [{"port": 1, "endPort": 2, "protocol": "UDP"}]})),
+    );
+    settle(&mut world);
+    let waits = |target: &str, duration: &str| [target, duration, "0/3", "AwaitingApproval", ""].map(str::to_owned);
+    assert_eq!(summary(&world, "eval"), waits("weights/reader", "45m"));
+    assert_eq!(summary(&world, "role/debug"), waits("debugger", "10m"), "as the policy gives it");
+    assert_eq!(summary(&world, "egress/a"), waits("203.0.113.0/24+1:443", "10m"));
+    assert_eq!(summary(&world, "egress/b"), waits("infra/cache:80", "10m"));
+    assert_eq!(summary(&world, "egress/c"), waits("[2001:db8::/64]:1-2/UDP", "10m"));
+    review(&mut world, "eval", Decision::Approve, person("sam", &["security"]));
+    settle(&mut world);
+    assert_eq!(summary(&world, "eval")[2], "1/3");
+    all_agree(&mut world, "eval");
+    settle(&mut world);
+    let end = (world.now + SignedDuration::from_mins(45)).strftime("%Y-%m-%dT%H:%MZ").to_string();
+    assert_eq!(summary(&world, "eval"), ["weights/reader", "45m", "3/3", "", &*end]);
+    world.now += SignedDuration::from_mins(45);
+    settle(&mut world);
+    assert_eq!(summary(&world, "eval"), ["weights/reader", "45m", "3/3", "", &*end]);
+}
+
+#[test]
+fn a_review_that_is_owed_is_seen_in_a_list() {
+    let terms =
+        json!({"requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "30m", "reviewWithin": "24h"});
+    let mut world = by_people(json!({"breakGlass": terms}));
+    ask(&mut world, "eval", json!({"breakGlass": true}));
+    settle(&mut world);
+    assert_eq!(summary(&world, "eval")[2..4], ["nobody", "ReviewOwed"]);
+    world.now += SignedDuration::from_mins(30);
+    settle(&mut world);
+    assert_eq!((said(&world, "eval").0, &*summary(&world, "eval")[3]), (GrantPhase::Expired, "ReviewOwed"));
+    world.now += SignedDuration::from_hours(24);
+    settle(&mut world);
+    assert_eq!(summary(&world, "eval")[3], "ReviewOverdue");
+    review(&mut world, "eval", Decision::Approve, person("sam", &["security"]));
+    settle(&mut world);
+    assert_eq!(summary(&world, "eval")[3], "");
+
+    let mut world = self::world();
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    assert_eq!(summary(&world, "eval")[2..4], ["policy", ""]);
+}
+
+#[test]
+fn what_made_approvals_of_before_void_is_said() {
+    let mut world = by_people(json!({}));
+    ask(&mut world, "role/debug", json!({}));
+    settle(&mut world);
+    review(&mut world, "role/debug", Decision::Approve, person("sam", &["security"]));
+    settle(&mut world);
+    world.cluster_roles.insert("cloister:debugger".into(), role_facts(&["pods/attach"], true));
+    settle(&mut world);
+    let why = "what it is for has changed since: what ClusterRole cloister:debugger allows (now also create of pods/attach, and no \
+               longer create of pods/exec)";
+    let told = message(&world, "role/debug");
+    assert!(told.contains(&format!("1 approvals do not count any more ({why}): ")), "{told}");
+    let said = world.with_input("role/debug", |input| {
+        cloister_core::grant::review(&world.reviews[0], Some(input), world.now).unwrap().conditions[1].message.clone()
+    });
+    assert!(said.contains(why), "{said}");
+
+    let mut world = by_people(json!({}));
+    ask(&mut world, "role/debug", json!({}));
+    settle(&mut world);
+    review(&mut world, "role/debug", Decision::Approve, person("sam", &["security"]));
+    world.policy = by_people(json!({"maxDuration": "2h"})).policy;
+    settle(&mut world);
+    assert!(message(&world, "role/debug").contains("(AccessPolicy standard, or what it is for, has changed since): "));
+}

@@ -75,6 +75,11 @@ impl Settings {
         Settings { backend: Backend::of(self.spec.egress.backend, installed), ambiguous, ..self }
     }
 
+    /// Whether a name can stand for all names below it. Where what would open it is missing, that is said instead.
+    pub fn opens_wildcards(&self) -> bool {
+        self.backend.sees_names() || matches!(self.backend, Backend::Missing(_))
+    }
+
     /// Settings that cannot be read: nothing is opened.
     pub fn unreadable() -> Self {
         Settings { usable: false, ..Settings::new(None) }

@@ -122,6 +122,7 @@ fn entry(service: Service) -> ServiceEntry {
         uid: service.metadata.uid.unwrap_or_default(),
         ports: ports.collect(),
         external_name: spec.type_.as_deref() == Some("ExternalName"),
+        on_nodes: false,
         selector: spec.selector.unwrap_or_default(),
     };
     ServiceEntry { facts, addresses }

@@ -61,6 +61,7 @@ impl Indexed for Decoded<ResearchNamespace> {
             return;
         }
         dirty.insert(Key::Namespace(name.clone()));
+        relations::of_open_allowlists(index, old, &self, dirty);
         if !old.is_some_and(|old| same(old, &self)) {
             relations::of_research_namespace(index, &name, old, dirty);
             index.research.insert(name.clone(), self);

@@ -10,10 +10,10 @@ use crate::{
     write::{Found, Target},
 };
 use cloister_api::{
-    AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, Identity, ServiceReference, StorageResource,
+    AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, EgressState, Identity, ServiceReference, StorageResource,
 };
 use cloister_core::{
-    catalogue::{self, RoleInput, StorageInput},
+    catalogue::{self, RoleInput, StorageInput, Users},
     child::GrantRef,
     condition::conditions,
     grant::same_person,
@@ -65,7 +65,7 @@ pub async fn allowlist(context: &Context, name: &Arc<str>) -> Result<(), Error> 
         }
         let status = said(found, now, |allowlist: &EgressAllowlist| {
             let services = |service: &ServiceReference| service_named(&index, service);
-            catalogue::allowlist(allowlist, &users(&index, name, allowlist, now), &services, now)
+            catalogue::allowlist(allowlist, &users(&index, name, allowlist, now), &services, index.settings(), now)
         });
         if status.is_some()
             && only_counts(found)
@@ -85,11 +85,17 @@ fn only_counts(found: &Decoded<EgressAllowlist>) -> bool {
     status.is_some_and(|status| status.observed_generation == found.metadata.generation)
 }
 
-fn users<'a>(index: &'a Index, name: &str, allowlist: &EgressAllowlist, now: Timestamp) -> Vec<&'a str> {
+fn users<'a>(index: &'a Index, name: &str, allowlist: &EgressAllowlist, now: Timestamp) -> Users<'a> {
     let declared = index.research.iter().filter_map(|(name, research)| Some((name, research.object.as_ref().ok()?)));
     let attached = declared.filter(|(_, research)| attaches(name, allowlist, research, now));
-    let mut users: Vec<&str> = attached.map(|(name, _)| &**name).collect();
-    users.sort_unstable();
+    let mut users = Users::default();
+    for (namespace, research) in attached {
+        users.names.push(namespace);
+        let needs = research.status.iter().flat_map(|status| &status.egress);
+        let here = needs.filter(|need| need.name.strip_prefix("allowlist/") == Some(name));
+        users.in_whole += here.filter(|need| need.state == EgressState::Active).count();
+    }
+    users.names.sort_unstable();
     users
 }
 

@@ -4,7 +4,7 @@ use crate::{
     condition::{Verdict, seconds},
     names::{Held, Limits, Standing},
 };
-use cloister_api::{EgressState, EgressStatus, Enforcement, HostStatus, condition::RESOLUTION_STABLE};
+use cloister_api::{EgressStatus, Enforcement, HostStatus, condition::RESOLUTION_STABLE};
 use jiff::{SignedDuration, Timestamp};
 
 /// How many names are listed.
@@ -17,12 +17,12 @@ const MOST_BYTES: usize = 256 * 1024;
 const LINE: usize = 192;
 
 /// The longest message of a need.
-const MESSAGE: usize = 512;
+const MESSAGE: usize = 1024;
 
 /// How many addresses of each.
 const ADDRESSES: usize = 16;
 
-/// Puts the names of a need into what is said of it: one that is not open keeps the need from being so.
+/// Lists the names of a need in what is said of it.
 pub fn tell(need: &mut EgressStatus, held: &[Held], before: &[EgressStatus], limits: &Limits) {
     if held.is_empty() {
         return;
@@ -31,17 +31,6 @@ pub fn tell(need: &mut EgressStatus, held: &[Held], before: &[EgressStatus], lim
     let said = before.iter().find(|said| said.name == need.name).map(|said| said.hosts.as_slice()).unwrap_or_default();
     need.hosts = told(held, said, limits);
     need.host_count = (held.len() > NAMES).then(|| u32::try_from(held.len()).unwrap_or(u32::MAX));
-    let mut closed: Vec<&Held> = held.iter().filter(|held| held.standing != Standing::Held).collect();
-    closed.sort_by(|one, other| one.host.cmp(&other.host));
-    if let (EgressState::Active, Some(first)) = (need.state, closed.first()) {
-        need.state = EgressState::Unresolved;
-        need.reason = first.standing.reason().to_owned();
-        let others = match closed.len() - 1 {
-            0 => String::new(),
-            others => format!(" (and {others} more names)"),
-        };
-        need.message = format!("{}{others}", what_to_do(first));
-    }
 }
 
 /// Lists no more names, and says no more, than a status has room for: an object that is too large for the API server could
@@ -182,6 +171,7 @@ fn lasts(before: &HostStatus, said: &HostStatus, limits: &Limits) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cloister_api::EgressState;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use proptest::prelude::*;
 

@@ -12,8 +12,11 @@ mod cilium;
 mod closing;
 mod cluster;
 pub(crate) mod hosts;
+mod peers;
+mod refused;
 mod status;
 mod takeover;
+mod tally;
 
 pub use by_name::{BACKEND_MISSING, NOT_EXACT};
 pub use cluster::{is_bound, namespace_of};

@@ -1,6 +1,7 @@
 //! What a ResearchNamespace is told in concrete cases, and what then stands.
 
 mod backends;
+mod items;
 #[path = "../common/namespaces.rs"]
 mod namespaces;
 #[path = "../common/objects.rs"]
@@ -519,7 +520,10 @@ fn an_allowlist_does_not_follow_a_service_that_is_changed() {
         let mut list = allowlist(json!({"rules": [rule]})).unwrap();
         list.metadata.generation = Some(1);
         let ready = |list: &EgressAllowlist, services: &dyn Fn(&ServiceReference) -> Option<ServiceFacts>| {
-            let status = catalogue::allowlist(list, &[NAME], services, at(0)).or(list.status.clone()).unwrap();
+            let users = catalogue::Users { names: vec![NAME], in_whole: 1 };
+            let settings = Settings::new(None);
+            let said = catalogue::allowlist(list, &users, services, &settings, at(0));
+            let status = said.or(list.status.clone()).unwrap();
             (status.conditions[0].reason.clone(), status)
         };
         // Published while the Service was another: what it is now was not agreed to.

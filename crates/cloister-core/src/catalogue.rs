@@ -1,4 +1,4 @@
-//! What is said of the objects of the catalogue: allowlists, storage, policies and the settings. They are read, never
+//! What is said of the objects of the catalogue: allowlists, storage and policies. They are read, never
 //! acted upon, so that a plan for one of them is a status alone.
 
 use crate::{
@@ -6,20 +6,19 @@ use crate::{
     cluster_role::{RoleFacts, bindable},
     condition::{Verdict, conditions, ready, stalled},
     egress::{
-        Backend, Opened, Refusal, ServiceFacts, Surroundings, endpoint_too_broad, is_as_published, narrowed,
-        open_rule_in_part, published,
+        Opened, Refusal, ServiceFacts, Surroundings, endpoint_too_broad, is_as_published, narrowed, open_rule_in_part,
+        published,
     },
     grant::{
         CredentialFacts, Known, NOT_OFFERED, POLICY_NOT_ALLOWED, eligibility, satisfiable, secret_named, too_weak,
     },
-    namespace::{BACKEND_MISSING, egress::TOO_BROAD},
+    namespace::egress::TOO_BROAD,
     settings::Settings,
 };
 use cloister_api::{
-    AccessPolicy, AccessPolicySpec, AccessPolicyStatus, AccessRole, AccessRoleStatus, CloisterConfig,
-    CloisterConfigStatus, EgressAllowlist, EgressAllowlistStatus, EgressBackend, SecretReference, ServiceReference,
-    StorageResource, StorageResourceStatus, StorageRole,
-    condition::{AUDIT_AVAILABLE, BACKEND_AVAILABLE, SATISFIABLE, reason},
+    AccessPolicy, AccessPolicySpec, AccessPolicyStatus, AccessRole, AccessRoleStatus, EgressAllowlist,
+    EgressAllowlistStatus, SecretReference, ServiceReference, StorageResource, StorageResourceStatus, StorageRole,
+    condition::{SATISFIABLE, reason},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -331,73 +330,6 @@ fn role_fault(
     facts.content.is_none().then(empty)
 }
 
-/// The status of the settings.
-/// What is said of the audit record where it cannot be written is `record`.
-pub fn config(
-    config: &CloisterConfig,
-    settings: &Settings,
-    record: Option<&str>,
-    now: Timestamp,
-) -> Option<CloisterConfigStatus> {
-    let before = config.status.as_ref();
-    let mut verdicts = if let Some(refused) = settings.refused.as_ref().filter(|_| settings.usable) {
-        stalled(
-            reason::SETTING_REFUSED,
-            format!("{refused}; nothing is opened to access networks until it is corrected"),
-        )
-    } else if settings.usable {
-        match settings.backend {
-            Backend::Missing(_) => stalled(BACKEND_MISSING, backend(settings).message),
-            _ => ready(reason::RECONCILED, "in force"),
-        }
-    } else {
-        stalled(
-            reason::CONFIG_UNDECODABLE,
-            "clusterNetworks or dns.podSelector holds something that cannot be used; nothing is opened until it is corrected",
-        )
-    };
-    verdicts.push(backend(settings));
-    verdicts.push(match record {
-        None => Verdict::new(AUDIT_AVAILABLE, true, "Recorded", "what is decided about grants is recorded"),
-        Some(why) => Verdict::new(
-            AUDIT_AVAILABLE,
-            false,
-            reason::AUDIT_UNAVAILABLE,
-            format!("{why}. No grant is approved or opened until it can be; what ends, ends, and is recorded then"),
-        ),
-    });
-    let generation = config.metadata.generation;
-    let status = CloisterConfigStatus {
-        observed_generation: generation,
-        egress_backend: Some(settings.backend.name()),
-        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
-    };
-    (before != Some(&status)).then_some(status)
-}
-
-/// What opens egress, and why that.
-fn backend(settings: &Settings) -> Verdict {
-    let (choice, name) = (settings.spec.egress.backend, settings.backend.name().as_str());
-    let (available, reason, message) = match (settings.backend, choice) {
-        (Backend::Missing(missing), _) => {
-            let message = format!(
-                "egress.backend is {}, and the definition of its policies is not installed: nothing opens by name; install it, or \
-                 choose another",
-                missing.as_str()
-            );
-            (false, BACKEND_MISSING, message)
-        }
-        (Backend::NetworkPolicy, EgressBackend::Auto) if settings.ambiguous => {
-            let message = "both CiliumNetworkPolicies and ClusterNetworkPolicies are installed, and which is enforced cannot be \
-                           seen: egress opens by NetworkPolicy alone until egress.backend says which";
-            (true, "Ambiguous", message.to_owned())
-        }
-        (_, EgressBackend::Auto) => (true, "Detected", format!("egress opens by {name}, which is what was found")),
-        _ => (true, "Chosen", format!("egress opens by {name}")),
-    };
-    Verdict::new(BACKEND_AVAILABLE, available, reason, message)
-}
-
 /// The conditions of an object that this version of the operator cannot read.
 pub fn undecodable(error: &str) -> Vec<Verdict> {
     let message = format!(
@@ -407,6 +339,6 @@ pub fn undecodable(error: &str) -> Vec<Verdict> {
     stalled(reason::UNDECODABLE, message)
 }
 
-fn conditions_of(before: Option<&Vec<Condition>>) -> &[Condition] {
+pub(crate) fn conditions_of(before: Option<&Vec<Condition>>) -> &[Condition] {
     before.map(Vec::as_slice).unwrap_or_default()
 }

@@ -276,6 +276,7 @@ pub fn of_copy(index: &Index, namespace: &Arc<str>, secret: &str, dirty: &mut Di
 pub fn of_service(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
     let dns = &index.settings.spec.dns;
     if *at.namespace == *dns.namespace && *at.name == *dns.service {
+        dirty.insert(Key::Config);
         dirty.extend(index.research.keys().cloned().map(Key::Namespace));
         return;
     }

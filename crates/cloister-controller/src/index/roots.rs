@@ -227,7 +227,7 @@ pub(super) fn take_settings(index: &mut Index, dirty: &mut Dirty) {
         Some(Ok(config)) => Settings::new(Some::<&CloisterConfigSpec>(&config.spec)),
         Some(Err(_)) => Settings::unreadable(),
     };
-    index.settings = Arc::new(settings.with(index.installed));
+    index.settings = Arc::new(settings.around(&index.cluster).with(index.installed));
     dirty.extend(index.all_keys());
 }
 

@@ -16,6 +16,7 @@ use cloister_core::{
     catalogue::{self, RoleInput, StorageInput, Users},
     child::GrantRef,
     condition::conditions,
+    config_status::{self, Around},
     grant::same_person,
     namespace::egress::attaches,
 };
@@ -135,7 +136,14 @@ pub async fn config(context: &Context) -> Result<(), Error> {
         let index = context.index();
         let Some(found) = &index.config else { return Ok(()) };
         let record = context.audit.failure();
-        let status = said(found, now, |config| catalogue::config(config, index.settings(), record.as_deref(), now));
+        let around = Around {
+            record: record.as_deref(),
+            networks: &index.cluster,
+            unlisted: &context.synced.missing(Some(&["Node", "ServiceCIDR"])),
+            dns: &index.dns_facts(),
+            unwatched: &index.unwatched,
+        };
+        let status = said(found, now, |config| config_status::config(config, index.settings(), &around, now));
         (found.metadata.clone(), status)
     };
     write::<CloisterConfig>(context, Key::Config, metadata, status).await

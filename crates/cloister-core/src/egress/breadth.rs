@@ -7,33 +7,14 @@ use super::networks::NetworkSet;
 use super::never::{NAT64, SIX_TO_FOUR, meant};
 use super::public::public_part;
 use super::reach::first_few;
-use super::{DomainName, Opening, Peers};
+use super::shared::without_shared;
+use super::{Opening, Peers};
 use cloister_api::{EgressConfig, EgressRule, MaxPublicPrefix};
 use ipnet::{IpNet, Ipv6Net};
 use std::net::IpAddr;
 
 /// How many of the widest ranges a namespace may have in all.
 const RANGES: u128 = 16;
-
-/// Domains under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
-const SHARED: [&str; 16] = [
-    "core.windows.net",
-    "azureedge.net",
-    "storage.googleapis.com",
-    "storage.cloud.google.com",
-    "firebasestorage.googleapis.com",
-    "r2.cloudflarestorage.com",
-    "r2.dev",
-    "digitaloceanspaces.com",
-    "backblazeb2.com",
-    "wasabisys.com",
-    "aliyuncs.com",
-    "myqcloud.com",
-    "oraclecloud.com",
-    "cloud-object-storage.appdomain.cloud",
-    "scw.cloud",
-    "cloudfront.net",
-];
 
 /// Why a part of an opening needs an agreement of its own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -128,7 +109,7 @@ pub fn narrowed(openings: &[&Opening], config: &EgressConfig) -> Vec<Narrowed> {
         let Some((offending, size, excess)) = offending(&union, config.max_public_prefix) else { break };
         // The widest go first, so that what is narrow stays. No fewer will do than are as wide as the excess.
         let mut widest: Vec<usize> = (0..left.len()).filter(|&at| left[at].is_within(&offending)).collect();
-        widest.sort_by_key(|&at| std::cmp::Reverse((left[at].count(), at)));
+        widest.sort_by_key(|&at| (std::cmp::Reverse(left[at].count()), at));
         let mut gone = 0_u128;
         let enough = widest.iter().take_while(|&&at| {
             let goes = gone == 0 || gone < excess;
@@ -285,45 +266,6 @@ fn public(opening: &Opening) -> NetworkSet {
     }
 }
 
-/// An opening without the names that anybody can have storage under.
-fn without_shared(opening: &Opening, config: &EgressConfig) -> Narrowed {
-    let Peers::Hosts(hosts) = &opening.peers else {
-        return Narrowed { opening: Some(opening.clone()), too_broad: Vec::new() };
-    };
-    let known = SHARED.iter().copied().chain(config.shared_suffixes.iter().map(String::as_str));
-    let suffixes: Vec<&str> = known.collect();
-    let (mut left, mut too_broad) = (Vec::new(), Vec::new());
-    for host in hosts {
-        let shared = || {
-            let suffix = suffixes.iter().find(|suffix| host.name.reaches(suffix)).copied();
-            suffix.or_else(|| reaches_s3(&host.name).then_some("amazonaws.com"))
-        };
-        match host.expected.is_none().then(shared).flatten() {
-            Some(suffix) => {
-                too_broad.push(TooBroad::SharedSuffix { name: host.to_string(), suffix: suffix.to_owned() });
-            }
-            None => left.push(host.clone()),
-        }
-    }
-    let opening = (!left.is_empty()).then(|| Opening { peers: Peers::Hosts(left), ..opening.clone() });
-    Narrowed { opening, too_broad }
-}
-
-/// Below a region there is its S3.
-fn reaches_s3(name: &DomainName) -> bool {
-    let above = |aws: &str| {
-        let region = name.name().strip_suffix(aws);
-        region.is_some_and(|region| region.is_empty() || (region.ends_with('.') && region.matches('.').count() == 1))
-    };
-    is_s3(name.name()) || (name.is_wildcard() && ["amazonaws.com", "amazonaws.com.cn"].into_iter().any(above))
-}
-
-/// S3 has a name for each region and kind of access: s3.amazonaws.com, bucket.s3-accesspoint.eu-west-1.amazonaws.com.
-fn is_s3(name: &str) -> bool {
-    let aws = name.strip_suffix(".amazonaws.com").or_else(|| name.strip_suffix(".amazonaws.com.cn"));
-    aws.is_some_and(|rest| rest.split('.').any(|label| label == "s3" || label.starts_with("s3-")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -426,21 +368,6 @@ mod tests {
         assert_eq!(why.part_of(&rule).networks, Some(vec!["2a0a:a440::/29".to_owned()]));
     }
 
-    #[test]
-    fn a_name_that_anybody_can_have_storage_under_closes_no_other() {
-        let rule =
-            json!({"name": "r", "ports": [{"port": 443}], "domainNames": ["api.wandb.ai", "storage.googleapis.com"]});
-        let rule = serde_json::from_value(rule).unwrap();
-        let never = NeverOpened::new(&[]);
-        let opening = open_rule(&rule, &Surroundings { never: &never, services: &|_| None, wildcards: true }).unwrap();
-        let found = narrowed(&[&opening], &EgressConfig::default()).remove(0);
-        let Some(Peers::Hosts(left)) = found.opening.map(|opening| opening.peers) else {
-            panic!("all of it is closed")
-        };
-        assert_eq!(left.iter().map(ToString::to_string).collect::<Vec<_>>(), ["api.wandb.ai"]);
-        assert!(found.too_broad[0].to_string().starts_with("storage.googleapis.com is at or below"));
-    }
-
     /// What is given one after the other is never more than what may be open together, in whatever order it is asked for.
     #[test]
     fn what_is_given_one_after_the_other_is_bounded_as_a_whole() {
@@ -470,35 +397,6 @@ mod tests {
             assert!(given.len() > 16 && given.len() < asked.len(), "{}", given.len());
             // The same again takes no room either.
             assert!(given.iter().all(|one| too_broad_with(one, &given, &EgressConfig::default()).is_none()));
-        }
-    }
-
-    #[test]
-    fn a_name_that_stands_for_such_names_is_no_better() {
-        for name in ["*.windows.net", "*.core.windows.net", "*.amazonaws.com", "*.eu-west-1.amazonaws.com"] {
-            assert_eq!(broad(&[json!({"domainNames": [name]})]), [true], "{name}");
-        }
-        for name in ["*.arxiv.org", "*.dkr.ecr.eu-west-1.amazonaws.com", "*.x.windows.net"] {
-            assert_eq!(broad(&[json!({"domainNames": [name]})]), [false], "{name}");
-        }
-    }
-
-    #[test]
-    fn a_name_that_anybody_can_have_storage_under_is_private_or_agreed_to() {
-        let shared = [
-            "acct.blob.core.windows.net",
-            "s3.amazonaws.com",
-            "bucket.s3.eu-west-1.amazonaws.com",
-            "x.s3-accesspoint.eu-west-1.amazonaws.com",
-            "storage.googleapis.com",
-        ];
-        for name in shared {
-            assert_eq!(broad(&[json!({"domainNames": [name]})]), [true], "{name}");
-            let inside = json!({"domainName": name, "expectedNetworks": ["10.40.0.0/16"]});
-            assert_eq!(broad(&[json!({"privateEndpoint": inside})]), [false], "{name}");
-        }
-        for name in ["export.arxiv.org", "sts.amazonaws.com", "notcore.windows.net"] {
-            assert_eq!(broad(&[json!({"domainNames": [name]})]), [false], "{name}");
         }
     }
 }

@@ -40,6 +40,7 @@ mod reach;
 mod refusal;
 mod selector;
 mod service;
+mod shared;
 mod target;
 
 pub use backend::{Backend, Channel, Installed};
@@ -48,6 +49,7 @@ pub use by_name::{Inexact, not_the_internet, not_to_be_reached};
 pub use covered::{Allowed, COVERED, Covered, NOT_COVERED, PARTLY_COVERED, open_covered, open_covered_by};
 pub use domain::{DomainName, NameFault};
 pub use never::NeverOpened;
+pub(crate) use never::is_local_nat64;
 pub use opening::{Opening, Peers, PolicyPort, PolicyPortNumber};
 pub use overlap::overlap;
 pub use public::is_public;
@@ -62,6 +64,7 @@ use crate::{evaluator::Facts, names::Held};
 use cloister_api::{EgressConfig, EgressRule, Port, ServiceReference, StorageEndpoint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use reach::{InPart, Reach};
+use std::collections::BTreeMap;
 
 /// Whether whatever `narrow` matches is also matched by `wide`; everything is, where there is no selector. A false "no" is
 /// possible, a false "yes" is not.
@@ -70,6 +73,23 @@ pub(crate) fn selector_implies(narrow: Option<&LabelSelector>, wide: Option<&Lab
         (Ok(narrow), Ok(wide)) => selector::implies(&narrow, &wide),
         _ => false,
     }
+}
+
+/// Whether whatever has these labels is matched.
+pub(crate) fn selector_implies_labels(labels: &BTreeMap<String, String>, wide: Option<&LabelSelector>) -> bool {
+    selector_implies(Some(&with_labels(labels)), wide)
+}
+
+/// Whether anything that has these labels can be matched. A false "yes" is possible, a false "no" is not.
+pub(crate) fn selectors_can_meet(one: Option<&LabelSelector>, labels: &BTreeMap<String, String>) -> bool {
+    match (selector::canonical(one), selector::canonical(Some(&with_labels(labels)))) {
+        (Ok(one), Ok(other)) => selector::is_satisfiable(&selector::conjunction(&one, &other)),
+        _ => false,
+    }
+}
+
+fn with_labels(labels: &BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels.clone()), match_expressions: None }
 }
 
 /// What is known of the cluster around a rule.

@@ -32,14 +32,22 @@ const NEVER_V4: &[Ipv4Net] = &[
 const NEVER_V6: &[Ipv6Net] = &[
     v6([0, 0, 0, 0, 0, 0, 0, 0], 96), // unspecified, loopback, and the deprecated IPv4-compatible addresses
     MAPPED,                           // would be IPv4 under another name
-    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), // local NAT64 (RFC 8215): any IPv4, and nobody knows where in it
-    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32), // Teredo (RFC 4380): the same
-    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), // link-local
-    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32), // AWS: metadata (::254), pod identity (::23), DNS, time
+    LOCAL_NAT64,
+    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32),         // Teredo (RFC 4380): the same
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),         // link-local
+    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32),     // AWS: metadata (::254), pod identity (::23), DNS, time
     v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128), // Google Cloud's metadata service
-    v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128), // Scaleway's metadata service
-    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), // multicast
+    v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128),  // Scaleway's metadata service
+    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),          // multicast
 ];
+
+/// Local NAT64 (RFC 8215): any IPv4, and nobody knows where in it.
+const LOCAL_NAT64: Ipv6Net = v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48);
+
+/// Whether an address stands for one in IPv4 that nobody can tell.
+pub(crate) fn is_local_nat64(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if LOCAL_NAT64.contains(&address))
+}
 
 impl NeverOpened {
     /// The fixed networks, and those of the cluster.
@@ -115,7 +123,7 @@ pub(super) fn meant(network: IpNet) -> IpNet {
 }
 
 /// The network as NAT64's well-known prefix has it.
-fn nat64(net: Ipv4Net) -> Ipv6Net {
+pub(super) fn nat64(net: Ipv4Net) -> Ipv6Net {
     let [a, b, c, d] = net.network().octets().map(u16::from);
     Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, a << 8 | b, c << 8 | d), 96 + net.prefix_len())
 }

@@ -57,8 +57,8 @@ pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Op
         }
         Backend::Cilium => match not_to_be_reached(opening, others, &settings.never) {
             Ok(denied) => {
-                let policy = cilium::policy(input.name, name, opening, &denied, &settings.spec);
-                match objection_to_cilium(&policy, agreed, &settings.spec, &settings.never) {
+                let policy = cilium::policy(input.name, name, opening, &denied, &settings.spec, input.dns_ports);
+                match objection_to_cilium(&policy, agreed, (&settings.spec, input.dns_ports), &settings.never) {
                     None => {
                         How::Names(Box::new(Child::CiliumNetworkPolicy(Box::new(policy))), Enforcement::DNSObserved)
                     }

@@ -2,7 +2,7 @@
 
 use crate::{
     condition::{Verdict, seconds},
-    names::{Held, Limits, Standing},
+    names::{Held, Limits, Rebinding, Standing},
 };
 use cloister_api::{EgressStatus, Enforcement, HostStatus, condition::RESOLUTION_STABLE};
 use jiff::{SignedDuration, Timestamp};
@@ -109,13 +109,16 @@ pub fn what_to_do(held: &Held) -> String {
         Standing::NoAddress => format!(
             "{name} has no address in DNS, so there is nothing to open; correct the rule, or ask whoever runs the name"
         ),
-        Standing::TooMany => format!(
-            "{name} has more addresses than can be held (dns.resolution.maximumAddresses of CloisterConfig), and stays closed; \
-             name hosts behind it, or use a network plugin that sees names"
+        Standing::TooMany(most) => format!(
+            "{name} has had more than {most} addresses at a time (dns.resolution.maximumAddresses of CloisterConfig), and stays \
+             closed until it has had no more than that for a while (dns.resolution.stale); name hosts behind it, or use a network plugin that sees names"
         ),
         Standing::Unanswered(why) => {
             format!("no DNS server answers for {name}, which stays closed: {why}; see dns of CloisterConfig")
         }
+        Standing::Rebound(why @ Rebinding::OutsideExpected(_)) => format!(
+            "{name} leads where it must not, and is closed: {why}; look at the private DNS zone of the name, or correct expectedNetworks"
+        ),
         Standing::Rebound(why) => format!(
             "{name} leads where it must not, and is closed: {why}; if it is meant to, declare it as privateEndpoint"
         ),

@@ -166,3 +166,70 @@ fn policies(around: &Around<'_>) -> Verdict {
     );
     Verdict::new(POLICY_KINDS_WATCHED, false, "Unwatched", message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn said(spec: serde_json::Value, around: &Around<'_>) -> Vec<(String, String, String)> {
+        let config = CloisterConfig::new("cloister", serde_json::from_value(spec).unwrap());
+        let settings = Settings::new(Some(&config.spec)).around(around.networks);
+        let status = super::config(&config, &settings, around, Timestamp::UNIX_EPOCH).unwrap();
+        status.conditions.into_iter().map(|said| (said.type_, said.status, said.reason)).collect()
+    }
+
+    fn has(said: &[(String, String, String)], type_: &str, status: &str, reason: &str) -> bool {
+        said.contains(&(type_.to_owned(), status.to_owned(), reason.to_owned()))
+    }
+
+    #[test]
+    fn a_server_that_is_no_address_is_told_and_closes_nothing() {
+        let (networks, dns, unwatched) = (ClusterNetworks::default(), DnsFacts::default(), BTreeSet::new());
+        let around = Around { record: None, networks: &networks, unlisted: &[], dns: &dns, unwatched: &unwatched };
+        for server in ["10.96.0.10:99999", "999.1.1.1:53", "1.2:53", "010.0.0.1:53"] {
+            let spec = json!({"dns": {"servers": ["127.0.0.1:53", server]}});
+            assert!(has(&said(spec.clone(), &around), "Stalled", "True", "ConfigUndecodable"), "{server}");
+            assert!(Settings::new(serde_json::from_value(spec).ok().as_ref()).usable, "{server}");
+        }
+        let right = json!({"dns": {"servers": ["127.0.0.1:53", "[2001:db8::53]:5353"]}});
+        assert!(has(&said(right, &around), "Ready", "True", "Reconciled"));
+        let cache = json!({"dns": {"nodeLocalAddresses": ["169.254.20.300"]}});
+        assert!(has(&said(cache, &around), "Ready", "False", "ConfigUndecodable"));
+    }
+
+    #[test]
+    fn access_networks_that_are_everything_are_told_and_none_of_them_is_open() {
+        let (networks, dns, unwatched) = (ClusterNetworks::default(), DnsFacts::default(), BTreeSet::new());
+        let around = Around { record: None, networks: &networks, unlisted: &[], dns: &dns, unwatched: &unwatched };
+        for everything in [json!(["0.0.0.0/0", "::/0"]), json!(["0.0.0.0/1", "128.0.0.0/1", "10.8.0.0/16"])] {
+            let spec = json!({"accessNetworks": everything});
+            assert!(has(&said(spec.clone(), &around), "Stalled", "True", "SettingRefused"), "{spec}");
+            let settings = Settings::new(serde_json::from_value(spec).ok().as_ref());
+            assert!(settings.usable && settings.spec.access_networks.is_empty());
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_seen_of_the_cluster_is_told() {
+        let mut networks = ClusterNetworks { node_count: 2, ..ClusterNetworks::default() };
+        let (dns, mut unwatched) = (DnsFacts::default(), BTreeSet::new());
+        let around = |networks: &ClusterNetworks, unlisted: &[&'static str], unwatched: &BTreeSet<String>, spec| {
+            said(spec, &Around { record: None, networks, unlisted, dns: &dns, unwatched })
+        };
+        let known = |said: &[(String, String, String)], status: &str, reason: &str| {
+            has(said, "ClusterNetworksKnown", status, reason)
+        };
+        assert!(known(&around(&networks, &["Node"], &unwatched, json!({})), "False", "NotListed"));
+        assert!(known(&around(&networks, &[], &unwatched, json!({})), "False", "PodNetworksUnknown"));
+        let written = json!({"clusterNetworks": ["10.244.0.0/16"]});
+        assert!(known(&around(&networks, &[], &unwatched, written), "True", "Known"));
+        networks.pods.insert("10.244.1.0/24".parse().unwrap());
+        let said = around(&networks, &[], &unwatched, json!({}));
+        assert!(known(&said, "True", "Known") && has(&said, "DNSReachable", "False", "DNSServiceNotFound"));
+        assert!(has(&said, "PolicyKindsWatched", "True", "Watched"));
+        unwatched.insert("globalnetworkpolicies.crd.projectcalico.org".to_owned());
+        let said = around(&networks, &[], &unwatched, json!({}));
+        assert!(has(&said, "PolicyKindsWatched", "False", "Unwatched") && has(&said, "Ready", "True", "Reconciled"));
+    }
+}

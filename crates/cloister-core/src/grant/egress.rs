@@ -46,8 +46,13 @@ impl Kind for EgressGrant {
     }
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
-        // Nobody is asked to agree to what cannot be opened.
-        refused(open_rule(&self.spec.rule, &input.surroundings()).err()?)
+        // Nobody is asked to agree to what cannot be opened, not even in part; all of what is wrong is told at once.
+        let closed = open_rule_in_part(&self.spec.rule, &input.surroundings()).closed;
+        let all: Vec<String> = closed.iter().map(ToString::to_string).collect();
+        Some(Missing {
+            reason: closed.first()?.reason(),
+            message: format!("the rule stays closed: {}", all.join("; ")),
+        })
     }
 
     fn doubt(&self, input: &Input<'_>) -> Option<Missing> {

@@ -96,7 +96,8 @@ async fn a_public_name_that_leads_inside_is_closed_at_once_and_raises_an_alarm()
         let events = place.scene.within::<Event>("default").list(&ListParams::default()).await?;
         let told = events.iter().find(|event| {
             let about = event.regarding.as_ref().and_then(|about| about.name.as_deref());
-            about == Some(&place.name) && event.reason.as_deref() == Some("Rebinding")
+            let is_of_name = event.note.as_deref().is_some_and(|note| note.contains(&host));
+            about == Some("cloister") && is_of_name && event.reason.as_deref() == Some("Rebinding")
         });
         ensure!(told.is_some_and(|event| event.type_.as_deref() == Some("Warning")), "there is none");
         Ok(())

@@ -37,7 +37,7 @@ async fn an_allowlist_opens_its_rules_without_what_is_never_opened() -> Result<(
     scene.all::<EgressAllowlist>().delete(&list, &DeleteParams::default()).await?;
     scene.has_policy(&name, &format!("cloister-allow.{list}.lab"), false).await?;
     let object = scene.until_condition(&scene.all::<ResearchNamespace>(), &name, "Ready", "False").await?;
-    assert!(condition(&object, "Ready").unwrap().message.contains("ask security to publish it"));
+    assert!(condition(&object, "Ready").unwrap().message.contains("ask whoever publishes allowlists"));
     Ok(())
 }
 
@@ -50,7 +50,9 @@ async fn an_allowlist_that_does_not_allow_the_namespace_opens_nothing() -> Resul
     let own = json!([{"name": "own", "networks": ["203.0.113.0/24"], "ports": [{"port": 22}]}]);
     scene.enforced(&name, json!({"tier": "Standard", "egress": {"allowlists": [list], "rules": own}})).await?;
     assert_eq!(scene.policies(&name).await?.len(), 3);
-    assert_eq!(scene.need(&name, &format!("allowlist/{list}")).await?.1, "AllowlistNotAllowed");
+    let (_, reason, message) = scene.need(&name, &format!("allowlist/{list}")).await?;
+    assert_eq!(reason, "AllowlistNotAllowed");
+    assert!(message.contains("wants team=others, and the ResearchNamespace has team="), "{message}");
     assert_eq!(scene.need(&name, "rule/own").await?.0, EgressState::NeedsGrant);
 
     let patch = Patch::Merge(json!({"spec": {"namespaceSelector": for_team(&name)}}));

@@ -37,6 +37,15 @@ pub const RESOLUTION_STABLE: &str = "ResolutionStable";
 /// `BackendAvailable`: what CloisterConfig wants egress to be opened by is there, or why not.
 pub const BACKEND_AVAILABLE: &str = "BackendAvailable";
 
+/// `ClusterNetworksKnown`: which networks are the cluster's own, and so never opened by address, is known; or what is not.
+pub const CLUSTER_NETWORKS_KNOWN: &str = "ClusterNetworksKnown";
+
+/// `DNSReachable`: pods reach the DNS that CloisterConfig names, as far as can be seen, or why not.
+pub const DNS_REACHABLE: &str = "DNSReachable";
+
+/// `PolicyKindsWatched`: no kind of network policy is installed that the operator does not watch, or which are.
+pub const POLICY_KINDS_WATCHED: &str = "PolicyKindsWatched";
+
 /// `AuditAvailable`: what is decided about grants can be recorded, or why not.
 pub const AUDIT_AVAILABLE: &str = "AuditAvailable";
 

@@ -11,7 +11,7 @@ use crate::{
 use cloister_api::{
     GROUP, GrantPhase, GrantStatus, ResearchNamespace, ResearchNamespaceStatus, VERSION,
     condition::{
-        ENFORCED, READY, RESOLUTION_STABLE, REVIEWED, REVOCATION_UNCONFIRMED,
+        ENFORCED, READY, REVIEWED, REVOCATION_UNCONFIRMED,
         reason::{DENY_DEFEATED, FOREIGN_OBJECTS, RECORD_NOT_BORNE_OUT},
     },
 };
@@ -104,8 +104,8 @@ pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> 
 /// Reasons of names that lead where they must not.
 const ASTRAY: [&str; 2] = ["Rebinding", "OutsideExpectedNetworks"];
 
-/// What a namespace's new status tells beyond the one before: that a name leads where it must not, or that somebody else
-/// has opened it.
+/// What a namespace's new status tells beyond the one before: that somebody else has opened it. Of names that lead where they
+/// must not, one alarm is raised for each name.
 pub fn of_namespace(before: Option<&ResearchNamespaceStatus>, after: &ResearchNamespaceStatus) -> Vec<News> {
     let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
     let told = |type_: &str, reasons: &[&str]| {
@@ -113,9 +113,8 @@ pub fn of_namespace(before: Option<&ResearchNamespaceStatus>, after: &ResearchNa
         let deserves_it = reasons.contains(&condition.reason.as_str());
         deserves_it.then(|| News::warning(&condition.reason, condition.message.clone()))
     };
-    let astray = told(RESOLUTION_STABLE, &ASTRAY);
     let intruded = told(READY, &[FOREIGN_OBJECTS]).filter(|_| !after.foreign_objects.is_empty());
-    astray.into_iter().chain(told(ENFORCED, &[DENY_DEFEATED])).chain(intruded).collect()
+    told(ENFORCED, &[DENY_DEFEATED]).into_iter().chain(intruded).collect()
 }
 
 /// The condition of this type, where its reason is another than before.

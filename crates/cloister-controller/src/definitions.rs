@@ -23,7 +23,7 @@ use kube::{
     },
 };
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -112,6 +112,14 @@ fn note(context: &Arc<Context>, definition: &Definition, known: &mut HashMap<Str
     }
 }
 
+/// The kinds of network policies among these that the operator does not watch.
+fn unwatched<'a>(definitions: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+    let watched = [CiliumNetworkPolicy::DEFINITION, ClusterNetworkPolicy::DEFINITION];
+    let of_policies =
+        definitions.filter(|name| name.split('.').next().is_some_and(|plural| plural.contains("networkpolic")));
+    of_policies.filter(|name| !watched.contains(&name.as_str())).cloned().collect()
+}
+
 /// What could open egress, beside NetworkPolicies.
 fn install(context: &Context, known: &HashMap<String, Known>) {
     let cluster = known.get(ClusterNetworkPolicy::DEFINITION);
@@ -119,12 +127,40 @@ fn install(context: &Context, known: &HashMap<String, Known>) {
         cilium: known.contains_key(CiliumNetworkPolicy::DEFINITION),
         cluster: cluster.map(|known| if known.experimental { Channel::Experimental } else { Channel::Standard }),
     };
+    let mut dirty = Dirty::new();
+    context.index_mut().unwatched(unwatched(known.keys()), &mut dirty);
     if context.index().installed() == installed {
+        context.enqueue(dirty);
         return;
     }
-    let mut dirty = Dirty::new();
     context.index_mut().install(installed, &mut dirty);
     let backend = context.index().settings().backend;
     info!(?installed, ?backend, "what egress could be opened by has changed");
     context.enqueue(dirty);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_network_policies_that_nobody_watches_are_known() {
+        let installed = [
+            "globalnetworkpolicies.crd.projectcalico.org",
+            "ciliumclusterwidenetworkpolicies.cilium.io",
+            "fqdnnetworkpolicies.networking.gke.io",
+            "ciliumnetworkpolicies.cilium.io",
+            "clusternetworkpolicies.policy.networking.k8s.io",
+            "egressgrants.cloister.dev",
+            "widgets.networkpolicies.example.com",
+        ];
+        let installed = installed.map(str::to_owned);
+        let unwatched: Vec<String> = unwatched(installed.iter()).into_iter().collect();
+        let expected = [
+            "ciliumclusterwidenetworkpolicies.cilium.io",
+            "fqdnnetworkpolicies.networking.gke.io",
+            "globalnetworkpolicies.crd.projectcalico.org",
+        ];
+        assert_eq!(unwatched, expected);
+    }
 }

@@ -1,5 +1,6 @@
 //! The life of the operator: connect, watch, work, and end.
 
+use crate::index::NodeNetworks;
 use crate::{
     alerts::Alerts,
     args::Run,
@@ -21,6 +22,7 @@ use futures::{
     FutureExt,
     future::{BoxFuture, join_all},
 };
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::Config;
 use std::{
     future::Future,
@@ -219,6 +221,8 @@ async fn begin(context: &Arc<Context>, following: &mut JoinSet<&'static str>) {
     };
     follow("Secret", &|first| Box::pin(watches::credentials(context.clone(), first)));
     follow("EndpointSlice", &|first| Box::pin(watches::dns_endpoints(context.clone(), first)));
+    follow("Node", &|first| Box::pin(watches::networks::<NodeNetworks>(context.clone(), "Node", first)));
+    follow("ServiceCIDR", &|first| Box::pin(watches::networks::<ServiceCIDR>(context.clone(), "ServiceCIDR", first)));
     let cilium = |installed: Installed| installed.cilium;
     follow("CiliumNetworkPolicy", &|first| {
         let watch = watches::plugin_policies::<CiliumNetworkPolicy>;

@@ -5,7 +5,7 @@ use crate::{
     connection::Ear,
     context::Context,
     decode::Decoded,
-    index::{Dirty, GatedPod, Indexed, SERVICE_NAME, Secret},
+    index::{API_SERVER, API_SERVER_NAMESPACE, Dirty, GatedPod, Indexed, SERVICE_NAME, Secret},
     needs,
     watch::{Scope, run},
 };
@@ -195,11 +195,12 @@ pub async fn credentials(context: Arc<Context>, first: watch::Sender<bool>) {
     follow(context, "Secret", wanted, within, first).await;
 }
 
-/// Watches the endpoints of the cluster's own DNS, which the settings name.
+/// Watches the endpoints of the cluster's own DNS, which the settings name, and those of the API server.
 pub async fn dns_endpoints(context: Arc<Context>, first: watch::Sender<bool>) {
     let wanted = |settings: &Settings| {
         let dns = &settings.spec.dns;
-        [(dns.namespace.clone(), format!("{SERVICE_NAME}={}", dns.service))].into()
+        let of = |namespace: &str, service: &str| (namespace.to_owned(), format!("{SERVICE_NAME}={service}"));
+        [of(&dns.namespace, &dns.service), of(API_SERVER_NAMESPACE, API_SERVER)].into()
     };
     let within = |client, namespace: &str| Api::<EndpointSlice>::namespaced(client, namespace);
     follow(context, "EndpointSlice", wanted, within, first).await;
@@ -219,6 +220,15 @@ pub async fn plugin_policies<K>(
         let everywhere = is_there(known.index().installed()).then(Default::default);
         everywhere.into_iter().collect()
     };
+    follow(context, kind, wanted, |client, _: &str| Api::<K>::all(client), first).await;
+}
+
+/// Watches a kind that says what the cluster's own networks are. That it cannot be listed holds up nothing: it is said.
+pub async fn networks<K>(context: Arc<Context>, kind: &'static str, first: watch::Sender<bool>)
+where
+    K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
+{
+    let wanted = |_: &Settings| [Default::default()].into();
     follow(context, kind, wanted, |client, _: &str| Api::<K>::all(client), first).await;
 }
 

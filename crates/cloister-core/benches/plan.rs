@@ -93,6 +93,7 @@ impl Snapshot {
             services: &|_| None,
             hosts: &|_| None,
             dns_addresses: &[[10, 96, 0, 10].into()],
+            dns_ports: &[],
             namespace: self.namespace.as_ref(),
             children: &self.children,
             has_grant: &|_| false,

@@ -1,25 +1,24 @@
-//! What is said of the objects of the catalogue: allowlists, storage, policies and the settings. They are read, never
+//! What is said of the objects of the catalogue: allowlists, storage and policies. They are read, never
 //! acted upon, so that a plan for one of them is a status alone.
 
 use crate::{
     auto_approve,
     cluster_role::{RoleFacts, bindable},
     condition::{Verdict, conditions, ready, stalled},
-    egress::{Backend, ServiceFacts, Surroundings, endpoint_too_broad, is_as_published, published},
+    egress::{
+        Opened, Refusal, ServiceFacts, Surroundings, endpoint_too_broad, is_as_published, narrowed, open_rule_in_part,
+        published,
+    },
     grant::{
         CredentialFacts, Known, NOT_OFFERED, POLICY_NOT_ALLOWED, eligibility, satisfiable, secret_named, too_weak,
     },
-    namespace::{
-        BACKEND_MISSING,
-        egress::{TOO_BROAD, selects_by_owners_label},
-    },
+    namespace::egress::{TOO_BROAD, selects_by_owners_label},
     settings::Settings,
 };
 use cloister_api::{
-    AccessPolicy, AccessPolicySpec, AccessPolicyStatus, AccessRole, AccessRoleStatus, CloisterConfig,
-    CloisterConfigStatus, EgressAllowlist, EgressAllowlistStatus, EgressBackend, SecretReference, ServiceReference,
-    StorageResource, StorageResourceStatus, StorageRole,
-    condition::{AUDIT_AVAILABLE, BACKEND_AVAILABLE, SATISFIABLE, reason},
+    AccessPolicy, AccessPolicySpec, AccessPolicyStatus, AccessRole, AccessRoleStatus, EgressAllowlist,
+    EgressAllowlistStatus, SecretReference, ServiceReference, StorageResource, StorageResourceStatus, StorageRole,
+    condition::{SATISFIABLE, reason},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -27,33 +26,50 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 /// How many users an allowlist's status names.
 const USERS_NAMED: usize = 32;
 
-/// The status of an allowlist that is open in these namespaces (in order), where it differs from what is there.
+/// Who uses an allowlist.
+#[derive(Clone, Debug, Default)]
+pub struct Users<'a> {
+    /// The research namespaces that it opens in, in order.
+    pub names: Vec<&'a str>,
+    /// In how many of them all of it is open.
+    pub in_whole: usize,
+}
+
+/// The status of an allowlist, where it differs from what is there.
 pub fn allowlist(
     allowlist: &EgressAllowlist,
-    users: &[&str],
+    users: &Users<'_>,
     services: &dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    settings: &Settings,
     now: Timestamp,
 ) -> Option<EgressAllowlistStatus> {
     let before = allowlist.status.as_ref();
-    let rules = allowlist.spec.rules.iter();
-    let changed = rules.filter_map(|rule| Some((rule, is_as_published(allowlist, rule, services).err()?))).next();
-    let verdicts = match (&allowlist.spec.expires_at, changed) {
-        (end, Some((rule, refusal))) if end.as_ref().is_none_or(|end| end.0 > now) => {
-            stalled(refusal.reason(), format!("rule {}: {refusal}", rule.name))
-        }
-        (Some(end), _) if end.0 <= now => ready(reason::EXPIRED, format!("ended at {}; it opens nothing", end.0)),
-        _ => ready(reason::RECONCILED, format!("open in {} research namespaces", users.len())),
+    let end = allowlist.spec.expires_at.as_ref().filter(|end| end.0 <= now);
+    let used = match users.names.len() {
+        0 => "no research namespace uses it".to_owned(),
+        all => format!("open as a whole in {} of the {all} research namespaces that use it", users.in_whole),
     };
-    let verdicts = match selects_by_owners_label(allowlist) {
-        Some(label) => stalled(
+    let never = never_open(allowlist, services, settings);
+    let verdicts = match (end, selects_by_owners_label(allowlist), never.broken.first()) {
+        (Some(end), _, _) => stalled(
+            reason::EXPIRED,
+            format!("ended at {} (expiresAt), and opens nothing; set a later expiresAt, or delete it", end.0),
+        ),
+        (None, Some(label), _) => stalled(
             reason::SELECTOR_REFUSED,
             format!(
                 "namespaceSelector asks for label {label}, which the owners of a ResearchNamespace may write, so that the allowlist \
                  opens nothing; select by a label of your own, such as team"
             ),
         ),
-        None => verdicts,
+        (None, None, Some((reason, _))) => {
+            let (reason, said) = (*reason, never.said());
+            stalled(reason, format!("what stays closed wherever it is used: {said}; the rest is {used}"))
+        }
+        (None, None, None) if never.covering.is_empty() => ready(reason::RECONCILED, used),
+        (None, None, None) => ready(reason::RECONCILED, format!("{used}; {}", never.said())),
     };
+    let users = users.names.as_slice();
     let generation = allowlist.metadata.generation;
     let status = EgressAllowlistStatus {
         observed_generation: generation,
@@ -63,6 +79,61 @@ pub fn allowlist(
         conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
     };
     (before != Some(&status)).then_some(status)
+}
+
+/// What of an allowlist never opens, wherever it is used.
+struct NeverOpen {
+    /// What somebody must correct, with its reason.
+    broken: Vec<(&'static str, String)>,
+    /// What only covers rules of namespaces.
+    covering: Vec<String>,
+}
+
+/// How many of them a message names.
+const NEVER_NAMED: usize = 8;
+
+impl NeverOpen {
+    fn said(&self) -> String {
+        let all: Vec<&str> = self
+            .broken
+            .iter()
+            .map(|(_, message)| message.as_str())
+            .chain(self.covering.iter().map(String::as_str))
+            .collect();
+        let more = all.len().saturating_sub(NEVER_NAMED);
+        let said = all[..all.len() - more].join("; ");
+        if more == 0 { said } else { format!("{said}; and {more} more") }
+    }
+}
+
+fn never_open(
+    allowlist: &EgressAllowlist,
+    services: &dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    settings: &Settings,
+) -> NeverOpen {
+    let surroundings = Surroundings { never: &settings.never, services, wildcards: settings.opens_wildcards() };
+    let mut never = NeverOpen { broken: Vec::new(), covering: Vec::new() };
+    for rule in &allowlist.spec.rules {
+        if let Err(refusal) = is_as_published(allowlist, rule, services) {
+            never.broken.push((refusal.reason(), format!("rule {}: {refusal}", rule.name)));
+            continue;
+        }
+        let Opened { opening, closed } = open_rule_in_part(rule, &surroundings);
+        for refusal in closed {
+            let message = format!("rule {}: {refusal}", rule.name);
+            match refusal {
+                // It covers rules of namespaces all the same.
+                Refusal::WildcardNotEnforceable { .. } => never.covering.push(message),
+                // Whoever runs the Service makes it.
+                Refusal::ServiceNotFound(_) => never.covering.push(message),
+                _ => never.broken.push((refusal.reason(), message)),
+            }
+        }
+        let alone = opening.as_ref().map(|opening| narrowed(&[opening], &settings.spec.egress));
+        let broad = alone.into_iter().flatten().flat_map(|narrowed| narrowed.too_broad);
+        never.broken.extend(broad.map(|why| (TOO_BROAD, format!("rule {}: {why}", rule.name))));
+    }
+    never
 }
 
 /// The status of a policy.
@@ -266,73 +337,6 @@ fn role_fault(
     facts.content.is_none().then(empty)
 }
 
-/// The status of the settings.
-/// What is said of the audit record where it cannot be written is `record`.
-pub fn config(
-    config: &CloisterConfig,
-    settings: &Settings,
-    record: Option<&str>,
-    now: Timestamp,
-) -> Option<CloisterConfigStatus> {
-    let before = config.status.as_ref();
-    let mut verdicts = if let Some(refused) = settings.refused.as_ref().filter(|_| settings.usable) {
-        stalled(
-            reason::SETTING_REFUSED,
-            format!("{refused}; nothing is opened to access networks until it is corrected"),
-        )
-    } else if settings.usable {
-        match settings.backend {
-            Backend::Missing(_) => stalled(BACKEND_MISSING, backend(settings).message),
-            _ => ready(reason::RECONCILED, "in force"),
-        }
-    } else {
-        stalled(
-            reason::CONFIG_UNDECODABLE,
-            "clusterNetworks or dns.podSelector holds something that cannot be used; nothing is opened until it is corrected",
-        )
-    };
-    verdicts.push(backend(settings));
-    verdicts.push(match record {
-        None => Verdict::new(AUDIT_AVAILABLE, true, "Recorded", "what is decided about grants is recorded"),
-        Some(why) => Verdict::new(
-            AUDIT_AVAILABLE,
-            false,
-            reason::AUDIT_UNAVAILABLE,
-            format!("{why}. No grant is approved or opened until it can be; what ends, ends, and is recorded then"),
-        ),
-    });
-    let generation = config.metadata.generation;
-    let status = CloisterConfigStatus {
-        observed_generation: generation,
-        egress_backend: Some(settings.backend.name()),
-        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
-    };
-    (before != Some(&status)).then_some(status)
-}
-
-/// What opens egress, and why that.
-fn backend(settings: &Settings) -> Verdict {
-    let (choice, name) = (settings.spec.egress.backend, settings.backend.name().as_str());
-    let (available, reason, message) = match (settings.backend, choice) {
-        (Backend::Missing(missing), _) => {
-            let message = format!(
-                "egress.backend is {}, and the definition of its policies is not installed: nothing opens by name; install it, or \
-                 choose another",
-                missing.as_str()
-            );
-            (false, BACKEND_MISSING, message)
-        }
-        (Backend::NetworkPolicy, EgressBackend::Auto) if settings.ambiguous => {
-            let message = "both CiliumNetworkPolicies and ClusterNetworkPolicies are installed, and which is enforced cannot be \
-                           seen: egress opens by NetworkPolicy alone until egress.backend says which";
-            (true, "Ambiguous", message.to_owned())
-        }
-        (_, EgressBackend::Auto) => (true, "Detected", format!("egress opens by {name}, which is what was found")),
-        _ => (true, "Chosen", format!("egress opens by {name}")),
-    };
-    Verdict::new(BACKEND_AVAILABLE, available, reason, message)
-}
-
 /// The conditions of an object that this version of the operator cannot read.
 pub fn undecodable(error: &str) -> Vec<Verdict> {
     let message = format!(
@@ -342,6 +346,6 @@ pub fn undecodable(error: &str) -> Vec<Verdict> {
     stalled(reason::UNDECODABLE, message)
 }
 
-fn conditions_of(before: Option<&Vec<Condition>>) -> &[Condition] {
+pub(crate) fn conditions_of(before: Option<&Vec<Condition>>) -> &[Condition] {
     before.map(Vec::as_slice).unwrap_or_default()
 }

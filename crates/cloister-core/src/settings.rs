@@ -1,6 +1,7 @@
 //! CloisterConfig, read once for all decisions.
 
 use crate::{
+    cluster_facts::ClusterNetworks,
     egress::{Backend, Installed, NeverOpened, canonical},
     grant::signed,
     names::{Host, Known, Limits, Names},
@@ -8,13 +9,14 @@ use crate::{
 use cloister_api::{CloisterConfigSpec, ResolutionConfig, labels};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
+use std::net::{IpAddr, SocketAddr};
 
 /// The settings of the cluster.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// As they are written.
     pub spec: CloisterConfigSpec,
-    /// The networks that no rule opens.
+    /// The networks that no rule opens: those that are the cluster's own, as the settings and the API say, among them.
     pub never: NeverOpened,
     /// How the addresses of names are held.
     pub names: Limits,
@@ -24,6 +26,10 @@ pub struct Settings {
     pub ambiguous: bool,
     /// What of them is not in force, because the operator may not write what it would open: the field, and why.
     pub refused: Option<String>,
+    /// What of them makes all of them unusable: the field, and what is wrong with it.
+    pub unusable: Option<String>,
+    /// What of them is left out, because it cannot be read: the field, and what is wrong with it.
+    pub left_out: Option<String>,
     /// How long what cannot be taken back may last.
     pub residual: Residual,
     /// Whether anything may be opened: not while the settings cannot be read, because what they forbid is then unknown.
@@ -51,7 +57,8 @@ impl Settings {
         }
         let cluster: Vec<IpNet> = spec.cluster_networks.iter().filter_map(|network| network.parse().ok()).collect();
         // A network that this version cannot read might cover anything.
-        let usable = cluster.len() == spec.cluster_networks.len() && canonical(Some(&spec.dns.pod_selector)).is_ok();
+        let unusable = unusable(&spec);
+        let usable = unusable.is_none();
         let backend = Backend::of(spec.egress.backend, Installed::default());
         Settings {
             never: NeverOpened::new(&cluster),
@@ -63,16 +70,31 @@ impl Settings {
             backend,
             ambiguous: false,
             refused,
+            unusable,
+            left_out: left_out(&spec),
             spec,
             usable,
             held: false,
         }
     }
 
+    /// The same in a cluster with these networks of its own, whether they are written down or not.
+    pub fn around(self, cluster: &ClusterNetworks) -> Self {
+        let written = self.spec.cluster_networks.iter().filter_map(|network| network.parse().ok());
+        let all: Vec<IpNet> = written.chain(cluster.all()).collect();
+        let api_server = cluster.api_server.iter().copied().collect();
+        Settings { never: NeverOpened::with_api_server(&all, api_server), ..self }
+    }
+
     /// The same in a cluster that has this.
     pub fn with(self, installed: Installed) -> Self {
         let ambiguous = installed.cilium && installed.cluster.is_some();
         Settings { backend: Backend::of(self.spec.egress.backend, installed), ambiguous, ..self }
+    }
+
+    /// Whether a name can stand for all names below it. Where what would open it is missing, that is said instead.
+    pub fn opens_wildcards(&self) -> bool {
+        self.backend.sees_names() || matches!(self.backend, Backend::Missing(_))
     }
 
     /// Settings that cannot be read: nothing is opened.
@@ -117,6 +139,29 @@ fn refused(spec: &CloisterConfigSpec) -> Option<String> {
     Some(format!(
         "spec.accessNetworks comes to {everything}, which is everything; name the networks that people come from"
     ))
+}
+
+/// What cannot be read of the settings that say what is never opened.
+fn unusable(spec: &CloisterConfigSpec) -> Option<String> {
+    let network = spec.cluster_networks.iter().find(|network| network.parse::<IpNet>().is_err());
+    let network = network.map(|network| format!("spec.clusterNetworks holds {network}, which is no network"));
+    let selector = canonical(Some(&spec.dns.pod_selector)).err();
+    network.or(selector.map(|why| format!("spec.dns.podSelector cannot be used: {why}")))
+}
+
+/// What cannot be read of the settings that say where names are looked up. It is left out.
+fn left_out(spec: &CloisterConfigSpec) -> Option<String> {
+    let server = spec.dns.servers.iter().find(|server| server.parse::<SocketAddr>().is_err());
+    let server = server.map(|server| {
+        format!(
+            "spec.dns.servers holds {server}, which is no address with a port and is not asked; write it like 192.0.2.53:53 or \
+             [2001:db8::53]:53"
+        )
+    });
+    let cache = spec.dns.node_local_addresses.iter().find(|address| address.parse::<IpAddr>().is_err());
+    server.or(cache.map(|address| {
+        format!("spec.dns.nodeLocalAddresses holds {address}, which is no address and is not opened; correct it")
+    }))
 }
 
 fn limits(config: &ResolutionConfig) -> Limits {

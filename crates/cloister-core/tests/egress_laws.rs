@@ -5,7 +5,7 @@ mod egress_probe;
 
 use cloister_api::{EgressRule, EgressState, Port, Protocol};
 use cloister_core::egress::{Covered, NeverOpened, Opening, Peers, Refusal, Surroundings, Target};
-use cloister_core::egress::{open, open_covered, open_rule};
+use cloister_core::egress::{Opened, open, open_covered, open_rule, open_rule_in_part};
 use cloister_core::evaluator::{Declared, Facts, excess};
 use egress_probe::{Probe, opening_admits, probe, probe_of, rule, rule_admits, rule_and_allowed};
 use egress_probe::{held, resolved, scenario, service, target_admits};
@@ -36,10 +36,35 @@ fn admitted(openings: &[Opening], probe: &Probe) -> bool {
     openings.any(|opening| opening_admits(opening, probe))
 }
 
+/// What of a rule can be opened.
+fn in_part(rule: &EgressRule) -> Opened {
+    open_rule_in_part(rule, &surroundings())
+}
+
 /// Whether a rule of an allowlist counts: a wildcard opens nothing itself, and covers.
 fn covers(rule: &EgressRule) -> bool {
-    matches!(opened(rule), Ok(_) | Err(Refusal::WildcardNotEnforceable { .. }))
+    open_rule_in_part(rule, &Surroundings { wildcards: true, ..surroundings() }).opening.is_some()
 }
+
+/// The same rule with one of its networks or names alone, for each; nothing where it names something else.
+fn item_by_item(rule: &EgressRule) -> Vec<EgressRule> {
+    let networks = rule
+        .networks
+        .iter()
+        .flatten()
+        .map(|network| EgressRule { networks: Some(vec![network.clone()]), ..rule.clone() });
+    let names = rule
+        .domain_names
+        .iter()
+        .flatten()
+        .map(|name| EgressRule { domain_names: Some(vec![name.clone()]), ..rule.clone() });
+    networks.chain(names).collect()
+}
+
+/// Items that can be opened in no rule.
+const BAD_NETWORKS: [&str; 6] =
+    ["0.0.0.0/0", "169.254.0.0/16", "10.0.0.4/31", "203.0.113.1/24", "nonsense", "::ffff:10.0.0.0/104"];
+const BAD_NAMES: [&str; 6] = ["*.co.uk", "203.0.113.9", "a..b", "kubernetes.default.svc", "*.example.org", "x.svc"];
 
 /// What the policy of an opening has beyond what all of these rules agree to.
 fn too_much(opening: &Opening, rules: &[&EgressRule]) -> Option<String> {
@@ -94,7 +119,7 @@ proptest! {
     #[test]
     fn an_active_rule_is_open_all_of_it((own, allowed, probes) in scenario()) {
         let covered = covered(&own, &allowed);
-        if covered.state == EgressState::Active {
+        if covered.state == EgressState::Active && covered.refused.is_empty() {
             for probe in &probes {
                 let expected = reachable(probe) && rule_admits(&own, probe);
                 prop_assert_eq!(admitted(&covered.openings, probe), expected, "{:?}", probe);
@@ -114,9 +139,14 @@ proptest! {
                 }
             }
             Err(refusal) => {
-                let said = (covered.state, covered.reason.as_str(), covered.message);
-                prop_assert_eq!(said, (EgressState::Refused, refusal.reason(), refusal.to_string()));
-                prop_assert!(covered.openings.is_empty());
+                let Opened { opening, closed } = in_part(&own);
+                prop_assert_eq!((&covered.refused, closed.first()), (&closed, Some(&refusal)));
+                let state = if opening.is_some() { EgressState::Active } else { EgressState::Refused };
+                prop_assert_eq!(covered.state, state);
+                let opening: Vec<Opening> = opening.into_iter().collect();
+                for probe in &probes {
+                    prop_assert_eq!(admitted(&covered.openings, probe), admitted(&opening, probe));
+                }
             }
         }
     }
@@ -128,10 +158,10 @@ proptest! {
             return Ok(());
         }
         let covered = covered(&own, &allowed);
-        let allowed: Vec<&EgressRule> =
-            allowed.iter().filter(|rule| rule.networks.is_some() && opened(rule).is_ok()).collect();
+        let allowed = allowed.iter().filter(|rule| rule.networks.is_some());
+        let allowed: Vec<Opening> = allowed.filter_map(|rule| in_part(rule).opening).collect();
         for probe in &probes {
-            let agreed = allowed.iter().any(|rule| rule_admits(rule, probe));
+            let agreed = admitted(&allowed, probe);
             let expected = reachable(probe) && agreed && rule_admits(&own, probe);
             prop_assert_eq!(admitted(&covered.openings, probe), expected, "{:?}", probe);
         }
@@ -198,6 +228,45 @@ proptest! {
             if let Some(probe) = probes.iter().find(open) {
                 prop_assert!(too_much(&opening, &[agreed]).is_some(), "{:?}", probe);
             }
+        }
+    }
+
+    #[test]
+    fn an_item_that_cannot_be_opened_closes_no_other(
+        (own, which, at) in (rule(), prop::collection::vec(0..6_usize, 1..4), any::<prop::sample::Index>())
+    ) {
+        let good = in_part(&own);
+        let mut mixed = own.clone();
+        for which in which {
+            for (items, bad) in [(&mut mixed.networks, BAD_NETWORKS), (&mut mixed.domain_names, BAD_NAMES)] {
+                let Some(items) = items else { continue };
+                items.insert(at.index(items.len() + 1), bad[which].to_owned());
+            }
+        }
+        if mixed == own || own.networks.as_ref().or(own.domain_names.as_ref()).is_none_or(Vec::is_empty) {
+            return Ok(());
+        }
+        let mixed = in_part(&mixed);
+        prop_assert_eq!(&mixed.opening, &good.opening);
+        prop_assert!(!mixed.closed.is_empty());
+    }
+
+    #[test]
+    fn a_rule_opens_what_each_of_its_items_would(
+        (own, probes) in rule().prop_flat_map(|rule| {
+            let probes = prop::collection::vec(probe_of(&rule), 96);
+            (Just(rule), probes)
+        })
+    ) {
+        let items = item_by_item(&own);
+        let whole = in_part(&own);
+        if items.is_empty() || whole.closed.iter().any(|refusal| matches!(refusal, Refusal::NetworksTooWide { .. })) {
+            return Ok(());
+        }
+        let alone: Vec<Opening> = items.iter().filter_map(|item| in_part(item).opening).collect();
+        let whole: Vec<Opening> = whole.opening.into_iter().collect();
+        for probe in &probes {
+            prop_assert_eq!(admitted(&whole, probe), admitted(&alone, probe), "{:?}", probe);
         }
     }
 

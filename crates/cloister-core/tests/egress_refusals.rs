@@ -2,8 +2,8 @@
 
 use cloister_api::{EgressRule, EgressState, ServiceReference, StorageEndpoint};
 use cloister_core::egress::{
-    COVERED, Covered, NOT_COVERED, NeverOpened, PARTLY_COVERED, PolicyPortNumber, Refusal, ServiceFacts,
-    ServicePortFacts, Surroundings, open_covered, open_endpoint, open_rule,
+    COVERED, Covered, NOT_COVERED, NeverOpened, Opened, PARTLY_COVERED, Peers, PolicyPortNumber, Refusal, ServiceFacts,
+    ServicePortFacts, Surroundings, open_covered, open_endpoint, open_rule, open_rule_in_part,
 };
 use serde_json::{Value, json};
 
@@ -20,6 +20,7 @@ fn services(reference: &ServiceReference) -> Option<ServiceFacts> {
         uid: String::new(),
         selector: [("app".to_owned(), "cache".to_owned())].into(),
         external_name: false,
+        on_nodes: false,
         ports: vec![
             port(443, PolicyPortNumber::Number(8443)),
             port(444, PolicyPortNumber::Name("metrics".to_owned())),
@@ -30,13 +31,15 @@ fn services(reference: &ServiceReference) -> Option<ServiceFacts> {
         ("infra", "cache") => {}
         ("infra", "elsewhere") => facts.external_name = true,
         ("infra", "manual") => facts.selector.clear(),
+        ("infra", "nodes") => facts.on_nodes = true,
         _ => return None,
     }
     Some(facts)
 }
 
 fn never() -> NeverOpened {
-    NeverOpened::new(&["10.96.0.0/12".parse().unwrap()])
+    let api_server = ["10.96.0.1", "192.0.2.6"].map(|address| address.parse().unwrap());
+    NeverOpened::with_api_server(&["10.96.0.0/12".parse().unwrap()], api_server.into())
 }
 
 fn refusal(rule: &EgressRule) -> Refusal {
@@ -75,6 +78,16 @@ fn every_refusal_says_what_it_is_about() {
         (rule(json!({"domainNames": []})), "TargetInvalid", "at least one"),
         (rule(json!({"networks": ["10.0.0.0/8"], "domainNames": ["a.example"]})), "TargetInvalid", "exactly one"),
         (service("gone", json!([{"port": 443}])), "ServiceNotFound", "infra/gone"),
+        (service("nodes", json!([{"port": 443}])), "ServiceOnNodes", "infra/nodes"),
+        (
+            rule(json!({"service": {"namespace": "default", "name": "kubernetes"}})),
+            "ApiServer",
+            "Service default/kubernetes is the API server",
+        ),
+        (rule(json!({"networks": ["10.96.0.1/32"]})), "ApiServer", "10.96.0.1/32 is the API server"),
+        (rule(json!({"networks": ["192.0.2.6/32"]})), "ApiServer", "192.0.2.6/32"),
+        (rule(json!({"domainNames": ["kubernetes.default.svc"]})), "ApiServer", "kubernetes.default.svc"),
+        (rule(json!({"domainNames": ["cache.infra.svc.cluster.local"]})), "NameInvalid", "name the Service"),
         (service("manual", json!([{"port": 443}])), "ServiceWithoutSelector", "infra/manual"),
         (service("elsewhere", json!([{"port": 443}])), "ServiceExternalName", "infra/elsewhere"),
         (service("cache", json!([{"port": 443}, {"port": 80}])), "ServicePortNotFound", "TCP/80"),
@@ -86,7 +99,7 @@ fn every_refusal_says_what_it_is_about() {
             "NetworksNeverOpened",
             "10.97.0.0/16, 169.254.0.0/16",
         ),
-        (rule(json!({"networks": ["203.0.113.0/24", "203.0.113.1"]})), "NetworkInvalid", "\"203.0.113.1\""),
+        (rule(json!({"networks": ["203.0.113.1"]})), "NetworkInvalid", "\"203.0.113.1\""),
         (rule(json!({"networks": ["203.0.113.1/24"]})), "NetworkInvalid", "bits set after the prefix"),
         (rule(json!({"networks": ["::ffff:203.0.113.0/120"]})), "NetworkInvalid", "IPv4-mapped"),
         (rule(json!({"networks": ["203.0.113.0/24"], "ports": []})), "PortsInvalid", "names none"),
@@ -141,6 +154,33 @@ fn a_storage_endpoint_opens_for_the_pods_of_the_mount() {
 }
 
 #[test]
+fn an_item_that_cannot_be_opened_closes_itself_and_is_named() {
+    let names = ["huggingface.co", "pypi.org", "*.githubusercontent.com", "*.blob.core.windows.net", "a..b"];
+    let networks = ["192.30.252.0/22", "2000::/3", "203.0.113.1", "169.254.170.23/32"];
+    for (target, open, closed) in [
+        (json!({"domainNames": names}), 2, vec!["*.githubusercontent.com", "*.blob.core.windows.net", "a..b"]),
+        (json!({"domainNames": ["a.example.com", "*.arxiv.org", "*.acm.org"]}), 1, vec!["*.acm.org, *.arxiv.org"]),
+        (json!({"networks": networks}), 1, vec!["2000::/3", "203.0.113.1", "169.254.170.23/32"]),
+    ] {
+        let rule = rule(target);
+        let s = Surroundings { never: &never(), services: &services, wildcards: false };
+        let Opened { opening, closed: refusals } = open_rule_in_part(&rule, &s);
+        match opening.unwrap().peers {
+            Peers::Networks(networks) => assert_eq!(networks.len(), open),
+            Peers::Hosts(hosts) => assert_eq!(hosts.len(), open),
+            Peers::Pods { .. } => unreachable!(),
+        }
+        let said: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+        for closed in closed {
+            assert!(said.iter().any(|said| said.contains(closed)), "{closed}: {said:?}");
+        }
+        // It covers itself as far as it opens.
+        let covered = covered(&rule, &[("itself", &rule)]);
+        assert_eq!((covered.state, &covered.refused), (EgressState::Active, &refusals));
+    }
+}
+
+#[test]
 fn two_rules_together_cover_one() {
     let own = rule(json!({"networks": ["203.0.112.0/23"], "ports": [{"port": 20, "endPort": 30}]}));
     let lower = rule(json!({"networks": ["203.0.112.0/24"], "ports": [{"port": 1, "endPort": 25}]}));
@@ -152,11 +192,12 @@ fn two_rules_together_cover_one() {
 
     let some = covered(&own, &[("a", &lower), ("b", &upper)]);
     assert_eq!((some.state, some.reason.as_str(), some.openings.len()), (EgressState::NeedsGrant, PARTLY_COVERED, 2));
-    assert!(some.message.contains("covers 203.0.112.0/24 on TCP/26-30; the rest is open"), "{}", some.message);
+    let said = "covers 203.0.112.0/24 on TCP/26-30; the rest is covered by EgressAllowlist a, b";
+    assert!(some.message.contains(said), "{}", some.message);
 
     let none = covered(&own, &[]);
     assert_eq!((none.state, none.reason.as_str(), none.openings.len()), (EgressState::NeedsGrant, NOT_COVERED, 0));
-    assert!(none.message.contains("covers 203.0.112.0/23 on TCP/20-30; nothing is open"), "{}", none.message);
+    assert!(none.message.contains("covers 203.0.112.0/23 on TCP/20-30; nothing of it is covered"), "{}", none.message);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The cluster around the research namespaces: Namespaces, pods, Services and the credentials' Secrets.
 
-use super::{Dirty, Index, Indexed, relations};
+use super::{Dirty, Index, Indexed, dns::PORT as DNS, networks, relations};
 use crate::{decode::version, key::ObjectName};
 use cloister_api::{Protocol, labels};
 use cloister_core::{
@@ -12,7 +12,7 @@ use k8s_openapi::{
     api::core::v1::{Namespace, NamespaceStatus, Service},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 /// The Secret of a credential. Nothing of its content is kept but a hash.
 pub type Secret = k8s_openapi::api::core::v1::Secret;
@@ -74,6 +74,8 @@ pub struct ServiceEntry {
     pub facts: ServiceFacts,
     /// Its addresses inside the cluster.
     pub addresses: Vec<IpAddr>,
+    /// The names of its ports that are port 53: their numbers at the pods are told by the endpoints.
+    pub dns_ports: BTreeSet<Box<str>>,
 }
 
 impl Indexed for Service {
@@ -81,13 +83,17 @@ impl Indexed for Service {
         let at = ObjectName::of(&self.metadata);
         let entry = entry(self);
         if index.services.get(&at) != Some(&entry) {
-            index.services.insert(at.clone(), entry);
+            let addresses = entry.addresses.clone();
+            let before = index.services.insert(at.clone(), entry);
+            let before = before.into_iter().flat_map(|before| before.addresses);
+            networks::of_service(index, &at, &before.chain(addresses).collect::<Vec<_>>(), dirty);
             relations::of_service(index, &at, dirty);
         }
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
-        if index.services.remove(at).is_some() {
+        if let Some(before) = index.services.remove(at) {
+            networks::of_service(index, at, &before.addresses, dirty);
             relations::of_service(index, at, dirty);
         }
     }
@@ -122,9 +128,12 @@ fn entry(service: Service) -> ServiceEntry {
         uid: service.metadata.uid.unwrap_or_default(),
         ports: ports.collect(),
         external_name: spec.type_.as_deref() == Some("ExternalName"),
-        selector: spec.selector.unwrap_or_default(),
+        on_nodes: false,
+        selector: spec.selector.clone().unwrap_or_default(),
     };
-    ServiceEntry { facts, addresses }
+    let dns_ports = spec.ports.iter().flatten().filter(|port| port.port == i32::from(DNS));
+    let dns_ports = dns_ports.map(|port| port.name.as_deref().unwrap_or_default().into()).collect();
+    ServiceEntry { facts, addresses, dns_ports }
 }
 
 impl Indexed for Secret {

@@ -9,6 +9,7 @@ mod dns;
 mod ended;
 mod grants;
 mod listed;
+mod networks;
 mod pods;
 mod rbac;
 mod relations;
@@ -23,6 +24,7 @@ pub use ended::{EndedGrant, Recorded, Recorder, SaidReview};
 pub(crate) use grants::ReviewsOf;
 pub use grants::reviewed;
 pub use listed::Listed;
+pub use networks::{API_SERVER, API_SERVER_NAMESPACE, NodeNetworks};
 pub use pods::{GatedPod, HeldCopy, PodFacts};
 pub use relations::of_cluster_role;
 pub use ticket::mount_of;
@@ -39,6 +41,7 @@ use cloister_api::{
 };
 use cloister_core::{
     child::{ChildKey, Children, Fingerprint, GrantRef},
+    cluster_facts::ClusterNetworks,
     cluster_role::RoleFacts,
     egress::Installed,
     grant::{CredentialFacts, Grant, LastEnd, is_approved, may_hold},
@@ -46,6 +49,7 @@ use cloister_core::{
     namespace::ObservedNamespace,
     settings::Settings,
 };
+use ipnet::IpNet;
 use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -106,6 +110,14 @@ pub struct Index {
     pub(crate) settings: Arc<Settings>,
     /// What could open egress, beside NetworkPolicies.
     pub(crate) installed: Installed,
+    /// The kinds of network policies that are installed and that nobody watches.
+    pub(crate) unwatched: BTreeSet<String>,
+    /// The cluster's own networks, as far as the API says.
+    pub(crate) cluster: ClusterNetworks,
+    pub(crate) nodes: ByName<networks::NodeEntry>,
+    pub(crate) service_cidrs: ByName<BTreeSet<IpNet>>,
+    /// The labels of the pods that are on the network of their nodes.
+    pub(crate) on_nodes: BTreeMap<ObjectName, BTreeMap<String, String>>,
     pub(crate) research: HashMap<Arc<str>, Decoded<ResearchNamespace>>,
     /// Since when those are known that were never enforced.
     pub(crate) first_seen: HashMap<Arc<str>, Instant>,
@@ -157,6 +169,11 @@ impl Default for Index {
             config: None,
             settings: Arc::new(Settings::new(None)),
             installed: Installed::default(),
+            unwatched: BTreeSet::new(),
+            cluster: ClusterNetworks::default(),
+            nodes: BTreeMap::new(),
+            service_cidrs: BTreeMap::new(),
+            on_nodes: BTreeMap::new(),
             research: HashMap::new(),
             first_seen: HashMap::new(),
             allowlists: BTreeMap::new(),
@@ -265,6 +282,22 @@ impl Index {
             // Also where there is no CloisterConfig: who follows the settings must know.
             dirty.insert(Key::Config);
         }
+    }
+
+    /// These kinds of network policies are installed, and watched by nobody.
+    pub fn unwatched(&mut self, kinds: BTreeSet<String>, dirty: &mut Dirty) {
+        if self.unwatched != kinds {
+            self.unwatched = kinds;
+            dirty.insert(Key::Config);
+        }
+    }
+
+    /// Whether a Service leads to pods that are on the network of their nodes.
+    pub fn leads_to_nodes(&self, at: &ObjectName, selector: &BTreeMap<String, String>) -> bool {
+        let here = self.on_nodes.iter().filter(|(pod, _)| pod.namespace == at.namespace);
+        let selects =
+            |labels: &BTreeMap<String, String>| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+        !selector.is_empty() && here.map(|(_, labels)| labels).any(selects)
     }
 
     /// What could open egress beside NetworkPolicies.

@@ -44,7 +44,7 @@ pub struct GatedPod {
     status: Option<PodState>,
 }
 
-/// The few things of its metadata that are needed: labels, annotations and managed fields are the tenant's to fill.
+/// The few things of its metadata that are needed: annotations and managed fields are the tenant's to fill.
 fn few_of_it<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -56,6 +56,7 @@ fn few_of_it<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D
         creation_timestamp: Option<Time>,
         deletion_timestamp: Option<Time>,
         deletion_grace_period_seconds: Option<i64>,
+        labels: Option<BTreeMap<String, String>>,
     }
     let few = Few::deserialize(deserializer)?;
     Ok(ObjectMeta {
@@ -66,6 +67,8 @@ fn few_of_it<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D
         creation_timestamp: few.creation_timestamp,
         deletion_timestamp: few.deletion_timestamp,
         deletion_grace_period_seconds: few.deletion_grace_period_seconds,
+        // They are kept of those alone that are on the network of their nodes.
+        labels: few.labels,
         ..ObjectMeta::default()
     })
 }
@@ -159,6 +162,8 @@ impl Resource for GatedPod {
 impl Indexed for GatedPod {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let at = ObjectName::of(&self.metadata);
+        let labels = self.metadata.labels.clone().filter(|_| self.spec.on_node && !self.has_ended());
+        note_on_node(index, &at, labels, dirty);
         let Some(facts) = self.facts() else { return <Self as Indexed>::remove(index, &at, dirty) };
         if facts.copies.is_empty() {
             let held = take_holder(index, &at);
@@ -178,6 +183,7 @@ impl Indexed for GatedPod {
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
+        note_on_node(index, at, None, dirty);
         let pod = take_holder(index, at);
         let was_known = index.other_pods.remove(at) || pod.is_some();
         if was_known && index.pods_in(&at.namespace) == 0 && index.research.contains_key(&at.namespace) {
@@ -198,6 +204,8 @@ impl Indexed for GatedPod {
     }
 
     fn forget_unlisted(index: &mut Index, _: Option<&str>, listed: &Listed, dirty: &mut Dirty) {
+        let gone: Vec<ObjectName> = index.on_nodes.keys().filter(|at| !listed.contains(at)).cloned().collect();
+        gone.iter().for_each(|at| note_on_node(index, at, None, dirty));
         for at in Self::known(index).into_iter().filter(|at| !listed.contains(at)) {
             <Self as Indexed>::remove(index, &at, dirty);
         }
@@ -207,6 +215,28 @@ impl Indexed for GatedPod {
             }
         }
     }
+}
+
+/// Takes note of the labels of a pod on the network of its node, or that it is none. Services that lead there, or no longer
+/// do, are others to whoever names them.
+fn note_on_node(index: &mut Index, at: &ObjectName, labels: Option<BTreeMap<String, String>>, dirty: &mut Dirty) {
+    if index.on_nodes.get(at) == labels.as_ref() {
+        return;
+    }
+    let led = |index: &Index| -> Vec<ObjectName> {
+        let here = index.services.iter().filter(|(service, _)| service.namespace == at.namespace);
+        let led = here.filter(|(service, entry)| index.leads_to_nodes(service, &entry.facts.selector));
+        led.map(|(service, _)| service.clone()).collect()
+    };
+    let before = led(index);
+    match labels {
+        Some(labels) => drop(index.on_nodes.insert(at.clone(), labels)),
+        None => drop(index.on_nodes.remove(at)),
+    }
+    let after = led(index);
+    let others =
+        before.iter().filter(|one| !after.contains(one)).chain(after.iter().filter(|one| !before.contains(one)));
+    others.for_each(|service| relations::of_service(index, service, dirty));
 }
 
 fn of_copies(index: &Index, at: &ObjectName, copies: &[HeldCopy], dirty: &mut Dirty) {
@@ -225,6 +255,8 @@ fn take_holder(index: &mut Index, at: &ObjectName) -> Option<PodFacts> {
 /// What a pod's spec says of the copies of credentials. It is read without being kept.
 #[derive(Clone, Debug, Default)]
 struct References {
+    /// Whether it is on the network of its node.
+    on_node: bool,
     volumes: Vec<Volume>,
     /// The volumes of which a container mounts a part: that does not follow what becomes of the Secret.
     by_part: Vec<String>,
@@ -259,6 +291,7 @@ impl References {
 impl<'de> Fields<'de> for References {
     fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
+            "hostNetwork" => self.on_node = map.next_value::<Option<bool>>()?.unwrap_or_default(),
             "volumes" => self.volumes = map.next_value::<Option<Vec<Volume>>>()?.unwrap_or_default(),
             "containers" | "initContainers" | "ephemeralContainers" => {
                 for container in map.next_value::<Option<Vec<Container>>>()?.unwrap_or_default() {

@@ -8,13 +8,13 @@ use crate::{
     decode::Decoded,
     key::{Key, ObjectName},
 };
-use cloister_api::{Attach, EgressAllowlist, EgressRule, GrantKind, ResearchNamespace, ServiceReference};
+use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, GrantKind, ResearchNamespace, ServiceReference};
 use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef, ObservedChild},
     grant::{Grant, mount_of_secret},
     namespace::egress::TOO_BROAD,
 };
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 /// A ResearchNamespace concerns those that it names, the allowlists that count their users, and its grants.
 pub fn of_research_namespace(
@@ -41,6 +41,25 @@ pub fn of_research_namespace(
     );
     let named = spec.egress.allowlists.iter().filter_map(|name| index.allowlists.get_key_value(name.as_str()));
     dirty.extend(named.map(|(name, _)| Key::Allowlist(name.clone())));
+}
+
+/// What is said of a ResearchNamespace concerns the allowlists that are open in it now, or no longer are.
+pub fn of_open_allowlists(
+    index: &Index,
+    before: Option<&Decoded<ResearchNamespace>>,
+    after: &Decoded<ResearchNamespace>,
+    dirty: &mut Dirty,
+) {
+    let open = |research: &Decoded<ResearchNamespace>| -> BTreeSet<String> {
+        let status = research.object.as_ref().ok().and_then(|research| research.status.as_ref());
+        let needs = status.into_iter().flat_map(|status| &status.egress);
+        let open = needs.filter(|need| need.state == EgressState::Active);
+        open.filter_map(|need| Some(need.name.strip_prefix("allowlist/")?.to_owned())).collect()
+    };
+    let before = before.map(open).unwrap_or_default();
+    let changed = open(after).symmetric_difference(&before).cloned().collect::<Vec<_>>();
+    let known = changed.iter().filter_map(|name| index.allowlists.get_key_value(name.as_str()));
+    dirty.extend(known.map(|(name, _)| Key::Allowlist(name.clone())));
 }
 
 /// A Namespace concerns its ResearchNamespace, its grants, and those that name it as a peer.
@@ -85,7 +104,8 @@ pub fn of_allowlist(index: &Index, name: &Arc<str>, object: Option<&Decoded<Egre
         let egress = &research.spec.egress;
         let concerned = attach == Some(Attach::Always)
             || !egress.rules.is_empty()
-            || egress.allowlists.iter().any(|named| **named == **name);
+            // One that names what is not there may have meant this one.
+            || egress.allowlists.iter().any(|named| **named == **name || !index.allowlists.contains_key(named.as_str()));
         if concerned {
             dirty.insert(Key::Namespace(namespace.clone()));
         }
@@ -256,6 +276,7 @@ pub fn of_copy(index: &Index, namespace: &Arc<str>, secret: &str, dirty: &mut Di
 pub fn of_service(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
     let dns = &index.settings.spec.dns;
     if *at.namespace == *dns.namespace && *at.name == *dns.service {
+        dirty.insert(Key::Config);
         dirty.extend(index.research.keys().cloned().map(Key::Namespace));
         return;
     }

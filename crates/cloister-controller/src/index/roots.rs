@@ -68,6 +68,7 @@ impl Indexed for Decoded<ResearchNamespace> {
         } else {
             index.first_seen.entry(name.clone()).or_insert_with(Instant::now);
         }
+        relations::of_open_allowlists(index, old, &self, dirty);
         if !old.is_some_and(|old| same(old, &self)) {
             relations::of_research_namespace(index, &name, old, dirty);
             index.research.insert(name.clone(), self);
@@ -234,7 +235,7 @@ pub(super) fn take_settings(index: &mut Index, dirty: &mut Dirty) {
         Some(Ok(config)) => Settings::new(Some::<&CloisterConfigSpec>(&config.spec)),
         Some(Err(_)) => Settings::unreadable(),
     };
-    index.settings = Arc::new(settings.with(index.installed));
+    index.settings = Arc::new(settings.around(&index.cluster).with(index.installed));
     dirty.extend(index.all_keys());
 }
 

@@ -3,8 +3,15 @@
 
 mod resolver;
 
-use crate::{context::Context, key::Key};
-use cloister_core::names::{Answer, Host, Known, Limits, Outcome};
+use crate::{
+    alerts::{News, settings_reference},
+    context::Context,
+    key::Key,
+};
+use cloister_core::{
+    names::{Answer, Held, Host, Known, Limits, Outcome, Standing},
+    namespace::what_to_do,
+};
 use jiff::Timestamp;
 use resolver::{Resolvers, Response};
 use std::{
@@ -212,7 +219,21 @@ fn answered(context: &Context, host: &Host, responses: Vec<Response>) {
         Outcome::Refused(_) => "refused",
         Outcome::Failed(_) => "failed",
     });
-    let dirty = context.names.lock().learn(host, outcome, now, &settings.names);
+    let astray = match &outcome {
+        Outcome::Refused(why) => Some(Standing::Rebound(why.clone())),
+        _ => None,
+    };
+    let (dirty, led_astray) = {
+        let mut names = context.names.lock();
+        let was = names.hosts.get(host).map(|entry| entry.known.is_rebound());
+        (names.learn(host, outcome, now, &settings.names), was == Some(false))
+    };
+    // One name is one alarm, however many are to reach it.
+    if let Some(standing) = astray.filter(|_| led_astray) {
+        let held = Held { host: host.clone(), addresses: Vec::new(), standing, answered: None, changes_at: None };
+        let news = News::warning(held.standing.reason(), what_to_do(&held));
+        context.alerts.raise(settings_reference(), news);
+    }
     // One waits at most, and what it missed is kept for it.
     context.names.answered.notify_one();
     context.enqueue(dirty);

@@ -10,12 +10,13 @@ use crate::{
     write::{Found, Target},
 };
 use cloister_api::{
-    AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, Identity, ServiceReference, StorageResource,
+    AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, EgressState, Identity, ServiceReference, StorageResource,
 };
 use cloister_core::{
-    catalogue::{self, RoleInput, StorageInput},
+    catalogue::{self, RoleInput, StorageInput, Users},
     child::GrantRef,
     condition::conditions,
+    config_status::{self, Around},
     grant::same_person,
     namespace::egress::attaches,
 };
@@ -65,7 +66,7 @@ pub async fn allowlist(context: &Context, name: &Arc<str>) -> Result<(), Error> 
         }
         let status = said(found, now, |allowlist: &EgressAllowlist| {
             let services = |service: &ServiceReference| service_named(&index, service);
-            catalogue::allowlist(allowlist, &users(&index, name, allowlist, now), &services, now)
+            catalogue::allowlist(allowlist, &users(&index, name, allowlist, now), &services, index.settings(), now)
         });
         if status.is_some()
             && only_counts(found)
@@ -85,11 +86,17 @@ fn only_counts(found: &Decoded<EgressAllowlist>) -> bool {
     status.is_some_and(|status| status.observed_generation == found.metadata.generation)
 }
 
-fn users<'a>(index: &'a Index, name: &str, allowlist: &EgressAllowlist, now: Timestamp) -> Vec<&'a str> {
+fn users<'a>(index: &'a Index, name: &str, allowlist: &EgressAllowlist, now: Timestamp) -> Users<'a> {
     let declared = index.research.iter().filter_map(|(name, research)| Some((name, research.object.as_ref().ok()?)));
     let attached = declared.filter(|(_, research)| attaches(name, allowlist, research, now));
-    let mut users: Vec<&str> = attached.map(|(name, _)| &**name).collect();
-    users.sort_unstable();
+    let mut users = Users::default();
+    for (namespace, research) in attached {
+        users.names.push(namespace);
+        let needs = research.status.iter().flat_map(|status| &status.egress);
+        let here = needs.filter(|need| need.name.strip_prefix("allowlist/") == Some(name));
+        users.in_whole += here.filter(|need| need.state == EgressState::Active).count();
+    }
+    users.names.sort_unstable();
     users
 }
 
@@ -129,7 +136,14 @@ pub async fn config(context: &Context) -> Result<(), Error> {
         let index = context.index();
         let Some(found) = &index.config else { return Ok(()) };
         let record = context.audit.failure();
-        let status = said(found, now, |config| catalogue::config(config, index.settings(), record.as_deref(), now));
+        let around = Around {
+            record: record.as_deref(),
+            networks: &index.cluster,
+            unlisted: &context.synced.missing(Some(&["Node", "ServiceCIDR"])),
+            dns: &index.dns_facts(),
+            unwatched: &index.unwatched,
+        };
+        let status = said(found, now, |config| config_status::config(config, index.settings(), &around, now));
         (found.metadata.clone(), status)
     };
     write::<CloisterConfig>(context, Key::Config, metadata, status).await

@@ -2,7 +2,7 @@
 
 use super::{
     asking::{Asking, remembered},
-    object_name, service_named, work_off,
+    service_named, work_off,
 };
 use crate::{
     alerts,
@@ -30,7 +30,6 @@ use jiff::Timestamp;
 use kube::Api;
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::Arc,
     time::Instant,
 };
@@ -137,6 +136,7 @@ fn decide(
         }
     };
     let settings = in_force(context, &index, Key::Namespace(name.clone()));
+    let dns = index.dns_facts();
     let plan = plan(&Input {
         name,
         declared,
@@ -147,7 +147,8 @@ fn decide(
         peers: &|peer| enforced_peer(&index, peer),
         services: &|service| service_named(&index, service),
         hosts: &|host| asking.known(host),
-        dns_addresses: &dns_addresses(&index),
+        dns_addresses: dns.addresses.as_deref().unwrap_or_default(),
+        dns_ports: &dns.ports,
         namespace: index.namespaces.get(name).map(|(namespace, _)| namespace),
         children: index.children.get(name).map_or(&NOTHING, |children| &children.all),
         // One of a kind that cannot be seen may be there.
@@ -242,12 +243,6 @@ fn enforced_peer<'a>(index: &'a Index, name: &str) -> Option<Peer<'a>> {
     let peer = index.research.get(name).filter(|peer| peer.metadata.deletion_timestamp.is_none())?;
     let spec = &peer.object.as_ref().ok()?.spec;
     (namespace.belongs_to(name) && namespace.is_enforced()).then_some(Peer { spec })
-}
-
-fn dns_addresses(index: &Index) -> Vec<IpAddr> {
-    let dns = &index.settings().spec.dns;
-    let service = index.services.get(&object_name(&dns.namespace, &dns.service));
-    service.map(|service| service.addresses.clone()).unwrap_or_default()
 }
 
 /// The grant that broke the glass and owes a review which is due last.

@@ -4,46 +4,40 @@
 //! whole namespace whatever the ports and the pods, and the widest of what goes too far needs an agreement of its own.
 
 use super::networks::NetworkSet;
-use super::never::meant;
+use super::never::{NAT64, SIX_TO_FOUR, meant};
 use super::public::public_part;
 use super::reach::first_few;
-use super::{DomainName, Opening, Peers, Refusal};
-use cloister_api::{EgressConfig, MaxPublicPrefix};
-use ipnet::IpNet;
+use super::shared::without_shared;
+use super::{Opening, Peers};
+use cloister_api::{EgressConfig, EgressRule, MaxPublicPrefix};
+use ipnet::{IpNet, Ipv6Net};
 use std::net::IpAddr;
 
 /// How many of the widest ranges a namespace may have in all.
 const RANGES: u128 = 16;
 
-/// Domains under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
-const SHARED: [&str; 16] = [
-    "core.windows.net",
-    "azureedge.net",
-    "storage.googleapis.com",
-    "storage.cloud.google.com",
-    "firebasestorage.googleapis.com",
-    "r2.cloudflarestorage.com",
-    "r2.dev",
-    "digitaloceanspaces.com",
-    "backblazeb2.com",
-    "wasabisys.com",
-    "aliyuncs.com",
-    "myqcloud.com",
-    "oraclecloud.com",
-    "cloud-object-storage.appdomain.cloud",
-    "scw.cloud",
-    "cloudfront.net",
-];
-
-/// Why an opening needs an agreement of its own.
+/// Why a part of an opening needs an agreement of its own.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooBroad {
-    /// It is part of a public range that is wider than allowlists may open.
+    /// It is wider than allowlists may open, by itself.
+    #[error("{what} is wider than allowlists may open (egress.maxPublicPrefix of CloisterConfig)")]
+    Wide {
+        /// The range, in words.
+        what: String,
+        /// The range.
+        networks: Vec<IpNet>,
+    },
+    /// It is not, but with what else is open in the namespace it is part of something that is.
     #[error(
-        "together with what else is open here it opens {size}, which is wider than allowlists may (egress.maxPublicPrefix of CloisterConfig)"
+        "{what} and what else is open here come to {size}, which is wider than allowlists may open together (egress.maxPublicPrefix \
+         of CloisterConfig)"
     )]
-    Range {
-        /// How much.
+    Together {
+        /// The range, in words.
+        what: String,
+        /// The range.
+        networks: Vec<IpNet>,
+        /// What it comes to.
         size: String,
     },
     /// Anybody can have storage there.
@@ -56,6 +50,20 @@ pub enum TooBroad {
     },
 }
 
+impl TooBroad {
+    /// The part of a rule that it is about: what a grant would have to open.
+    pub fn part_of(&self, rule: &EgressRule) -> EgressRule {
+        let mut part = rule.clone();
+        match self {
+            TooBroad::Wide { networks, .. } | TooBroad::Together { networks, .. } => {
+                part.networks = Some(networks.iter().map(ToString::to_string).collect());
+            }
+            TooBroad::SharedSuffix { name, .. } => part.domain_names = Some(vec![name.clone()]),
+        }
+        part
+    }
+}
+
 /// The widest networks that are ever opened: the prefixes for IPv4 and IPv6. Admission holds the operator to them.
 const WIDEST: (u8, u8) = (8, 16);
 
@@ -66,51 +74,142 @@ const WIDE: (u8, u8) = (16, 32);
 const MOST_WIDE: usize = 16;
 
 /// Whether admission lets the operator write a policy that opens these networks.
-///
-/// # Errors
-///
-/// A [`Refusal`] that names those that are too wide.
-pub(super) fn is_writable(networks: &[IpNet]) -> Result<(), Refusal> {
+pub(super) fn is_writable(networks: &[IpNet]) -> bool {
     let wider_than = |(ipv4, ipv6): (u8, u8)| {
         let is_wider = move |network: &&IpNet| match meant(**network) {
             IpNet::V4(network) => network.prefix_len() < ipv4,
             IpNet::V6(network) => network.prefix_len() < ipv6,
         };
-        networks.iter().filter(is_wider).collect::<Vec<_>>()
+        networks.iter().filter(is_wider).count()
     };
-    let (too_wide, wide) = (wider_than(WIDEST), wider_than(WIDE));
-    let refused = |networks: Vec<&IpNet>| Err(Refusal::NetworksTooWide { networks: first_few(networks.into_iter()) });
-    match (too_wide.is_empty(), wide.len() > MOST_WIDE) {
-        (false, _) => refused(too_wide),
-        (true, true) => refused(wide),
-        (true, false) => Ok(()),
+    wider_than(WIDEST) == 0 && wider_than(WIDE) <= MOST_WIDE
+}
+
+/// An opening without what needs an agreement of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Narrowed {
+    /// What is left of it, where anything is.
+    pub opening: Option<Opening>,
+    /// What is not, and why.
+    pub too_broad: Vec<TooBroad>,
+}
+
+/// Takes out of these openings, which are in one namespace, what needs an agreement of its own: names under which anybody
+/// can have storage, public ranges that are wider than allowlists may open, and of those that are so together the widest.
+/// The rest stays. The answer is at the place of each.
+pub fn narrowed(openings: &[&Opening], config: &EgressConfig) -> Vec<Narrowed> {
+    let mut found: Vec<Narrowed> = openings.iter().map(|opening| without_shared(opening, config)).collect();
+    let mut left: Vec<Piece> = openings.iter().enumerate().flat_map(|(at, opening)| Piece::of(at, opening)).collect();
+    let mut out: Vec<(Piece, Option<String>)> = Vec::new();
+    out.extend(
+        left.extract_if(.., |piece| piece.count() > most(piece.first, config.max_public_prefix)).map(|p| (p, None)),
+    );
+    loop {
+        let union = NetworkSet::union_of(&left.iter().map(Piece::meant).collect::<Vec<_>>());
+        let Some((offending, size, excess)) = offending(&union, config.max_public_prefix) else { break };
+        // The widest go first, so that what is narrow stays. No fewer will do than are as wide as the excess.
+        let mut widest: Vec<usize> = (0..left.len()).filter(|&at| left[at].is_within(&offending)).collect();
+        widest.sort_by_key(|&at| (std::cmp::Reverse(left[at].count()), at));
+        let mut gone = 0_u128;
+        let enough = widest.iter().take_while(|&&at| {
+            let goes = gone == 0 || gone < excess;
+            gone = gone.saturating_add(left[at].count());
+            goes
+        });
+        let mut goes: Vec<usize> = enough.copied().collect();
+        if goes.is_empty() {
+            break;
+        }
+        goes.sort_unstable();
+        out.extend(goes.into_iter().rev().map(|at| (left.remove(at), Some(size.clone()))));
+    }
+    out.sort_by_key(|(piece, _)| (piece.opening, piece.own.0));
+    for (piece, together) in out {
+        piece.take_out(&mut found[piece.opening], together);
+    }
+    found
+}
+
+/// A public range of an opening without a gap.
+struct Piece {
+    /// The place of the opening.
+    opening: usize,
+    /// The range as the opening has it.
+    own: (IpAddr, IpAddr),
+    /// The range that is meant: what a translator makes IPv4 of is measured as that.
+    first: IpAddr,
+    last: IpAddr,
+}
+
+impl Piece {
+    fn of(opening: usize, of: &Opening) -> Vec<Piece> {
+        let Peers::Networks(networks) = &of.peers else { return Vec::new() };
+        let (translated, native): (Vec<IpNet>, Vec<IpNet>) =
+            networks.iter().copied().partition(|network| meant(*network) != *network);
+        let (nat64, six_to_four): (Vec<IpNet>, Vec<IpNet>) =
+            translated.into_iter().partition(|network| IpNet::V6(NAT64).contains(network));
+        let mut pieces = Vec::new();
+        for (networks, written) in [(native, None), (nat64, Some(NAT64)), (six_to_four, Some(SIX_TO_FOUR))] {
+            let public = public_part(&networks.into_iter().map(meant).collect::<Vec<_>>());
+            let piece = |(first, last)| Piece { opening, own: as_written(first, last, written), first, last };
+            pieces.extend(public.ranges().map(piece));
+        }
+        pieces
+    }
+
+    fn meant(&self) -> NetworkSet {
+        NetworkSet::range(self.first, self.last)
+    }
+
+    fn count(&self) -> u128 {
+        size(self.first, self.last)
+    }
+
+    fn is_within(&self, offending: &NetworkSet) -> bool {
+        offending.contains(self.first)
+    }
+
+    /// Takes it out of its opening, and says why.
+    fn take_out(&self, of: &mut Narrowed, together: Option<String>) {
+        let range = NetworkSet::range(self.own.0, self.own.1);
+        if let Some(Opening { peers: Peers::Networks(networks), .. }) = &mut of.opening {
+            let all = NetworkSet::of(networks.iter().copied());
+            let networks_out = all.intersection(&range).to_networks();
+            *networks = all.difference(&range).to_networks();
+            let what = match networks_out.as_slice() {
+                [one] => one.to_string(),
+                _ => format!("{} to {}", self.own.0, self.own.1),
+            };
+            let networks = networks_out;
+            of.too_broad.push(match together {
+                None => TooBroad::Wide { what, networks },
+                Some(size) => TooBroad::Together { what, networks, size },
+            });
+        }
+        of.opening.take_if(|opening| opening.peers == Peers::Networks(Vec::new()));
     }
 }
 
-/// Which of these openings need an agreement of their own, and why: the answer at the place of each.
-pub fn too_broad(openings: &[&Opening], config: &EgressConfig) -> Vec<Option<TooBroad>> {
-    let mut found: Vec<Option<TooBroad>> = openings.iter().map(|opening| shared(opening, config)).collect();
-    let public: Vec<NetworkSet> = openings.iter().map(|opening| public(opening)).collect();
-    loop {
-        let left = || (0..openings.len()).filter(|&at| found[at].is_none() && !public[at].is_empty());
-        let union = NetworkSet::union_of(left().map(|at| &public[at]));
-        let Some((offending, size)) = offending(&union, config.max_public_prefix) else { return found };
-        // The widest goes first, so that what is narrow stays.
-        let widest =
-            left().filter(|&at| !public[at].is_apart(&offending) && !public[at].intersection(&offending).is_empty());
-        let Some(widest) = widest.max_by_key(|&at| (count(&public[at]), std::cmp::Reverse(at))) else { return found };
-        found[widest] = Some(TooBroad::Range { size });
-    }
+/// The range in IPv6 that stands for one in IPv4, where a prefix says that it does.
+fn as_written(first: IpAddr, last: IpAddr, prefix: Option<Ipv6Net>) -> (IpAddr, IpAddr) {
+    let (Some(prefix), IpAddr::V4(v4_first), IpAddr::V4(v4_last)) = (prefix, first, last) else { return (first, last) };
+    let shift = if prefix == SIX_TO_FOUR { 80 } else { 0 };
+    let base = u128::from(prefix.network());
+    let at = |address: u32| base | (u128::from(address) << shift);
+    let end = at(u32::from(v4_last)) | ((1_u128 << shift) - 1);
+    (IpAddr::V6(at(u32::from(v4_first)).into()), IpAddr::V6(end.into()))
 }
 
 /// Why one more opening makes what is open in a namespace too wide, if it does.
 pub fn too_broad_with(one: &Opening, others: &[Opening], config: &EgressConfig) -> Option<TooBroad> {
     let others: Vec<NetworkSet> = others.iter().map(public).collect();
     let before = NetworkSet::union_of(&others);
-    let after = before.union(&public(one));
+    let own = public(one);
+    let after = before.union(&own);
     // What is open already is opened no wider.
-    let (_, size) = offending(&after, config.max_public_prefix).filter(|_| after != before)?;
-    Some(TooBroad::Range { size })
+    let (_, size, _) = offending(&after, config.max_public_prefix).filter(|_| after != before)?;
+    let networks = own.to_networks();
+    Some(TooBroad::Together { what: first_few(networks.iter()), networks, size })
 }
 
 impl Opening {
@@ -120,39 +219,35 @@ impl Opening {
     }
 }
 
-/// The part of a union that is too much, in words too.
-fn offending(union: &NetworkSet, most: MaxPublicPrefix) -> Option<(NetworkSet, String)> {
-    let widest = |network: &IpAddr| {
-        1_u128
-            << match network {
-                IpAddr::V4(_) => 32 - u32::from(most.ipv4.clamp(1, 32)),
-                IpAddr::V6(_) => 128 - u32::from(most.ipv6.clamp(1, 128)),
-            }
-    };
+/// How many addresses a public range without a gap may have.
+fn most(first: IpAddr, most: MaxPublicPrefix) -> u128 {
+    1_u128
+        << match first {
+            IpAddr::V4(_) => 32 - u32::from(most.ipv4.clamp(1, 32)),
+            IpAddr::V6(_) => 128 - u32::from(most.ipv6.clamp(1, 128)),
+        }
+}
+
+/// The part of a union that is too much, in words too, and by how many addresses.
+fn offending(union: &NetworkSet, limit: MaxPublicPrefix) -> Option<(NetworkSet, String, u128)> {
     for (first, last) in union.ranges() {
-        if size(first, last) > widest(&first) {
-            return Some((NetworkSet::range(first, last), format!("{first} to {last}")));
+        if size(first, last) > most(first, limit) {
+            // The range falls apart where anything is taken out: one at a time.
+            return Some((NetworkSet::range(first, last), format!("{first} to {last}"), 1));
         }
     }
     for v4 in [true, false] {
         let ranges: Vec<_> = union.ranges().filter(|(first, _)| first.is_ipv4() == v4).collect();
         let Some((first, _)) = ranges.first() else { continue };
         let total = ranges.iter().fold(0_u128, |total, (first, last)| total.saturating_add(size(*first, *last)));
-        if total > widest(first).saturating_mul(RANGES) {
+        let limit = most(*first, limit).saturating_mul(RANGES);
+        if total > limit {
             let all: Vec<NetworkSet> = ranges.iter().map(|(first, last)| NetworkSet::range(*first, *last)).collect();
             let all = NetworkSet::union_of(&all);
-            return Some((all, format!("{} public ranges", ranges.len())));
+            return Some((all, format!("{} public ranges", ranges.len()), total - limit));
         }
     }
     None
-}
-
-/// How many addresses, an IPv6 /64 counting as one: a network has no fewer.
-fn count(set: &NetworkSet) -> u128 {
-    set.ranges().fold(0, |sum, (first, last)| {
-        let addresses = size(first, last);
-        sum.saturating_add(if first.is_ipv4() { addresses } else { addresses.div_ceil(1 << 64) })
-    })
 }
 
 /// How many addresses.
@@ -171,37 +266,10 @@ fn public(opening: &Opening) -> NetworkSet {
     }
 }
 
-/// Whether a name of it is one that anybody can have storage under.
-fn shared(opening: &Opening, config: &EgressConfig) -> Option<TooBroad> {
-    let Peers::Hosts(hosts) = &opening.peers else { return None };
-    let known = SHARED.iter().copied().chain(config.shared_suffixes.iter().map(String::as_str));
-    let suffixes: Vec<&str> = known.collect();
-    hosts.iter().filter(|host| host.expected.is_none()).find_map(|host| {
-        let suffix = suffixes.iter().find(|suffix| host.name.reaches(suffix)).copied();
-        let suffix = suffix.or_else(|| reaches_s3(&host.name).then_some("amazonaws.com"))?;
-        Some(TooBroad::SharedSuffix { name: host.to_string(), suffix: suffix.to_owned() })
-    })
-}
-
-/// Below a region there is its S3.
-fn reaches_s3(name: &DomainName) -> bool {
-    let above = |aws: &str| {
-        let region = name.name().strip_suffix(aws);
-        region.is_some_and(|region| region.is_empty() || (region.ends_with('.') && region.matches('.').count() == 1))
-    };
-    is_s3(name.name()) || (name.is_wildcard() && ["amazonaws.com", "amazonaws.com.cn"].into_iter().any(above))
-}
-
-/// S3 has a name for each region and kind of access: s3.amazonaws.com, bucket.s3-accesspoint.eu-west-1.amazonaws.com.
-fn is_s3(name: &str) -> bool {
-    let aws = name.strip_suffix(".amazonaws.com").or_else(|| name.strip_suffix(".amazonaws.com.cn"));
-    aws.is_some_and(|rest| rest.split('.').any(|label| label == "s3" || label.starts_with("s3-")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::{NeverOpened, Surroundings, open_rule};
+    use crate::egress::{NeverOpened, Refusal, Surroundings, open_rule};
     use serde_json::{Value, json};
 
     fn broad(targets: &[Value]) -> Vec<bool> {
@@ -215,8 +283,8 @@ mod tests {
                 open_rule(&serde_json::from_value(rule).unwrap(), &surroundings).unwrap()
             })
             .collect();
-        let found = too_broad(&openings.iter().collect::<Vec<_>>(), &EgressConfig::default());
-        found.iter().map(Option::is_some).collect()
+        let found = narrowed(&openings.iter().collect::<Vec<_>>(), &EgressConfig::default());
+        found.iter().map(|found| !found.too_broad.is_empty()).collect()
     }
 
     fn networks(networks: &[&str]) -> Value {
@@ -283,6 +351,23 @@ mod tests {
         assert_eq!(broad(&[narrow, networks(&["198.50.0.0/16", "198.51.1.0/24"])]), [false, true]);
     }
 
+    #[test]
+    fn what_is_too_wide_alone_closes_no_other() {
+        let git = ["192.30.252.0/22", "185.199.108.0/22", "140.82.112.0/20", "2a0a:a440::/29", "2606:50c0::/32"];
+        let rule = json!({"name": "git", "ports": [{"port": 443}], "networks": git});
+        let rule = serde_json::from_value(rule).unwrap();
+        let never = NeverOpened::new(&[]);
+        let opening = open_rule(&rule, &Surroundings { never: &never, services: &|_| None, wildcards: true }).unwrap();
+        let found = narrowed(&[&opening], &EgressConfig::default()).remove(0);
+        let Some(Peers::Networks(left)) = found.opening.map(|opening| opening.peers) else {
+            panic!("all of it is closed")
+        };
+        assert_eq!(left.len(), 4);
+        let [why] = found.too_broad.as_slice() else { panic!("{:?}", found.too_broad) };
+        assert!(why.to_string().starts_with("2a0a:a440::/29 is wider than"), "{why}");
+        assert_eq!(why.part_of(&rule).networks, Some(vec!["2a0a:a440::/29".to_owned()]));
+    }
+
     /// What is given one after the other is never more than what may be open together, in whatever order it is asked for.
     #[test]
     fn what_is_given_one_after_the_other_is_bounded_as_a_whole() {
@@ -306,40 +391,12 @@ mod tests {
                     given.push(one.clone());
                 }
                 let all: Vec<&Opening> = given.iter().collect();
-                assert!(too_broad(&all, &EgressConfig::default()).iter().all(Option::is_none), "{given:?}");
+                let found = narrowed(&all, &EgressConfig::default());
+                assert!(found.iter().all(|found| found.too_broad.is_empty()), "{given:?}");
             }
             assert!(given.len() > 16 && given.len() < asked.len(), "{}", given.len());
             // The same again takes no room either.
             assert!(given.iter().all(|one| too_broad_with(one, &given, &EgressConfig::default()).is_none()));
-        }
-    }
-
-    #[test]
-    fn a_name_that_stands_for_such_names_is_no_better() {
-        for name in ["*.windows.net", "*.core.windows.net", "*.amazonaws.com", "*.eu-west-1.amazonaws.com"] {
-            assert_eq!(broad(&[json!({"domainNames": [name]})]), [true], "{name}");
-        }
-        for name in ["*.arxiv.org", "*.dkr.ecr.eu-west-1.amazonaws.com", "*.x.windows.net"] {
-            assert_eq!(broad(&[json!({"domainNames": [name]})]), [false], "{name}");
-        }
-    }
-
-    #[test]
-    fn a_name_that_anybody_can_have_storage_under_is_private_or_agreed_to() {
-        let shared = [
-            "acct.blob.core.windows.net",
-            "s3.amazonaws.com",
-            "bucket.s3.eu-west-1.amazonaws.com",
-            "x.s3-accesspoint.eu-west-1.amazonaws.com",
-            "storage.googleapis.com",
-        ];
-        for name in shared {
-            assert_eq!(broad(&[json!({"domainNames": [name]})]), [true], "{name}");
-            let inside = json!({"domainName": name, "expectedNetworks": ["10.40.0.0/16"]});
-            assert_eq!(broad(&[json!({"privateEndpoint": inside})]), [false], "{name}");
-        }
-        for name in ["export.arxiv.org", "sts.amazonaws.com", "notcore.windows.net"] {
-            assert_eq!(broad(&[json!({"domainNames": [name]})]), [false], "{name}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A namespace's own rules: each opens as far as allowlists cover it.
 
-use super::reach::{Reach, first_few};
+use super::reach::{InPart, Reach, first_few};
 use super::{Opening, Refusal, Surroundings, Target, selector};
 use cloister_api::{EgressRule, EgressState};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -22,7 +22,9 @@ pub struct Covered {
     pub openings: Vec<Opening>,
     /// For each opening the place of a rule, among those that are allowed, which agrees to it.
     pub agreed_by: Vec<usize>,
-    /// Active, NeedsGrant or Refused.
+    /// Why some of its items can never be opened, whoever covers them.
+    pub refused: Vec<Refusal>,
+    /// Active, NeedsGrant or, where none of its items can be opened, Refused: what became of the other items.
     pub state: EgressState,
     /// The reason in one word: [`COVERED`], [`PARTLY_COVERED`], [`NOT_COVERED`], or that of a [`Refusal`].
     pub reason: String,
@@ -49,16 +51,17 @@ impl<'a> Allowed<'a> {
     /// Resolves them.
     pub fn of(allowed: &[(&'a str, &EgressRule)], s: &Surroundings) -> Self {
         let rules = allowed.iter().enumerate();
-        Allowed(rules.filter_map(|(at, (name, rule))| Some((at, *name, Resolved::of(rule, s).ok()?))).collect())
+        Allowed(rules.filter_map(|(at, (name, rule))| Some((at, *name, Resolved::of(rule, s)?))).collect())
     }
 }
 
 /// As [`open_covered`].
 pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surroundings) -> Covered {
-    let own = Resolved::of(rule, s).and_then(|own| own.reach.is_enforceable(s).map(|()| own));
-    let own = match own {
-        Ok(own) => own,
-        Err(refusal) => return refused(&refusal),
+    let InPart { reach, closed: refused } = reach_of(rule, s).enforceable(s);
+    let own = match (reach, selector::canonical(rule.pod_selector.as_ref())) {
+        (Some(reach), Ok(pods)) => Resolved { reach, pods },
+        (Some(_), Err(refusal)) => return nothing(vec![refusal]),
+        (None, _) => return nothing(refused),
     };
     let mut openings = Vec::new();
     let mut covering = Vec::new();
@@ -88,11 +91,12 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
     let uncovered = own.reach.uncovered(&covering);
     if uncovered.is_empty() {
         let message = format!("covered by EgressAllowlist {}", first_few(by.iter()));
-        return Covered { openings, agreed_by, state: EgressState::Active, reason: COVERED.to_owned(), message };
+        let (state, reason) = (EgressState::Active, COVERED.to_owned());
+        return Covered { openings, agreed_by, refused, state, reason, message };
     }
     let reason = if openings.is_empty() { NOT_COVERED } else { PARTLY_COVERED };
-    let message = needs_grant(&uncovered, &for_some_pods, openings.is_empty());
-    Covered { openings, agreed_by, state: EgressState::NeedsGrant, reason: reason.to_owned(), message }
+    let message = needs_grant(&uncovered, &by, &for_some_pods);
+    Covered { openings, agreed_by, refused, state: EgressState::NeedsGrant, reason: reason.to_owned(), message }
 }
 
 /// A rule, resolved, and its pods.
@@ -102,24 +106,31 @@ struct Resolved {
 }
 
 impl Resolved {
-    fn of(rule: &EgressRule, s: &Surroundings) -> Result<Self, Refusal> {
-        let target = Target::of_rule(rule).ok_or(Refusal::TargetInvalid)?;
-        let reach = Reach::resolve(&target, &rule.ports, s)?;
-        Ok(Self { reach, pods: selector::canonical(rule.pod_selector.as_ref())? })
+    fn of(rule: &EgressRule, s: &Surroundings) -> Option<Self> {
+        Some(Self { reach: reach_of(rule, s).reach?, pods: selector::canonical(rule.pod_selector.as_ref()).ok()? })
     }
 }
 
-fn refused(refusal: &Refusal) -> Covered {
+fn reach_of(rule: &EgressRule, s: &Surroundings) -> InPart {
+    match Target::of_rule(rule) {
+        Some(target) => Reach::resolve(&target, &rule.ports, s),
+        None => Err(Refusal::TargetInvalid).into(),
+    }
+}
+
+/// No item of the rule can be opened.
+fn nothing(refused: Vec<Refusal>) -> Covered {
     Covered {
         openings: Vec::new(),
         agreed_by: Vec::new(),
         state: EgressState::Refused,
-        reason: refusal.reason().to_owned(),
-        message: refusal.to_string(),
+        reason: refused.first().map(Refusal::reason).unwrap_or_default().to_owned(),
+        message: refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        refused,
     }
 }
 
-fn needs_grant(uncovered: &[String], for_some_pods: &BTreeSet<&str>, closed: bool) -> String {
+fn needs_grant(uncovered: &[String], by: &BTreeSet<&str>, for_some_pods: &BTreeSet<&str>) -> String {
     let what = first_few_of(uncovered);
     let pods = if for_some_pods.is_empty() {
         String::new()
@@ -129,10 +140,15 @@ fn needs_grant(uncovered: &[String], for_some_pods: &BTreeSet<&str>, closed: boo
             first_few(for_some_pods.iter())
         )
     };
-    let open = if closed { "nothing is open" } else { "the rest is open" };
+    let open = match (by.is_empty(), for_some_pods.is_empty()) {
+        (true, true) => "nothing of it is covered".to_owned(),
+        (true, false) => "the rest is not covered either".to_owned(),
+        (false, _) => format!("the rest is covered by EgressAllowlist {}", first_few(by.iter())),
+    };
     format!(
         "no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers {what}{pods}; {open}. Ask for an EgressGrant of this rule \
-         (`kubectl explain egressgrant.spec`), ask security for an EgressAllowlist that covers it, or narrow the rule; `kubectl get egressallowlists` lists what there is"
+         (`kubectl explain egressgrant.spec`), ask whoever publishes allowlists for one that covers it, or narrow the rule; \
+         `kubectl get egressallowlists` lists what there is"
     )
 }
 

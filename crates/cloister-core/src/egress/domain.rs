@@ -53,6 +53,12 @@ pub enum NameFault {
     /// It has one label.
     #[error("has no dot; write the fully qualified name, or name the Service")]
     NotQualified,
+    /// It is a name of the API server.
+    #[error("is the API server, which research pods do not reach")]
+    ApiServer,
+    /// It is a name of a Service, which the cluster's own DNS alone answers.
+    #[error("is a name inside of the cluster; name the Service under service, with its namespace")]
+    InCluster,
     /// It is not asked in DNS, or means this machine.
     #[error("is below {0}, which no DNS server answers for")]
     SpecialUse(&'static str),
@@ -142,9 +148,25 @@ fn check(name: &str) -> Result<(), NameFault> {
     if last.contains('_') {
         return Err(NameFault::Label { label: shortened(last), problem: "is the last, and has an underscore" });
     }
+    if let Some(fault) = in_cluster(name) {
+        return Err(fault);
+    }
     match SPECIAL_USE.iter().find(|special| *special == &last) {
         Some(special) => Err(NameFault::SpecialUse(special)),
         None => Ok(()),
+    }
+}
+
+/// The cluster's domain, as nearly every cluster has it.
+const CLUSTER_DOMAIN: &str = ".cluster.local";
+
+/// Why a name that the cluster's own DNS answers is no name of an egress rule.
+fn in_cluster(name: &str) -> Option<NameFault> {
+    let inside = name.strip_suffix(CLUSTER_DOMAIN);
+    let bare = inside.unwrap_or(name);
+    match bare {
+        "kubernetes.default" | "kubernetes.default.svc" => Some(NameFault::ApiServer),
+        _ => (inside.is_some() || bare.ends_with(".svc")).then_some(NameFault::InCluster),
     }
 }
 
@@ -245,7 +267,20 @@ mod tests {
         assert_eq!(fault("mirror"), NameFault::NotQualified);
         assert_eq!(fault("com"), NameFault::NotQualified);
         assert_eq!(fault("a.localhost"), NameFault::SpecialUse("localhost"));
+        assert_eq!(fault("printer.local"), NameFault::SpecialUse("local"));
         assert!(matches!(fault(""), NameFault::Label { .. }));
+    }
+
+    #[test]
+    fn what_is_inside_of_the_cluster_is_named_as_a_service() {
+        for text in ["kubernetes.default", "kubernetes.default.svc", "Kubernetes.default.svc.cluster.local"] {
+            assert_eq!(fault(text), NameFault::ApiServer, "{text}");
+        }
+        for text in ["cache.infra.svc", "cache.infra.svc.cluster.local", "*.infra.svc.cluster.local", "x.cluster.local"]
+        {
+            assert_eq!(fault(text), NameFault::InCluster, "{text}");
+        }
+        assert_eq!(name("svc.example.com").name(), "svc.example.com");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Sets of names, and where their addresses must be.
 
-use super::domain::DomainName;
+use super::domain::{DomainName, NameFault};
 use super::networks::{NetworkSet, shortened};
 use super::reach::first_few;
 use super::{NeverOpened, Refusal};
@@ -8,7 +8,7 @@ use crate::names::Host;
 use cloister_api::PrivateEndpoint;
 use std::collections::BTreeSet;
 
-/// A set of names. None is covered by another.
+/// A set of names. One that another covers stays, because the other may be one that nothing opens here.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct HostSet {
     names: BTreeSet<DomainName>,
@@ -17,10 +17,26 @@ pub(super) struct HostSet {
 }
 
 impl HostSet {
-    /// The set that a rule's `domainNames` names.
-    pub(super) fn public(names: &[String]) -> Result<Self, Refusal> {
-        let names = names.iter().map(|name| parse(name)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { names: without_covered(names), expected: None })
+    /// The set that a rule's `domainNames` names, as far as they are names, and why the others are none.
+    pub(super) fn public(names: &[String]) -> (Option<Self>, Vec<Refusal>) {
+        let (mut good, mut closed) = (Vec::new(), Vec::new());
+        for name in names {
+            match parse(name) {
+                Ok(name) => good.push(name),
+                Err(refusal) => closed.push(refusal),
+            }
+        }
+        (Self { names: good.into_iter().collect(), expected: None }.unless_empty(), closed)
+    }
+
+    fn unless_empty(self) -> Option<Self> {
+        (!self.names.is_empty()).then_some(self)
+    }
+
+    /// Those of its names that stand for themselves alone, and those that stand for others.
+    pub(super) fn split(self) -> (Option<Self>, Vec<DomainName>) {
+        let (wildcards, names): (BTreeSet<DomainName>, _) = self.names.into_iter().partition(|name| name.is_wildcard());
+        (Self { names, expected: self.expected }.unless_empty(), wildcards.into_iter().collect())
     }
 
     /// The set that a private endpoint names.
@@ -46,8 +62,8 @@ impl HostSet {
             let own = own.clone();
             other.names.iter().filter_map(move |other| own.intersection(other).cloned())
         };
-        let names = without_covered(self.names.iter().flat_map(common).collect());
-        (!names.is_empty()).then_some(Self { names, expected })
+        let names = self.names.iter().flat_map(common).collect();
+        Self { names, expected }.unless_empty()
     }
 
     /// The names that none of `others` covers, with all the places that their addresses may be in.
@@ -59,23 +75,22 @@ impl HostSet {
         };
         let others: Vec<&HostSet> = others.filter(wide_enough).collect();
         let covered = |name: &DomainName| others.iter().any(|other| other.names.iter().any(|other| other.covers(name)));
-        self.names.iter().filter(|name| !covered(name)).cloned().collect()
+        without_covered(self.names.iter().filter(|name| !covered(name)).cloned().collect()).into_iter().collect()
     }
 
-    /// Those of its names that stand for others.
-    pub(super) fn wildcards(&self) -> Vec<&DomainName> {
-        self.names.iter().filter(|name| name.is_wildcard()).collect()
-    }
-
-    /// The names, in their order.
+    /// The names, in their order, without those that others cover.
     pub(super) fn to_hosts(&self) -> Vec<Host> {
         let expected = self.expected.as_ref().map(|expected| expected.to_networks().into_boxed_slice());
-        self.names.iter().map(|name| Host { name: name.clone(), expected: expected.clone() }).collect()
+        let names = without_covered(self.names.iter().cloned().collect());
+        names.into_iter().map(|name| Host { name, expected: expected.clone() }).collect()
     }
 }
 
 fn parse(name: &str) -> Result<DomainName, Refusal> {
-    name.parse().map_err(|fault| Refusal::NameInvalid { name: shortened(name), fault })
+    name.parse().map_err(|fault| match fault {
+        NameFault::ApiServer => Refusal::ApiServer { what: shortened(name) },
+        fault => Refusal::NameInvalid { name: shortened(name), fault },
+    })
 }
 
 fn without_covered(names: Vec<DomainName>) -> BTreeSet<DomainName> {

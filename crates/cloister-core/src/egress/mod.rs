@@ -1,8 +1,8 @@
 //! What egress rules open: from declared destinations to the NetworkPolicies that allow them.
 //!
 //! A rule of an allowlist, or the endpoint of a storage resource, was agreed to and opens whole ([`open`]). A
-//! namespace's own rule opens as far as allowlist rules cover it ([`open_covered`]). A rule that cannot be opened as it
-//! stands is refused with a reason, and stays closed.
+//! namespace's own rule opens as far as allowlist rules cover it ([`open_covered`]). An item of a rule that cannot be
+//! opened is refused with a reason, and stays closed; the others open ([`open_rule_in_part`]).
 //!
 //! ```
 //! use cloister_core::egress::{NeverOpened, Surroundings, open_rule};
@@ -27,6 +27,7 @@ mod by_name;
 mod covered;
 mod domain;
 mod hosts;
+mod items;
 mod label;
 mod networks;
 mod never;
@@ -39,14 +40,16 @@ mod reach;
 mod refusal;
 mod selector;
 mod service;
+mod shared;
 mod target;
 
 pub use backend::{Backend, Channel, Installed};
-pub use breadth::{TooBroad, too_broad, too_broad_with};
+pub use breadth::{Narrowed, TooBroad, narrowed, too_broad_with};
 pub use by_name::{Inexact, not_the_internet, not_to_be_reached};
 pub use covered::{Allowed, COVERED, Covered, NOT_COVERED, PARTLY_COVERED, open_covered, open_covered_by};
 pub use domain::{DomainName, NameFault};
 pub use never::NeverOpened;
+pub(crate) use never::is_local_nat64;
 pub use opening::{Opening, Peers, PolicyPort, PolicyPortNumber};
 pub use overlap::overlap;
 pub use public::is_public;
@@ -60,7 +63,8 @@ pub use target::Target;
 use crate::{evaluator::Facts, names::Held};
 use cloister_api::{EgressConfig, EgressRule, Port, ServiceReference, StorageEndpoint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use reach::Reach;
+use reach::{InPart, Reach};
+use std::collections::BTreeMap;
 
 /// Whether whatever `narrow` matches is also matched by `wide`; everything is, where there is no selector. A false "no" is
 /// possible, a false "yes" is not.
@@ -69,6 +73,23 @@ pub(crate) fn selector_implies(narrow: Option<&LabelSelector>, wide: Option<&Lab
         (Ok(narrow), Ok(wide)) => selector::implies(&narrow, &wide),
         _ => false,
     }
+}
+
+/// Whether whatever has these labels is matched.
+pub(crate) fn selector_implies_labels(labels: &BTreeMap<String, String>, wide: Option<&LabelSelector>) -> bool {
+    selector_implies(Some(&with_labels(labels)), wide)
+}
+
+/// Whether anything that has these labels can be matched. A false "yes" is possible, a false "no" is not.
+pub(crate) fn selectors_can_meet(one: Option<&LabelSelector>, labels: &BTreeMap<String, String>) -> bool {
+    match (selector::canonical(one), selector::canonical(Some(&with_labels(labels)))) {
+        (Ok(one), Ok(other)) => selector::is_satisfiable(&selector::conjunction(&one, &other)),
+        _ => false,
+    }
+}
+
+fn with_labels(labels: &BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels.clone()), match_expressions: None }
 }
 
 /// What is known of the cluster around a rule.
@@ -96,16 +117,58 @@ impl<'a> Surroundings<'a> {
 ///
 /// # Errors
 ///
-/// A [`Refusal`] where any part of it cannot be opened.
+/// A [`Refusal`] where any item of it cannot be opened.
 pub fn open(
     target: &Target,
     ports: &[Port],
     pods: Option<&LabelSelector>,
     s: &Surroundings,
 ) -> Result<Opening, Refusal> {
-    let reach = Reach::resolve(target, ports, s)?;
-    reach.is_enforceable(s)?;
-    Ok(reach.opening(selector::canonical(pods)?))
+    in_part(Some(target), ports, pods, s).whole()
+}
+
+/// What was declared, as far as it can be opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Opened {
+    /// What is open of it, where anything is.
+    pub opening: Option<Opening>,
+    /// Why the rest stays closed: each names the items that it is about.
+    pub closed: Vec<Refusal>,
+}
+
+impl Opened {
+    /// All of it.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Refusal`] of an item.
+    pub fn whole(self) -> Result<Opening, Refusal> {
+        match self.closed.into_iter().next() {
+            Some(refusal) => Err(refusal),
+            None => self.opening.ok_or(Refusal::TargetInvalid),
+        }
+    }
+}
+
+/// Opens a rule item by item: a name or a network that cannot be opened closes itself alone.
+pub fn open_rule_in_part(rule: &EgressRule, s: &Surroundings) -> Opened {
+    in_part(Target::of_rule(rule).as_ref(), &rule.ports, rule.pod_selector.as_ref(), s)
+}
+
+/// The same of a storage resource's endpoint, for these pods; for all pods of the namespace where there is no selector.
+pub fn open_endpoint_in_part(endpoint: &StorageEndpoint, pods: Option<&LabelSelector>, s: &Surroundings) -> Opened {
+    in_part(Target::of_endpoint(endpoint).as_ref(), &endpoint.ports, pods, s)
+}
+
+fn in_part(target: Option<&Target>, ports: &[Port], pods: Option<&LabelSelector>, s: &Surroundings) -> Opened {
+    let refused = |refusal| Opened { opening: None, closed: vec![refusal] };
+    let Some(target) = target else { return refused(Refusal::TargetInvalid) };
+    let InPart { reach, closed } = Reach::resolve(target, ports, s).enforceable(s);
+    match (reach, selector::canonical(pods)) {
+        (Some(reach), Ok(pods)) => Opened { opening: Some(reach.opening(pods)), closed },
+        (Some(_), Err(refusal)) => refused(refusal),
+        (None, _) => Opened { opening: None, closed },
+    }
 }
 
 /// Opens the whole of a rule.
@@ -135,6 +198,6 @@ pub fn open_endpoint(
 
 /// Why a storage resource's endpoint opens more than the catalogue may, if it does: it is judged as an allowlist's rule is.
 pub fn endpoint_too_broad(endpoint: &StorageEndpoint, s: &Surroundings, config: &EgressConfig) -> Option<TooBroad> {
-    let opening = open_endpoint(endpoint, None, s).ok()?;
-    too_broad(&[&opening], config).pop().flatten()
+    let opening = open_endpoint_in_part(endpoint, None, s).opening?;
+    narrowed(&[&opening], config).pop()?.too_broad.into_iter().next()
 }

@@ -38,6 +38,14 @@ impl NetworkSet {
         networks.iter().map(|text| parse(text)).collect::<Result<Vec<_>, _>>().map(Self::of)
     }
 
+    /// Of two sets, the one with more of this is the wider: a measure by which the widest is found, in which one IPv4
+    /// address weighs as much as an IPv6 /32, so that no family hides the other.
+    pub(super) fn breadth(&self) -> u128 {
+        let v4 = self.v4.ranges().map(|range| u128::from(u32::from(*range.end()) - u32::from(*range.start())) + 1);
+        let v6 = self.v6.ranges().map(|range| (u128::from(*range.end()) - u128::from(*range.start())) >> 96);
+        v4.chain(v6).fold(0, u128::saturating_add)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.v4.is_empty() && self.v6.is_empty()
     }
@@ -139,7 +147,7 @@ fn apart<T: range_set_blaze::Integer>(a: &RangeSetBlaze<T>, b: &RangeSetBlaze<T>
 
 /// A network in CIDR notation, as strict as the API server: no leading zeros (which some read as octal), no bits set
 /// after the prefix, no IPv4-mapped IPv6.
-fn parse(text: &str) -> Result<IpNet, Refusal> {
+pub(super) fn parse(text: &str) -> Result<IpNet, Refusal> {
     let invalid = |problem| Refusal::NetworkInvalid { network: shortened(text), problem };
     let (address, prefix) = text.split_once('/').ok_or(invalid("it has no prefix length"))?;
     let address: IpAddr = address.parse().map_err(|_| invalid("its address is neither IPv4 nor IPv6"))?;

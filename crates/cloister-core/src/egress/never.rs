@@ -8,7 +8,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// reaches those has the node's credentials), loopback, multicast, and the cluster's own networks (pods and Services
 /// are opened by name, so that the rule follows them). Built once and reused.
 #[derive(Clone, Debug, PartialEq)]
-pub struct NeverOpened(NetworkSet, super::networks::Bounds);
+pub struct NeverOpened {
+    set: NetworkSet,
+    bounds: super::networks::Bounds,
+    /// The addresses of the API server, which are among them.
+    api_server: Vec<IpAddr>,
+}
 
 /// What is never opened in IPv4.
 const NEVER_V4: &[Ipv4Net] = &[
@@ -27,62 +32,80 @@ const NEVER_V4: &[Ipv4Net] = &[
 const NEVER_V6: &[Ipv6Net] = &[
     v6([0, 0, 0, 0, 0, 0, 0, 0], 96), // unspecified, loopback, and the deprecated IPv4-compatible addresses
     MAPPED,                           // would be IPv4 under another name
-    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), // local NAT64 (RFC 8215): any IPv4, and nobody knows where in it
-    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32), // Teredo (RFC 4380): the same
-    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), // link-local
-    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32), // AWS: metadata (::254), pod identity (::23), DNS, time
+    LOCAL_NAT64,
+    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32),         // Teredo (RFC 4380): the same
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),         // link-local
+    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32),     // AWS: metadata (::254), pod identity (::23), DNS, time
     v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128), // Google Cloud's metadata service
-    v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128), // Scaleway's metadata service
-    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), // multicast
+    v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128),  // Scaleway's metadata service
+    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),          // multicast
 ];
 
+/// Local NAT64 (RFC 8215): any IPv4, and nobody knows where in it.
+const LOCAL_NAT64: Ipv6Net = v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48);
+
+/// Whether an address stands for one in IPv4 that nobody can tell.
+pub(crate) fn is_local_nat64(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if LOCAL_NAT64.contains(&address))
+}
+
 impl NeverOpened {
-    /// The fixed networks, and `cluster_networks` of CloisterConfig.
+    /// The fixed networks, and those of the cluster.
     pub fn new(cluster_networks: &[IpNet]) -> Self {
+        Self::with_api_server(cluster_networks, Vec::new())
+    }
+
+    /// The same, and the addresses of the API server.
+    pub fn with_api_server(cluster_networks: &[IpNet], api_server: Vec<IpAddr>) -> Self {
         let mut v4: Vec<Ipv4Net> = NEVER_V4.to_vec();
         let mut v6: Vec<Ipv6Net> = NEVER_V6.to_vec();
-        for network in cluster_networks {
+        for network in cluster_networks.iter().copied().chain(api_server.iter().copied().map(IpNet::from)) {
             match network {
-                IpNet::V4(net) => v4.push(*net),
-                IpNet::V6(net) => v6.push(*net),
+                IpNet::V4(net) => v4.push(net),
+                IpNet::V6(net) => v6.push(net),
             }
         }
         // A translator on the way would make IPv4 of these again.
         v6.extend(v4.iter().flat_map(|net| [nat64(*net), six_to_four(*net)]));
         let set = NetworkSet::of(v4.into_iter().map(IpNet::V4).chain(v6.into_iter().map(IpNet::V6)));
         let bounds = set.bounds();
-        Self(set, bounds)
+        Self { set, bounds, api_server }
+    }
+
+    /// Whether this is an address of the API server and nothing else.
+    pub(super) fn is_api_server(&self, network: &IpNet) -> bool {
+        network.prefix_len() == network.max_prefix_len() && self.api_server.contains(&network.addr())
     }
 
     /// Whether no rule opens this address.
     pub fn contains(&self, address: IpAddr) -> bool {
-        self.0.contains(address)
+        self.set.contains(address)
     }
 
     /// The networks, as the shortest list of CIDRs, in ascending order.
     pub fn networks(&self) -> Vec<IpNet> {
-        self.0.to_networks()
+        self.set.to_networks()
     }
 
     /// The same as ranges without a gap, first and last address of each.
     pub(crate) fn ranges(&self) -> impl Iterator<Item = (IpAddr, IpAddr)> {
-        self.0.ranges()
+        self.set.ranges()
     }
 
     pub(super) fn set(&self) -> &NetworkSet {
-        &self.0
+        &self.set
     }
 
     pub(super) fn taken_from(&self, set: NetworkSet) -> NetworkSet {
-        if self.1.touches(&set) { set.difference(&self.0) } else { set }
+        if self.bounds.touches(&set) { set.difference(&self.set) } else { set }
     }
 }
 
 /// NAT64's well-known prefix (RFC 6052).
-const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
+pub(super) const NAT64: Ipv6Net = v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96);
 
 /// 6to4 (RFC 3056).
-const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16);
+pub(super) const SIX_TO_FOUR: Ipv6Net = v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16);
 
 /// The IPv4 network that a network of NAT64 or 6to4 stands for; another network as it is.
 pub(super) fn meant(network: IpNet) -> IpNet {
@@ -100,7 +123,7 @@ pub(super) fn meant(network: IpNet) -> IpNet {
 }
 
 /// The network as NAT64's well-known prefix has it.
-fn nat64(net: Ipv4Net) -> Ipv6Net {
+pub(super) fn nat64(net: Ipv4Net) -> Ipv6Net {
     let [a, b, c, d] = net.network().octets().map(u16::from);
     Ipv6Net::new_assert(Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, a << 8 | b, c << 8 | d), 96 + net.prefix_len())
 }

@@ -128,6 +128,11 @@ fn pod_peer(namespace: &str, selector: &BTreeMap<String, String>) -> NetworkPoli
 }
 
 impl PolicyPort {
+    /// One port by its number.
+    pub fn number(protocol: Protocol, port: u16) -> Self {
+        PolicyPort { protocol, port: PolicyPortNumber::Number(port), end_port: None }
+    }
+
     /// The same as a NetworkPolicy has it.
     pub(crate) fn to_network_policy_port(&self) -> NetworkPolicyPort {
         NetworkPolicyPort {

@@ -1,6 +1,6 @@
 //! Which addresses are the Internet's: those of no range that is somebody's own, or has a meaning of its own.
 
-use super::networks::NetworkSet;
+use super::{networks::NetworkSet, never::nat64};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -17,9 +17,9 @@ const NOT_PUBLIC_V4: [Ipv4Net; 6] = [
     v4([198, 18, 0, 0], 15),  // benchmarks (RFC 2544)
 ];
 
-/// The same of IPv6. Those that carry an IPv4 address could carry any.
-const NOT_PUBLIC_V6: [Ipv6Net; 5] = [
-    v6([0x64, 0xff9b, 0, 0, 0, 0, 0, 0], 96), // NAT64 (RFC 6052)
+/// The same of IPv6. Those that carry an IPv4 address could carry any; an address of NAT64's well-known prefix (RFC 6052)
+/// is what the IPv4 address in it is.
+const NOT_PUBLIC_V6: [Ipv6Net; 4] = [
     v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), // local NAT64 (RFC 8215)
     v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32),    // Teredo (RFC 4380)
     v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),    // 6to4 (RFC 3056)
@@ -27,8 +27,10 @@ const NOT_PUBLIC_V6: [Ipv6Net; 5] = [
 ];
 
 pub(super) static NOT_PUBLIC: LazyLock<NetworkSet> = LazyLock::new(|| {
-    let v4 = NOT_PUBLIC_V4.iter().copied().map(IpNet::V4);
-    NetworkSet::of(v4.chain(NOT_PUBLIC_V6.iter().copied().map(IpNet::V6)))
+    let v4 = NOT_PUBLIC_V4.iter().copied();
+    let translated = v4.clone().map(|network| IpNet::V6(nat64(network)));
+    let v6 = NOT_PUBLIC_V6.iter().copied().map(IpNet::V6);
+    NetworkSet::of(v4.map(IpNet::V4).chain(v6).chain(translated))
 });
 
 /// Whether an address is the Internet's.

@@ -1,8 +1,8 @@
 //! What a rule reaches once it is resolved: the sets that openings are made from and coverage is computed on.
 
-use super::breadth;
 use super::domain::DomainName;
 use super::hosts::HostSet;
+use super::items;
 use super::networks::NetworkSet;
 use super::ports::{self, PortSet};
 use super::service::ServicePorts;
@@ -21,38 +21,63 @@ pub(super) enum Reach {
     Service(ServicePorts),
 }
 
+/// What a rule reaches as far as its items can be opened, and why the others stay closed: one of the two is there.
+#[derive(Debug, Default)]
+pub(super) struct InPart {
+    pub(super) reach: Option<Reach>,
+    pub(super) closed: Vec<Refusal>,
+}
+
+impl From<Result<Reach, Refusal>> for InPart {
+    fn from(whole: Result<Reach, Refusal>) -> Self {
+        match whole {
+            Ok(reach) => InPart { reach: Some(reach), closed: Vec::new() },
+            Err(refusal) => InPart { reach: None, closed: vec![refusal] },
+        }
+    }
+}
+
+impl InPart {
+    /// The same without what cannot be held by what opens it.
+    pub(super) fn enforceable(mut self, s: &Surroundings) -> Self {
+        match self.reach.take() {
+            Some(Reach::Hosts { hosts, ports }) if !s.wildcards => {
+                let (hosts, wildcards) = hosts.split();
+                if !wildcards.is_empty() {
+                    self.closed.push(Refusal::WildcardNotEnforceable { names: first_few(wildcards.iter()) });
+                }
+                self.reach = hosts.map(|hosts| Reach::Hosts { hosts, ports });
+            }
+            reach => self.reach = reach,
+        }
+        self
+    }
+}
+
 impl Reach {
-    /// Resolves what a rule declares.
-    ///
-    /// # Errors
-    ///
-    /// A [`Refusal`] where any part of it cannot be opened; networks that are never opened are left out, and refused
-    /// only where nothing else remains.
-    pub(super) fn resolve(target: &Target, ports: &[Port], s: &Surroundings) -> Result<Self, Refusal> {
+    /// Resolves what a rule declares, item by item. Of a network, what is never opened is left out.
+    pub(super) fn resolve(target: &Target, ports: &[Port], s: &Surroundings) -> InPart {
         // In a fixed order: of several things that are wrong, the message names the first.
         let ports = &sorted(ports);
+        let parsed = match (target, PortSet::parse(ports)) {
+            (Target::DomainNames([]) | Target::Networks([]), _) => return Err(Refusal::TargetInvalid).into(),
+            (_, Err(refusal)) => return Err(refusal).into(),
+            (_, Ok(parsed)) => parsed,
+        };
         match target {
-            Target::DomainNames([]) | Target::Networks([]) => Err(Refusal::TargetInvalid),
             Target::DomainNames(names) => {
-                let hosts = HostSet::public(&sorted(names))?;
-                Ok(Self::Hosts { hosts, ports: PortSet::parse(ports)? })
+                let (hosts, closed) = HostSet::public(&sorted(names));
+                InPart { reach: hosts.map(|hosts| Self::Hosts { hosts, ports: parsed }), closed }
             }
             Target::PrivateEndpoint(endpoint) => {
-                let hosts = HostSet::private(endpoint, s.never)?;
-                Ok(Self::Hosts { hosts, ports: PortSet::parse(ports)? })
+                HostSet::private(endpoint, s.never).map(|hosts| Self::Hosts { hosts, ports: parsed }).into()
             }
             Target::Networks(declared) => {
-                let declared = sorted(declared);
-                let ports = PortSet::parse(ports)?;
-                let networks = s.never.taken_from(NetworkSet::parse(&declared)?);
-                if networks.is_empty() {
-                    return Err(Refusal::NetworksNeverOpened { networks: first_few(declared.iter()) });
-                }
-                breadth::is_writable(&networks.to_networks())?;
-                Ok(Self::Networks { networks, ports })
+                let (networks, closed) = items::networks(&sorted(declared), s.never);
+                InPart { reach: (!networks.is_empty()).then_some(Self::Networks { networks, ports: parsed }), closed }
             }
             Target::Service(reference) => {
-                ServicePorts::resolve(reference, ports, (s.services)(reference)).map(Self::Service)
+                ServicePorts::resolve(reference, ports, (s.services)(reference)).map(Self::Service).into()
             }
         }
     }
@@ -82,23 +107,6 @@ impl Reach {
                 Opening { pods, peers, ports: ports.into_iter().collect() }
             }
         }
-    }
-
-    /// That all of it can be held by what opens it.
-    ///
-    /// # Errors
-    ///
-    /// A [`Refusal`] that names what cannot.
-    pub(super) fn is_enforceable(&self, s: &Surroundings) -> Result<(), Refusal> {
-        let Self::Hosts { hosts, .. } = self else { return Ok(()) };
-        if s.wildcards {
-            return Ok(());
-        }
-        let wildcards = hosts.wildcards();
-        if wildcards.is_empty() {
-            return Ok(());
-        }
-        Err(Refusal::WildcardNotEnforceable { names: first_few(wildcards.iter()) })
     }
 
     /// What both reach; nothing where they have no port or no destination in common.
@@ -219,12 +227,13 @@ fn on<T: Display>(destinations: impl ExactSizeIterator<Item = T>, ports: Vec<Str
 fn sorted<T: Clone + Ord>(items: &[T]) -> Vec<T> {
     let mut items = items.to_vec();
     items.sort_unstable();
+    items.dedup();
     items
 }
 
-/// The first three, and how many more there are.
+/// The first eight, and how many more there are.
 pub(super) fn first_few<T: Display>(items: impl ExactSizeIterator<Item = T>) -> String {
-    const FEW: usize = 3;
+    const FEW: usize = 8;
     let more = items.len().saturating_sub(FEW);
     let first: Vec<String> = items.take(FEW).map(|item| item.to_string()).collect();
     let first = first.join(", ");

@@ -17,8 +17,9 @@ pub enum Refusal {
     },
     /// A wildcard stands for names that nobody can list, and a NetworkPolicy holds addresses alone.
     #[error(
-        "{names} cannot be opened by addresses, because nobody can list the names that it stands for; name the hosts that are needed, \
-         or use a network plugin that sees names (egress.backend of CloisterConfig)"
+        "{names} cannot be opened by addresses, because nobody can list the names that it stands for; name the hosts that are needed \
+         (in an allowlist, the name covers egress.rules of the ResearchNamespace that name hosts below it), or use a network plugin that \
+         sees names (egress.backend of CloisterConfig)"
     )]
     WildcardNotEnforceable {
         /// The wildcards, shortened where there are many.
@@ -29,19 +30,34 @@ pub enum Refusal {
         "the rule must name exactly one of domainNames, networks, service and privateEndpoint, and at least one of them; correct it"
     )]
     TargetInvalid,
+    /// It is the API server.
+    #[error(
+        "{what} is the API server of this cluster, which research pods do not reach, by no rule and no grant; take it out of the rule, \
+         and let the program do without it"
+    )]
+    ApiServer {
+        /// What was named: the Service, its addresses or its names, shortened where there are many.
+        what: String,
+    },
     /// There is no such Service.
     #[error("Service {}/{} does not exist; create it, or correct the rule", .0.namespace, .0.name)]
     ServiceNotFound(ServiceReference),
     /// The Service is another than the one that the allowlist was published for.
     #[error(
         "Service {}/{} has changed since the allowlist was published (its uid, its selector or its target ports), so that the rule \
-         would lead elsewhere; ask security to look at the Service, and to publish the allowlist anew if it is as it should be \
-         (any change of its spec will do, such as that of its description)", .0.namespace, .0.name
+         would lead elsewhere; ask whoever publishes allowlists to look at the Service, and to publish the allowlist anew if it is as \
+         it should be (any change of its spec will do, such as that of its description)", .0.namespace, .0.name
     )]
     ServiceChanged(ServiceReference),
     /// The Service has no selector: whoever writes its endpoints decides where it leads.
     #[error("Service {}/{} has no selector, so its endpoints could be anywhere; give it one, or declare its addresses as networks", .0.namespace, .0.name)]
     ServiceWithoutSelector(ServiceReference),
+    /// The pods of the Service are on the network of their nodes, where no policy knows them.
+    #[error(
+        "the pods of Service {}/{} are on the network of their nodes (hostNetwork), where a NetworkPolicy does not find them by their \
+         labels; run them on the pod network", .0.namespace, .0.name
+    )]
+    ServiceOnNodes(ServiceReference),
     /// The Service is of type ExternalName: it is but another name for a host.
     #[error("Service {}/{} is of type ExternalName and could be pointed anywhere; declare the addresses behind it as networks", .0.namespace, .0.name)]
     ServiceExternalName(ServiceReference),
@@ -56,7 +72,8 @@ pub enum Refusal {
     /// Nothing is left of the networks.
     #[error(
         "{networks} is never opened by address: it belongs to a metadata service, to loopback, link-local or multicast addresses, \
-         to IPv6 that could stand for any IPv4 address, or to the cluster's own networks; to reach something in the cluster, name its service"
+         to IPv6 that could stand for any IPv4 address, or to the cluster's own networks; to reach something in the cluster, name its service; credentials of a cloud come by a grant \
+         of storage, and not from a metadata service or an agent on the node"
     )]
     NetworksNeverOpened {
         /// The networks, shortened where there are many.
@@ -64,8 +81,8 @@ pub enum Refusal {
     },
     /// The networks are half of the Internet, or all of it.
     #[error(
-        "{networks} is wider than anything may be opened, by an EgressGrant too: no network wider than /8 (IPv6: /16), and at most \
-         16 that are wider than /16 (IPv6: /32); name the networks that are needed"
+        "{networks} is wider than anything may be opened, by an EgressGrant too: no network wider than /8 (IPv6: /16), neighbours \
+         counted as one, and at most 16 in a rule that are wider than /16 (IPv6: /32); name the networks that are needed"
     )]
     NetworksTooWide {
         /// The networks, shortened where there are many.
@@ -102,6 +119,8 @@ impl Refusal {
             Refusal::NameInvalid { .. } => "NameInvalid",
             Refusal::WildcardNotEnforceable { .. } => "WildcardNotEnforceable",
             Refusal::TargetInvalid => "TargetInvalid",
+            Refusal::ApiServer { .. } => "ApiServer",
+            Refusal::ServiceOnNodes(_) => "ServiceOnNodes",
             Refusal::ServiceNotFound(_) => "ServiceNotFound",
             Refusal::ServiceChanged(_) => "ServiceChanged",
             Refusal::ServiceWithoutSelector(_) => "ServiceWithoutSelector",

@@ -15,6 +15,8 @@ pub struct ServiceFacts {
     pub selector: BTreeMap<String, String>,
     /// Whether its type is ExternalName.
     pub external_name: bool,
+    /// Whether all of its pods that are known are on the network of their nodes.
+    pub on_nodes: bool,
     /// Its ports.
     pub ports: Vec<ServicePortFacts>,
 }
@@ -75,12 +77,18 @@ impl ServicePorts {
     ) -> Result<Self, Refusal> {
         // Checks the ports themselves; a Service's ports are compared entry by entry.
         PortSet::parse(ports)?;
+        if reference.namespace == "default" && reference.name == "kubernetes" {
+            return Err(Refusal::ApiServer { what: "Service default/kubernetes".to_owned() });
+        }
         let facts = facts.ok_or_else(|| Refusal::ServiceNotFound(reference.clone()))?;
         if facts.external_name {
             return Err(Refusal::ServiceExternalName(reference.clone()));
         }
         if facts.selector.is_empty() {
             return Err(Refusal::ServiceWithoutSelector(reference.clone()));
+        }
+        if facts.on_nodes {
+            return Err(Refusal::ServiceOnNodes(reference.clone()));
         }
         let leads_somewhere = |fact: &&ServicePortFacts| fact.target != PolicyPortNumber::Number(0);
         let mut targets = BTreeMap::new();

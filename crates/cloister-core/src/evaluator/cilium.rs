@@ -8,7 +8,7 @@ use super::{
     by_name::{ByName, PortRange},
     proof::Excess,
 };
-use crate::egress::{DomainName, NeverOpened, selector_implies};
+use crate::egress::{DomainName, NeverOpened, PolicyPort, PolicyPortNumber, selector_implies};
 use cloister_api::{CloisterConfigSpec, Protocol, plugin::CiliumNetworkPolicy};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -89,24 +89,29 @@ impl CiliumPort {
 pub fn objection_to_cilium(
     policy: &CiliumNetworkPolicy,
     agreed: &Agreements<'_>,
-    config: &CloisterConfigSpec,
+    dns: (&CloisterConfigSpec, &[PolicyPort]),
     never: &NeverOpened,
 ) -> Option<String> {
     let name = policy.metadata.name.clone().unwrap_or_default();
     let what = match policy.spec.clone().map(serde_json::from_value::<Spec>) {
         _ if policy.specs.is_some() => Some("more than one spec".to_owned()),
-        Some(Ok(spec)) => too_much(&spec, agreed, config, never),
+        Some(Ok(spec)) => too_much(&spec, agreed, dns, never),
         Some(Err(error)) => Some(format!("what cannot be read ({error})")),
         None => Some("everything".to_owned()),
     };
     what.map(|what| Excess { kind: "CiliumNetworkPolicy", policy: name, what }.to_string())
 }
 
-fn too_much(spec: &Spec, agreed: &Agreements<'_>, config: &CloisterConfigSpec, never: &NeverOpened) -> Option<String> {
+fn too_much(
+    spec: &Spec,
+    agreed: &Agreements<'_>,
+    dns: (&CloisterConfigSpec, &[PolicyPort]),
+    never: &NeverOpened,
+) -> Option<String> {
     let pods = without_source(&spec.endpoint_selector);
     spec.egress.iter().find_map(|entry| {
         if entry.to_fqdns.is_empty() {
-            return (!is_dns(entry, config)).then(|| "something else than DNS without a name".to_owned());
+            return (!is_dns(entry, dns)).then(|| "something else than DNS without a name".to_owned());
         }
         if !entry.to_endpoints.is_empty() || !entry.to_cidr.is_empty() {
             return Some("something else beside names".to_owned());
@@ -137,8 +142,18 @@ fn meant(name: &Name) -> Option<DomainName> {
 }
 
 /// Whether an entry opens the cluster's own DNS, by the proxy, and nothing else.
-fn is_dns(entry: &Egress, config: &CloisterConfigSpec) -> bool {
+fn is_dns(entry: &Egress, (config, pod_ports): (&CloisterConfigSpec, &[PolicyPort])) -> bool {
     let dns = &config.dns;
+    // What is sent to the Service arrives at another port of its pods, where it says so.
+    let leads_to = |port: &CiliumPort| {
+        let led = |known: &PolicyPort| match known.port {
+            PolicyPortNumber::Number(number) => {
+                known.protocol == port.protocol && port.range() == Some(number..=number)
+            }
+            PolicyPortNumber::Name(_) => false,
+        };
+        !entry.to_endpoints.is_empty() && pod_ports.iter().any(led)
+    };
     let here = BTreeMap::from([("io.kubernetes.pod.namespace".to_owned(), dns.namespace.clone())]);
     let here = LabelSelector { match_labels: Some(here), match_expressions: None };
     let is_server = |pods: &LabelSelector| {
@@ -151,7 +166,7 @@ fn is_dns(entry: &Egress, config: &CloisterConfigSpec) -> bool {
     };
     let by_proxy = |ports: &Ports| {
         ports.rules.as_ref().is_some_and(|rules| !rules.dns.is_empty())
-            && ports.ports.iter().all(|port| port.range() == Some(53..=53))
+            && ports.ports.iter().all(|port| port.range() == Some(53..=53) || leads_to(port))
     };
     (entry.to_endpoints.is_empty() != entry.to_cidr.is_empty())
         && entry.to_endpoints.iter().all(is_server)
@@ -209,7 +224,8 @@ mod tests {
         change(&mut spec);
         let policy = CiliumNetworkPolicy::new(ObjectMeta { name: Some("p".into()), ..ObjectMeta::default() }, spec);
         let agreed = vec![vec![Declared::rule(&rule).unwrap()]];
-        objection_to_cilium(&policy, &agreed, &CloisterConfigSpec::default(), &NeverOpened::new(&[]))
+        let ports = [PolicyPort::number(Protocol::Udp, 5353)];
+        objection_to_cilium(&policy, &agreed, (&CloisterConfigSpec::default(), &ports), &NeverOpened::new(&[]))
     }
 
     #[test]
@@ -219,6 +235,19 @@ mod tests {
             objection(|spec| spec["egress"][1]["toFQDNs"] = json!([{"matchPattern": "**.b.example.com"}])),
             None
         );
+    }
+
+    #[test]
+    fn the_port_that_the_dns_service_leads_to_is_dns_at_its_pods_alone() {
+        let to = |port: &'static str, protocol: &'static str| {
+            objection(|spec| spec["egress"][0]["toPorts"][0]["ports"] = json!([{"port": port, "protocol": protocol}]))
+        };
+        assert_eq!(to("5353", "UDP"), None);
+        assert!(to("5353", "TCP").is_some() && to("5354", "UDP").is_some());
+        let cache = json!({"toCIDR": ["169.254.20.10/32"], "toPorts": [{
+            "ports": [{"port": "5353", "protocol": "UDP"}], "rules": {"dns": [{"matchPattern": "*"}]},
+        }]});
+        assert!(objection(|spec| spec["egress"][0] = cache).is_some());
     }
 
     #[test]

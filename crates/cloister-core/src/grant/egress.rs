@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     child::Child,
-    egress::{self, Refusal, open_rule},
+    egress::{self, Opened, Refusal, open_rule, open_rule_in_part},
     evaluator::{Declared, objection},
     names::Standing,
     namespace::{
@@ -51,8 +51,13 @@ impl Kind for EgressGrant {
     }
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
-        // Nobody is asked to agree to what cannot be opened.
-        refused(open_rule(&self.spec.rule, &input.surroundings()).err()?)
+        // Nobody is asked to agree to what cannot be opened, not even in part; all of what is wrong is told at once.
+        let closed = open_rule_in_part(&self.spec.rule, &input.surroundings()).closed;
+        let all: Vec<String> = closed.iter().map(ToString::to_string).collect();
+        Some(Missing {
+            reason: closed.first()?.reason(),
+            message: format!("the rule stays closed: {}", all.join("; ")),
+        })
     }
 
     fn doubt(&self, input: &Input<'_>) -> Option<Missing> {
@@ -64,20 +69,33 @@ impl Kind for EgressGrant {
     }
 
     fn opening(&self, grant: &Grant, _: &Target<'_>, input: &Input<'_>) -> Opening {
-        match open_rule(&self.spec.rule, &input.surroundings()) {
-            Ok(opening) => at_addresses(opening, Declared::rule(&self.spec.rule), grant, input),
-            Err(refusal) => Opening { fault: refused(refusal), ..Opening::default() },
-        }
+        opened(open_rule_in_part(&self.spec.rule, &input.surroundings()), Declared::rule(&self.spec.rule), grant, input)
+            .unwrap_or_else(|refusal| Opening { fault: refusal.and_then(refused), ..Opening::default() })
     }
 }
 
-/// The policy of what a grant opens, at the addresses that its names have now, if that is no more than was declared.
-pub fn at_addresses(
-    opening: egress::Opening,
+/// The policy of what a grant opens, as far as it can be opened, and what of it cannot: the settings may have changed since
+/// it was agreed to.
+///
+/// # Errors
+///
+/// Nothing of it can be opened, for this reason.
+pub fn opened(
+    opened: Opened,
     declared: Option<Declared<'_>>,
     grant: &Grant,
     input: &Input<'_>,
-) -> Opening {
+) -> Result<Opening, Option<Refusal>> {
+    let Some(opening) = opened.opening else { return Err(opened.closed.into_iter().next()) };
+    let mut opening = at_addresses(opening, declared, grant, input);
+    if let Some(first) = opened.closed.first() {
+        opening.note = Some(Missing { reason: first.reason(), message: format!("a part of it stays closed: {first}") });
+    }
+    Ok(opening)
+}
+
+/// The policy of what a grant opens, at the addresses that its names have now, if that is no more than was declared.
+fn at_addresses(opening: egress::Opening, declared: Option<Declared<'_>>, grant: &Grant, input: &Input<'_>) -> Opening {
     let (opening, held) = opening.at_addresses(&input.names());
     let mut policy = policies::opening(input.namespace, "", &opening);
     policy.metadata = grant.owned_meta(input.namespace);

@@ -4,7 +4,7 @@ use super::{
     Declared, Grant, Input, Listed,
     credential::{NOT_OFFERED, secret_named},
     digest,
-    egress::{astray, at_addresses},
+    egress::{astray, opened},
     eligibility::Ineligible,
     end,
     kind::{Kind, Missing, Opening, Target, TargetError, accounts, is_for_accounts, undeclared},
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     child::Child,
-    egress::{Refusal, endpoint_too_broad, open_endpoint},
+    egress::{Refusal, endpoint_too_broad, open_endpoint, open_endpoint_in_part},
     evaluator,
     namespace::{children::role_binding, egress::TOO_BROAD},
     suggest::closest,
@@ -270,16 +270,16 @@ fn add_endpoint(asked: &StorageAccessGrant, grant: &Grant, input: &Input<'_>, op
         return;
     }
     let pods = asked.spec.mount.as_ref().map(|mount| pods_of(&mount.service_account_name));
-    match open_endpoint(endpoint, pods.as_ref(), &input.surroundings()) {
-        Ok(open) => {
-            let endpoint = at_addresses(open, evaluator::Declared::endpoint(endpoint, pods.as_ref()), grant, input);
+    let declared = evaluator::Declared::endpoint(endpoint, pods.as_ref());
+    match opened(open_endpoint_in_part(endpoint, pods.as_ref(), &input.surroundings()), declared, grant, input) {
+        Ok(endpoint) => {
             opening.children.extend(endpoint.children);
             opening.next = endpoint.next;
             opening.note = endpoint.note;
             opening.hosts = endpoint.hosts;
             opening.fault = endpoint.fault;
         }
-        Err(refusal) => opening.fault = Some(closed_by(&refusal)),
+        Err(refusal) => opening.fault = refusal.as_ref().map(closed_by),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{Declared, Grant, Input, Known, kind::Missing, limits::place, may_hold};
 use crate::{
-    egress::{Opening, open_endpoint, too_broad_with},
+    egress::{Opening, open_endpoint_in_part, too_broad_with},
     namespace::egress::TOO_BROAD,
 };
 use cloister_api::{GrantPhase, StorageEndpoint};
@@ -28,7 +28,7 @@ impl Default for Beside<'_> {
 pub fn too_broad(endpoint: &StorageEndpoint, input: &Input<'_>) -> Option<Missing> {
     let Declared::Read(grant) = input.declared else { return None };
     let surroundings = input.surroundings();
-    let opened = |endpoint: &StorageEndpoint| open_endpoint(endpoint, None, &surroundings).ok();
+    let opened = |endpoint: &StorageEndpoint| open_endpoint_in_part(endpoint, None, &surroundings).opening;
     let own = opened(endpoint).filter(Opening::is_public)?;
     let storages = (input.beside.grants)().into_iter().filter(|other| goes_first(other, grant)).filter_map(|other| {
         let Grant::Storage(other) = other else { return None };

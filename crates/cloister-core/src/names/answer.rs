@@ -1,6 +1,6 @@
 //! What a resolver answered, and whether it may be so.
 
-use crate::egress::{NeverOpened, is_public};
+use crate::egress::{NeverOpened, is_local_nat64, is_public};
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use std::net::IpAddr;
@@ -43,7 +43,11 @@ impl Answer {
         expected: Where<'_>,
         never: &NeverOpened,
     ) -> Result<Self, Rebinding> {
-        let records: Vec<(IpAddr, SignedDuration)> = records.into_iter().collect();
+        let mut records: Vec<(IpAddr, SignedDuration)> = records.into_iter().collect();
+        // A translator of one's own adds these beside the addresses that a name has; they stay closed, and accuse nobody.
+        if records.iter().any(|(address, _)| !is_local_nat64(*address)) {
+            records.retain(|(address, _)| !is_local_nat64(*address));
+        }
         records.iter().try_for_each(|(address, _)| check(*address, expected, never))?;
         Ok(Answer(records))
     }
@@ -86,7 +90,7 @@ mod tests {
             "192.168.1.1",
             "100.64.0.1",
             "fd00::1",
-            "64:ff9b::c633:6407",
+            "64:ff9b::a00:1",
             "2002:c633:6407::1",
             "198.19.0.1",
         ] {
@@ -105,6 +109,17 @@ mod tests {
         ] {
             assert_eq!(believed(&[address], Where::Public), Err(Rebinding::NeverOpened(address.parse().unwrap())));
         }
+    }
+
+    #[test]
+    fn what_a_translator_adds_is_judged_by_the_address_that_it_stands_for() {
+        assert_eq!(believed(&["198.51.100.7", "64:ff9b::c633:6407"], Where::Public), Ok(2));
+        let metadata = "64:ff9b::a9fe:a9fe";
+        let refused = believed(&["198.51.100.7", metadata], Where::Public);
+        assert_eq!(refused, Err(Rebinding::NeverOpened(metadata.parse().unwrap())));
+        // Nobody can tell what a local prefix stands for.
+        assert_eq!(believed(&["198.51.100.7", "64:ff9b:1::c633:6407"], Where::Public), Ok(1));
+        assert!(believed(&["64:ff9b:1::c633:6407"], Where::Public).is_err());
     }
 
     #[test]

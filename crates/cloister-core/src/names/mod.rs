@@ -100,8 +100,8 @@ pub enum Standing {
     Held,
     /// There is no such name, or it has no address.
     NoAddress,
-    /// It has more addresses at a time than may be held.
-    TooMany,
+    /// It has more addresses at a time than may be held: more than so many.
+    TooMany(usize),
     /// Nobody has answered for longer than an answer may count.
     Unanswered(String),
     /// It was led to where it must not lead.
@@ -115,7 +115,7 @@ impl Standing {
             Standing::Unknown => "Resolving",
             Standing::Held => "",
             Standing::NoAddress => "NoAddress",
-            Standing::TooMany => "TooManyAddresses",
+            Standing::TooMany(_) => "TooManyAddresses",
             Standing::Unanswered(_) => "DNSUnanswered",
             Standing::Rebound(Rebinding::OutsideExpected(_)) => "OutsideExpectedNetworks",
             Standing::Rebound(_) => "Rebinding",
@@ -224,7 +224,7 @@ impl Known {
             return Standing::Rebound(why.clone());
         }
         if self.overflowed.is_some_and(|at| at + limits.stale > now) {
-            return Standing::TooMany;
+            return Standing::TooMany(limits.addresses);
         }
         if self.held(now, limits).next().is_some() {
             return Standing::Held;

@@ -98,12 +98,12 @@ fn a_name_with_too_many_addresses_is_not_held() {
     let (mut known, limits) = (Known::default(), Limits { addresses: 8, ..Limits::default() });
     let many: Vec<String> = (0..4000).map(|n| format!("198.51.{}.{}", n / 250, n % 250)).collect();
     known.learn(answer(&many.iter().map(String::as_str).collect::<Vec<_>>(), 30), at(0), &limits);
-    assert_eq!(known.standing(at(0), &limits), Standing::TooMany);
+    assert_eq!(known.standing(at(0), &limits), Standing::TooMany(8));
     assert!(known.addresses.len() <= 16, "it is bounded");
     assert!(open(&known, 0).is_empty());
     // It is believed again once it has behaved for a while.
     known.learn(answer(&["198.51.100.1"], 30), at(3599), &limits);
-    assert_eq!(known.standing(at(3599), &limits), Standing::TooMany);
+    assert_eq!(known.standing(at(3599), &limits), Standing::TooMany(8));
     known.learn(answer(&["198.51.100.1"], 30), at(3600), &limits);
     assert_eq!(known.standing(at(3600), &limits), Standing::Held);
 }

@@ -4,7 +4,8 @@ use super::{Input, cilium, cluster};
 use crate::{
     child::Child,
     egress::{
-        Backend, Channel, Opening, Peers, Surroundings, not_the_internet, not_to_be_reached, open_endpoint, open_rule,
+        Backend, Channel, Opening, Peers, Surroundings, not_the_internet, not_to_be_reached, open_endpoint_in_part,
+        open_rule_in_part,
     },
     evaluator::{Agreements, objection_to_cilium, objection_to_cluster},
     grant::pods_of,
@@ -56,8 +57,8 @@ pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Op
         }
         Backend::Cilium => match not_to_be_reached(opening, others, &settings.never) {
             Ok(denied) => {
-                let policy = cilium::policy(input.name, name, opening, &denied, &settings.spec);
-                match objection_to_cilium(&policy, agreed, &settings.spec, &settings.never) {
+                let policy = cilium::policy(input.name, name, opening, &denied, &settings.spec, input.dns_ports);
+                match objection_to_cilium(&policy, agreed, (&settings.spec, input.dns_ports), &settings.never) {
                     None => {
                         How::Names(Box::new(Child::CiliumNetworkPolicy(Box::new(policy))), Enforcement::DNSObserved)
                     }
@@ -80,12 +81,16 @@ pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Op
 /// What the namespace's open grants open, at the addresses that their names have.
 pub fn of_grants(input: &Input<'_>) -> Vec<Opening> {
     let surroundings = Surroundings { never: &input.settings.never, services: input.services, wildcards: false };
-    let rules = input.granted.iter().map(|(_, rule)| open_rule(rule, &surroundings));
+    let rules = input.granted.iter().map(|(_, rule)| open_rule_in_part(rule, &surroundings));
     let endpoints = input.endpoints.iter().map(|(endpoint, account)| {
         let pods = account.map(pods_of);
-        open_endpoint(endpoint, pods.as_ref(), &surroundings)
+        open_endpoint_in_part(endpoint, pods.as_ref(), &surroundings)
     });
-    rules.chain(endpoints).filter_map(Result::ok).map(|opening| opening.at_addresses(&input.names()).0).collect()
+    rules
+        .chain(endpoints)
+        .filter_map(|opened| opened.opening)
+        .map(|opening| opening.at_addresses(&input.names()).0)
+        .collect()
 }
 
 /// What leads to addresses whatever DNS says of a name on the Internet.

@@ -9,7 +9,7 @@ use cloister_api::{CloisterConfigSpec, plugin::CiliumNetworkPolicy};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Map, Value, json};
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 /// How many ports one entry may have.
 const PORTS: usize = 40;
@@ -24,6 +24,7 @@ pub fn policy(
     opening: &Opening,
     denied: &[IpNet],
     config: &CloisterConfigSpec,
+    dns_ports: &[PolicyPort],
 ) -> CiliumNetworkPolicy {
     let hosts = match &opening.peers {
         Peers::Hosts(hosts) => hosts.as_slice(),
@@ -38,7 +39,7 @@ pub fn policy(
         .collect();
     let ports: Vec<Value> = opening.ports.chunks(PORTS).map(|ports| json!({"ports": written(ports)})).collect();
     let denied: Vec<Value> = denied.iter().map(|network| json!({"cidr": network.to_string()})).collect();
-    let mut egress = dns(config);
+    let mut egress = dns(config, dns_ports);
     egress.push(json!({"toFQDNs": names, "toPorts": ports}));
     let spec = json!({
         "endpointSelector": selector(&opening.pods),
@@ -49,11 +50,15 @@ pub fn policy(
 }
 
 /// What pods ask DNS for, by Cilium's proxy.
-fn dns(config: &CloisterConfigSpec) -> Vec<Value> {
-    let ports = json!([{
-        "ports": [{"port": "53", "protocol": "UDP"}, {"port": "53", "protocol": "TCP"}],
-        "rules": {"dns": [{"matchPattern": "*"}]},
-    }]);
+fn dns(config: &CloisterConfigSpec, pod_ports: &[PolicyPort]) -> Vec<Value> {
+    let by_proxy = |ports: Vec<Value>| json!([{"ports": ports, "rules": {"dns": [{"matchPattern": "*"}]}}]);
+    let usual = vec![json!({"port": "53", "protocol": "UDP"}), json!({"port": "53", "protocol": "TCP"})];
+    // The proxy is told ports by their numbers.
+    let is_number = |port: &&PolicyPort| matches!(port.port, PolicyPortNumber::Number(number) if number != 53);
+    let further: BTreeSet<&PolicyPort> = pod_ports.iter().filter(is_number).collect();
+    let further: Vec<PolicyPort> = further.into_iter().cloned().collect();
+    let of_pods = by_proxy(usual.iter().cloned().chain(written(&further)).collect());
+    let ports = by_proxy(usual);
     let mut pods = selector(&config.dns.pod_selector);
     if let Some(pods) = pods.as_object_mut() {
         let labels = pods.entry("matchLabels").or_insert_with(|| json!({}));
@@ -61,7 +66,7 @@ fn dns(config: &CloisterConfigSpec) -> Vec<Value> {
     }
     let caches = config.dns.node_local_addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok());
     let caches: Vec<String> = caches.map(|address| IpNet::from(address).to_string()).collect();
-    let mut all = vec![json!({"toEndpoints": [pods], "toPorts": ports})];
+    let mut all = vec![json!({"toEndpoints": [pods], "toPorts": of_pods})];
     if !caches.is_empty() {
         all.push(json!({"toCIDR": caches, "toPorts": ports}));
     }

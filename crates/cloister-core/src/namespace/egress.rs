@@ -3,13 +3,15 @@
 use super::{
     Input,
     by_name::{self, How},
-    hosts, policies,
+    hosts, peers, policies,
+    refused::{self, Closed},
+    tally::Tally,
 };
 use crate::{
     child::{Child, ChildKey, ChildKind},
     egress::{
-        Allowed, Backend, Opening, Refusal, Surroundings, TooBroad, is_as_published, open_covered_by, open_rule,
-        selector_matches, too_broad,
+        Allowed, Backend, Narrowed, Opening, Peers, Refusal, Surroundings, is_as_published, narrowed, open_covered_by,
+        open_rule_in_part, selector_matches,
     },
     evaluator::{Agreements, Declared, objection},
     names::Held,
@@ -46,6 +48,8 @@ pub struct Needs {
     pub refused_quota: Option<String>,
     /// Those among them that are the declaration's own mistake.
     pub mistakes: Vec<String>,
+    /// What of each need stays closed, at the same places as the states.
+    tallies: Vec<Option<Tally>>,
     /// The names that are open, or would be if their addresses were known.
     pub held: Vec<Held>,
     /// When the first of the allowlists in use ends, or the addresses of a name change.
@@ -74,15 +78,15 @@ impl Needs {
         let surroundings = Surroundings {
             never: &input.settings.never,
             services: input.services,
-            // What is missing would have opened them: that is said, and not that they cannot be opened.
-            wildcards: input.settings.backend.sees_names() || matches!(input.settings.backend, Backend::Missing(_)),
+            wildcards: input.settings.opens_wildcards(),
         };
         let mut agreed = Vec::new();
         needs.allowlists(namespace, input, &surroundings, &mut agreed);
         needs.own_rules(namespace, input, &surroundings, &mut agreed);
         needs.open(agreed, input, &surroundings);
-        needs.peers(namespace, input);
-        needs.access_networks(namespace, input);
+        needs.tell();
+        peers::research_namespaces(&mut needs, namespace, input);
+        peers::access_networks(&mut needs, namespace, input);
         needs.held.sort_by(|a, b| a.host.cmp(&b.host));
         needs.held.dedup_by(|a, b| a.host == b.host);
         let changes = needs.held.iter().filter_map(|held| held.changes_at).min();
@@ -97,13 +101,7 @@ impl Needs {
         needs.allowlists(namespace, input, &surroundings, &mut agreed);
         needs.own_rules(namespace, input, &surroundings, &mut agreed);
         let openings: Vec<&Opening> = agreed.iter().map(|agreed| &agreed.opening).collect();
-        let broad = too_broad(&openings, &input.settings.spec.egress);
-        openings
-            .into_iter()
-            .zip(broad)
-            .filter(|(_, broad)| broad.is_none())
-            .map(|(opening, _)| opening.clone())
-            .collect()
+        narrowed(&openings, &input.settings.spec.egress).into_iter().filter_map(|left| left.opening).collect()
     }
 
     fn allowlists<'a: 'b, 'b>(
@@ -119,7 +117,7 @@ impl Needs {
                 None => self.mistake(
                     format!("allowlist/{name}"),
                     "AllowlistNotFound",
-                    format!("there is no EgressAllowlist {name}; ask security to publish it, or take it out of egress.allowlists"),
+                    refused::not_found(name, input.allowlists.keys().copied()),
                 ),
                 Some(KnownAllowlist::Undecodable) => self.mistake(
                     format!("allowlist/{name}"),
@@ -129,7 +127,7 @@ impl Needs {
                 Some(KnownAllowlist::Read(allowlist)) if !allows(allowlist, namespace) => self.mistake(
                     format!("allowlist/{name}"),
                     "AllowlistNotAllowed",
-                    format!("EgressAllowlist {name} does not allow this namespace; ask security to extend its namespaceSelector, or take it out of egress.allowlists"),
+                    refused::not_allowed(name, allowlist, namespace),
                 ),
                 Some(KnownAllowlist::Read(allowlist)) => self.allowlist(name, allowlist, input, surroundings, agreed),
             }
@@ -152,80 +150,118 @@ impl Needs {
     ) {
         let entry = format!("allowlist/{name}");
         if !self.lasts(allowlist, input.now) {
-            let message = format!("EgressAllowlist {name} has ended; ask security to renew it");
-            return self.mistake(entry, "AllowlistExpired", message);
+            return self.mistake(entry, "AllowlistExpired", refused::expired(name, allowlist));
         }
-        let mut refused: Vec<(&str, Refusal)> = Vec::new();
+        let mut tally = Tally::of_allowlist(name, allowlist.spec.rules.len());
         for rule in &allowlist.spec.rules {
-            let published = is_as_published(allowlist, rule, surroundings.services);
-            match published.and_then(|()| open_rule(rule, surroundings)) {
-                Ok(opening) => {
-                    let policy = format!("cloister-allow.{name}.{}", rule.name);
-                    agreed.push(Agreed { need: self.states.len(), rule, by: None, policy, opening });
-                }
-                Err(refusal) => refused.push((&rule.name, refusal)),
+            let refused = |refusal: &Refusal| (EgressState::Refused, refusal.reason(), refusal.to_string());
+            if let Err(refusal) = is_as_published(allowlist, rule, surroundings.services) {
+                let (state, reason, message) = refused(&refusal);
+                tally.closes(state, reason, &rule.name, message);
+                continue;
+            }
+            let opened = open_rule_in_part(rule, surroundings);
+            for refusal in &opened.closed {
+                let (state, reason, message) = refused(refusal);
+                tally.closes(state, reason, &rule.name, message);
+            }
+            if let Some(opening) = opened.opening {
+                let policy = format!("cloister-allow.{name}.{}", rule.name);
+                agreed.push(Agreed { need: self.states.len(), rule, by: None, policy, opening });
             }
         }
-        let need = match refused.first() {
-            None => need(entry, EgressState::Active, "", String::new()),
-            Some((rule, refusal)) => {
-                let (closed, all) = (refused.len(), allowlist.spec.rules.len());
-                let message = format!("{closed} of {all} rules stay closed; {rule}: {refusal}");
-                need(entry, EgressState::Refused, refusal.reason(), message)
+        self.state(entry, tally);
+    }
+
+    /// Begins what is said of a need; the rest is said when it is known what of it opens.
+    fn state(&mut self, name: String, tally: Tally) {
+        self.states.push(need(name, EgressState::Active, "", String::new()));
+        self.tallies.resize_with(self.states.len() - 1, || None);
+        self.tallies.push(Some(tally));
+    }
+
+    /// Says of each need what stays closed of it.
+    fn tell(&mut self) {
+        for (need, tally) in self.states.iter_mut().zip(std::mem::take(&mut self.tallies)) {
+            let Some(tally) = tally else { continue };
+            tally.tell(need);
+            // What allowlists get wrong is no mistake of this declaration, unless it is Cloister's.
+            let is_own = need.name.starts_with("rule/") || need.reason == REACH_EXCEEDS_INTENT;
+            if need.state == EgressState::Refused && is_own {
+                self.mistakes.push(format!("{}: {}", need.name.replacen('/', " ", 1), need.message));
             }
-        };
-        self.states.push(need);
+        }
+    }
+
+    fn tally(&mut self, need: usize) -> &mut Tally {
+        self.tallies.resize_with(self.states.len(), || None);
+        self.tallies[need].get_or_insert_with(Tally::of_rule)
     }
 
     /// Opens what was agreed to, as long as it is not too much in all, at the addresses that its names have.
     fn open(&mut self, agreed: Vec<Agreed<'_>>, input: &Input<'_>, surroundings: &Surroundings<'_>) {
         let openings: Vec<&Opening> = agreed.iter().map(|agreed| &agreed.opening).collect();
-        let broad = too_broad(&openings, &input.settings.spec.egress);
+        let narrowed: Vec<Narrowed> = narrowed(&openings, &input.settings.spec.egress);
         let granted = Allowed::of(input.granted, surroundings);
         let others = if input.settings.backend == Backend::Cilium {
-            let narrow = openings.iter().zip(&broad).filter(|(_, broad)| broad.is_none());
-            let here = narrow.filter_map(|(opening, _)| by_name::at_addresses((*opening).clone(), input));
+            let narrow = narrowed.iter().filter_map(|narrowed| narrowed.opening.clone());
+            let here = narrow.filter_map(|opening| by_name::at_addresses(opening, input));
             here.chain(by_name::of_grants(input)).collect()
         } else {
             Vec::new()
         };
         let mut held_by: BTreeMap<usize, Vec<Held>> = BTreeMap::new();
-        for (Agreed { need, rule, by, policy, opening }, broad) in agreed.into_iter().zip(broad) {
-            if let Some(why) = broad {
-                if open_covered_by(rule, &granted, surroundings).state != EgressState::Active {
-                    say_too_broad(&mut self.states[need], &rule.name, &why);
+        for (Agreed { need, rule, by, policy, .. }, Narrowed { opening, too_broad }) in agreed.into_iter().zip(narrowed)
+        {
+            for why in too_broad {
+                let part = why.part_of(rule);
+                if open_covered_by(&part, &granted, surroundings).state == EgressState::Active {
+                    // A grant opens it, by a policy of its own.
+                    self.tally(need).opens(&rule.name);
+                } else {
+                    let message = format!("{why}; or ask for an EgressGrant of it");
+                    self.tally(need).closes(EgressState::NeedsGrant, TOO_BROAD, &rule.name, message);
                 }
-                continue;
             }
+            let Some(opening) = opening else { continue };
             let agreed: Agreements<'_> =
                 vec![[Some(rule), by].into_iter().flatten().filter_map(Declared::rule).collect()];
             match by_name::hold(&policy, &opening, &agreed, &others, input) {
                 How::Addresses(None) => {}
-                How::Addresses(Some(message)) => self.unresolved(need, by_name::NOT_EXACT, message),
+                How::Addresses(Some(message)) => {
+                    self.tally(need).closes(EgressState::Unresolved, by_name::NOT_EXACT, &rule.name, message);
+                }
                 How::Names(policy, enforcement) => {
                     self.policies.push(*policy);
                     self.states[need].enforcement = Some(enforcement);
+                    self.tally(need).opens(&rule.name);
                     continue;
                 }
                 How::Closed(reason, message) => {
-                    self.unresolved(need, reason, message);
+                    self.tally(need).closes(EgressState::Unresolved, reason, &rule.name, message);
                     continue;
                 }
                 How::Excess(message) => {
-                    self.exceeds(need, message);
+                    self.exceeds(need, &rule.name, message);
                     continue;
                 }
             }
             let (opening, held) = opening.at_addresses(&input.names());
             let policy = policies::opening(input.name, &policy, &opening);
             match objection(&policy, &agreed, &surroundings.facts(&held)) {
-                None => self.policies.push(Child::NetworkPolicy(policy)),
-                Some(message) => self.exceeds(need, message),
+                None => {
+                    if opening.peers != Peers::Networks(Vec::new()) {
+                        self.tally(need).opens(&rule.name);
+                    }
+                    self.policies.push(Child::NetworkPolicy(policy));
+                }
+                Some(message) => self.exceeds(need, &rule.name, message),
             }
             held_by.entry(need).or_default().extend(held);
         }
         for (need, held) in held_by {
             hosts::tell(&mut self.states[need], &held, input.said(), &input.settings.names);
+            self.tally(need).names(&held);
             self.held.extend(held);
         }
     }
@@ -251,6 +287,7 @@ impl Needs {
         }
         let granted: Vec<(&str, &EgressRule)> = rules.iter().chain(input.granted).copied().collect();
         let (allowed, granted) = (Allowed::of(&rules, surroundings), Allowed::of(&granted, surroundings));
+        let mut closed: Option<Closed<'_>> = None;
         for rule in &namespace.spec.egress.rules {
             let mut covered = open_covered_by(rule, &allowed, surroundings);
             let openings = std::mem::take(&mut covered.openings).into_iter().zip(&covered.agreed_by);
@@ -259,83 +296,43 @@ impl Needs {
                 let by = rules.get(*by).map(|(_, rule)| *rule);
                 agreed.push(Agreed { need: self.states.len(), rule, by, policy, opening });
             }
+            let mut tally = Tally::of_rule();
+            for refusal in &covered.refused {
+                tally.closes(EgressState::Refused, refusal.reason(), &rule.name, refusal.to_string());
+            }
             if covered.state == EgressState::NeedsGrant {
                 // What a grant opens is its own matter, and ends with it; here it is only told.
                 let with_grants = open_covered_by(rule, &granted, surroundings);
                 covered.state = with_grants.state;
                 covered.reason = with_grants.reason;
                 covered.message = match with_grants.state {
-                    EgressState::Active => format!("open by EgressGrant {}", self.names_of(input)),
+                    EgressState::Active => {
+                        tally.opens(&rule.name);
+                        format!("open by EgressGrant {}", self.names_of(input))
+                    }
                     _ => with_grants.message,
                 };
             }
-            if covered.state == EgressState::Refused {
-                self.mistakes.push(format!("rule {}: {}", rule.name, covered.message));
+            match covered.state {
+                EgressState::NeedsGrant => {
+                    let closed = closed.get_or_insert_with(|| Closed::of(namespace, input, surroundings));
+                    let message = format!("{}{}", covered.message, closed.would_cover(rule, surroundings));
+                    tally.closes(EgressState::NeedsGrant, &covered.reason, &rule.name, message);
+                }
+                _ => tally.where_open(covered.reason, covered.message),
             }
-            self.states.push(need(format!("rule/{}", rule.name), covered.state, &covered.reason, covered.message));
-        }
-    }
-
-    /// What was agreed to stays closed in part.
-    fn unresolved(&mut self, need: usize, reason: &str, message: String) {
-        let need = &mut self.states[need];
-        if need.state == EgressState::Active {
-            (need.state, need.reason, need.message) = (EgressState::Unresolved, reason.to_owned(), message);
+            self.state(format!("rule/{}", rule.name), tally);
         }
     }
 
     /// A policy would open more than was agreed to.
-    fn exceeds(&mut self, need: usize, message: String) {
-        self.mistakes.push(message.clone());
-        let need = &mut self.states[need];
-        (need.state, need.reason, need.message) = (EgressState::Refused, REACH_EXCEEDS_INTENT.to_owned(), message);
+    fn exceeds(&mut self, need: usize, rule: &str, message: String) {
+        self.tally(need).closes(EgressState::Refused, REACH_EXCEEDS_INTENT, rule, message);
     }
 
     fn names_of(&self, input: &Input<'_>) -> String {
         let names: BTreeSet<&str> = input.granted.iter().map(|(name, _)| *name).collect();
         names.into_iter().collect::<Vec<_>>().join(", ")
-    }
-
-    fn peers(&mut self, namespace: &ResearchNamespace, input: &Input<'_>) {
-        let own = input.name;
-        let to = namespace.spec.egress.to_research_namespaces.iter().map(|peer| (true, peer));
-        let from = namespace.spec.ingress.from_research_namespaces.iter().map(|peer| (false, peer));
-        let distinct: BTreeSet<(bool, &String)> = to.chain(from).filter(|(_, peer)| peer.as_str() != own).collect();
-        for (egress, peer) in distinct {
-            let known = (input.peers)(peer);
-            let agreed = known.is_some_and(|known| {
-                let names = |list: &[String]| list.iter().any(|name| name == own);
-                if egress {
-                    names(&known.spec.ingress.from_research_namespaces)
-                } else {
-                    names(&known.spec.egress.to_research_namespaces)
-                }
-            });
-            let (direction, field) =
-                if egress { ("to", "ingress.fromResearchNamespaces") } else { ("from", "egress.toResearchNamespaces") };
-            let mut state = need(format!("{direction}/{peer}"), EgressState::Active, "", String::new());
-            if agreed {
-                let policy = if egress { policies::to_peer(own, peer) } else { policies::from_peer(own, peer) };
-                self.policies.push(Child::NetworkPolicy(policy));
-            } else {
-                state.state = EgressState::NeedsGrant;
-                state.reason = "PeerHasNotAgreed".to_owned();
-                state.message = format!(
-                    "ResearchNamespace {peer} must be enforced and name {own} in {field}; ask its owners to add it"
-                );
-            }
-            self.states.push(state);
-        }
-    }
-
-    fn access_networks(&mut self, namespace: &ResearchNamespace, input: &Input<'_>) {
-        let networks = &input.settings.spec.access_networks;
-        for (position, rule) in namespace.spec.ingress.from_access_networks.iter().enumerate() {
-            match policies::access(input.name, position, rule, networks) {
-                Ok(policy) => self.policies.extend(policy.map(Child::NetworkPolicy)),
-                Err(refusal) => self.mistake(format!("access/{position}"), refusal.reason(), refusal.to_string()),
-            }
-        }
     }
 
     /// Whether an allowlist has not ended yet; if so, its end is when to look again.
@@ -347,7 +344,7 @@ impl Needs {
         end.0 > now
     }
 
-    fn mistake(&mut self, name: String, reason: &str, message: String) {
+    pub(super) fn mistake(&mut self, name: String, reason: &str, message: String) {
         self.mistakes.push(message.clone());
         self.states.push(need(name, EgressState::Refused, reason, message));
     }
@@ -369,17 +366,7 @@ pub(super) fn need_of(policy: &ChildKey) -> Option<String> {
     Some(format!("{kind}/{}", parts.next()?))
 }
 
-/// Says of a need that a rule of it opens too much, unless something worse is said already.
-fn say_too_broad(need: &mut EgressStatus, rule: &str, why: &TooBroad) {
-    if need.state == EgressState::Refused {
-        return;
-    }
-    need.state = EgressState::NeedsGrant;
-    need.reason = TOO_BROAD.to_owned();
-    need.message = format!("rule {rule} stays closed here: {why}; or ask for an EgressGrant of it");
-}
-
-fn need(name: String, state: EgressState, reason: &str, message: String) -> EgressStatus {
+pub(super) fn need(name: String, state: EgressState, reason: &str, message: String) -> EgressStatus {
     EgressStatus {
         name,
         state,

@@ -2,9 +2,9 @@
 
 use crate::{
     condition::{Verdict, seconds},
-    names::{Held, Limits, Standing},
+    names::{Held, Limits, Rebinding, Standing},
 };
-use cloister_api::{EgressState, EgressStatus, Enforcement, HostStatus, condition::RESOLUTION_STABLE};
+use cloister_api::{EgressStatus, Enforcement, HostStatus, condition::RESOLUTION_STABLE};
 use jiff::{SignedDuration, Timestamp};
 
 /// How many names are listed.
@@ -17,12 +17,12 @@ const MOST_BYTES: usize = 256 * 1024;
 const LINE: usize = 192;
 
 /// The longest message of a need.
-const MESSAGE: usize = 512;
+const MESSAGE: usize = 1024;
 
 /// How many addresses of each.
 const ADDRESSES: usize = 16;
 
-/// Puts the names of a need into what is said of it: one that is not open keeps the need from being so.
+/// Lists the names of a need in what is said of it.
 pub fn tell(need: &mut EgressStatus, held: &[Held], before: &[EgressStatus], limits: &Limits) {
     if held.is_empty() {
         return;
@@ -31,17 +31,6 @@ pub fn tell(need: &mut EgressStatus, held: &[Held], before: &[EgressStatus], lim
     let said = before.iter().find(|said| said.name == need.name).map(|said| said.hosts.as_slice()).unwrap_or_default();
     need.hosts = told(held, said, limits);
     need.host_count = (held.len() > NAMES).then(|| u32::try_from(held.len()).unwrap_or(u32::MAX));
-    let mut closed: Vec<&Held> = held.iter().filter(|held| held.standing != Standing::Held).collect();
-    closed.sort_by(|one, other| one.host.cmp(&other.host));
-    if let (EgressState::Active, Some(first)) = (need.state, closed.first()) {
-        need.state = EgressState::Unresolved;
-        need.reason = first.standing.reason().to_owned();
-        let others = match closed.len() - 1 {
-            0 => String::new(),
-            others => format!(" (and {others} more names)"),
-        };
-        need.message = format!("{}{others}", what_to_do(first));
-    }
 }
 
 /// Lists no more names, and says no more, than a status has room for: an object that is too large for the API server could
@@ -120,13 +109,16 @@ pub fn what_to_do(held: &Held) -> String {
         Standing::NoAddress => format!(
             "{name} has no address in DNS, so there is nothing to open; correct the rule, or ask whoever runs the name"
         ),
-        Standing::TooMany => format!(
-            "{name} has more addresses than can be held (dns.resolution.maximumAddresses of CloisterConfig), and stays closed; \
-             name hosts behind it, or use a network plugin that sees names"
+        Standing::TooMany(most) => format!(
+            "{name} has had more than {most} addresses at a time (dns.resolution.maximumAddresses of CloisterConfig), and stays \
+             closed until it has had no more than that for a while (dns.resolution.stale); name hosts behind it, or use a network plugin that sees names"
         ),
         Standing::Unanswered(why) => {
             format!("no DNS server answers for {name}, which stays closed: {why}; see dns of CloisterConfig")
         }
+        Standing::Rebound(why @ Rebinding::OutsideExpected(_)) => format!(
+            "{name} leads where it must not, and is closed: {why}; look at the private DNS zone of the name, or correct expectedNetworks"
+        ),
         Standing::Rebound(why) => format!(
             "{name} leads where it must not, and is closed: {why}; if it is meant to, declare it as privateEndpoint"
         ),
@@ -182,6 +174,7 @@ fn lasts(before: &HostStatus, said: &HostStatus, limits: &Limits) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use cloister_api::EgressState;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use proptest::prelude::*;
 

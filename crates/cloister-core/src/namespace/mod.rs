@@ -12,18 +12,22 @@ mod cilium;
 mod closing;
 mod cluster;
 pub(crate) mod hosts;
+mod peers;
+mod refused;
 mod status;
 mod takeover;
+mod tally;
 
 pub use by_name::{BACKEND_MISSING, NOT_EXACT};
 pub use cluster::{is_bound, namespace_of};
 pub use hosts::is_fresh;
+pub use hosts::what_to_do;
 pub use status::failed;
 pub use takeover::{Account, Inspection, has_own_volume, wants_inspection};
 
 use crate::{
     child::{Child, ChildKey, Children, GrantRef, IfRefused, is_deny},
-    egress::{Backend, Opening, ServiceFacts},
+    egress::{Backend, Opening, PolicyPort, ServiceFacts},
     names::{Host, Known, Names},
     ownership::{Whose, whose},
     plan::{Action, After, Chain, NamespaceLabels, Plan},
@@ -133,6 +137,8 @@ pub struct Input<'a> {
     pub hosts: &'a dyn Fn(&Host) -> Option<Known>,
     /// The addresses of the DNS Service.
     pub dns_addresses: &'a [IpAddr],
+    /// The ports of its pods that the Service leads to: what is sent to it arrives there.
+    pub dns_ports: &'a [PolicyPort],
     /// The Namespace, where there is one.
     pub namespace: Option<&'a ObservedNamespace>,
     /// What is in it.
@@ -186,6 +192,7 @@ pub fn agreed(
         services,
         hosts: &|_| None,
         dns_addresses: &[],
+        dns_ports: &[],
         namespace: None,
         children: &NOTHING,
         has_grant: &|_| false,
@@ -328,7 +335,7 @@ fn desired(spec: &ResearchNamespaceSpec, needs: &Needs, input: &Input<'_>) -> Ve
     let config = &input.settings.spec;
     let mut children = vec![Child::NetworkPolicy(policies::deny_all(name))];
     if input.settings.usable {
-        children.push(Child::NetworkPolicy(policies::dns(name, config, input.dns_addresses)));
+        children.push(Child::NetworkPolicy(policies::dns(name, config, input.dns_addresses, input.dns_ports)));
         children.push(Child::NetworkPolicy(policies::own_pods(name)));
         children.extend(needs.policies.iter().cloned());
     }

@@ -3,8 +3,8 @@
 //! Every default of the API server is written out, so that what is read back is what was written.
 
 use super::children::object_meta;
-use crate::egress::{Opening, Refusal, canonical};
-use cloister_api::{AccessNetworkRule, CloisterConfigSpec, Port, labels};
+use crate::egress::{Opening, PolicyPort, Refusal, canonical};
+use cloister_api::{AccessNetworkRule, CloisterConfigSpec, Port, Protocol, labels};
 use ipnet::IpNet;
 use k8s_openapi::{
     api::networking::v1::{
@@ -17,6 +17,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
+
+/// The port of DNS.
+const DNS: u16 = 53;
 
 /// The name of the policy that denies all traffic of all pods.
 pub const DENY_ALL: &str = "cloister-deny-all";
@@ -38,8 +41,14 @@ pub fn deny_all(namespace: &str) -> NetworkPolicy {
     }
 }
 
-/// Opens the cluster's own DNS, and no other: its pods, its Service's addresses and the caches on the nodes.
-pub fn dns(namespace: &str, config: &CloisterConfigSpec, service_addresses: &[IpAddr]) -> NetworkPolicy {
+/// Opens the cluster's own DNS, and no other: its pods, its Service's addresses and the caches on the nodes. Of the pods, the
+/// ports are opened too that the Service leads to: a policy sees what is sent after the Service's address was translated.
+pub fn dns(
+    namespace: &str,
+    config: &CloisterConfigSpec,
+    service_addresses: &[IpAddr],
+    pod_ports: &[PolicyPort],
+) -> NetworkPolicy {
     let pods = NetworkPolicyPeer {
         namespace_selector: Some(namespace_named(&config.dns.namespace)),
         // Settings with one that cannot be written open nothing.
@@ -52,17 +61,24 @@ pub fn dns(namespace: &str, config: &CloisterConfigSpec, service_addresses: &[Ip
     addresses.dedup();
     let addresses = addresses.into_iter().map(|address| ip_block(&IpNet::from(address)));
     let ports = ["TCP", "UDP"].map(|protocol| NetworkPolicyPort {
-        port: Some(IntOrString::Int(53)),
+        port: Some(IntOrString::Int(DNS.into())),
         end_port: None,
         protocol: Some(protocol.into()),
     });
-    egress(
+    let own = [Protocol::Tcp, Protocol::Udp].map(|protocol| PolicyPort::number(protocol, DNS));
+    let further: BTreeSet<&PolicyPort> = pod_ports.iter().filter(|port| !own.contains(port)).collect();
+    let mut policy = egress(
         namespace,
         "cloister-dns",
         LabelSelector::default(),
-        std::iter::once(pods).chain(addresses).collect(),
+        std::iter::once(pods.clone()).chain(addresses).collect(),
         ports.into(),
-    )
+    );
+    if let Some(rules) = policy.spec.as_mut().and_then(|spec| spec.egress.as_mut()).filter(|_| !further.is_empty()) {
+        let ports = further.into_iter().map(PolicyPort::to_network_policy_port).collect();
+        rules.push(NetworkPolicyEgressRule { to: Some(vec![pods]), ports: Some(ports) });
+    }
+    policy
 }
 
 /// Opens the traffic among the namespace's own pods.

@@ -7,6 +7,7 @@ use super::{
 use cloister_api::*;
 use cloister_core::{
     child::{Child, ChildKey, ChildKind, GrantRef},
+    egress::PolicyPort,
     grant::{Share, mount_name},
     names::Known,
     namespace::{
@@ -46,6 +47,7 @@ pub struct World {
     pub endpoints: Vec<(StorageEndpoint, String)>,
     pub peers: BTreeMap<String, ResearchNamespaceSpec>,
     pub dns_addresses: Vec<IpAddr>,
+    pub dns_ports: Vec<PolicyPort>,
     /// What is known of names.
     pub known: BTreeMap<String, Known>,
     pub namespace: Option<ObservedNamespace>,
@@ -75,6 +77,7 @@ impl World {
             endpoints: Vec::new(),
             peers: BTreeMap::new(),
             dns_addresses: vec![[10, 96, 0, 10].into()],
+            dns_ports: Vec::new(),
             known: BTreeMap::new(),
             namespace: None,
             objects: of_grants(),
@@ -116,6 +119,7 @@ impl World {
             services: &service,
             hosts: &|host| self.known.get(&host.name.to_string()).cloned(),
             dns_addresses: &self.dns_addresses,
+            dns_ports: &self.dns_ports,
             namespace: self.namespace.as_ref(),
             children: &children,
             has_grant: &|grant| self.grants.contains(grant),

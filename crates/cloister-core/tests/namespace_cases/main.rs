@@ -1,6 +1,7 @@
 //! What a ResearchNamespace is told in concrete cases, and what then stands.
 
 mod backends;
+mod items;
 #[path = "../common/namespaces.rs"]
 mod namespaces;
 #[path = "../common/objects.rs"]
@@ -9,13 +10,13 @@ mod objects;
 mod steps;
 
 use cloister_api::{
-    CloisterConfigSpec, EgressAllowlist, EgressState, ResearchNamespace, ResearchNamespaceSpec, ServiceReference,
-    labels,
+    CloisterConfigSpec, EgressAllowlist, EgressState, Protocol, ResearchNamespace, ResearchNamespaceSpec,
+    ServiceReference, labels,
 };
 use cloister_core::{
     catalogue,
     child::{Child, ChildKey, ChildKind},
-    egress::{NeverOpened, PolicyPortNumber, ServiceFacts},
+    egress::{NeverOpened, PolicyPort, PolicyPortNumber, ServiceFacts},
     names,
     namespace::ObservedNamespace,
     plan::{Action, Chain},
@@ -99,6 +100,20 @@ fn a_namespace_that_declares_nothing_has_dns_and_its_own_pods() {
     assert_eq!(policies(&world), CLOSED);
     assert!(says(&world, "Ready", "True", "Reconciled") && says(&world, "Enforced", "True", "Reconciled"));
     assert_eq!(world.names(ChildKind::ServiceAccount), ["default"]);
+}
+
+#[test]
+fn the_ports_that_the_dns_service_leads_to_are_open_at_its_pods() {
+    let mut world = world(json!({}));
+    world.dns_ports = [Protocol::Udp, Protocol::Tcp].map(|protocol| PolicyPort::number(protocol, 5353)).into();
+    world.dns_ports.push(PolicyPort::number(Protocol::Udp, 53));
+    let world = settled(world);
+    let key = ChildKey::new(ChildKind::NetworkPolicy, "cloister-dns");
+    let Child::NetworkPolicy(policy) = &world.objects.0[&key] else { unreachable!() };
+    let egress = serde_json::to_value(policy.spec.as_ref().unwrap().egress.as_ref().unwrap()).unwrap();
+    let ports = json!([{"port": 5353, "protocol": "TCP"}, {"port": 5353, "protocol": "UDP"}]);
+    assert_eq!((&egress[1]["ports"], egress[1]["to"].as_array().map(Vec::len)), (&ports, Some(1)));
+    assert!(egress[1]["to"][0]["podSelector"].is_object() && egress.as_array().map(Vec::len) == Some(2));
 }
 
 #[test]
@@ -537,7 +552,10 @@ fn an_allowlist_does_not_follow_a_service_that_is_changed() {
         let mut list = allowlist(json!({"rules": [rule]})).unwrap();
         list.metadata.generation = Some(1);
         let ready = |list: &EgressAllowlist, services: &dyn Fn(&ServiceReference) -> Option<ServiceFacts>| {
-            let status = catalogue::allowlist(list, &[NAME], services, at(0)).or(list.status.clone()).unwrap();
+            let users = catalogue::Users { names: vec![NAME], in_whole: 1 };
+            let settings = Settings::new(None);
+            let said = catalogue::allowlist(list, &users, services, &settings, at(0));
+            let status = said.or(list.status.clone()).unwrap();
             (status.conditions[0].reason.clone(), status)
         };
         // Published while the Service was another: what it is now was not agreed to.

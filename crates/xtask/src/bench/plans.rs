@@ -41,6 +41,7 @@ pub fn namespace(name: &str) -> Result<Plan<ResearchNamespaceStatus>> {
         services: &|_| None,
         hosts: &|_| None,
         dns_addresses: &[],
+        dns_ports: &[],
         namespace: None,
         children: &Children::new(),
         has_grant: &|_| false,

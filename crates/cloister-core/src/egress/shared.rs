@@ -1,0 +1,129 @@
+//! Names under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
+
+use super::{DomainName, Narrowed, Opening, Peers, TooBroad};
+use cloister_api::EgressConfig;
+
+/// Domains under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
+const SHARED: [&str; 16] = [
+    "core.windows.net",
+    "azureedge.net",
+    "storage.googleapis.com",
+    "storage.cloud.google.com",
+    "firebasestorage.googleapis.com",
+    "r2.cloudflarestorage.com",
+    "r2.dev",
+    "digitaloceanspaces.com",
+    "backblazeb2.com",
+    "wasabisys.com",
+    "aliyuncs.com",
+    "myqcloud.com",
+    "oraclecloud.com",
+    "cloud-object-storage.appdomain.cloud",
+    "scw.cloud",
+    "cloudfront.net",
+];
+
+/// An opening without the names that anybody can have storage under.
+pub(super) fn without_shared(opening: &Opening, config: &EgressConfig) -> Narrowed {
+    let Peers::Hosts(hosts) = &opening.peers else {
+        return Narrowed { opening: Some(opening.clone()), too_broad: Vec::new() };
+    };
+    let known = SHARED.iter().copied().chain(config.shared_suffixes.iter().map(String::as_str));
+    let suffixes: Vec<&str> = known.collect();
+    let (mut left, mut too_broad) = (Vec::new(), Vec::new());
+    for host in hosts {
+        let shared = || {
+            let suffix = suffixes.iter().find(|suffix| host.name.reaches(suffix)).copied();
+            suffix.or_else(|| reaches_s3(&host.name).then_some("amazonaws.com"))
+        };
+        match host.expected.is_none().then(shared).flatten() {
+            Some(suffix) => {
+                too_broad.push(TooBroad::SharedSuffix { name: host.to_string(), suffix: suffix.to_owned() });
+            }
+            None => left.push(host.clone()),
+        }
+    }
+    let opening = (!left.is_empty()).then(|| Opening { peers: Peers::Hosts(left), ..opening.clone() });
+    Narrowed { opening, too_broad }
+}
+
+/// Below a region there is its S3.
+fn reaches_s3(name: &DomainName) -> bool {
+    let above = |aws: &str| {
+        let region = name.name().strip_suffix(aws);
+        region.is_some_and(|region| region.is_empty() || (region.ends_with('.') && region.matches('.').count() == 1))
+    };
+    is_s3(name.name()) || (name.is_wildcard() && ["amazonaws.com", "amazonaws.com.cn"].into_iter().any(above))
+}
+
+/// S3 has a name for each region and kind of access: s3.amazonaws.com, bucket.s3-accesspoint.eu-west-1.amazonaws.com.
+fn is_s3(name: &str) -> bool {
+    let aws = name.strip_suffix(".amazonaws.com").or_else(|| name.strip_suffix(".amazonaws.com.cn"));
+    aws.is_some_and(|rest| rest.split('.').any(|label| label == "s3" || label.starts_with("s3-")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::egress::{NeverOpened, Surroundings, narrowed, open_rule};
+    use serde_json::{Value, json};
+
+    fn broad(targets: &[Value]) -> Vec<bool> {
+        let never = NeverOpened::new(&[]);
+        let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: true };
+        let openings: Vec<Opening> = targets
+            .iter()
+            .map(|target| {
+                let mut rule = json!({"name": "r", "ports": [{"port": 443}]});
+                rule.as_object_mut().unwrap().extend(target.as_object().unwrap().clone());
+                open_rule(&serde_json::from_value(rule).unwrap(), &surroundings).unwrap()
+            })
+            .collect();
+        let found = narrowed(&openings.iter().collect::<Vec<_>>(), &EgressConfig::default());
+        found.iter().map(|found| !found.too_broad.is_empty()).collect()
+    }
+
+    #[test]
+    fn a_name_that_anybody_can_have_storage_under_closes_no_other() {
+        let rule =
+            json!({"name": "r", "ports": [{"port": 443}], "domainNames": ["api.wandb.ai", "storage.googleapis.com"]});
+        let rule = serde_json::from_value(rule).unwrap();
+        let never = NeverOpened::new(&[]);
+        let opening = open_rule(&rule, &Surroundings { never: &never, services: &|_| None, wildcards: true }).unwrap();
+        let found = narrowed(&[&opening], &EgressConfig::default()).remove(0);
+        let Some(Peers::Hosts(left)) = found.opening.map(|opening| opening.peers) else {
+            panic!("all of it is closed")
+        };
+        assert_eq!(left.iter().map(ToString::to_string).collect::<Vec<_>>(), ["api.wandb.ai"]);
+        assert!(found.too_broad[0].to_string().starts_with("storage.googleapis.com is at or below"));
+    }
+
+    #[test]
+    fn a_name_that_stands_for_such_names_is_no_better() {
+        for name in ["*.windows.net", "*.core.windows.net", "*.amazonaws.com", "*.eu-west-1.amazonaws.com"] {
+            assert_eq!(broad(&[json!({"domainNames": [name]})]), [true], "{name}");
+        }
+        for name in ["*.arxiv.org", "*.dkr.ecr.eu-west-1.amazonaws.com", "*.x.windows.net"] {
+            assert_eq!(broad(&[json!({"domainNames": [name]})]), [false], "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_anybody_can_have_storage_under_is_private_or_agreed_to() {
+        let shared = [
+            "acct.blob.core.windows.net",
+            "s3.amazonaws.com",
+            "bucket.s3.eu-west-1.amazonaws.com",
+            "x.s3-accesspoint.eu-west-1.amazonaws.com",
+            "storage.googleapis.com",
+        ];
+        for name in shared {
+            assert_eq!(broad(&[json!({"domainNames": [name]})]), [true], "{name}");
+            let inside = json!({"domainName": name, "expectedNetworks": ["10.40.0.0/16"]});
+            assert_eq!(broad(&[json!({"privateEndpoint": inside})]), [false], "{name}");
+        }
+        for name in ["export.arxiv.org", "sts.amazonaws.com", "notcore.windows.net"] {
+            assert_eq!(broad(&[json!({"domainNames": [name]})]), [false], "{name}");
+        }
+    }
+}

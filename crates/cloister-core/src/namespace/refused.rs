@@ -1,0 +1,150 @@
+//! Why an allowlist does not open something here, in words that name what would have to be another.
+
+use super::{
+    Input,
+    egress::{KnownAllowlist, allows},
+};
+use crate::egress::{Allowed, Surroundings, open_covered_by, selector_matches};
+use cloister_api::{EgressAllowlist, EgressRule, ResearchNamespace};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use std::collections::BTreeMap;
+
+/// Who publishes allowlists, in words.
+pub const PUBLISHERS: &str = "whoever publishes allowlists (ClusterRole cloister:catalogue-admin)";
+
+/// How many letters of a name may be mistaken.
+const MISTAKEN: usize = 2;
+
+/// How many allowlists are named.
+const NAMED: usize = 3;
+
+/// That there is no such allowlist, and which one may have been meant.
+pub fn not_found<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    let near = known.map(|known| (strsim::osa_distance(name, known), known)).min();
+    let meant = match near {
+        Some((distance, near)) if distance <= MISTAKEN && distance < name.len() => {
+            format!("did you mean {near}? Else ")
+        }
+        _ => String::new(),
+    };
+    format!(
+        "there is no EgressAllowlist {name}; {meant}ask {PUBLISHERS} to publish it, or take it out of egress.allowlists"
+    )
+}
+
+/// That an allowlist has ended.
+pub fn expired(name: &str, allowlist: &EgressAllowlist) -> String {
+    let end = allowlist.spec.expires_at.as_ref().map(|end| end.0.to_string()).unwrap_or_default();
+    format!(
+        "EgressAllowlist {name} ended at {end} (its expiresAt); ask {PUBLISHERS} to renew it, or take it out of egress.allowlists"
+    )
+}
+
+/// That an allowlist is not for this namespace, and which label is missing for it.
+pub fn not_allowed(name: &str, allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> String {
+    let why = missing(allowlist, namespace);
+    format!(
+        "EgressAllowlist {name} does not allow this namespace: {why}; ask {PUBLISHERS} to label the ResearchNamespace, or to widen the \
+         namespaceSelector, or take it out of egress.allowlists"
+    )
+}
+
+/// What keeps an allowlist's selector from allowing a namespace.
+fn missing(allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> String {
+    let Some(selector) = &allowlist.spec.namespace_selector else {
+        return "it has no namespaceSelector, and so it allows none".to_owned();
+    };
+    let nothing = BTreeMap::new();
+    let labels = namespace.metadata.labels.as_ref().unwrap_or(&nothing);
+    let has = |key: &str| match labels.get(key) {
+        Some(value) => format!("the ResearchNamespace has {key}={value}"),
+        None => format!("the ResearchNamespace has no label {key}"),
+    };
+    let values = selector.match_labels.iter().flatten();
+    let values = values.filter(|(key, value)| labels.get(*key) != Some(value));
+    let values = values.map(|(key, value)| format!("its namespaceSelector wants {key}={value}, and {}", has(key)));
+    let is_unmet = |one: &&LabelSelectorRequirement| {
+        let alone = LabelSelector { match_labels: None, match_expressions: Some(vec![(*one).clone()]) };
+        !selector_matches(&alone, labels)
+    };
+    let expressions = selector.match_expressions.iter().flatten().filter(is_unmet).map(|one| {
+        let values = one.values.as_ref().filter(|values| !values.is_empty());
+        let values = values.map(|values| format!(" ({})", values.join(", "))).unwrap_or_default();
+        format!("its namespaceSelector wants {} {}{values}, and {}", one.key, one.operator, has(&one.key))
+    });
+    let unmet: Vec<String> = values.chain(expressions).take(NAMED).collect();
+    if unmet.is_empty() { "its namespaceSelector cannot be read".to_owned() } else { unmet.join("; ") }
+}
+
+/// The allowlists that this namespace may not use, or that have ended, resolved for asking which of them would cover a rule.
+pub struct Closed<'a>(Vec<(&'a str, String, Allowed<'a>)>);
+
+impl<'a> Closed<'a> {
+    /// Those that are known.
+    pub fn of(namespace: &ResearchNamespace, input: &Input<'a>, surroundings: &Surroundings<'_>) -> Self {
+        let read = input.allowlists.iter().filter_map(|(name, known)| match known {
+            KnownAllowlist::Read(allowlist) => Some((*name, *allowlist)),
+            KnownAllowlist::Undecodable => None,
+        });
+        let closed = read.filter_map(|(name, allowlist)| {
+            let end = allowlist.spec.expires_at.as_ref().filter(|end| end.0 <= input.now);
+            let why = match (allows(allowlist, namespace), end) {
+                (false, _) => missing(allowlist, namespace),
+                (true, Some(end)) => format!("it ended at {}", end.0),
+                (true, None) => return None,
+            };
+            let rules: Vec<(&str, &EgressRule)> = allowlist.spec.rules.iter().map(|rule| (name, rule)).collect();
+            Some((name, why, Allowed::of(&rules, surroundings)))
+        });
+        Closed(closed.collect())
+    }
+
+    /// Those that would cover a rule, or a part of it, in words.
+    pub fn would_cover(&self, rule: &EgressRule, surroundings: &Surroundings<'_>) -> String {
+        let covers =
+            self.0.iter().filter(|(_, _, rules)| !open_covered_by(rule, rules, surroundings).openings.is_empty());
+        let named: Vec<String> = covers
+            .take(NAMED)
+            .map(|(name, why, _)| format!("EgressAllowlist {name} would cover it, but not here: {why}"))
+            .collect();
+        named.iter().map(|named| format!(". {named}")).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn said(selector: serde_json::Value, labels: serde_json::Value) -> String {
+        let spec = json!({"namespaceSelector": selector, "rules": []});
+        let allowlist = EgressAllowlist::new("lab", serde_json::from_value(spec).unwrap());
+        let mut namespace =
+            ResearchNamespace::new("interp", serde_json::from_value(json!({"tier": "Standard"})).unwrap());
+        namespace.metadata.labels = serde_json::from_value(labels).unwrap();
+        not_allowed("lab", &allowlist, &namespace)
+    }
+
+    #[test]
+    fn the_label_that_is_missing_is_named() {
+        let team = json!({"matchLabels": {"team": "interp"}});
+        assert!(
+            said(team.clone(), json!({})).contains("wants team=interp, and the ResearchNamespace has no label team;")
+        );
+        assert!(said(team, json!({"team": "evals"})).contains("and the ResearchNamespace has team=evals;"));
+        let one_of = json!({"matchExpressions": [{"key": "team", "operator": "In", "values": ["a", "b"]}]});
+        assert!(
+            said(one_of, json!({"team": "c"})).contains("wants team In (a, b), and the ResearchNamespace has team=c")
+        );
+        assert!(said(json!(null), json!({})).contains("it has no namespaceSelector"));
+    }
+
+    #[test]
+    fn a_name_that_is_near_is_offered() {
+        let known = ["package-mirror", "papers"];
+        let said = |name: &str| not_found(name, known.into_iter());
+        assert!(said("pakage-mirror").contains("did you mean package-mirror?"));
+        assert!(said("package-mirorr").contains("did you mean package-mirror?"));
+        assert!(!said("weights").contains("did you mean") && !said("x").contains("did you mean"));
+    }
+}

@@ -1,0 +1,162 @@
+//! What of a need stays closed when one item of it cannot be opened, and what is said of it.
+
+use super::{allowlist, blocks, learn, need, policies, said, settled, world};
+use crate::namespaces::{NAME, World, at};
+use cloister_api::EgressState;
+use cloister_core::{
+    catalogue::{self, Users},
+    names::Known,
+};
+use serde_json::{Value, json};
+
+fn message(world: &World, name: &str) -> String {
+    let status = world.declared.as_ref().unwrap().status.clone().unwrap();
+    status.egress.into_iter().find(|need| need.name == name).unwrap().message
+}
+
+fn with_allowlist(rules: Value) -> World {
+    let mut world = world(json!({"egress": {"allowlists": ["lab"]}}));
+    world.allowlists.insert("lab".into(), allowlist(json!({"rules": rules})));
+    world
+}
+
+fn known(world: &World, address: &str) -> Known {
+    let mut known = Known::default();
+    learn(&mut known, &[address], world.now);
+    known
+}
+
+fn hub() -> Value {
+    let names =
+        ["huggingface.co", "pypi.org", "*.githubusercontent.com", "*.blob.core.windows.net", "*.cloudfront.net"];
+    json!([{"name": "hub", "domainNames": names, "ports": [{"port": 443}]}])
+}
+
+/// Reason and message of what is said of an allowlist itself.
+fn of_allowlist(rules: Value, in_whole: usize) -> (String, String, String) {
+    let list = allowlist(json!({"rules": rules})).unwrap();
+    let users = Users { names: vec![NAME], in_whole };
+    let settings = world(json!({})).settings;
+    let status = catalogue::allowlist(&list, &users, &|_| None, &settings, at(0)).unwrap();
+    let ready = status.conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap();
+    (ready.status, ready.reason, ready.message)
+}
+
+#[test]
+fn a_name_that_cannot_be_opened_closes_no_other() {
+    let mut world = with_allowlist(hub());
+    for (name, address) in [("huggingface.co", "198.51.100.7"), ("pypi.org", "198.51.100.8")] {
+        world.known.insert(name.into(), known(&world, address));
+    }
+    let world = settled(world);
+    assert_eq!(blocks(&world, "cloister-allow.lab.hub"), ["198.51.100.7/32", "198.51.100.8/32"]);
+    assert_eq!(need(&world, "allowlist/lab"), (EgressState::Refused, "NameInvalid".into()));
+    let message = message(&world, "allowlist/lab");
+    assert!(message.starts_with("a part stays closed, the rest is open: "), "{message}");
+    for name in ["*.githubusercontent.com", "*.blob.core.windows.net", "*.cloudfront.net"] {
+        assert!(message.contains(name), "{name}: {message}");
+    }
+    assert!(message.ends_with("EgressAllowlist lab can be corrected by whoever publishes allowlists"), "{message}");
+
+    let (ready, reason, message) = of_allowlist(hub(), 0);
+    assert_eq!((ready.as_str(), reason.as_str()), ("False", "NameInvalid"));
+    assert!(message.contains("*.blob.core.windows.net") && message.contains("*.cloudfront.net"), "{message}");
+    assert!(message.contains("open as a whole in 0 of the 1 research namespaces"), "{message}");
+}
+
+#[test]
+fn a_wildcard_that_nothing_opens_covers_all_the_same() {
+    let rules = json!([{"name": "papers", "domainNames": ["*.arxiv.org"], "ports": [{"port": 443}]}]);
+    let world = settled(with_allowlist(rules.clone()));
+    assert_eq!(need(&world, "allowlist/lab"), (EgressState::Refused, "WildcardNotEnforceable".into()));
+    assert!(message(&world, "allowlist/lab").starts_with("nothing of it is open: *.arxiv.org"));
+    let (ready, _, message) = of_allowlist(rules, 0);
+    assert_eq!(ready, "True");
+    assert!(message.contains("open as a whole in 0 of") && message.contains("*.arxiv.org"), "{message}");
+}
+
+#[test]
+fn a_name_that_anybody_can_have_storage_under_closes_no_other() {
+    let names = ["api.wandb.ai", "storage.googleapis.com"];
+    let rules = json!([{"name": "wandb", "domainNames": names, "ports": [{"port": 443}]}]);
+    let mut world = with_allowlist(rules.clone());
+    world.known.insert("api.wandb.ai".into(), known(&world, "198.51.100.7"));
+    let mut world = settled(world);
+    assert_eq!(blocks(&world, "cloister-allow.lab.wandb"), ["198.51.100.7/32"]);
+    assert_eq!(need(&world, "allowlist/lab"), (EgressState::NeedsGrant, "TooBroad".into()));
+    let said = message(&world, "allowlist/lab");
+    assert!(said.starts_with("a part stays closed, the rest is open: storage.googleapis.com is at"), "{said}");
+    assert_eq!(of_allowlist(rules, 0).1, "TooBroad");
+
+    // A grant of the one name is enough.
+    let grant = json!({"name": "store", "domainNames": ["storage.googleapis.com"], "ports": [{"port": 443}]});
+    world.granted.insert("store".into(), serde_json::from_value(grant).unwrap());
+    assert_eq!(need(&settled(world), "allowlist/lab").0, EgressState::Active);
+}
+
+#[test]
+fn a_range_that_is_too_wide_closes_no_other_and_no_other_family() {
+    let networks = ["192.30.252.0/22", "140.82.112.0/20", "2a0a:a440::/29", "2606:50c0::/32"];
+    let rules = json!([{"name": "git", "networks": networks, "ports": [{"port": 443}, {"port": 22}]}]);
+    let world = settled(with_allowlist(rules));
+    let open = ["140.82.112.0/20", "192.30.252.0/22", "2606:50c0::/32"];
+    assert_eq!(blocks(&world, "cloister-allow.lab.git"), open);
+    let said = message(&world, "allowlist/lab");
+    assert!(said.contains("2a0a:a440::/29 is wider than allowlists may open") && !said.contains("together"), "{said}");
+}
+
+#[test]
+fn what_does_not_resolve_is_not_said_to_be_open() {
+    let rule = |name: &str, host: &str| json!({"name": name, "domainNames": [host], "ports": [{"port": 443}]});
+    let rules = json!([rule("a", "a.example.com"), rule("b", "b.example.com"), rule("all", "*.example.org")]);
+    let mut world = settled(with_allowlist(rules));
+    let said = message(&world, "allowlist/lab");
+    assert!(said.starts_with("3 of 3 rules stay closed: "), "{said}");
+    assert!(said.contains("*.example.org") && said.contains("a.example.com is being looked up"), "{said}");
+    world.known.insert("a.example.com".into(), known(&world, "198.51.100.7"));
+    let said = message(&settled(world), "allowlist/lab");
+    assert!(said.starts_with("2 of 3 rules stay closed: "), "{said}");
+    assert!(said.contains("b.example.com is being looked up"), "{said}");
+}
+
+#[test]
+fn an_allowlist_that_would_cover_a_rule_is_named() {
+    let rule = json!({"name": "r", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]});
+    let mut world = world(json!({"egress": {"rules": [rule]}}));
+    let other = json!({"matchLabels": {"team": "other"}});
+    world.allowlists.insert("elsewhere".into(), allowlist(json!({"namespaceSelector": other})));
+    world.allowlists.insert("ended".into(), allowlist(json!({"expiresAt": at(0).to_string()})));
+    let part = json!({"rules": [{"name": "lab", "networks": ["203.0.113.0/25"], "ports": [{"port": 443}]}]});
+    world.allowlists.insert("half".into(), allowlist(part));
+    let world = settled(world);
+    assert_eq!(need(&world, "rule/r"), (EgressState::NeedsGrant, "PartlyCovered".into()));
+    let said = message(&world, "rule/r");
+    for words in [
+        "EgressAllowlist elsewhere would cover it, but not here: its namespaceSelector wants team=other",
+        "EgressAllowlist ended would cover it, but not here: it ended at",
+        "203.0.113.128/25 on TCP/443; the rest is covered by EgressAllowlist half",
+    ] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
+
+#[test]
+fn an_allowlist_that_has_ended_is_not_ready() {
+    let list = allowlist(json!({"expiresAt": at(0).to_string()})).unwrap();
+    let settings = world(json!({})).settings;
+    let status = catalogue::allowlist(&list, &Users::default(), &|_| None, &settings, at(0)).unwrap();
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+    assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "Expired"));
+}
+
+#[test]
+fn one_bad_network_of_an_own_rule_is_its_declarations_mistake_and_closes_itself() {
+    let networks = ["203.0.113.0/24", "169.254.170.23/32"];
+    let rule = json!({"name": "r", "networks": networks, "ports": [{"port": 443}]});
+    let mut world = world(json!({"egress": {"rules": [rule]}}));
+    world.allowlists.insert("lab".into(), allowlist(json!({})));
+    let world = settled(world);
+    assert!(policies(&world).contains(&"cloister-rule.r.0"));
+    assert_eq!(need(&world, "rule/r"), (EgressState::Refused, "NetworksNeverOpened".into()));
+    assert!(said(&world).contains(&("Ready".into(), "False".into(), "EgressRefused".into())));
+}

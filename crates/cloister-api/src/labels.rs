@@ -23,6 +23,10 @@ pub const RUNTIME_CLASS: &str = "cloister.dev/runtime-class";
 /// without.
 pub const WORKLOADS: &str = "cloister.dev/workloads";
 
+/// On an object that gives what CloisterConfig lists: ingress from access networks and gateways, rights of an account of
+/// another namespace, annotations of an account. Admission then compares it with the lists.
+pub const LISTED: &str = "cloister.dev/listed";
+
 /// On a Namespace whose ResearchNamespace was deleted with `deletionPolicy: Retain`.
 pub const RETAINED: &str = "cloister.dev/retained";
 

@@ -1,4 +1,4 @@
-use crate::{EgressRule, Port, Subject, quantities::at_most};
+use crate::{EgressRule, MemberSubject, Port, quantities::at_most};
 use k8s_openapi::apimachinery::pkg::{
     api::resource::Quantity,
     apis::meta::v1::{Condition, LabelSelector, Time},
@@ -36,7 +36,7 @@ pub struct Member {
     pub role: MemberRole,
     /// Who has the role.
     #[schemars(length(min = 1, max = 64))]
-    pub subjects: Vec<Subject>,
+    pub subjects: Vec<MemberSubject>,
 }
 
 /// What the pods of the namespace need to reach.
@@ -70,6 +70,21 @@ pub struct AccessNetworkRule {
     pub ports: Vec<Port>,
 }
 
+/// Pods that are reached through a gateway of the cluster (CloisterConfig), such as that of a notebook hub.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayRule {
+    /// The gateway, by its name in `gateways` of CloisterConfig.
+    #[schemars(schema_with = "crate::schema::dns_label")]
+    pub gateway: String,
+    /// The pods to reach. `{}` is all of them.
+    #[schemars(schema_with = "crate::schema::label_selector")]
+    pub pod_selector: LabelSelector,
+    /// The ports to reach them on.
+    #[schemars(length(min = 1, max = 32))]
+    pub ports: Vec<Port>,
+}
+
 /// Who may reach the pods of the namespace.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -82,6 +97,10 @@ pub struct NamespaceIngress {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub from_access_networks: Vec<AccessNetworkRule>,
+    /// Pods that are reached through a gateway of the cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub from_gateways: Vec<GatewayRule>,
 }
 
 /// What a [`LimitRangeItem`] limits.
@@ -146,10 +165,27 @@ pub struct ServiceAccountTemplate {
     /// Its name. `default` is there anyway, without a token in pods.
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub name: String,
-    /// Its annotations, such as those of a cloud's workload identity. None of `cloister.dev` or `kubernetes.io`.
+    /// Its annotations, such as those of a cloud's workload identity: those that `workloads.serviceAccountAnnotations` of
+    /// CloisterConfig lists. None of `cloister.dev` or `kubernetes.io`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "annotations")]
     pub annotations: BTreeMap<String, String>,
+    /// Secrets of the namespace by which its pods fetch their images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "pull_secrets")]
+    pub image_pull_secrets: Vec<String>,
+}
+
+fn pull_secrets(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let name = crate::schema::dns_subdomain(generator);
+    schemars::json_schema!({
+        "type": "array", "maxItems": 8, "x-kubernetes-list-type": "set", "items": name,
+        "x-kubernetes-validations": [{
+            "rule": "self.all(n, !n.startsWith('cloister-grant-'))",
+            "message": "a Secret named cloister-grant-* is the copy of a credential, and no way to images",
+            "reason": "FieldValueForbidden",
+        }],
+    })
 }
 
 fn annotations(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -284,7 +320,8 @@ pub struct HostStatus {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EgressStatus {
-    /// The allowlist (`allowlist/NAME`), the namespace's own rule (`rule/NAME`) or the peer (`to/NAME`, `from/NAME`).
+    /// The allowlist (`allowlist/NAME`), the namespace's own rule (`rule/NAME`), the peer (`to/NAME`, `from/NAME`) or the
+    /// gateway (`gateway/POSITION`).
     pub name: String,
     /// Active, NeedsGrant, Unresolved or Refused.
     pub state: EgressState,

@@ -29,6 +29,8 @@ const NAMESPACE: [&[&str]; 5] = [
         "StorageResource",
         "Service",
         "Role",
+        "ClusterRole",
+        "ClusterRoleBinding",
         "ResourceQuota",
         "LimitRange",
         "ServiceAccount",

@@ -98,6 +98,10 @@ impl Settings {
             Some("it is the operator's own")
         } else if self.spec.credential_namespaces.iter().any(|reserved| reserved == name) {
             Some("credentials are kept in it (credentialNamespaces of CloisterConfig)")
+        } else if self.spec.workloads.controller_namespaces.iter().any(|reserved| reserved == name) {
+            Some("accounts of it are members of research namespaces (workloads.controllerNamespaces of CloisterConfig)")
+        } else if self.spec.gateways.iter().any(|gateway| gateway.namespace == name) {
+            Some("a gateway to research namespaces is in it (gateways of CloisterConfig)")
         } else if name == self.spec.dns.namespace {
             Some("the cluster's DNS is in it (dns.namespace of CloisterConfig)")
         } else {

@@ -188,7 +188,7 @@ impl<'a> Case<'a> {
 
     fn is_member(&self, account: &Identity, roles: &[MemberRole]) -> bool {
         let members = self.members.iter().filter(|member| roles.contains(&member.role));
-        members.flat_map(|member| &member.subjects).any(|subject| means(subject, account))
+        members.flat_map(|member| &member.subjects).any(|subject| is_named(subject.kind, &subject.name, account))
     }
 
     /// How far the rules are met by those who agreed. `accounts` are those of everybody who has decided anything, by
@@ -435,9 +435,13 @@ fn names(principals: &[Principal], identity: &Identity) -> bool {
 }
 
 fn means(subject: &Subject, identity: &Identity) -> bool {
-    match subject.kind {
-        SubjectKind::User => subject.name == identity.username,
-        SubjectKind::Group => identity.groups.contains(&subject.name),
+    is_named(subject.kind, &subject.name, identity)
+}
+
+fn is_named(kind: SubjectKind, name: &String, identity: &Identity) -> bool {
+    match kind {
+        SubjectKind::User => *name == identity.username,
+        SubjectKind::Group => identity.groups.contains(name),
         SubjectKind::ServiceAccount => false,
     }
 }

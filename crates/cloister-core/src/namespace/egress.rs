@@ -42,6 +42,8 @@ pub struct Needs {
     pub states: Vec<EgressStatus>,
     /// What of the quota is not in force, and why.
     pub refused_quota: Option<String>,
+    /// What else of the declaration is not in force: the reason, and why.
+    pub refused: Vec<(&'static str, String)>,
     /// Those among them that are the declaration's own mistake.
     pub mistakes: Vec<String>,
     /// The names that are open, or would be if their addresses were known.
@@ -81,6 +83,7 @@ impl Needs {
         needs.open(agreed, input, &surroundings);
         needs.peers(namespace, input);
         needs.access_networks(namespace, input);
+        super::gateway::open(&mut needs, namespace, input);
         needs.held.sort_by(|a, b| a.host.cmp(&b.host));
         needs.held.dedup_by(|a, b| a.host == b.host);
         let changes = needs.held.iter().filter_map(|held| held.changes_at).min();
@@ -345,7 +348,7 @@ impl Needs {
         end.0 > now
     }
 
-    fn mistake(&mut self, name: String, reason: &str, message: String) {
+    pub(super) fn mistake(&mut self, name: String, reason: &str, message: String) {
         self.mistakes.push(message.clone());
         self.states.push(need(name, EgressState::Refused, reason, message));
     }
@@ -361,7 +364,7 @@ pub(super) fn need_of(policy: &ChildKey) -> Option<String> {
     let mut parts = name.strip_prefix("cloister-")?.split('.');
     let kind = match parts.next()? {
         "allow" => "allowlist",
-        kind @ ("rule" | "to" | "from" | "access") => kind,
+        kind @ ("rule" | "to" | "from" | "access" | "gateway") => kind,
         _ => return None,
     };
     Some(format!("{kind}/{}", parts.next()?))
@@ -377,7 +380,7 @@ fn say_too_broad(need: &mut EgressStatus, rule: &str, why: &TooBroad) {
     need.message = format!("rule {rule} stays closed here: {why}; or ask for an EgressGrant of it");
 }
 
-fn need(name: String, state: EgressState, reason: &str, message: String) -> EgressStatus {
+pub(super) fn need(name: String, state: EgressState, reason: &str, message: String) -> EgressStatus {
     EgressStatus {
         name,
         state,

@@ -10,19 +10,22 @@ pub mod policies;
 mod by_name;
 mod cilium;
 mod closing;
-mod cluster;
+pub(crate) mod cluster;
+mod gateway;
 pub(crate) mod hosts;
+pub(crate) mod members;
 mod status;
 mod takeover;
 
 pub use by_name::{BACKEND_MISSING, NOT_EXACT};
 pub use cluster::{is_bound, namespace_of};
 pub use hosts::is_fresh;
+pub use members::namespace_owned;
 pub use status::failed;
 pub use takeover::{Account, Inspection, has_own_volume, wants_inspection};
 
 use crate::{
-    child::{Child, ChildKey, Children, GrantRef, IfRefused, is_deny},
+    child::{Child, ChildKey, ChildKind, Children, GrantRef, IfRefused, is_deny},
     egress::{Backend, Opening, ServiceFacts},
     names::{Host, Known, Names},
     ownership::{Whose, whose},
@@ -31,7 +34,7 @@ use crate::{
 };
 use cloister_api::{
     EgressRule, EgressState, EgressStatus, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus,
-    ServiceReference, StorageEndpoint, Tier, WorkloadsConfig, condition::reason, labels,
+    ServiceReference, StorageEndpoint, Tier, condition::reason, labels,
 };
 use egress::{KnownAllowlist, Needs};
 use jiff::Timestamp;
@@ -303,6 +306,10 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
             "quota {key} would count what the operator writes itself, and is not in force; take it out of spec.quota"
         ));
     }
+    let members = members::refused(input.name, &declared.spec, input.settings);
+    needs.refused.extend(members.into_iter().map(|why| (members::MEMBER_REFUSED, why)));
+    let annotations = children::refused_annotations(&declared.spec, &input.settings.spec.workloads);
+    needs.refused.extend(annotations.into_iter().map(|why| (children::ANNOTATION_REFUSED, why)));
     if input.settings.held && plan.hold() {
         return say.waiting(plan, reason::CLOCK_SKEW, CLOCK_SKEW.to_owned());
     }
@@ -338,8 +345,9 @@ fn desired(spec: &ResearchNamespaceSpec, needs: &Needs, input: &Input<'_>) -> Ve
     children.extend(children::quota(name, spec));
     children.extend(children::limits(name, spec));
     children.push(children::default_account(name));
-    children.extend(children::accounts(name, spec));
-    children.extend(children::bindings(name, spec));
+    children.extend(children::accounts(name, spec, &config.workloads));
+    children.extend(members::bindings(name, spec, input.settings));
+    children.extend(members::owners_rights(name, spec, input.settings));
     children
 }
 
@@ -377,6 +385,7 @@ fn put_right(
     let gone = surplus(input, |key| !wanted.contains(key));
     let denies = denies(input);
     let mut deny: Vec<Chain> = Vec::new();
+    let mut roles: Vec<Action> = Vec::new();
     let mut open: Vec<Action> = Vec::new();
     let mut bound: Vec<Action> = Vec::new();
     for child in desired {
@@ -405,6 +414,9 @@ fn put_right(
         } else if is_bound {
             // Above all others, so that what it must leave open stands before.
             bound.push(apply);
+        } else if key.kind == ChildKind::ClusterRole {
+            // A binding to a role that is not there is refused.
+            roles.push(apply);
         } else {
             open.push(apply);
         }
@@ -416,6 +428,7 @@ fn put_right(
         // The namespace is made, or sealed, before anything in it is touched.
         plan.open_by(deny.into_iter().chain(gone.into_iter().map(|action| Chain::of([action]))));
     }
+    plan.open(roles);
     plan.open(open);
     plan.open(bound);
 }
@@ -482,7 +495,7 @@ fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLa
     for mode in POD_SECURITY {
         all.insert(mode, "restricted".to_owned());
     }
-    if settings.spec.workloads != WorkloadsConfig::default() {
+    if settings.spec.workloads.lists_for_pods() {
         all.insert(labels::WORKLOADS, "listed".to_owned());
     }
     let class = settings.spec.runtime_class(tier);

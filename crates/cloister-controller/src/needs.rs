@@ -28,6 +28,7 @@ const NAMESPACE: [&[&str]; 5] = [
         "EgressAllowlist",
         "StorageResource",
         "Service",
+        "RuntimeClass",
         "Role",
         "ClusterRole",
         "ClusterRoleBinding",

@@ -5,9 +5,10 @@ use crate::{
     grant::signed,
     names::{Host, Known, Limits, Names},
 };
-use cloister_api::{CloisterConfigSpec, ResolutionConfig, labels};
+use cloister_api::{CloisterConfigSpec, ResolutionConfig, Tier, labels};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
+use std::{collections::BTreeSet, sync::Arc};
 
 /// The settings of the cluster.
 #[derive(Clone, Debug)]
@@ -18,6 +19,8 @@ pub struct Settings {
     pub never: NeverOpened,
     /// How the addresses of names are held.
     pub names: Limits,
+    /// The RuntimeClasses that there are, where that is known.
+    pub runtime_classes: Option<BTreeSet<Arc<str>>>,
     /// What opens egress.
     pub backend: Backend,
     /// Whether more than one thing is installed that could.
@@ -60,6 +63,7 @@ impl Settings {
                 watches: signed(spec.residual_exposure.watches),
                 sessions: signed(spec.residual_exposure.sessions),
             },
+            runtime_classes: None,
             backend,
             ambiguous: false,
             refused,
@@ -73,6 +77,31 @@ impl Settings {
     pub fn with(self, installed: Installed) -> Self {
         let ambiguous = installed.cilium && installed.cluster.is_some();
         Settings { backend: Backend::of(self.spec.egress.backend, installed), ambiguous, ..self }
+    }
+
+    /// The same in a cluster that has these RuntimeClasses.
+    pub fn with_runtime_classes(self, there: BTreeSet<Arc<str>>) -> Self {
+        Settings { runtime_classes: Some(there), ..self }
+    }
+
+    /// The RuntimeClass that pods of this tier name, where they name one.
+    ///
+    /// # Errors
+    ///
+    /// They need one that is not there, so that no pod would be admitted: what to do.
+    pub fn runtime_class(&self, tier: Tier) -> Result<Option<&str>, String> {
+        let Ok(class) = self.spec.runtime_class(tier) else {
+            return Err("tier Sandboxed needs a RuntimeClass, and no pod is admitted without; name it in \
+                 runtimeClasses.Sandboxed of CloisterConfig cloister"
+                .to_owned());
+        };
+        match (class, &self.runtime_classes) {
+            (Some(class), Some(there)) if !there.contains(class) => Err(format!(
+                "tier Sandboxed needs RuntimeClass {class} (runtimeClasses.Sandboxed of CloisterConfig), and there is none of that \
+                 name, so that no pod is admitted; whoever runs the nodes creates it, or names another"
+            )),
+            (class, _) => Ok(class),
+        }
     }
 
     /// Settings that cannot be read: nothing is opened.

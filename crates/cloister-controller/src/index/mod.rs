@@ -105,6 +105,8 @@ pub struct Index {
     pub(crate) settings: Arc<Settings>,
     /// What could open egress, beside NetworkPolicies.
     pub(crate) installed: Installed,
+    /// The RuntimeClasses that pods can name.
+    pub(crate) runtime_classes: BTreeSet<Arc<str>>,
     pub(crate) research: HashMap<Arc<str>, Decoded<ResearchNamespace>>,
     pub(crate) allowlists: ByName<Decoded<EgressAllowlist>>,
     pub(crate) storages: ByName<Decoded<StorageResource>>,
@@ -152,8 +154,9 @@ impl Default for Index {
     fn default() -> Self {
         Index {
             config: None,
-            settings: Arc::new(Settings::new(None)),
+            settings: Arc::new(Settings::new(None).with_runtime_classes(BTreeSet::new())),
             installed: Installed::default(),
+            runtime_classes: BTreeSet::new(),
             research: HashMap::new(),
             allowlists: BTreeMap::new(),
             storages: BTreeMap::new(),

@@ -225,10 +225,13 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         let message = format!("{} cannot be a research namespace: {why}; choose another name", input.name);
         return say.stalled(closing::closed_if_ours(input), reason::NAME_RESERVED, message);
     }
-    let (sealed, class_known) = namespace_labels(input.name, declared.spec.tier, input.settings);
+    let (sealed, class) = namespace_labels(input.name, declared.spec.tier, input.settings);
+    let class_known = class.is_ok();
     let standing = takeover::standing(input);
-    if !class_known && matches!(standing, Standing::ToMake | Standing::ToClose | Standing::ToTakeOver(_)) {
-        return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, RUNTIME_CLASS_MISSING.to_owned());
+    if let Err(missing) = &class
+        && matches!(standing, Standing::ToMake | Standing::ToClose | Standing::ToTakeOver(_))
+    {
+        return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, missing.clone());
     }
     let mut adopting = Plan::default();
     let mut renewal = Vec::new();
@@ -292,8 +295,8 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     if let Some(next) = needs.next {
         plan.look_again(next);
     }
-    if !class_known {
-        return say.stalled(plan, reason::RUNTIME_CLASS_MISSING, RUNTIME_CLASS_MISSING.to_owned());
+    if let Err(missing) = class {
+        return say.stalled(plan, reason::RUNTIME_CLASS_MISSING, missing);
     }
     if !is_enforced {
         plan.end_with(Action::ApplyNamespace(enforced), After::WhatHoldsItUp);
@@ -318,9 +321,6 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
 
 const CLOCK_SKEW: &str = "the operator's clock and the API server's disagree: nothing more is opened until they agree, and \
      what stands stays as it is; whoever runs the cluster has an alarm";
-
-const RUNTIME_CLASS_MISSING: &str = "tier Sandboxed needs a RuntimeClass, and no pod is admitted without; name it in \
-     runtimeClasses.Sandboxed of CloisterConfig cloister";
 
 /// Whether the policy that denies everything stands as it should.
 fn denies(input: &Input<'_>) -> bool {
@@ -481,8 +481,8 @@ fn foreign<'a>(input: &Input<'a>, wanted: &BTreeSet<ChildKey>) -> Foreign<'a> {
     foreign
 }
 
-/// The labels of a Namespace of this tier that is not yet enforced, and whether they name the RuntimeClass that it needs.
-fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLabels, bool) {
+/// The labels of a Namespace of this tier that is not yet enforced, and why no pod of it would be admitted, if so.
+fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLabels, Result<(), String>) {
     let mut all = NamespaceLabels::from([
         (labels::MANAGED_BY, labels::MANAGER.to_owned()),
         (labels::RESEARCH_NAMESPACE, name.to_owned()),
@@ -498,11 +498,11 @@ fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLa
     if settings.spec.workloads.lists_for_pods() {
         all.insert(labels::WORKLOADS, "listed".to_owned());
     }
-    let class = settings.spec.runtime_class(tier);
-    if let Ok(Some(class)) = class {
+    // Admission holds pods to it, whether it is there or not.
+    if let Ok(Some(class)) = settings.spec.runtime_class(tier) {
         all.insert(labels::RUNTIME_CLASS, class.to_owned());
     }
-    (all, class.is_ok())
+    (all, settings.runtime_class(tier).map(|_| ()))
 }
 
 const POD_SECURITY: [&str; 3] =

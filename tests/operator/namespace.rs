@@ -5,7 +5,7 @@ use cloister_api::ResearchNamespace;
 use cloister_tests::scene::{Scene, condition};
 use cloister_tests::{denied, eventually, unique};
 use k8s_openapi::api::{
-    core::v1::{LimitRange, Namespace, Pod, ResourceQuota, ServiceAccount},
+    core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Secret, ServiceAccount},
     networking::v1::NetworkPolicy,
     node::v1::RuntimeClass,
     rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding},
@@ -84,6 +84,19 @@ async fn what_leaves_the_spec_leaves_the_cluster() -> Result<()> {
     assert!(scene.within::<LimitRange>(&name).get_opt("cloister").await?.is_some());
     let trainer = scene.within::<ServiceAccount>(&name).get("trainer").await?;
     assert_eq!(trainer.image_pull_secrets.unwrap()[0].name, "registry");
+    // Kubernetes gives it to each pod of the account, whoever has put the Secret there.
+    let registry = json!({
+        "metadata": {"name": "registry"}, "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": r#"{"auths": {"registry.example.com": {"auth": "cHVsbDpvbmx5"}}}"#},
+    });
+    scene.within::<Secret>(&name).create(&PostParams::default(), &serde_json::from_value(registry)?).await?;
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let mut worker = cloister_tests::scene::pod("worker", "trainer");
+    worker.spec.as_mut().unwrap().containers[0].resources = Some(serde_json::from_value(json!({
+        "requests": {"cpu": "10m", "memory": "1Mi"}, "limits": {"cpu": "10m", "memory": "1Mi"},
+    }))?);
+    let worker = scene.within::<Pod>(&name).create(&dry_run, &worker).await?;
+    assert_eq!(worker.spec.unwrap().image_pull_secrets.unwrap()[0].name, "registry");
     let owners = format!("cloister:owner:{name}");
     let owned = scene.all::<ClusterRoleBinding>().get(&owners).await?;
     assert_eq!((owned.role_ref.name.as_str(), owned.subjects.unwrap().len()), (owners.as_str(), 1));

@@ -31,9 +31,10 @@ use xtask::{
 };
 
 /// In the order in which somebody who does all of it would read them.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "README.md",
     "docs/platform-engineer.md",
+    "docs/platforms.md",
     "docs/researcher.md",
     "docs/approver.md",
     "docs/security-engineer.md",

@@ -256,16 +256,6 @@ pub struct WorkloadsConfig {
 }
 
 impl WorkloadsConfig {
-    /// Whether something is listed that admission looks for in pods, Services and claims.
-    pub fn lists_for_pods(&self) -> bool {
-        let none = WorkloadsConfig::default();
-        self.priority_classes != none.priority_classes
-            || self.service_types != none.service_types
-            || self.volumes != none.volumes
-            || self.tolerations != none.tolerations
-            || self.pod_annotations != none.pod_annotations
-    }
-
     /// Whether a ServiceAccount may have this annotation.
     pub fn allows_annotation(&self, key: &str, value: &str) -> bool {
         self.service_account_annotations.iter().any(|entry| match entry.split_once('=') {
@@ -448,6 +438,11 @@ pub struct CloisterConfigSpec {
 }
 
 impl CloisterConfigSpec {
+    /// Whether it lists something that admission looks for in the objects of research namespaces.
+    pub fn lists(&self) -> bool {
+        self.workloads != WorkloadsConfig::default() || !self.gateways.is_empty() || !self.access_networks.is_empty()
+    }
+
     /// The RuntimeClass that pods of this tier must name: `None` where they need none.
     ///
     /// # Errors

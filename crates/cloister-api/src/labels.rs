@@ -19,8 +19,8 @@ pub const TIER: &str = "cloister.dev/tier";
 /// On a Namespace of a tier that needs one: the RuntimeClass that every pod must name.
 pub const RUNTIME_CLASS: &str = "cloister.dev/runtime-class";
 
-/// On a Namespace while CloisterConfig lists something in `workloads`: admission then reads the lists, and is closed
-/// without.
+/// On a Namespace while CloisterConfig lists something in `workloads`, `gateways` or `accessNetworks`: admission then reads
+/// the lists, and is closed without.
 pub const WORKLOADS: &str = "cloister.dev/workloads";
 
 /// On an object that gives what CloisterConfig lists: ingress from access networks and gateways, rights of an account of

@@ -495,7 +495,7 @@ fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLa
     for mode in POD_SECURITY {
         all.insert(mode, "restricted".to_owned());
     }
-    if settings.spec.workloads.lists_for_pods() {
+    if settings.spec.lists() {
         all.insert(labels::WORKLOADS, "listed".to_owned());
     }
     // Admission holds pods to it, whether it is there or not.

@@ -77,7 +77,15 @@ async fn it_gives_no_account_what_nobody_declared() -> Result<()> {
         .await
         .denied_by("operator-objects.cloister.dev", "but those with the label")
         .await?;
-    thief.merge("ServiceAccount", "trainer", role).await.ok()?;
+    let unlisted = thief.merge("ServiceAccount", "trainer", role.clone()).await;
+    unlisted.denied_by("operator-objects.cloister.dev", "gives an annotation to no ServiceAccount").await?;
+    let mut marked = role;
+    marked["metadata"]["labels"] = json!({"cloister.dev/listed": "true"});
+    thief
+        .merge("ServiceAccount", "trainer", marked)
+        .await
+        .denied_by_some("operator-listed", "the operator gives ServiceAccounts")
+        .await?;
     eventually("the account to be as declared", async || {
         let account: Value = story.root.get("ServiceAccount", "trainer").await.ok()?;
         ensure!(account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"].is_null(), "{account}");

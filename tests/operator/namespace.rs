@@ -5,9 +5,10 @@ use cloister_api::ResearchNamespace;
 use cloister_tests::scene::{Scene, condition};
 use cloister_tests::{denied, eventually, unique};
 use k8s_openapi::api::{
-    core::v1::{LimitRange, Namespace, Pod, ResourceQuota, ServiceAccount},
+    core::v1::{LimitRange, Namespace, Pod, ResourceQuota, Secret, ServiceAccount},
     networking::v1::NetworkPolicy,
-    rbac::v1::RoleBinding,
+    node::v1::RuntimeClass,
+    rbac::v1::{ClusterRole, ClusterRoleBinding, RoleBinding},
 };
 use kube::{
     ResourceExt,
@@ -75,14 +76,32 @@ async fn what_leaves_the_spec_leaves_the_cluster() -> Result<()> {
         ],
         "quota": {"requests.cpu": "0.5", "requests.memory": "2048Mi"},
         "limitRange": [{"type": "Container", "max": {"cpu": "2"}, "default": {"memory": "1000Mi"}}],
-        "serviceAccounts": [{"name": "trainer", "annotations": {"iam.example.com/role": "reader"}}],
+        "serviceAccounts": [{"name": "trainer", "imagePullSecrets": ["registry"]}],
     });
     scene.enforced(&name, full).await?;
     let quota = scene.within::<ResourceQuota>(&name).get("cloister").await?.spec.unwrap().hard.unwrap();
     assert_eq!(quota["requests.cpu"].0, "500m");
     assert!(scene.within::<LimitRange>(&name).get_opt("cloister").await?.is_some());
     let trainer = scene.within::<ServiceAccount>(&name).get("trainer").await?;
-    assert_eq!(trainer.annotations()["iam.example.com/role"], "reader");
+    assert_eq!(trainer.image_pull_secrets.unwrap()[0].name, "registry");
+    // Kubernetes gives it to each pod of the account, whoever has put the Secret there.
+    let registry = json!({
+        "metadata": {"name": "registry"}, "type": "kubernetes.io/dockerconfigjson",
+        "stringData": {".dockerconfigjson": r#"{"auths": {"registry.example.com": {"auth": "cHVsbDpvbmx5"}}}"#},
+    });
+    scene.within::<Secret>(&name).create(&PostParams::default(), &serde_json::from_value(registry)?).await?;
+    let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+    let mut worker = cloister_tests::scene::pod("worker", "trainer");
+    worker.spec.as_mut().unwrap().containers[0].resources = Some(serde_json::from_value(json!({
+        "requests": {"cpu": "10m", "memory": "1Mi"}, "limits": {"cpu": "10m", "memory": "1Mi"},
+    }))?);
+    let worker = scene.within::<Pod>(&name).create(&dry_run, &worker).await?;
+    assert_eq!(worker.spec.unwrap().image_pull_secrets.unwrap()[0].name, "registry");
+    let owners = format!("cloister:owner:{name}");
+    let owned = scene.all::<ClusterRoleBinding>().get(&owners).await?;
+    assert_eq!((owned.role_ref.name.as_str(), owned.subjects.unwrap().len()), (owners.as_str(), 1));
+    let rules = scene.all::<ClusterRole>().get(&owners).await?.rules.unwrap();
+    assert_eq!(rules[0].resource_names.as_deref(), Some(&[name.clone()][..]));
     let bindings = scene.within::<RoleBinding>(&name).list(&ListParams::default()).await?;
     let mut bound: Vec<(String, String)> =
         bindings.iter().map(|binding| (binding.name_any(), binding.role_ref.name.clone())).collect();
@@ -103,31 +122,8 @@ async fn what_leaves_the_spec_leaves_the_cluster() -> Result<()> {
         ensure!(scene.within::<ServiceAccount>(&name).get_opt("trainer").await?.is_none(), "the account");
         let left = scene.within::<RoleBinding>(&name).list(&ListParams::default()).await?;
         ensure!(left.items.is_empty(), "bindings");
-        Ok(())
-    })
-    .await
-}
-
-#[tokio::test]
-async fn an_account_keeps_the_annotations_of_others() -> Result<()> {
-    let scene = Scene::new().await;
-    let name = unique("annotations");
-    let account =
-        |annotations| json!({"tier": "Standard", "serviceAccounts": [{"name": "trainer", "annotations": annotations}]});
-    scene.enforced(&name, account(json!({"a.example.com/x": "1", "a.example.com/y": "1"}))).await?;
-    let accounts = scene.within::<ServiceAccount>(&name);
-    let namespaces = scene.all::<ResearchNamespace>();
-    namespaces
-        .patch(
-            &name,
-            &PatchParams::default(),
-            &Patch::Merge(json!({"spec": account(json!({"a.example.com/x": "2", "a.example.com/y": null}))})),
-        )
-        .await?;
-    eventually("the annotations to follow", async || {
-        let trainer = accounts.get("trainer").await?;
-        ensure!(trainer.annotations().get("a.example.com/x").map(String::as_str) == Some("2"), "x has not changed");
-        ensure!(!trainer.annotations().contains_key("a.example.com/y"), "y is still there");
+        ensure!(scene.all::<ClusterRole>().get_opt(&owners).await?.is_none(), "the owners' role");
+        ensure!(scene.all::<ClusterRoleBinding>().get_opt(&owners).await?.is_none(), "the owners' binding");
         Ok(())
     })
     .await
@@ -137,7 +133,14 @@ async fn an_account_keeps_the_annotations_of_others() -> Result<()> {
 async fn a_sandboxed_namespace_says_which_runtime_class_its_pods_need() -> Result<()> {
     let scene = Scene::new().await;
     let name = unique("sandboxed");
-    scene.enforced(&name, json!({"tier": "Sandboxed"})).await?;
+    scene.declare(&name, json!({"tier": "Sandboxed"})).await?;
+    let all = scene.all::<ResearchNamespace>();
+    let missing = condition(&scene.until_condition(&all, &name, "Ready", "False").await?, "Ready").unwrap();
+    assert_eq!(missing.reason, "RuntimeClassMissing");
+    assert!(missing.message.contains("RuntimeClass gvisor"), "{}", missing.message);
+    let class: RuntimeClass = serde_json::from_value(json!({"metadata": {"name": "gvisor"}, "handler": "runsc"}))?;
+    scene.all().create(&PostParams::default(), &class).await?;
+    scene.wait_until_enforced(&name).await?;
     let labels = scene.namespace(&name).await?.metadata.labels.unwrap_or_default();
     assert_eq!(labels["cloister.dev/runtime-class"], "gvisor");
     let patch = json!({"spec": {"tier": "Standard"}});

@@ -6,4 +6,5 @@ mod cilium;
 mod cluster;
 mod place;
 mod servers;
+mod ways_in;
 mod workloads;

@@ -149,7 +149,7 @@ pub struct AccessPolicySpec {
     pub limits: RequesterLimits,
     /// What becomes of a grant when who asked for it, or a user who gets it, was a member of the research namespace when it
     /// was approved, and is none any more: Revoke or Keep. Who asked without being a member does not leave.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub when_requester_leaves: WhenRequesterLeaves,
     /// Whether a reason must be given.
     #[serde(default, deserialize_with = "crate::null::absent")]
@@ -176,7 +176,7 @@ pub struct AccessPolicyStatus {
     pub observed_generation: Option<i64>,
     /// Ready, Satisfiable where the people who must agree are known, and Stalled where something is broken, such as an
     /// expression that does not compile.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
 }

@@ -249,6 +249,43 @@ pub struct WorkloadsConfig {
     /// pod reaches by a further network is seen by no NetworkPolicy.
     #[schemars(schema_with = "qualified_names")]
     pub pod_annotations: Vec<String>,
+    /// The annotations that ServiceAccounts may have: by some of them a cloud hands out identities, past all grants. `KEY`,
+    /// or `KEY=BEGINNING` of the values that it may have, as in `eks.amazonaws.com/role-arn=arn:aws:iam::1:role/research-`.
+    #[schemars(schema_with = "annotation_entries")]
+    pub service_account_annotations: Vec<String>,
+    /// The namespaces whose ServiceAccounts may be members of research namespaces: where something runs that makes pods for
+    /// people. None of them can be a research namespace.
+    #[schemars(schema_with = "crate::schema::dns_labels")]
+    pub controller_namespaces: Vec<String>,
+}
+
+impl WorkloadsConfig {
+    /// Whether a ServiceAccount may have this annotation.
+    pub fn allows_annotation(&self, key: &str, value: &str) -> bool {
+        self.service_account_annotations.iter().any(|entry| match entry.split_once('=') {
+            Some((listed, beginning)) => listed == key && value.starts_with(beginning),
+            None => entry == key,
+        })
+    }
+}
+
+/// Pods through which others reach pods of research namespaces, such as those of an ingress controller.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayConfig {
+    /// The name that ResearchNamespaces name it by.
+    #[schemars(schema_with = "crate::schema::dns_label")]
+    pub name: String,
+    /// The namespace of its pods.
+    #[schemars(schema_with = "crate::schema::dns_label")]
+    pub namespace: String,
+    /// Its pods. `{}` is all of the namespace.
+    #[schemars(schema_with = "crate::schema::label_selector")]
+    pub pod_selector: LabelSelector,
+    /// The ResearchNamespaces that may name it, by their labels. `{}` is all of them; absent, none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::namespace_selector")]
+    pub namespace_selector: Option<LabelSelector>,
 }
 
 impl Default for WorkloadsConfig {
@@ -259,6 +296,8 @@ impl Default for WorkloadsConfig {
             volumes: Vec::new(),
             tolerations: Vec::new(),
             pod_annotations: Vec::new(),
+            service_account_annotations: Vec::new(),
+            controller_namespaces: Vec::new(),
         }
     }
 }
@@ -289,6 +328,19 @@ fn volumes(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array", "maxItems": 64, "x-kubernetes-list-type": "atomic",
         "items": {"type": "string", "maxLength": 320, "x-kubernetes-validations": [rule]},
+    })
+}
+
+fn annotation_entries(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array", "maxItems": 64, "x-kubernetes-list-type": "atomic",
+        "items": {
+            "type": "string", "maxLength": 512,
+            "x-kubernetes-validations": [rule(
+                "self.matches('^[!-~]+$') && !format.qualifiedName().validate(self.split('=')[0]).hasValue()",
+                "must be the key of an annotation, or KEY=BEGINNING of its value, like eks.amazonaws.com/role-arn=arn:aws:iam::1:role/research-",
+            )],
+        },
     })
 }
 
@@ -363,9 +415,20 @@ pub struct CloisterConfigSpec {
     /// What pods, Services and claims of research namespaces may reach for, by list.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub workloads: WorkloadsConfig,
+    /// What lets people into pods from outside of their namespace, by name: `ingress.fromGateways` of a ResearchNamespace opens
+    /// to these, and to no other pods.
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub gateways: Vec<GatewayConfig>,
 }
 
 impl CloisterConfigSpec {
+    /// Whether it lists something that admission looks for in the objects of research namespaces.
+    pub fn lists(&self) -> bool {
+        self.workloads != WorkloadsConfig::default() || !self.gateways.is_empty() || !self.access_networks.is_empty()
+    }
+
     /// The RuntimeClass that pods of this tier must name: `None` where they need none.
     ///
     /// # Errors
@@ -415,6 +478,7 @@ impl Default for CloisterConfigSpec {
             residual_exposure: ResidualExposureConfig::default(),
             runtime_classes: runtime_class_names(),
             workloads: WorkloadsConfig::default(),
+            gateways: Vec::new(),
         }
     }
 }
@@ -430,7 +494,7 @@ pub struct CloisterConfigStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress_backend: Option<EgressBackend>,
     /// Ready, BackendAvailable, and Stalled where something is broken.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
 }

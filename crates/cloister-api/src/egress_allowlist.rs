@@ -77,18 +77,18 @@ pub struct EgressAllowlistStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// How many research namespaces it is open in.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub namespaces: i64,
     /// The first 32 of them, by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub used_by: Vec<String>,
     /// The Services that its rules name, as they were when this generation of the allowlist was first seen.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub services: Vec<PublishedService>,
     /// Ready, and Stalled where something is broken.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
 }

@@ -219,7 +219,7 @@ pub struct RuleApprovals {
     /// How many must agree.
     pub required: u32,
     /// Who has, by user name. Each person counts for one rule.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     pub approved_by: Vec<String>,
 }
 
@@ -242,7 +242,7 @@ pub struct RecordedReview {
 #[serde(rename_all = "camelCase")]
 pub struct BreakGlassStatus {
     /// The rules that nobody was asked about, as `2 of weights-owners (Group weights-owners)`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
     /// By when an approver must have reviewed it.
     pub review_due_at: Time,
@@ -274,20 +274,20 @@ pub enum ResidualExposure {
 #[serde(rename_all = "camelCase")]
 pub struct GrantSummary {
     /// What it is for: `export.arxiv.org:443`, `frontier-weights/reader` or `namespace-debugger`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub target: String,
     /// How long it lasts from its start on.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub duration: String,
     /// How many people have agreed, of how many: `1/3`; `policy` where the policy approved it by itself, and `nobody` where
     /// the glass was broken.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub approvals: String,
     /// The reason, where that says more than the phase, and whether a review is owed.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// When it ends, to the minute; see `expiresAt`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub until: String,
 }
 
@@ -305,41 +305,41 @@ pub struct GrantStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Pending, Approved, Active, Revoking, Expired, Revoked, Denied or TimedOut.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "crate::null::absent")]
     pub phase: GrantPhase,
     /// Why the grant is where it is, in one word.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// What a review must name: a hash of everything that is decided about. Fixed when the grant is approved.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub digest: String,
     /// A hash of what the grant is for, as it was when it was approved. The grant ends when that changes.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub target_digest: String,
     /// A hash of each part of that, by which it is said what has changed.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     pub target_parts: BTreeMap<String, String>,
     /// What its ClusterRole allowed when it was approved, a line for each rule, by which it is said what has changed; the
     /// first 64.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub target_rules: Vec<String>,
     /// The grant in a few words, for lists.
-    #[serde(default, skip_serializing_if = "GrantSummary::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "GrantSummary::is_empty")]
     pub summary: GrantSummary,
     /// Of whoever asked and the users who get it, those who were members of the research namespace when it was approved, by
     /// user name. See `whenRequesterLeaves` of AccessPolicy.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 17))]
     pub members: Vec<String>,
     /// The policy that it was decided under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyReference>,
     /// How far each of the policy's rules is met.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<RuleApprovals>,
     /// The reviews that it was decided by.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     pub reviews: Vec<RecordedReview>,
     /// What it owes where it broke the glass.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -357,7 +357,7 @@ pub struct GrantStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Time>,
     /// What may outlast the grant, because Kubernetes cannot take it back.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub residual_exposure: Vec<ResidualExposure>,
     /// Until when what may outlast a grant that has ended may last, as far as there is an end to it: see its Ready
@@ -371,11 +371,11 @@ pub struct GrantStatus {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret_destroyed: bool,
     /// What is known of the names that it opens; those that are not open come first, at most 32.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub hosts: Vec<HostStatus>,
     /// Ready, Approved and Active, and Stalled or RevocationUnconfirmed where something is broken.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
 }

@@ -19,9 +19,13 @@ pub const TIER: &str = "cloister.dev/tier";
 /// On a Namespace of a tier that needs one: the RuntimeClass that every pod must name.
 pub const RUNTIME_CLASS: &str = "cloister.dev/runtime-class";
 
-/// On a Namespace while CloisterConfig lists something in `workloads`: admission then reads the lists, and is closed
-/// without.
+/// On a Namespace while CloisterConfig lists something in `workloads`, `gateways` or `accessNetworks`: admission then reads
+/// the lists, and is closed without.
 pub const WORKLOADS: &str = "cloister.dev/workloads";
+
+/// On an object that gives what CloisterConfig lists: ingress from access networks and gateways, rights of an account of
+/// another namespace, annotations of an account. Admission then compares it with the lists.
+pub const LISTED: &str = "cloister.dev/listed";
 
 /// On a Namespace whose ResearchNamespace was deleted with `deletionPolicy: Retain`.
 pub const RETAINED: &str = "cloister.dev/retained";

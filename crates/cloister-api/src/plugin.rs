@@ -16,10 +16,10 @@ macro_rules! policy {
         #[serde(rename_all = "camelCase")]
         pub struct $kind {
             /// The group and version.
-            #[serde(default)]
+            #[serde(default, deserialize_with = "crate::null::absent")]
             pub api_version: String,
             /// The kind.
-            #[serde(default)]
+            #[serde(default, deserialize_with = "crate::null::absent")]
             pub kind: String,
             /// The metadata.
             pub metadata: ObjectMeta,

@@ -1,5 +1,5 @@
 use crate::{
-    EgressRule, Port, Subject,
+    EgressRule, MemberSubject, Port,
     quantities::at_most,
     schema::{QUALIFIED_NAME, rule::keys},
 };
@@ -40,7 +40,7 @@ pub struct Member {
     pub role: MemberRole,
     /// Who has the role.
     #[schemars(length(min = 1, max = 64))]
-    pub subjects: Vec<Subject>,
+    pub subjects: Vec<MemberSubject>,
 }
 
 /// What the pods of the namespace need to reach.
@@ -74,6 +74,21 @@ pub struct AccessNetworkRule {
     pub ports: Vec<Port>,
 }
 
+/// Pods that are reached through a gateway of the cluster (CloisterConfig), such as that of a notebook hub.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GatewayRule {
+    /// The gateway, by its name in `gateways` of CloisterConfig.
+    #[schemars(schema_with = "crate::schema::dns_label")]
+    pub gateway: String,
+    /// The pods to reach. `{}` is all of them.
+    #[schemars(schema_with = "crate::schema::label_selector")]
+    pub pod_selector: LabelSelector,
+    /// The ports to reach them on.
+    #[schemars(length(min = 1, max = 32))]
+    pub ports: Vec<Port>,
+}
+
 /// Who may reach the pods of the namespace.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -86,6 +101,10 @@ pub struct NamespaceIngress {
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub from_access_networks: Vec<AccessNetworkRule>,
+    /// Pods that are reached through a gateway of the cluster.
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub from_gateways: Vec<GatewayRule>,
 }
 
 /// What a [`LimitRangeItem`] limits.
@@ -150,10 +169,27 @@ pub struct ServiceAccountTemplate {
     /// Its name. `default` is there anyway, without a token in pods.
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub name: String,
-    /// Its annotations, such as those of a cloud's workload identity. None of `cloister.dev` or `kubernetes.io`.
+    /// Its annotations, such as those of a cloud's workload identity: those that `workloads.serviceAccountAnnotations` of
+    /// CloisterConfig lists. None of `cloister.dev` or `kubernetes.io`.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "annotations")]
     pub annotations: BTreeMap<String, String>,
+    /// Secrets of the namespace by which its pods fetch their images.
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "pull_secrets")]
+    pub image_pull_secrets: Vec<String>,
+}
+
+fn pull_secrets(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let name = crate::schema::dns_subdomain(generator);
+    schemars::json_schema!({
+        "type": "array", "maxItems": 8, "x-kubernetes-list-type": "set", "items": name,
+        "x-kubernetes-validations": [{
+            "rule": "self.all(n, !n.startsWith('cloister-grant-'))",
+            "message": "a Secret named cloister-grant-* is the copy of a credential, and no way to images",
+            "reason": "FieldValueForbidden",
+        }],
+    })
 }
 
 fn annotations(generator: &mut SchemaGenerator) -> Schema {
@@ -275,7 +311,7 @@ pub struct HostStatus {
     /// The name.
     pub name: String,
     /// Its addresses that are open, the first 16 of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub addresses: Vec<String>,
     /// How many there are.
@@ -287,7 +323,7 @@ pub struct HostStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looked_up_at: Option<Time>,
     /// Why nothing is open of it, in one word.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub reason: String,
 }
 
@@ -295,22 +331,23 @@ pub struct HostStatus {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EgressStatus {
-    /// The allowlist (`allowlist/NAME`), the namespace's own rule (`rule/NAME`) or the peer (`to/NAME`, `from/NAME`).
+    /// The allowlist (`allowlist/NAME`), the namespace's own rule (`rule/NAME`), the peer (`to/NAME`, `from/NAME`) or the
+    /// gateway (`gateway/POSITION`).
     pub name: String,
     /// Active, NeedsGrant, Unresolved or Refused.
     pub state: EgressState,
     /// Why, in one word.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// Why, in a sentence that says what to do.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub message: String,
     /// What holds its names to what they stand for, where it has names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforcement: Option<Enforcement>,
     /// What is known of its names; those that are not open come first, at most 32, and fewer where the status
     /// would get too large.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub hosts: Vec<HostStatus>,
     /// How many names it has, where not all of them are listed.
@@ -329,22 +366,22 @@ pub struct ResearchNamespaceStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enforced_at: Option<Time>,
     /// How many of the needs are open: `open/declared`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub egress_summary: String,
     /// What became of each allowlist, rule and peer; those that are not open come first, at most 256.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub egress: Vec<EgressStatus>,
     /// NetworkPolicies of others that allow what nobody agreed to; the first 16, by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub deny_defeated_by: Vec<String>,
     /// Roles and RoleBindings of others, which give what nobody agreed to; the first 16, by kind and name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub foreign_objects: Vec<String>,
     /// Ready, Enforced, ResolutionStable, and Stalled where something is broken.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,
 }

@@ -31,6 +31,31 @@ pub struct Subject {
     pub name: String,
 }
 
+/// A member of a research namespace: a person, a group, or a ServiceAccount of the namespace, or of one where something
+/// runs that makes pods for people.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:')")
+    .message(Message::Expression("self.name.startsWith('system:serviceaccount:') ? 'name a ServiceAccount by its kind: {kind: ServiceAccount, name: NAME}, and namespace: NAMESPACE where it is one of another namespace' : 'users and groups of the system (system:*) cannot be named'".into()))
+    .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || self.name.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+    .message(Message::Message("a ServiceAccount is named by its bare name; its namespace, where it is another, goes into the field namespace".into()))
+    .reason(Reason::FieldValueInvalid))]
+#[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !has(self.__namespace__)")
+    .message(Message::Message("only a ServiceAccount has a namespace".into()))
+    .reason(Reason::FieldValueForbidden))]
+pub struct MemberSubject {
+    /// User, Group or ServiceAccount.
+    pub kind: SubjectKind,
+    /// The name, exactly as the API server knows it. Group names are compared literally.
+    #[schemars(schema_with = "crate::schema::subject_name")]
+    pub name: String,
+    /// The namespace of a ServiceAccount, where it is not this one: one of `workloads.controllerNamespaces` of CloisterConfig.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::dns_label")]
+    pub namespace: Option<String>,
+}
+
 /// Who may ask, or approve: a person, a group, or a ServiceAccount of any namespace (`namespace/name`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -19,6 +19,7 @@ use k8s_openapi::api::{
     core::v1::{LimitRange, Namespace, ResourceQuota, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
     networking::v1::NetworkPolicy,
+    node::v1::RuntimeClass,
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
 };
 use kube::{Api, Client, Resource, runtime::watcher::Config};
@@ -182,6 +183,7 @@ pub fn start(context: &Arc<Context>) -> JoinSet<&'static str> {
     watch!("LimitRange", LimitRange, managed());
     watch!("ServiceAccount", ServiceAccount, managed());
     watch!("Service", Service, all());
+    watch!("RuntimeClass", RuntimeClass, all());
     watch!("Pod", GatedPod, all());
     tasks
 }

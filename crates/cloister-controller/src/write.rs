@@ -19,7 +19,7 @@ use cloister_api::{
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
     grant::{GRACE, Grant, goes_with},
-    namespace::is_owned_label,
+    namespace::{children::DEFAULT_ACCOUNT, is_owned_label},
     plan::{Action, NamespaceLabels},
 };
 use either::Either;
@@ -28,7 +28,7 @@ use k8s_openapi::{
     api::{
         core::v1::{LimitRange, Namespace, Pod, ResourceQuota, ServiceAccount},
         networking::v1::NetworkPolicy,
-        rbac::v1::{Role, RoleBinding},
+        rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
     },
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
@@ -39,7 +39,13 @@ use kube::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fmt::Debug, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
+    future::Future,
+    sync::Arc,
+    time::Duration,
+};
 
 /// How long the API server may take to answer.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -370,6 +376,12 @@ impl<'a> Writer<'a> {
             Child::LimitRange(object) => self.put(key, namespace, object, known, Child::LimitRange).await,
             Child::RoleBinding(object) => self.put(key, namespace, object, known, Child::RoleBinding).await,
             Child::Role(object) => self.put(key, namespace, object, known, Child::Role).await,
+            Child::ClusterRole(object) => {
+                self.put(key, namespace, *object, known, |role| Child::ClusterRole(Box::new(role))).await
+            }
+            Child::ClusterRoleBinding(object) => {
+                self.put(key, namespace, *object, known, |binding| Child::ClusterRoleBinding(Box::new(binding))).await
+            }
             Child::GrantMount(object) => {
                 self.put(key, namespace, *object, known, |mount| Child::GrantMount(Box::new(mount))).await
             }
@@ -458,7 +470,7 @@ impl<'a> Writer<'a> {
                 object.meta_mut().resource_version = None;
                 let is_anothers = match kind {
                     // What a binding refers to cannot be changed.
-                    ChildKind::RoleBinding => true,
+                    ChildKind::RoleBinding | ChildKind::ClusterRoleBinding => true,
                     // Nor can what a quota counts. What bounds is better old than gone.
                     ChildKind::ResourceQuota => self.is_in_the_way(api, &what, &object).await,
                     _ => false,
@@ -490,16 +502,12 @@ impl<'a> Writer<'a> {
         self.context.metrics.wrote("patch", "ServiceAccount");
         let params = PatchParams::apply(labels::MANAGER).force();
         let mut written = self.request(what, api.patch(&name, &params, &Patch::Apply(&account))).await?;
-        let wanted = account.metadata.annotations.as_ref();
-        let others = written.metadata.annotations.iter().flatten().map(|(annotation, _)| annotation);
-        let others: BTreeMap<&String, ()> =
-            others.filter(|one| wanted.is_none_or(|all| !all.contains_key(*one))).map(|one| (one, ())).collect();
-        if !others.is_empty() {
-            // They are somebody else's, which to apply one's own leaves as they are.
-            let patch = json!({"metadata": {"annotations": others}});
+        // What is somebody else's is left as it is by applying one's own.
+        let others = of_others(&account, &written);
+        if others != json!({}) {
             let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
             self.context.metrics.wrote("patch", "ServiceAccount");
-            written = self.request(what, api.patch(&name, &params, &Patch::Merge(&patch))).await?;
+            written = self.request(what, api.patch(&name, &params, &Patch::Merge(&others))).await?;
         }
         let came_back = Child::ServiceAccount(written.clone());
         self.note(key, written);
@@ -516,6 +524,8 @@ impl<'a> Writer<'a> {
             ChildKind::ServiceAccount => self.delete_one::<ServiceAccount>(key, namespace, child).await,
             ChildKind::RoleBinding => self.delete_one::<RoleBinding>(key, namespace, child).await,
             ChildKind::Role => self.delete_one::<Role>(key, namespace, child).await,
+            ChildKind::ClusterRole => self.delete_one::<ClusterRole>(key, namespace, child).await,
+            ChildKind::ClusterRoleBinding => self.delete_one::<ClusterRoleBinding>(key, namespace, child).await,
             ChildKind::GrantMount => self.delete_one::<GrantMount>(key, namespace, child).await,
         }
     }
@@ -660,6 +670,27 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// What takes off an account what others have put on it, of what gives its pods something: annotations, and ways to images.
+/// The account that Kubernetes makes may have ways to images of others.
+fn of_others(wanted: &ServiceAccount, written: &ServiceAccount) -> Value {
+    let annotations = wanted.metadata.annotations.as_ref();
+    let others = written.metadata.annotations.iter().flatten().map(|(annotation, _)| annotation);
+    let others: BTreeMap<&String, ()> =
+        others.filter(|one| annotations.is_none_or(|all| !all.contains_key(*one))).map(|one| (one, ())).collect();
+    let mut patch = serde_json::Map::new();
+    if !others.is_empty() {
+        patch.insert("metadata".to_owned(), json!({"annotations": others}));
+    }
+    let pull = |account: &ServiceAccount| -> BTreeSet<String> {
+        account.image_pull_secrets.iter().flatten().map(|secret| secret.name.clone()).collect()
+    };
+    let is_default = wanted.metadata.name.as_deref() == Some(DEFAULT_ACCOUNT);
+    if !is_default && pull(written) != pull(wanted) {
+        patch.insert("imagePullSecrets".to_owned(), json!(wanted.image_pull_secrets));
+    }
+    Value::Object(patch)
+}
+
 /// Whether what decisions depend on is another than it was.
 fn is_another(decided: &ObjectMeta, answered: &ObjectMeta) -> bool {
     (decided.generation, &decided.labels) != (answered.generation, &answered.labels)
@@ -694,11 +725,18 @@ within_a_namespace!(
     GrantMount
 );
 
-impl ChildObject for ClusterNetworkPolicy {
-    fn api(client: Client, _: &str) -> Api<Self> {
-        Api::all(client)
-    }
+/// Implements [`ChildObject`] for kinds that are in none.
+macro_rules! cluster_wide {
+    ($($kind:ident),*) => {
+        $(impl ChildObject for $kind {
+            fn api(client: Client, _: &str) -> Api<Self> {
+                Api::all(client)
+            }
+        })*
+    };
 }
+
+cluster_wide!(ClusterNetworkPolicy, ClusterRole, ClusterRoleBinding);
 
 fn create_params() -> PostParams {
     PostParams { field_manager: Some(labels::MANAGER.to_owned()), ..PostParams::default() }

@@ -12,7 +12,7 @@ use crate::{
     grant::{
         CredentialFacts, Known, NOT_OFFERED, POLICY_NOT_ALLOWED, eligibility, satisfiable, secret_named, too_weak,
     },
-    namespace::egress::{TOO_BROAD, selects_by_owners_label},
+    namespace::{egress::TOO_BROAD, selected::label_of_owners},
     settings::Settings,
 };
 use cloister_api::{
@@ -50,7 +50,7 @@ pub fn allowlist(
         all => format!("open as a whole in {} of the {all} research namespaces that use it", users.in_whole),
     };
     let never = never_open(allowlist, services, settings);
-    let verdicts = match (end, selects_by_owners_label(allowlist), never.broken.first()) {
+    let verdicts = match (end, label_of_owners(allowlist.spec.namespace_selector.as_ref()), never.broken.first()) {
         (Some(end), _, _) => stalled(
             reason::EXPIRED,
             format!("ended at {} (expiresAt), and opens nothing; set a later expiresAt, or delete it", end.0),

@@ -14,13 +14,13 @@ use k8s_openapi::{
     api::{
         core::v1::{LimitRange, LimitRangeItem, ResourceQuota, ServiceAccount},
         networking::v1::NetworkPolicy,
-        rbac::v1::{Role, RoleBinding},
+        rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
 };
 use serde::Serialize;
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hasher},
     io,
     sync::Arc,
@@ -45,6 +45,10 @@ pub enum ChildKind {
     RoleBinding,
     /// A Role. The operator writes none.
     Role,
+    /// The ClusterRole by which owners edit the ResearchNamespace, in none itself.
+    ClusterRole,
+    /// The ClusterRoleBinding of that ClusterRole to the owners.
+    ClusterRoleBinding,
     /// A GrantMount.
     GrantMount,
 }
@@ -55,9 +59,17 @@ impl ChildKind {
         matches!(self, ChildKind::NetworkPolicy | ChildKind::CiliumNetworkPolicy)
     }
 
-    /// Whether it decides who may do what in the namespace that it is in. Such rights add up, whoever wrote them.
+    /// Whether it decides who may do what in the namespace that it is in, or about it. Such rights add up, whoever wrote them.
     pub fn is_access(self) -> bool {
-        matches!(self, ChildKind::RoleBinding | ChildKind::Role)
+        matches!(
+            self,
+            ChildKind::RoleBinding | ChildKind::Role | ChildKind::ClusterRole | ChildKind::ClusterRoleBinding
+        )
+    }
+
+    /// Whether it is about a namespace and in none, so that it does not go with the namespace.
+    pub fn is_cluster_wide(self) -> bool {
+        matches!(self, ChildKind::ClusterNetworkPolicy | ChildKind::ClusterRole | ChildKind::ClusterRoleBinding)
     }
 
     /// The kind's name.
@@ -71,6 +83,8 @@ impl ChildKind {
             ChildKind::ServiceAccount => "ServiceAccount",
             ChildKind::RoleBinding => "RoleBinding",
             ChildKind::Role => "Role",
+            ChildKind::ClusterRole => "ClusterRole",
+            ChildKind::ClusterRoleBinding => "ClusterRoleBinding",
             ChildKind::GrantMount => "GrantMount",
         }
     }
@@ -132,6 +146,10 @@ pub enum Child {
     RoleBinding(RoleBinding),
     /// A Role.
     Role(Role),
+    /// A ClusterRole.
+    ClusterRole(Box<ClusterRole>),
+    /// A ClusterRoleBinding.
+    ClusterRoleBinding(Box<ClusterRoleBinding>),
     /// A GrantMount.
     GrantMount(Box<GrantMount>),
 }
@@ -148,6 +166,8 @@ impl Child {
             Child::ServiceAccount(_) => ChildKind::ServiceAccount,
             Child::RoleBinding(_) => ChildKind::RoleBinding,
             Child::Role(_) => ChildKind::Role,
+            Child::ClusterRole(_) => ChildKind::ClusterRole,
+            Child::ClusterRoleBinding(_) => ChildKind::ClusterRoleBinding,
             Child::GrantMount(_) => ChildKind::GrantMount,
         }
     }
@@ -163,6 +183,8 @@ impl Child {
             Child::ServiceAccount(object) => &object.metadata,
             Child::RoleBinding(object) => &object.metadata,
             Child::Role(object) => &object.metadata,
+            Child::ClusterRole(object) => &object.metadata,
+            Child::ClusterRoleBinding(object) => &object.metadata,
             Child::GrantMount(object) => &object.metadata,
         }
     }
@@ -187,7 +209,9 @@ impl Child {
             | Child::CiliumNetworkPolicy(_)
             | Child::ClusterNetworkPolicy(_)
             | Child::RoleBinding(_)
-            | Child::Role(_) => IfRefused::Delete,
+            | Child::Role(_)
+            | Child::ClusterRole(_)
+            | Child::ClusterRoleBinding(_) => IfRefused::Delete,
             // An account that goes takes the pods with it that run as it. Its annotations are what gives it access.
             Child::ServiceAccount(account) if account.metadata.annotations.is_some() => {
                 let mut bare = account.clone();
@@ -295,12 +319,21 @@ impl Child {
                     .flatten();
                 // Its annotations are what gives it access elsewhere: there are those that are declared, and no others.
                 let annotations: BTreeMap<_, _> = metadata.annotations.iter().flatten().collect();
-                Fingerprint::of(&(meta, automount, annotations))
+                let pull = account.image_pull_secrets.iter().flatten().filter(|_| automount.is_none());
+                let pull: BTreeSet<&str> = pull.map(|secret| secret.name.as_str()).collect();
+                if pull.is_empty() {
+                    return Fingerprint::of(&(meta, automount, annotations));
+                }
+                Fingerprint::of(&(meta, automount, annotations, pull))
             }
             Child::RoleBinding(binding) => {
                 Fingerprint::of(&(meta, &binding.role_ref.kind, &binding.role_ref.name, &binding.subjects))
             }
             Child::Role(role) => Fingerprint::of(&(meta, &role.rules)),
+            Child::ClusterRole(role) => Fingerprint::of(&(meta, &role.rules, &role.aggregation_rule)),
+            Child::ClusterRoleBinding(binding) => {
+                Fingerprint::of(&(meta, &binding.role_ref.kind, &binding.role_ref.name, &binding.subjects))
+            }
             Child::GrantMount(mount) => {
                 let version = metadata.annotations.as_ref().and_then(|all| all.get(labels::CREDENTIAL_VERSION));
                 Fingerprint::of(&(meta, version, &mount.spec))

@@ -4,7 +4,7 @@
 //! RBAC that lets a tenant do so is therefore an alarm.
 
 use crate::cluster_role::RoleFacts;
-use cloister_api::{AccessPolicySpec, Principal, ResearchNamespaceSpec, Subject, SubjectKind};
+use cloister_api::{AccessPolicySpec, Principal, ResearchNamespaceSpec, SubjectKind};
 use k8s_openapi::api::rbac::v1;
 use std::collections::BTreeSet;
 
@@ -22,12 +22,13 @@ impl Tenants {
     /// Adds the members of a research namespace, and its accounts.
     pub fn add_namespace(&mut self, name: &str, spec: &ResearchNamespaceSpec) {
         self.namespaces.insert(name.to_owned());
-        self.add_subjects(spec.members.iter().flat_map(|member| &member.subjects));
+        let members = spec.members.iter().flat_map(|member| &member.subjects);
+        self.add_people(members.map(|subject| (subject.kind, &subject.name)));
     }
 
     /// Adds those who may ask, agree and get something.
     pub fn add_policy(&mut self, spec: &AccessPolicySpec) {
-        self.add_subjects(&spec.beneficiaries);
+        self.add_people(spec.beneficiaries.iter().map(|subject| (subject.kind, &subject.name)));
         let approvers = spec.approval_rules.iter().flat_map(|rule| &rule.approvers);
         let emergency = spec.break_glass.iter().flat_map(|glass| &glass.requesters);
         for principal in spec.requesters.iter().chain(approvers).chain(emergency) {
@@ -35,9 +36,9 @@ impl Tenants {
         }
     }
 
-    fn add_subjects<'a>(&mut self, subjects: impl IntoIterator<Item = &'a Subject>) {
-        let people = subjects.into_iter().filter(|subject| subject.kind != SubjectKind::ServiceAccount);
-        self.names.extend(people.map(|subject| (subject.kind, subject.name.clone())));
+    fn add_people<'a>(&mut self, subjects: impl Iterator<Item = (SubjectKind, &'a String)>) {
+        let people = subjects.filter(|(kind, _)| *kind != SubjectKind::ServiceAccount);
+        self.names.extend(people.map(|(kind, name)| (kind, name.clone())));
     }
 
     fn add_principal(&mut self, principal: &Principal) {

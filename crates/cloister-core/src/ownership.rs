@@ -5,7 +5,10 @@
 //! plan of that grant decides whether it stands, and what it wants carries the grant's uid. Everything else that carries
 //! a mark of the operator belongs to nothing, and goes.
 
-use crate::child::{ChildKey, ChildKind, GrantRef, ObservedChild};
+use crate::{
+    child::{ChildKey, ChildKind, GrantRef, ObservedChild},
+    namespace::{cluster, members},
+};
 use cloister_api::{GROUP, GrantKind, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
@@ -83,7 +86,11 @@ pub fn is_marked(kind: ChildKind, metadata: &ObjectMeta) -> bool {
     let labels = metadata.labels.iter().flatten();
     let annotations = metadata.annotations.iter().flatten();
     let is_named = kind == ChildKind::ClusterNetworkPolicy || kind.is_policy() || kind.is_access();
-    let prefix = if kind == ChildKind::ClusterNetworkPolicy { "cloister." } else { OWN };
+    let prefix = match kind {
+        ChildKind::ClusterNetworkPolicy => cluster::PREFIX,
+        ChildKind::ClusterRole | ChildKind::ClusterRoleBinding => members::PREFIX,
+        _ => OWN,
+    };
     (is_named && metadata.name.as_deref().is_some_and(|name| name.starts_with(prefix)))
         || labels.clone().any(|(key, value)| key == labels::MANAGED_BY && value == labels::MANAGER)
         || labels.chain(annotations).any(|(key, _)| is_reserved(key))

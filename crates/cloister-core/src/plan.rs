@@ -99,6 +99,8 @@ impl Action {
                 | ChildKind::ClusterNetworkPolicy
                 | ChildKind::RoleBinding
                 | ChildKind::Role
+                | ChildKind::ClusterRole
+                | ChildKind::ClusterRoleBinding
                 | ChildKind::GrantMount => true,
             },
             Action::ApplyNamespace(labels) => labels.contains_key(labels::ENFORCED),

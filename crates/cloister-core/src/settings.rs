@@ -6,10 +6,14 @@ use crate::{
     grant::signed,
     names::{Host, Known, Limits, Names},
 };
-use cloister_api::{CloisterConfigSpec, ResolutionConfig, labels};
+use cloister_api::{CloisterConfigSpec, ResolutionConfig, Tier, labels};
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 
 /// The settings of the cluster.
 #[derive(Clone, Debug)]
@@ -20,6 +24,8 @@ pub struct Settings {
     pub never: NeverOpened,
     /// How the addresses of names are held.
     pub names: Limits,
+    /// The RuntimeClasses that there are, where that is known.
+    pub runtime_classes: Option<BTreeSet<Arc<str>>>,
     /// What opens egress.
     pub backend: Backend,
     /// Whether more than one thing is installed that could.
@@ -67,6 +73,7 @@ impl Settings {
                 watches: signed(spec.residual_exposure.watches),
                 sessions: signed(spec.residual_exposure.sessions),
             },
+            runtime_classes: None,
             backend,
             ambiguous: false,
             refused,
@@ -97,6 +104,31 @@ impl Settings {
         self.backend.sees_names() || matches!(self.backend, Backend::Missing(_))
     }
 
+    /// The same in a cluster that has these RuntimeClasses.
+    pub fn with_runtime_classes(self, there: BTreeSet<Arc<str>>) -> Self {
+        Settings { runtime_classes: Some(there), ..self }
+    }
+
+    /// The RuntimeClass that pods of this tier name, where they name one.
+    ///
+    /// # Errors
+    ///
+    /// They need one that is not there, so that no pod would be admitted: what to do.
+    pub fn runtime_class(&self, tier: Tier) -> Result<Option<&str>, String> {
+        let Ok(class) = self.spec.runtime_class(tier) else {
+            return Err("tier Sandboxed needs a RuntimeClass, and no pod is admitted without; name it in \
+                 runtimeClasses.Sandboxed of CloisterConfig cloister"
+                .to_owned());
+        };
+        match (class, &self.runtime_classes) {
+            (Some(class), Some(there)) if !there.contains(class) => Err(format!(
+                "tier Sandboxed needs RuntimeClass {class} (runtimeClasses.Sandboxed of CloisterConfig), and there is none of that \
+                 name, so that no pod is admitted; whoever runs the nodes creates it, or names another"
+            )),
+            (class, _) => Ok(class),
+        }
+    }
+
     /// Settings that cannot be read: nothing is opened.
     pub fn unreadable() -> Self {
         Settings { usable: false, ..Settings::new(None) }
@@ -120,6 +152,10 @@ impl Settings {
             Some("it is the operator's own")
         } else if self.spec.credential_namespaces.iter().any(|reserved| reserved == name) {
             Some("credentials are kept in it (credentialNamespaces of CloisterConfig)")
+        } else if self.spec.workloads.controller_namespaces.iter().any(|reserved| reserved == name) {
+            Some("accounts of it are members of research namespaces (workloads.controllerNamespaces of CloisterConfig)")
+        } else if self.spec.gateways.iter().any(|gateway| gateway.namespace == name) {
+            Some("a gateway to research namespaces is in it (gateways of CloisterConfig)")
         } else if name == self.spec.dns.namespace {
             Some("the cluster's DNS is in it (dns.namespace of CloisterConfig)")
         } else {

@@ -34,6 +34,7 @@ use xtask::{
 const PAGES: [&str; 8] = [
     "README.md",
     "docs/platform-engineer.md",
+    "docs/platforms.md",
     "docs/researcher.md",
     "docs/approver.md",
     "docs/security-engineer.md",
@@ -46,7 +47,7 @@ const PAGES: [&str; 8] = [
 const AUDIT: &str = "audit.jsonl";
 
 /// As examples/00-people.yaml says.
-const PEOPLE: [(&str, &[&str]); 7] = [
+const PEOPLE: [(&str, &[&str]); 8] = [
     ("pat", &["platform"]),
     ("sam", &["security"]),
     ("olga", &["security", "weights-owners"]),
@@ -54,6 +55,7 @@ const PEOPLE: [(&str, &[&str]); 7] = [
     ("alice", &["researchers", "weights-owners"]),
     ("nina", &["researchers", "interp-team"]),
     ("ida", &["oncall"]),
+    ("lea", &["interp-leads"]),
 ];
 
 /// What there is before anybody asks for anything, in the order in which it is applied.

@@ -26,7 +26,7 @@ fn upsert(child: Child, index: &mut Index, dirty: &mut Dirty) {
 }
 
 /// Takes note of a child of the namespace of this place.
-fn file(at: ObjectName, child: Child, index: &mut Index, dirty: &mut Dirty) {
+pub(super) fn file(at: ObjectName, child: Child, index: &mut Index, dirty: &mut Dirty) {
     let version = version(child.metadata());
     let key = child.key();
     let mut observed = child.observe();
@@ -50,7 +50,8 @@ fn file(at: ObjectName, child: Child, index: &mut Index, dirty: &mut Dirty) {
     }
 }
 
-fn remove(index: &mut Index, at: &ObjectName, kind: ChildKind, dirty: &mut Dirty) {
+/// Forgets a child of the namespace of this place.
+pub(super) fn remove(index: &mut Index, at: &ObjectName, kind: ChildKind, dirty: &mut Dirty) {
     let Some(children) = index.children.get_mut(&at.namespace) else { return };
     let key = ChildKey::new(kind, &at.name);
     children.versions.remove(&key);

@@ -1,7 +1,10 @@
 //! The cluster around the research namespaces: Namespaces, pods, Services and the credentials' Secrets.
 
-use super::{Dirty, Index, Indexed, dns::PORT as DNS, networks, relations};
-use crate::{decode::version, key::ObjectName};
+use super::{Dirty, Index, Indexed, dns::PORT as DNS, networks, relations, roots};
+use crate::{
+    decode::version,
+    key::{Key, ObjectName},
+};
 use cloister_api::{Protocol, labels};
 use cloister_core::{
     egress::{PolicyPortNumber, ServiceFacts, ServicePortFacts},
@@ -9,7 +12,10 @@ use cloister_core::{
     namespace::{ObservedNamespace, is_owned_label},
 };
 use k8s_openapi::{
-    api::core::v1::{Namespace, NamespaceStatus, Service},
+    api::{
+        core::v1::{Namespace, NamespaceStatus, Service},
+        node::v1::RuntimeClass,
+    },
     apimachinery::pkg::util::intstr::IntOrString,
 };
 use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
@@ -134,6 +140,33 @@ fn entry(service: Service) -> ServiceEntry {
     let dns_ports = spec.ports.iter().flatten().filter(|port| port.port == i32::from(DNS));
     let dns_ports = dns_ports.map(|port| port.name.as_deref().unwrap_or_default().into()).collect();
     ServiceEntry { facts, addresses, dns_ports }
+}
+
+fn of_runtime_class(index: &mut Index, dirty: &mut Dirty) {
+    roots::renew_settings(index);
+    dirty.extend(index.research.keys().cloned().map(Key::Namespace));
+}
+
+/// Of a RuntimeClass nothing matters but that it is there.
+impl Indexed for RuntimeClass {
+    const BY_VERSION: bool = false;
+
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        let ObjectName { name, .. } = ObjectName::of(&self.metadata);
+        if index.runtime_classes.insert(name) {
+            of_runtime_class(index, dirty);
+        }
+    }
+
+    fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
+        if index.runtime_classes.remove(&at.name) {
+            of_runtime_class(index, dirty);
+        }
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        roots::cluster_names(index.runtime_classes.iter())
+    }
 }
 
 impl Indexed for Secret {

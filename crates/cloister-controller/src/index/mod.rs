@@ -118,6 +118,8 @@ pub struct Index {
     pub(crate) service_cidrs: ByName<BTreeSet<IpNet>>,
     /// The labels of the pods that are on the network of their nodes.
     pub(crate) on_nodes: BTreeMap<ObjectName, BTreeMap<String, String>>,
+    /// The RuntimeClasses that pods can name.
+    pub(crate) runtime_classes: BTreeSet<Arc<str>>,
     pub(crate) research: HashMap<Arc<str>, Decoded<ResearchNamespace>>,
     /// Since when those are known that were never enforced.
     pub(crate) first_seen: HashMap<Arc<str>, Instant>,
@@ -167,13 +169,14 @@ impl Default for Index {
     fn default() -> Self {
         Index {
             config: None,
-            settings: Arc::new(Settings::new(None)),
+            settings: Arc::new(Settings::new(None).with_runtime_classes(BTreeSet::new())),
             installed: Installed::default(),
             unwatched: BTreeSet::new(),
             cluster: ClusterNetworks::default(),
             nodes: BTreeMap::new(),
             service_cidrs: BTreeMap::new(),
             on_nodes: BTreeMap::new(),
+            runtime_classes: BTreeSet::new(),
             research: HashMap::new(),
             first_seen: HashMap::new(),
             allowlists: BTreeMap::new(),

@@ -1,10 +1,17 @@
 //! The cluster's RBAC, as far as it concerns who may be bound and who may act as somebody else.
 
-use super::{Dirty, Index, Indexed, relations, roots::cluster_names};
+use super::{
+    Dirty, Index, Indexed,
+    children::{file, remove},
+    relations,
+    roots::cluster_names,
+};
 use crate::key::{Key, ObjectName};
 use cloister_core::{
+    child::{Child, ChildKind},
     cluster_role::{RoleFacts, impersonates},
     impersonation::Binding,
+    namespace::namespace_owned,
 };
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use std::sync::Arc;
@@ -15,6 +22,9 @@ impl Indexed for ClusterRole {
 
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name: Arc<str> = self.metadata.name.as_deref().unwrap_or_default().into();
+        if let Some(at) = owners_of(&name) {
+            return file(at, Child::ClusterRole(Box::new(self)), index, dirty);
+        }
         let before = index.cluster_roles.get(&name);
         let facts = RoleFacts::of(&self, before.is_some_and(|facts| facts.bindable));
         if before == Some(&facts) {
@@ -33,6 +43,9 @@ impl Indexed for ClusterRole {
     }
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
+        if let Some(at) = owners_of(&name.name) {
+            return remove(index, &at, ChildKind::ClusterRole, dirty);
+        }
         if index.cluster_roles.remove(&name.name).is_some() {
             relations::of_cluster_role(index, &name.name, dirty);
             dirty.insert(Key::Impersonation);
@@ -40,8 +53,23 @@ impl Indexed for ClusterRole {
     }
 
     fn known(index: &Index) -> Vec<ObjectName> {
-        cluster_names(index.cluster_roles.keys())
+        let mut all = cluster_names(index.cluster_roles.keys());
+        all.extend(owners_roles(index, ChildKind::ClusterRole));
+        all
     }
+}
+
+/// Where a ClusterRole or a ClusterRoleBinding of this name is known, if it is one of the owners of a ResearchNamespace: with
+/// what is in that namespace.
+fn owners_of(name: &str) -> Option<ObjectName> {
+    let namespace = namespace_owned(name)?;
+    Some(ObjectName { namespace: namespace.into(), name: name.into() })
+}
+
+fn owners_roles(index: &Index, kind: ChildKind) -> impl Iterator<Item = ObjectName> {
+    let keys = index.children.values().flat_map(|children| children.all.keys());
+    let of_kind = keys.filter(move |key| key.kind == kind);
+    of_kind.map(|key| ObjectName { namespace: "".into(), name: (*key.name).into() })
 }
 
 /// Takes note of whether a Role lets its holders act as somebody else.
@@ -67,11 +95,17 @@ pub fn drop_role(at: &ObjectName, index: &mut Index, dirty: &mut Dirty) {
 impl Indexed for ClusterRoleBinding {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let at = ObjectName::of(&self.metadata);
-        take(at, Binding::of(&self.role_ref, self.subjects.as_deref()), index, dirty);
+        take(at.clone(), Binding::of(&self.role_ref, self.subjects.as_deref()), index, dirty);
+        if let Some(at) = owners_of(&at.name) {
+            file(at, Child::ClusterRoleBinding(Box::new(self)), index, dirty);
+        }
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
         drop_binding(at, index, dirty);
+        if let Some(at) = owners_of(&at.name) {
+            remove(index, &at, ChildKind::ClusterRoleBinding, dirty);
+        }
     }
 
     fn known(index: &Index) -> Vec<ObjectName> {

@@ -230,13 +230,19 @@ impl Indexed for Decoded<CloisterConfig> {
 
 /// The settings concern every decision.
 pub(super) fn take_settings(index: &mut Index, dirty: &mut Dirty) {
+    renew_settings(index);
+    dirty.extend(index.all_keys());
+}
+
+/// Puts the settings together anew.
+pub(super) fn renew_settings(index: &mut Index) {
     let settings = match index.config.as_ref().map(|config| &config.object) {
         None => Settings::new(None),
         Some(Ok(config)) => Settings::new(Some::<&CloisterConfigSpec>(&config.spec)),
         Some(Err(_)) => Settings::unreadable(),
     };
-    index.settings = Arc::new(settings.around(&index.cluster).with(index.installed));
-    dirty.extend(index.all_keys());
+    let settings = settings.around(&index.cluster).with(index.installed);
+    index.settings = Arc::new(settings.with_runtime_classes(index.runtime_classes.clone()));
 }
 
 /// Takes note of the Secrets that a StorageResource names. Whoever else names one is as sensitive as the most sensitive of

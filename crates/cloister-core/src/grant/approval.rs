@@ -144,7 +144,7 @@ impl<'a> Case<'a> {
 
     fn is_member(&self, account: &Identity, roles: &[MemberRole]) -> bool {
         let members = self.members.iter().filter(|member| roles.contains(&member.role));
-        members.flat_map(|member| &member.subjects).any(|subject| means(subject, account))
+        members.flat_map(|member| &member.subjects).any(|subject| is_named(subject.kind, &subject.name, account))
     }
 
     /// How many people each rule asks for. Where a ServiceAccount asks, an only rule asks for as many as must agree at least.
@@ -344,9 +344,14 @@ fn names(principals: &[Principal], identity: &Identity) -> bool {
 }
 
 pub fn means(subject: &Subject, identity: &Identity) -> bool {
-    match subject.kind {
-        SubjectKind::User => subject.name == identity.username,
-        SubjectKind::Group => identity.groups.contains(&subject.name),
+    is_named(subject.kind, &subject.name, identity)
+}
+
+/// Whether a user or a group of this name is, or holds, this person.
+pub fn is_named(kind: SubjectKind, name: &String, identity: &Identity) -> bool {
+    match kind {
+        SubjectKind::User => *name == identity.username,
+        SubjectKind::Group => identity.groups.contains(name),
         SubjectKind::ServiceAccount => false,
     }
 }

@@ -3,8 +3,8 @@
 //! Nobody need be a member to ask: the policy says who may. So only somebody has left who was a member when the grant was
 //! approved, which is written down then, and who is none now. Groups are those of the moment when it was asked for.
 
-use super::{Grant, approval::means};
-use cloister_api::{GrantStatus, Identity, Member, Subject, SubjectKind};
+use super::{Grant, approval::is_named};
+use cloister_api::{GrantStatus, Identity, Member, MemberSubject, SubjectKind};
 
 /// Why a grant ends, or says that it goes on, whose requester has left.
 pub const REQUESTER_LEFT: &str = "RequesterLeft";
@@ -28,6 +28,7 @@ pub fn left(status: &GrantStatus, requester: &Identity, members: &[Member]) -> O
 
 fn is_member(name: &str, requester: &Identity, members: &[Member]) -> bool {
     let subjects = || members.iter().flat_map(|member| &member.subjects);
-    let named = |subject: &Subject| subject.kind == SubjectKind::User && subject.name == name;
-    subjects().any(named) || (name == requester.username && subjects().any(|subject| means(subject, requester)))
+    let named = |subject: &MemberSubject| subject.kind == SubjectKind::User && subject.name == name;
+    let asked = |subject: &MemberSubject| is_named(subject.kind, &subject.name, requester);
+    subjects().any(named) || (name == requester.username && subjects().any(asked))
 }

@@ -1,10 +1,13 @@
 //! Everything in a namespace that is not a NetworkPolicy: people, accounts, quota and limits.
 
 use crate::child::Child;
-use cloister_api::{LimitRangeItem, LimitType, MemberRole, ResearchNamespaceSpec, Subject, SubjectKind, labels};
+use cloister_api::{LimitRangeItem, LimitType, ResearchNamespaceSpec, Subject, SubjectKind, WorkloadsConfig, labels};
 use k8s_openapi::{
     api::{
-        core::v1::{self as core, LimitRange, LimitRangeSpec, ResourceQuota, ResourceQuotaSpec, ServiceAccount},
+        core::v1::{
+            self as core, LimitRange, LimitRangeSpec, LocalObjectReference, ResourceQuota, ResourceQuotaSpec,
+            ServiceAccount,
+        },
         rbac::v1::{self as rbac, RoleBinding, RoleRef},
     },
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
@@ -94,51 +97,73 @@ pub fn default_account(namespace: &str) -> Child {
     })
 }
 
-/// The declared accounts.
-pub fn accounts(namespace: &str, spec: &ResearchNamespaceSpec) -> impl Iterator<Item = Child> {
+/// Reason of an annotation of an account that is not written.
+pub const ANNOTATION_REFUSED: &str = "AnnotationRefused";
+
+/// The declared accounts, with those of their annotations that are listed: a cloud hands out identities by some.
+pub fn accounts(
+    namespace: &str,
+    spec: &ResearchNamespaceSpec,
+    workloads: &WorkloadsConfig,
+) -> impl Iterator<Item = Child> {
     spec.service_accounts.iter().filter(|account| account.name != DEFAULT_ACCOUNT).map(move |account| {
         let mut metadata = object_meta(namespace, &account.name);
-        if !account.annotations.is_empty() {
-            metadata.annotations = Some(account.annotations.clone());
+        let allowed = account.annotations.iter().filter(|(key, value)| workloads.allows_annotation(key, value));
+        let allowed: BTreeMap<String, String> = allowed.map(|(key, value)| (key.clone(), value.clone())).collect();
+        if !allowed.is_empty() {
+            metadata.annotations = Some(allowed);
+            metadata.labels.get_or_insert_default().insert(labels::LISTED.to_owned(), "true".to_owned());
         }
-        Child::ServiceAccount(ServiceAccount { metadata, ..ServiceAccount::default() })
+        let pull = account.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
+        let pull: Vec<LocalObjectReference> = pull.collect();
+        let image_pull_secrets = (!pull.is_empty()).then_some(pull);
+        Child::ServiceAccount(ServiceAccount { metadata, image_pull_secrets, ..ServiceAccount::default() })
     })
 }
 
-/// The members' bindings: one for each role, to the ClusterRole that is shipped for it.
-pub fn bindings(namespace: &str, spec: &ResearchNamespaceSpec) -> impl Iterator<Item = Child> {
-    spec.members.iter().map(move |member| {
-        let (name, role) = match member.role {
-            MemberRole::Owner => ("cloister-owners", "cloister:owner"),
-            MemberRole::Researcher => ("cloister-researchers", "cloister:researcher"),
-            MemberRole::Viewer => ("cloister-viewers", "cloister:viewer"),
-        };
-        Child::RoleBinding(role_binding(object_meta(namespace, name), role, namespace, &member.subjects))
-    })
+/// Why annotations of accounts are not written, each that is not.
+pub fn refused_annotations(spec: &ResearchNamespaceSpec, workloads: &WorkloadsConfig) -> Vec<String> {
+    let all =
+        spec.service_accounts.iter().flat_map(|account| account.annotations.iter().map(move |one| (account, one)));
+    let refused = all.filter(|(_, (key, value))| !workloads.allows_annotation(key, value));
+    refused
+        .map(|(account, (key, _))| {
+            let name = &account.name;
+            let listed = &workloads.service_account_annotations;
+            let beginnings: Vec<&str> =
+                listed.iter().filter_map(|entry| entry.split_once('=')).filter(|(one, _)| one == key).map(|(_, b)| b).collect();
+            let why = if beginnings.is_empty() {
+                "is not listed".to_owned()
+            } else {
+                format!("is listed for values that begin with {}", beginnings.join(" or "))
+            };
+            format!(
+                "annotation {key} of ServiceAccount {name} is not written: it {why} in workloads.serviceAccountAnnotations of \
+                 CloisterConfig, because clouds hand out identities by annotations; take it out of spec.serviceAccounts, or ask \
+                 whoever writes CloisterConfig to list it"
+            )
+        })
+        .collect()
 }
 
 /// A binding of these subjects to a ClusterRole.
 pub fn role_binding(metadata: ObjectMeta, role: &str, namespace: &str, subjects: &[Subject]) -> RoleBinding {
-    RoleBinding {
-        metadata,
-        role_ref: RoleRef {
-            api_group: Some(RBAC_GROUP.to_owned()),
-            kind: "ClusterRole".to_owned(),
-            name: role.to_owned(),
-        },
-        subjects: Some(subjects.iter().map(|subject| rbac_subject(namespace, subject)).collect()),
-    }
+    let home = |kind| (kind == SubjectKind::ServiceAccount).then(|| namespace.to_owned());
+    let subjects = subjects.iter().map(|one| subject(one.kind, &one.name, home(one.kind)));
+    RoleBinding { metadata, role_ref: role_ref(role), subjects: Some(subjects.collect()) }
 }
 
-fn rbac_subject(namespace: &str, subject: &Subject) -> rbac::Subject {
-    let (api_group, namespace) = match subject.kind {
-        SubjectKind::ServiceAccount => (None, Some(namespace.to_owned())),
-        SubjectKind::User | SubjectKind::Group => (Some(RBAC_GROUP.to_owned()), None),
+/// The reference of a binding to a ClusterRole.
+pub(super) fn role_ref(role: &str) -> RoleRef {
+    RoleRef { api_group: Some(RBAC_GROUP.to_owned()), kind: "ClusterRole".to_owned(), name: role.to_owned() }
+}
+
+/// A subject as RBAC has it. Only a ServiceAccount has a namespace.
+pub(super) fn subject(kind: SubjectKind, name: &str, namespace: Option<String>) -> rbac::Subject {
+    let (api_group, kind) = match kind {
+        SubjectKind::ServiceAccount => (None, "ServiceAccount"),
+        SubjectKind::User => (Some(RBAC_GROUP.to_owned()), "User"),
+        SubjectKind::Group => (Some(RBAC_GROUP.to_owned()), "Group"),
     };
-    let kind = match subject.kind {
-        SubjectKind::User => "User",
-        SubjectKind::Group => "Group",
-        SubjectKind::ServiceAccount => "ServiceAccount",
-    };
-    rbac::Subject { api_group, kind: kind.to_owned(), name: subject.name.clone(), namespace }
+    rbac::Subject { api_group, kind: kind.to_owned(), name: name.to_owned(), namespace }
 }

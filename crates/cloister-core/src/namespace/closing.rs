@@ -123,7 +123,7 @@ pub fn let_it_end(plan: &mut Plan<ResearchNamespaceStatus>, input: &Input<'_>) {
 
 /// Deletes what is about the namespace and not in it, so that it does not go with it.
 fn unbind(plan: &mut Plan<ResearchNamespaceStatus>, input: &Input<'_>) {
-    plan.close(surplus(input, |key| key.kind == ChildKind::ClusterNetworkPolicy));
+    plan.close(surplus(input, |key| key.kind.is_cluster_wide()));
 }
 
 /// Seals the namespace, and takes away every policy but the one that denies, and every binding.
@@ -146,7 +146,7 @@ fn close(plan: &mut Plan<ResearchNamespaceStatus>, namespace: &ObservedNamespace
     }
     let bound = cluster::deny_key(input.name);
     plan.close(surplus(input, |key| {
-        let opens = key.kind.is_policy() || key.kind.is_access() || key.kind == ChildKind::ClusterNetworkPolicy;
+        let opens = key.kind.is_policy() || key.kind.is_access() || key.kind.is_cluster_wide();
         opens && &*key.name != policies::DENY_ALL && *key != bound
     }));
 }

@@ -5,20 +5,19 @@ use super::{
     by_name::{self, How},
     hosts, peers, policies,
     refused::{self, Closed},
+    selected::selects,
     tally::Tally,
 };
 use crate::{
     child::{Child, ChildKey, ChildKind},
     egress::{
         Allowed, Backend, Narrowed, Opening, Peers, Refusal, Surroundings, is_as_published, narrowed, open_covered_by,
-        open_rule_in_part, selector_matches,
+        open_rule_in_part,
     },
     evaluator::{Agreements, Declared, objection},
     names::Held,
 };
-use cloister_api::{
-    Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace, labels as names,
-};
+use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -46,6 +45,8 @@ pub struct Needs {
     pub states: Vec<EgressStatus>,
     /// What of the quota is not in force, and why.
     pub refused_quota: Option<String>,
+    /// What else of the declaration is not in force: the reason, and why.
+    pub refused: Vec<(&'static str, String)>,
     /// Those among them that are the declaration's own mistake.
     pub mistakes: Vec<String>,
     /// What of each need stays closed, at the same places as the states.
@@ -87,6 +88,7 @@ impl Needs {
         needs.tell();
         peers::research_namespaces(&mut needs, namespace, input);
         peers::access_networks(&mut needs, namespace, input);
+        super::gateway::open(&mut needs, namespace, input);
         needs.held.sort_by(|a, b| a.host.cmp(&b.host));
         needs.held.dedup_by(|a, b| a.host == b.host);
         let changes = needs.held.iter().filter_map(|held| held.changes_at).min();
@@ -360,7 +362,7 @@ pub(super) fn need_of(policy: &ChildKey) -> Option<String> {
     let mut parts = name.strip_prefix("cloister-")?.split('.');
     let kind = match parts.next()? {
         "allow" => "allowlist",
-        kind @ ("rule" | "to" | "from" | "access") => kind,
+        kind @ ("rule" | "to" | "from" | "access" | "gateway") => kind,
         _ => return None,
     };
     Some(format!("{kind}/{}", parts.next()?))
@@ -378,20 +380,9 @@ pub(super) fn need(name: String, state: EgressState, reason: &str, message: Stri
     }
 }
 
-/// The label by which an allowlist selects namespaces although their owners may write it. Such an allowlist opens nothing.
-pub fn selects_by_owners_label(allowlist: &EgressAllowlist) -> Option<&str> {
-    let selector = allowlist.spec.namespace_selector.as_ref()?;
-    let labels = selector.match_labels.iter().flatten().map(|(key, _)| key);
-    let mut keys = labels.chain(selector.match_expressions.iter().flatten().map(|requirement| &requirement.key));
-    keys.find(|key| names::is_of_tools(key)).map(String::as_str)
-}
-
 /// Whether an allowlist's selector allows a namespace. An absent selector allows none.
 pub fn allows(allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> bool {
-    static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
-    let labels = namespace.metadata.labels.as_ref().unwrap_or(&NO_LABELS);
-    let selector = allowlist.spec.namespace_selector.as_ref();
-    selects_by_owners_label(allowlist).is_none() && selector.is_some_and(|selector| selector_matches(selector, labels))
+    selects(allowlist.spec.namespace_selector.as_ref(), namespace)
 }
 
 /// Whether an allowlist opens in a namespace: it allows it, has not ended, and is asked for or always attached.

@@ -10,10 +10,13 @@ pub mod policies;
 mod by_name;
 mod cilium;
 mod closing;
-mod cluster;
+pub(crate) mod cluster;
+mod gateway;
 pub(crate) mod hosts;
+pub(crate) mod members;
 mod peers;
 mod refused;
+pub(crate) mod selected;
 mod status;
 mod takeover;
 mod tally;
@@ -22,11 +25,12 @@ pub use by_name::{BACKEND_MISSING, NOT_EXACT};
 pub use cluster::{is_bound, namespace_of};
 pub use hosts::is_fresh;
 pub use hosts::what_to_do;
+pub use members::namespace_owned;
 pub use status::failed;
 pub use takeover::{Account, Inspection, has_own_volume, wants_inspection};
 
 use crate::{
-    child::{Child, ChildKey, Children, GrantRef, IfRefused, is_deny},
+    child::{Child, ChildKey, ChildKind, Children, GrantRef, IfRefused, is_deny},
     egress::{Backend, Opening, PolicyPort, ServiceFacts},
     names::{Host, Known, Names},
     ownership::{Whose, whose},
@@ -35,7 +39,7 @@ use crate::{
 };
 use cloister_api::{
     EgressRule, EgressState, EgressStatus, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus,
-    ServiceReference, StorageEndpoint, Tier, WorkloadsConfig, condition::reason, labels,
+    ServiceReference, StorageEndpoint, Tier, condition::reason, labels,
 };
 use egress::{KnownAllowlist, Needs};
 use jiff::Timestamp;
@@ -229,10 +233,13 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         let message = format!("{} cannot be a research namespace: {why}; choose another name", input.name);
         return say.stalled(closing::closed_if_ours(input), reason::NAME_RESERVED, message);
     }
-    let (sealed, class_known) = namespace_labels(input.name, declared.spec.tier, input.settings);
+    let (sealed, class) = namespace_labels(input.name, declared.spec.tier, input.settings);
+    let class_known = class.is_ok();
     let standing = takeover::standing(input);
-    if !class_known && matches!(standing, Standing::ToMake | Standing::ToClose | Standing::ToTakeOver(_)) {
-        return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, RUNTIME_CLASS_MISSING.to_owned());
+    if let Err(missing) = &class
+        && matches!(standing, Standing::ToMake | Standing::ToClose | Standing::ToTakeOver(_))
+    {
+        return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, missing.clone());
     }
     let mut adopting = Plan::default();
     let mut renewal = Vec::new();
@@ -296,8 +303,8 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     if let Some(next) = needs.next {
         plan.look_again(next);
     }
-    if !class_known {
-        return say.stalled(plan, reason::RUNTIME_CLASS_MISSING, RUNTIME_CLASS_MISSING.to_owned());
+    if let Err(missing) = class {
+        return say.stalled(plan, reason::RUNTIME_CLASS_MISSING, missing);
     }
     if !is_enforced {
         plan.end_with(Action::ApplyNamespace(enforced), After::WhatHoldsItUp);
@@ -310,6 +317,10 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
             "quota {key} would count what the operator writes itself, and is not in force; take it out of spec.quota"
         ));
     }
+    let members = members::refused(input.name, &declared.spec, input.settings);
+    needs.refused.extend(members.into_iter().map(|why| (members::MEMBER_REFUSED, why)));
+    let annotations = children::refused_annotations(&declared.spec, &input.settings.spec.workloads);
+    needs.refused.extend(annotations.into_iter().map(|why| (children::ANNOTATION_REFUSED, why)));
     if input.settings.held && plan.hold() {
         return say.waiting(plan, reason::CLOCK_SKEW, CLOCK_SKEW.to_owned());
     }
@@ -318,9 +329,6 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
 
 const CLOCK_SKEW: &str = "the operator's clock and the API server's disagree: nothing more is opened until they agree, and \
      what stands stays as it is; whoever runs the cluster has an alarm";
-
-const RUNTIME_CLASS_MISSING: &str = "tier Sandboxed needs a RuntimeClass, and no pod is admitted without; name it in \
-     runtimeClasses.Sandboxed of CloisterConfig cloister";
 
 /// Whether the policy that denies everything stands as it should.
 fn denies(input: &Input<'_>) -> bool {
@@ -345,8 +353,9 @@ fn desired(spec: &ResearchNamespaceSpec, needs: &Needs, input: &Input<'_>) -> Ve
     children.extend(children::quota(name, spec));
     children.extend(children::limits(name, spec));
     children.push(children::default_account(name));
-    children.extend(children::accounts(name, spec));
-    children.extend(children::bindings(name, spec));
+    children.extend(children::accounts(name, spec, &config.workloads));
+    children.extend(members::bindings(name, spec, input.settings));
+    children.extend(members::owners_rights(name, spec, input.settings));
     children
 }
 
@@ -384,6 +393,7 @@ fn put_right(
     let gone = surplus(input, |key| !wanted.contains(key));
     let denies = denies(input);
     let mut deny: Vec<Chain> = Vec::new();
+    let mut roles: Vec<Action> = Vec::new();
     let mut open: Vec<Action> = Vec::new();
     let mut bound: Vec<Action> = Vec::new();
     for child in desired {
@@ -412,6 +422,9 @@ fn put_right(
         } else if is_bound {
             // Above all others, so that what it must leave open stands before.
             bound.push(apply);
+        } else if key.kind == ChildKind::ClusterRole {
+            // A binding to a role that is not there is refused.
+            roles.push(apply);
         } else {
             open.push(apply);
         }
@@ -423,6 +436,7 @@ fn put_right(
         // The namespace is made, or sealed, before anything in it is touched.
         plan.open_by(deny.into_iter().chain(gone.into_iter().map(|action| Chain::of([action]))));
     }
+    plan.open(roles);
     plan.open(open);
     plan.open(bound);
 }
@@ -475,8 +489,8 @@ fn foreign<'a>(input: &Input<'a>, wanted: &BTreeSet<ChildKey>) -> Foreign<'a> {
     foreign
 }
 
-/// The labels of a Namespace of this tier that is not yet enforced, and whether they name the RuntimeClass that it needs.
-fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLabels, bool) {
+/// The labels of a Namespace of this tier that is not yet enforced, and why no pod of it would be admitted, if so.
+fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLabels, Result<(), String>) {
     let mut all = NamespaceLabels::from([
         (labels::MANAGED_BY, labels::MANAGER.to_owned()),
         (labels::RESEARCH_NAMESPACE, name.to_owned()),
@@ -489,14 +503,14 @@ fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLa
     for mode in POD_SECURITY {
         all.insert(mode, "restricted".to_owned());
     }
-    if settings.spec.workloads != WorkloadsConfig::default() {
+    if settings.spec.lists() {
         all.insert(labels::WORKLOADS, "listed".to_owned());
     }
-    let class = settings.spec.runtime_class(tier);
-    if let Ok(Some(class)) = class {
+    // Admission holds pods to it, whether it is there or not.
+    if let Ok(Some(class)) = settings.spec.runtime_class(tier) {
         all.insert(labels::RUNTIME_CLASS, class.to_owned());
     }
-    (all, class.is_ok())
+    (all, settings.runtime_class(tier).map(|_| ()))
 }
 
 const POD_SECURITY: [&str; 3] =

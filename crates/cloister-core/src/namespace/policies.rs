@@ -4,7 +4,7 @@
 
 use super::children::object_meta;
 use crate::egress::{Opening, PolicyPort, Refusal, canonical};
-use cloister_api::{AccessNetworkRule, CloisterConfigSpec, Port, Protocol, labels};
+use cloister_api::{AccessNetworkRule, CloisterConfigSpec, GatewayConfig, GatewayRule, Port, Protocol, labels};
 use ipnet::IpNet;
 use k8s_openapi::{
     api::networking::v1::{
@@ -104,7 +104,11 @@ pub fn to_peer(namespace: &str, peer: &str) -> NetworkPolicy {
 
 /// Opens ingress from all pods of another research namespace.
 pub fn from_peer(namespace: &str, peer: &str) -> NetworkPolicy {
-    ingress(namespace, &format!("cloister-from.{peer}"), LabelSelector::default(), vec![pods_of(peer)], Vec::new())
+    let mut pods = pods_of(peer);
+    // Only the operator marks a Namespace so: by this the peer is one that is closed itself.
+    let namespace_labels = pods.namespace_selector.get_or_insert_default().match_labels.get_or_insert_default();
+    namespace_labels.insert(labels::RESEARCH_NAMESPACE.to_owned(), peer.to_owned());
+    ingress(namespace, &format!("cloister-from.{peer}"), LabelSelector::default(), vec![pods], Vec::new())
 }
 
 /// Opens ingress from the access networks to selected pods. `None` where there is no access network: a policy with an
@@ -125,7 +129,35 @@ pub fn access(
     networks.dedup();
     let peers: Vec<_> = networks.iter().map(ip_block).collect();
     let name = format!("cloister-access.{position}");
-    Ok((!peers.is_empty()).then(|| ingress(namespace, &name, pods, peers, policy_ports(&rule.ports))))
+    Ok((!peers.is_empty()).then(|| listed(ingress(namespace, &name, pods, peers, policy_ports(&rule.ports)))))
+}
+
+/// Opens ingress from the pods of a gateway to selected pods.
+///
+/// # Errors
+///
+/// The API server would refuse a selector.
+pub fn from_gateway(
+    namespace: &str,
+    position: usize,
+    rule: &GatewayRule,
+    gateway: &GatewayConfig,
+) -> Result<NetworkPolicy, Refusal> {
+    let pods = canonical(Some(&rule.pod_selector))?;
+    let peer = NetworkPolicyPeer {
+        namespace_selector: Some(namespace_named(&gateway.namespace)),
+        pod_selector: Some(canonical(Some(&gateway.pod_selector))?),
+        ip_block: None,
+    };
+    let name = format!("cloister-gateway.{position}");
+    Ok(listed(ingress(namespace, &name, pods, vec![peer], policy_ports(&rule.ports))))
+}
+
+/// Marks a policy that opens what CloisterConfig lists, so that admission compares it with the list.
+fn listed(mut policy: NetworkPolicy) -> NetworkPolicy {
+    let labels = policy.metadata.labels.get_or_insert_default();
+    labels.insert(labels::LISTED.to_owned(), "true".to_owned());
+    policy
 }
 
 /// Opens what a rule was found to open.

@@ -64,6 +64,12 @@ impl<'a> Say<'a> {
                 "CloisterConfig cloister cannot be read by this version of the operator; all egress is closed until it can",
             ),
             (None, true, (Some(quota), _)) => condition::stalled(reason::QUOTA_REFUSED, quota.clone()),
+            (None, true, (None, _)) if !needs.refused.is_empty() => {
+                let (reason, first) = (needs.refused[0].0, &needs.refused[0].1);
+                let others = needs.refused.len() - 1;
+                let more = if others > 0 { format!(" (and {others} more)") } else { String::new() };
+                condition::stalled(reason, format!("{first}{more}"))
+            }
             (None, true, (None, Some(first))) => {
                 let others = needs.mistakes.len() - 1;
                 let more = if others > 0 { format!(" (and {others} more, see status.egress)") } else { String::new() };

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const NAMESPACE: &str = "interp";
 
 fn account(name: &str) -> ServiceAccountTemplate {
-    ServiceAccountTemplate { name: name.to_owned(), annotations: BTreeMap::new() }
+    ServiceAccountTemplate { name: name.to_owned(), annotations: BTreeMap::new(), image_pull_secrets: Vec::new() }
 }
 
 /// An object of the catalogue.

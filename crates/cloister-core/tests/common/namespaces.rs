@@ -326,8 +326,8 @@ fn of_grants() -> Objects {
 /// Whether applying it lets something through or somebody in.
 pub fn opens(child: &Child) -> bool {
     let bound = ChildKey::new(ChildKind::ClusterNetworkPolicy, "cloister.interp.deny");
-    let decides =
-        child.kind().is_policy() || matches!(child.kind(), ChildKind::RoleBinding | ChildKind::ClusterNetworkPolicy);
+    let kind = child.kind();
+    let decides = kind.is_policy() || kind.is_access() || kind == ChildKind::ClusterNetworkPolicy;
     decides && child.key() != deny_all() && child.key() != bound
 }
 

@@ -106,6 +106,8 @@ fn metadata(child: &mut Child) -> &mut ObjectMeta {
         Child::ServiceAccount(object) => &mut object.metadata,
         Child::RoleBinding(object) => &mut object.metadata,
         Child::Role(object) => &mut object.metadata,
+        Child::ClusterRole(object) => &mut object.metadata,
+        Child::ClusterRoleBinding(object) => &mut object.metadata,
         Child::GrantMount(object) => &mut object.metadata,
     }
 }
@@ -122,6 +124,8 @@ fn stored(child: &Child) -> Child {
         Child::ServiceAccount(object) => Child::ServiceAccount(pruned(object)),
         Child::RoleBinding(object) => Child::RoleBinding(pruned(object)),
         Child::Role(object) => Child::Role(pruned(object)),
+        Child::ClusterRole(object) => Child::ClusterRole(pruned(object)),
+        Child::ClusterRoleBinding(object) => Child::ClusterRoleBinding(pruned(object)),
         Child::GrantMount(object) => Child::GrantMount(pruned(object)),
     }
 }

@@ -77,6 +77,8 @@ impl World {
                 Child::ServiceAccount(object) => named(child, &object.metadata.annotations),
                 Child::RoleBinding(object) => named(child, &(&object.role_ref, &object.subjects)),
                 Child::Role(object) => named(child, &object.rules),
+                Child::ClusterRole(object) => named(child, &object.rules),
+                Child::ClusterRoleBinding(object) => named(child, &(&object.role_ref, &object.subjects)),
                 Child::GrantMount(object) => named(child, &object.spec),
             })
             .collect();

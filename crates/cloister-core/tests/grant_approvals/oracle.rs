@@ -444,7 +444,10 @@ fn person<'a>(who: &'a Identity, accounts: &'a [Identity]) -> Vec<&'a Identity> 
 
 fn is_member(world: &World, who: &Identity, roles: &[MemberRole]) -> bool {
     let members = world.members.iter().filter(|member| roles.contains(&member.role));
-    members.flat_map(|member| &member.subjects).any(|subject| is_subject(subject, who))
+    members.flat_map(|member| &member.subjects).any(|subject| {
+        let subject = Subject { kind: subject.kind, name: subject.name.clone() };
+        is_subject(&subject, who)
+    })
 }
 
 /// Of whoever asks and the users who get it, those who are members. Of a user nothing is known but the name.

@@ -8,6 +8,7 @@ mod namespaces;
 mod objects;
 #[path = "../common/steps.rs"]
 mod steps;
+mod ways_in;
 
 use cloister_api::{
     CloisterConfigSpec, EgressAllowlist, EgressState, Protocol, ResearchNamespace, ResearchNamespaceSpec,
@@ -131,13 +132,16 @@ fn a_new_namespace_is_sealed_until_all_stands() {
     let of_stage = |stage: &Vec<Chain>| stage.iter().flat_map(Chain::actions).map(kind).collect();
     let mut stages: Vec<Vec<String>> = plan.open.iter().map(of_stage).collect();
     stages.extend(plan.last.iter().map(|last| vec![kind(&last.action)]));
-    let opening = ["cloister-dns", "cloister-own-pods", "default", "cloister-owners"].map(str::to_owned).to_vec();
+    let rights = "cloister:owner:interp".to_owned();
+    let opening =
+        ["cloister-dns", "cloister-own-pods", "default", "cloister-owners", &rights].map(str::to_owned).to_vec();
     assert_eq!(
         stages,
         [
             vec!["finalizer".to_owned()],
             vec!["seal".into()],
             vec!["cloister-deny-all".into()],
+            vec![rights],
             opening,
             vec!["admit".into()]
         ]

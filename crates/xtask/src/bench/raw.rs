@@ -204,6 +204,10 @@ impl Raw {
             Child::LimitRange(object) => self.post(namespace, &object).await,
             Child::RoleBinding(object) => self.post(namespace, &object).await,
             Child::Role(object) => self.post(namespace, &object).await,
+            Child::ClusterRole(object) => self.request(Api::all(self.client()).create(&params(), &*object)).await,
+            Child::ClusterRoleBinding(object) => {
+                self.request(Api::all(self.client()).create(&params(), &*object)).await
+            }
             Child::GrantMount(object) => self.mount(namespace, *object).await,
             Child::ServiceAccount(object) => {
                 let name = object.metadata.name.clone().unwrap_or_default();

@@ -1,0 +1,74 @@
+//! What comes in through a gateway of the cluster: the pods of an ingress controller, or of a hub of notebooks.
+//!
+//! Security lists the gateways in CloisterConfig, each with the namespaces that may name it. The other side need not agree: it
+//! is no research namespace, and is opened to nothing.
+
+use super::{
+    Input,
+    egress::{Needs, need},
+    policies,
+    selected::selects,
+};
+use crate::{
+    child::Child,
+    suggest::{closest, did_you_mean},
+};
+use cloister_api::{EgressState, GatewayConfig, GatewayRule, ResearchNamespace};
+
+/// Reason of a gateway that is not in the list.
+pub const GATEWAY_NOT_FOUND: &str = "GatewayNotFound";
+
+/// Reason of a gateway that the namespace may not name.
+pub const GATEWAY_NOT_ALLOWED: &str = "GatewayNotAllowed";
+
+/// Opens what comes in through gateways.
+pub fn open(needs: &mut Needs, namespace: &ResearchNamespace, input: &Input<'_>) {
+    for (position, rule) in namespace.spec.ingress.from_gateways.iter().enumerate() {
+        let entry = format!("gateway/{position}");
+        let gateway = match find(namespace, rule, &input.settings.spec.gateways) {
+            Ok(gateway) => gateway,
+            Err((reason, message)) => {
+                needs.mistake(entry, reason, message);
+                continue;
+            }
+        };
+        match policies::from_gateway(input.name, position, rule, gateway) {
+            Ok(policy) => {
+                needs.policies.push(Child::NetworkPolicy(policy));
+                needs.states.push(need(entry, EgressState::Active, "", String::new()));
+            }
+            Err(refusal) => needs.mistake(entry, refusal.reason(), refusal.to_string()),
+        }
+    }
+}
+
+/// The gateway that a rule names, where this namespace may name it.
+fn find<'a>(
+    namespace: &ResearchNamespace,
+    rule: &GatewayRule,
+    gateways: &'a [GatewayConfig],
+) -> Result<&'a GatewayConfig, (&'static str, String)> {
+    let wanted = &rule.gateway;
+    let Some(gateway) = gateways.iter().find(|gateway| gateway.name == *wanted) else {
+        return Err((GATEWAY_NOT_FOUND, not_found(wanted, gateways)));
+    };
+    if selects(gateway.namespace_selector.as_ref(), namespace) {
+        return Ok(gateway);
+    }
+    let message = format!(
+        "gateway {wanted} may not be named by this namespace: its namespaceSelector (gateways of CloisterConfig) does not select \
+         the labels of the ResearchNamespace; ask whoever writes CloisterConfig to extend it, or take it out of \
+         ingress.fromGateways"
+    );
+    Err((GATEWAY_NOT_ALLOWED, message))
+}
+
+fn not_found(wanted: &str, gateways: &[GatewayConfig]) -> String {
+    let names: Vec<&str> = gateways.iter().map(|gateway| gateway.name.as_str()).collect();
+    let meant = did_you_mean(closest(wanted, names.iter().copied()));
+    let there = if names.is_empty() { "none is".to_owned() } else { format!("there are: {}", names.join(", ")) };
+    format!(
+        "gateway {wanted} is not listed in gateways of CloisterConfig ({there}){meant}; correct the name, or ask whoever writes \
+         CloisterConfig to list it"
+    )
+}

@@ -1,0 +1,98 @@
+//! The members of a namespace, as RBAC has them: by the ClusterRoles that are shipped for them, and by the one that lets
+//! owners edit their own ResearchNamespace.
+//!
+//! What of the latter they may change, admission says (deploy/admission/research-namespaces.yaml); that the operator's account
+//! writes no ClusterRoles but these, deploy/admission/operator-owners.yaml.
+
+use super::children::{object_meta, role_ref};
+use crate::{child::Child, settings::Settings};
+use cloister_api::{GROUP, MemberRole, MemberSubject, ResearchNamespaceSpec, SubjectKind, labels};
+use k8s_openapi::{
+    api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleBinding, Subject},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+
+/// Reason of a member that is not bound.
+pub const MEMBER_REFUSED: &str = "MemberRefused";
+
+/// What the names of the owners' ClusterRole and of its binding begin with; the namespace follows.
+pub const PREFIX: &str = "cloister:owner:";
+
+/// What owners do with their ResearchNamespace. They neither make nor delete it.
+const VERBS: [&str; 5] = ["get", "list", "watch", "update", "patch"];
+
+/// The ResearchNamespace whose owners have a ClusterRole or a ClusterRoleBinding of this name.
+pub fn namespace_owned(name: &str) -> Option<&str> {
+    name.strip_prefix(PREFIX)
+}
+
+/// The members' bindings in their namespace: one for each role.
+pub fn bindings(namespace: &str, spec: &ResearchNamespaceSpec, settings: &Settings) -> impl Iterator<Item = Child> {
+    spec.members.iter().filter_map(move |member| {
+        let (name, role) = match member.role {
+            MemberRole::Owner => ("cloister-owners", "cloister:owner"),
+            MemberRole::Researcher => ("cloister-researchers", "cloister:researcher"),
+            MemberRole::Viewer => ("cloister-viewers", "cloister:viewer"),
+        };
+        let subjects = bound(namespace, &member.subjects, settings);
+        let mut metadata = object_meta(namespace, name);
+        if subjects.iter().any(|subject| subject.namespace.as_deref().is_some_and(|home| home != namespace)) {
+            metadata.labels.get_or_insert_default().insert(labels::LISTED.to_owned(), "true".to_owned());
+        }
+        let binding = RoleBinding { metadata, role_ref: role_ref(role), subjects: Some(subjects) };
+        binding.subjects.as_ref().is_some_and(|all| !all.is_empty()).then_some(Child::RoleBinding(binding))
+    })
+}
+
+/// The ClusterRole by which owners edit their ResearchNamespace, and its binding, where the namespace has owners.
+pub fn owners_rights(namespace: &str, spec: &ResearchNamespaceSpec, settings: &Settings) -> Vec<Child> {
+    let owners = spec.members.iter().filter(|member| member.role == MemberRole::Owner);
+    let subjects: Vec<Subject> = owners.flat_map(|member| bound(namespace, &member.subjects, settings)).collect();
+    if subjects.is_empty() {
+        return Vec::new();
+    }
+    let name = format!("{PREFIX}{namespace}");
+    let metadata = || ObjectMeta { namespace: None, ..object_meta(namespace, &name) };
+    let text = |all: &[&str]| all.iter().map(|&one| one.to_owned()).collect::<Vec<String>>();
+    let rule = PolicyRule {
+        api_groups: Some(text(&[GROUP])),
+        resources: Some(text(&["researchnamespaces"])),
+        resource_names: Some(text(&[namespace])),
+        verbs: text(&VERBS),
+        non_resource_urls: None,
+    };
+    let role = ClusterRole { metadata: metadata(), rules: Some(vec![rule]), aggregation_rule: None };
+    let binding = ClusterRoleBinding { metadata: metadata(), role_ref: role_ref(&name), subjects: Some(subjects) };
+    vec![Child::ClusterRole(Box::new(role)), Child::ClusterRoleBinding(Box::new(binding))]
+}
+
+/// Why members are not bound, each that is not.
+pub fn refused(namespace: &str, spec: &ResearchNamespaceSpec, settings: &Settings) -> Vec<String> {
+    let subjects = spec.members.iter().flat_map(|member| &member.subjects);
+    subjects.filter_map(|subject| refusal(namespace, subject, settings)).collect()
+}
+
+fn bound(namespace: &str, subjects: &[MemberSubject], settings: &Settings) -> Vec<Subject> {
+    let allowed = subjects.iter().filter(|subject| refusal(namespace, subject, settings).is_none());
+    allowed.map(|subject| rbac_subject(namespace, subject)).collect()
+}
+
+/// Why this member is not bound, if it is not: an account of another namespace leads from there into this one.
+fn refusal(namespace: &str, subject: &MemberSubject, settings: &Settings) -> Option<String> {
+    let home = subject.namespace.as_deref().filter(|home| *home != namespace)?;
+    let listed = &settings.spec.workloads.controller_namespaces;
+    if settings.usable && listed.iter().any(|one| one == home) {
+        return None;
+    }
+    let name = &subject.name;
+    let known = if listed.is_empty() { "none is".to_owned() } else { format!("those are: {}", listed.join(", ")) };
+    Some(format!(
+        "ServiceAccount {home}/{name} is not bound: namespace {home} is not listed in workloads.controllerNamespaces of \
+         CloisterConfig ({known}); take it out of spec.members, or ask a platform engineer to list the namespace"
+    ))
+}
+
+fn rbac_subject(namespace: &str, subject: &MemberSubject) -> Subject {
+    let home = || subject.namespace.clone().unwrap_or_else(|| namespace.to_owned());
+    super::children::subject(subject.kind, &subject.name, (subject.kind == SubjectKind::ServiceAccount).then(home))
+}

@@ -11,12 +11,14 @@ const PORTS: usize = 3;
 pub fn of(status: &GrantStatus, reason: &str, grant: Option<&Grant>, now: Timestamp) -> GrantSummary {
     let before = &status.summary;
     let asked = grant.and_then(|grant| grant.terms().requested_duration);
+    // One that ended before its time lasted until then.
+    let until = status.expires_at.as_ref().map(|end| status.ended_at.as_ref().unwrap_or(end));
     GrantSummary {
         target: grant.map_or_else(|| before.target.clone(), |grant| grant.of_kind().names_target()),
         duration: asked.map_or_else(|| before.duration.clone(), |asked| duration(super::signed(asked))),
         approvals: approvals(status, grant),
         reason: said(status, reason, now),
-        until: status.expires_at.as_ref().map(|end| end.0.strftime("%Y-%m-%dT%H:%MZ").to_string()).unwrap_or_default(),
+        until: until.map(|end| end.0.strftime("%Y-%m-%dT%H:%MZ").to_string()).unwrap_or_default(),
     }
 }
 

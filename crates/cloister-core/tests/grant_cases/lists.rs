@@ -42,6 +42,14 @@ fn an_approver_sees_what_is_asked_for_how_long_and_how_many_have_agreed() {
     settle(&mut world);
     let end = (world.now + SignedDuration::from_mins(45)).strftime("%Y-%m-%dT%H:%MZ").to_string();
     assert_eq!(summary(&world, "eval"), ["weights/reader", "45m", "3/3", "", &*end]);
+    let mut revoked = world.clone();
+    revoked.now += SignedDuration::from_mins(5);
+    review(&mut revoked, "eval", Decision::Revoke, person("sam", &["security"]));
+    settle(&mut revoked);
+    let early = revoked.now.strftime("%Y-%m-%dT%H:%MZ").to_string();
+    let now = revoked.grants["eval"].status().unwrap().ended_at.as_ref().unwrap().0;
+    assert_eq!(now.strftime("%Y-%m-%dT%H:%MZ").to_string(), summary(&revoked, "eval")[4]);
+    assert_eq!(summary(&revoked, "eval")[3..], ["RevokedByReview", &*early]);
     world.now += SignedDuration::from_mins(45);
     settle(&mut world);
     assert_eq!(summary(&world, "eval"), ["weights/reader", "45m", "3/3", "", &*end]);

@@ -151,8 +151,8 @@ fn people_are_waited_for_until_the_time_is_up() {
     settle(&mut at_fault);
     let waits = message(&at_fault, "eval");
     assert!(
-        told.contains("nobody who could; its autoApprove is at fault (") && told.contains("requestedDurration"),
-        "{told}"
+        waits.contains("nobody who could; its autoApprove is at fault (") && waits.contains("requestedDurration"),
+        "{waits}"
     );
     let account = json!({"requestedBy": {"username": "system:serviceaccount:flux:sync", "groups": []}});
     assert_eq!(answer(world(), account), waiting, "no ServiceAccount is approved by itself");

@@ -58,7 +58,9 @@ async fn names_open_by_cilium_while_its_kind_is_there() -> Result<()> {
     place.until_backend("NetworkPolicy", "Detected").await?;
     place.open(rules()).await?;
     let need = place.until_said(EgressState::Refused, "WildcardNotEnforceable").await?;
-    assert_eq!(need.enforcement, None);
+    // The host beside the wildcard is held by its addresses.
+    assert_eq!(need.enforcement, Some(Enforcement::AddressSet));
+    assert!(need.message.contains("*.example.com"), "{}", need.message);
 
     let kind = place.with_cilium().await?;
     place.until_backend("Cilium", "Detected").await?;

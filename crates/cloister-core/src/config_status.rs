@@ -146,7 +146,7 @@ fn dns(settings: &Settings, around: &Around<'_>) -> Verdict {
         ),
         Some((reason, true, message)) => Verdict::new(DNS_REACHABLE, false, reason, message),
         Some((reason, false, message)) => {
-            Verdict { type_: DNS_REACHABLE, status: None, reason: reason.into(), message: message.into() }
+            Verdict { type_: DNS_REACHABLE, status: None, reason: reason.into(), message }
         }
     }
 }

@@ -336,7 +336,10 @@ pub fn uid(object: &Value) -> &str {
 }
 
 pub fn condition<'v>(object: &'v Value, type_: &str) -> Option<&'v Value> {
-    object["status"]["conditions"].as_array()?.iter().find(|condition| condition["type"] == type_)
+    // What the API server says by default, nobody has said.
+    let mut said =
+        object["status"]["conditions"].as_array()?.iter().filter(|one| one["reason"] != "WaitingForOperator");
+    said.find(|condition| condition["type"] == type_)
 }
 
 /// What is said of an object.

@@ -2,7 +2,7 @@
 
 use crate::{TestCluster, eventually, world::world};
 use anyhow::{Context, Result, ensure};
-use cloister_api::{EgressAllowlist, EgressState, ResearchNamespace};
+use cloister_api::{EgressAllowlist, EgressState, ResearchNamespace, condition::reason};
 use k8s_openapi::{
     api::{
         core::v1::{Namespace, Pod},
@@ -179,7 +179,9 @@ impl Scene {
 pub fn condition<K: serde::Serialize>(object: &K, type_: &str) -> Option<Condition> {
     let value = serde_json::to_value(object).ok()?;
     let conditions: Vec<Condition> = serde_json::from_value(value.get("status")?.get("conditions")?.clone()).ok()?;
-    conditions.into_iter().find(|condition| condition.type_ == type_)
+    // What the API server says by default, nobody has said.
+    let said = |condition: &Condition| condition.reason != reason::WAITING_FOR_OPERATOR;
+    conditions.into_iter().find(|condition| condition.type_ == type_ && said(condition))
 }
 
 /// A pod that the restricted Pod Security Standard admits.

@@ -125,6 +125,8 @@ fn allow_null(property: &mut JSONSchemaProps, place: Place) {
         let (Some((last, others)), expression) = (values.split_last(), values.join("|")) else { return };
         let sentence = format!("must be {} or {last}", others.join(", "));
         let rule = serde_json::from_value(looks_like(&format!("^({expression})$"), &sentence));
+        // What a rule costs is reckoned by the longest text.
+        property.max_length = Some(32);
         property.x_kubernetes_validations.get_or_insert_default().extend(rule.ok());
     }
 }

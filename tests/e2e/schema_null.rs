@@ -31,7 +31,7 @@ fn api(client: &Client, sample: &Sample) -> Api<DynamicObject> {
     }
 }
 
-/// The pointers to all optional fields that a schema has, in the first item of each list that has one.
+/// The pointers to all optional fields of what a value has, and their names.
 fn optional(schema: &JSONSchemaProps, value: &Value, at: &str, found: &mut Vec<(String, String)>) {
     for (name, property) in schema.properties.iter().flatten() {
         if ATTESTED.contains(&name.as_str()) {
@@ -40,6 +40,9 @@ fn optional(schema: &JSONSchemaProps, value: &Value, at: &str, found: &mut Vec<(
         let at = format!("{at}/{name}");
         if !schema.required.iter().flatten().any(|required| required == name) {
             found.push((at.clone(), name.clone()));
+        }
+        if value[name].is_null() {
+            continue;
         }
         optional(property, &value[name], &at, found);
         if let (Some(JSONSchemaPropsOrArray::Schema(items)), Some(values)) = (&property.items, value[name].as_array()) {

@@ -109,7 +109,7 @@ async fn egress_rules() {
         (json!([ports(json!([{"port": 0}]))]), "should be greater than or equal to 1"),
         (json!([ports(json!([{"port": 65536}]))]), "should be less than or equal to 65535"),
         (json!([ports(json!([{"port": 20, "endPort": 10}]))]), "endPort must not be less than port"),
-        (json!([ports(json!([{"port": 20, "protocol": "ICMP"}]))]), "Unsupported value: \"ICMP\""),
+        (json!([ports(json!([{"port": 20, "protocol": "ICMP"}]))]), "must be TCP, UDP or SCTP"),
         (json!([rule(json!({"service": {"namespace": "", "name": "x"}}))]), "service.namespace"),
         (json!([rule(json!({"domainNames": ["*"]}))]), "domainNames"),
         (

@@ -70,7 +70,7 @@ pub struct AccessReviewSpec {
     /// The `status.digest` of the grant as the reviewer read it. A review of anything else does not count.
     #[schemars(schema_with = "crate::schema::digest")]
     pub digest: String,
-    /// Approve, Deny or Revoke.
+    /// What is decided.
     pub decision: Decision,
     /// Why.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]

@@ -1,11 +1,12 @@
 //! What holds for all fields of all kinds, done to the definitions as they are generated.
 
+use crate::schema::looks_like;
 use crate::{
     AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, EgressGrant, GrantMount,
     ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource, unseen,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, JSON, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+    CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
 };
 use kube::CustomResourceExt;
 use schemars::{JsonSchema, generate::SchemaSettings};
@@ -33,7 +34,7 @@ fn crd<K: CustomResourceExt + JsonSchema>() -> CustomResourceDefinition {
     let enums = enums::<K>();
     for version in &mut crd.spec.versions {
         if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
-            finish(schema, &enums, false);
+            finish(schema, &enums, Place::default());
             if let Some(status) = schema.properties.as_mut().and_then(|properties| properties.get_mut("status")) {
                 drop_rules(status);
             }
@@ -60,8 +61,17 @@ fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Finishes a schema and all that are below it; `in_list` of those that are below the items of a list.
-fn finish(schema: &mut JSONSchemaProps, enums: &[Meanings], in_list: bool) {
+/// Where a schema is.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// Below the items of a list.
+    in_list: bool,
+    /// In the status, which only the operator writes.
+    in_status: bool,
+}
+
+/// Finishes a schema and all that are below it.
+fn finish(schema: &mut JSONSchemaProps, enums: &[Meanings], place: Place) {
     explain(schema, enums);
     match schema.type_.as_deref() {
         Some("integer") => schema.format = Some(width(schema).to_owned()),
@@ -69,22 +79,23 @@ fn finish(schema: &mut JSONSchemaProps, enums: &[Meanings], in_list: bool) {
         Some("array") => _ = schema.x_kubernetes_list_type.get_or_insert_with(|| "atomic".to_owned()),
         _ => {}
     }
-    if in_list {
+    if place.in_list {
         // A default here makes every client-side apply of the list one that changes it.
         schema.default = None;
     }
     let required = schema.required.clone().unwrap_or_default();
     for (name, property) in schema.properties.iter_mut().flatten() {
-        finish(property, enums, in_list);
+        let place = Place { in_status: place.in_status || name == "status", ..place };
+        finish(property, enums, place);
         if !required.contains(name) {
-            allow_null(property);
+            allow_null(property, place);
         }
     }
     if let Some(JSONSchemaPropsOrArray::Schema(items)) = &mut schema.items {
-        finish(items, enums, true);
+        finish(items, enums, Place { in_list: true, ..place });
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
-        finish(values, enums, in_list);
+        finish(values, enums, place);
     }
 }
 
@@ -101,15 +112,23 @@ fn drop_rules(schema: &mut JSONSchemaProps) {
 }
 
 /// Lets an optional field be null, which is as if it were absent. Where it has a default, the API server puts that there.
-fn allow_null(property: &mut JSONSchemaProps) {
+fn allow_null(property: &mut JSONSchemaProps, place: Place) {
     if property.default.is_some() {
         return;
     }
     property.nullable = Some(true);
-    if let Some(values) = &mut property.enum_
-        && !values.contains(&JSON(Value::Null))
-    {
-        values.push(JSON(Value::Null));
+    if place.in_status {
+        return;
+    }
+    // The API server takes no null for an enum, not even for one that lists it.
+    if let Some(values) = property.enum_.take() {
+        let values: Vec<&str> = values.iter().filter_map(|value| value.0.as_str()).collect();
+        let (Some((last, others)), expression) = (values.split_last(), values.join("|")) else { return };
+        let sentence = format!("must be {} or {last}", others.join(", "));
+        let rule = serde_json::from_value(looks_like(&format!("^({expression})$"), &sentence));
+        // What a rule costs is reckoned by the longest text.
+        property.max_length = Some(32);
+        property.x_kubernetes_validations.get_or_insert_default().extend(rule.ok());
     }
 }
 

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 /// A transport protocol.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum Protocol {
-    /// TCP.
+    /// Transmission Control Protocol.
     #[default]
     #[serde(rename = "TCP")]
     Tcp,
-    /// UDP.
+    /// User Datagram Protocol.
     #[serde(rename = "UDP")]
     Udp,
-    /// SCTP.
+    /// Stream Control Transmission Protocol.
     #[serde(rename = "SCTP")]
     Sctp,
 }
@@ -43,7 +43,7 @@ pub struct Port {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub end_port: Option<u16>,
-    /// TCP, UDP or SCTP.
+    /// The transport protocol; TCP where it is absent.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub protocol: Protocol,
 }

@@ -46,7 +46,7 @@ pub struct EgressAllowlistSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::namespace_selector")]
     pub namespace_selector: Option<LabelSelector>,
-    /// OnRequest or Always.
+    /// When it opens in a namespace that may use it.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub attach: Attach,
     /// When it ends, as an RFC 3339 time; it does not end where this is absent.

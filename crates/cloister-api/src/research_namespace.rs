@@ -36,7 +36,7 @@ pub enum MemberRole {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
-    /// Owner, Researcher or Viewer.
+    /// What they may do.
     pub role: MemberRole,
     /// Who has the role.
     #[schemars(length(min = 1, max = 64))]
@@ -137,7 +137,7 @@ pub enum LimitType {
     .message(Message::Message("maxLimitRequestRatio must be at least 1: no limit is less than its request".into()))
     .reason(Reason::FieldValueInvalid))]
 pub struct LimitRangeItem {
-    /// Container, Pod or PersistentVolumeClaim.
+    /// What is limited.
     #[serde(rename = "type")]
     pub type_: LimitType,
     /// The limit of a container that names none.
@@ -248,7 +248,7 @@ pub enum DeletionPolicy {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ResearchNamespaceSpec {
-    /// Standard or Sandboxed.
+    /// How strongly its pods are isolated from the node.
     pub tier: Tier,
     /// The people, by role.
     #[serde(default, deserialize_with = "crate::null::absent")]
@@ -275,7 +275,7 @@ pub struct ResearchNamespaceSpec {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub service_accounts: Vec<ServiceAccountTemplate>,
-    /// Retain or Delete.
+    /// What becomes of the Namespace when the ResearchNamespace is deleted.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub deletion_policy: DeletionPolicy,
 }

@@ -97,7 +97,8 @@ impl Lab {
     pub async fn until_phase(&self, grant: &str, phase: GrantPhase) -> Result<StorageAccessGrant> {
         eventually(&format!("{grant} to be {}", phase.as_str()), async || {
             let object = self.grants().get(grant).await?;
-            let status = object.status.as_ref().context("nothing is said of it")?;
+            let said = object.status.as_ref().filter(|status| status.observed_generation.is_some());
+            let status = said.context("nothing is said of it")?;
             let message = condition(&object, "Ready").map(|ready| ready.message).unwrap_or_default();
             ensure!(status.phase == phase, "it is {}: {}: {message}", status.phase.as_str(), status.reason);
             Ok(object)

@@ -23,7 +23,7 @@ async fn scrape(address: std::net::SocketAddr, accept: &str) -> Result<(String, 
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
     let (head, body) = answer.split_once("\r\n\r\n").context("no HTTP answer")?;
-    let found = head.lines().find_map(|line| line.to_lowercase().starts_with("content-type:").then_some(line));
+    let found = head.lines().find(|line| line.to_lowercase().starts_with("content-type:"));
     let content_type = found.and_then(|line| line.split_once(": ")).map(|(_, value)| value.to_owned());
     Ok((content_type.context("no Content-Type")?, body.to_owned()))
 }

@@ -248,13 +248,13 @@ async fn a_kind_that_cannot_be_listed_holds_up_only_what_depends_on_it() -> Resu
     let end = scene.opens("lab", "overdue").await?;
     operator.kill()?;
 
-    // The operator may read neither pods nor ClusterRoles any more: the first are looked for when something ends, and the second
+    // The operator may read neither pods nor AccessRoles any more: the first are looked for when something ends, and the second
     // say what may be opened.
     let roles: Api<ClusterRole> = Api::all(scene.bare.admin.clone());
     let rules = roles.get("cloister:operator").await?.rules.unwrap_or_default();
     let mut fewer = rules.clone();
     for rule in fewer.iter_mut().filter(|rule| rule.verbs.iter().any(|verb| verb == "list")) {
-        rule.resources.iter_mut().for_each(|all| all.retain(|name| name != "pods" && name != "clusterroles"));
+        rule.resources.iter_mut().for_each(|all| all.retain(|name| name != "pods" && name != "accessroles"));
     }
     fewer.retain(|rule| rule.resources.as_ref().is_none_or(|all| !all.is_empty()));
     let allow = async |rules: &[PolicyRule]| -> Result<()> {
@@ -278,7 +278,7 @@ async fn a_kind_that_cannot_be_listed_holds_up_only_what_depends_on_it() -> Resu
     ensure!(began.elapsed() < Duration::from_secs(15), "what was overdue was closed after {:?}", began.elapsed());
     scene.enforced("later").await.context("a namespace depends on neither")?;
     says_readiness(&operator, 503, "Pod").await?;
-    says_readiness(&operator, 503, "ClusterRole").await?;
+    says_readiness(&operator, 503, "AccessRole").await?;
     alerts(&operator, "WatchStale", true).await?;
     ensure!(
         scene.bindings("lab").get_opt("cloister-role-grant.waiting").await?.is_none(),

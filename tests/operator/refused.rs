@@ -113,27 +113,6 @@ async fn a_member_who_leaves_and_a_narrowed_rule_do_not_wait_for_what_is_refused
 }
 
 #[tokio::test]
-async fn an_account_that_is_refused_loses_what_its_annotations_gave() -> Result<()> {
-    let scene = Scene::new().await;
-    let name = unique("annotated");
-    let accounts = |annotations: Value| json!([{"name": "trainer", "annotations": annotations}]);
-    let first = accounts(json!({"example.org/identity": "reader"}));
-    scene.enforced(&name, json!({"tier": "Standard", "serviceAccounts": first})).await?;
-    let annotation = async || {
-        let account = scene.within::<ServiceAccount>(&name).get("trainer").await?;
-        anyhow::Ok(account.metadata.annotations.unwrap_or_default().remove("example.org/identity"))
-    };
-    assert_eq!(annotation().await?.as_deref(), Some("reader"));
-    // The schema lets a domain through that Kubernetes does not know as one.
-    change(&scene, &name, json!({"serviceAccounts": accounts(json!({"example..org/x": "y"}))})).await?;
-    stalled(&scene, &name, &["ServiceAccount", "example..org/x"]).await?;
-    assert_eq!(annotation().await?, None);
-    let object = scene.all::<ResearchNamespace>().get(&name).await?;
-    assert_eq!(condition(&object, "Enforced").map(|enforced| enforced.status), Some("True".to_owned()));
-    Ok(())
-}
-
-#[tokio::test]
 async fn what_is_refused_of_a_new_namespace_is_said_and_can_be_mended() -> Result<()> {
     let scene = Scene::new().await;
     let name = unique("mended");

@@ -5,7 +5,12 @@ use crate::place::Place;
 use anyhow::{Result, ensure};
 use cloister_api::{CloisterConfig, EgressState, ResearchNamespace};
 use cloister_tests::{denied, eventually, scene::condition};
-use k8s_openapi::api::{core::v1::ServiceAccount, networking::v1::NetworkPolicy, rbac::v1::RoleBinding};
+use k8s_openapi::api::{
+    admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
+    core::v1::ServiceAccount,
+    networking::v1::NetworkPolicy,
+    rbac::v1::RoleBinding,
+};
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
@@ -103,6 +108,62 @@ async fn what_is_listed_comes_in_and_goes_with_the_list() -> Result<()> {
     stands(true).await?;
     scene.all::<CloisterConfig>().delete("cloister", &DeleteParams::default()).await?;
     stands(false).await
+}
+
+#[tokio::test]
+async fn an_account_that_is_refused_loses_what_its_annotations_gave() -> Result<()> {
+    let place = Place::new("annotated").await?;
+    let (scene, name) = (&place.scene, place.name.as_str());
+    place.configure(listed()).await?;
+    let arn = |role: &str| format!("arn:aws:iam::1:role/research-{role}");
+    let accounts = |role: &str| json!([{"name": "trainer", "annotations": {"eks.amazonaws.com/role-arn": arn(role)}}]);
+    scene.enforced(name, json!({"tier": "Standard", "serviceAccounts": accounts("a")})).await?;
+    let role = async || {
+        let account = scene.within::<ServiceAccount>(name).get("trainer").await?;
+        anyhow::Ok(account.annotations().get("eks.amazonaws.com/role-arn").cloned())
+    };
+    eventually("the annotation", async || Ok(ensure!(role().await? == Some(arn("a"))))).await?;
+
+    // A policy of somebody else refuses the account with its new annotation.
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(scene.admin.clone());
+    let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(scene.admin.clone());
+    let meta = json!({"name": format!("theirs-{name}")});
+    let policy = json!({"metadata": meta, "spec": {
+        "failurePolicy": "Fail",
+        "matchConstraints": {"resourceRules": [{
+            "apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["serviceaccounts"],
+        }]},
+        "validations": [{
+            "expression": "!object.metadata.?annotations.orValue({}).exists(k, object.metadata.annotations[k].endsWith('-refused'))",
+            "message": "no account of this team",
+        }],
+    }});
+    let here = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}});
+    let binding = json!({"metadata": meta, "spec": {
+        "policyName": meta["name"], "validationActions": ["Deny"], "matchResources": here,
+    }});
+    policies.create(&PostParams::default(), &serde_json::from_value(policy)?).await?;
+    bindings.create(&PostParams::default(), &serde_json::from_value(binding)?).await?;
+    let ours: Api<ServiceAccount> = Api::namespaced(scene.world.operator().await?, name);
+    let dry = PatchParams { dry_run: true, ..PatchParams::default() };
+    let probe = Patch::Merge(json!({"metadata": {"annotations": {"eks.amazonaws.com/role-arn": arn("refused")}}}));
+    eventually("the other policy to be in force", async || {
+        let said = ours.patch("trainer", &dry, &probe).await.err().map(|error| error.to_string()).unwrap_or_default();
+        Ok(ensure!(said.contains("no account of this team"), "{said}"))
+    })
+    .await?;
+
+    let all = scene.all::<ResearchNamespace>();
+    let change = Patch::Merge(json!({"spec": {"serviceAccounts": accounts("refused")}}));
+    all.patch(name, &PatchParams::default(), &change).await?;
+    eventually("the old annotation to go", async || Ok(ensure!(role().await?.is_none()))).await?;
+    let object = scene.until_condition(&all, name, "Ready", "False").await?;
+    let ready = condition(&object, "Ready").unwrap();
+    ensure!(ready.message.contains("no account of this team"), "{}: {}", ready.reason, ready.message);
+    ensure!(condition(&object, "Enforced").is_some_and(|enforced| enforced.status == "True"));
+    bindings.delete(&format!("theirs-{name}"), &DeleteParams::default()).await?;
+    policies.delete(&format!("theirs-{name}"), &DeleteParams::default()).await?;
+    Ok(())
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 use crate::{
     Sensitivity, Tier,
-    schema::{looks_like, qualified_name, rule::rule, subdomain},
+    schema::{QUALIFIED_NAME, looks_like, qualified_name, rule::rule, subdomain},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector, Time};
 use kube::{CustomResource, KubeSchema, core::Duration};
@@ -255,7 +255,7 @@ pub struct WorkloadsConfig {
     pub service_account_annotations: Vec<String>,
     /// The namespaces whose ServiceAccounts may be members of research namespaces: where something runs that makes pods for
     /// people. None of them can be a research namespace.
-    #[schemars(schema_with = "crate::schema::dns_labels")]
+    #[schemars(schema_with = "crate::schema::own_dns_labels")]
     pub controller_namespaces: Vec<String>,
 }
 
@@ -331,13 +331,18 @@ fn volumes(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// What an entry of that list looks like.
+fn annotation_entry() -> String {
+    QUALIFIED_NAME.replacen("a-z", "A-Za-z", 4).replace('$', "(=[!-~]*)?$")
+}
+
 fn annotation_entries(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array", "maxItems": 64, "x-kubernetes-list-type": "atomic",
         "items": {
             "type": "string", "maxLength": 512,
-            "x-kubernetes-validations": [rule(
-                "self.matches('^[!-~]+$') && !format.qualifiedName().validate(self.split('=')[0]).hasValue()",
+            "x-kubernetes-validations": [looks_like(
+                &annotation_entry(),
                 "must be the key of an annotation, or KEY=BEGINNING of its value, like eks.amazonaws.com/role-arn=arn:aws:iam::1:role/research-",
             )],
         },

@@ -180,10 +180,10 @@ pub struct ServiceAccountTemplate {
     pub image_pull_secrets: Vec<String>,
 }
 
-fn pull_secrets(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+fn pull_secrets(generator: &mut SchemaGenerator) -> Schema {
     let name = crate::schema::dns_subdomain(generator);
-    schemars::json_schema!({
-        "type": "array", "maxItems": 8, "x-kubernetes-list-type": "set", "items": name,
+    json_schema!({
+        "type": "array", "maxItems": 8, "x-kubernetes-list-type": "atomic", "items": name,
         "x-kubernetes-validations": [{
             "rule": "self.all(n, !n.startsWith('cloister-grant-'))",
             "message": "a Secret named cloister-grant-* is the copy of a credential, and no way to images",

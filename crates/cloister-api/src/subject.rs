@@ -35,10 +35,13 @@ pub struct Subject {
 /// runs that makes pods for people.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:')")
-    .message(Message::Expression("self.name.startsWith('system:serviceaccount:') ? 'name a ServiceAccount by its kind: {kind: ServiceAccount, name: NAME}, and namespace: NAMESPACE where it is one of another namespace' : 'users and groups of the system (system:*) cannot be named'".into()))
+#[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:') || self.name.startsWith('system:serviceaccount:')")
+    .message(Message::Message("users and groups of the system (system:*) cannot be named".into()))
     .reason(Reason::FieldValueForbidden))]
-#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || self.name.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+#[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:serviceaccount:')")
+    .message(Message::Message("name a ServiceAccount by its kind: {kind: ServiceAccount, name: NAME}, and namespace: NAMESPACE where it is one of another namespace".into()))
+    .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || self.name.size() <= 253 && self.name.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
     .message(Message::Message("a ServiceAccount is named by its bare name; its namespace, where it is another, goes into the field namespace".into()))
     .reason(Reason::FieldValueInvalid))]
 #[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !has(self.__namespace__)")

@@ -91,7 +91,8 @@ impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Decoded<K> {
         let metadata = metadata.map_err(serde::de::Error::custom)?;
         let mut unknown = None;
         let decoded: Result<K, _> = serde_ignored::deserialize(&value, |path| {
-            let path = path.to_string();
+            // A field that may be null stands in the path as a `?` of its own.
+            let path = path.to_string().replace(".?", "");
             if path.starts_with("spec") && unknown.is_none() {
                 unknown = Some(path);
             }

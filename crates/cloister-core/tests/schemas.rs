@@ -89,7 +89,7 @@ fn the_description_of_an_enum_says_what_each_value_means() {
 /// How each list is merged where two write it, and why.
 const LISTS: [(&str, &str, &[&str]); 6] = [
     // One entry for each key: two managers may each keep their own.
-    ("map", "name", &["approvalRules", "rules", "roles", "serviceAccounts"]),
+    ("map", "name", &["approvalRules", "rules", "roles", "serviceAccounts", "gateways"]),
     ("map", "role", &["members"]),
     ("map", "type", &["limitRange", "conditions"]),
     // Names and networks, each by itself: two managers may each add theirs, and none stands twice.
@@ -121,6 +121,10 @@ const LISTS: [(&str, &str, &[&str]); 6] = [
             "autoApprove",
             "permissions",
             "fromAccessNetworks",
+            "fromGateways",
+            "imagePullSecrets",
+            "controllerNamespaces",
+            "serviceAccountAnnotations",
             "accessNetworks",
             "clusterNetworks",
             "credentialNamespaces",
@@ -146,9 +150,10 @@ fn every_list_is_merged_as_it_should_be() {
             .filter_map(|field| {
                 let name = field.path.rsplit('.').next().unwrap_or_default().to_owned();
                 let wanted = LISTS.iter().find(|(_, _, names)| names.contains(&name.as_str()));
-                // A status has one writer, who writes all of it.
                 let (merge, key) = match wanted {
+                    _ if field.path.ends_with(".status.members") => ("atomic", ""),
                     Some((merge, key, _)) => (*merge, *key),
+                    // A status has one writer, who writes all of it.
                     None if field.path.contains(".status.") => ("atomic", ""),
                     None => return Some(format!("{} is not in the table", field.path)),
                 };

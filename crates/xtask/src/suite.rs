@@ -19,7 +19,7 @@ const LONGEST: [&str; 8] = ["chaos", "operator", "docs", "attacks", "grant_appro
 /// The options of `cargo xtask test`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// How many test programs run at a time; each runs RUST_TEST_THREADS tests
+    /// How many test programs run at a time; between them they run as many tests at a time as one alone would
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     jobs: u8,
     /// Run only the test programs of these names, such as `chaos`
@@ -48,6 +48,11 @@ struct Outcome {
 pub fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
     let mut programs = programs()?;
+    let together = std::env::var("RUST_TEST_THREADS").ok().and_then(|threads| threads.parse().ok()).unwrap_or(4);
+    let threads = (together / usize::from(args.jobs)).max(1).to_string();
+    for program in &mut programs {
+        program.command.env("RUST_TEST_THREADS", &threads);
+    }
     if !args.names.is_empty() {
         programs.retain(|program| args.names.contains(&program.name));
         ensure!(!programs.is_empty(), "no test program is called {}", args.names.join(" or "));

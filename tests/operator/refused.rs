@@ -5,7 +5,7 @@ use cloister_api::ResearchNamespace;
 use cloister_tests::scene::{Scene, condition};
 use cloister_tests::{eventually, unique};
 use k8s_openapi::api::{
-    core::v1::{ConfigMap, ResourceQuota, ServiceAccount},
+    core::v1::{ConfigMap, ResourceQuota},
     rbac::v1::RoleBinding,
 };
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};

@@ -122,7 +122,11 @@ async fn an_account_that_is_refused_loses_what_its_annotations_gave() -> Result<
         let account = scene.within::<ServiceAccount>(name).get("trainer").await?;
         anyhow::Ok(account.annotations().get("eks.amazonaws.com/role-arn").cloned())
     };
-    eventually("the annotation", async || Ok(ensure!(role().await? == Some(arn("a"))))).await?;
+    eventually("the annotation", async || {
+        ensure!(role().await? == Some(arn("a")));
+        Ok(())
+    })
+    .await?;
 
     // A policy of somebody else refuses the account with its new annotation.
     let policies: Api<ValidatingAdmissionPolicy> = Api::all(scene.admin.clone());
@@ -149,14 +153,19 @@ async fn an_account_that_is_refused_loses_what_its_annotations_gave() -> Result<
     let probe = Patch::Merge(json!({"metadata": {"annotations": {"eks.amazonaws.com/role-arn": arn("refused")}}}));
     eventually("the other policy to be in force", async || {
         let said = ours.patch("trainer", &dry, &probe).await.err().map(|error| error.to_string()).unwrap_or_default();
-        Ok(ensure!(said.contains("no account of this team"), "{said}"))
+        ensure!(said.contains("no account of this team"), "{said}");
+        Ok(())
     })
     .await?;
 
     let all = scene.all::<ResearchNamespace>();
     let change = Patch::Merge(json!({"spec": {"serviceAccounts": accounts("refused")}}));
     all.patch(name, &PatchParams::default(), &change).await?;
-    eventually("the old annotation to go", async || Ok(ensure!(role().await?.is_none()))).await?;
+    eventually("the old annotation to go", async || {
+        ensure!(role().await?.is_none());
+        Ok(())
+    })
+    .await?;
     let object = scene.until_condition(&all, name, "Ready", "False").await?;
     let ready = condition(&object, "Ready").unwrap();
     ensure!(ready.message.contains("no account of this team"), "{}: {}", ready.reason, ready.message);

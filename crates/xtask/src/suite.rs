@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tests, several test programs at a time. `cargo test` runs one after the other, and most of ours
 //! wait: for a cluster, for the end of a grant, for a fault to be over.
 
-use crate::cluster::workspace_root;
+use crate::{cluster::workspace_root, operator};
 use anyhow::{Context, Result, bail, ensure};
 use std::{
     fs::{self, File},
@@ -50,8 +50,9 @@ pub fn run(args: &Args) -> Result<()> {
     let mut programs = programs()?;
     let together = std::env::var("RUST_TEST_THREADS").ok().and_then(|threads| threads.parse().ok()).unwrap_or(4);
     let threads = (together / usize::from(args.jobs)).max(1).to_string();
+    let operator = operator::build()?;
     for program in &mut programs {
-        program.command.env("RUST_TEST_THREADS", &threads);
+        program.command.env("RUST_TEST_THREADS", &threads).env(operator::BINARY, &operator);
     }
     if !args.names.is_empty() {
         programs.retain(|program| args.names.contains(&program.name));

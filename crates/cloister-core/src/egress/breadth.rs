@@ -41,12 +41,25 @@ pub enum TooBroad {
         size: String,
     },
     /// Anybody can have storage there.
-    #[error("{name} is at or below {suffix}, where anybody can have storage; declare it as privateEndpoint")]
+    #[error(
+        "{name} is at or below {suffix}, where anybody can have storage; declare it as privateEndpoint with private expectedNetworks"
+    )]
     SharedSuffix {
         /// The name.
         name: String,
         /// What anybody can have storage under.
         suffix: String,
+    },
+    /// Wherever its name leads, it is expected there.
+    #[error(
+        "{name} is expected in {what}, which is wider than allowlists may open (egress.maxPublicPrefix of CloisterConfig); narrow \
+         expectedNetworks"
+    )]
+    Expected {
+        /// The name.
+        name: String,
+        /// The public range that is too wide, in words.
+        what: String,
     },
 }
 
@@ -58,7 +71,11 @@ impl TooBroad {
             TooBroad::Wide { networks, .. } | TooBroad::Together { networks, .. } => {
                 part.networks = Some(networks.iter().map(ToString::to_string).collect());
             }
-            TooBroad::SharedSuffix { name, .. } => part.domain_names = Some(vec![name.clone()]),
+            // Of a private endpoint there is one name, and no part.
+            TooBroad::SharedSuffix { .. } | TooBroad::Expected { .. } if rule.private_endpoint.is_some() => {}
+            TooBroad::SharedSuffix { name, .. } | TooBroad::Expected { name, .. } => {
+                part.domain_names = Some(vec![name.clone()]);
+            }
         }
         part
     }
@@ -217,6 +234,13 @@ impl Opening {
     pub fn is_public(&self) -> bool {
         !public(self).is_empty()
     }
+}
+
+/// The first public range of these networks that is wider than allowlists may open, in words.
+pub(super) fn too_wide(networks: &[IpNet], limit: MaxPublicPrefix) -> Option<String> {
+    let public = public_part(networks);
+    let wide = public.ranges().find(|(first, last)| size(*first, *last) > most(*first, limit));
+    wide.map(|(first, last)| format!("{first} to {last}"))
 }
 
 /// How many addresses a public range without a gap may have.

@@ -1,6 +1,6 @@
 //! Names under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
 
-use super::{DomainName, Narrowed, Opening, Peers, TooBroad};
+use super::{DomainName, Narrowed, Opening, Peers, TooBroad, breadth::too_wide, public::public_part};
 use cloister_api::EgressConfig;
 
 /// Domains under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
@@ -23,7 +23,8 @@ const SHARED: [&str; 16] = [
     "cloudfront.net",
 ];
 
-/// An opening without the names that anybody can have storage under.
+/// An opening without the names that anybody can have storage under, unless they lead to private networks alone; and
+/// without those that are expected nearly anywhere.
 pub(super) fn without_shared(opening: &Opening, config: &EgressConfig) -> Narrowed {
     let Peers::Hosts(hosts) = &opening.peers else {
         return Narrowed { opening: Some(opening.clone()), too_broad: Vec::new() };
@@ -36,11 +37,14 @@ pub(super) fn without_shared(opening: &Opening, config: &EgressConfig) -> Narrow
             let suffix = suffixes.iter().find(|suffix| host.name.reaches(suffix)).copied();
             suffix.or_else(|| reaches_s3(&host.name).then_some("amazonaws.com"))
         };
-        match host.expected.is_none().then(shared).flatten() {
-            Some(suffix) => {
+        let is_private = host.expected.as_ref().is_some_and(|expected| public_part(expected).is_empty());
+        let wide = host.expected.as_ref().and_then(|expected| too_wide(expected, config.max_public_prefix));
+        match ((!is_private).then(shared).flatten(), wide) {
+            (Some(suffix), _) => {
                 too_broad.push(TooBroad::SharedSuffix { name: host.to_string(), suffix: suffix.to_owned() });
             }
-            None => left.push(host.clone()),
+            (None, Some(what)) => too_broad.push(TooBroad::Expected { name: host.to_string(), what }),
+            (None, None) => left.push(host.clone()),
         }
     }
     let opening = (!left.is_empty()).then(|| Opening { peers: Peers::Hosts(left), ..opening.clone() });
@@ -125,5 +129,21 @@ mod tests {
         for name in ["export.arxiv.org", "sts.amazonaws.com", "notcore.windows.net"] {
             assert_eq!(broad(&[json!({"domainNames": [name]})]), [false], "{name}");
         }
+    }
+
+    #[test]
+    fn a_private_endpoint_that_is_expected_anywhere_is_none() {
+        let endpoint = |name: &str, networks: &[&str]| {
+            broad(&[json!({"privateEndpoint": {"domainName": name, "expectedNetworks": networks}})])
+        };
+        for networks in
+            [&["0.0.0.0/0"][..], &["0.0.0.0/1", "128.0.0.0/1"], &["10.0.0.0/8", "52.0.0.0/8"], &["2600::/12"]]
+        {
+            assert_eq!(endpoint("api.example.com", networks), [true], "{networks:?}");
+            assert_eq!(endpoint("storage.googleapis.com", networks), [true], "{networks:?}");
+        }
+        // Where anybody can have storage, a narrow range of the Internet holds others' as well.
+        assert_eq!(endpoint("storage.googleapis.com", &["198.51.100.0/24"]), [true]);
+        assert_eq!(endpoint("api.example.com", &["198.51.100.0/24", "10.0.0.0/8", "fd00:1::/32"]), [false]);
     }
 }

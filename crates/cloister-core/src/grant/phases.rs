@@ -80,7 +80,7 @@ fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         owes = break_glass::owes_review_by(&status);
         let review = target.and_then(|target| break_glass::settled(grant, &status, &target, input));
         open::note_review(&mut status, review.as_ref(), input.now);
-        if review.is_none() && grant.is_deleted() && input.home == Home::Ending {
+        if owes && review.is_none() && grant.is_deleted() && input.home == Home::Ending {
             // Nobody can make the review any more. That is told first, and written down; then nothing waits for it.
             owes = !grant.status().is_some_and(is_given_up);
             if owes {

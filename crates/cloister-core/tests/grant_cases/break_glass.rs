@@ -227,6 +227,28 @@ fn a_review_that_nobody_can_make_any_more_is_given_up_and_told() {
     assert!(world.grants.is_empty());
 }
 
+#[test]
+fn one_that_was_reviewed_is_not_given_up_when_its_namespace_ends() {
+    let mut world = broken();
+    review(&mut world, "eval", Decision::Approve, person("sam", &["security"]));
+    settle(&mut world);
+    assert_eq!(status(&world, "eval").break_glass.unwrap().reviewed_by.as_deref(), Some("sam"));
+    world.grants.get_mut("eval").unwrap().metadata_mut().deletion_timestamp = Some(Time(world.now));
+    world.home = Home::Ending;
+    while let Some(grant) = world.grants.get("eval") {
+        let conditions = &grant.status().unwrap().conditions;
+        assert!(conditions.iter().all(|condition| condition.reason != "NeverReviewed"), "{conditions:?}");
+        let plan = world.plan("eval");
+        if plan.is_empty() {
+            let Some(next) = plan.next else { break };
+            world.now = next;
+        }
+        world.carry_out("eval", &plan, usize::MAX, &mut |_, _, _| ());
+    }
+    settle(&mut world);
+    assert!(world.grants.is_empty(), "nothing waits any more");
+}
+
 /// Who breaks the glass holds no more at once than who asks.
 #[test]
 fn it_is_within_what_one_person_may_hold() {

@@ -4,7 +4,10 @@ use super::{
     Input,
     egress::{KnownAllowlist, allows},
 };
-use crate::egress::{Allowed, Surroundings, open_covered_by, selector_matches};
+use crate::{
+    egress::{Allowed, Surroundings, open_covered_by, selector_matches},
+    suggest::closest,
+};
 use cloister_api::{EgressAllowlist, EgressRule, ResearchNamespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 use std::collections::BTreeMap;
@@ -12,21 +15,12 @@ use std::collections::BTreeMap;
 /// Who publishes allowlists, in words.
 pub const PUBLISHERS: &str = "whoever publishes allowlists (ClusterRole cloister:catalogue-admin)";
 
-/// How many letters of a name may be mistaken.
-const MISTAKEN: usize = 2;
-
 /// How many allowlists are named.
 const NAMED: usize = 3;
 
 /// That there is no such allowlist, and which one may have been meant.
 pub fn not_found<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let near = known.map(|known| (strsim::osa_distance(name, known), known)).min();
-    let meant = match near {
-        Some((distance, near)) if distance <= MISTAKEN && distance < name.len() => {
-            format!("did you mean {near}? Else ")
-        }
-        _ => String::new(),
-    };
+    let meant = closest(name, known).map(|near| format!("did you mean {near}? Else ")).unwrap_or_default();
     format!(
         "there is no EgressAllowlist {name}; {meant}ask {PUBLISHERS} to publish it, or take it out of egress.allowlists"
     )

@@ -1,5 +1,8 @@
 use crate::schema::rule::rule;
-use kube::KubeSchema;
+use kube::{
+    KubeSchema,
+    core::{Message, Reason, Rule},
+};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -14,15 +17,27 @@ pub enum SubjectKind {
     ServiceAccount,
 }
 
+/// That a ServiceAccount is named as Kubernetes names it, or the sentence.
+fn bare_name(sentence: &str) -> Rule {
+    Rule::new("self.kind != 'ServiceAccount' || self.name.size() <= 253 && self.name.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+        .message(Message::Message(sentence.into()))
+        .reason(Reason::FieldValueInvalid)
+}
+
+/// That nothing but a ServiceAccount has a namespace.
+fn namespace_of_accounts_alone() -> Rule {
+    Rule::new("self.kind == 'ServiceAccount' || !has(self.__namespace__)")
+        .message(Message::Message("only a ServiceAccount has a namespace".into()))
+        .reason(Reason::FieldValueForbidden)
+}
+
 /// A person, a group or a ServiceAccount. It has no namespace: a ServiceAccount is one of the object's own namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:')")
     .message(Message::Message("users and groups of the system (system:*) cannot be named".into()))
     .reason(Reason::FieldValueForbidden))]
-#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || self.name.size() <= 253 && self.name.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
-    .message(Message::Message("a ServiceAccount is named by its bare name, in the same namespace".into()))
-    .reason(Reason::FieldValueInvalid))]
+#[x_kube(validation = bare_name("a ServiceAccount is named by its bare name, in the same namespace"))]
 pub struct Subject {
     /// User, Group or ServiceAccount.
     pub kind: SubjectKind,
@@ -41,12 +56,8 @@ pub struct Subject {
 #[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:serviceaccount:')")
     .message(Message::Message("name a ServiceAccount by its kind: {kind: ServiceAccount, name: NAME}, and namespace: NAMESPACE where it is one of another namespace".into()))
     .reason(Reason::FieldValueForbidden))]
-#[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || self.name.size() <= 253 && self.name.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
-    .message(Message::Message("a ServiceAccount is named by its bare name; its namespace, where it is another, goes into the field namespace".into()))
-    .reason(Reason::FieldValueInvalid))]
-#[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !has(self.__namespace__)")
-    .message(Message::Message("only a ServiceAccount has a namespace".into()))
-    .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = bare_name("a ServiceAccount is named by its bare name; its namespace, where it is another, goes into the field namespace"))]
+#[x_kube(validation = namespace_of_accounts_alone())]
 pub struct MemberSubject {
     /// User, Group or ServiceAccount.
     pub kind: SubjectKind,
@@ -65,9 +76,7 @@ pub struct MemberSubject {
 #[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || (has(self.__namespace__) && self.__namespace__ != '')")
     .message(Message::Message("a ServiceAccount needs its namespace".into()))
     .reason(Reason::FieldValueRequired))]
-#[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !has(self.__namespace__)")
-    .message(Message::Message("only a ServiceAccount has a namespace".into()))
-    .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = namespace_of_accounts_alone())]
 #[x_kube(validation = Rule::new("self.kind != 'User' || !self.name.startsWith('system:')")
     .message(Message::Message("users of the system (system:*) cannot be named; name a ServiceAccount by kind".into()))
     .reason(Reason::FieldValueForbidden))]

@@ -122,10 +122,8 @@ fn never_open(
         for refusal in closed {
             let message = format!("rule {}: {refusal}", rule.name);
             match refusal {
-                // It covers rules of namespaces all the same.
-                Refusal::WildcardNotEnforceable { .. } => never.covering.push(message),
-                // Whoever runs the Service makes it.
-                Refusal::ServiceNotFound(_) => never.covering.push(message),
+                // It covers rules of namespaces all the same; and whoever runs a Service makes it.
+                Refusal::WildcardNotEnforceable { .. } | Refusal::ServiceNotFound(_) => never.covering.push(message),
                 _ => never.broken.push((refusal.reason(), message)),
             }
         }

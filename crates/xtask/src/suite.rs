@@ -2,10 +2,10 @@
 //! wait: for a cluster, for the end of a grant, for a fault to be over.
 
 use crate::{cluster::workspace_root, operator};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::{
     fs::{self, File},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::Mutex,
     thread,
@@ -117,9 +117,7 @@ fn programs() -> Result<Vec<Program>> {
         command.current_dir(package).env("CARGO_MANIFEST_DIR", package);
         programs.push(Program { name: text(&message["target"]["name"])?, command });
     }
-    if programs.is_empty() {
-        bail!("cargo names no test program");
-    }
+    ensure!(!programs.is_empty(), "cargo names no test program");
     let mut examples = crate::cargo::command();
     examples.args(["test", "--quiet", "--workspace", "--doc"]).current_dir(&root);
     programs.push(Program { name: "doc".into(), command: examples });
@@ -127,7 +125,7 @@ fn programs() -> Result<Vec<Program>> {
 }
 
 /// Runs a program to its end; what it writes goes through a file, as much as it is.
-fn outcome(mut command: Command, path: &std::path::Path) -> Result<Outcome> {
+fn outcome(mut command: Command, path: &Path) -> Result<Outcome> {
     let began = Instant::now();
     let file = File::create(path)?;
     let status = command.stdin(Stdio::null()).stderr(file.try_clone()?).stdout(file).status()?;

@@ -135,7 +135,7 @@ fn entry(service: Service) -> ServiceEntry {
         ports: ports.collect(),
         external_name: spec.type_.as_deref() == Some("ExternalName"),
         on_nodes: false,
-        selector: spec.selector.clone().unwrap_or_default(),
+        selector: spec.selector.unwrap_or_default(),
     };
     let dns_ports = spec.ports.iter().flatten().filter(|port| port.port == i32::from(DNS));
     let dns_ports = dns_ports.map(|port| port.name.as_deref().unwrap_or_default().into()).collect();

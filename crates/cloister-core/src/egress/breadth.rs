@@ -291,12 +291,13 @@ fn public(opening: &Opening) -> NetworkSet {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::egress::{NeverOpened, Refusal, Surroundings, open_rule};
     use serde_json::{Value, json};
 
-    fn broad(targets: &[Value]) -> Vec<bool> {
+    /// Of which of these, opened in one namespace, something is too broad.
+    pub(in crate::egress) fn broad(targets: &[Value]) -> Vec<bool> {
         let never = NeverOpened::new(&[]);
         let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: true };
         let openings: Vec<Opening> = targets

@@ -69,23 +69,8 @@ fn is_s3(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::{NeverOpened, Surroundings, narrowed, open_rule};
-    use serde_json::{Value, json};
-
-    fn broad(targets: &[Value]) -> Vec<bool> {
-        let never = NeverOpened::new(&[]);
-        let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: true };
-        let openings: Vec<Opening> = targets
-            .iter()
-            .map(|target| {
-                let mut rule = json!({"name": "r", "ports": [{"port": 443}]});
-                rule.as_object_mut().unwrap().extend(target.as_object().unwrap().clone());
-                open_rule(&serde_json::from_value(rule).unwrap(), &surroundings).unwrap()
-            })
-            .collect();
-        let found = narrowed(&openings.iter().collect::<Vec<_>>(), &EgressConfig::default());
-        found.iter().map(|found| !found.too_broad.is_empty()).collect()
-    }
+    use crate::egress::{NeverOpened, Surroundings, breadth::tests::broad, narrowed, open_rule};
+    use serde_json::json;
 
     #[test]
     fn a_name_that_anybody_can_have_storage_under_closes_no_other() {

@@ -57,6 +57,20 @@ async fn every_policy_fails_closed_and_is_bound() -> Result<()> {
     Ok(())
 }
 
+/// By name, the API server asks itself for a CloisterConfig that is not there, at each request that the policy is about,
+/// and refuses the request where it does not answer itself in time. By selector it looks into its cache.
+#[test]
+fn no_binding_has_the_api_server_ask_itself() -> Result<()> {
+    let mut with_parameters = 0;
+    for object in load(&workspace_root()?.join("deploy/admission"))? {
+        let Some(reference) = object.data["spec"].get("paramRef") else { continue };
+        with_parameters += 1;
+        assert!(reference.get("name").is_none() && reference["selector"].is_object(), "{}", object.name_any());
+    }
+    ensure!(with_parameters > 0, "no binding has parameters");
+    Ok(())
+}
+
 /// Whoever is refused finds the policy of the message there.
 #[test]
 fn every_policy_that_refuses_is_explained() -> Result<()> {

@@ -23,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 use xtask::{
+    cargo,
     cluster::{Cluster, Options, workspace_root},
     demo::examples,
     install::{self, Parts},
@@ -330,7 +331,9 @@ impl World {
         let must_fail = block.options.contains_key("fails");
         let mut known = String::new();
         for (command, expected) in commands(&block.text)? {
-            let output = Command::new("bash")
+            let mut bash = Command::new("bash");
+            cargo::as_from_a_shell(&mut bash);
+            let output = bash
                 .args(["-c", &format!("set -o pipefail\n{known}{command}")])
                 .current_dir(workspace_root()?)
                 .env("KUBECONFIG", &kubeconfig)

@@ -3,6 +3,7 @@
 use super::{Input, ObservedNamespace, cluster, has_finalizer, policies, status::Say, surplus, with};
 use crate::{
     child::{Child, ChildKey, ChildKind},
+    finalizers::of_others,
     plan::{Action, After, Chain, NamespaceLabels, Plan},
 };
 use cloister_api::{
@@ -11,9 +12,6 @@ use cloister_api::{
     labels::{self, NAMESPACE_FINALIZER},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-
-/// How many finalizers are named.
-const NAMED: usize = 4;
 
 /// A ResearchNamespace that is being deleted: its namespace is closed, and by its policy kept or deleted too.
 pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
@@ -68,23 +66,17 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
 /// A ResearchNamespace that is there only because somebody else's finalizers hold it: its namespace is as if it were gone.
 fn held_by_others(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
     let plan = abandoned(input);
-    let held = declared.metadata.finalizers.as_deref().unwrap_or_default();
-    if held.is_empty() {
-        return plan;
-    }
+    let Some(held) = of_others(&declared.metadata, NAMESPACE_FINALIZER) else { return plan };
     let name = input.name;
     let left = match input.namespace.filter(|namespace| namespace.belongs_to(name)) {
         Some(namespace) if namespace.terminating => format!("Namespace {name} is being deleted"),
         Some(_) => format!("Namespace {name} is kept, closed"),
         None => format!("there is no Namespace {name} of it"),
     };
-    let more = held.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let message = format!(
-        "{left}, and Cloister is done with it; the ResearchNamespace is held by the finalizers of others: {}{more}. The tools that \
+        "{left}, and Cloister is done with it; the ResearchNamespace is held by the finalizers of others: {held}. The tools that \
          put them on take them off; where such a tool is gone, a platform engineer does: kubectl patch researchnamespace {name} \
-         --type merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'",
-        held.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ")
+         --type merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'"
     );
     Say::about(declared, input.now).over(plan, reason::HELD_BY_FINALIZERS, message)
 }

@@ -14,8 +14,8 @@ use std::{
 use tokio::sync::OnceCell;
 use xtask::{
     cluster::{Cluster, Options, workspace_root},
-    install::{self, Parts},
     operator::{self, Operator},
+    prepared,
 };
 
 /// The key of `userInfo.extra` that ties a person's accounts together.
@@ -57,9 +57,7 @@ impl Stage {
         std::fs::create_dir_all(&folder)?;
         let options =
             Options { name: name.to_owned(), audit_log: Some(folder.join("requests.jsonl")), ..Options::default() };
-        let cluster = Cluster::start(options).await?;
-        let admin = cluster.admin_client().await?;
-        install::install(&admin, &workspace_root()?.join("deploy"), Parts::WithoutWorkloads).await?;
+        let cluster = prepared::start(options, &workspace_root()?.join("deploy")).await?;
         let binary = tokio::task::spawn_blocking(operator::build).await??;
         let mut stage = Stage { cluster, binary, folder, operator: None, requests: Mutex::default() };
         stage.furnish().await?;

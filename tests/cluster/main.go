@@ -28,6 +28,8 @@ func main() {
 	flag.BoolVar(&o.detached, "detached", false, "run on without a parent; otherwise the end of standard input stops the cluster")
 	flag.StringVar(&o.auditLog, "audit-log", "", "write an audit log at level Metadata to this file")
 	flag.StringVar(&o.authentication, "authentication-config", "", "give this AuthenticationConfiguration (apiserver.config.k8s.io/v1) to the API server, beside client certificates and tokens of service accounts")
+	flag.StringVar(&o.data, "data", "", "begin with a copy of this folder, which -save-data of the same binary wrote")
+	flag.StringVar(&o.saveData, "save-data", "", "write what is stored to this new folder when the cluster ends")
 	flag.StringVar(&o.logDir, "log-dir", "", "write the logs to this folder and leave them there; default: inside the data folder")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -44,5 +46,7 @@ type options struct {
 	detached       bool
 	auditLog       string
 	authentication string
+	data           string
+	saveData       string
 	logDir         string
 }

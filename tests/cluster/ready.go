@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -54,13 +55,22 @@ func (c *cluster) waitForAPI(client *kubernetes.Clientset) error {
 
 // waitForControllers waits for the work of three controllers in the namespaces that everybody counts on.
 func (c *cluster) waitForControllers(client *kubernetes.Clientset) error {
+	ca, err := os.ReadFile(c.data.file("pki", "ca.crt"))
+	if err != nil {
+		return err
+	}
 	return c.waitFor("the work of the controllers in the system namespaces", func(ctx context.Context) error {
 		for _, ns := range []string{"default", "kube-system", "kube-public", "kube-node-lease"} {
 			if _, err := client.CoreV1().ServiceAccounts(ns).Get(ctx, "default", metav1.GetOptions{}); err != nil {
 				return err
 			}
-			if _, err := client.CoreV1().ConfigMaps(ns).Get(ctx, "kube-root-ca.crt", metav1.GetOptions{}); err != nil {
+			trusted, err := client.CoreV1().ConfigMaps(ns).Get(ctx, "kube-root-ca.crt", metav1.GetOptions{})
+			if err != nil {
 				return err
+			}
+			// Of data that was copied it is the one of another cluster at first.
+			if trusted.Data["ca.crt"] != string(ca) {
+				return fmt.Errorf("the authority that pods of %s trust is another one", ns)
 			}
 		}
 		return nil

@@ -21,6 +21,7 @@ type cluster struct {
 	data       *dataDir
 	logDir     string
 	kubeconfig string
+	saveData   string
 	etcd       *embed.Etcd
 	children   []*component
 	// stop is closed when somebody wants the cluster gone; died carries the name of a component that ended by itself.
@@ -44,7 +45,7 @@ func run(o options) error {
 		// Out of the terminal's session: neither its Ctrl-C nor its end reaches us. An error means that we lead one already.
 		_, _ = syscall.Setsid()
 	}
-	c := &cluster{stop: make(chan struct{}), died: make(chan string, len(commands))}
+	c := &cluster{saveData: o.saveData, stop: make(chan struct{}), died: make(chan string, len(commands))}
 	c.listen(o.detached)
 
 	data, err := newDataDir()
@@ -101,7 +102,7 @@ func (c *cluster) serve(o options) error {
 	}
 
 	var etcdURL string
-	if c.etcd, etcdURL, err = startEtcd(c.data.file("etcd"), filepath.Join(c.logDir, "etcd.log")); err != nil {
+	if c.etcd, etcdURL, err = startEtcd(c.data.file("etcd"), filepath.Join(c.logDir, "etcd.log"), o.data); err != nil {
 		return err
 	}
 	flags, err := apiServerFlags(pki, etcdURL, port.number, o)
@@ -185,18 +186,25 @@ func (c *cluster) start(name string, flags []string) error {
 	return nil
 }
 
-// tearDown ends every component, the last one started first, and removes the data.
+// tearDown ends every component, the last one started first, and removes the data. What is to be saved is saved when etcd
+// has written it all.
 func (c *cluster) tearDown() error {
 	for i := len(c.children) - 1; i >= 0; i-- {
 		c.children[i].kill()
 	}
+	var err error
 	if c.etcd != nil {
-		stopEtcd(c.etcd)
+		stopped := stopEtcd(c.etcd)
+		if c.saveData != "" {
+			if err = stopped; err == nil {
+				err = saveData(c.saveData, c.data.file("etcd", "data"))
+			}
+		}
 	}
-	if err := c.data.remove(); err != nil {
-		return fmt.Errorf("remove the data: %w", err)
+	if removal := c.data.remove(); removal != nil {
+		err = errors.Join(err, fmt.Errorf("remove the data: %w", removal))
 	}
-	return nil
+	return err
 }
 
 func (c *cluster) deathOf(name string) error {

@@ -2,6 +2,7 @@
 
 mod admission_adopting;
 mod admission_decisions;
+mod admission_finalizers;
 mod admission_grant_mounts;
 mod admission_grant_secrets;
 mod admission_kinds;
@@ -10,6 +11,7 @@ mod admission_member_roles;
 mod admission_namespaces;
 mod admission_operator;
 mod admission_operator_bounds;
+mod admission_operator_kinds;
 mod admission_operator_lease;
 mod admission_operator_owners;
 mod admission_person_key;

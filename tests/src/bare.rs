@@ -15,8 +15,9 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 use xtask::{
     cluster::{Cluster, Options, workspace_root},
-    install::{self, Parts},
+    install,
     operator::{self, Operator},
+    prepared,
 };
 
 /// A cluster with `deploy/` in it, and no operator yet.
@@ -40,9 +41,8 @@ impl Bare {
     pub async fn start_with(options: Options) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let options = Options { audit_log: Some(folder.path().join("audit")), ..options };
-        let cluster = Cluster::start(options).await?;
+        let cluster = prepared::start(options, &workspace_root()?.join("deploy")).await?;
         let admin = cluster.admin_client().await?;
-        install::install(&admin, &workspace_root()?.join("deploy"), Parts::WithoutWorkloads).await?;
         let binary = tokio::task::spawn_blocking(operator::build).await??;
         Ok(Bare { cluster, admin, binary, log: folder.path().join("log"), folder })
     }

@@ -17,6 +17,7 @@ use kube::Client;
 use tokio::sync::OnceCell;
 use xtask::cluster::{self, Cluster, Options, workspace_root};
 use xtask::install::{self, Parts};
+use xtask::prepared;
 
 /// The identity of the operator.
 pub const OPERATOR: &str = "system:serviceaccount:cloister-system:cloister-operator";
@@ -42,12 +43,13 @@ pub struct TestCluster(Cluster);
 impl TestCluster {
     async fn start() -> Result<Self> {
         // `CLOISTER_TEST_KUBECONFIG` names a cluster of the user's own.
-        let cluster = match std::env::var_os("CLOISTER_TEST_KUBECONFIG") {
-            Some(path) => Cluster::from_kubeconfig(path)?,
-            None => Cluster::start(Options { name: "tests".to_owned(), ..Default::default() }).await?,
+        let deploy = workspace_root()?.join("deploy");
+        let Some(path) = std::env::var_os("CLOISTER_TEST_KUBECONFIG") else {
+            let options = Options { name: "tests".to_owned(), ..Default::default() };
+            return Ok(Self(prepared::start(options, &deploy).await?));
         };
-        let client = cluster.admin_client().await?;
-        install::install(&client, &workspace_root()?.join("deploy"), Parts::WithoutWorkloads).await?;
+        let cluster = Cluster::from_kubeconfig(path)?;
+        install::install(&cluster.admin_client().await?, &deploy, Parts::WithoutWorkloads).await?;
         Ok(Self(cluster))
     }
 

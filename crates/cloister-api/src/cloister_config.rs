@@ -250,7 +250,9 @@ pub struct WorkloadsConfig {
     #[schemars(schema_with = "qualified_names")]
     pub pod_annotations: Vec<String>,
     /// The annotations that ServiceAccounts may have: by some of them a cloud hands out identities, past all grants. `KEY`,
-    /// or `KEY=BEGINNING` of the values that it may have, as in `eks.amazonaws.com/role-arn=arn:aws:iam::1:role/research-`.
+    /// or `KEY=BEGINNING` of the values that it may have, as in `eks.amazonaws.com/role-arn=arn:aws:iam::1:role/research-`. A
+    /// `KEY` alone admits every value: for one that hands out identities, whoever steals the operator's token has every
+    /// identity whose trust policy admits a research namespace. Write the beginning there.
     #[schemars(schema_with = "annotation_entries")]
     pub service_account_annotations: Vec<String>,
     /// The namespaces whose ServiceAccounts may be members of research namespaces: where something runs that makes pods for
@@ -282,7 +284,8 @@ pub struct GatewayConfig {
     /// Its pods. `{}` is all of the namespace.
     #[schemars(schema_with = "crate::schema::label_selector")]
     pub pod_selector: LabelSelector,
-    /// The ResearchNamespaces that may name it, by their labels. `{}` is all of them; absent, none.
+    /// The ResearchNamespaces that may name it, by their labels. `{}` is all of them; absent, none. The operator keeps to
+    /// this; admission holds its token to the pods of listed gateways alone, since it sees no labels of ResearchNamespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::namespace_selector")]
     pub namespace_selector: Option<LabelSelector>,

@@ -74,6 +74,8 @@ pub mod reason {
     pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
     /// The object is being deleted.
     pub const DELETING: &str = "Deleting";
+    /// The object is being deleted, and only finalizers of others hold it.
+    pub const HELD_BY_FINALIZERS: &str = "HeldByFinalizers";
     /// Pods are still running in a namespace that is being deleted.
     pub const WAITING_FOR_PODS: &str = "WaitingForPods";
     /// A grant is still being revoked in a namespace that is being closed.

@@ -15,6 +15,7 @@ pub mod condition;
 pub mod config_status;
 pub mod egress;
 pub mod evaluator;
+mod finalizers;
 pub mod grant;
 pub mod hold;
 pub mod impersonation;

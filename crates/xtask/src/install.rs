@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail, ensure};
 use cloister_api::labels;
+use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt, discovery};
 use serde::Deserialize;
@@ -35,6 +36,11 @@ pub enum Parts {
 /// Applies the kustomization in `dir` (such as `deploy`), kinds first, and waits until the kinds are served and the
 /// admission policies are in force. It may be repeated.
 pub async fn install(client: &Client, dir: &Path, parts: Parts) -> Result<()> {
+    apply(client, objects(dir, parts)?).await
+}
+
+/// The objects to install of the kustomization in `dir`: kinds and namespaces first, and otherwise in its order.
+pub fn objects(dir: &Path, parts: Parts) -> Result<Vec<DynamicObject>> {
     let mut objects = load(dir)?;
     if parts == Parts::WithoutWorkloads {
         objects.retain(|object| kind(object) != "Deployment");
@@ -50,6 +56,11 @@ pub async fn install(client: &Client, dir: &Path, parts: Parts) -> Result<()> {
         "CustomResourceDefinition" | "Namespace" => 0,
         _ => 1,
     });
+    Ok(objects)
+}
+
+/// Applies these objects, in their order, and waits as [`install`] does.
+pub async fn apply(client: &Client, objects: Vec<DynamicObject>) -> Result<()> {
     let (first, rest): (Vec<_>, Vec<_>) =
         objects.into_iter().partition(|object| matches!(kind(object), "CustomResourceDefinition" | "Namespace"));
 
@@ -156,6 +167,37 @@ pub async fn wait_until_established(client: &Client, name: &str) -> Result<()> {
         let conditions = api.get(name).await?.status.and_then(|status| status.conditions);
         let established = conditions.into_iter().flatten().any(|c| c.type_ == "Established" && c.status == "True");
         ensure!(established, "it is not Established");
+        Ok(())
+    })
+    .await
+}
+
+/// Waits until the API server serves all kinds that are among these objects.
+pub async fn wait_until_served(client: &Client, objects: &[DynamicObject]) -> Result<()> {
+    for definition in objects.iter().filter(|object| kind(object) == "CustomResourceDefinition") {
+        let text = |at| definition.data.pointer(at).and_then(Value::as_str).unwrap_or_default();
+        let version = format!("{}/{}", text("/spec/group"), text("/spec/versions/0/name"));
+        let plural = text("/spec/names/plural");
+        eventually(&format!("the kind {plural} to be served"), async || {
+            let served = client.list_api_group_resources(&version).await?.resources;
+            ensure!(served.iter().any(|resource| resource.name == plural), "it is not served");
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Waits until the controller manager has checked all policies and said so in their status.
+pub async fn wait_until_checked(client: &Client) -> Result<()> {
+    let policies: Api<ValidatingAdmissionPolicy> = Api::all(client.clone());
+    eventually("the policies to be checked", async || {
+        let all = policies.list(&ListParams::default()).await?.items;
+        let is_checked = |policy: &ValidatingAdmissionPolicy| {
+            policy.status.as_ref().is_some_and(|status| status.observed_generation == policy.metadata.generation)
+        };
+        let unchecked = all.iter().find(|policy| !is_checked(policy)).map(ResourceExt::name_any);
+        ensure!(unchecked.is_none(), "{unchecked:?} is not");
         Ok(())
     })
     .await

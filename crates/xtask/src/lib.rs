@@ -9,5 +9,6 @@ pub mod demo;
 pub mod dns;
 pub mod install;
 pub mod operator;
+pub mod prepared;
 pub mod reference;
 pub mod suite;

@@ -10,10 +10,11 @@ use super::{
 };
 use crate::{
     child::{Child, ChildKey, ObservedChild},
+    finalizers::of_others,
     ownership::is_made_for,
     plan::{Action, After, Plan},
 };
-use cloister_api::{GrantPhase, GrantStatus};
+use cloister_api::{GrantPhase, GrantStatus, labels};
 
 /// What to do about a grant.
 pub fn plan(input: &Input<'_>) -> Plan<GrantStatus> {
@@ -95,6 +96,10 @@ fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     // the record first, and its reviews must have been answered: they would be of no grant.
     let waits = own(input).any(|child| child.terminating) || owes || !input.recorded || has_unanswered(grant, input);
     if grant.is_deleted() && !waits {
+        let others = of_others(grant.metadata(), labels::GRANT_FINALIZER).filter(|_| grant.has_finalizer());
+        if let Some(others) = others {
+            plan = Say::about(grant, input.now).held(plan, &others);
+        }
         drop_finalizer(&mut plan, grant);
     }
     plan

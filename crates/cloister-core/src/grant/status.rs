@@ -125,6 +125,19 @@ impl<'a> Say<'a> {
         plan
     }
 
+    /// As it is said, and that only finalizers of others hold it from now on.
+    pub fn held(&self, mut plan: Plan<GrantStatus>, finalizers: &str) -> Plan<GrantStatus> {
+        let mut status = plan.status.take().unwrap_or_else(|| self.before());
+        let held = format!(
+            "; it is deleted, and held by the finalizers of others: {finalizers}. The tools that put them on take them off; where \
+             such a tool is gone, a platform engineer does"
+        );
+        let ready = status.conditions.iter_mut().filter(|condition| condition.type_ == READY);
+        ready.filter(|ready| !ready.message.ends_with(&held)).for_each(|ready| ready.message.push_str(&held));
+        plan.status = (self.before != Some(&status)).then_some(status);
+        plan
+    }
+
     fn written(
         &self,
         mut plan: Plan<GrantStatus>,

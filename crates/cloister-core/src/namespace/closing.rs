@@ -3,6 +3,7 @@
 use super::{Input, ObservedNamespace, cluster, has_finalizer, policies, status::Say, surplus, with};
 use crate::{
     child::{Child, ChildKey, ChildKind},
+    finalizers::of_others,
     plan::{Action, After, Chain, NamespaceLabels, Plan},
 };
 use cloister_api::{
@@ -16,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
     let mut plan = Plan::default();
     if !has_finalizer(&declared.metadata, NAMESPACE_FINALIZER) {
-        return plan;
+        return held_by_others(declared, input);
     }
     let say = Say::about(declared, input.now);
     let Some(namespace) = input.namespace.filter(|namespace| namespace.belongs_to(input.name)) else {
@@ -60,6 +61,24 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
             plan
         }
     }
+}
+
+/// A ResearchNamespace that is there only because somebody else's finalizers hold it: its namespace is as if it were gone.
+fn held_by_others(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
+    let plan = abandoned(input);
+    let Some(held) = of_others(&declared.metadata, NAMESPACE_FINALIZER) else { return plan };
+    let name = input.name;
+    let left = match input.namespace.filter(|namespace| namespace.belongs_to(name)) {
+        Some(namespace) if namespace.terminating => format!("Namespace {name} is being deleted"),
+        Some(_) => format!("Namespace {name} is kept, closed"),
+        None => format!("there is no Namespace {name} of it"),
+    };
+    let message = format!(
+        "{left}, and Cloister is done with it; the ResearchNamespace is held by the finalizers of others: {held}. The tools that \
+         put them on take them off; where such a tool is gone, a platform engineer does: kubectl patch researchnamespace {name} \
+         --type merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'"
+    );
+    Say::about(declared, input.now).over(plan, reason::HELD_BY_FINALIZERS, message)
 }
 
 /// A namespace without a ResearchNamespace: retained, or its finalizer was taken by force. It stays closed, and may end.

@@ -118,6 +118,22 @@ impl<'a> Say<'a> {
         self.kept(plan, vec![Verdict::new(READY, false, reason, message)])
     }
 
+    /// Nothing of it is open, or will be.
+    pub fn over(
+        &self,
+        plan: Plan<ResearchNamespaceStatus>,
+        reason: &str,
+        message: String,
+    ) -> Plan<ResearchNamespaceStatus> {
+        let before = self.before.cloned().unwrap_or_default();
+        let mut verdicts = vec![Verdict::new(READY, false, reason, message)];
+        if before.conditions.iter().any(|condition| condition.type_ == ENFORCED) {
+            verdicts.push(Verdict::new(ENFORCED, false, "Sealed", "no new pod is admitted"));
+        }
+        let status = ResearchNamespaceStatus { egress: Vec::new(), egress_summary: String::new(), ..before };
+        self.written(plan, status, verdicts)
+    }
+
     /// With what was said before about everything but readiness.
     fn kept(&self, plan: Plan<ResearchNamespaceStatus>, mut verdicts: Vec<Verdict>) -> Plan<ResearchNamespaceStatus> {
         let status = self.before.cloned().unwrap_or_default();

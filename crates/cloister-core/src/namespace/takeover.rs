@@ -81,7 +81,7 @@ pub fn standing(input: &Input<'_>) -> Standing {
     if !is_offered(input.name, input.declared, namespace) {
         return Standing::Refused(not_offered(input.name, namespace));
     }
-    match (door(input.name, namespace, input.now), input.inspection) {
+    match (door(namespace, input.now), input.inspection) {
         (Door::Open, _) => Standing::ToClose,
         (Door::Closing(until), _) => Standing::ToLookAt(until),
         (Door::Closed, None) => Standing::ToLookAt(input.now),
@@ -97,7 +97,7 @@ pub fn wants_inspection(name: &str, declared: Declared<'_>, namespace: &Observed
     !namespace.terminating
         && !is_ours(name, declared, namespace)
         && is_offered(name, declared, namespace)
-        && matches!(door(name, namespace, now), Door::Closed)
+        && matches!(door(namespace, now), Door::Closed)
 }
 
 /// What opens a Namespace again that is offered no more.
@@ -143,7 +143,8 @@ fn is_offered(name: &str, declared: Declared<'_>, namespace: &ObservedNamespace)
     is_wanted && namespace.adopt.as_deref() == Some(name)
 }
 
-/// Whether it was a research namespace and is kept as one: closed by the same admission policies all the time.
+/// Whether it was a research namespace and is kept as one, so that what is ours there is. The policies of research
+/// namespaces leave its people much that makes pods once it is taken back, so it is closed like any other.
 fn is_retained(name: &str, namespace: &ObservedNamespace) -> bool {
     namespace.belongs_to(name)
 }
@@ -155,10 +156,7 @@ enum Door {
     Closed,
 }
 
-fn door(name: &str, namespace: &ObservedNamespace, now: Timestamp) -> Door {
-    if is_retained(name, namespace) {
-        return Door::Closed;
-    }
+fn door(namespace: &ObservedNamespace, now: Timestamp) -> Door {
     let since = namespace.label(labels::ADOPTING).and_then(|since| since.parse().ok());
     let since = since.and_then(|since| Timestamp::from_second(since).ok());
     // One from a time to come says nothing.

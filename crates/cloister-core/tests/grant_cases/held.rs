@@ -91,3 +91,28 @@ fn a_deleted_grant_is_there_until_its_end_is_in_the_record() {
         }
     }
 }
+
+#[test]
+fn what_only_finalizers_of_others_hold_says_so() {
+    for key in KINDS {
+        let mut world = world();
+        ask(&mut world, key, json!({}));
+        settle(&mut world);
+        let metadata = world.grants.get_mut(key).unwrap().metadata_mut();
+        metadata.finalizers.get_or_insert_default().push("velero.io/hold".to_owned());
+        deleted(&mut world, key);
+        settle(&mut world);
+        assert_eq!(said(&world, key).0, GrantPhase::Revoked);
+        let ready = status(&world, key).conditions.iter().find(|condition| condition.type_ == "Ready").unwrap().clone();
+        assert!(
+            ready.message.ends_with(
+                "; it is deleted, and held by the finalizers of others: velero.io/hold. The tools that put them on take them off; \
+                 where such a tool is gone, a platform engineer does"
+            ),
+            "{}",
+            ready.message
+        );
+        assert_eq!(world.grants[key].metadata().finalizers.as_deref(), Some(&["velero.io/hold".to_owned()][..]));
+        assert!(world.plan(key).is_empty(), "it is said once");
+    }
+}

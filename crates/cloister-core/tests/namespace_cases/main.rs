@@ -1,6 +1,7 @@
 //! What a ResearchNamespace is told in concrete cases, and what then stands.
 
 mod backends;
+mod endings;
 mod items;
 #[path = "../common/namespaces.rs"]
 mod namespaces;
@@ -418,28 +419,6 @@ fn selectors_are_written_as_they_are_read_back() {
     let refused = world_of(&json!({"matchLabels": {"a b": "c"}}));
     assert!(refused.is_enforced() && !policies(&refused).contains(&"cloister-access.0"));
     assert!(says(&refused, "Ready", "False", "EgressRefused"));
-}
-
-#[test]
-fn a_deletion_is_told_what_it_waits_for() {
-    let mut world = settled(world(json!({"deletionPolicy": "Retain"})));
-    world.declared.as_mut().unwrap().metadata.deletion_timestamp = Some(Time(at(0)));
-    world.open_grants = 1;
-    let mut world = settled(world);
-    assert!(says(&world, "Ready", "False", "WaitingForGrants"));
-    assert!(!world.objects.0.values().any(|child| opens(child) && !is_of_grant(&child.key())));
-    world.open_grants = 0;
-    let world = settled(world);
-    assert!(world.declared.is_none() && world.namespace.unwrap().labels.contains_key(labels::RETAINED));
-}
-
-#[test]
-fn a_declaration_that_cannot_be_read_can_be_deleted() {
-    let mut world = settled(world(json!({"deletionPolicy": "Delete"})));
-    world.undecodable = true;
-    world.declared.as_mut().unwrap().metadata.deletion_timestamp = Some(Time(at(0)));
-    let world = settled(world);
-    assert!(world.declared.is_none() && world.deny_stands() && !world.is_enforced());
 }
 
 #[test]

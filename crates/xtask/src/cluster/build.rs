@@ -46,6 +46,15 @@ pub fn build() -> Result<PathBuf> {
     CLUSTER.build()
 }
 
+/// A hash of all that the binary of the embedded cluster is made from.
+///
+/// # Errors
+///
+/// The source cannot be read.
+pub fn built_from() -> Result<String> {
+    CLUSTER.hash(&workspace::module(&workspace::root()?).join(CLUSTER.module))
+}
+
 /// Builds the evaluator of NetworkPolicies that ours is compared with, as [`build`] does.
 ///
 /// # Errors

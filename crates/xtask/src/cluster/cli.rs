@@ -70,7 +70,8 @@ pub async fn run(args: Args) -> Result<()> {
         Verb::Up { detach, audit_log, authentication_config, log_dir, named } => match own {
             Some(path) => up_own(path).await,
             None => {
-                let options = Options { name: named.name, audit_log, authentication_config, log_dir };
+                let options =
+                    Options { name: named.name, audit_log, authentication_config, log_dir, ..Options::default() };
                 if detach { up_detached(options).await } else { up_attached(options).await }
             }
         },

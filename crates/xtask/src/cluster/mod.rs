@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
-pub use build::{build, build_coredns, build_cyclonus, build_plugins, build_tools, build_validate, network_policy_api};
+pub use build::{
+    build, build_coredns, build_cyclonus, build_plugins, build_tools, build_validate, built_from, network_policy_api,
+};
 pub use error::{Error, Result};
 pub use workspace::root as workspace_root;
 
@@ -40,11 +42,22 @@ pub struct Options {
     pub authentication_config: Option<PathBuf>,
     /// Where to write the components' logs, to be kept; otherwise they go with the cluster.
     pub log_dir: Option<PathBuf>,
+    /// What it begins with: a folder that a cluster of the same binary wrote by [`Options::save_data`].
+    pub data: Option<PathBuf>,
+    /// The new folder in which to leave what is stored, when it ends.
+    pub save_data: Option<PathBuf>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { name: DEFAULT_NAME.to_owned(), audit_log: None, authentication_config: None, log_dir: None }
+        Self {
+            name: DEFAULT_NAME.to_owned(),
+            audit_log: None,
+            authentication_config: None,
+            log_dir: None,
+            data: None,
+            save_data: None,
+        }
     }
 }
 

@@ -139,6 +139,8 @@ fn spawn(binary: &Path, options: &Options, stdin: Stdio, errors: &File, more: &[
         ("--audit-log", &options.audit_log),
         ("--authentication-config", &options.authentication_config),
         ("--log-dir", &options.log_dir),
+        ("--data", &options.data),
+        ("--save-data", &options.save_data),
     ];
     for (flag, path) in files {
         if let Some(path) = path {

@@ -250,6 +250,7 @@ pub fn with_input<T>(
         home: home(index, namespace),
         members: intent(index, namespace).map(|spec| spec.members.as_slice()).unwrap_or_default(),
         accounts: intent(index, namespace).map(|spec| spec.service_accounts.as_slice()).unwrap_or_default(),
+        rules: intent(index, namespace).map(|spec| spec.egress.rules.as_slice()).unwrap_or_default(),
         role_holders: &role_holders(index, namespace, grant),
         beside: Beside {
             agreed: &|| agreed(index, namespace, &settings, now),

@@ -331,8 +331,8 @@ pub struct HostStatus {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EgressStatus {
-    /// The allowlist (`allowlist/NAME`), the namespace's own rule (`rule/NAME`), the peer (`to/NAME`, `from/NAME`) or the
-    /// gateway (`gateway/POSITION`).
+    /// The allowlist (`allowlist/NAME`), the namespace's own rule (`rule/NAME`), the peer (`to/NAME`, `from/NAME`), the access
+    /// rule (`access/POSITION`) or the gateway (`gateway/POSITION`).
     pub name: String,
     /// Active, NeedsGrant, Unresolved or Refused.
     pub state: EgressState,

@@ -136,7 +136,8 @@ pub struct AccessPolicySpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::duration")]
     pub default_duration: Option<Duration>,
-    /// How long a request waits for a decision; 24h where it is absent.
+    /// How long a request waits for a decision; 24h where it is absent. So long does one wait whose policy is not known, since
+    /// what it asks for is not there.
     #[serde(default, skip_serializing_if = "Option::is_none", rename = "pendingRequestTTL")]
     #[schemars(schema_with = "crate::schema::duration")]
     pub pending_request_ttl: Option<Duration>,

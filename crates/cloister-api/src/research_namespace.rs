@@ -331,8 +331,8 @@ pub struct HostStatus {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EgressStatus {
-    /// The allowlist (`allowlist/NAME`), the namespace's own rule (`rule/NAME`), the peer (`to/NAME`, `from/NAME`) or the
-    /// gateway (`gateway/POSITION`).
+    /// The allowlist (`allowlist/NAME`), the namespace's own rule (`rule/NAME`), the peer (`to/NAME`, `from/NAME`), the access
+    /// rule (`access/POSITION`) or the gateway (`gateway/POSITION`).
     pub name: String,
     /// Active, NeedsGrant, Unresolved or Refused.
     pub state: EgressState,
@@ -355,6 +355,16 @@ pub struct EgressStatus {
     pub host_count: Option<u32>,
 }
 
+/// A part of a declaration that is not in force, beside its needs: a member, an annotation, a key of the quota.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedPart {
+    /// Why, in one word.
+    pub reason: String,
+    /// Which part it is, why it is not in force, and who can do what about it.
+    pub message: String,
+}
+
 /// What the operator made of a ResearchNamespace.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -372,6 +382,10 @@ pub struct ResearchNamespaceStatus {
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]
     pub egress: Vec<EgressStatus>,
+    /// What of the declaration is not in force beside its needs; at most 64.
+    #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64))]
+    pub refused: Vec<RefusedPart>,
     /// NetworkPolicies of others that allow what nobody agreed to; the first 16, by name.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]

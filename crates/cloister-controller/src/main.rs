@@ -25,6 +25,7 @@ mod looks;
 mod metrics;
 mod names;
 mod needs;
+mod news;
 mod operator;
 mod queue;
 mod reconcile;

@@ -89,7 +89,7 @@ impl Snapshot {
             allowlists,
             granted: &[],
             endpoints: &[],
-            peers: &|_| None,
+            peers: &|_| namespace::PeerFound::NotEnforced,
             services: &|_| None,
             hosts: &|_| None,
             dns_addresses: &[[10, 96, 0, 10].into()],

@@ -2,7 +2,7 @@
 
 use crate::{
     carry_out::{Failed, Told},
-    text::shown,
+    text::{first_of, shown},
 };
 use cloister_api::condition::{
     ACTIVE, APPROVED, ENFORCED, READY, RESOLUTION_STABLE, REVIEWED, REVOCATION_UNCONFIRMED, STALLED, reason,
@@ -72,15 +72,12 @@ const FAILURE_LIMIT: usize = 1_000;
 pub fn failed(failures: &[Failed<Told>]) -> Vec<Verdict> {
     let mut in_order: Vec<&Failed<Told>> = failures.iter().collect();
     in_order.sort_by_key(|failed| !failed.error.is_final);
-    let said = in_order.iter().take(FAILURES).map(|failed| {
+    let said = in_order.iter().map(|failed| {
         let mut message = failed.error.message.clone();
         clip(&mut message, FAILURE_LIMIT);
         if failed.closed_instead { format!("{message} (what stood in its place was taken away)") } else { message }
     });
-    let mut message = said.collect::<Vec<_>>().join("; ");
-    if let Some(more @ 1..) = failures.len().checked_sub(FAILURES) {
-        message = format!("{message}; and {more} more");
-    }
+    let message = first_of(said, FAILURES, "; ");
     match in_order.first() {
         Some(first) if first.error.is_final => stalled(reason::APPLY_REFUSED, message),
         _ => vec![Verdict::new(READY, false, reason::APPLY_FAILED, message)],

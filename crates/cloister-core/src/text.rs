@@ -1,6 +1,6 @@
 //! Texts that people write, and other people read: what of them is there to be seen, and how they are shown.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Display};
 
 /// Characters that show nothing, and change how others show (Unicode's general category Cf, and its property
 /// Default_Ignorable_Code_Point). The tests compare them with Unicode's own tables.
@@ -78,6 +78,25 @@ fn is_line_end(one: char) -> bool {
 fn is_deceptive(one: char) -> bool {
     is_invisible(one)
         && !matches!(one, '\u{fe00}'..='\u{fe0f}' | '\u{34f}' | '\u{2800}' | '\u{303f}' | '\u{1d159}' | '\u{16fe4}')
+}
+
+/// The first of several things, and how many more there are.
+pub fn first_of<T: Display>(items: impl IntoIterator<Item = T>, most: usize, between: &str) -> String {
+    let mut items = items.into_iter();
+    let first: Vec<String> = items.by_ref().take(most).map(|item| item.to_string()).collect();
+    let first = first.join(between);
+    // After a separator that is no comma, the end of the last thing would not be seen.
+    let before = if between == ", " { " and" } else { "; and" };
+    match items.count() {
+        0 => first,
+        more => format!("{first}{before} {more} more"),
+    }
+}
+
+/// How many others are not named, at the end of a sentence, and where they are to be found.
+pub fn others(more: usize, what: &str, place: &str) -> String {
+    let what = if what.is_empty() { String::new() } else { format!(" {what}{}", if more == 1 { "" } else { "s" }) };
+    if more == 0 { String::new() } else { format!(" (and {more} more{what}, see {place})") }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::{
 use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, GrantKind, ResearchNamespace, ServiceReference};
 use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef, ObservedChild},
-    grant::{Grant, mount_of_secret},
+    grant::{ALREADY_OPEN, Grant, mount_of_secret},
     namespace::egress::TOO_BROAD,
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -41,6 +41,19 @@ pub fn of_research_namespace(
     );
     let named = spec.egress.allowlists.iter().filter_map(|name| index.allowlists.get_key_value(name.as_str()));
     dirty.extend(named.map(|(name, _)| Key::Allowlist(name.clone())));
+}
+
+/// A ResearchNamespace that comes or goes concerns those that name it, and those that name one which is not there: they may
+/// have meant this one.
+pub fn of_those_that_name(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+    for (other, research) in &index.research {
+        let Ok(research) = &research.object else { continue };
+        let (to, from) =
+            (&research.spec.egress.to_research_namespaces, &research.spec.ingress.from_research_namespaces);
+        if to.iter().chain(from).any(|peer| **peer == **name || !index.research.contains_key(peer.as_str())) {
+            dirty.insert(Key::Namespace(other.clone()));
+        }
+    }
 }
 
 /// What is said of a ResearchNamespace concerns the allowlists that are open in it now, or no longer are.
@@ -77,10 +90,11 @@ fn of_grants_in(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
     dirty.extend(grants.map(|grant| Key::Grant(namespace.clone(), grant.clone())));
 }
 
-/// The grants that wait until less is open in their namespace.
+/// The grants that wait until less is open in their namespace, or something of theirs is closed.
 pub fn of_those_without_room(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
     let grants = index.grants.get(namespace).into_iter().flatten();
-    let waiting = grants.filter(|(_, found)| found.status().is_some_and(|status| status.reason == TOO_BROAD));
+    let waiting = grants
+        .filter(|(_, found)| found.status().is_some_and(|status| [TOO_BROAD, ALREADY_OPEN].contains(&&*status.reason)));
     dirty.extend(waiting.map(|(grant, _)| Key::Grant(namespace.clone(), grant.clone())));
 }
 

@@ -71,8 +71,11 @@ impl Indexed for Decoded<ResearchNamespace> {
         relations::of_open_allowlists(index, old, &self, dirty);
         if !old.is_some_and(|old| same(old, &self)) {
             relations::of_research_namespace(index, &name, old, dirty);
-            index.research.insert(name.clone(), self);
+            let is_new = index.research.insert(name.clone(), self).is_none();
             relations::of_research_namespace(index, &name, index.research.get(&name), dirty);
+            if is_new {
+                relations::of_those_that_name(index, &name, dirty);
+            }
         } else {
             index.research.insert(name.clone(), self);
             // What is said of it may tell that less is open there.
@@ -85,6 +88,7 @@ impl Indexed for Decoded<ResearchNamespace> {
         if let Some(old) = index.research.remove(&name.name) {
             dirty.insert(Key::Namespace(name.name.clone()));
             relations::of_research_namespace(index, &name.name, Some(&old), dirty);
+            relations::of_those_that_name(index, &name.name, dirty);
         }
     }
 

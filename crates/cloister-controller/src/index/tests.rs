@@ -270,6 +270,51 @@ fn a_request_for_egress_concerns_its_namespace_only_once_it_opens() {
 }
 
 #[test]
+fn a_namespace_that_comes_or_goes_concerns_those_that_name_it_or_may_have_meant_it() {
+    let (mut index, _) = index();
+    let research = |name: &str, version: u64, peers: Value| -> Decoded<ResearchNamespace> {
+        let metadata = json!({"name": name, "uid": name, "resourceVersion": version.to_string()});
+        let spec = json!({"tier": "Standard", "egress": {"toResearchNamespaces": peers}});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+    };
+    take(&mut index, research("named", 1, json!(["data-prep"])));
+    take(&mut index, research("slip", 1, json!(["data-prp"])));
+    take(&mut index, research("content", 1, json!(["named"])));
+    let concerns =
+        |dirty: &Dirty| ["named", "slip", "content"].map(|name| dirty.contains(&Key::Namespace(name.into())));
+    assert_eq!(concerns(&take(&mut index, research("data-prep", 2, json!([])))), [true, true, false]);
+    assert_eq!(concerns(&take(&mut index, research("data-prep", 3, json!([])))), [false; 3]);
+    let mut dirty = Dirty::new();
+    Decoded::<ResearchNamespace>::remove(
+        &mut index,
+        &ObjectName { namespace: "".into(), name: "data-prep".into() },
+        &mut dirty,
+    );
+    assert_eq!(concerns(&dirty), [true, true, false]);
+}
+
+#[test]
+fn a_request_for_what_is_open_comes_again_when_a_namespace_says_something_else() {
+    let (mut index, _) = index();
+    let research = |version: u64, summary: &str| -> Decoded<ResearchNamespace> {
+        let metadata = json!({"name": "interp", "uid": "u", "generation": 1, "resourceVersion": version.to_string()});
+        let status = json!({"egressSummary": summary});
+        serde_json::from_value(json!({"metadata": metadata, "spec": {"tier": "Standard"}, "status": status})).unwrap()
+    };
+    let grant: Decoded<EgressGrant> = serde_json::from_value(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "EgressGrant",
+        "metadata": {"name": "e", "namespace": "interp", "uid": "e", "resourceVersion": "1"},
+        "spec": {"rule": {"name": "r", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]}},
+        "status": {"phase": "Pending", "reason": cloister_core::grant::ALREADY_OPEN},
+    }))
+    .unwrap();
+    take(&mut index, research(1, "1/1"));
+    take(&mut index, grant);
+    let dirty = take(&mut index, research(2, "0/1"));
+    assert!(dirty.contains(&Key::Grant(namespace(), GrantRef { kind: GrantKind::EgressGrant, name: "e".into() })));
+}
+
+#[test]
 fn what_must_end_has_the_first_lane() {
     let (mut index, _) = index();
     let research = json!({"metadata": {"name": "interp"}, "spec": {"tier": "Standard"}});

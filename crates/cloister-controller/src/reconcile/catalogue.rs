@@ -17,8 +17,9 @@ use cloister_core::{
     child::GrantRef,
     condition::conditions,
     config_status::{self, Around},
-    grant::same_person,
+    grant::{Listed, same_person},
     namespace::egress::attaches,
+    suggest::closest,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
@@ -194,4 +195,14 @@ where
         found: Found::Anyhow,
     };
     tell(context, &target, status).await
+}
+
+/// The name in the catalogue that was meant by one that is not there.
+pub fn meant(index: &Index, listed: Listed, name: &str) -> Option<String> {
+    let found = match listed {
+        Listed::Storage => closest(name, index.storages.keys().map(|name| &**name)),
+        Listed::Role => closest(name, index.roles.keys().map(|name| &**name)),
+        Listed::Policy => closest(name, index.policies.keys().map(|name| &**name)),
+    };
+    found.map(str::to_owned)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     asking::{Asking, remembered},
-    catalogue::debt,
+    catalogue::{debt, meant},
     credential, ended, known,
     mount::is_claimed,
     namespace::{agreed, in_force},
@@ -25,13 +25,12 @@ use cloister_api::{
 use cloister_core::{
     child::{ChildKind, Children, GrantRef},
     grant::{
-        Beside, Catalogue, Declared, Grant, Holder, Home, Input, Listed, Neighbour, failed, is_approved, is_open,
-        last_call, may_hold, plan, secret_of,
+        Beside, Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, failed, is_approved, is_open, last_call,
+        may_hold, plan, secret_of,
     },
     hold::Held,
     names::Host,
     plan::{Action, Plan},
-    suggest::closest,
 };
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};
@@ -250,6 +249,7 @@ pub fn with_input<T>(
         home: home(index, namespace),
         members: intent(index, namespace).map(|spec| spec.members.as_slice()).unwrap_or_default(),
         accounts: intent(index, namespace).map(|spec| spec.service_accounts.as_slice()).unwrap_or_default(),
+        rules: intent(index, namespace).map(|spec| spec.egress.rules.as_slice()).unwrap_or_default(),
         role_holders: &role_holders(index, namespace, grant),
         beside: Beside {
             agreed: &|| agreed(index, namespace, &settings, now),
@@ -262,16 +262,6 @@ pub fn with_input<T>(
         holders: &holders,
         now,
     }))
-}
-
-/// The name in the catalogue that was meant by one that is not there.
-fn meant(index: &Index, listed: Listed, name: &str) -> Option<String> {
-    let found = match listed {
-        Listed::Storage => closest(name, index.storages.keys().map(|name| &**name)),
-        Listed::Role => closest(name, index.roles.keys().map(|name| &**name)),
-        Listed::Policy => closest(name, index.policies.keys().map(|name| &**name)),
-    };
-    found.map(str::to_owned)
 }
 
 /// Why nothing is opened for the sake of the record, and whether it holds what was said of a grant. Asked only where

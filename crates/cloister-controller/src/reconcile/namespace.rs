@@ -15,16 +15,20 @@ use crate::{
     write::{Found, Target},
 };
 use cloister_api::{
-    EgressRule, GrantPhase, ResearchNamespace, ResearchNamespaceStatus, ServiceReference, StorageEndpoint, labels,
+    GrantPhase, ResearchNamespace, ResearchNamespaceStatus, ServiceReference, StorageEndpoint, condition, labels,
 };
 use cloister_core::{
     child::{ChildKey, Children},
     egress::Opening,
     grant::{Grant, is_open, may_hold},
     names::Host,
-    namespace::{self, Declared, Input, Inspection, Peer, egress::KnownAllowlist, failed, plan, wants_inspection},
+    namespace::{
+        self, Declared, GrantedRule, Input, Inspection, Peer, PeerFound, egress::KnownAllowlist, failed, plan,
+        wants_inspection,
+    },
     plan::{About, Action, Plan},
     settings::Settings,
+    suggest::closest,
 };
 use jiff::Timestamp;
 use kube::Api;
@@ -144,7 +148,7 @@ fn decide(
         allowlists: &allowlists(&index),
         granted: &granted(&index, name, now),
         endpoints: &endpoints(&index, name, now),
-        peers: &|peer| enforced_peer(&index, peer),
+        peers: &|peer| found_peer(&index, peer),
         services: &|service| service_named(&index, service),
         hosts: &|host| asking.known(host),
         dns_addresses: dns.addresses.as_deref().unwrap_or_default(),
@@ -213,10 +217,13 @@ pub fn agreed(index: &Index, name: &str, settings: &Settings, now: Timestamp) ->
 }
 
 /// The rules of a namespace's EgressGrants that are open now.
-fn granted<'a>(index: &'a Index, namespace: &str, now: Timestamp) -> Vec<(&'a str, &'a EgressRule)> {
-    let rule = |grant: &'a Grant| match grant {
-        Grant::Egress(egress) => Some((grant.name(), &egress.spec.rule)),
-        _ => None,
+fn granted<'a>(index: &'a Index, namespace: &str, now: Timestamp) -> Vec<GrantedRule<'a>> {
+    let rule = |grant: &'a Grant| {
+        let Grant::Egress(egress) = grant else { return None };
+        let conditions = grant.status().into_iter().flat_map(|status| &status.conditions);
+        let mut faults = conditions.filter(|one| one.type_ == condition::READY && one.status == "False");
+        let fault = faults.next().map(|one| (one.reason.as_str(), one.message.as_str()));
+        Some(GrantedRule { grant: grant.name(), rule: &egress.spec.rule, fault })
     };
     active(index, namespace, now).filter_map(rule).collect()
 }
@@ -236,6 +243,14 @@ fn active<'a>(index: &'a Index, namespace: &str, now: Timestamp) -> impl Iterato
     let grants = index.grants.get(namespace).into_iter().flat_map(BTreeMap::values);
     let readable = grants.filter_map(|grant| grant.object.as_ref().ok());
     readable.filter(move |grant| grant.phase() == GrantPhase::Active && is_open(grant, now))
+}
+
+fn found_peer<'a>(index: &'a Index, name: &str) -> PeerFound<'a> {
+    if !index.research.contains_key(name) {
+        let meant = closest(name, index.research.keys().map(|name| &**name));
+        return PeerFound::Absent { meant: meant.map(str::to_owned) };
+    }
+    enforced_peer(index, name).map_or(PeerFound::NotEnforced, PeerFound::Enforced)
 }
 
 fn enforced_peer<'a>(index: &'a Index, name: &str) -> Option<Peer<'a>> {

@@ -2,6 +2,7 @@
 
 use super::reach::{InPart, Reach, first_few};
 use super::{Opening, Refusal, Surroundings, Target, selector};
+use crate::text::first_of;
 use cloister_api::{EgressRule, EgressState};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::BTreeSet;
@@ -44,15 +45,50 @@ pub fn open_covered(rule: &EgressRule, allowed: &[(&str, &EgressRule)], s: &Surr
     open_covered_by(rule, &Allowed::of(allowed, s), s)
 }
 
-/// The rules that allowlists allow, resolved once for all rules of a namespace. One that is refused is left out.
-pub struct Allowed<'a>(Vec<(usize, &'a str, Resolved)>);
+/// The rules that a namespace may use, resolved once for all rules of a namespace: those of allowlists, and those of its
+/// EgressGrants. One that is refused is left out.
+#[derive(Default)]
+pub struct Allowed<'a> {
+    rules: Vec<(usize, Source<'a>, Resolved)>,
+    /// How many were given, those included that are refused.
+    given: usize,
+}
 
 impl<'a> Allowed<'a> {
-    /// Resolves them.
+    /// Resolves the rules of allowlists.
     pub fn of(allowed: &[(&'a str, &EgressRule)], s: &Surroundings) -> Self {
-        let rules = allowed.iter().enumerate();
-        Allowed(rules.filter_map(|(at, (name, rule))| Some((at, *name, Resolved::of(rule, s)?))).collect())
+        Allowed::default().and(allowed, Source::Allowlist, |rule| Resolved::of(reach_of(rule, s), rule))
     }
+
+    /// Adds the rules of EgressGrants, whose places come after those of the others. What a grant opens is held by addresses,
+    /// so that a name which stands for others covers nothing.
+    #[must_use]
+    pub fn and_granted(self, granted: &[(&'a str, &EgressRule)], s: &Surroundings) -> Self {
+        let by_address = Surroundings { wildcards: false, ..*s };
+        let held = |rule: &EgressRule| reach_of(rule, &by_address).enforceable(&by_address);
+        self.and(granted, Source::Grant, |rule| Resolved::of(held(rule), rule))
+    }
+
+    fn and(
+        mut self,
+        all: &[(&'a str, &EgressRule)],
+        source: fn(&'a str) -> Source<'a>,
+        resolve: impl Fn(&EgressRule) -> Option<Resolved>,
+    ) -> Self {
+        let first = self.given;
+        self.given += all.len();
+        let resolved = all.iter().enumerate();
+        let resolved = resolved.filter_map(|(at, (name, rule))| Some((first + at, source(name), resolve(rule)?)));
+        self.rules.extend(resolved);
+        self
+    }
+}
+
+/// Where a rule that agrees to another is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Source<'a> {
+    Allowlist(&'a str),
+    Grant(&'a str),
 }
 
 /// As [`open_covered`].
@@ -65,10 +101,10 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
     };
     let mut openings = Vec::new();
     let mut covering = Vec::new();
-    let mut by: BTreeSet<&str> = BTreeSet::new();
-    let mut for_some_pods: BTreeSet<&str> = BTreeSet::new();
-    for (at, allowlist, other) in &allowed.0 {
+    let mut by = Sources::default();
+    for (at, source, other) in &allowed.rules {
         let Some(common) = own.reach.intersection(&other.reach) else {
+            by.elsewhere.extend(own.reach.on_other_ports(&other.reach).map(|ports| (*source, ports)));
             continue;
         };
         let pods = selector::conjunction(&own.pods, &other.pods);
@@ -78,10 +114,10 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
         }
         openings.push((common.opening(pods), *at));
         if all_pods {
-            by.insert(allowlist);
+            by.covering.insert(*source);
             covering.push(common);
         } else {
-            for_some_pods.insert(allowlist);
+            by.for_some_pods.insert(*source);
         }
     }
     openings.sort_by(|(one, _), (other, _)| Opening::compare(one, other));
@@ -90,12 +126,12 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
 
     let uncovered = own.reach.uncovered(&covering);
     if uncovered.is_empty() {
-        let message = format!("covered by EgressAllowlist {}", first_few(by.iter()));
+        let message = format!("covered by {}", named(&by.covering));
         let (state, reason) = (EgressState::Active, COVERED.to_owned());
         return Covered { openings, agreed_by, refused, state, reason, message };
     }
     let reason = if openings.is_empty() { NOT_COVERED } else { PARTLY_COVERED };
-    let message = needs_grant(&uncovered, &by, &for_some_pods);
+    let message = by.needs_grant(&uncovered);
     Covered { openings, agreed_by, refused, state: EgressState::NeedsGrant, reason: reason.to_owned(), message }
 }
 
@@ -106,8 +142,8 @@ struct Resolved {
 }
 
 impl Resolved {
-    fn of(rule: &EgressRule, s: &Surroundings) -> Option<Self> {
-        Some(Self { reach: reach_of(rule, s).reach?, pods: selector::canonical(rule.pod_selector.as_ref()).ok()? })
+    fn of(reach: InPart, rule: &EgressRule) -> Option<Self> {
+        Some(Self { reach: reach.reach?, pods: selector::canonical(rule.pod_selector.as_ref()).ok()? })
     }
 }
 
@@ -130,34 +166,68 @@ fn nothing(refused: Vec<Refusal>) -> Covered {
     }
 }
 
-fn needs_grant(uncovered: &[String], by: &BTreeSet<&str>, for_some_pods: &BTreeSet<&str>) -> String {
-    let what = first_few_of(uncovered);
-    let pods = if for_some_pods.is_empty() {
-        String::new()
-    } else {
+/// What agrees to a rule, and how far.
+#[derive(Default)]
+struct Sources<'a> {
+    /// Those that cover some of it, for all its pods.
+    covering: BTreeSet<Source<'a>>,
+    /// Those that cover some of it, for some of its pods.
+    for_some_pods: BTreeSet<Source<'a>>,
+    /// Those that lead to the same place on other ports alone, and on which.
+    elsewhere: BTreeSet<(Source<'a>, String)>,
+}
+
+impl Sources<'_> {
+    fn needs_grant(&self, uncovered: &[String]) -> String {
+        let what = first_few_of(uncovered);
+        let ports = self.on_other_ports();
+        let pods = match named(&self.for_some_pods) {
+            none if none.is_empty() => none,
+            some => format!(
+                " ({some} covers some of it, but only for pods that its podSelector matches; the rule's podSelector does not say \
+                 as much)"
+            ),
+        };
+        let rest = match named(&self.covering) {
+            none if none.is_empty() => none,
+            some => format!("; the rest is covered by {some}"),
+        };
+        let is_granted = self.covering.iter().chain(&self.for_some_pods).any(|one| matches!(one, Source::Grant(_)));
+        let missing = if is_granted { "what is missing" } else { "this rule" };
         format!(
-            " (EgressAllowlist {} covers some of it, but only for pods that its podSelector matches; the rule's podSelector does not say as much)",
-            first_few(for_some_pods.iter())
+            "no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers {what}{ports}{pods}{rest}. Ask for an \
+             EgressGrant of {missing} (`kubectl explain egressgrant.spec`), ask whoever publishes allowlists for one that covers it, \
+             or narrow the rule; `kubectl get egressallowlists` lists what there is"
         )
-    };
-    let open = match (by.is_empty(), for_some_pods.is_empty()) {
-        (true, true) => "nothing of it is covered".to_owned(),
-        (true, false) => "the rest is not covered either".to_owned(),
-        (false, _) => format!("the rest is covered by EgressAllowlist {}", first_few(by.iter())),
-    };
-    format!(
-        "no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers {what}{pods}; {open}. Ask for an EgressGrant of this rule \
-         (`kubectl explain egressgrant.spec`), ask whoever publishes allowlists for one that covers it, or narrow the rule; \
-         `kubectl get egressallowlists` lists what there is"
-    )
+    }
+
+    /// A rule that differs in its ports alone is often a slip.
+    fn on_other_ports(&self) -> String {
+        const NAMED: usize = 3;
+        let all = self.elsewhere.iter().filter(|(source, _)| !self.covering.contains(source));
+        let all = all.map(|(source, ports)| format!("{} leads there on {ports} only", named(&[*source].into())));
+        let all: Vec<String> = all.take(NAMED).collect();
+        if all.is_empty() { String::new() } else { format!(" ({})", all.join("; ")) }
+    }
+}
+
+/// Allowlists and grants, by their kinds.
+fn named(sources: &BTreeSet<Source<'_>>) -> String {
+    let of = |kind: &str, names: Vec<&str>| (!names.is_empty()).then(|| format!("{kind} {}", first_few(names.iter())));
+    let allowlists = sources.iter().filter_map(|source| match source {
+        Source::Allowlist(name) => Some(*name),
+        Source::Grant(_) => None,
+    });
+    let grants = sources.iter().filter_map(|source| match source {
+        Source::Grant(name) => Some(*name),
+        Source::Allowlist(_) => None,
+    });
+    let both = [of("EgressAllowlist", allowlists.collect()), of("EgressGrant", grants.collect())];
+    both.into_iter().flatten().collect::<Vec<_>>().join(" and ")
 }
 
 /// Destinations have commas of their own.
 fn first_few_of(uncovered: &[String]) -> String {
-    const FEW: usize = 3;
-    let first = uncovered.iter().take(FEW).cloned().collect::<Vec<_>>().join("; ");
-    match uncovered.len().saturating_sub(FEW) {
-        0 => first,
-        more => format!("{first}; and {more} more"),
-    }
+    const FEW: usize = 16;
+    first_of(uncovered.iter(), FEW, "; ")
 }

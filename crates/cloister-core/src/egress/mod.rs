@@ -42,6 +42,7 @@ mod selector;
 mod service;
 mod shared;
 mod target;
+mod within;
 
 pub use backend::{Backend, Channel, Installed};
 pub use breadth::{Narrowed, TooBroad, narrowed, too_broad_with};
@@ -59,6 +60,7 @@ pub(crate) use selector::canonical;
 pub use selector::selector_matches;
 pub use service::{ServiceFacts, ServicePortFacts};
 pub use target::Target;
+pub use within::is_within;
 
 use crate::{evaluator::Facts, names::Held};
 use cloister_api::{EgressConfig, EgressRule, Port, ServiceReference, StorageEndpoint};

@@ -2,6 +2,7 @@
 
 use super::Refusal;
 use super::opening::{PolicyPort, PolicyPortNumber};
+use super::reach::first_few;
 use cloister_api::{Port, Protocol};
 use range_set_blaze::RangeSetBlaze;
 use std::collections::BTreeMap;
@@ -59,6 +60,12 @@ impl PortSet {
     /// The ranges, disjoint and not adjacent, in ascending order of protocol and port.
     pub(super) fn ranges(&self) -> impl Iterator<Item = (Protocol, RangeInclusive<u16>)> {
         self.0.iter().flat_map(|(protocol, ports)| ports.ranges().map(|range| (*protocol, range)))
+    }
+
+    /// The ranges in words: `TCP/22, UDP/53`.
+    pub(super) fn in_words(&self) -> String {
+        let all: Vec<String> = self.ranges().map(|(protocol, range)| written(protocol, &range)).collect();
+        first_few(all.iter())
     }
 
     /// The ranges as a NetworkPolicy has them.

@@ -7,6 +7,7 @@ use super::networks::NetworkSet;
 use super::ports::{self, PortSet};
 use super::service::ServicePorts;
 use super::{Opening, Peers, PolicyPort, Refusal, Surroundings, Target};
+use crate::text::first_of;
 use cloister_api::{Port, Protocol};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -137,6 +138,23 @@ impl Reach {
         }
     }
 
+    /// The ports on which another leads to some of the same, where those are others than its own.
+    pub(super) fn on_other_ports(&self, other: &Self) -> Option<String> {
+        match (self, other) {
+            (Self::Networks { networks, .. }, Self::Networks { networks: others, ports }) => {
+                (!networks.is_apart(others) && !networks.intersection(others).is_empty()).then(|| ports.in_words())
+            }
+            (Self::Hosts { hosts, .. }, Self::Hosts { hosts: others, ports }) => {
+                hosts.intersection(others).map(|_| ports.in_words())
+            }
+            (Self::Service(own), Self::Service(other)) => (own.reference == other.reference).then(|| {
+                let each = other.targets.keys().map(|(protocol, port)| ports::written(*protocol, &(*port..=*port)));
+                first_few(each.collect::<Vec<_>>().iter())
+            }),
+            _ => None,
+        }
+    }
+
     /// What none of `others` reaches, in words: `203.0.113.0/24 on TCP/22`. Empty where all of it is reached.
     pub(super) fn uncovered(&self, others: &[Self]) -> Vec<String> {
         match self {
@@ -209,19 +227,16 @@ fn uncovered_ports(service: &ServicePorts, others: &[Reach]) -> Vec<String> {
         return Vec::new();
     }
     let name = format!("Service {}/{}", service.reference.namespace, service.reference.name);
-    vec![on([name].iter(), left)]
+    vec![on([name].iter(), first_few(left.iter()))]
 }
 
 fn in_words<T: Display>(uncovered: &BTreeMap<Vec<T>, PortSet>) -> Vec<String> {
-    let each = uncovered.iter().map(|(destinations, ports)| {
-        let ports = ports.ranges().map(|(protocol, range)| ports::written(protocol, &range)).collect();
-        on(destinations.iter(), ports)
-    });
+    let each = uncovered.iter().map(|(destinations, ports)| on(destinations.iter(), ports.in_words()));
     each.collect()
 }
 
-fn on<T: Display>(destinations: impl ExactSizeIterator<Item = T>, ports: Vec<String>) -> String {
-    format!("{} on {}", first_few(destinations), first_few(ports.iter()))
+fn on<T: Display>(destinations: impl ExactSizeIterator<Item = T>, ports: String) -> String {
+    format!("{} on {ports}", first_few(destinations))
 }
 
 fn sorted<T: Clone + Ord>(items: &[T]) -> Vec<T> {
@@ -234,8 +249,5 @@ fn sorted<T: Clone + Ord>(items: &[T]) -> Vec<T> {
 /// The first eight, and how many more there are.
 pub(super) fn first_few<T: Display>(items: impl ExactSizeIterator<Item = T>) -> String {
     const FEW: usize = 8;
-    let more = items.len().saturating_sub(FEW);
-    let first: Vec<String> = items.take(FEW).map(|item| item.to_string()).collect();
-    let first = first.join(", ");
-    if more == 0 { first } else { format!("{first} and {more} more") }
+    first_of(items, FEW, ", ")
 }

@@ -5,7 +5,7 @@ use super::{
     afresh::is_new,
     approval::{Case, People, recorded},
     borne_out, digest,
-    eligibility::{Ineligible, not_named, signed},
+    eligibility::{Ineligible, no_break_glass, signed},
     people::{is, is_service_account},
     words::principals,
 };
@@ -90,14 +90,9 @@ fn may_settle(
 
 /// The terms under which somebody may break the glass.
 pub fn permitted<'a>(policy: &'a AccessPolicy, requester: &Identity) -> Result<&'a BreakGlass, Ineligible> {
-    let Some(glass) = &policy.spec.break_glass else { return Err(Ineligible::NoBreakGlass) };
-    let named = glass.requesters.iter().any(|principal| is(principal, requester));
-    if named && !is_service_account(requester) {
-        Ok(glass)
-    } else {
-        let (who, policy, wanted, seen) = not_named(requester, policy, &glass.requesters);
-        Err(Ineligible::BreakGlassNotAllowed { who, policy, wanted, seen })
-    }
+    let named = |glass: &&BreakGlass| glass.requesters.iter().any(|principal| is(principal, requester));
+    let glass = policy.spec.break_glass.as_ref().filter(named).filter(|_| !is_service_account(requester));
+    glass.ok_or_else(|| no_break_glass(requester, policy))
 }
 
 /// Another grant by which somebody broke the glass, where nothing of this one stands yet: an operator that was

@@ -1,6 +1,7 @@
 //! What of that which a grant is for has changed, in words.
 
 use super::{Target, digest};
+use crate::text::first_of;
 use cloister_api::GrantStatus;
 
 /// How many rules of a ClusterRole are written down, and how many of those that came or went are named.
@@ -47,12 +48,8 @@ fn rules(before: &[String], now: &[Box<str>]) -> String {
     }
     let came = now.iter().map(|rule| &**rule).filter(|rule| before.iter().all(|other| other != rule));
     let went = before.iter().map(String::as_str).filter(|rule| now.iter().all(|other| **other != **rule));
-    let named = |what: &str, rules: Vec<&str>| {
-        let more = rules.len().checked_sub(NAMED).filter(|more| *more > 0);
-        let more = more.map(|more| format!(" and {more} more")).unwrap_or_default();
-        let few: Vec<&str> = rules.iter().take(NAMED).copied().collect();
-        (!rules.is_empty()).then(|| format!("{what} {}{more}", few.join("; ")))
-    };
+    let named =
+        |what: &str, rules: Vec<&str>| (!rules.is_empty()).then(|| format!("{what} {}", first_of(rules, NAMED, "; ")));
     let said: Vec<String> =
         [named("now also", came.collect()), named("no longer", went.collect())].into_iter().flatten().collect();
     if said.is_empty() { String::new() } else { format!(" ({})", said.join(", and ")) }

@@ -1,7 +1,7 @@
 //! An EgressGrant: one egress rule that is open while it lasts.
 
 use super::{
-    Grant, Input, digest,
+    Grant, Input, declared, digest,
     kind::{Kind, Missing, Opening, Target, TargetError},
     summary,
     target::policy_of,
@@ -56,12 +56,25 @@ impl Kind for EgressGrant {
         let all: Vec<String> = closed.iter().map(ToString::to_string).collect();
         Some(Missing {
             reason: closed.first()?.reason(),
-            message: format!("the rule stays closed: {}", all.join("; ")),
+            message: format!("the rule stays closed: {}. {WHERE_THE_RULE_IS_WRONG}", all.join("; ")),
         })
     }
 
     fn doubt(&self, input: &Input<'_>) -> Option<Missing> {
-        astray(open_rule(&self.spec.rule, &input.surroundings()).ok()?, input)
+        let opening = open_rule(&self.spec.rule, &input.surroundings()).ok()?;
+        declared::differs(&self.spec.rule, input).or_else(|| declared::is_open(&opening, input)).or_else(|| {
+            let mut astray = astray(opening, input)?;
+            if astray.reason != Standing::Unknown.reason() {
+                astray.message = format!("{}. {WHERE_THE_RULE_IS_WRONG}", astray.message);
+            }
+            Some(astray)
+        })
+    }
+
+    fn caution(&self, input: &Input<'_>) -> Vec<String> {
+        let opening = open_rule(&self.spec.rule, &input.surroundings()).ok();
+        let names = opening.map(|opening| unanswered(opening, input)).unwrap_or_default();
+        names.into_iter().chain(declared::is_undeclared(&self.spec.rule, input)).collect()
     }
 
     fn residue(&self, _: &Target<'_>, _: &Input<'_>) -> Vec<ResidualExposure> {
@@ -73,6 +86,10 @@ impl Kind for EgressGrant {
             .unwrap_or_else(|refusal| Opening { fault: refusal.and_then(refused), ..Opening::default() })
     }
 }
+
+/// What whoever asked can do where the mistake is theirs.
+const WHERE_THE_RULE_IS_WRONG: &str =
+    "A grant cannot be changed: where its rule is at fault, delete it, and ask again with another";
 
 /// The policy of what a grant opens, as far as it can be opened, and what of it cannot: the settings may have changed since
 /// it was agreed to.
@@ -123,6 +140,13 @@ pub fn astray(opening: egress::Opening, input: &Input<'_>) -> Option<Missing> {
     let (_, held) = opening.at_addresses(&input.names());
     let closed = held.iter().find(|held| !matches!(held.standing, Standing::Held | Standing::Unanswered(_)))?;
     Some(Missing { reason: closed.standing.reason(), message: what_to_do(closed) })
+}
+
+/// The names of which DNS says nothing, so that those who decide do not know whether they can be opened.
+pub fn unanswered(opening: egress::Opening, input: &Input<'_>) -> Vec<String> {
+    let (_, held) = opening.at_addresses(&input.names());
+    let held = held.iter().filter(|held| matches!(held.standing, Standing::Unanswered(_)));
+    held.map(what_to_do).collect()
 }
 
 fn refused(refusal: Refusal) -> Option<Missing> {

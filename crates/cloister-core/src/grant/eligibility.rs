@@ -2,13 +2,12 @@
 
 use super::{
     Grant, break_glass,
-    people::is,
+    people::{is, is_service_account},
     words::{POLICY_WRITERS, principals, seen},
 };
-use cloister_api::{AccessPolicy, AccessPolicySpec, Identity, Principal, Subject, SubjectKind};
+use cloister_api::{AccessPolicy, AccessPolicySpec, Identity, Subject, SubjectKind};
 use jiff::{SignedDuration, Timestamp};
 use kube::core::Duration;
-use std::fmt;
 
 /// How far ahead a grant may start where its policy does not say.
 const MAX_START_DELAY: SignedDuration = SignedDuration::from_hours(168);
@@ -20,8 +19,8 @@ const PATTERN_SIZE: usize = 1 << 20;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Ineligible {
     #[error(
-        "{who} is not among the requesters of AccessPolicy {policy} ({wanted}): {seen}. Delete the grant and ask again with an \
-         account that is among them, or ask {POLICY_WRITERS} to add you"
+        "{who} is not among the requesters of AccessPolicy {policy} ({wanted}): {seen}. Ask with an account that is among them, or \
+         ask {POLICY_WRITERS} to add you"
     )]
     RequesterNotAllowed { who: String, policy: String, wanted: String, seen: String },
     #[error(
@@ -37,31 +36,30 @@ pub enum Ineligible {
     TicketMissing,
     #[error("ticket {0:?} does not look like the policy's pattern {1}")]
     TicketMalformed(String, String),
-    #[error("{0} is longer than the policy's maxDuration {1}; ask for less")]
-    TooLong(String, String),
-    #[error("a grant under this policy may start at most {0} after it is asked for")]
-    StartTooLate(String),
-    #[error("the policy lets nobody break the glass; ask without spec.breakGlass")]
-    NoBreakGlass,
+    #[error("{asked} is longer than the policy's {field} {longest}; ask for less")]
+    TooLong { asked: String, field: &'static str, longest: String },
     #[error(
-        "{who} is not among those who may break the glass under AccessPolicy {policy} ({wanted}): {seen}. Ask without \
-         spec.breakGlass"
+        "a grant under this policy may start at most {0} after it is asked for; ask with an earlier spec.startTime"
     )]
-    BreakGlassNotAllowed { who: String, policy: String, wanted: String, seen: String },
+    StartTooLate(String),
+    #[error("{0}")]
+    BreakGlassNotAllowed(String),
     #[error("a grant that breaks the glass opens at once; leave spec.startTime out")]
     BreakGlassLater,
     #[error("{0} broke the glass with {1}, which nobody has reviewed yet; ask an approver to review it first")]
     ReviewOwed(String, String),
     #[error("{0}")]
     TooMany(String),
-    #[error("the window from startTime for the asked duration has passed")]
+    #[error(
+        "the window from spec.startTime for the asked duration has passed; ask with a later spec.startTime, or without one"
+    )]
     WindowPassed,
     #[error(
         "grant {0} mounts a credential at {1} in the pods of the same ServiceAccount: the same credential is mounted at one \
          path, and others not at that path, nor in it or above it; ask with another mountPath, or when that grant has ended"
     )]
     MountConflict(String, String),
-    #[error("CloisterConfig refuses what was asked before {0} (invalidateGrantsBefore); ask again")]
+    #[error("CloisterConfig refuses what was asked before {0} (invalidateGrantsBefore)")]
     Invalidated(Timestamp),
 }
 
@@ -75,9 +73,9 @@ impl Ineligible {
             Ineligible::JustificationMissing => "JustificationMissing",
             Ineligible::TicketMissing => "TicketMissing",
             Ineligible::TicketMalformed(..) => "TicketMalformed",
-            Ineligible::TooLong(..) => "DurationTooLong",
+            Ineligible::TooLong { .. } => "DurationTooLong",
             Ineligible::StartTooLate(_) => "StartTooLate",
-            Ineligible::NoBreakGlass | Ineligible::BreakGlassNotAllowed { .. } => "BreakGlassNotAllowed",
+            Ineligible::BreakGlassNotAllowed(_) => "BreakGlassNotAllowed",
             Ineligible::BreakGlassLater => "BreakGlassLater",
             Ineligible::ReviewOwed(..) => "ReviewOwed",
             Ineligible::TooMany(_) => "TooManyGrants",
@@ -85,43 +83,6 @@ impl Ineligible {
             Ineligible::MountConflict(..) => "MountConflict",
             Ineligible::Invalidated(_) => "Invalidated",
         }
-    }
-}
-
-/// All that is wrong with a request: at least one thing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes(Vec<Ineligible>);
-
-impl Mistakes {
-    /// These, if there are any.
-    ///
-    /// # Errors
-    ///
-    /// There are.
-    pub fn none(all: Vec<Ineligible>) -> Result<(), Self> {
-        if all.is_empty() { Ok(()) } else { Err(Mistakes(all)) }
-    }
-
-    /// Why, in one word.
-    pub fn reason(&self) -> &'static str {
-        match &*self.0 {
-            [one] => one.reason(),
-            _ => "SeveralMistakes",
-        }
-    }
-}
-
-impl fmt::Display for Mistakes {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let [one] = &*self.0 {
-            return one.fmt(formatter);
-        }
-        write!(formatter, "{} mistakes", self.0.len())?;
-        for (at, one) in self.0.iter().enumerate() {
-            let before = if at == 0 { ": " } else { "; " };
-            write!(formatter, "{before}({}) {}: {one}", at + 1, one.reason())?;
-        }
-        Ok(())
     }
 }
 
@@ -139,9 +100,16 @@ pub fn check(grant: &Grant, requester: &Identity, policy: &AccessPolicy, asked: 
         }
         _ => {}
     }
-    let (duration, longest) = (duration(grant, spec), longest(grant, spec));
+    // Who may not break the glass asks without, if at all.
+    let glass =
+        spec.break_glass.as_ref().filter(|_| terms.break_glass && break_glass::permitted(policy, requester).is_ok());
+    let (field, longest) = match glass {
+        Some(glass) => ("breakGlass.maxDuration", signed(glass.max_duration)),
+        None => ("maxDuration", signed(spec.max_duration)),
+    };
+    let duration = duration(grant, spec);
     if duration > longest {
-        wrong.push(Ineligible::TooLong(format!("{duration:#}"), format!("{longest:#}")));
+        wrong.push(Ineligible::TooLong { asked: format!("{duration:#}"), field, longest: format!("{longest:#}") });
     }
     if let Some(start) = terms.start_time {
         let delay = spec.max_start_delay.map_or(MAX_START_DELAY, signed);
@@ -160,9 +128,13 @@ pub fn still(grant: &Grant, requester: &Identity, policy: &AccessPolicy) -> Vec<
     let mut wrong = Vec::new();
     if grant.terms().break_glass {
         wrong.extend(break_glass::permitted(policy, requester).err());
-    } else if !spec.requesters.iter().any(|principal| is(principal, requester)) {
-        let (who, policy, wanted, seen) = not_named(requester, policy, &spec.requesters);
-        wrong.push(Ineligible::RequesterNotAllowed { who, policy, wanted, seen });
+    } else if !may_ask(requester, policy) {
+        wrong.push(Ineligible::RequesterNotAllowed {
+            who: requester.username.clone(),
+            policy: policy.metadata.name.clone().unwrap_or_default(),
+            wanted: principals(&spec.requesters),
+            seen: seen(requester),
+        });
     }
     let refused = grant.of_kind().subjects().iter().filter(|subject| !may_benefit(subject, requester, spec));
     wrong.extend(refused.map(|subject| Ineligible::SubjectNotAllowed {
@@ -173,10 +145,33 @@ pub fn still(grant: &Grant, requester: &Identity, policy: &AccessPolicy) -> Vec<
     wrong
 }
 
-/// Who somebody is, which policy does not name them, whom it names, and in which groups they were seen.
-pub fn not_named(who: &Identity, policy: &AccessPolicy, wanted: &[Principal]) -> (String, String, String, String) {
-    let name = policy.metadata.name.clone().unwrap_or_default();
-    (who.username.clone(), name, principals(wanted), seen(who))
+/// Whether a policy names somebody among those who may ask.
+fn may_ask(who: &Identity, policy: &AccessPolicy) -> bool {
+    policy.spec.requesters.iter().any(|principal| is(principal, who))
+}
+
+/// Why somebody may not break the glass under a policy, and what they can do: nobody is sent to what would be refused too.
+pub fn no_break_glass(who: &Identity, policy: &AccessPolicy) -> Ineligible {
+    let (name, user) = (policy.metadata.name.as_deref().unwrap_or_default(), &who.username);
+    let refused = match &policy.spec.break_glass {
+        None => format!("AccessPolicy {name} lets nobody break the glass"),
+        Some(_) if is_service_account(who) => {
+            format!("ServiceAccount {user} is not among those who may break the glass, who are people")
+        }
+        Some(glass) => {
+            let wanted = principals(&glass.requesters);
+            format!("{user} is not among those who may break the glass under AccessPolicy {name} ({wanted})")
+        }
+    };
+    Ineligible::BreakGlassNotAllowed(if may_ask(who, policy) {
+        format!("{refused}: {}. Ask without spec.breakGlass", seen(who))
+    } else {
+        let wanted = principals(&policy.spec.requesters);
+        format!(
+            "{refused}, and {user} is not among its requesters either ({wanted}): {}. Ask {POLICY_WRITERS} to add you",
+            seen(who)
+        )
+    })
 }
 
 /// Whom a grant may name.

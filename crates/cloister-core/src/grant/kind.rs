@@ -1,6 +1,10 @@
 //! What a kind of grant adds to the engine: what it is for, how that is opened, and how it is taken away.
 
-use super::{Grant, Input, eligibility::Ineligible, words::POLICY_WRITERS};
+use super::{
+    Grant, Input,
+    eligibility::Ineligible,
+    words::{CATALOGUE_WRITERS, POLICY_WRITERS},
+};
 use crate::{
     child::Child,
     cluster_role::bindable,
@@ -32,11 +36,19 @@ pub struct Target<'a> {
 /// Why it could not be found, or cannot be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    #[error("there is no {kind} {name}{}; {remedy}", did_you_mean(meant.as_deref()))]
-    NotFound { kind: &'static str, name: String, meant: Option<String>, remedy: String },
+    #[error(
+        "there is no {kind} {name}{}; delete the grant and ask again for one that is there (`kubectl get {list}`), or ask \
+         {CATALOGUE_WRITERS} to publish it",
+        did_you_mean(meant.as_deref())
+    )]
+    NotFound { kind: &'static str, name: String, meant: Option<String>, list: &'static str },
     #[error("{kind} {name} cannot be read by this version of the operator; see its status")]
     Undecodable { kind: &'static str, name: String },
-    #[error("StorageResource {storage} offers no role {role}{}; it offers {offered}", did_you_mean(meant.as_deref()))]
+    #[error(
+        "StorageResource {storage} offers no role {role}{}; it offers {offered}. Delete the grant and ask again for a role that it offers, \
+         or ask {CATALOGUE_WRITERS} to add it",
+        did_you_mean(meant.as_deref())
+    )]
     RoleNotFound { storage: String, role: String, meant: Option<String>, offered: String },
     #[error("there is no AccessPolicy {name}, which {named_by} names{}; ask {POLICY_WRITERS} to publish it", did_you_mean(meant.as_deref()))]
     PolicyNotFound { name: String, named_by: String, meant: Option<String> },
@@ -48,14 +60,16 @@ pub enum TargetError {
 
 impl TargetError {
     /// Why, in one word.
-    pub fn reason(&self) -> String {
+    pub fn reason(&self) -> &'static str {
         match self {
-            TargetError::NotFound { kind, .. } => format!("{}NotFound", kind.trim_end_matches("Resource")),
-            TargetError::Undecodable { kind, .. } => format!("{}Undecodable", kind.trim_end_matches("Resource")),
-            TargetError::RoleNotFound { .. } => "RoleNotFound".into(),
-            TargetError::PolicyNotFound { .. } => "PolicyNotFound".into(),
-            TargetError::PolicyUndecodable(_) => "PolicyUndecodable".into(),
-            TargetError::RoleRefused(fault) => fault.reason().into(),
+            TargetError::NotFound { kind: "StorageResource", .. } => "StorageNotFound",
+            TargetError::NotFound { .. } => "AccessRoleNotFound",
+            TargetError::Undecodable { kind: "StorageResource", .. } => "StorageUndecodable",
+            TargetError::Undecodable { .. } => "AccessRoleUndecodable",
+            TargetError::RoleNotFound { .. } => "RoleNotFound",
+            TargetError::PolicyNotFound { .. } => "PolicyNotFound",
+            TargetError::PolicyUndecodable(_) => "PolicyUndecodable",
+            TargetError::RoleRefused(fault) => fault.reason(),
         }
     }
 
@@ -140,6 +154,11 @@ pub trait Kind {
         undeclared(accounts(self.subjects()), input)
     }
 
+    /// What those who decide should know of it, though nothing is wrong for sure.
+    fn caution(&self, _: &Input<'_>) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What of it may outlast the grant.
     fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure>;
 
@@ -166,8 +185,8 @@ pub fn undeclared<'a>(accounts: impl IntoIterator<Item = &'a str>, input: &Input
     let declared = input.accounts.iter().map(|account| account.name.as_str());
     let meant = did_you_mean(closest(name, declared));
     let message = format!(
-        "ResearchNamespace {namespace} has no ServiceAccount {name}{meant}; declare it in its serviceAccounts, or ask again for one that \
-         it has (`kubectl get serviceaccounts -n {namespace}`)"
+        "ResearchNamespace {namespace} has no ServiceAccount {name}{meant}; declare it in its serviceAccounts, or delete the grant and ask \
+         again for one that it has (`kubectl get serviceaccounts -n {namespace}`)"
     );
     Some(Missing { reason: "ServiceAccountNotFound", message })
 }

@@ -1,27 +1,29 @@
 //! A request that waits for a decision, and how it is decided.
 
 use super::{
-    Grant, Home, Input, Target,
+    Grant, Input, Target,
     approval::{Case, Tally},
     break_glass::{self, later},
     changed,
     decisions::Decisions,
     digest,
-    eligibility::{self, Ineligible, Mistakes, signed},
+    eligibility::{self, Ineligible, signed},
     guard::POLICY_NOT_ALLOWED,
     kind::missing,
     limits::Others,
-    membership, open,
+    membership,
+    mistakes::{ASK_AGAIN, Mistakes},
     people::{is_known, is_service_account},
     phases::{add_finalizer, drop_finalizer, own, surplus},
     share::{Share, secret_name},
     status::{Say, ended},
     summary,
     target::too_weak,
+    undecided::{known_doubt, not_here, without_target},
     words::POLICY_WRITERS,
 };
 use crate::{auto_approve, condition::seconds, names::Standing, plan::Plan};
-use cloister_api::{GrantPhase, GrantStatus, Identity, PolicyReference, RecordedReview, condition::reason};
+use cloister_api::{GrantPhase, GrantStatus, Identity, PolicyReference, RecordedReview};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -29,7 +31,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 const PENDING_TTL: SignedDuration = SignedDuration::from_hours(24);
 
 /// What holds a request up.
-struct Wait {
+pub(super) struct Wait {
     reason: String,
     message: String,
     /// Whether somebody must change something before it can go on.
@@ -37,7 +39,7 @@ struct Wait {
 }
 
 impl Wait {
-    fn new(reason: &str, message: impl Into<String>, broken: bool) -> Self {
+    pub fn new(reason: &str, message: impl Into<String>, broken: bool) -> Self {
         Wait { reason: reason.to_owned(), message: message.into(), broken }
     }
 }
@@ -48,6 +50,8 @@ enum Outcome {
     Wait(Wait),
     /// It is refused for good.
     Refuse { reason: &'static str, message: String, by: Option<RecordedReview> },
+    /// It is refused for good, since it does not keep its policy's terms.
+    Deny(Mistakes),
     /// It is approved.
     Approve { reason: &'static str, message: String, how: How },
 }
@@ -81,8 +85,11 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         Ok(target) => target,
         Err(error) => {
             // The catalogue may come later than the request; nobody waits for ever, though.
-            let wait = Wait::new(&error.reason(), error.to_string(), true);
-            return wait_until(plan, &say, status, later(asked, PENDING_TTL), wait);
+            let deadline = later(asked, PENDING_TTL);
+            return match without_target(grant, &error, asked, deadline, input) {
+                Ok(wait) => wait_until(plan, &say, status, deadline, wait),
+                Err(why) => denied(plan, &say, status, &why, input.now),
+            };
         }
     };
     let ttl = target.policy.spec.pending_request_ttl.map_or(PENDING_TTL, signed);
@@ -90,7 +97,7 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     if deadline <= input.now {
         // Whatever would be decided now is decided too late.
         let status = ended(status, GrantPhase::TimedOut, input.now);
-        return say.ready(plan, status, "TimedOut", format!("nobody decided by {deadline}; ask again"));
+        return say.ready(plan, status, "TimedOut", format!("nobody decided by {deadline}. {ASK_AGAIN}"));
     }
     status.digest = digest::of(grant, input.namespace, &target);
     status.summary.duration = summary::duration(eligibility::duration(grant, &target.policy.spec));
@@ -102,6 +109,7 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
             status.reviews.extend(by);
             say.ready(plan, status, reason, message)
         }
+        Outcome::Deny(why) => denied(plan, &say, status, &why, input.now),
         Outcome::Approve { .. } if let Some(held) = input.held => {
             wait_until(plan, &say, status, deadline, Wait::new(held.reason(), held.message(), false))
         }
@@ -112,12 +120,21 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
                 plan.look_again(input.now);
                 say.ready(plan, status, reason, message)
             }
-            Err(why) => {
-                let status = ended(status, GrantPhase::Denied, input.now);
-                say.ready(plan, status, why.reason(), why.to_string())
-            }
+            Err(why) => denied(plan, &say, status, &Mistakes::one(why.into()), input.now),
         },
     }
+}
+
+/// It is refused, and nothing of it can be changed.
+fn denied(
+    plan: Plan<GrantStatus>,
+    say: &Say<'_>,
+    status: GrantStatus,
+    why: &Mistakes,
+    now: Timestamp,
+) -> Plan<GrantStatus> {
+    let status = ended(status, GrantPhase::Denied, now);
+    say.ready(plan, status, why.reason(), format!("{why}. {ASK_AGAIN}"))
 }
 
 /// What is kept of what was said before. Whatever else is there belongs to a later phase, and nobody has decided yet.
@@ -152,7 +169,7 @@ fn outcome(
     wrong.extend(no_debt(grant, requester, input).err());
     wrong.extend(window(grant, target, input.now).err());
     if let Err(why) = Mistakes::none(wrong) {
-        return Outcome::Refuse { reason: why.reason(), message: why.to_string(), by: None };
+        return Outcome::Deny(why.and(known_doubt(kind, input)));
     }
     let case = Case::of(kind, requester, target.policy, input);
     let decisions = Decisions::of(&case, grant, &status.digest, input);
@@ -187,12 +204,12 @@ fn outcome(
                 );
                 Outcome::Approve { reason: "BreakGlass", message, how: How::BreakGlass(debt) }
             }
-            Err(why) => Outcome::Refuse { reason: why.reason(), message: why.to_string(), by: None },
+            Err(why) => Outcome::Deny(Mistakes::one(why.into())),
         };
     }
     if let Some(message) = by_itself(grant, requester, target, input) {
         if let Err(why) = others.may_hold(true, requester, target) {
-            return Outcome::Refuse { reason: why.reason(), message: why.to_string(), by: None };
+            return Outcome::Deny(Mistakes::one(why.into()));
         }
         return Outcome::Approve { reason: "AutoApproved", message, how: How::Policy };
     }
@@ -207,7 +224,7 @@ fn outcome(
         let names: Vec<&str> = tally.approvals.iter().flat_map(|rule| &rule.approved_by).map(String::as_str).collect();
         let message = format!("approved under AccessPolicy {} by {}", case.policy_name, names.join(", "));
         if let Err(why) = others.may_hold(false, requester, target) {
-            return Outcome::Refuse { reason: why.reason(), message: why.to_string(), by: None };
+            return Outcome::Deny(Mistakes::one(why.into()));
         }
         let reviews = decisions.recorded(&case, &tally);
         return Outcome::Approve { reason: "Approved", message, how: How::People(tally, reviews) };
@@ -235,39 +252,19 @@ fn outcome(
             changed::since_read(status, target)
         ));
     }
+    for caution in kind.caution(input) {
+        message.push_str(&format!(". Note that {caution}"));
+    }
     Outcome::Wait(Wait::new("AwaitingApproval", message, false))
 }
 
-/// Why nothing can be decided in this namespace now.
-fn not_here(input: &Input<'_>) -> Option<Wait> {
-    match input.home {
-        Home::Enforced if input.settings.held => Some(Wait::new(reason::CLOCK_SKEW, open::CLOCK_SKEW, false)),
-        Home::Enforced if input.settings.usable => None,
-        Home::Enforced => Some(Wait::new(
-            reason::CONFIG_UNDECODABLE,
-            "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can",
-            true,
-        )),
-        Home::NotEnforced => Some(Wait::new(
-            "NamespaceNotEnforced",
-            format!("waits for ResearchNamespace {} to be enforced", input.namespace),
-            false,
-        )),
-        Home::Closed | Home::Ending => Some(Wait::new(
-            "NotAResearchNamespace",
-            format!("{} is not an open research namespace; ask in one that is", input.namespace),
-            true,
-        )),
-    }
-}
-
 /// After etcd was restored, what was asked before may have been refused since, or taken back.
-fn not_invalidated(asked: Timestamp, input: &Input<'_>) -> Result<(), Ineligible> {
+pub(super) fn not_invalidated(asked: Timestamp, input: &Input<'_>) -> Result<(), Ineligible> {
     input.settings.invalidates(asked).map_or(Ok(()), |before| Err(Ineligible::Invalidated(before)))
 }
 
 /// Where the settings say how a person is known, somebody who is not does not ask.
-fn known_person(requester: &Identity, input: &Input<'_>) -> Result<(), Ineligible> {
+pub(super) fn known_person(requester: &Identity, input: &Input<'_>) -> Result<(), Ineligible> {
     if is_known(requester, input.settings) {
         return Ok(());
     }

@@ -80,7 +80,9 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
     let kind = grant.of_kind();
     let target = match kind.target(input) {
         Ok(target) => target,
-        Err(error) => return (grant.phase() == GrantPhase::Pending).then(|| Err((error.reason(), error.to_string()))),
+        Err(error) => {
+            return (grant.phase() == GrantPhase::Pending).then(|| Err((error.reason().to_owned(), error.to_string())));
+        }
     };
     let case = Case::of(kind, requester, target.policy, input);
     let not_counted = |why: NotCounted| refused(why.reason(), why.to_string());

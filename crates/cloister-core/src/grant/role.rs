@@ -28,8 +28,12 @@ impl Kind for RoleGrant {
         let role = match (input.catalogue.roles)(name) {
             Known::Absent => {
                 let meant = (input.catalogue.meant)(Listed::Role, name);
-                let remedy = "`kubectl get accessroles` lists what there is".to_owned();
-                return Err(TargetError::NotFound { kind: "AccessRole", name: name.clone(), meant, remedy });
+                return Err(TargetError::NotFound {
+                    kind: "AccessRole",
+                    name: name.clone(),
+                    meant,
+                    list: "accessroles",
+                });
             }
             Known::Undecodable => return Err(TargetError::Undecodable { kind: "AccessRole", name: name.clone() }),
             Known::Read(role) => role,

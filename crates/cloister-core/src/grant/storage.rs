@@ -4,7 +4,7 @@ use super::{
     Declared, Grant, Input, Listed,
     credential::{NOT_OFFERED, secret_named},
     digest,
-    egress::{astray, opened},
+    egress::{astray, opened, unanswered},
     eligibility::Ineligible,
     end,
     kind::{Kind, Missing, Opening, Target, TargetError, accounts, is_for_accounts, undeclared},
@@ -13,7 +13,6 @@ use super::{
     share::{Share, mount_key, mount_name},
     target::{Known, cluster_role, guard_of, policy_of, rules_of},
     together,
-    words::CATALOGUE_WRITERS,
 };
 use crate::{
     child::Child,
@@ -125,6 +124,12 @@ impl Kind for StorageAccessGrant {
         undeclared(accounts(&self.spec.subjects).chain(mounted), input).or_else(closed)
     }
 
+    fn caution(&self, input: &Input<'_>) -> Vec<String> {
+        let endpoint = || found(self, input).ok()?.0.spec.endpoint.as_ref();
+        let opening = endpoint().and_then(|endpoint| open_endpoint(endpoint, None, &input.surroundings()).ok());
+        opening.map(|opening| unanswered(opening, input)).unwrap_or_default()
+    }
+
     fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure> {
         let mut left = residue::of_role(target.cluster_role, input);
         let has_endpoint = found(self, input).is_ok_and(|(storage, _)| storage.spec.endpoint.is_some());
@@ -162,10 +167,8 @@ fn found<'a>(
     let storage = match (input.catalogue.storages)(name) {
         Known::Absent => {
             let meant = (input.catalogue.meant)(Listed::Storage, name);
-            let remedy = format!(
-                "name one that is there (`kubectl get storageresources`), or ask {CATALOGUE_WRITERS} to publish it"
-            );
-            return Err(TargetError::NotFound { kind: "StorageResource", name: name.clone(), meant, remedy });
+            let list = "storageresources";
+            return Err(TargetError::NotFound { kind: "StorageResource", name: name.clone(), meant, list });
         }
         Known::Undecodable => return Err(TargetError::Undecodable { kind: "StorageResource", name: name.clone() }),
         Known::Read(storage) => storage,

@@ -1,5 +1,6 @@
 //! How people are named in messages.
 
+use crate::text::first_of;
 use cloister_api::{Identity, Principal};
 
 /// Who may change what an AccessPolicy says.
@@ -34,11 +35,8 @@ pub fn seen(identity: &Identity) -> String {
     let who = &identity.username;
     let mut groups: Vec<&str> = identity.groups.iter().map(String::as_str).collect();
     groups.sort_unstable();
-    match groups.len() {
-        0 => format!("the API server saw {who} in no group"),
-        1..=GROUPS => format!("the API server saw {who} in groups {}", groups.join(", ")),
-        all => {
-            format!("the API server saw {who} in groups {}, and {} more", groups[..GROUPS].join(", "), all - GROUPS)
-        }
+    if groups.is_empty() {
+        return format!("the API server saw {who} in no group");
     }
+    format!("the API server saw {who} in groups {}", first_of(groups, GROUPS, ", "))
 }

@@ -81,7 +81,7 @@ pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Op
 /// What the namespace's open grants open, at the addresses that their names have.
 pub fn of_grants(input: &Input<'_>) -> Vec<Opening> {
     let surroundings = Surroundings { never: &input.settings.never, services: input.services, wildcards: false };
-    let rules = input.granted.iter().map(|(_, rule)| open_rule_in_part(rule, &surroundings));
+    let rules = input.granted.iter().map(|granted| open_rule_in_part(granted.rule, &surroundings));
     let endpoints = input.endpoints.iter().map(|(endpoint, account)| {
         let pods = account.map(pods_of);
         open_endpoint_in_part(endpoint, pods.as_ref(), &surroundings)

@@ -29,11 +29,14 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
     if namespace.terminating {
         let_it_end(&mut plan, input);
         let why = namespace.why_held();
-        let message = match (input.pods, input.open_grants) {
-            (0, 0) => format!("waiting for Namespace {} to be gone{why}", input.name),
-            (pods, grants) => format!("waiting for {pods} pods and {grants} grants to end{why}"),
+        let (reason, message) = match (input.pods, input.open_grants) {
+            (0, 0) => (reason::DELETING, format!("Namespace {} is being deleted{why}", input.name)),
+            (0, grants) => (reason::WAITING_FOR_GRANTS, format!("waiting for {grants} grants to be revoked{why}")),
+            (pods, grants) => {
+                (reason::WAITING_FOR_PODS, format!("waiting for {pods} pods and {grants} grants to end{why}"))
+            }
         };
-        return say.waiting(plan, reason::WAITING_FOR_PODS, message);
+        return say.waiting(plan, reason, message);
     }
     let retain = declared.spec.deletion_policy == DeletionPolicy::Retain;
     close(&mut plan, namespace, input, retain);

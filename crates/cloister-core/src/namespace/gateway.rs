@@ -7,6 +7,7 @@ use super::{
     Input,
     egress::{Needs, need},
     policies,
+    refused::missing,
     selected::selects,
 };
 use crate::{
@@ -56,9 +57,10 @@ fn find<'a>(
         return Ok(gateway);
     }
     let message = format!(
-        "gateway {wanted} may not be named by this namespace: its namespaceSelector (gateways of CloisterConfig) does not select \
-         the labels of the ResearchNamespace; ask whoever writes CloisterConfig to extend it, or take it out of \
-         ingress.fromGateways"
+        "gateway {wanted} may not be named by this namespace: {}; ask whoever publishes the catalogue (ClusterRole \
+         cloister:catalogue-admin) to label the ResearchNamespace, or whoever writes CloisterConfig (ClusterRole \
+         cloister:policy-admin) to widen the namespaceSelector in gateways, or take it out of ingress.fromGateways",
+        missing(gateway.namespace_selector.as_ref(), namespace)
     );
     Err((GATEWAY_NOT_ALLOWED, message))
 }

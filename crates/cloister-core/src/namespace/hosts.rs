@@ -3,6 +3,7 @@
 use crate::{
     condition::{Verdict, seconds},
     names::{Held, Limits, Rebinding, Standing},
+    text::others,
 };
 use cloister_api::{EgressStatus, Enforcement, HostStatus, condition::RESOLUTION_STABLE};
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +17,10 @@ const MOST_BYTES: usize = 256 * 1024;
 /// How many bytes a need or a name has beside its texts, at the most.
 const LINE: usize = 192;
 
-/// The longest message of a need.
+/// How many bytes the messages of all needs may have in full; where they have more, each is shortened.
+const MOST_IN_FULL: usize = 128 * 1024;
+
+/// The longest message of a need where it is shortened.
 const MESSAGE: usize = 1024;
 
 /// How many addresses of each.
@@ -37,8 +41,8 @@ pub fn tell(need: &mut EgressStatus, held: &[Held], before: &[EgressStatus], lim
 /// never be written again. What comes first stays. What a line costs is counted without the times in it, so that the same
 /// names are listed at each look.
 pub fn bound(needs: &mut [EgressStatus]) {
-    for need in needs.iter_mut() {
-        clip(&mut need.message);
+    if needs.iter().map(|need| need.message.len()).sum::<usize>() > MOST_IN_FULL {
+        needs.iter_mut().for_each(|need| shorten(&mut need.message, "correct what is named, and the rest is told"));
     }
     let lines: usize = needs.iter().map(|need| LINE + need.name.len() + need.reason.len() + need.message.len()).sum();
     let mut room = MOST_BYTES.saturating_sub(lines);
@@ -66,11 +70,12 @@ fn cost(host: &HostStatus) -> usize {
     LINE + host.name.len() + host.reason.len() + host.addresses.iter().map(|address| address.len() + 4).sum::<usize>()
 }
 
-fn clip(message: &mut String) {
+/// Shortens a message that is long, and says how the rest of it is found.
+pub fn shorten(message: &mut String, where_the_rest_is: &str) {
     if message.len() > MESSAGE {
         let end = (0..=MESSAGE).rev().find(|&at| message.is_char_boundary(at)).unwrap_or(0);
         message.truncate(end);
-        message.push_str(" ...");
+        message.push_str(&format!(" ... ({where_the_rest_is})"));
     }
 }
 
@@ -95,9 +100,15 @@ pub fn verdict(held: &[Held]) -> Option<Verdict> {
             "Resolved",
             format!("the addresses of all {} names are known", held.len()),
         ),
-        Standing::Unknown => Verdict::unknown(RESOLUTION_STABLE, what_to_do(worst)),
-        _ => Verdict::new(RESOLUTION_STABLE, false, worst.standing.reason(), what_to_do(worst)),
+        Standing::Unknown => Verdict::unknown(RESOLUTION_STABLE, what_to_do_about_all(worst, held)),
+        _ => Verdict::new(RESOLUTION_STABLE, false, worst.standing.reason(), what_to_do_about_all(worst, held)),
     })
+}
+
+/// The same of one of several names, and how many others are closed.
+fn what_to_do_about_all(worst: &Held, held: &[Held]) -> String {
+    let closed = held.iter().filter(|held| held.standing != Standing::Held).count();
+    format!("{}{}", what_to_do(worst), others(closed - 1, "name", "status.egress"))
 }
 
 /// Why a name is closed, in a sentence that says what to do.

@@ -4,8 +4,12 @@
 //! What of the latter they may change, admission says (deploy/admission/research-namespaces.yaml); that the operator's account
 //! writes no ClusterRoles but these, deploy/admission/operator-owners.yaml.
 
-use super::children::{object_meta, role_ref};
-use crate::{child::Child, settings::Settings};
+use super::children::{DEFAULT_ACCOUNT, object_meta, role_ref};
+use crate::{
+    child::Child,
+    settings::Settings,
+    suggest::{closest, did_you_mean},
+};
 use cloister_api::{GROUP, MemberRole, MemberSubject, ResearchNamespaceSpec, SubjectKind, labels};
 use k8s_openapi::{
     api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, RoleBinding, Subject},
@@ -34,7 +38,7 @@ pub fn bindings(namespace: &str, spec: &ResearchNamespaceSpec, settings: &Settin
             MemberRole::Researcher => ("cloister-researchers", "cloister:researcher"),
             MemberRole::Viewer => ("cloister-viewers", "cloister:viewer"),
         };
-        let subjects = bound(namespace, &member.subjects, settings);
+        let subjects = bound(namespace, &member.subjects, spec, settings);
         let mut metadata = object_meta(namespace, name);
         if subjects.iter().any(|subject| subject.namespace.as_deref().is_some_and(|home| home != namespace)) {
             metadata.labels.get_or_insert_default().insert(labels::LISTED.to_owned(), "true".to_owned());
@@ -47,7 +51,7 @@ pub fn bindings(namespace: &str, spec: &ResearchNamespaceSpec, settings: &Settin
 /// The ClusterRole by which owners edit their ResearchNamespace, and its binding, where the namespace has owners.
 pub fn owners_rights(namespace: &str, spec: &ResearchNamespaceSpec, settings: &Settings) -> Vec<Child> {
     let owners = spec.members.iter().filter(|member| member.role == MemberRole::Owner);
-    let subjects: Vec<Subject> = owners.flat_map(|member| bound(namespace, &member.subjects, settings)).collect();
+    let subjects: Vec<Subject> = owners.flat_map(|member| bound(namespace, &member.subjects, spec, settings)).collect();
     if subjects.is_empty() {
         return Vec::new();
     }
@@ -69,17 +73,30 @@ pub fn owners_rights(namespace: &str, spec: &ResearchNamespaceSpec, settings: &S
 /// Why members are not bound, each that is not.
 pub fn refused(namespace: &str, spec: &ResearchNamespaceSpec, settings: &Settings) -> Vec<String> {
     let subjects = spec.members.iter().flat_map(|member| &member.subjects);
-    subjects.filter_map(|subject| refusal(namespace, subject, settings)).collect()
+    subjects.filter_map(|subject| refusal(namespace, subject, spec, settings)).collect()
 }
 
-fn bound(namespace: &str, subjects: &[MemberSubject], settings: &Settings) -> Vec<Subject> {
-    let allowed = subjects.iter().filter(|subject| refusal(namespace, subject, settings).is_none());
+fn bound(
+    namespace: &str,
+    subjects: &[MemberSubject],
+    spec: &ResearchNamespaceSpec,
+    settings: &Settings,
+) -> Vec<Subject> {
+    let allowed = subjects.iter().filter(|subject| refusal(namespace, subject, spec, settings).is_none());
     allowed.map(|subject| rbac_subject(namespace, subject)).collect()
 }
 
-/// Why this member is not bound, if it is not: an account of another namespace leads from there into this one.
-fn refusal(namespace: &str, subject: &MemberSubject, settings: &Settings) -> Option<String> {
-    let home = subject.namespace.as_deref().filter(|home| *home != namespace)?;
+/// Why this member is not bound, if it is not: an account of another namespace leads from there into this one, and one that is
+/// not declared would be whoever's makes it.
+fn refusal(
+    namespace: &str,
+    subject: &MemberSubject,
+    spec: &ResearchNamespaceSpec,
+    settings: &Settings,
+) -> Option<String> {
+    let Some(home) = subject.namespace.as_deref().filter(|home| *home != namespace) else {
+        return (subject.kind == SubjectKind::ServiceAccount).then(|| undeclared(&subject.name, spec)).flatten();
+    };
     let listed = &settings.spec.workloads.controller_namespaces;
     if settings.usable && listed.iter().any(|one| one == home) {
         return None;
@@ -89,6 +106,18 @@ fn refusal(namespace: &str, subject: &MemberSubject, settings: &Settings) -> Opt
     Some(format!(
         "ServiceAccount {home}/{name} is not bound: namespace {home} is not listed in workloads.controllerNamespaces of \
          CloisterConfig ({known}); take it out of spec.members, or ask a platform engineer to list the namespace"
+    ))
+}
+
+fn undeclared(name: &str, spec: &ResearchNamespaceSpec) -> Option<String> {
+    let mut declared = spec.service_accounts.iter().map(|account| account.name.as_str()).chain([DEFAULT_ACCOUNT]);
+    if declared.clone().any(|one| one == name) {
+        return None;
+    }
+    let meant = did_you_mean(closest(name, &mut declared));
+    Some(format!(
+        "ServiceAccount {name} is not bound: spec.serviceAccounts declares none of that name{meant}; correct it in spec.members, or \
+         declare it"
     ))
 }
 

@@ -1,13 +1,26 @@
 //! The peers of a namespace: other research namespaces, where both sides agree, and the networks that people come from.
 
 use super::{
-    Input,
+    Input, PeerFound,
     egress::{Needs, need},
     policies,
 };
-use crate::child::Child;
+use crate::{child::Child, suggest::did_you_mean};
 use cloister_api::{EgressState, ResearchNamespace};
 use std::collections::BTreeSet;
+
+/// Reason of a peer that is not there.
+pub const PEER_NOT_FOUND: &str = "PeerNotFound";
+
+/// Reason of a peer that is not enforced, or does not name this namespace.
+pub const PEER_HAS_NOT_AGREED: &str = "PeerHasNotAgreed";
+
+/// Reason of an access rule while there is nothing that it could open to.
+pub const NO_ACCESS_NETWORKS: &str = "NoAccessNetworks";
+
+const NO_NETWORK_IS_LISTED: &str = "accessNetworks of CloisterConfig lists no network that people may come from, so that \
+     ingress.fromAccessNetworks lets nobody in; ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to list the \
+     networks, or take it out";
 
 /// Opens other research namespaces in both directions, each where the other side names this one.
 pub fn research_namespaces(needs: &mut Needs, namespace: &ResearchNamespace, input: &Input<'_>) {
@@ -16,27 +29,40 @@ pub fn research_namespaces(needs: &mut Needs, namespace: &ResearchNamespace, inp
     let from = namespace.spec.ingress.from_research_namespaces.iter().map(|peer| (false, peer));
     let distinct: BTreeSet<(bool, &String)> = to.chain(from).filter(|(_, peer)| peer.as_str() != own).collect();
     for (egress, peer) in distinct {
-        let known = (input.peers)(peer);
-        let agreed = known.is_some_and(|known| {
-            let names = |list: &[String]| list.iter().any(|name| name == own);
-            if egress {
-                names(&known.spec.ingress.from_research_namespaces)
-            } else {
-                names(&known.spec.egress.to_research_namespaces)
-            }
-        });
-        let (direction, field) =
-            if egress { ("to", "ingress.fromResearchNamespaces") } else { ("from", "egress.toResearchNamespaces") };
+        let found = (input.peers)(peer);
+        let names = |list: &[String]| list.iter().any(|name| name == own);
+        let agreed = match &found {
+            PeerFound::Enforced(known) if egress => names(&known.spec.ingress.from_research_namespaces),
+            PeerFound::Enforced(known) => names(&known.spec.egress.to_research_namespaces),
+            PeerFound::NotEnforced | PeerFound::Absent { .. } => false,
+        };
+        let (direction, own_field, field) = if egress {
+            ("to", "egress.toResearchNamespaces", "ingress.fromResearchNamespaces")
+        } else {
+            ("from", "ingress.fromResearchNamespaces", "egress.toResearchNamespaces")
+        };
         let mut state = need(format!("{direction}/{peer}"), EgressState::Active, "", String::new());
         if agreed {
             let policy = if egress { policies::to_peer(own, peer) } else { policies::from_peer(own, peer) };
             needs.policies.push(Child::NetworkPolicy(policy));
         } else {
             state.state = EgressState::NeedsGrant;
-            state.reason = "PeerHasNotAgreed".to_owned();
-            state.message = format!(
-                "ResearchNamespace {peer} must be enforced and name {own} in {field}; ask its owners to add it"
-            );
+            let (reason, message) = match found {
+                PeerFound::Absent { meant } => (
+                    PEER_NOT_FOUND,
+                    format!(
+                        "there is no ResearchNamespace {peer}{}; correct the name in {own_field}, or ask a platform engineer to make it",
+                        did_you_mean(meant.as_deref())
+                    ),
+                ),
+                _ => (
+                    PEER_HAS_NOT_AGREED,
+                    format!(
+                        "ResearchNamespace {peer} must be enforced and name {own} in {field}; ask its owners to add it"
+                    ),
+                ),
+            };
+            (state.reason, state.message) = (reason.to_owned(), message);
         }
         needs.states.push(state);
     }
@@ -46,9 +72,14 @@ pub fn research_namespaces(needs: &mut Needs, namespace: &ResearchNamespace, inp
 pub fn access_networks(needs: &mut Needs, namespace: &ResearchNamespace, input: &Input<'_>) {
     let networks = &input.settings.spec.access_networks;
     for (position, rule) in namespace.spec.ingress.from_access_networks.iter().enumerate() {
+        let entry = format!("access/{position}");
         match policies::access(input.name, position, rule, networks) {
-            Ok(policy) => needs.policies.extend(policy.map(Child::NetworkPolicy)),
-            Err(refusal) => needs.mistake(format!("access/{position}"), refusal.reason(), refusal.to_string()),
+            Ok(Some(policy)) => {
+                needs.policies.push(Child::NetworkPolicy(policy));
+                needs.states.push(need(entry, EgressState::Active, "", String::new()));
+            }
+            Ok(None) => needs.mistake(entry, NO_ACCESS_NETWORKS, NO_NETWORK_IS_LISTED.to_owned()),
+            Err(refusal) => needs.mistake(entry, refusal.reason(), refusal.to_string()),
         }
     }
 }

@@ -1,14 +1,15 @@
 //! What is said of a namespace.
 
-use super::{Foreign, egress::Needs, hosts, is_open};
+use super::{egress::Needs, hosts, is_open, put_right::Foreign};
 use crate::{
     carry_out::{Outcome, Told},
     child::{ChildKey, ChildKind},
     condition::{self, Verdict, conditions, seconds},
     plan::{About, Plan},
+    text::others,
 };
 use cloister_api::{
-    EgressState, EgressStatus, ResearchNamespace, ResearchNamespaceStatus,
+    EgressState, EgressStatus, RefusedPart, ResearchNamespace, ResearchNamespaceStatus,
     condition::{ENFORCED, READY, RESOLUTION_STABLE, reason},
 };
 use jiff::Timestamp;
@@ -16,6 +17,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// The longest list of needs in a status.
 const LIMIT: usize = 256;
+
+/// How many refused parts of a declaration are listed.
+const REFUSED: usize = 64;
 
 /// How many policies of others are named.
 const FOREIGN: usize = 16;
@@ -53,29 +57,35 @@ impl<'a> Say<'a> {
         hosts::bound(&mut states);
         let defeat = defeat(&foreign.policies);
         let intrusion = intrusion(&foreign.access);
-        let mistake = (needs.refused_quota.as_ref(), needs.mistakes.first());
-        let mut verdicts = match (defeat.as_ref().or(intrusion.as_ref()), usable, mistake) {
+        let mut verdicts = match (
+            defeat.as_ref().or(intrusion.as_ref()),
+            usable,
+            needs.refused.split_first(),
+            needs.mistakes.first(),
+        ) {
             (Some(theirs), ..) => {
                 let reason = if defeat.is_some() { reason::DENY_DEFEATED } else { reason::FOREIGN_OBJECTS };
                 condition::stalled(reason, theirs.clone())
             }
-            (None, false, _) => condition::stalled(
+            (None, false, ..) => condition::stalled(
                 reason::CONFIG_UNDECODABLE,
                 "CloisterConfig cloister cannot be read by this version of the operator; all egress is closed until it can",
             ),
-            (None, true, (Some(quota), _)) => condition::stalled(reason::QUOTA_REFUSED, quota.clone()),
-            (None, true, (None, _)) if !needs.refused.is_empty() => {
-                let (reason, first) = (needs.refused[0].0, &needs.refused[0].1);
-                let others = needs.refused.len() - 1;
-                let more = if others > 0 { format!(" (and {others} more)") } else { String::new() };
-                condition::stalled(reason, format!("{first}{more}"))
+            (None, true, Some(((reason, first), more)), _) => {
+                let closed = match needs.states.len() - open {
+                    0 => String::new(),
+                    _ => format!("; {open} of {} needs are open, see status.egress", needs.states.len()),
+                };
+                condition::stalled(
+                    *reason,
+                    format!("{}{}{closed}", brief(first), others(more.len(), "", "status.refused")),
+                )
             }
-            (None, true, (None, Some(first))) => {
-                let others = needs.mistakes.len() - 1;
-                let more = if others > 0 { format!(" (and {others} more, see status.egress)") } else { String::new() };
-                condition::stalled("EgressRefused", format!("{first}{more}"))
+            (None, true, None, Some(first)) => {
+                let more = others(needs.mistakes.len() - 1, "", "status.egress");
+                condition::stalled("EgressRefused", format!("{}{more}", brief(first)))
             }
-            (None, true, (None, None)) => {
+            (None, true, None, None) => {
                 condition::ready(reason::RECONCILED, standing(&states, open, needs.states.len()))
             }
         };
@@ -91,6 +101,7 @@ impl<'a> Say<'a> {
             enforced_at: before.enforced_at.clone().or_else(|| Some(seconds(self.now))),
             egress_summary: format!("{open}/{}", needs.states.len()),
             egress: states,
+            refused: needs.refused.iter().take(REFUSED).map(refused_part).collect(),
             deny_defeated_by: foreign.policies.iter().take(FOREIGN).map(|key| shown(key)).collect(),
             foreign_objects: foreign.access.iter().take(FOREIGN).map(ToString::to_string).collect(),
             ..before
@@ -177,7 +188,7 @@ fn shown(key: &ChildKey) -> String {
 /// What policies of others do to a namespace.
 fn defeat(foreign: &[&ChildKey]) -> Option<String> {
     let first = foreign.first()?;
-    let more = if foreign.len() > 1 { format!(" (and {} more)", foreign.len() - 1) } else { String::new() };
+    let more = others(foreign.len() - 1, "", "status.denyDefeatedBy");
     Some(format!(
         "{} {}{more} is somebody else's and allows what nobody agreed to; delete it, or let it be deleted \
          (egress.removeForeignPolicies of CloisterConfig)",
@@ -189,7 +200,7 @@ fn defeat(foreign: &[&ChildKey]) -> Option<String> {
 /// What Roles and bindings of others do to a namespace.
 fn intrusion(foreign: &[&ChildKey]) -> Option<String> {
     let first = foreign.first()?;
-    let more = if foreign.len() > 1 { format!(" (and {} more)", foreign.len() - 1) } else { String::new() };
+    let more = others(foreign.len() - 1, "", "status.foreignObjects");
     Some(format!(
         "{first}{more} is not Cloister's and gives rights that nobody agreed to; delete it and take off a finalizer that holds \
          it, or let it be deleted (egress.removeForeignPolicies of CloisterConfig)"
@@ -200,8 +211,22 @@ fn standing(states: &[EgressStatus], open: usize, declared: usize) -> String {
     let waiting = states.iter().find(|need| need.state != EgressState::Active);
     match waiting {
         None => "the namespace stands as declared".to_owned(),
-        Some(need) => format!("{open} of {declared} needs are open; {}: {}", need.name, need.message),
+        Some(need) => {
+            let more = others(declared - open - 1, "", "status.egress");
+            format!("{open} of {declared} needs are open; {}: {}{more}", need.name, brief(&need.message))
+        }
     }
+}
+
+/// What is said of a need, as short as a condition has it.
+fn brief(message: &str) -> String {
+    let mut message = message.to_owned();
+    hosts::shorten(&mut message, "the rest is in status.egress");
+    message
+}
+
+fn refused_part((reason, message): &(&'static str, String)) -> RefusedPart {
+    RefusedPart { reason: (*reason).to_owned(), message: brief(message) }
 }
 
 /// Whether anything was said of it before.

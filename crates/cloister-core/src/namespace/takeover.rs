@@ -14,6 +14,7 @@ use crate::{
     namespace::children::DEFAULT_ACCOUNT,
     ownership::{Whose, whose},
     plan::Action,
+    text::first_of,
 };
 use cloister_api::{ResearchNamespace, labels};
 use jiff::{SignedDuration, Timestamp};
@@ -178,12 +179,10 @@ fn in_the_way(found: &Inspection, retained: bool) -> Option<String> {
     if all.is_empty() {
         return None;
     }
-    let more = if all.len() > NAMED { format!(" and {} more", all.len() - NAMED) } else { String::new() };
-    all.truncate(NAMED);
     Some(format!(
-        "holds what was never asked whether a research namespace may hold it: {}{more}; delete them, and it is taken over. \
+        "holds what was never asked whether a research namespace may hold it: {}; delete them, and it is taken over. \
          Nothing new of these kinds is admitted there until then; make afterwards what is still needed",
-        all.join(", ")
+        first_of(all, NAMED, ", ")
     ))
 }
 

@@ -1,12 +1,12 @@
 //! What of a need stays closed, and why: gathered rule by rule, and said in one message.
 
 use super::hosts::what_to_do;
-use crate::names::{Held, Standing};
+use crate::{
+    names::{Held, Standing},
+    text::others,
+};
 use cloister_api::{EgressState, EgressStatus};
 use std::collections::BTreeSet;
-
-/// How many reasons one message gives.
-const REASONS: usize = 6;
 
 /// What is known of one need: an allowlist, or a rule of the namespace's own.
 #[derive(Debug, Default)]
@@ -53,6 +53,11 @@ impl Tally {
         self.open.insert(rule.to_owned());
     }
 
+    /// Whether any rule opens something.
+    pub fn opens_anything(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// Something of a rule stays closed.
     pub fn closes(&mut self, state: EgressState, reason: &str, rule: &str, message: String) {
         let closed = Closed { state, reason: reason.to_owned(), rule: rule.to_owned(), message };
@@ -65,12 +70,8 @@ impl Tally {
         closed.sort_by(|one, other| (rank(one), &one.host).cmp(&(rank(other), &other.host)));
         closed.dedup_by(|one, other| one.host == other.host);
         let Some(first) = closed.first() else { return };
-        let others = match closed.len() - 1 {
-            0 => String::new(),
-            1 => " (and 1 more name)".to_owned(),
-            others => format!(" (and {others} more names)"),
-        };
-        self.closes(EgressState::Unresolved, first.standing.reason(), "", format!("{}{others}", what_to_do(first)));
+        let more = others(closed.len() - 1, "name", "hosts");
+        self.closes(EgressState::Unresolved, first.standing.reason(), "", format!("{}{more}", what_to_do(first)));
     }
 
     /// Says it.
@@ -90,11 +91,6 @@ impl Tally {
             if !said.contains(&named) {
                 said.push(named);
             }
-        }
-        let more = said.len().saturating_sub(REASONS);
-        said.truncate(REASONS);
-        if more > 0 {
-            said.push(format!("and {more} more reasons"));
         }
         let corrected_by = if need.state == EgressState::Refused { self.corrected_by.as_str() } else { "" };
         need.message = format!("{}: {}{corrected_by}", self.extent(), said.join("; "));

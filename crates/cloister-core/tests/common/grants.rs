@@ -98,6 +98,8 @@ pub struct World {
     pub home: Home,
     pub members: Vec<Member>,
     pub accounts: Vec<ServiceAccountTemplate>,
+    /// The egress rules that the namespace declares.
+    pub rules: Vec<EgressRule>,
     pub reviews: Vec<AccessReview>,
     pub objects: Objects,
     /// The copies of credentials.
@@ -132,6 +134,7 @@ impl World {
             home: Home::Enforced,
             members: Vec::new(),
             accounts: ["trainer", "eval"].map(account).to_vec(),
+            rules: Vec::new(),
             reviews: Vec::new(),
             objects: Objects::default(),
             secrets: BTreeSet::new(),
@@ -263,6 +266,7 @@ impl World {
             home: self.home,
             members: &self.members,
             accounts: &self.accounts,
+            rules: &self.rules,
             role_holders: &self.role_holders(key),
             beside: Beside {
                 agreed: &|| self.agreed.clone(),

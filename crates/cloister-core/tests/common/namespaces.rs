@@ -11,13 +11,14 @@ use cloister_core::{
     grant::{Share, mount_name},
     names::Known,
     namespace::{
-        self, Declared, Input, Inspection, ObservedNamespace, Peer, children,
+        self, Declared, GrantedRule, Input, Inspection, ObservedNamespace, Peer, PeerFound, children,
         egress::KnownAllowlist,
         is_owned_label,
         policies::{self, DENY_ALL},
     },
     plan::{Action, NamespaceLabels, Plan},
     settings::Settings,
+    suggest::closest,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{networking::v1::NetworkPolicy, rbac::v1::RoleBinding};
@@ -43,6 +44,8 @@ pub struct World {
     pub allowlists: Allowlists,
     /// The rules of the EgressGrants that are open, by their names.
     pub granted: BTreeMap<String, EgressRule>,
+    /// Why some of these stay closed all the same: reason and message.
+    pub faults: BTreeMap<String, (String, String)>,
     /// The endpoints that storage grants have open, each for the pods of an account.
     pub endpoints: Vec<(StorageEndpoint, String)>,
     pub peers: BTreeMap<String, ResearchNamespaceSpec>,
@@ -74,6 +77,7 @@ impl World {
             settings: Settings::new(None),
             allowlists: Allowlists::new(),
             granted: BTreeMap::new(),
+            faults: BTreeMap::new(),
             endpoints: Vec::new(),
             peers: BTreeMap::new(),
             dns_addresses: vec![[10, 96, 0, 10].into()],
@@ -114,8 +118,21 @@ impl World {
             settings: &self.settings,
             allowlists: &allowlists.collect(),
             endpoints: &self.endpoints.iter().map(|(end, account)| (end, Some(account.as_str()))).collect::<Vec<_>>(),
-            granted: &self.granted.iter().map(|(name, rule)| (name.as_str(), rule)).collect::<Vec<_>>(),
-            peers: &|peer| self.peers.get(peer).map(|spec| Peer { spec }),
+            granted: &self
+                .granted
+                .iter()
+                .map(|(grant, rule)| GrantedRule {
+                    grant,
+                    rule,
+                    fault: self.faults.get(grant).map(|(reason, message)| (reason.as_str(), message.as_str())),
+                })
+                .collect::<Vec<_>>(),
+            peers: &|peer| match self.peers.get(peer) {
+                Some(spec) => PeerFound::Enforced(Peer { spec }),
+                None => {
+                    PeerFound::Absent { meant: closest(peer, self.peers.keys().map(String::as_str)).map(str::to_owned) }
+                }
+            },
             services: &service,
             hosts: &|host| self.known.get(&host.name.to_string()).cloned(),
             dns_addresses: &self.dns_addresses,

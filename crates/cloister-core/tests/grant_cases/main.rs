@@ -21,6 +21,7 @@ mod mounts;
 #[path = "../common/objects.rs"]
 mod objects;
 mod raced;
+mod requests;
 mod revocations;
 mod said;
 #[path = "../common/steps.rs"]

@@ -338,7 +338,7 @@ fn who_may_not_is_told_who_may_and_who_they_were_seen_to_be() {
         (
             "egress/many",
             &many,
-            "in groups group-10, group-11, group-12, group-13, group-14, group-15, group-16, group-17, and 12 more. ",
+            "in groups group-10, group-11, group-12, group-13, group-14, group-15, group-16, group-17 and 12 more. ",
         ),
     ] {
         ask(&mut world, key, by(groups));
@@ -398,7 +398,7 @@ fn a_name_that_is_not_there_is_answered_with_the_one_that_was_meant() {
             by_people(json!({})),
             "no ServiceAccount triner (did you mean trainer?)",
         ),
-        ("eval", json!({"storage": "datasets"}), World { ..world() }, "no StorageResource datasets; name one"),
+        ("eval", json!({"storage": "datasets"}), World { ..world() }, "no StorageResource datasets; delete the grant and ask again for one"),
     ];
     for (key, request, mut world, said) in cases {
         ask(&mut world, key, request);

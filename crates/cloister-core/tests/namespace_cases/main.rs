@@ -7,6 +7,7 @@ mod items;
 mod namespaces;
 #[path = "../common/objects.rs"]
 mod objects;
+mod sentences;
 #[path = "../common/steps.rs"]
 mod steps;
 mod ways_in;
@@ -309,13 +310,13 @@ fn a_peer_opens_where_both_sides_agree() {
     let declared =
         json!({"egress": {"toResearchNamespaces": ["prep", NAME]}, "ingress": {"fromResearchNamespaces": ["prep"]}});
     let mut world = settled(world(declared));
-    assert_eq!(need(&world, "to/prep"), (EgressState::NeedsGrant, "PeerHasNotAgreed".to_owned()));
-    assert_eq!(need(&world, "from/prep"), (EgressState::NeedsGrant, "PeerHasNotAgreed".to_owned()));
+    assert_eq!(need(&world, "to/prep"), (EgressState::NeedsGrant, "PeerNotFound".to_owned()));
+    assert_eq!(need(&world, "from/prep"), (EgressState::NeedsGrant, "PeerNotFound".to_owned()));
     assert!(says(&world, "Ready", "True", "Reconciled"), "a tool that waits must not hang");
     world.peers.insert("prep".into(), spec(json!({"ingress": {"fromResearchNamespaces": [NAME]}})));
     let world = settled(world);
     assert_eq!(need(&world, "to/prep").0, EgressState::Active);
-    assert_eq!(need(&world, "from/prep").0, EgressState::NeedsGrant);
+    assert_eq!(need(&world, "from/prep"), (EgressState::NeedsGrant, "PeerHasNotAgreed".to_owned()));
     assert!(policies(&world).contains(&"cloister-to.prep") && !policies(&world).contains(&"cloister-from.prep"));
 }
 
@@ -500,6 +501,7 @@ fn networks_that_come_to_everything_open_nothing_and_are_named() {
         assert!(world.settings.refused.as_ref().is_some_and(|why| why.contains("spec.accessNetworks")));
         let closed = settled(world.clone());
         assert!(!policies(&closed).contains(&"cloister-access.0") && closed.is_enforced());
+        assert_eq!(need(&closed, "access/0"), (EgressState::Refused, "NoAccessNetworks".to_owned()));
     }
 }
 

@@ -143,12 +143,17 @@ fn a_gateway_that_is_not_there_or_not_for_it_opens_nothing_and_says_which_are() 
         (config(json!({})), "hub", "GatewayNotFound", "none is"),
         (gateways(json!({})), "hubb", "GatewayNotFound", "did you mean hub"),
         (gateways(json!({})), "istio", "GatewayNotFound", "there are: hub"),
-        (gateways(json!({"namespaceSelector": null})), "hub", "GatewayNotAllowed", "namespaceSelector"),
+        (
+            gateways(json!({"namespaceSelector": null})),
+            "hub",
+            "GatewayNotAllowed",
+            "it has no namespaceSelector, and so it allows none",
+        ),
         (
             gateways(json!({"namespaceSelector": {"matchLabels": {"team": "other"}}})),
             "hub",
             "GatewayNotAllowed",
-            "labels",
+            "its namespaceSelector wants team=other, and the ResearchNamespace has team=interp",
         ),
     ] {
         let world = settled(World { settings, ..from_gateway(asked) });

@@ -1,0 +1,152 @@
+//! What a new status tells beyond the one before.
+
+use cloister_api::{
+    EgressState, GrantPhase, GrantStatus, ResearchNamespaceStatus,
+    condition::{
+        ENFORCED, READY, REVIEWED, REVOCATION_UNCONFIRMED,
+        reason::{DENY_DEFEATED, FOREIGN_OBJECTS, RECORD_NOT_BORNE_OUT},
+    },
+};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+
+/// Something to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct News {
+    pub(crate) alarm: bool,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+}
+
+impl News {
+    /// Something that deserves an alarm.
+    pub fn warning(reason: &str, message: String) -> Self {
+        News { alarm: true, reason: reason.to_owned(), message }
+    }
+
+    /// Whether it is of this reason.
+    pub fn is(&self, reason: &str) -> bool {
+        self.reason == reason
+    }
+
+    pub(crate) fn normal(reason: &str, message: String) -> Self {
+        News { alarm: false, ..News::warning(reason, message) }
+    }
+}
+
+/// What a grant's new status tells beyond the one before.
+pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> {
+    let mut news = Vec::new();
+    let phase = before.map(|before| before.phase).unwrap_or_default();
+    if after.phase != phase {
+        let broke = after.phase == GrantPhase::Approved && after.break_glass.is_some();
+        let ready = after.conditions.iter().find(|condition| condition.type_ == READY);
+        let said = ready.map(|ready| ready.message.clone()).unwrap_or_default();
+        news.push(if broke { News::warning("BreakGlass", said) } else { News::normal(after.phase.as_str(), said) });
+    }
+    let glass = |status: &GrantStatus| status.break_glass.as_ref().is_some_and(|glass| glass.reviewed_by.is_some());
+    let unbacked = |status: &GrantStatus| status.reason == RECORD_NOT_BORNE_OUT;
+    if unbacked(after) && !before.is_some_and(unbacked) {
+        let ready = after.conditions.iter().find(|condition| condition.type_ == READY);
+        news.push(News::warning(RECORD_NOT_BORNE_OUT, ready.map(|ready| ready.message.clone()).unwrap_or_default()));
+    }
+    if before.is_some_and(glass) && !glass(after) {
+        let message = "its status said that the review which it owed was made, and there is no such AccessReview: it was deleted, \
+                       or somebody else than the operator has written the status. The review is owed again";
+        news.push(News::warning(RECORD_NOT_BORNE_OUT, message.to_owned()));
+    }
+    let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
+    for type_ in [REVIEWED, REVOCATION_UNCONFIRMED] {
+        let Some(Condition { reason, message, .. }) = with_new_reason(type_, conditions, &after.conditions) else {
+            continue;
+        };
+        match reason.as_str() {
+            "Reviewed" => news.push(News::normal(reason, message.clone())),
+            "ReviewOwed" => {}
+            _ => news.push(News::warning(reason, message.clone())),
+        }
+    }
+    // A request that names such a host opens nothing, and is told so.
+    let astray = with_new_reason(READY, conditions, &after.conditions)
+        .filter(|ready| after.phase == GrantPhase::Active && ASTRAY.contains(&ready.reason.as_str()));
+    news.extend(astray.map(|ready| News::warning(&ready.reason, ready.message.clone())));
+    news
+}
+
+/// Reasons of names that lead where they must not.
+const ASTRAY: [&str; 2] = ["Rebinding", "OutsideExpectedNetworks"];
+
+/// What a namespace's new status tells beyond the one before: that somebody else has opened it, and which of its needs were
+/// open and are not covered any more, such as by an allowlist that has ended. Of names that lead where they
+/// must not, one alarm is raised for each name.
+pub fn of_namespace(before: Option<&ResearchNamespaceStatus>, after: &ResearchNamespaceStatus) -> Vec<News> {
+    let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
+    let told = |type_: &str, reasons: &[&str]| {
+        let condition = with_new_reason(type_, conditions, &after.conditions)?;
+        let deserves_it = reasons.contains(&condition.reason.as_str());
+        deserves_it.then(|| News::warning(&condition.reason, condition.message.clone()))
+    };
+    let intruded = told(READY, &[FOREIGN_OBJECTS]).filter(|_| !after.foreign_objects.is_empty());
+    let closed = before.into_iter().flat_map(|before| closed(before, after));
+    told(ENFORCED, &[DENY_DEFEATED]).into_iter().chain(intruded).chain(closed).collect()
+}
+
+/// How many needs that were closed are told of at a time.
+const CLOSED: usize = 8;
+
+fn closed(before: &ResearchNamespaceStatus, after: &ResearchNamespaceStatus) -> Vec<News> {
+    let was_open = |name: &str| before.egress.iter().any(|need| need.name == name && need.state == EgressState::Active);
+    let closed =
+        after.egress.iter().filter(|need| matches!(need.state, EgressState::Refused | EgressState::NeedsGrant));
+    let closed = closed.filter(|need| was_open(&need.name)).take(CLOSED);
+    closed.map(|need| News::normal(&need.reason, format!("{}: {}", need.name, need.message))).collect()
+}
+
+/// The condition of this type, where its reason is another than before.
+fn with_new_reason<'a>(type_: &str, before: &[Condition], after: &'a [Condition]) -> Option<&'a Condition> {
+    let is = after.iter().find(|condition| condition.type_ == type_)?;
+    let was = before.iter().find(|condition| condition.type_ == type_);
+    was.is_none_or(|was| was.reason != is.reason).then_some(is)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_of_a_grant_that_leads_astray_is_an_alarm_while_it_is_open() {
+        let said = |phase: GrantPhase, reason: &str| {
+            let ready = serde_json::json!({"type": "Ready", "status": "True", "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            GrantStatus { phase, conditions: vec![serde_json::from_value(ready).unwrap()], ..GrantStatus::default() }
+        };
+        let told = |before: &GrantStatus, after: &GrantStatus| {
+            of_grant(Some(before), after).into_iter().map(|news| (news.alarm, news.reason)).collect::<Vec<_>>()
+        };
+        let open = said(GrantPhase::Active, "Active");
+        for reason in ASTRAY {
+            let astray = said(GrantPhase::Active, reason);
+            assert_eq!(told(&open, &astray), [(true, reason.to_owned())]);
+            assert!(told(&astray, &astray).is_empty() && told(&astray, &open).is_empty());
+            let pending = said(GrantPhase::Pending, reason);
+            assert!(told(&said(GrantPhase::Pending, "Resolving"), &pending).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_need_that_was_open_and_is_not_covered_any_more_is_told_once() {
+        let said = |state: &str, reason: &str| -> ResearchNamespaceStatus {
+            let need =
+                serde_json::json!({"name": "allowlist/lab", "state": state, "reason": reason, "message": "it ended"});
+            serde_json::from_value(serde_json::json!({"egress": [need]})).unwrap()
+        };
+        let told = |before: &ResearchNamespaceStatus, after: &ResearchNamespaceStatus| {
+            let news = of_namespace(Some(before), after).into_iter();
+            news.map(|news| (news.alarm, news.reason, news.message)).collect::<Vec<_>>()
+        };
+        let (open, ended) = (said("Active", ""), said("Refused", "AllowlistExpired"));
+        let event = (false, "AllowlistExpired".to_owned(), "allowlist/lab: it ended".to_owned());
+        assert_eq!(told(&open, &ended), [event]);
+        assert!(told(&ended, &ended).is_empty() && told(&ended, &open).is_empty());
+        // Names come and go.
+        assert!(told(&open, &said("Unresolved", "DNSUnanswered")).is_empty());
+    }
+}

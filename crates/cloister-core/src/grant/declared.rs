@@ -1,0 +1,52 @@
+//! How the rule of an EgressGrant stands to what its namespace declares and has: said before anybody is asked.
+
+use super::{Input, kind::Missing, summary::destination};
+use crate::egress::{Allowed, Opening, is_within, open_covered_by, overlap};
+use cloister_api::{EgressRule, EgressState};
+
+/// Reason of a rule that goes beyond the declared rule of its name.
+pub const RULE_DIFFERS: &str = "RuleDiffers";
+
+/// Reason of a rule that is open without a grant.
+pub const ALREADY_OPEN: &str = "AlreadyOpen";
+
+/// Whether the namespace declares a rule of the same name that is another: who decides would take the one for the other.
+pub fn differs(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
+    let declared = input.rules.iter().find(|declared| declared.name == rule.name)?;
+    let surroundings = input.surroundings();
+    let of_declared = Allowed::of(&[(declared.name.as_str(), declared)], &surroundings);
+    if open_covered_by(rule, &of_declared, &surroundings).state == EgressState::Active {
+        return None;
+    }
+    let (name, namespace) = (&rule.name, input.namespace);
+    let message = format!(
+        "ResearchNamespace {namespace} declares rule {name} as {}, and the grant's rule of that name is {}, which is no part of it \
+         (destination, ports or podSelector); delete the grant and ask again with the rule as it is declared, or with one of \
+         another name",
+        destination(declared),
+        destination(rule)
+    );
+    Some(Missing { reason: RULE_DIFFERS, message })
+}
+
+/// Whether allowlists have all of it open already, so that a grant would open nothing.
+pub fn is_open(opening: &Opening, input: &Input<'_>) -> Option<Missing> {
+    is_within(opening, &(input.beside.agreed)()).then(|| Missing {
+        reason: ALREADY_OPEN,
+        message: format!(
+            "all of it is open in ResearchNamespace {} without a grant, by allowlists (see its status.egress), so that nobody is \
+             asked; delete the grant, or leave it to be decided should it be closed again",
+            input.namespace
+        ),
+    })
+}
+
+/// That the namespace declares no rule of this name, and which of its rules leads to the same.
+pub fn is_undeclared(rule: &EgressRule, input: &Input<'_>) -> Option<String> {
+    if input.rules.iter().any(|declared| declared.name == rule.name) {
+        return None;
+    }
+    let same = input.rules.iter().find(|declared| overlap(declared, rule));
+    let same = same.map(|declared| format!(" (rule {} leads to some of the same)", declared.name)).unwrap_or_default();
+    Some(format!("ResearchNamespace {} declares no egress rule {}{same}", input.namespace, rule.name))
+}

@@ -1,0 +1,74 @@
+//! Why a request cannot be decided yet, whatever its policy says.
+
+use super::{
+    Grant, Home, Input,
+    eligibility::Ineligible,
+    kind::{Kind, Missing, TargetError},
+    mistakes::Mistakes,
+    open,
+    pending::{Wait, known_person, not_invalidated},
+};
+use crate::names::Standing;
+use cloister_api::condition::reason;
+use jiff::Timestamp;
+
+/// Why nothing can be decided in this namespace now.
+pub fn not_here(input: &Input<'_>) -> Option<Wait> {
+    match input.home {
+        Home::Enforced if input.settings.held => Some(Wait::new(reason::CLOCK_SKEW, open::CLOCK_SKEW, false)),
+        Home::Enforced if input.settings.usable => None,
+        Home::Enforced => Some(Wait::new(
+            reason::CONFIG_UNDECODABLE,
+            "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can",
+            true,
+        )),
+        Home::NotEnforced => Some(Wait::new(
+            "NamespaceNotEnforced",
+            format!("waits for ResearchNamespace {} to be enforced", input.namespace),
+            false,
+        )),
+        Home::Closed | Home::Ending => Some(Wait::new(
+            "NotAResearchNamespace",
+            format!("{} is not an open research namespace; ask in one that is", input.namespace),
+            true,
+        )),
+    }
+}
+
+/// What holds a request up whose target is not known, together with what else is known to be wrong with it. Whether it keeps
+/// its policy's terms is not known: it has none yet.
+///
+/// # Errors
+///
+/// It would be refused whatever it is for.
+pub fn without_target(
+    grant: &Grant,
+    error: &TargetError,
+    asked: Timestamp,
+    deadline: Timestamp,
+    input: &Input<'_>,
+) -> Result<Wait, Mistakes> {
+    let kind = grant.of_kind();
+    let first = Mistakes::one(Missing { reason: error.reason(), message: error.to_string() });
+    let mut wrong: Vec<Ineligible> = Vec::new();
+    if let (Home::Enforced, true, Some(requester)) = (input.home, input.settings.usable, grant.terms().requested_by) {
+        wrong.extend(not_invalidated(asked, input).err());
+        wrong.extend(known_person(requester, input).err());
+        wrong.extend(kind.conflict(input).err());
+    }
+    let is_final = !wrong.is_empty();
+    let all = first.and(wrong.into_iter().map(Missing::from)).and(known_doubt(kind, input));
+    if is_final {
+        return Err(all);
+    }
+    let message = format!(
+        "{all}. The request waits until {deadline}, and then times out; whether it keeps the terms of its AccessPolicy is not known \
+         before"
+    );
+    Ok(Wait::new(error.reason(), message, true))
+}
+
+/// What is known to stand in the way of a request, and not just not known yet.
+pub fn known_doubt(kind: &dyn Kind, input: &Input<'_>) -> Option<Missing> {
+    kind.doubt(input).filter(|doubt| doubt.reason != Standing::Unknown.reason())
+}

@@ -1,0 +1,109 @@
+//! What the EgressGrants of a namespace open of what it needs. Their policies are their own; here it is only told.
+
+use super::{Input, egress::Needs, tally::Tally};
+use crate::{
+    egress::{Allowed, Covered, Peers, Surroundings, open_covered_by},
+    names::Held,
+};
+use cloister_api::{EgressRule, EgressState};
+use std::collections::BTreeSet;
+
+/// The rule of an EgressGrant that is open now.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantedRule<'a> {
+    /// The name of the grant.
+    pub grant: &'a str,
+    /// What it opens.
+    pub rule: &'a EgressRule,
+    /// Why it stays closed all the same, where the grant says so of itself: the reason, and the message.
+    pub fault: Option<(&'a str, &'a str)>,
+}
+
+/// The rules that the grants open, resolved once for all needs of a namespace.
+pub(super) struct Granted<'a> {
+    /// Those that are open, after the rules of the allowlists that they stand beside.
+    open: Allowed<'a>,
+    /// At which place the first of the grants is.
+    first: usize,
+    /// The same, and after them those that stay closed.
+    all: Allowed<'a>,
+    /// At which place the first of those is.
+    first_closed: usize,
+    closed: Vec<GrantedRule<'a>>,
+}
+
+impl<'a> Granted<'a> {
+    /// The rules of grants alone.
+    pub fn of(input: &Input<'a>, s: &Surroundings<'_>) -> Self {
+        Granted::beside(&[], input, s)
+    }
+
+    /// The rules of grants beside those of allowlists.
+    pub fn beside(allowed: &[(&'a str, &EgressRule)], input: &Input<'a>, s: &Surroundings<'_>) -> Self {
+        let (closed, open): (Vec<_>, Vec<_>) = input.granted.iter().copied().partition(|one| one.fault.is_some());
+        let rules = |all: &[GrantedRule<'a>]| all.iter().map(|one| (one.grant, one.rule)).collect::<Vec<_>>();
+        let with_open = || Allowed::of(allowed, s).and_granted(&rules(&open), s);
+        Granted {
+            open: with_open(),
+            first: allowed.len(),
+            all: if closed.is_empty() { Allowed::default() } else { with_open().and_granted(&rules(&closed), s) },
+            first_closed: allowed.len() + open.len(),
+            closed,
+        }
+    }
+
+    /// How far grants cover a rule beside the allowlists, with what of it they have open, at the addresses that its names have
+    /// now, and what stays closed although it is granted.
+    pub fn cover(
+        &self,
+        rule: &EgressRule,
+        tally: &mut Tally,
+        names: &mut Vec<Held>,
+        input: &Input<'_>,
+        s: &Surroundings<'_>,
+    ) -> Covered {
+        let covered = open_covered_by(rule, &self.open, s);
+        for (opening, by) in covered.openings.iter().zip(&covered.agreed_by) {
+            if *by < self.first {
+                continue;
+            }
+            let (opening, held) = opening.clone().at_addresses(&input.names());
+            if opening.peers != Peers::Networks(Vec::new()) {
+                tally.opens(&rule.name);
+            }
+            names.extend(held);
+        }
+        if covered.state != EgressState::NeedsGrant || self.closed.is_empty() {
+            return covered;
+        }
+        let covered = open_covered_by(rule, &self.all, s);
+        let closed: BTreeSet<usize> =
+            covered.agreed_by.iter().filter_map(|by| by.checked_sub(self.first_closed)).collect();
+        for GrantedRule { grant, fault, .. } in closed.into_iter().filter_map(|at| self.closed.get(at)) {
+            let (reason, message) = fault.unwrap_or_default();
+            let message = format!("EgressGrant {grant} covers some of it, and does not open it: {message}");
+            tally.closes(EgressState::Unresolved, reason, &rule.name, message);
+        }
+        covered
+    }
+
+    /// Whether grants cover all of a part of a need, so that it is not for allowlists to open; what of it is open is told.
+    pub fn opens(
+        &self,
+        part: &EgressRule,
+        needs: &mut Needs,
+        need: usize,
+        input: &Input<'_>,
+        s: &Surroundings<'_>,
+    ) -> bool {
+        let (mut of_part, mut names) = (Tally::of_rule(), Vec::new());
+        if self.cover(part, &mut of_part, &mut names, input, s).state != EgressState::Active {
+            return false;
+        }
+        if of_part.opens_anything() {
+            needs.tally(need).opens(&part.name);
+        }
+        needs.held_by.entry(need).or_default().extend(names);
+        true
+    }
+}

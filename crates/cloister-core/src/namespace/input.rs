@@ -1,0 +1,134 @@
+//! Everything that the decision about a research namespace depends on.
+
+use super::{Declared, GrantedRule, Inspection, egress::KnownAllowlist};
+use crate::{
+    child::{Children, GrantRef},
+    egress::{PolicyPort, ServiceFacts},
+    names::{Host, Known, Names},
+    plan::NamespaceLabels,
+    settings::Settings,
+};
+use cloister_api::{EgressStatus, ResearchNamespaceSpec, ServiceReference, StorageEndpoint, labels};
+use jiff::Timestamp;
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// What is known of a Namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObservedNamespace {
+    /// Its uid.
+    pub uid: Box<str>,
+    /// Those of its labels that are the operator's to set.
+    pub labels: BTreeMap<Box<str>, Box<str>>,
+    /// The ResearchNamespace that may take it over, by its annotation.
+    pub adopt: Option<Box<str>>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// What holds it up while it is being deleted, in Kubernetes' own words.
+    pub held_by: Option<Box<str>>,
+}
+
+impl ObservedNamespace {
+    /// What holds its deletion up, to end a sentence with.
+    pub(super) fn why_held(&self) -> String {
+        self.held_by.as_ref().map(|why| format!("; Kubernetes says: {why}")).unwrap_or_default()
+    }
+
+    /// Whether it belongs to the ResearchNamespace of this name.
+    pub fn belongs_to(&self, name: &str) -> bool {
+        self.label(labels::RESEARCH_NAMESPACE) == Some(name)
+    }
+
+    /// Whether pods are admitted.
+    pub fn is_enforced(&self) -> bool {
+        self.label(labels::ENFORCED) == Some("true")
+    }
+
+    pub(super) fn label(&self, key: &str) -> Option<&str> {
+        self.labels.get(key).map(|value| &**value)
+    }
+
+    pub(super) fn has(&self, wanted: &NamespaceLabels) -> bool {
+        wanted.len() == self.labels.len() && wanted.iter().all(|(key, value)| self.label(key) == Some(value))
+    }
+}
+
+/// Another research namespace, whose Namespace stands and is enforced.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'a> {
+    /// What it declares.
+    pub spec: &'a ResearchNamespaceSpec,
+}
+
+/// What was found by the name of another research namespace.
+#[derive(Clone, Debug)]
+pub enum PeerFound<'a> {
+    /// It is enforced.
+    Enforced(Peer<'a>),
+    /// There is one, and it is not enforced, or is being deleted.
+    NotEnforced,
+    /// There is none.
+    Absent {
+        /// The name of another, where that may have been meant.
+        meant: Option<String>,
+    },
+}
+
+/// Everything that the decision about one namespace depends on.
+pub struct Input<'a> {
+    /// The name of the ResearchNamespace and of its Namespace.
+    pub name: &'a str,
+    /// What is declared.
+    pub declared: Declared<'a>,
+    /// The settings of the cluster.
+    pub settings: &'a Settings,
+    /// The allowlists, by name.
+    pub allowlists: &'a BTreeMap<&'a str, KnownAllowlist<'a>>,
+    /// The rules of the namespace's EgressGrants that are open now.
+    pub granted: &'a [GrantedRule<'a>],
+    /// The endpoints of storage that the namespace's grants have open now, each with the ServiceAccount of its pods; all pods
+    /// where there is none.
+    pub endpoints: &'a [(&'a StorageEndpoint, Option<&'a str>)],
+    /// Finds another research namespace.
+    pub peers: &'a dyn Fn(&str) -> PeerFound<'a>,
+    /// Finds a Service.
+    pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    /// Finds what is known of a name.
+    pub hosts: &'a dyn Fn(&Host) -> Option<Known>,
+    /// The addresses of the DNS Service.
+    pub dns_addresses: &'a [IpAddr],
+    /// The ports of its pods that the Service leads to: what is sent to it arrives there.
+    pub dns_ports: &'a [PolicyPort],
+    /// The Namespace, where there is one.
+    pub namespace: Option<&'a ObservedNamespace>,
+    /// What is in it.
+    pub children: &'a Children,
+    /// Whether there is a grant of this kind and name in it, in whatever phase.
+    pub has_grant: &'a dyn Fn(&GrantRef) -> bool,
+    /// What a look at the cluster itself found in it, where [`wants_inspection`] asked for one.
+    pub inspection: Option<&'a Inspection>,
+    /// How many pods are in it.
+    pub pods: usize,
+    /// How many of its grants have opened something that is not yet confirmed gone.
+    pub open_grants: usize,
+    /// The grant in it that broke the glass and owes a review which is due last, and when that is.
+    pub owed_review: Option<(&'a str, Timestamp)>,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Input<'_> {
+    pub(super) fn names(&self) -> Names<'_> {
+        self.settings.names_at(self.hosts, self.now)
+    }
+
+    /// What was said of the needs before.
+    pub(super) fn said(&self) -> &[EgressStatus] {
+        match self.declared {
+            Declared::Read(declared) => declared.status.as_ref().map(|status| status.egress.as_slice()),
+            _ => None,
+        }
+        .unwrap_or_default()
+    }
+}

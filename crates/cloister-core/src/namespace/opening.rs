@@ -1,0 +1,93 @@
+//! Opens what allowlists agree to, as far as that is not too much in all.
+
+use super::{
+    Input,
+    by_name::{self, How},
+    egress::{Needs, REACH_EXCEEDS_INTENT, TOO_BROAD},
+    granted::Granted,
+    policies,
+};
+use crate::{
+    child::Child,
+    egress::{Backend, Narrowed, Opening, Peers, Surroundings, narrowed},
+    evaluator::{Agreements, Declared, objection},
+};
+use cloister_api::{EgressRule, EgressState};
+
+/// An opening that an allowlist agrees to.
+pub(super) struct Agreed<'a> {
+    /// The place of its need among the states.
+    pub need: usize,
+    pub rule: &'a EgressRule,
+    /// The rule of an allowlist that agrees to it, where that is another.
+    pub by: Option<&'a EgressRule>,
+    /// The name of its policy.
+    pub policy: String,
+    pub opening: Opening,
+}
+
+impl Needs {
+    /// Opens what was agreed to, as long as it is not too much in all, at the addresses that its names have.
+    pub(super) fn open(&mut self, agreed: Vec<Agreed<'_>>, input: &Input<'_>, surroundings: &Surroundings<'_>) {
+        let openings: Vec<&Opening> = agreed.iter().map(|agreed| &agreed.opening).collect();
+        let narrowed: Vec<Narrowed> = narrowed(&openings, &input.settings.spec.egress);
+        let granted = Granted::of(input, surroundings);
+        let others = if input.settings.backend == Backend::Cilium {
+            let narrow = narrowed.iter().filter_map(|narrowed| narrowed.opening.clone());
+            let here = narrow.filter_map(|opening| by_name::at_addresses(opening, input));
+            here.chain(by_name::of_grants(input)).collect()
+        } else {
+            Vec::new()
+        };
+        for (Agreed { need, rule, by, policy, .. }, Narrowed { opening, too_broad }) in agreed.into_iter().zip(narrowed)
+        {
+            for why in too_broad {
+                let part = why.part_of(rule);
+                if !granted.opens(&part, self, need, input, surroundings) {
+                    let message = format!("{why}; or ask for an EgressGrant of it");
+                    self.tally(need).closes(EgressState::NeedsGrant, TOO_BROAD, &rule.name, message);
+                }
+            }
+            let Some(opening) = opening else { continue };
+            let agreed: Agreements<'_> =
+                vec![[Some(rule), by].into_iter().flatten().filter_map(Declared::rule).collect()];
+            match by_name::hold(&policy, &opening, &agreed, &others, input) {
+                How::Addresses(None) => {}
+                How::Addresses(Some(message)) => {
+                    self.tally(need).closes(EgressState::Unresolved, by_name::NOT_EXACT, &rule.name, message);
+                }
+                How::Names(policy, enforcement) => {
+                    self.policies.push(*policy);
+                    self.states[need].enforcement = Some(enforcement);
+                    self.tally(need).opens(&rule.name);
+                    continue;
+                }
+                How::Closed(reason, message) => {
+                    self.tally(need).closes(EgressState::Unresolved, reason, &rule.name, message);
+                    continue;
+                }
+                How::Excess(message) => {
+                    self.exceeds(need, &rule.name, message);
+                    continue;
+                }
+            }
+            let (opening, held) = opening.at_addresses(&input.names());
+            let policy = policies::opening(input.name, &policy, &opening);
+            match objection(&policy, &agreed, &surroundings.facts(&held)) {
+                None => {
+                    if opening.peers != Peers::Networks(Vec::new()) {
+                        self.tally(need).opens(&rule.name);
+                    }
+                    self.policies.push(Child::NetworkPolicy(policy));
+                }
+                Some(message) => self.exceeds(need, &rule.name, message),
+            }
+            self.held_by.entry(need).or_default().extend(held);
+        }
+    }
+
+    /// A policy would open more than was agreed to.
+    fn exceeds(&mut self, need: usize, rule: &str, message: String) {
+        self.tally(need).closes(EgressState::Refused, REACH_EXCEEDS_INTENT, rule, message);
+    }
+}

@@ -1,0 +1,216 @@
+//! What a namespace is told of its needs, as whole sentences.
+
+use super::{allowlist, config, learn, need, settled, world};
+use crate::namespaces::World;
+use cloister_api::{EgressState, Enforcement};
+use cloister_core::names::Known;
+use serde_json::{Value, json};
+
+const ASK: &str = "(`kubectl explain egressgrant.spec`), ask whoever publishes allowlists for one that covers it, or narrow the \
+                   rule; `kubectl get egressallowlists` lists what there is";
+
+fn of_need(world: &World, name: &str) -> cloister_api::EgressStatus {
+    let status = world.declared.as_ref().unwrap().status.clone().unwrap();
+    status.egress.into_iter().find(|need| need.name == name).unwrap_or_else(|| panic!("no {name}"))
+}
+
+fn ready(world: &World) -> String {
+    let status = world.declared.as_ref().unwrap().status.clone().unwrap();
+    status.conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap().message
+}
+
+fn grant(world: &mut World, name: &str, rule: Value) {
+    let mut all = json!({"name": name});
+    all.as_object_mut().unwrap().extend(rule.as_object().unwrap().clone());
+    world.granted.insert(name.to_owned(), serde_json::from_value(all).unwrap());
+}
+
+fn with_rule(target: Value) -> World {
+    let mut rule = json!({"name": "r"});
+    rule.as_object_mut().unwrap().extend(target.as_object().unwrap().clone());
+    world(json!({"egress": {"rules": [rule]}}))
+}
+
+fn networks(networks: &[&str], port: u16) -> Value {
+    json!({"networks": networks, "ports": [{"port": port}]})
+}
+
+fn known(world: &World, address: &str) -> Known {
+    let mut known = Known::default();
+    learn(&mut known, &[address], world.now);
+    known
+}
+
+#[test]
+fn what_a_grant_has_not_opened_is_not_said_to_be_open() {
+    let arxiv = json!({"domainNames": ["export.arxiv.org"], "ports": [{"port": 443}]});
+    let mut world = with_rule(arxiv.clone());
+    grant(&mut world, "byname", arxiv);
+    let closed = settled(world.clone());
+    assert_eq!(need(&closed, "rule/r"), (EgressState::Unresolved, "Resolving".into()));
+    assert_eq!(
+        of_need(&closed, "rule/r").message,
+        "nothing of it is open: export.arxiv.org is being looked up, and stays closed until it is answered"
+    );
+    assert_eq!(closed.declared.as_ref().unwrap().status.as_ref().unwrap().egress_summary, "0/1");
+
+    world.known.insert("export.arxiv.org".into(), known(&world, "198.51.100.7"));
+    let open = of_need(&settled(world.clone()), "rule/r");
+    assert_eq!((open.state, open.message.as_str()), (EgressState::Active, "covered by EgressGrant byname"));
+    assert_eq!((open.enforcement, open.hosts.len()), (Some(Enforcement::AddressSet), 1));
+
+    let fault = ("ApplyRefused".to_owned(), "the API server refused a NetworkPolicy".to_owned());
+    world.faults.insert("byname".into(), fault);
+    let refused = of_need(&settled(world), "rule/r");
+    assert_eq!((refused.state, refused.reason.as_str()), (EgressState::Unresolved, "ApplyRefused"));
+    assert_eq!(
+        refused.message,
+        "nothing of it is open: EgressGrant byname covers some of it, and does not open it: the API server refused a NetworkPolicy"
+    );
+}
+
+#[test]
+fn an_allowlist_that_opens_too_much_is_open_by_a_grant_only_where_that_is_open() {
+    let name = json!({"name": "wandb", "domainNames": ["storage.googleapis.com"], "ports": [{"port": 443}]});
+    let mut world = world(json!({"egress": {"allowlists": ["lab"]}}));
+    world.allowlists.insert("lab".into(), allowlist(json!({"rules": [name]})));
+    grant(&mut world, "store", name);
+    assert_eq!(need(&settled(world.clone()), "allowlist/lab"), (EgressState::Unresolved, "Resolving".into()));
+    world.known.insert("storage.googleapis.com".into(), known(&world, "198.51.100.7"));
+    assert_eq!(need(&settled(world), "allowlist/lab").0, EgressState::Active);
+}
+
+#[test]
+fn who_opens_a_rule_is_named_and_nobody_else() {
+    let mut world = with_rule(networks(&["192.0.2.128/25"], 22));
+    grant(&mut world, "cov", networks(&["192.0.2.128/26"], 22));
+    grant(&mut world, "other", networks(&["198.18.7.0/24"], 22));
+    let half = of_need(&settled(world.clone()), "rule/r");
+    assert_eq!((half.state, half.reason.as_str()), (EgressState::NeedsGrant, "PartlyCovered"));
+    assert_eq!(
+        half.message,
+        format!(
+            "a part stays closed, the rest is open: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers \
+             192.0.2.192/26 on TCP/22; the rest is covered by EgressGrant cov. Ask for an EgressGrant of what is missing {ASK}"
+        )
+    );
+    let rest = json!({"rules": [{"name": "lab", "networks": ["192.0.2.192/26"], "ports": [{"port": 22}]}]});
+    world.allowlists.insert("lab".into(), allowlist(rest));
+    let all = of_need(&settled(world), "rule/r");
+    assert_eq!(all.state, EgressState::Active);
+    assert_eq!(all.message, "covered by EgressAllowlist lab and EgressGrant cov");
+}
+
+#[test]
+fn a_grant_for_some_pods_is_said_to_open_a_part() {
+    let mut world = with_rule(networks(&["192.0.2.128/25"], 22));
+    let mut some = networks(&["192.0.2.128/25"], 22);
+    some["podSelector"] = json!({"matchLabels": {"app": "none"}});
+    grant(&mut world, "some", some);
+    assert_eq!(
+        of_need(&settled(world), "rule/r").message,
+        format!(
+            "a part stays closed, the rest is open: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers \
+             192.0.2.128/25 on TCP/22 (EgressGrant some covers some of it, but only for pods that its podSelector matches; the rule's \
+             podSelector does not say as much). Ask for an EgressGrant of what is missing {ASK}"
+        )
+    );
+}
+
+#[test]
+fn an_allowlist_that_leads_there_on_another_port_is_named() {
+    let pypi = |port: u16| json!({"domainNames": ["pypi.org"], "ports": [{"port": port}]});
+    let mut rule = pypi(443);
+    rule["name"] = json!("a");
+    let mut world = with_rule(pypi(80));
+    world.allowlists.insert("pypi".into(), allowlist(json!({"rules": [rule]})));
+    assert_eq!(
+        of_need(&settled(world), "rule/r").message,
+        format!(
+            "nothing of it is open: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers pypi.org on TCP/80 \
+             (EgressAllowlist pypi leads there on TCP/443 only). Ask for an EgressGrant of this rule {ASK}"
+        )
+    );
+}
+
+#[test]
+fn a_peer_that_is_not_there_is_told_from_one_that_has_not_agreed() {
+    let mut world = world(json!({"egress": {"toResearchNamespaces": ["data-prp", "data-prep"]}}));
+    world.peers.insert("data-prep".into(), super::spec(json!({})));
+    let world = settled(world);
+    assert_eq!(
+        of_need(&world, "to/data-prp").message,
+        "there is no ResearchNamespace data-prp (did you mean data-prep?); correct the name in egress.toResearchNamespaces, or ask a \
+         platform engineer to make it"
+    );
+    assert_eq!(
+        of_need(&world, "to/data-prep").message,
+        "ResearchNamespace data-prep must be enforced and name interp in ingress.fromResearchNamespaces; ask its owners to add it"
+    );
+}
+
+#[test]
+fn an_access_rule_that_opens_to_nothing_is_told() {
+    let access = json!({"ingress": {"fromAccessNetworks": [{"podSelector": {}, "ports": [{"port": 8888}]}]}});
+    let closed = settled(world(access.clone()));
+    assert_eq!(need(&closed, "access/0"), (EgressState::Refused, "NoAccessNetworks".into()));
+    assert_eq!(
+        ready(&closed),
+        "accessNetworks of CloisterConfig lists no network that people may come from, so that ingress.fromAccessNetworks lets nobody \
+         in; ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to list the networks, or take it out"
+    );
+    let open = settled(World { settings: config(json!({"accessNetworks": ["10.8.0.0/16"]})), ..world(access) });
+    assert_eq!(need(&open, "access/0"), (EgressState::Active, String::new()));
+}
+
+#[test]
+fn a_member_account_that_is_not_declared_is_not_bound_and_told() {
+    let subjects = json!([{"kind": "ServiceAccount", "name": "trainr"}, {"kind": "ServiceAccount", "name": "trainer"}, {"kind": "ServiceAccount", "name": "default"}]);
+    let members = json!([{"role": "Researcher", "subjects": subjects}]);
+    let world = settled(world(json!({"members": members, "serviceAccounts": [{"name": "trainer"}]})));
+    assert_eq!(
+        ready(&world),
+        "ServiceAccount trainr is not bound: spec.serviceAccounts declares none of that name (did you mean trainer?); correct it in \
+         spec.members, or declare it"
+    );
+    let status = world.declared.as_ref().unwrap().status.as_ref().unwrap();
+    let refused: Vec<&str> = status.refused.iter().map(|part| part.reason.as_str()).collect();
+    assert_eq!(refused, ["MemberRefused"]);
+}
+
+#[test]
+fn what_a_message_leaves_out_is_counted_and_stands_in_the_status() {
+    let stranger = json!({"kind": "ServiceAccount", "namespace": "kuberay", "name": "x"});
+    let account = json!({"name": "trainer", "annotations": {"example.com/a": "b"}});
+    let rules: Vec<Value> = (0..4)
+        .map(|at| json!({"name": format!("r{at}"), "networks": [format!("198.51.100.{at}/32")], "ports": [{"port": 443}]}))
+        .collect();
+    let declared = json!({
+        "members": [{"role": "Viewer", "subjects": [stranger]}], "serviceAccounts": [account],
+        "quota": {"secrets": "1", "count/secrets": "1"}, "egress": {"rules": rules},
+    });
+    let told = settled(world(declared));
+    let said = ready(&told);
+    assert!(said.ends_with(" (and 3 more, see status.refused); 0 of 4 needs are open, see status.egress"), "{said}");
+    let status = told.declared.as_ref().unwrap().status.as_ref().unwrap();
+    let refused: Vec<&str> = status.refused.iter().map(|part| part.reason.as_str()).collect();
+    assert_eq!(refused, ["QuotaRefused", "QuotaRefused", "MemberRefused", "AnnotationRefused"]);
+
+    let said = ready(&settled(world(json!({"egress": {"rules": rules}}))));
+    assert!(
+        said.starts_with("0 of 4 needs are open; rule/r0: ") && said.ends_with(" (and 3 more, see status.egress)"),
+        "{said}"
+    );
+}
+
+#[test]
+fn every_closed_rule_of_an_allowlist_is_named_in_the_status() {
+    let rules: Vec<Value> =
+        (0..12).map(|at| json!({"name": format!("rule-{at}"), "networks": ["169.254.169.254/32"], "ports": [{"port": 443 + at}]})).collect();
+    let mut world = world(json!({"egress": {"allowlists": ["lab"]}}));
+    world.allowlists.insert("lab".into(), allowlist(json!({"rules": rules})));
+    let message = of_need(&settled(world), "allowlist/lab").message;
+    for at in 0..12 {
+        assert!(message.contains(&format!("rule-{at}: ")), "rule-{at} is not in {message}");
+    }
+}

@@ -130,6 +130,7 @@ impl Model {
                 cluster_roles(world, name);
             }
             Event::Members(name) => world.members = members(name),
+            Event::Account(is_declared) => world.declare("trainer", is_declared),
             Event::Minimum(least) => world.settings.spec.minimum_approvals.low = least,
             Event::Home(home) => world.home = home,
             Event::Usable(usable) => world.settings.usable = usable,
@@ -177,6 +178,9 @@ impl Model {
         let known: Vec<RecordedReview> = known.collect();
         let was = grant.phase();
         tamper(&mut self.world, key, what, &known);
+        if was.has_ended() && self.world.grants[key].phase() == GrantPhase::Revoking {
+            self.oracle.is_to_end_again(&uid);
+        }
         if was == GrantPhase::Pending
             && matches!(self.world.grants[key].phase(), GrantPhase::Approved | GrantPhase::Active)
         {

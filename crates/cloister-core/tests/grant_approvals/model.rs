@@ -11,7 +11,10 @@ use cloister_core::{cluster_role::RoleFacts, grant::Grant};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 /// How many accounts there are that review.
 pub const PEOPLE: usize = 11;
@@ -56,7 +59,7 @@ pub struct Model {
     pub world: World,
     pub catalogue: Catalogue,
     pub oracle: Oracle,
-    saved: Option<Box<(World, Catalogue)>>,
+    saved: Option<Arc<(World, Catalogue)>>,
     /// The latest time that there was.
     latest: Timestamp,
     count: u32,
@@ -146,7 +149,7 @@ impl Model {
                 }
             }
             Event::Force(key) => drop(world.grants.remove(key)),
-            Event::Save => self.saved = Some(Box::new((world.clone(), self.catalogue))),
+            Event::Save => self.saved = Some(Arc::new((world.clone(), self.catalogue))),
             Event::Restore => {
                 let Some(saved) = &self.saved else { return };
                 // Who puts it back knows the time, whatever the operator's clock has been.

@@ -134,14 +134,21 @@ async fn who_owes_a_review_does_not_break_the_glass_again() -> Result<()> {
     })
     .await?;
 
-    denied(&story, &carl, "more", glass(&story, &carl.name, json!({})), "ReviewOwed", "broke the glass with RoleGrant")
-        .await?;
+    denied(
+        &story,
+        &carl,
+        "more",
+        glass(&story, &carl.name, json!({})),
+        "EarlierReviewOwed",
+        "broke the glass with RoleGrant",
+    )
+    .await?;
     let mut wish = story.wish(json!({"breakGlass": true, "requestedDuration": "10m"}));
     wish["spec"]["subjects"] = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
     let storage = story.ask(&carl, "StorageAccessGrant", "kind", wish).await?;
-    story.ends(&storage, "Denied", "ReviewOwed", "nobody has reviewed yet").await?;
+    story.ends(&storage, "Denied", "EarlierReviewOwed", "nobody has reviewed yet").await?;
     let there = carl.elsewhere(&other.name);
-    denied(&other, &there, "there", glass(&other, &carl.name, json!({})), "ReviewOwed", &story.name).await?;
+    denied(&other, &there, "there", glass(&other, &carl.name, json!({})), "EarlierReviewOwed", &story.name).await?;
     attack.held()
 }
 
@@ -155,7 +162,7 @@ async fn a_second_account_owes_what_the_first_does() -> Result<()> {
     let groups = ["oncall", "system:masters"];
     let alias = Person::account(story.stage, "carl.second", &groups, "", &story.name, &story.name).await?;
     let wish = glass(&story, "carl.second", json!({}));
-    denied(&story, &alias, "more", wish, "ReviewOwed", "carl.second broke the glass").await?;
+    denied(&story, &alias, "more", wish, "EarlierReviewOwed", "carl.second broke the glass").await?;
     attack.held()
 }
 
@@ -174,7 +181,7 @@ async fn nobody_reviews_the_glass_that_they_broke() -> Result<()> {
     story.settle().await?;
     let owing = story.again(&grant).await?;
     ensure!(condition(&owing, "Reviewed").is_some_and(|reviewed| reviewed["status"] == "False"), "{owing}");
-    denied(&story, &carl, "more", glass(&story, &carl.name, json!({})), "ReviewOwed", "broke the glass").await?;
+    denied(&story, &carl, "more", glass(&story, &carl.name, json!({})), "EarlierReviewOwed", "broke the glass").await?;
     // An approver's review frees them, and ends it where they refuse.
     story.review(&story.person("sam").await?, &grant, "Deny").await?;
     let ended = story.ends(&grant, "Revoked", "ReviewRefused", "sam reviewed it and refused").await?;
@@ -197,7 +204,7 @@ async fn what_is_owed_is_not_deleted() -> Result<()> {
     answer.denied_by("finalizers.cloister.dev", "by the operator").await?;
     let kept = story.again(&grant).await?;
     ensure!(condition(&kept, "Reviewed").is_some_and(|reviewed| reviewed["reason"] == "ReviewOwed"), "{kept}");
-    denied(&story, &carl, "more", glass(&story, &carl.name, json!({})), "ReviewOwed", "RoleGrant").await?;
+    denied(&story, &carl, "more", glass(&story, &carl.name, json!({})), "EarlierReviewOwed", "RoleGrant").await?;
     story.review(&story.person("sam").await?, &kept, "Approve").await?;
     eventually("it to go once it was reviewed", async || {
         ensure!(carl.get("RoleGrant", "run").await.code == 404, "it is kept");
@@ -229,7 +236,7 @@ async fn the_glass_is_broken_once_however_fast() -> Result<()> {
         if decided["status"]["phase"] == "Active" {
             opened.push(text(&decided["metadata"]["name"]).to_owned());
         } else {
-            ensure!(decided["status"]["reason"] == "ReviewOwed", "{}", ready(&decided));
+            ensure!(decided["status"]["reason"] == "EarlierReviewOwed", "{}", ready(&decided));
         }
     }
     ensure!(opened.len() == 1, "all of these are open: {opened:?}");

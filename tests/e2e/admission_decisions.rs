@@ -77,6 +77,15 @@ async fn what_was_decided_stays_decided() -> Result<()> {
         // A request gathers its approvals, and loses them where it changes.
         write(json!({"phase": "Pending", "approvals": open()["approvals"], "digest": "v1:zero"})).await?;
         write(json!({"phase": "Pending", "approvals": null, "digest": "v1:one"})).await?;
+        // Who was a member when it was seen is not forgotten, so that it is denied when they leave.
+        write(json!({"members": ["alice"]})).await?;
+        for members in [json!(null), json!([]), json!(["bob"])] {
+            assert_denied(write(json!({ "members": members })).await, POLICY);
+            let mut approved = open();
+            (approved["phase"], approved["members"]) = (json!("Approved"), members);
+            assert_denied(write(approved).await, POLICY);
+        }
+        write(json!({"members": ["alice", "bob"]})).await?;
         // Of a request that waits nothing is decided, whatever was written of it.
         write(
             json!({"expiresAt": "2026-01-01T09:00:00Z", "approvedAt": "2026-01-01T01:00:00Z", "reviews": [alice("x")]}),
@@ -100,6 +109,8 @@ async fn what_was_decided_stays_decided() -> Result<()> {
             json!({"targetDigest": null}),
             json!({"targetParts": {"credential": "one"}}),
             json!({"policy": {"name": "strict", "uid": "v"}}),
+            json!({"members": ["alice"]}),
+            json!({"members": ["alice", "bob", "carl"]}),
             json!({"approvals": null}),
             json!({"reviews": null}),
             json!({"reviews": [alice("two")]}),

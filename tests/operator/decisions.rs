@@ -276,7 +276,7 @@ async fn the_glass_is_broken_once_and_reviewed() -> Result<()> {
     assert!(note.contains("alice broke the glass") && note.contains("2 of owners"), "{note}");
 
     court.ask_for_storage("again", json!({"breakGlass": true})).await?;
-    assert_eq!(court.until(STORAGE.0, "again", GrantPhase::Denied).await?.reason, "ReviewOwed");
+    assert_eq!(court.until(STORAGE.0, "again", GrantPhase::Denied).await?.reason, "EarlierReviewOwed");
     // One's own review settles nothing.
     court.review("alice", &["security"], "Approve", STORAGE).await?;
     court.review("sam", &["security"], "Approve", STORAGE).await?;

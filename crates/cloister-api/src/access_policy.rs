@@ -148,8 +148,9 @@ pub struct AccessPolicySpec {
     /// How many grants for one target one person may hold, and have waiting.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub limits: RequesterLimits,
-    /// What becomes of a grant when who asked for it, or a user who gets it, was a member of the research namespace when it
-    /// was approved, and is none any more: Revoke or Keep. Who asked without being a member does not leave.
+    /// What becomes of a grant when who asked for it, or a user who gets it, was a member of the research namespace while it
+    /// was asked for, and is none any more: Revoke or Keep. With Revoke a request that waits is denied, too; with Keep people
+    /// may still approve it, and the policy alone does not. Who asked without being a member does not leave.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub when_requester_leaves: WhenRequesterLeaves,
     /// Whether a reason must be given.

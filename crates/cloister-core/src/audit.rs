@@ -110,11 +110,13 @@ fn opened(grant: &Grant, children: &Children) -> Vec<Value> {
 pub fn of_review(review: &AccessReview, namespace: &str) -> Option<Record> {
     let conditions = review.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
     let counted = conditions.iter().find(|condition| condition.type_ == COUNTED)?;
-    let what = if counted.status == "True" { "counted" } else { "refused" };
+    // What counted counted once, also when it is said later that its grant is gone.
+    let (what, reason) =
+        if counted.status == "True" { ("counted", COUNTED) } else { ("refused", counted.reason.as_str()) };
     let spec = &review.spec;
     let uid = review.metadata.uid.as_deref().unwrap_or_default();
     Some(Record {
-        id: format!("{uid}.{what}.{}", counted.reason),
+        id: format!("{uid}.{what}.{reason}"),
         r#type: format!("dev.cloister.review.{what}.v1"),
         time: counted.last_transition_time.0,
         subject: format!("AccessReview/{namespace}/{}", review.metadata.name.as_deref().unwrap_or_default()),
@@ -124,7 +126,7 @@ pub fn of_review(review: &AccessReview, namespace: &str) -> Option<Record> {
             "digest": spec.digest,
             "decision": spec.decision,
             "reviewer": spec.reviewer.as_ref().map(person),
-            "reason": counted.reason,
+            "reason": reason,
             "message": counted.message,
         }),
     })

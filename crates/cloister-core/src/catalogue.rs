@@ -148,6 +148,10 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
         ready("NobodyMayAsk", "requesters is empty, so that nobody may ask")
     } else if spec.auto_approve.is_empty() && spec.approval_rules.is_empty() {
         ready("NeverApproves", "there are neither approvalRules nor autoApprove, so that it never approves")
+    } else if spec.auto_approve.is_empty()
+        && let Err(why) = satisfiable(spec)
+    {
+        ready("TooFewPeople", format!("its approvalRules can never be met: {why}"))
     } else {
         ready(reason::RECONCILED, "the policy can be used")
     };

@@ -4,7 +4,7 @@
 //! A grant is kept whole until its end is handed over to the audit record, its break-glass review is made and something is
 //! said of each of its reviews. Whoever needs the whole of one afterwards reads it again.
 
-use super::{Index, grants::reviewed};
+use super::{Dirty, Index, Indexed, reviews::reviewed};
 use crate::decode::{Decoded, version};
 use cloister_api::{AccessReview, GrantPhase, condition::COUNTED, labels};
 use cloister_core::{
@@ -223,6 +223,24 @@ impl Index {
         if self.forget_ended(namespace, at) {
             self.insert_grant(namespace, at, grant);
         }
+    }
+
+    /// Takes a review back as a whole: its grant is gone, and that is to be said of it.
+    pub fn take_back_review(&mut self, namespace: &Arc<str>, name: &Arc<str>, review: Decoded<AccessReview>) {
+        if self.forget_said(namespace, name).is_some() {
+            // It is decided about at once.
+            review.upsert(self, &mut Dirty::default());
+        }
+    }
+
+    /// Whether a Namespace is being deleted.
+    pub fn is_ending(&self, namespace: &str) -> bool {
+        self.namespaces.get(namespace).is_some_and(|(observed, _)| observed.terminating)
+    }
+
+    /// Whether only a few facts are kept of a review, and its grant is gone.
+    pub fn is_of_one_gone(&self, namespace: &str, name: &str) -> bool {
+        self.said(namespace, name).is_some_and(|said| self.ended(namespace, &said.grant).is_none())
     }
 
     /// Whether something is to be done about an ended grant of which only a few facts are kept.

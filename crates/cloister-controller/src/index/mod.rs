@@ -14,6 +14,7 @@ mod pods;
 mod rbac;
 mod relations;
 mod requesters;
+mod reviews;
 mod roots;
 mod ticket;
 
@@ -21,12 +22,12 @@ pub use cluster::{Secret, ServiceEntry};
 use dns::DnsEndpoints;
 pub use dns::SERVICE_NAME;
 pub use ended::{EndedGrant, Recorded, Recorder, SaidReview};
-pub(crate) use grants::ReviewsOf;
-pub use grants::reviewed;
 pub use listed::Listed;
 pub use networks::{API_SERVER, API_SERVER_NAMESPACE, NodeNetworks};
 pub use pods::{GatedPod, HeldCopy, PodFacts};
 pub use relations::of_cluster_role;
+pub(crate) use reviews::ReviewsOf;
+pub use reviews::reviewed;
 pub use ticket::mount_of;
 
 use requesters::Requesters;

@@ -222,6 +222,16 @@ fn of_reviews(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut
     dirty.extend(whole.map(|(_, name)| Key::Review(namespace.clone(), name.clone())));
 }
 
+/// All reviews of a grant that is gone, but where they go with it.
+pub fn of_reviews_of_gone(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut Dirty) {
+    if index.is_ending(namespace) {
+        return;
+    }
+    let of = index.reviews_of.get(&(namespace.clone(), grant.clone()));
+    let names = of.into_iter().flat_map(|of| &of.names);
+    dirty.extend(names.map(|(_, name)| Key::Review(namespace.clone(), name.clone())));
+}
+
 /// A grant that is gone concerns its reviews, the mount that it may have left, and the namespace that may wait for its
 /// end.
 pub fn of_removed_grant(
@@ -232,7 +242,7 @@ pub fn of_removed_grant(
     dirty: &mut Dirty,
 ) {
     dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
-    of_reviews(index, namespace, grant, dirty);
+    of_reviews_of_gone(index, namespace, grant, dirty);
     dirty.insert(Key::Namespace(namespace.clone()));
     if gives_role(object) {
         of_grants_in(index, namespace, dirty);

@@ -1,7 +1,7 @@
 //! Grants that have ended and of which only a few facts are kept: the whole is read again where it is needed.
 
 use crate::{context::Context, decode::Decoded, error::Error, write::Writer};
-use cloister_api::{EgressGrant, GrantKind, RoleGrant, StorageAccessGrant};
+use cloister_api::{AccessReview, EgressGrant, GrantKind, RoleGrant, StorageAccessGrant};
 use cloister_core::{child::GrantRef, grant::Grant};
 use kube::{Api, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
@@ -17,6 +17,21 @@ pub async fn take_back(context: &Context, namespace: &Arc<str>, grant: &GrantRef
     match found {
         Ok(found) => {
             context.index_mut().take_back(namespace, grant, found);
+            Ok(())
+        }
+        // The watch will tell.
+        Err(error) if error.category() == "not_found" => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads a review again of which only a few facts are kept: its grant is gone, which is to be said of it.
+pub async fn take_back_review(context: &Context, namespace: &Arc<str>, name: &Arc<str>) -> Result<(), Error> {
+    let api: Api<Decoded<AccessReview>> = Api::namespaced(context.client.clone(), namespace);
+    let what = || format!("read AccessReview {namespace}/{name}");
+    match Writer::new(context).request(what, api.get(name)).await {
+        Ok(found) => {
+            context.index_mut().take_back_review(namespace, name, found);
             Ok(())
         }
         // The watch will tell.

@@ -25,8 +25,8 @@ use cloister_api::{
 use cloister_core::{
     child::{ChildKind, Children, GrantRef},
     grant::{
-        Beside, Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, failed, is_approved, is_open, last_call,
-        may_hold, plan, secret_of,
+        self, Beside, Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, failed, is_approved, is_open,
+        last_call, may_hold, plan, secret_of,
     },
     hold::Held,
     names::Host,
@@ -101,7 +101,8 @@ where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     Decoded<K>: Indexed,
 {
-    let lag = revocation_lag(&work, now);
+    let over_since = work.grant.as_ref().zip(work.plan.status.as_ref());
+    let over_since = over_since.and_then(|(before, after)| grant::over_since(before, after, now));
     let Work { metadata, found, plan, grant: object, .. } = work;
     let target: Target<K> = Target {
         key: Key::Grant(namespace.clone(), grant.clone()),
@@ -123,8 +124,8 @@ where
         news.retain(|news| done || !news.is("BreakGlass"));
         context.alerts.tell(&target.key, &alerts::reference(object), news, done);
         moved_on(object, said);
-        if let Some(lag) = lag.filter(|_| said.phase.has_ended()) {
-            context.metrics.revoked(lag);
+        if let Some(since) = over_since.filter(|_| said.phase.has_ended()) {
+            context.metrics.revoked(context.clock.now().duration_since(since).as_secs_f64());
         }
     }
     worked.result()
@@ -364,13 +365,4 @@ fn home(index: &Index, namespace: &str) -> Home {
         (Some(_), _) => Home::NotEnforced,
         (None, _) => Home::Closed,
     }
-}
-
-/// How long after its end a grant is confirmed to be over, in seconds, where this plan says so.
-fn revocation_lag(work: &Work, now: Timestamp) -> Option<f64> {
-    let status = work.plan.status.as_ref()?;
-    let was = work.grant.as_ref()?.phase();
-    let over = matches!(status.phase, GrantPhase::Expired | GrantPhase::Revoked) && !was.has_ended();
-    let end = status.expires_at.as_ref().filter(|_| over)?.0.min(now);
-    Some(now.duration_since(end).as_secs_f64())
 }

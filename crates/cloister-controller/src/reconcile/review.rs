@@ -25,9 +25,16 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
     if let Some(grant) = &of_ended {
         ended::take_back(context, namespace, grant).await?;
     }
+    if context.index().is_of_one_gone(namespace, name) {
+        ended::take_back_review(context, namespace, name).await?;
+    }
     let (metadata, status) = {
         let index = context.index();
         let Some(found) = index.reviews.get(namespace).and_then(|reviews| reviews.get(name)) else { return Ok(()) };
+        if index.is_ending(namespace) && found.object.as_ref().is_ok_and(grant::is_answered) {
+            // It goes with its Namespace, as its grant does.
+            return Ok(());
+        }
         let status = said(found, now, |review: &AccessReview| {
             let of_grant = with_input(&Asking::new(context), &index, namespace, &reviewed(review), now, |input| {
                 grant::review(review, Some(input), now)

@@ -3,7 +3,8 @@
 
 use super::{
     Grant, Input, Target,
-    approval::{Case, People, in_words, recorded, reviews_of},
+    approval::{Case, in_words, recorded, reviews_of},
+    bars::People,
     digest,
     limits::Others,
     phases::own,
@@ -70,6 +71,6 @@ fn refused_before(
             && review.spec.digest == status.digest
             && made(review).is_some_and(|made| made < approved)
             && case.may_decide_now(reviewer, &people, input.settings).is_ok();
-        refuses.then(|| (recorded(review, reviewer), in_words(review, reviewer, "refused")))
+        refuses.then(|| (recorded(review, reviewer), in_words(review, reviewer, "refused it")))
     })
 }

@@ -1,14 +1,16 @@
 //! Whether the people who must agree have agreed.
 //!
 //! All rules of a policy must be met, by distinct people, and each person counts for one rule. Who counts for which is
-//! solved as an assignment (augmenting paths: H. W. Kuhn, The Hungarian Method, 1955), so that somebody who is in two
-//! groups never blocks a quorum that exists.
+//! solved as an assignment.
 
 use super::{
     Input,
+    assignment::{Person, assign},
+    bars::{Bar, People},
     kind::Kind,
     not_counted::NotCounted,
-    people::{is, is_known, is_service_account, persons},
+    people::{is, is_known, is_service_account},
+    satisfiable::can_be_met,
     words::{principals, seen},
 };
 use crate::{settings::Settings, text::written};
@@ -16,7 +18,7 @@ use cloister_api::{
     AccessPolicySpec, AccessReview, ApprovalRule, Decision, Identity, Member, MemberRole, Principal, RecordedReview,
     RuleApprovals, Subject, SubjectKind,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// The least number of people who agree to what a ServiceAccount asks for: nobody stands behind it.
 const FOR_SERVICE_ACCOUNTS: u32 = 2;
@@ -93,13 +95,13 @@ impl<'a> Case<'a> {
         let rules = self.policy.approval_rules.iter().enumerate();
         let rules: Vec<usize> = rules.filter(|(_, rule)| names(&rule.approvers, reviewer)).map(|(at, _)| at).collect();
         let who = reviewer.username.clone();
-        if rules.is_empty() {
-            let all: Vec<Principal> =
-                self.policy.approval_rules.iter().flat_map(|rule| rule.approvers.iter().cloned()).collect();
-            let (policy, wanted, seen) = (self.policy_name.to_owned(), principals(&all), seen(reviewer));
-            return Err(NotCounted::NotAnApprover { who, policy, wanted, seen });
-        }
+        // Who may not decide by any account is told that first.
         match people.barred(reviewer) {
+            None if rules.is_empty() => {
+                let all = self.policy.approval_rules.iter().flat_map(|rule| rule.approvers.iter().cloned());
+                let (policy, wanted) = (self.policy_name.to_owned(), principals(&all.collect::<Vec<_>>()));
+                Err(NotCounted::NotAnApprover { who, policy, wanted, seen: seen(reviewer) })
+            }
             None => Ok(rules),
             Some(Bar::Requester) => Err(NotCounted::Requester(who)),
             Some(Bar::Beneficiary) => Err(NotCounted::Beneficiary(who)),
@@ -110,7 +112,7 @@ impl<'a> Case<'a> {
     }
 
     /// Why an account, and with it its person, may not decide.
-    fn bar(&self, account: &Identity) -> Option<Bar> {
+    pub fn bar(&self, account: &Identity) -> Option<Bar> {
         let of_subjects = self.subjects.iter().find_map(|subject| match subject.kind {
             SubjectKind::User if subject.name == account.username => Some(Bar::Beneficiary),
             SubjectKind::Group if account.groups.contains(&subject.name) => {
@@ -145,6 +147,22 @@ impl<'a> Case<'a> {
     fn is_member(&self, account: &Identity, roles: &[MemberRole]) -> bool {
         let members = self.members.iter().filter(|member| roles.contains(&member.role));
         members.flat_map(|member| &member.subjects).any(|subject| is_named(subject.kind, &subject.name, account))
+    }
+
+    /// Why the rules cannot be met any more, whoever decides: too few are left of those whom they name.
+    pub fn out_of_reach(&self, accounts: &[&Identity]) -> Option<String> {
+        let people = People::of(self, accounts.iter().copied());
+        let may_decide = |approver: &Principal| {
+            let account = Identity { username: approver.name.clone(), ..Identity::default() };
+            let is_barred = people.barred(&account).is_some() || self.bar(&account).is_some();
+            approver.kind != SubjectKind::User || !is_barred
+        };
+        let left = self.policy.approval_rules.iter().zip(self.required()).map(|(rule, required)| ApprovalRule {
+            required,
+            approvers: rule.approvers.iter().filter(|approver| may_decide(approver)).cloned().collect(),
+            ..rule.clone()
+        });
+        can_be_met(&left.collect::<Vec<_>>()).err()
     }
 
     /// How many people each rule asks for. Where a ServiceAccount asks, an only rule asks for as many as must agree at least.
@@ -199,51 +217,6 @@ impl<'a> Case<'a> {
     }
 }
 
-/// Why a person may not decide, by whichever of their accounts.
-#[derive(Clone, Debug)]
-enum Bar {
-    Requester,
-    Beneficiary,
-    InBeneficiaryGroup(String),
-    Member,
-    /// What an AccessRole allows is not looked into: most lead into pods, and nobody needs one to decide.
-    RoleHolder,
-}
-
-/// Which accounts are one person's, and which persons may not decide.
-pub struct People {
-    /// The person of each account, by user name.
-    persons: HashMap<String, usize>,
-    /// Why a person may not decide: first because they ask, then by the first of their accounts that shows it.
-    barred: BTreeMap<usize, Bar>,
-}
-
-impl People {
-    /// Who asks, and whoever has these accounts.
-    pub fn of<'b>(case: &Case<'_>, accounts: impl IntoIterator<Item = &'b Identity>) -> Self {
-        let accounts: Vec<&Identity> = accounts.into_iter().collect();
-        let everybody: Vec<&Identity> = std::iter::once(case.requester).chain(accounts).collect();
-        let mut people = People { persons: HashMap::new(), barred: BTreeMap::new() };
-        for (at, (account, person)) in everybody.iter().zip(persons(&everybody)).enumerate() {
-            people.persons.entry(account.username.clone()).or_insert(person);
-            let bar = if at == 0 { Some(Bar::Requester) } else { case.bar(account) };
-            if let Some(bar) = bar {
-                people.barred.entry(person).or_insert(bar);
-            }
-        }
-        people
-    }
-
-    /// The person of an account.
-    pub fn person(&self, account: &Identity) -> Option<usize> {
-        self.persons.get(&account.username).copied()
-    }
-
-    fn barred(&self, account: &Identity) -> Option<&Bar> {
-        self.barred.get(&self.person(account)?)
-    }
-}
-
 /// How far a policy's rules are met.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
@@ -266,51 +239,6 @@ impl Tally {
     }
 }
 
-/// Somebody who agreed: the rules that they may count for, each with the account by which they may.
-#[derive(Default)]
-pub struct Person<'a> {
-    pub rules: BTreeMap<usize, &'a str>,
-}
-
-impl<'a> Person<'a> {
-    fn add(&mut self, account: &'a Identity, rules: Vec<usize>) {
-        for rule in rules {
-            self.rules.entry(rule).or_insert(&account.username);
-        }
-    }
-}
-
-/// The rule that each person counts for, so that as many places as can be are filled.
-pub fn assign(people: &[Person<'_>], required: &[u32]) -> Vec<Option<usize>> {
-    let mut assigned = vec![None; people.len()];
-    for person in 0..people.len() {
-        place(person, people, required, &mut assigned, &mut vec![false; required.len()]);
-    }
-    assigned
-}
-
-/// Finds a place for a person, where need be by finding another for somebody who has it.
-fn place(
-    person: usize,
-    people: &[Person<'_>],
-    required: &[u32],
-    assigned: &mut [Option<usize>],
-    tried: &mut [bool],
-) -> bool {
-    for &rule in people[person].rules.keys() {
-        if std::mem::replace(&mut tried[rule], true) {
-            continue;
-        }
-        let holders: Vec<usize> = (0..people.len()).filter(|one| assigned[*one] == Some(rule)).collect();
-        let free = (holders.len() as u64) < u64::from(required[rule]);
-        if free || holders.into_iter().any(|one| place(one, people, required, assigned, tried)) {
-            assigned[person] = Some(rule);
-            return true;
-        }
-    }
-    false
-}
-
 /// The reviews of a grant, with those who made them.
 pub fn reviews_of<'a>(uid: &str, input: &Input<'a>) -> Vec<(&'a AccessReview, &'a Identity)> {
     let about_it = input.reviews.iter().filter(|review| review.spec.request_ref.uid == uid);
@@ -320,7 +248,7 @@ pub fn reviews_of<'a>(uid: &str, input: &Input<'a>) -> Vec<(&'a AccessReview, &'
 /// What somebody did about a grant, with what they said of it.
 pub fn in_words(review: &AccessReview, reviewer: &Identity, did: &str) -> String {
     let why = written(&review.spec.comment).map(|comment| format!(": {comment}")).unwrap_or_default();
-    format!("{} {did} it{why}", reviewer.username)
+    format!("{} {did}{why}", reviewer.username)
 }
 
 /// A review as it is recorded.

@@ -110,7 +110,7 @@ pub fn approval(grant: &Grant, status: &GrantStatus, input: &Input<'_>) -> Resul
 pub fn target(status: &GrantStatus, target: &Target<'_>) -> Result<(), String> {
     // An older version did not write them.
     let is_of_digest =
-        status.target_digest != digest::of_target(target) || status.target_parts == digest::parts(target);
+        status.target_digest != digest::of_target(target) || status.target_parts == *digest::parts(target);
     if is_of_digest || status.target_parts.is_empty() {
         return Ok(());
     }

@@ -1,12 +1,14 @@
 //! Breaking the glass: a grant that opens at once, for a short time, and owes a review.
 
 use super::{
-    Grant, Input, Target,
+    Grant, Home, Input, Target,
     afresh::is_new,
-    approval::{Case, People, recorded},
+    approval::{Case, recorded},
+    bars::People,
     borne_out, digest,
     eligibility::{Ineligible, no_break_glass, signed},
-    people::{is, is_service_account},
+    open::note_review,
+    people::{is, is_service_account, same_person},
     words::principals,
 };
 use cloister_api::{
@@ -45,6 +47,11 @@ pub fn put_right(status: &mut GrantStatus, grant: &Grant, target: Option<&Target
     if status.break_glass.is_none() {
         status.break_glass = Some(owed());
     }
+    if input.home == Home::Ending {
+        // The reviews go with the Namespace, in any order. What was recorded of them before stays true.
+        let settled = recorded_settlement(status, grant, target, input).cloned();
+        return note_review(status, settled.as_ref(), input.now);
+    }
     let settling = borne_out::settling(grant, status, input.reviews);
     let is_settled =
         settling.is_some_and(|review| target.is_none_or(|target| may_settle(review, grant, status, target, input)));
@@ -57,6 +64,28 @@ pub fn put_right(status: &mut GrantStatus, grant: &Grant, target: Option<&Target
     {
         glass.review_due_at = crate::condition::seconds(due);
     }
+}
+
+/// The review that settled what a grant owes, as it was recorded while there was one: whoever it names must have been one to
+/// decide. A review that was looked for after it went, and before its Namespace was known to end, is still recorded.
+fn recorded_settlement<'s>(
+    status: &'s GrantStatus,
+    grant: &Grant,
+    target: Option<&Target<'_>>,
+    input: &Input<'_>,
+) -> Option<&'s RecordedReview> {
+    let said = status.break_glass.as_ref()?.reviewed_by.as_ref();
+    let requester = grant.terms().requested_by?;
+    status.reviews.iter().find(|recorded| {
+        let who = &recorded.reviewer;
+        let may_decide = match (said, target) {
+            (Some(said), _) => *said == who.username,
+            (None, Some(target)) => may_settle(recorded, grant, status, target, input),
+            // Whoever revokes need not be one to review it. Whoever else is recorded was.
+            (None, None) => recorded.decision != Decision::Revoke,
+        };
+        may_decide && !same_person(who, requester) && !is_service_account(who)
+    })
 }
 
 /// By when it is to be reviewed at the latest. Once the policy is another than it was, that is not known any more.

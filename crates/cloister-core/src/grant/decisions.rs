@@ -2,7 +2,9 @@
 
 use super::{
     Grant, Input,
-    approval::{Case, People, Tally, in_words, recorded, reviews_of},
+    approval::{Case, Tally, in_words, recorded, reviews_of},
+    bars::People,
+    people::same_person,
 };
 use cloister_api::{Decision, Identity, RecordedReview};
 use std::collections::{HashMap, HashSet};
@@ -43,8 +45,14 @@ impl<'a> Decisions<'a> {
                     }
                     None
                 }
-                Decision::Deny => counts().then(|| ("Denied", said("refused"))),
-                Decision::Revoke => case.may_revoke(reviewer).is_ok().then(|| ("Withdrawn", said("took back"))),
+                Decision::Deny => counts().then(|| ("Denied", said("refused it"))),
+                Decision::Revoke if same_person(case.requester, reviewer) => {
+                    Some(("Withdrawn", said("took it back before it was decided")))
+                }
+                Decision::Revoke => {
+                    let may = case.may_revoke(reviewer).is_ok();
+                    may.then(|| ("RevokedByReview", said("revoked it before it was decided")))
+                }
             };
             if let (Some((reason, message)), None) = (refused, &refusal) {
                 refusal = Some((reason, message, recorded(review, reviewer)));

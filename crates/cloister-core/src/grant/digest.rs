@@ -4,8 +4,8 @@
 //! with a default, a description, or the order of a list that has none must not change what was decided. A field that
 //! changes the meaning of a grant is listed, or a new version of the digest is.
 
-use super::{Grant, Target};
-use crate::egress::{ServiceFacts, canonical};
+use super::{Grant, Target, canonical};
+use crate::egress::{self, ServiceFacts};
 use cloister_api::{
     AccessPolicy, EgressRule, Identity, Port, Principal, PrivateEndpoint, RequesterLimits, ServiceReference,
     StorageEndpoint, Subject, WhenRequesterLeaves,
@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Duration;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::{cell::OnceCell, collections::BTreeMap};
 
 /// The digest that a review must name: of the grant, of the policy that decides, and of what the grant is for.
 pub fn of(grant: &Grant, namespace: &str, target: &Target<'_>) -> String {
@@ -42,15 +42,23 @@ pub fn of(grant: &Grant, namespace: &str, target: &Target<'_>) -> String {
 }
 
 /// The digest of what the grant is for alone, which must stay as it is while the grant lasts.
-pub fn of_target(target: &Target<'_>) -> String {
-    format!("v1:sha256:{}", hash(&target.meaning))
+pub fn of_target<'t>(target: &'t Target<'_>) -> &'t str {
+    target.hashes.whole.get_or_init(|| format!("v1:sha256:{}", hash(&target.meaning)))
+}
+
+/// The hashes of what a grant is for: they are asked for several times at one look.
+#[derive(Clone, Debug, Default)]
+pub struct Hashes {
+    whole: OnceCell<String>,
+    parts: OnceCell<BTreeMap<String, String>>,
 }
 
 /// The hash of a value: SHA-256 of its canonical JSON, in hexadecimal.
 pub fn hash(value: &Value) -> String {
-    // A tree of plain values cannot fail to be written.
-    let canonical = serde_json_canonicalizer::to_vec(value).unwrap_or_default();
-    Sha256::digest(canonical).iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digest = Sha256::digest(canonical::json(value));
+    let nibbles = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    nibbles.map(|nibble| char::from(DIGITS[usize::from(nibble)])).collect()
 }
 
 fn policy(policy: &AccessPolicy) -> Value {
@@ -125,9 +133,11 @@ pub fn service_as_it_is(
 }
 
 /// A hash of each part of what a grant is for, by which it can be said what has changed.
-pub fn parts(target: &Target<'_>) -> BTreeMap<String, String> {
-    let parts = target.meaning.as_object().into_iter().flatten();
-    parts.map(|(part, value)| (part.clone(), hash(value).chars().take(16).collect())).collect()
+pub fn parts<'t>(target: &'t Target<'_>) -> &'t BTreeMap<String, String> {
+    target.hashes.parts.get_or_init(|| {
+        let parts = target.meaning.as_object().into_iter().flatten();
+        parts.map(|(part, value)| (part.clone(), hash(value).chars().take(16).collect())).collect()
+    })
 }
 
 /// The part that is what a grant's Service is.
@@ -161,7 +171,7 @@ fn port(port: &Port) -> Value {
 
 /// A selector in its canonical form; as it is written where it has none, which opens nothing.
 fn selector(selector: &LabelSelector) -> Value {
-    let canonical = canonical(Some(selector)).unwrap_or_else(|_| selector.clone());
+    let canonical = egress::canonical(Some(selector)).unwrap_or_else(|_| selector.clone());
     json!({"matchLabels": canonical.match_labels, "matchExpressions": canonical.match_expressions})
 }
 

@@ -1,7 +1,8 @@
 //! An EgressGrant: one egress rule that is open while it lasts.
 
 use super::{
-    Grant, Input, declared, digest,
+    Grant, Input, declared,
+    digest::{self, Hashes},
     kind::{Kind, Missing, Opening, Target, TargetError},
     summary,
     target::policy_of,
@@ -47,7 +48,15 @@ impl Kind for EgressGrant {
             }
             None => Value::Null,
         };
-        Ok(Target { policy, sensitivity: None, meaning, cluster_role: None, rules: &[], unguarded: None })
+        Ok(Target {
+            policy,
+            sensitivity: None,
+            meaning,
+            cluster_role: None,
+            rules: &[],
+            unguarded: None,
+            hashes: Hashes::default(),
+        })
     }
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {

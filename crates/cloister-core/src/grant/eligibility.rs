@@ -2,6 +2,8 @@
 
 use super::{
     Grant, break_glass,
+    kind::Missing,
+    membership::REQUESTER_LEFT,
     people::{is, is_service_account},
     words::{POLICY_WRITERS, principals, seen},
 };
@@ -39,21 +41,30 @@ pub enum Ineligible {
     #[error("{asked} is longer than the policy's {field} {longest}; ask for less")]
     TooLong { asked: String, field: &'static str, longest: String },
     #[error(
-        "a grant under this policy may start at most {0} after it is asked for; ask with an earlier spec.startTime"
+        "spec.startTime {0} is too late: a grant under this policy may start at most {1} after it is asked for; ask with an earlier \
+         spec.startTime"
     )]
-    StartTooLate(String),
+    StartTooLate(Timestamp, String),
     #[error("{0}")]
     BreakGlassNotAllowed(String),
     #[error("a grant that breaks the glass opens at once; leave spec.startTime out")]
     BreakGlassLater,
+    #[error(
+        "{0} was a member of ResearchNamespace {1} when this was asked for, and is none any more; whoever still needs it asks again, \
+         as a member (an owner of the namespace adds to spec.members) or under a policy that lets others ask"
+    )]
+    RequesterLeft(String, String),
+    #[error("{}", .0.message)]
+    ServiceAccountNotFound(Missing),
     #[error("{0} broke the glass with {1}, which nobody has reviewed yet; ask an approver to review it first")]
-    ReviewOwed(String, String),
+    EarlierReviewOwed(String, String),
     #[error("{0}")]
     TooMany(String),
     #[error(
-        "the window from spec.startTime for the asked duration has passed; ask with a later spec.startTime, or without one"
+        "the window from spec.startTime for the asked duration has passed: it ended at {0}; ask with a later spec.startTime, or \
+         without one"
     )]
-    WindowPassed,
+    WindowPassed(Timestamp),
     #[error(
         "grant {0} mounts a credential at {1} in the pods of the same ServiceAccount: the same credential is mounted at one \
          path, and others not at that path, nor in it or above it; ask with another mountPath, or when that grant has ended"
@@ -74,12 +85,14 @@ impl Ineligible {
             Ineligible::TicketMissing => "TicketMissing",
             Ineligible::TicketMalformed(..) => "TicketMalformed",
             Ineligible::TooLong { .. } => "DurationTooLong",
-            Ineligible::StartTooLate(_) => "StartTooLate",
+            Ineligible::StartTooLate(..) => "StartTooLate",
             Ineligible::BreakGlassNotAllowed(_) => "BreakGlassNotAllowed",
             Ineligible::BreakGlassLater => "BreakGlassLater",
-            Ineligible::ReviewOwed(..) => "ReviewOwed",
+            Ineligible::RequesterLeft(..) => REQUESTER_LEFT,
+            Ineligible::ServiceAccountNotFound(missing) => missing.reason,
+            Ineligible::EarlierReviewOwed(..) => "EarlierReviewOwed",
             Ineligible::TooMany(_) => "TooManyGrants",
-            Ineligible::WindowPassed => "WindowPassed",
+            Ineligible::WindowPassed(_) => "WindowPassed",
             Ineligible::MountConflict(..) => "MountConflict",
             Ineligible::Invalidated(_) => "Invalidated",
         }
@@ -116,7 +129,7 @@ pub fn check(grant: &Grant, requester: &Identity, policy: &AccessPolicy, asked: 
         if terms.break_glass {
             wrong.push(Ineligible::BreakGlassLater);
         } else if start.0.duration_since(asked) > delay {
-            wrong.push(Ineligible::StartTooLate(format!("{delay:#}")));
+            wrong.push(Ineligible::StartTooLate(start.0, format!("{delay:#}")));
         }
     }
     wrong

@@ -1,42 +1,34 @@
-//! Why a grant ends, and how what it opened is taken away.
+//! Why a grant ends.
 
 use super::{
-    Declared, Grant, Home, Input, Target,
+    Grant, Home, Input, Target,
     afresh::{self, Against},
     approval::{Case, agreed, in_words, recorded, reviews_of},
-    borne_out,
-    break_glass::{self, later},
-    changed, digest,
+    auto_approval::auto_approval,
+    borne_out, break_glass, changed, digest,
     eligibility::{self, Ineligible},
     guard::POLICY_NOT_ALLOWED,
-    kind::TargetError,
+    kind::{TargetError, undeclared_account},
     membership::{self, REQUESTER_LEFT},
     mistakes::Mistakes,
-    mount::{self, LOOK},
-    open::note_review,
-    pending::by_itself,
-    phases::{own, surplus},
     remains::Remains,
-    residue,
-    status::{Say, WAITING, ended, said_before},
     target::too_weak,
 };
-use crate::plan::Plan;
 use cloister_api::{
-    Decision, GrantPhase, GrantStatus, Identity, RecordedReview, WhenRequesterLeaves,
-    condition::{self, reason},
+    Decision, GrantPhase, GrantStatus, Identity, RecordedReview, WhenRequesterLeaves, condition::reason,
 };
-use jiff::{SignedDuration, Timestamp};
-
-/// How long pods may take to end before it is said that the revocation is unconfirmed.
-const POD_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
+use jiff::Timestamp;
 
 /// Why a grant ends.
 pub struct End {
-    phase: GrantPhase,
-    reason: &'static str,
-    message: String,
-    by: Option<Box<RecordedReview>>,
+    /// Whether its time came, or it ends before.
+    pub phase: GrantPhase,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// Why, in words.
+    pub message: String,
+    /// The review that ends it.
+    pub by: Option<Box<RecordedReview>>,
 }
 
 impl End {
@@ -147,7 +139,7 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     }
     Mistakes::none(eligibility::still(grant, requester, target.policy))
         .map_err(|why| End::early("RequesterNotEligible", format!("no longer eligible: {why}")))?;
-    let leaves = || membership::left(status, requester, input.members);
+    let leaves = || membership::left(grant, status, requester, input.members);
     if let (WhenRequesterLeaves::Revoke, Some(who)) = (target.policy.spec.when_requester_leaves, leaves()) {
         let message = format!(
             "{who} had this as a member of ResearchNamespace {}, and is none any more; ask again if it is still needed",
@@ -155,9 +147,18 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         );
         return Err(End::early(REQUESTER_LEFT, message));
     }
+    if let Some(account) = undeclared_account(grant.of_kind(), input) {
+        // What stands for an account that is gone would be for whoever declares one of that name again.
+        let message = format!(
+            "ResearchNamespace {} has no ServiceAccount {account} any more, for which this was open; declare it in serviceAccounts if it \
+             is still needed, and ask again",
+            input.namespace
+        );
+        return Err(End::early("ServiceAccountGone", message));
+    }
     if let Some(other) = break_glass::broken_twice(grant, requester, input) {
-        let owed = Ineligible::ReviewOwed(requester.username.clone(), other);
-        return Err(End::early(owed.reason(), owed.to_string()));
+        let owed = Ineligible::EarlierReviewOwed(requester.username.clone(), other);
+        return Err(End::early("BrokenTwice", owed.to_string()));
     }
     let weak = target.sensitivity.filter(|_| input.settings.usable);
     if let Some(message) = weak.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings)) {
@@ -175,7 +176,7 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         if let Err(why) = Mistakes::none(eligibility::check(grant, requester, target.policy, asked)) {
             return not_enough(format!("AccessPolicy {policy} as it is now does not give this: {why}"));
         }
-        if !grant.terms().break_glass && by_itself(grant, requester, target, input).is_none() {
+        if !grant.terms().break_glass && auto_approval(grant, requester, target, input).is_none() {
             return not_enough(format!(
                 "nobody has agreed, and AccessPolicy {policy} as it is now does not approve this by itself"
             ));
@@ -217,7 +218,7 @@ pub fn stands(grant: &Grant) -> End {
 fn revoked_by(case: &Case<'_>, grant: &Grant, input: &Input<'_>) -> Option<(RecordedReview, String)> {
     reviews_of(grant.uid(), input).into_iter().find_map(|(review, reviewer)| {
         let revokes = review.spec.decision == Decision::Revoke && case.may_revoke(reviewer).is_ok();
-        revokes.then(|| (recorded(review, reviewer), in_words(review, reviewer, "revoked")))
+        revokes.then(|| (recorded(review, reviewer), in_words(review, reviewer, "revoked it")))
     })
 }
 
@@ -225,136 +226,4 @@ fn revoked_by(case: &Case<'_>, grant: &Grant, input: &Input<'_>) -> Option<(Reco
 pub fn reason_to_end_unread(remains: &Remains<'_>, input: &Input<'_>) -> Option<End> {
     let status = remains.status?;
     over_by_itself(status, remains.is_deleted(), input).err()
-}
-
-/// Takes away what a grant opened, in the order that leaves no gap, until nothing of it is left.
-pub fn revoke(remains: &Remains<'_>, end: Option<End>, input: &Input<'_>) -> Plan<GrantStatus> {
-    let say = Say::of_remains(remains, input.now);
-    let mut plan = Plan::default();
-    let mut status = say.before();
-    let (phase, reason, message) = match end {
-        Some(end) => {
-            if let Some(review) = end.by {
-                record(&mut status, *review, input);
-            }
-            (end.phase, end.reason.to_owned(), end.message)
-        }
-        None => {
-            // It is being revoked already; how it ends was decided when that began.
-            let phase = if status.reason == "Expired" { GrantPhase::Expired } else { GrantPhase::Revoked };
-            (phase, status.reason.clone(), said_before(&status))
-        }
-    };
-    let closing = mount::closing(remains, input);
-    let (pods, settled_at) = (closing.pods, closing.settled_at);
-    // What somebody else's finalizer holds is not gone.
-    let held = own(input).filter(|child| child.terminating).count() + closing.held;
-    plan.close(surplus(input, &[]));
-    if pods == 0 && held == 0 && settled_at.is_none() {
-        plan.close_by(closing.whole());
-        let was_open = status.activated_at.is_some();
-        status = ended(status, phase, input.now);
-        let left = residue::note(&mut status, input.settings, input.now).filter(|_| was_open);
-        let message = left.map_or(message.clone(), |left| format!("{message}; {left}"));
-        let mut plan = say.ready(plan, status, &reason, message);
-        if remains.is_deleted() {
-            plan.look_again(input.now);
-        }
-        return plan;
-    }
-    let look = closing.confirm;
-    plan.close_by(closing.chain);
-    settled_at.into_iter().for_each(|settled| plan.look_again(settled));
-    // From here on it does not become open again, whatever the clock says.
-    status.phase = GrantPhase::Revoking;
-    status.ended_at = None;
-    status.secret_destroyed = remains.mount.is_some();
-    let message = format!("{message}{WAITING}{pods} pods that hold the credential, and {held} objects, to end");
-    // One that is over by its time needs no status to stay so, and admission takes a moment to notice.
-    let over_in_a_moment = phase == GrantPhase::Expired && pods == 0 && held == 0;
-    let since = revoking_since(remains, input.now).unwrap_or(input.now);
-    let patience = later(since, POD_PATIENCE);
-    if input.now < patience {
-        plan.look_again(patience.min(later(input.now, LOOK)));
-        plan = say.waiting(plan, status, &reason, message);
-        if over_in_a_moment && remains.phase() != GrantPhase::Revoking {
-            plan.if_failed = plan.status.take();
-        }
-    } else {
-        plan.look_again(later(input.now, POD_PATIENCE));
-        status.reason = reason;
-        let message = format!(
-            "{message}: see that the pods' nodes are reachable and that nobody's finalizer holds the objects, and rotate the \
-             credential at its source"
-        );
-        plan = say.unconfirmed(plan, status, message);
-    }
-    if pods > 0 && plan.status.is_none() {
-        // They may be gone, and the watch silent.
-        plan.close(look);
-    }
-    plan
-}
-
-/// Closes a grant that cannot be read and is not over: what it opened is taken away, as at its end. It opens again when it
-/// can be read before its end.
-pub fn shut(remains: &Remains<'_>, error: &str, input: &Input<'_>) -> Plan<GrantStatus> {
-    let say = Say::of_remains(remains, input.now);
-    let mut plan = Plan::default();
-    let mut status = say.before();
-    let closing = mount::shutting(remains, input);
-    status.secret_destroyed |= closing.confirm.is_some();
-    let held = own(input).filter(|child| child.terminating).count() + closing.held;
-    let (pods, settled_at) = (closing.pods, closing.settled_at);
-    plan.close(surplus(input, &[]));
-    settled_at.into_iter().for_each(|settled| plan.look_again(settled));
-    let end = status.expires_at.as_ref().filter(|_| remains.may_hold());
-    end.into_iter().for_each(|end| plan.look_again(end.0));
-    let unread = format!("this version of the operator cannot read the grant ({error})");
-    let advice = "Update the operator, or delete the grant and ask again";
-    if pods == 0 && held == 0 {
-        plan.close_by(if settled_at.is_none() { closing.whole() } else { closing.chain });
-        let message = format!("{unread}; what it opened is closed. {advice}");
-        return say.stalled(plan, status, reason::UNDECODABLE, message);
-    }
-    let message = format!(
-        "{unread}; what it opened is being closed{WAITING}{pods} pods that hold the credential, and {held} objects, to end. {advice}"
-    );
-    let look = closing.confirm;
-    plan.close_by(closing.chain);
-    plan.look_again(later(input.now, LOOK));
-    let since = status.conditions.iter().find(|c| c.type_ == condition::STALLED && c.reason == reason::UNDECODABLE);
-    let since = since.map_or(input.now, |since| since.last_transition_time.0);
-    plan = if input.now < later(since, POD_PATIENCE) {
-        say.stalled(plan, status, reason::UNDECODABLE, message)
-    } else {
-        say.stalled_unconfirmed(plan, status, reason::UNDECODABLE, message)
-    };
-    if pods > 0 && plan.status.is_none() {
-        plan.close(look);
-    }
-    plan
-}
-
-/// Writes down the review that ended a grant, which may be the one that it owed.
-fn record(status: &mut GrantStatus, review: RecordedReview, input: &Input<'_>) {
-    if let Declared::Read(grant) = input.declared {
-        let target = grant.of_kind().target(input).ok();
-        let before = status.clone();
-        let settles = target.and_then(|target| break_glass::settled(grant, &before, &target, input));
-        note_review(status, settles.as_ref(), input.now);
-    }
-    if !status.reviews.iter().any(|known| known.uid == review.uid) {
-        status.reviews.push(review);
-    }
-}
-
-/// Since when the grant is known to be over: not before it was last open, and not before what ended it.
-fn revoking_since(remains: &Remains<'_>, now: Timestamp) -> Option<Timestamp> {
-    let status = remains.status.filter(|status| status.phase == GrantPhase::Revoking)?;
-    let active = status.conditions.iter().find(|said| said.type_ == condition::ACTIVE)?;
-    let active = Some(active).filter(|active| active.status != "True")?;
-    let ends = [&status.expires_at, &remains.metadata.deletion_timestamp];
-    let first = ends.into_iter().flatten().map(|end| end.0).filter(|end| *end <= now).min();
-    Some(first.map_or(active.last_transition_time.0, |first| first.max(active.last_transition_time.0)))
 }

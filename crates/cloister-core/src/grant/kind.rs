@@ -2,6 +2,7 @@
 
 use super::{
     Grant, Input,
+    digest::Hashes,
     eligibility::Ineligible,
     words::{CATALOGUE_WRITERS, POLICY_WRITERS},
 };
@@ -25,6 +26,8 @@ pub struct Target<'a> {
     pub sensitivity: Option<Sensitivity>,
     /// Everything about the target that a decision rests on, by which its digest is made.
     pub meaning: Value,
+    /// The hashes of that, once they were asked for.
+    pub hashes: Hashes,
     /// The ClusterRole that is bound while the grant lasts.
     pub cluster_role: Option<&'a str>,
     /// What that allows, a line for each rule.
@@ -112,6 +115,11 @@ pub trait Kind {
     /// Who gets it: those that it names.
     fn subjects(&self) -> &[Subject];
 
+    /// The ServiceAccount whose pods it is mounted into.
+    fn mounted_account(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether all of the namespace profits, so that its members may not decide.
     fn is_for_namespace(&self, _: &Input<'_>) -> bool {
         is_for_accounts(self.subjects())
@@ -150,8 +158,8 @@ pub trait Kind {
     }
 
     /// Why it is not known yet to work, so that nobody is asked to agree to it.
-    fn doubt(&self, input: &Input<'_>) -> Option<Missing> {
-        undeclared(accounts(self.subjects()), input)
+    fn doubt(&self, _: &Input<'_>) -> Option<Missing> {
+        None
     }
 
     /// What those who decide should know of it, though nothing is wrong for sure.
@@ -177,10 +185,15 @@ pub fn accounts(subjects: &[Subject]) -> impl Iterator<Item = &str> {
     accounts.map(|subject| subject.name.as_str())
 }
 
-/// Of these ServiceAccounts the first that the namespace does not have.
-pub fn undeclared<'a>(accounts: impl IntoIterator<Item = &'a str>, input: &Input<'_>) -> Option<Missing> {
+/// Of the ServiceAccounts that get it the first that the namespace does not declare.
+pub fn undeclared_account<'a>(kind: &'a dyn Kind, input: &Input<'_>) -> Option<&'a str> {
     let has = |name: &str| name == DEFAULT_ACCOUNT || input.accounts.iter().any(|account| account.name == name);
-    let name = accounts.into_iter().find(|name| !has(name))?;
+    accounts(kind.subjects()).chain(kind.mounted_account()).find(|name| !has(name))
+}
+
+/// What is said of that account while nothing is open for it.
+pub fn undeclared(kind: &dyn Kind, input: &Input<'_>) -> Option<Missing> {
+    let name = undeclared_account(kind, input)?;
     let namespace = input.namespace;
     let declared = input.accounts.iter().map(|account| account.name.as_str());
     let meant = did_you_mean(closest(name, declared));

@@ -200,13 +200,16 @@ fn taking_away(remains: &Remains<'_>, is_destroyed: bool, input: &Input<'_>) -> 
         .take_away(is_destroyed, own(input).any(|child| child.terminating))
 }
 
-/// What takes away the credential of a grant that is closed and not over: as far as a mount stands.
+/// What takes away the credential of a grant that is closed and not over. A copy whose mount somebody has deleted is
+/// destroyed all the same, once, and so are the pods that hold it.
 pub fn shutting(remains: &Remains<'_>, input: &Input<'_>) -> Closing {
+    let is_destroyed = remains.status.is_some_and(|status| status.secret_destroyed);
     let stands = |mount: &String| input.children.contains_key(&mount_key(mount));
-    if !remains.mount.as_ref().is_some_and(stands) {
+    let is_held = || input.holders.iter().any(|holder| holder.must_go(remains.on_expiry));
+    if is_destroyed && !remains.mount.as_ref().is_some_and(stands) && !is_held() {
         return Closing::default();
     }
-    taking_away(remains, remains.status.is_some_and(|status| status.secret_destroyed), input)
+    taking_away(remains, is_destroyed, input)
 }
 
 /// The grant of a mount that ended last.

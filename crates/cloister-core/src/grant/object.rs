@@ -3,7 +3,6 @@
 use super::kind;
 use crate::{namespace::children::object_meta, ownership, text::written};
 use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant, labels};
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::core::Duration;
 
@@ -186,22 +185,4 @@ impl From<RoleGrant> for Grant {
     fn from(grant: RoleGrant) -> Self {
         Grant::Role(grant)
     }
-}
-
-/// Whether a grant counts on what it opens: it is approved, its time has come, and it has not ended.
-pub fn is_open(grant: &Grant, now: Timestamp) -> bool {
-    is_approved(grant, now) && has_begun(grant, now)
-}
-
-/// Whether the time has come at which a grant starts, if it is approved.
-pub fn has_begun(grant: &Grant, now: Timestamp) -> bool {
-    grant.terms().start_time.is_none_or(|start| start.0 <= now)
-}
-
-/// Whether a grant is approved and has not ended.
-pub fn is_approved(grant: &Grant, now: Timestamp) -> bool {
-    let Some(status) = grant.status() else { return false };
-    matches!(status.phase, GrantPhase::Approved | GrantPhase::Active)
-        && !grant.is_deleted()
-        && status.expires_at.as_ref().is_some_and(|end| end.0 > now)
 }

@@ -87,15 +87,16 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     status.activated_at = status.activated_at.or_else(|| Some(seconds(input.now)));
     let until = format!("open until {end}");
     let requester = grant.terms().requested_by;
-    let left = requester.and_then(|requester| membership::left(&status, requester, input.members)).map(|who| Missing {
-        reason: membership::REQUESTER_LEFT,
-        message: format!(
-            "{who} is no member of ResearchNamespace {} any more, and AccessPolicy {} keeps what members got \
+    let left =
+        requester.and_then(|requester| membership::left(grant, &status, requester, input.members)).map(|who| Missing {
+            reason: membership::REQUESTER_LEFT,
+            message: format!(
+                "{who} is no member of ResearchNamespace {} any more, and AccessPolicy {} keeps what members got \
              (whenRequesterLeaves); revoke it if it is not needed",
-            input.namespace,
-            target.policy.metadata.name.as_deref().unwrap_or_default()
-        ),
-    });
+                input.namespace,
+                target.policy.metadata.name.as_deref().unwrap_or_default()
+            ),
+        });
     match (opening.fault, opening.note.or(left)) {
         (Some(fault), _) => say.stalled(plan, status, fault.reason, fault.message),
         (None, Some(note)) => say.ready(plan, status, note.reason, format!("{until}; {}", note.message)),

@@ -5,6 +5,7 @@ use super::{
     mount::apply,
     open, pending,
     remains::Remains,
+    revoke::{revoke, shut},
     share::{Share, mount_key, mount_name},
     status::{Say, is_given_up},
 };
@@ -28,9 +29,9 @@ pub fn plan(input: &Input<'_>) -> Plan<GrantStatus> {
         GrantPhase::Pending => pending::decide(grant, input),
         GrantPhase::Approved | GrantPhase::Active => match end::reason_to_end(grant, input) {
             Ok(target) => open::open(grant, &target, input),
-            Err(end) => end::revoke(&Remains::of(grant), Some(end), input),
+            Err(end) => revoke(&Remains::of(grant), Some(end), input),
         },
-        GrantPhase::Revoking => end::revoke(&Remains::of(grant), None, input),
+        GrantPhase::Revoking => revoke(&Remains::of(grant), None, input),
         GrantPhase::Expired | GrantPhase::Revoked | GrantPhase::Denied | GrantPhase::TimedOut => over(grant, input),
     }
 }
@@ -39,12 +40,12 @@ pub fn plan(input: &Input<'_>) -> Plan<GrantStatus> {
 /// written down of it.
 fn undecodable(remains: &Remains<'_>, error: &str, input: &Input<'_>) -> Plan<GrantStatus> {
     if remains.phase() == GrantPhase::Revoking {
-        return end::revoke(remains, None, input);
+        return revoke(remains, None, input);
     }
     if remains.may_hold() {
         return match end::reason_to_end_unread(remains, input) {
-            Some(end) => end::revoke(remains, Some(end), input),
-            None => end::shut(remains, error, input),
+            Some(end) => revoke(remains, Some(end), input),
+            None => shut(remains, error, input),
         };
     }
     if remains.is_deleted() {
@@ -61,14 +62,14 @@ fn undecodable(remains: &Remains<'_>, error: &str, input: &Input<'_>) -> Plan<Gr
         plan.close(surplus(input, &[]));
         return plan;
     }
-    end::shut(remains, error, input)
+    shut(remains, error, input)
 }
 
 /// A grant that is over opens nothing, whatever stands with its name on it. One that broke the glass still owes its
 /// review, and stays until it has it.
 fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     if stands_after_its_end(grant, input) {
-        return end::revoke(&Remains::of(grant), Some(end::stands(grant)), input);
+        return revoke(&Remains::of(grant), Some(end::stands(grant)), input);
     }
     let mut plan = Plan::default();
     plan.close(surplus(input, &[]));
@@ -78,10 +79,12 @@ fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         let mut status = say.before();
         let target = grant.of_kind().target(input).ok();
         break_glass::put_right(&mut status, grant, target.as_ref(), input);
-        owes = break_glass::owes_review_by(&status);
+        let is_owed = break_glass::owes_review_by(&status);
+        // What is put right is said before the grant is gone.
+        owes = is_owed || grant.status().is_some_and(break_glass::owes_review_by);
         let review = target.and_then(|target| break_glass::settled(grant, &status, &target, input));
         open::note_review(&mut status, review.as_ref(), input.now);
-        if owes && review.is_none() && grant.is_deleted() && input.home == Home::Ending {
+        if is_owed && review.is_none() && grant.is_deleted() && input.home == Home::Ending {
             // Nobody can make the review any more. That is told first, and written down; then nothing waits for it.
             owes = !grant.status().is_some_and(is_given_up);
             if owes {

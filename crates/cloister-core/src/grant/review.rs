@@ -1,15 +1,12 @@
 //! What is said of a review: that it counts, or why not.
 
 use super::{
-    Declared, Grant, Input,
-    approval::{Case, People},
-    changed, digest,
-    not_counted::NotCounted,
+    Declared, Grant, Input, approval::Case, bars::People, changed, digest, not_counted::NotCounted,
     phases::stands_after_its_end,
 };
 use crate::condition::{Verdict, conditions};
 use cloister_api::{
-    AccessReview, AccessReviewStatus, Decision, GrantPhase, RecordedReview,
+    AccessReview, AccessReviewStatus, Decision, GrantPhase, GrantStatus, RecordedReview,
     condition::{COUNTED, READY, reason},
 };
 use jiff::Timestamp;
@@ -18,10 +15,13 @@ use jiff::Timestamp;
 /// one.
 pub fn review(review: &AccessReview, input: Option<&Input<'_>>, now: Timestamp) -> Option<AccessReviewStatus> {
     let before = review.status.as_ref();
-    let verdict = judge(review, input).or_else(|| before.is_none().then(too_late))?;
-    let (counts, why, message) = match verdict {
-        Ok(message) => (true, "Counted".to_owned(), message),
-        Err((why, message)) => (false, why, message),
+    let (counts, why, message) = match counted_for_one_gone(review, input) {
+        // It counted, and nobody is to believe that it does for a grant of that name which was made again.
+        Some(message) => (true, REQUEST_GONE.to_owned(), message),
+        None => match judge(review, input).or_else(|| before.is_none().then(too_late))? {
+            Ok(message) => (true, "Counted".to_owned(), message),
+            Err((why, message)) => (false, why, message),
+        },
     };
     let verdicts = vec![
         // It was understood, whether it counts or not: a tool that waits must not hang.
@@ -121,6 +121,37 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
     }
 }
 
+/// Whether there is no grant any more that a review is about.
+fn is_gone(review: &AccessReview, input: Option<&Input<'_>>) -> bool {
+    let uid = input.and_then(|input| match input.declared {
+        Declared::Read(grant) => grant.metadata().uid.as_deref(),
+        Declared::Undecodable { metadata, .. } => metadata.uid.as_deref(),
+    });
+    uid != Some(&*review.spec.request_ref.uid)
+}
+
+/// What is said of a review that counted for a grant that is gone.
+fn counted_for_one_gone(review: &AccessReview, input: Option<&Input<'_>>) -> Option<String> {
+    let conditions = review.status.iter().flat_map(|status| &status.conditions);
+    let before = conditions.into_iter().find(|condition| condition.type_ == COUNTED && condition.status == "True")?;
+    let said = before.message.split_once(GONE).map_or(&*before.message, |(said, _)| said);
+    let named = &review.spec.request_ref;
+    is_gone(review, input).then(|| {
+        format!(
+            "{said}{GONE}{} {} with uid {}; one of that name that was made again is another, and needs reviews of its own",
+            named.kind.as_str(),
+            named.name,
+            named.uid
+        )
+    })
+}
+
+/// What stands between what was said of a review and that its grant is gone.
+const GONE: &str = "; there is no more ";
+
+/// Why a review says nothing of any grant that is there.
+const REQUEST_GONE: &str = "RequestGone";
+
 /// What is said of a review that its grant was decided by.
 fn recorded(review: &AccessReview, grant: &Grant) -> Option<String> {
     let status = grant.status()?;
@@ -133,10 +164,31 @@ fn recorded(review: &AccessReview, grant: &Grant) -> Option<String> {
     let recorded = status.reviews.iter().find(says_so)?;
     let who = &recorded.reviewer.username;
     let rule = status.approvals.iter().find(|rule| rule.approved_by.contains(who));
+    let is_owed = status.break_glass.as_ref().is_some_and(|glass| glass.reviewed_by.as_ref() == Some(who));
+    let ended = if status.approved_at.is_some() { "ended the grant" } else { "ended the request" };
     Some(match (recorded.decision, rule) {
         (Decision::Approve, Some(rule)) => format!("counts for {}", rule.rule),
+        (Decision::Approve, None) if is_owed => OWED.to_owned(),
         (Decision::Approve, None) => "counts, beyond what was needed".to_owned(),
-        (Decision::Deny, _) => "ended the request".to_owned(),
-        (Decision::Revoke, _) => "ended the grant".to_owned(),
+        (Decision::Deny | Decision::Revoke, _) => match (is_owed, has_ended_it(recorded, status)) {
+            (true, true) => format!("{ended}, and {OWED}"),
+            (true, false) => format!("{OWED}; the grant had ended already"),
+            (false, _) => ended.to_owned(),
+        },
     })
+}
+
+/// What is said of the review that a grant owed which broke the glass.
+const OWED: &str = "is the review that was owed because the glass was broken";
+
+/// Whether a grant that broke the glass ended by this review.
+fn has_ended_it(review: &RecordedReview, status: &GrantStatus) -> bool {
+    match &*status.reason {
+        "ReviewRefused" => true,
+        "RevokedByReview" => {
+            let mut revokes = status.reviews.iter().filter(|review| review.decision == Decision::Revoke);
+            revokes.next().is_some_and(|first| first.uid == review.uid)
+        }
+        _ => false,
+    }
 }

@@ -1,7 +1,8 @@
 //! A RoleGrant: a RoleBinding in its namespace to the ClusterRole of an AccessRole.
 
 use super::{
-    Grant, Input, Listed, digest,
+    Grant, Input, Listed,
+    digest::{self, Hashes},
     kind::{Kind, Opening, Target, TargetError},
     residue,
     target::{Known, cluster_role, guard_of, policy_of, rules_of},
@@ -44,7 +45,7 @@ impl Kind for RoleGrant {
         let (unguarded, sensitivity) = guard_of(&role.spec.cluster_role, &role.spec.access_policy, input);
         let allows = rules_of(&role.spec.cluster_role, input);
         let cluster_role = Some(role.spec.cluster_role.as_str());
-        Ok(Target { policy, sensitivity, meaning, cluster_role, rules: allows, unguarded })
+        Ok(Target { policy, sensitivity, meaning, cluster_role, rules: allows, unguarded, hashes: Hashes::default() })
     }
 
     fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure> {

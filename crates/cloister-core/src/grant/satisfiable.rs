@@ -1,7 +1,7 @@
 //! Whether there are people enough to meet the rules of a policy.
 
-use super::approval::{Person, assign};
-use cloister_api::{AccessPolicySpec, ApprovalRule, SubjectKind};
+use super::assignment::{Person, assign};
+use cloister_api::{AccessPolicySpec, ApprovalRule, Principal, SubjectKind};
 use std::collections::BTreeSet;
 
 /// Whether a policy's rules can be met at all, as far as is known: `None` where that depends on who is in a group.
@@ -10,7 +10,28 @@ use std::collections::BTreeSet;
 ///
 /// The rule that cannot be met, and why.
 pub fn satisfiable(policy: &AccessPolicySpec) -> Result<Option<()>, String> {
-    let rules = &policy.approval_rules;
+    let without = |requester: &Principal| {
+        let rules = policy.approval_rules.iter().map(|rule| ApprovalRule {
+            approvers: rule.approvers.iter().filter(|approver| *approver != requester).cloned().collect(),
+            ..rule.clone()
+        });
+        can_be_met(&rules.collect::<Vec<_>>()).err()
+    };
+    let found = can_be_met(&policy.approval_rules)?;
+    let users = policy.requesters.iter().all(|requester| requester.kind == SubjectKind::User);
+    let faults: Option<Vec<String>> = policy.requesters.iter().filter(|_| users).map(without).collect();
+    match faults.and_then(|faults| faults.into_iter().next()) {
+        Some(why) => Err(format!("whoever of its requesters asks does not decide, and without them {why}")),
+        None => Ok(found),
+    }
+}
+
+/// Whether rules can be met by those whom they name: `None` where that depends on who is in a group.
+///
+/// # Errors
+///
+/// The rule that cannot be met, and why.
+pub fn can_be_met(rules: &[ApprovalRule]) -> Result<Option<()>, String> {
     let groups = |rule: &ApprovalRule| rule.approvers.iter().any(|principal| principal.kind == SubjectKind::Group);
     let users: BTreeSet<&str> = rules.iter().flat_map(users).collect();
     let people: Vec<Person<'_>> = users

@@ -221,7 +221,8 @@ pub fn failed(
     let ends = status.phase == GrantPhase::Revoking || (status.phase.has_ended() && end(&status) != end(&before));
     let why = match before.phase {
         GrantPhase::Pending => {
-            status = before;
+            // Who was a member stays known.
+            status = GrantStatus { members: status.members, ..before };
             why
         }
         _ if ends => {

@@ -3,11 +3,11 @@
 use super::{
     Declared, Grant, Input, Listed,
     credential::{NOT_OFFERED, secret_named},
-    digest,
+    digest::{self, Hashes},
     egress::{astray, opened, unanswered},
     eligibility::Ineligible,
     end,
-    kind::{Kind, Missing, Opening, Target, TargetError, accounts, is_for_accounts, undeclared},
+    kind::{Kind, Missing, Opening, Target, TargetError, is_for_accounts},
     mount::{self, Source},
     residue,
     share::{Share, mount_key, mount_name},
@@ -32,6 +32,10 @@ use std::collections::BTreeMap;
 impl Kind for StorageAccessGrant {
     fn subjects(&self) -> &[Subject] {
         &self.spec.subjects
+    }
+
+    fn mounted_account(&self) -> Option<&str> {
+        self.spec.mount.as_ref().map(|mount| mount.service_account_name.as_str())
     }
 
     fn is_for_namespace(&self, input: &Input<'_>) -> bool {
@@ -95,7 +99,7 @@ impl Kind for StorageAccessGrant {
         let sensitivity = said.into_iter().flatten().max();
         let allows = cluster_role.map(|name| rules_of(name, input)).unwrap_or_default();
         let unguarded = of_credential.or(of_role);
-        Ok(Target { policy, sensitivity, meaning, cluster_role, rules: allows, unguarded })
+        Ok(Target { policy, sensitivity, meaning, cluster_role, rules: allows, unguarded, hashes: Hashes::default() })
     }
 
     fn conflict(&self, input: &Input<'_>) -> Result<(), Ineligible> {
@@ -115,13 +119,10 @@ impl Kind for StorageAccessGrant {
     }
 
     fn doubt(&self, input: &Input<'_>) -> Option<Missing> {
-        let mounted = self.spec.mount.as_ref().map(|mount| mount.service_account_name.as_str());
-        let closed =
-            || match open_endpoint(found(self, input).ok()?.0.spec.endpoint.as_ref()?, None, &input.surroundings()) {
-                Ok(open) => astray(open, input),
-                Err(refusal) => Some(closed_by(&refusal)),
-            };
-        undeclared(accounts(&self.spec.subjects).chain(mounted), input).or_else(closed)
+        match open_endpoint(found(self, input).ok()?.0.spec.endpoint.as_ref()?, None, &input.surroundings()) {
+            Ok(open) => astray(open, input),
+            Err(refusal) => Some(closed_by(&refusal)),
+        }
     }
 
     fn caution(&self, input: &Input<'_>) -> Vec<String> {

@@ -16,7 +16,7 @@ pub fn of(status: &GrantStatus, reason: &str, grant: Option<&Grant>, now: Timest
     GrantSummary {
         target: grant.map_or_else(|| before.target.clone(), |grant| grant.of_kind().names_target()),
         duration: asked.map_or_else(|| before.duration.clone(), |asked| duration(super::signed(asked))),
-        approvals: approvals(status, grant),
+        approvals: approvals(status),
         reason: said(status, reason, now),
         until: until.map(|end| end.0.strftime("%Y-%m-%dT%H:%MZ").to_string()).unwrap_or_default(),
     }
@@ -27,13 +27,13 @@ pub fn duration(duration: SignedDuration) -> String {
     format!("{duration:#}").replace(' ', "")
 }
 
-fn approvals(status: &GrantStatus, grant: Option<&Grant>) -> String {
+fn approvals(status: &GrantStatus) -> String {
     let of_rule = |rule: &RuleApprovals| rule.approved_by.len() as u64;
     let required: u64 = status.approvals.iter().map(|rule| u64::from(rule.required)).sum();
     let agreed: u64 = status.approvals.iter().map(|rule| of_rule(rule).min(u64::from(rule.required))).sum();
     if required > 0 {
         format!("{agreed}/{required}")
-    } else if status.break_glass.is_some() || grant.is_some_and(|grant| grant.terms().break_glass) {
+    } else if status.break_glass.is_some() {
         "nobody".to_owned()
     } else if status.approved_at.is_some() {
         "policy".to_owned()

@@ -3,10 +3,10 @@
 use super::{
     Grant, Home, Input,
     eligibility::Ineligible,
-    kind::{Kind, Missing, TargetError},
+    kind::{Kind, Missing, TargetError, undeclared},
     mistakes::Mistakes,
     open,
-    pending::{Wait, known_person, not_invalidated},
+    outcome::{Wait, known_person, not_invalidated},
 };
 use crate::names::Standing;
 use cloister_api::condition::reason;
@@ -57,7 +57,8 @@ pub fn without_target(
         wrong.extend(kind.conflict(input).err());
     }
     let is_final = !wrong.is_empty();
-    let all = first.and(wrong.into_iter().map(Missing::from)).and(known_doubt(kind, input));
+    let all =
+        first.and(wrong.into_iter().map(Missing::from)).and(undeclared(kind, input)).and(known_doubt(kind, input));
     if is_final {
         return Err(all);
     }

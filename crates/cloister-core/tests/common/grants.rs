@@ -145,6 +145,12 @@ impl World {
         }
     }
 
+    /// Declares a ServiceAccount, or does so no more.
+    pub fn declare(&mut self, name: &str, is_declared: bool) {
+        self.accounts.retain(|account| account.name != name);
+        self.accounts.extend(is_declared.then(|| account(name)));
+    }
+
     pub fn can_read(&self, key: &str) -> bool {
         !self.undecodable.contains(key)
     }

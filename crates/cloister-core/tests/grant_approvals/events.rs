@@ -34,6 +34,8 @@ pub enum Event {
     ClusterRole(&'static str),
     /// Who the members of the namespace are.
     Members(&'static str),
+    /// Whether the namespace declares the ServiceAccount that grants are for.
+    Account(bool),
     Minimum(u32),
     Home(Home),
     Usable(bool),
@@ -113,7 +115,8 @@ impl Event {
             89 => Event::Back(rng.i64(1..600)),
             90..92 => Event::Delete(key),
             92 => Event::Force(key),
-            93..95 => Event::Save,
+            93 => Event::Save,
+            94 => Event::Account(rng.u32(..4) > 0),
             95 => Event::Restore,
             97 => Event::Members(one(rng, &["alice", "group", "sam", "nobody"])),
             96 => Event::Tamper(key, rng.usize(..super::tamper::TAMPERING)),

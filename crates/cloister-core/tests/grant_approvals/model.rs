@@ -11,7 +11,10 @@ use cloister_core::{cluster_role::RoleFacts, grant::Grant};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, sync::LazyLock};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 /// How many accounts there are that review.
 pub const PEOPLE: usize = 11;
@@ -56,7 +59,7 @@ pub struct Model {
     pub world: World,
     pub catalogue: Catalogue,
     pub oracle: Oracle,
-    saved: Option<Box<(World, Catalogue)>>,
+    saved: Option<Arc<(World, Catalogue)>>,
     /// The latest time that there was.
     latest: Timestamp,
     count: u32,
@@ -130,6 +133,7 @@ impl Model {
                 cluster_roles(world, name);
             }
             Event::Members(name) => world.members = members(name),
+            Event::Account(is_declared) => world.declare("trainer", is_declared),
             Event::Minimum(least) => world.settings.spec.minimum_approvals.low = least,
             Event::Home(home) => world.home = home,
             Event::Usable(usable) => world.settings.usable = usable,
@@ -145,7 +149,7 @@ impl Model {
                 }
             }
             Event::Force(key) => drop(world.grants.remove(key)),
-            Event::Save => self.saved = Some(Box::new((world.clone(), self.catalogue))),
+            Event::Save => self.saved = Some(Arc::new((world.clone(), self.catalogue))),
             Event::Restore => {
                 let Some(saved) = &self.saved else { return };
                 // Who puts it back knows the time, whatever the operator's clock has been.
@@ -177,6 +181,9 @@ impl Model {
         let known: Vec<RecordedReview> = known.collect();
         let was = grant.phase();
         tamper(&mut self.world, key, what, &known);
+        if was.has_ended() && self.world.grants[key].phase() == GrantPhase::Revoking {
+            self.oracle.is_to_end_again(&uid);
+        }
         if was == GrantPhase::Pending
             && matches!(self.world.grants[key].phase(), GrantPhase::Approved | GrantPhase::Active)
         {

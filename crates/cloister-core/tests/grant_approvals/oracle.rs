@@ -27,7 +27,14 @@ enum How {
 
 /// What a decision of the operator means, if it is written.
 #[derive(Default)]
-pub struct Ruling(Option<Approval>);
+pub struct Ruling {
+    /// What it approves.
+    approval: Option<Approval>,
+    /// Of whoever asks and gets it, those who were seen to be members.
+    members: BTreeSet<String>,
+    /// Whether people may decide about what somebody asked for who has left.
+    is_kept: bool,
+}
 
 #[derive(Clone, Debug)]
 struct Approval {
@@ -35,8 +42,6 @@ struct Approval {
     by: Vec<Identity>,
     meaning: Meaning,
     end: Timestamp,
-    /// Of whoever asks and gets it, those who were members then.
-    members: BTreeSet<String>,
     /// It was made in a cluster that was since put back to an older state.
     is_undone: bool,
 }
@@ -55,6 +60,12 @@ pub struct Oracle {
     /// The requests that were ever refused, or not decided in time, by their uids: that the cluster is put back helps
     /// none of them.
     refused: BTreeSet<String>,
+    /// Of whoever asks for a grant and gets it, those who were members at a look of the operator while it waited, by the
+    /// grants' uids.
+    members: BTreeMap<String, BTreeSet<String>>,
+    /// The grants that had ended and of which somebody else than the operator has written that they are being revoked: they
+    /// speak for their mounts again, until the operator has had a turn at them.
+    to_end_again: BTreeSet<String>,
 }
 
 impl Oracle {
@@ -68,32 +79,40 @@ impl Oracle {
     /// This is decided about a request, by what is known.
     pub fn decided(&mut self, known: &World, catalogue: Catalogue, key: &str, status: &GrantStatus) -> Ruling {
         let grant = &known.grants[key];
+        let members = members_of(known, grant);
         let meaning = meaning(grant, catalogue);
         if !status.digest.is_empty() {
             self.meanings.entry(status.digest.clone()).or_insert_with(|| meaning.clone());
         }
         if status.phase != GrantPhase::Approved {
-            return Ruling(None);
+            return Ruling { approval: None, members, is_kept: false };
         }
-        let (how, by) = self.agreed(known, catalogue, grant).unwrap_or_else(|why| panic!("{key} is approved: {why}"));
+        // By what this operator knows of them. Whether that is all is asked when it is written.
+        let were = grant.status().map(|status| status.members.iter().cloned().collect()).unwrap_or_default();
+        let (how, by) =
+            self.agreed(known, catalogue, grant, &were).unwrap_or_else(|why| panic!("{key} is approved: {why}"));
         let terms = grant.terms();
         let asked = SignedDuration::try_from(std::time::Duration::from(terms.requested_duration.unwrap())).unwrap();
         let end = terms.start_time.map_or(known.now, |start| start.0) + asked;
         assert_eq!(status.expires_at.as_ref().unwrap().0, end, "{key} ends otherwise");
         assert!(asked.as_secs() <= if how == How::Glass { 300 } else { 800 }, "{key} lasts too long");
-        let members = members_of(known, grant);
-        Ruling(Some(Approval { how, by, meaning, end, members, is_undone: false }))
+        let is_kept = how == How::People && matches!(&known.policy, Shelf::Read(policy) if keeps(&policy.spec));
+        Ruling { approval: Some(Approval { how, by, meaning, end, is_undone: false }), members, is_kept }
     }
 
     /// A decision about a request was written.
     pub fn was_decided(&mut self, uid: &str, after: GrantPhase, ruling: Ruling) {
+        let were = self.members.entry(uid.to_owned()).or_default();
+        let nobody_has_left = were.is_subset(&ruling.members);
+        were.extend(ruling.members);
         if matches!(after, GrantPhase::Denied | GrantPhase::TimedOut) {
             self.refused.insert(uid.to_owned());
         }
         if after == GrantPhase::Approved {
             assert!(!self.refused.contains(uid), "{uid} was refused, and is approved");
+            assert!(nobody_has_left || ruling.is_kept, "{uid} is approved, and a member has left");
             self.seen.remove(uid);
-            self.approvals.insert(uid.to_owned(), ruling.0.expect("nobody has decided"));
+            self.approvals.insert(uid.to_owned(), ruling.approval.expect("nobody has decided"));
         }
     }
 
@@ -108,10 +127,10 @@ impl Oracle {
         let (uid, terms) = (grant.metadata().uid.clone().unwrap(), grant.terms());
         let asked = SignedDuration::try_from(std::time::Duration::from(terms.requested_duration.unwrap())).unwrap();
         let end = terms.start_time.map_or(world.now, |start| start.0) + asked;
-        if let (Ok((how, by)), false) = (self.agreed(world, catalogue, grant), self.refused.contains(&uid)) {
+        let were = self.members.get(&uid).cloned().unwrap_or_default();
+        if let (Ok((how, by)), false) = (self.agreed(world, catalogue, grant, &were), self.refused.contains(&uid)) {
             let meaning = meaning(grant, catalogue);
-            let members = members_of(world, grant);
-            self.approvals.insert(uid.clone(), Approval { how, by, meaning, end, members, is_undone: false });
+            self.approvals.insert(uid.clone(), Approval { how, by, meaning, end, is_undone: false });
         }
         self.pretended.insert(uid, end);
     }
@@ -125,6 +144,8 @@ impl Oracle {
         let Shelf::Read(policy) = &world.policy else { return Err("there is no policy") };
         let requester = grant.terms().requested_by.ok_or("nobody asks")?;
         permitted(grant, requester, &policy.spec)?;
+        self.nobody_has_left(world, grant, &policy.spec)?;
+        all_are_declared(world, grant)?;
         if world.settings.usable {
             strong_enough(world, grant, &policy.spec)?;
         }
@@ -140,11 +161,22 @@ impl Oracle {
         enough(world, grant, requester, &by, &accounts(&reviews, requester, &[]), &policy.spec)
     }
 
-    /// Who agrees to a request, where it is enough.
-    fn agreed(&self, world: &World, catalogue: Catalogue, grant: &Grant) -> Result<(How, Vec<Identity>), &'static str> {
+    /// Who agrees to a request of people of whom these were members, where it is enough.
+    fn agreed(
+        &self,
+        world: &World,
+        catalogue: Catalogue,
+        grant: &Grant,
+        were: &BTreeSet<String>,
+    ) -> Result<(How, Vec<Identity>), &'static str> {
+        let has_left = !were.is_subset(&members_of(world, grant));
         let Shelf::Read(policy) = &world.policy else { return Err("there is no policy") };
         let requester = grant.terms().requested_by.ok_or("nobody asks")?;
         permitted(grant, requester, &policy.spec)?;
+        if has_left && !keeps(&policy.spec) {
+            return Err("a member has left");
+        }
+        all_are_declared(world, grant)?;
         strong_enough(world, grant, &policy.spec)?;
         if world.home != Home::Enforced || !world.settings.usable || grant.metadata().deletion_timestamp.is_some() {
             return Err("nothing is decided here");
@@ -175,11 +207,14 @@ impl Oracle {
             };
             return if world.grants.values().any(owes) {
                 Err("a review is owed")
+            } else if has_left {
+                Err("a member has left")
             } else {
                 Ok((How::Glass, Vec::new()))
             };
         }
-        if !policy.spec.auto_approve.is_empty() && !is_account {
+        // What somebody asked for who has left is looked at by people.
+        if !policy.spec.auto_approve.is_empty() && !is_account && !has_left {
             return Ok((How::Policy, Vec::new()));
         }
         let by = said(Decision::Approve);
@@ -228,10 +263,8 @@ impl Oracle {
         if world.settings.usable {
             strong_enough(world, grant, &policy.spec)?;
         }
-        let keeps = policy.spec.when_requester_leaves == WhenRequesterLeaves::Keep;
-        if !keeps && !approval.members.is_subset(&members_of(world, grant)) {
-            return Err("a member has left");
-        }
+        self.nobody_has_left(world, grant, &policy.spec)?;
+        all_are_declared(world, grant)?;
         let reviews = of(world, grant);
         let accounts = accounts(&reviews, requester, &approval.by);
         if reviews.iter().any(|review| revokes(world, grant, requester, review, &policy.spec)) {
@@ -257,8 +290,21 @@ impl Oracle {
         }
     }
 
+    /// Whether nobody has left who asked for a grant, or gets it, as a member, unless it is kept then.
+    fn nobody_has_left(&self, world: &World, grant: &Grant, policy: &AccessPolicySpec) -> Result<(), &'static str> {
+        let were = self.members.get(grant.metadata().uid.as_ref().unwrap());
+        let are_still = were.is_none_or(|were| were.is_subset(&members_of(world, grant)));
+        if keeps(policy) || are_still { Ok(()) } else { Err("a member has left") }
+    }
+
+    /// Somebody else than the operator has written that a grant which had ended is being revoked.
+    pub fn is_to_end_again(&mut self, uid: &str) {
+        self.to_end_again.insert(uid.to_owned());
+    }
+
     /// The operator has had a whole turn at a grant that was over before it.
     pub fn saw_end(&mut self, uid: &str) {
+        self.to_end_again.remove(uid);
         if self.approvals.contains_key(uid) || self.pretended.contains_key(uid) {
             self.seen.insert(uid.to_owned());
         }
@@ -327,7 +373,9 @@ impl Oracle {
 
     /// The operator has looked for mounts that are nobody's.
     pub fn swept(&self, world: &World, catalogue: Catalogue) {
-        assert!(!self.is_leaked(world, |key| self.stands(world, catalogue, key).is_ok()), "a credential is nobody's");
+        let claims = |key: &str| self.to_end_again.contains(world.grants[key].metadata().uid.as_ref().unwrap());
+        let speaks = |key: &str| claims(key) || self.stands(world, catalogue, key).is_ok();
+        assert!(!self.is_leaked(world, speaks), "a credential is nobody's");
     }
 
     /// Nothing is left to do.
@@ -405,6 +453,17 @@ fn permitted(grant: &Grant, requester: &Identity, policy: &AccessPolicySpec) -> 
     }
     let all = subjects(grant).iter().all(|subject| policy.beneficiaries.contains(subject));
     if all { Ok(()) } else { Err("somebody may not get it") }
+}
+
+fn keeps(policy: &AccessPolicySpec) -> bool {
+    policy.when_requester_leaves == WhenRequesterLeaves::Keep
+}
+
+/// Whether the namespace declares the ServiceAccounts that get it.
+fn all_are_declared(world: &World, grant: &Grant) -> Result<(), &'static str> {
+    let mut accounts = subjects(grant).iter().filter(|subject| subject.kind == SubjectKind::ServiceAccount);
+    let all = accounts.all(|subject| world.accounts.iter().any(|account| account.name == subject.name));
+    if all { Ok(()) } else { Err("an account is gone") }
 }
 
 fn strong_enough(world: &World, grant: &Grant, policy: &AccessPolicySpec) -> Result<(), &'static str> {

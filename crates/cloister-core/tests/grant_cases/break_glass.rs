@@ -74,7 +74,7 @@ fn who_owes_a_review_does_not_break_it_again() {
         settle(&mut world);
         said(&world, "role/again")
     };
-    let owed = (GrantPhase::Denied, "ReviewOwed".to_owned());
+    let owed = (GrantPhase::Denied, "EarlierReviewOwed".to_owned());
     assert_eq!(again(json!({"username": "alice", "groups": ["oncall"]})), owed);
     assert_eq!(again(json!({"username": "alice-admin", "groups": ["oncall"], "personKey": "p1"})), owed);
     assert_eq!(again(json!({"username": "olaf", "groups": ["oncall"], "personKey": "p2"})).0, GrantPhase::Active);
@@ -101,7 +101,7 @@ fn of_two_that_were_approved_at_once_none_is_opened() {
     }
     settle(&mut world);
     for key in ["eval", "role/again"] {
-        assert_eq!(said(&world, key), (GrantPhase::Revoked, "ReviewOwed".into()));
+        assert_eq!(said(&world, key), (GrantPhase::Revoked, "BrokenTwice".into()));
         assert_eq!(world.children_of(key), 0);
     }
 }
@@ -247,6 +247,59 @@ fn one_that_was_reviewed_is_not_given_up_when_its_namespace_ends() {
     }
     settle(&mut world);
     assert!(world.grants.is_empty(), "nothing waits any more");
+}
+
+/// What is in a Namespace goes in any order, and the operator hears of it in any.
+#[test]
+fn one_that_was_reviewed_is_not_given_up_when_its_review_goes_first() {
+    for (decision, heard_late, policy_goes) in [
+        (Decision::Approve, false, false),
+        (Decision::Approve, false, true),
+        (Decision::Approve, true, false),
+        (Decision::Approve, true, true),
+        (Decision::Deny, false, false),
+        (Decision::Deny, true, false),
+    ] {
+        let mut world = broken();
+        review(&mut world, "eval", decision, person("sam", &["security"]));
+        settle(&mut world);
+        world.grants.get_mut("eval").unwrap().metadata_mut().deletion_timestamp = Some(Time(world.now));
+        world.reviews.clear();
+        if policy_goes {
+            world.policy = Shelf::Absent;
+        }
+        if heard_late {
+            // That the Namespace ends is heard after that the review is gone.
+            let plan = world.plan("eval");
+            world.carry_out("eval", &plan, usize::MAX, &mut |_, _, _| ());
+        }
+        world.home = Home::Ending;
+        let mut last = status(&world, "eval");
+        for _ in 0..12 {
+            let Some(grant) = world.grants.get("eval") else { break };
+            last = grant.status().unwrap().clone();
+            assert!(last.conditions.iter().all(|c| c.reason != "NeverReviewed"), "{decision:?} {:?}", last.conditions);
+            let plan = world.plan("eval");
+            world.carry_out("eval", &plan, usize::MAX, &mut |_, _, _| ());
+            world.environment();
+            world.let_admission_notice();
+        }
+        assert!(world.grants.is_empty(), "nothing waits any more");
+        assert_eq!(last.break_glass.unwrap().reviewed_by.as_deref(), Some("sam"));
+    }
+}
+
+/// Who revokes it without being one to review it has not reviewed it.
+#[test]
+fn one_that_was_only_revoked_is_given_up_when_its_namespace_ends() {
+    let mut world = broken();
+    review(&mut world, "eval", Decision::Revoke, person("alice", &["oncall"]));
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, "RevokedByReview".into()));
+    world.grants.get_mut("eval").unwrap().metadata_mut().deletion_timestamp = Some(Time(world.now));
+    (world.home, world.reviews) = (Home::Ending, Vec::new());
+    let told = world.plan("eval").status.unwrap().conditions;
+    assert!(told.iter().any(|condition| condition.reason == "NeverReviewed"), "{told:?}");
 }
 
 /// Who breaks the glass holds no more at once than who asks.

@@ -42,6 +42,18 @@ fn whether_there_are_enough_people_for_a_policy_is_said_where_it_is_known() {
     assert_eq!(satisfiable(json!([rule("a", 2, "Group", &["security"])])), said("Unknown", "GroupsUnknown"));
     let mixed = json!([rule("a", 2, "Group", &["security"]), rule("b", 2, "User", &["sam"])]);
     assert_eq!(satisfiable(mixed), said("False", "TooFewPeople"));
+    // Who asks does not decide.
+    let asks = |requesters: &[&str], rules: Value| {
+        let requesters: Vec<Value> = requesters.iter().map(|name| json!({"kind": "User", "name": name})).collect();
+        of_policy(json!({"requesters": requesters, "approvalRules": rules, "autoApprove": []}))
+    };
+    let alone = asks(&["olga"], json!([rule("a", 1, "User", &["olga"])]));
+    assert_eq!(of(&alone, "Satisfiable"), said("False", "TooFewPeople"));
+    assert_eq!(of(&alone, "Ready"), said("True", "TooFewPeople"));
+    let both = asks(&["olga", "sam"], json!([rule("a", 2, "User", &["olga", "sam"])]));
+    assert_eq!(of(&both, "Satisfiable"), said("False", "TooFewPeople"));
+    let one = asks(&["olga", "sam"], json!([rule("a", 1, "User", &["olga", "sam"])]));
+    assert_eq!(of(&one, "Satisfiable"), said("True", "EnoughPeople"));
 }
 
 #[test]

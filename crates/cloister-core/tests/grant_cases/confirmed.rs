@@ -118,6 +118,24 @@ fn a_grant_that_cannot_be_read_takes_its_credential_away() {
     assert!(world.has_mount(MOUNT));
 }
 
+/// Whoever deletes a mount does not keep the copy by that.
+#[test]
+fn a_grant_that_cannot_be_read_keeps_no_copy_whose_mount_is_gone() {
+    let mut world = held();
+    world.now -= SignedDuration::from_mins(5);
+    world.undecodable.insert("eval".into());
+    world.objects.0.clear();
+    assert!(world.has_mount(MOUNT), "there is a copy");
+    settle(&mut world);
+    assert!(!world.has_mount(MOUNT) && world.pods["train-0"].terminating);
+    world.pods.clear();
+    settle(&mut world);
+    world.undecodable.clear();
+    settle(&mut world);
+    assert_eq!(told(&world, "eval").0, GrantPhase::Active);
+    assert!(world.has_mount(MOUNT));
+}
+
 #[test]
 fn a_grant_that_cannot_be_read_is_held_until_its_pods_are_gone() {
     let mut world = held();

@@ -87,6 +87,46 @@ fn a_requester_takes_a_request_back() {
     review(&mut world, "eval", Decision::Revoke, person("alice", &["researchers"]));
     settle(&mut world);
     assert_eq!(said(&world, "eval"), (GrantPhase::Denied, "Withdrawn".into()));
+    assert_eq!(message(&world, "eval"), "alice took it back before it was decided");
+}
+
+/// An approver, or who gets it, asked for nothing that could be taken back.
+#[test]
+fn whoever_else_revokes_a_request_does_not_take_it_back() {
+    let mut world = agreed(&[]);
+    review(&mut world, "eval", Decision::Revoke, person("sam", &["security"]));
+    world.reviews[0].spec.comment = "not this week".into();
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Denied, "RevokedByReview".into()));
+    assert_eq!(message(&world, "eval"), "sam revoked it before it was decided: not this week");
+}
+
+/// The only one who could decide asks, or gets it.
+#[test]
+fn that_nobody_is_left_who_could_approve_is_said() {
+    let rule = |who: &[&str], required: u32| {
+        let approvers: Vec<_> = who.iter().map(|name| json!({"kind": "User", "name": name})).collect();
+        json!({"autoApprove": [], "approvalRules": [{"name": "a", "required": required, "approvers": approvers}]})
+    };
+    let asked = |terms: serde_json::Value, more: serde_json::Value| {
+        let mut world = World { policy: policy(terms), ..world() };
+        ask(&mut world, "role/debug", more);
+        settle(&mut world);
+        world
+    };
+    let world = asked(rule(&["alice"], 1), json!({}));
+    assert_eq!(told(&world, "role/debug"), (GrantPhase::Pending, "NoApproverLeft".into(), true));
+    assert_eq!(
+        message(&world, "role/debug"),
+        "waits for approval under AccessPolicy standard: 1 more of a (User alice); nobody is left who could: rule a asks for 1, and only \
+         0 that no other rule needs are named; name more, or a group. whoever publishes AccessPolicies (ClusterRole \
+         cloister:policy-admin) can name others; else delete the grant"
+    );
+    let to_sam = json!({"subjects": [{"kind": "User", "name": "sam"}]});
+    let terms = merged(rule(&["alice", "sam"], 1), json!({"beneficiaries": [{"kind": "User", "name": "sam"}]}));
+    assert_eq!(told(&asked(terms, to_sam), "role/debug").1, "NoApproverLeft");
+    assert_eq!(told(&asked(rule(&["alice", "sam"], 1), json!({})), "role/debug").1, "AwaitingApproval");
+    assert_eq!(told(&asked(rule(&["alice", "sam"], 2), json!({})), "role/debug").1, "NoApproverLeft");
 }
 
 #[test]

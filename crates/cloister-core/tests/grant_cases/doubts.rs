@@ -80,4 +80,40 @@ fn a_service_account_that_nobody_declared_gets_nothing() {
     for known in ["trainer", "default"] {
         assert_eq!(waits(request("eval", subject(known)), "eval").0, "AwaitingApproval");
     }
+    // Nor where nobody is asked: the policy approves by itself, or the glass is broken.
+    let oncall =
+        json!({"requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "30m", "reviewWithin": "24h"});
+    for (key, more) in [("eval", json!({})), ("role/debug", json!({})), ("role/debug", json!({"breakGlass": true}))] {
+        let mut world = World { policy: policy(json!({"breakGlass": oncall})), ..world() };
+        ask(&mut world, key, merged(subject("trainr"), more));
+        settle(&mut world);
+        assert_eq!(told(&world, key), (GrantPhase::Pending, "ServiceAccountNotFound".into(), true));
+        assert!(world.objects.0.is_empty() && message(&world, key).contains("(did you mean trainer?)"));
+        world.declare("trainr", true);
+        settle(&mut world);
+        assert_eq!(said(&world, key).0, GrantPhase::Active, "it is declared");
+    }
+}
+
+/// Whoever declares an account of that name again does not get what was opened for the one before.
+#[test]
+fn what_is_open_for_an_account_ends_with_it() {
+    let accounts = json!({"subjects": [{"kind": "ServiceAccount", "name": "eval"}, {"kind": "ServiceAccount", "name": "trainer"}]});
+    for key in ["eval", "role/debug"] {
+        let mut world = world();
+        ask(&mut world, key, accounts.clone());
+        settle(&mut world);
+        assert_eq!(said(&world, key).0, GrantPhase::Active);
+        world.declare("trainer", false);
+        settle(&mut world);
+        assert_eq!(said(&world, key), (GrantPhase::Revoked, "ServiceAccountGone".into()));
+        assert!(world.objects.0.is_empty() && world.secrets.is_empty());
+        assert_eq!(
+            message(&world, key).split(';').next().unwrap(),
+            "ResearchNamespace interp has no ServiceAccount trainer any more, for which this was open"
+        );
+        world.declare("trainer", true);
+        settle(&mut world);
+        assert_eq!(said(&world, key), (GrantPhase::Revoked, "ServiceAccountGone".into()), "an end is an end");
+    }
 }

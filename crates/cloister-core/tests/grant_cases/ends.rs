@@ -2,10 +2,10 @@
 
 use super::desk::*;
 use super::grants::{Shelf, World};
-use cloister_api::{GrantPhase, labels};
+use cloister_api::{GrantPhase, GrantStatus, labels};
 use cloister_core::{
     carry_out::{Failed, Outcome, Told},
-    grant::{Home, SETTLING, failed},
+    grant::{Home, SETTLING, failed, over_since},
     plan::{About, Action, HoldsUp},
 };
 use jiff::SignedDuration;
@@ -146,4 +146,33 @@ fn unanswered() -> Outcome<Told> {
         error: Told { message: "no answer".to_owned(), is_final: false },
     };
     Outcome { failures: vec![failed], done: Vec::new(), last_is_left: false }
+}
+
+/// By the second and its parts: what is measured is mostly less than one.
+#[test]
+fn how_long_an_end_took_is_counted_from_what_ended_it() {
+    let mut world = world();
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    let (begun, end) = (world.now, status(&world, "eval").expires_at.unwrap().0);
+    let at = |millis: i64| begun + SignedDuration::from_millis(millis);
+    let over = |world: &World, phase: GrantPhase, now| {
+        let after = GrantStatus { phase, ..status(world, "eval") };
+        over_since(&world.grants["eval"], &after, now)
+    };
+    assert_eq!(over(&world, GrantPhase::Active, at(5)), None);
+    assert_eq!(over(&world, GrantPhase::Revoked, at(5)), Some(at(5)), "it was seen now that it is over");
+    assert_eq!(over(&world, GrantPhase::Expired, end + SignedDuration::from_millis(40)), Some(end));
+    world.grants.get_mut("eval").unwrap().metadata_mut().deletion_timestamp = Some(Time(at(2000)));
+    assert_eq!(over(&world, GrantPhase::Revoked, at(2300)), Some(at(2000)));
+    // It was being revoked for some time.
+    world.now = at(3000);
+    let plan = world.plan("eval");
+    let revoking = GrantStatus { phase: GrantPhase::Revoking, ..plan.status.unwrap_or_else(|| status(&world, "eval")) };
+    let mut closing = world.clone();
+    *closing.grants.get_mut("eval").unwrap().status_mut() = Some(revoking);
+    closing.grants.get_mut("eval").unwrap().metadata_mut().deletion_timestamp = None;
+    assert_eq!(over(&closing, GrantPhase::Revoked, at(9000)), Some(at(3000)));
+    closing.grants.get_mut("eval").unwrap().status_mut().as_mut().unwrap().phase = GrantPhase::Revoked;
+    assert_eq!(over(&closing, GrantPhase::Revoked, at(9000)), None, "it was over before");
 }

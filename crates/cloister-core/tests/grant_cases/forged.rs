@@ -254,7 +254,7 @@ fn a_broken_glass_is_reviewed_only_where_there_is_a_review() {
             settle(&mut world);
             let ended = over || ends;
             assert_eq!(said(&world, "eval").0 == GrantPhase::Active, !ended);
-            assert_eq!(said(&world, "role/again"), (GrantPhase::Denied, "ReviewOwed".into()));
+            assert_eq!(said(&world, "role/again"), (GrantPhase::Denied, "EarlierReviewOwed".into()));
             assert_eq!(condition(&world, "eval", "Reviewed").unwrap().0, "False");
             assert!(status(&world, "eval").break_glass.unwrap().reviewed_by.is_none());
             review(&mut world, "eval", Decision::Approve, person("sam", &["security"]));

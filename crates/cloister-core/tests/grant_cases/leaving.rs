@@ -1,8 +1,9 @@
 //! What becomes of a grant when somebody leaves the research namespace.
 
 use super::desk::*;
-use super::grants::World;
-use cloister_api::{GrantPhase, Member};
+use super::grants::{Shelf, World};
+use super::steps::Refusals;
+use cloister_api::{Decision, GrantPhase, Member};
 use serde_json::{Value, json};
 
 fn members(world: &mut World, subjects: Value) {
@@ -77,4 +78,103 @@ fn a_policy_may_keep_it_and_that_is_said() {
     world.policy = policy(json!({}));
     settle(&mut world);
     assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, "RequesterLeft".into()));
+}
+
+/// A request of somebody who is a member by this entry, and which waits for its storage or for people.
+fn waiting(entry: &Value, key: &str, more: Value, terms: Value) -> World {
+    let mut world = World { policy: policy(terms), ..world() };
+    members(&mut world, json!([entry]));
+    ask(&mut world, key, more);
+    settle(&mut world);
+    assert_eq!(said(&world, key), (GrantPhase::Pending, "AwaitingApproval".into()));
+    assert_eq!(status(&world, key).members, ["alice"]);
+    world
+}
+
+fn one_of_security(more: Value) -> Value {
+    let rule = json!({"name": "security", "required": 1, "approvers": [{"kind": "Group", "name": "security"}]});
+    merged(json!({"autoApprove": [], "approvalRules": [rule]}), more)
+}
+
+#[test]
+fn a_request_that_waits_is_denied_when_the_member_leaves() {
+    let denied = (GrantPhase::Denied, "RequesterLeft".to_owned());
+    for entry in [json!({"kind": "User", "name": "alice"}), json!({"kind": "Group", "name": "researchers"})] {
+        for key in ["eval", "egress/lab", "role/debug"] {
+            let mut world = waiting(&entry, key, json!({}), one_of_security(json!({})));
+            members(&mut world, json!([{"kind": "User", "name": "bob"}]));
+            review(&mut world, key, Decision::Approve, person("sam", &["security"]));
+            settle(&mut world);
+            assert_eq!(said(&world, key), denied, "{key}");
+            assert_eq!(
+                message(&world, key),
+                "alice was a member of ResearchNamespace interp when this was asked for, and is none any more; whoever still needs it \
+                 asks again, as a member (an owner of the namespace adds to spec.members) or under a policy that lets others ask"
+            );
+        }
+    }
+}
+
+/// The storage comes after the member has left, and its policy approves by itself.
+#[test]
+fn nothing_is_approved_by_itself_for_whom_has_left() {
+    let late = |terms: Value| {
+        let mut world = World { policy: policy(terms), storage: Shelf::Absent, ..world() };
+        members(&mut world, json!([{"kind": "User", "name": "alice"}]));
+        ask(&mut world, "eval", json!({}));
+        settle(&mut world);
+        assert_eq!(said(&world, "eval"), (GrantPhase::Pending, "StorageNotFound".into()));
+        world.members.clear();
+        settle(&mut world);
+        world.storage = storage(json!({}));
+        settle(&mut world);
+        world
+    };
+    assert_eq!(said(&late(json!({})), "eval"), (GrantPhase::Denied, "RequesterLeft".into()));
+    let kept = late(json!({"whenRequesterLeaves": "Keep"}));
+    assert_eq!(said(&kept, "eval"), (GrantPhase::Pending, "AwaitingApproval".into()));
+    assert_eq!(
+        message(&kept, "eval"),
+        "AccessPolicy standard does not approve this request by itself, and names nobody who could; alice is no member of \
+         ResearchNamespace interp any more, so that AccessPolicy standard does not approve it by itself"
+    );
+    // Who comes back has not left.
+    let mut world = kept;
+    members(&mut world, json!([{"kind": "User", "name": "alice"}]));
+    settle(&mut world);
+    assert_eq!(said(&world, "eval").0, GrantPhase::Active);
+}
+
+#[test]
+fn people_may_approve_what_a_policy_keeps_and_are_told_who_left() {
+    let alice = json!({"kind": "User", "name": "alice"});
+    let keeps = one_of_security(json!({"whenRequesterLeaves": "Keep"}));
+    let mut world = waiting(&alice, "role/debug", json!({}), keeps);
+    world.members.clear();
+    settle(&mut world);
+    let told = message(&world, "role/debug");
+    assert!(told.contains("; alice is no member of ResearchNamespace interp any more"), "{told}");
+    review(&mut world, "role/debug", Decision::Approve, person("sam", &["security"]));
+    settle(&mut world);
+    assert_eq!(told_of(&world), (GrantPhase::Active, "RequesterLeft".into()));
+}
+
+fn told_of(world: &World) -> (GrantPhase, String) {
+    said(world, "role/debug")
+}
+
+/// The membership is written down at the first look, also where that look fails to do anything else.
+#[test]
+fn who_was_a_member_stays_known() {
+    let mut refused = 0;
+    for seed in 0..20 {
+        let mut world = World { storage: Shelf::Absent, refusals: Refusals(Some(seed)), ..world() };
+        members(&mut world, json!([{"kind": "User", "name": "alice"}]));
+        ask(&mut world, "eval", json!({}));
+        let plan = world.plan("eval");
+        let done = world.carry_out("eval", &plan, usize::MAX, &mut |_, _, _| ());
+        refused += usize::from(!done);
+        assert_eq!(status(&world, "eval").members, ["alice"], "{seed}");
+    }
+    assert!(refused > 0);
 }

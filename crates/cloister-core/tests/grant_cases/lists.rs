@@ -79,6 +79,22 @@ fn a_review_that_is_owed_is_seen_in_a_list() {
     assert_eq!(summary(&world, "eval")[2..4], ["policy", ""]);
 }
 
+/// One that was refused breaks no glass and owes nothing.
+#[test]
+fn one_that_was_not_to_break_the_glass_does_not_look_as_if_it_had() {
+    let terms =
+        json!({"requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "30m", "reviewWithin": "24h"});
+    let mut world = by_people(json!({"breakGlass": terms}));
+    ask(&mut world, "eval", json!({"breakGlass": true}));
+    settle(&mut world);
+    ask(&mut world, "role/more", json!({"breakGlass": true}));
+    ask(&mut world, "role/long", json!({"breakGlass": true, "requestedDuration": "9h"}));
+    settle(&mut world);
+    assert_eq!(summary(&world, "role/more")[2..4], ["", "EarlierReviewOwed"]);
+    assert_eq!(summary(&world, "role/long")[2..4], ["", "SeveralMistakes"]);
+    assert_eq!(condition(&world, "role/more", "Reviewed"), None);
+}
+
 #[test]
 fn what_made_approvals_of_before_void_is_said() {
     let mut world = by_people(json!({}));
@@ -91,7 +107,10 @@ fn what_made_approvals_of_before_void_is_said() {
     let why = "what it is for has changed since: what ClusterRole cloister:debugger allows (now also create of pods/attach, and no \
                longer create of pods/exec)";
     let told = message(&world, "role/debug");
-    assert!(told.contains(&format!("1 approvals do not count any more ({why}): ")), "{told}");
+    assert!(
+        told.contains(&format!("; 1 approval does not count any more ({why}): whoever wrote it must look")),
+        "{told}"
+    );
     let said = world.with_input("role/debug", |input| {
         cloister_core::grant::review(&world.reviews[0], Some(input), world.now).unwrap().conditions[1].message.clone()
     });

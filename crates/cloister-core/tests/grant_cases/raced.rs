@@ -87,6 +87,6 @@ fn a_broken_glass_that_was_forged_past_a_debt_opens_nothing() {
     assert_eq!(said(&world, "role/debt").0, GrantPhase::Active);
     ask(&mut world, "eval", oncall);
     forge_approval(&mut world);
-    assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, "ReviewOwed".into()));
+    assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, "BrokenTwice".into()));
     assert_eq!(said(&world, "role/debt").0, GrantPhase::Active);
 }

@@ -311,16 +311,21 @@ fn all_mistakes_are_told_at_once() {
     }));
     let mut world = World { policy, ..world() };
     let (start, later) = (seconds(&world, -700), seconds(&world, 7 * 86_400 + 1));
-    ask(&mut world, "role/debug", json!({"requestedDuration": "9h", "startTime": later}));
+    let trainr = json!([{"kind": "ServiceAccount", "name": "trainr"}]);
+    ask(&mut world, "role/debug", json!({"requestedDuration": "9h", "startTime": later, "subjects": trainr}));
     ask(&mut world, "role/late", json!({"ticketRef": "X-1", "startTime": start}));
     settle(&mut world);
     assert_eq!(said(&world, "role/debug"), (GrantPhase::Denied, "SeveralMistakes".into()));
     let told = message(&world, "role/debug");
-    assert!(told.starts_with("6 mistakes: (1) RequesterNotAllowed: alice is not"), "{told}");
+    assert!(told.starts_with("7 mistakes: (1) RequesterNotAllowed: alice is not"), "{told}");
     for reason in ["SubjectNotAllowed", "JustificationMissing", "TicketMissing", "DurationTooLong", "(6) StartTooLate"]
     {
         assert!(told.contains(reason), "{reason} is not in {told}");
     }
+    assert!(
+        told.contains("(7) ServiceAccountNotFound: ResearchNamespace interp has no ServiceAccount trainr"),
+        "{told}"
+    );
     for reason in ["RequesterNotAllowed", "JustificationMissing", "TicketMalformed", "WindowPassed"] {
         assert!(message(&world, "role/late").contains(reason), "{}", message(&world, "role/late"));
     }
@@ -398,7 +403,12 @@ fn a_name_that_is_not_there_is_answered_with_the_one_that_was_meant() {
             by_people(json!({})),
             "no ServiceAccount triner (did you mean trainer?)",
         ),
-        ("eval", json!({"storage": "datasets"}), World { ..world() }, "no StorageResource datasets; delete the grant and ask again for one"),
+        (
+            "eval",
+            json!({"storage": "datasets"}),
+            World { ..world() },
+            "no StorageResource datasets; delete the grant and ask again for one",
+        ),
     ];
     for (key, request, mut world, said) in cases {
         ask(&mut world, key, request);

@@ -148,7 +148,7 @@ pub async fn the_glass_is_broken(stage: &Stage<'_>, say: &mut Say) -> Result<()>
         })
         .await?;
     let (phase, reason) = (denied.text("/status/phase"), denied.text("/status/reason"));
-    ensure!((phase, reason) == ("Denied", "ReviewOwed"), "it is {phase}, {reason}");
+    ensure!((phase, reason) == ("Denied", "EarlierReviewOwed"), "it is {phase}, {reason}");
     say.refused("Denied, ReviewOwed: one at a time", &message(&denied, "Ready"));
 
     let review = sam

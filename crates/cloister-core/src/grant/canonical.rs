@@ -1,0 +1,78 @@
+//! Values in the one form that is hashed: canonical JSON (RFC 8785).
+
+use serde_json::Value;
+
+/// The largest whole number that is written as itself: larger ones are written as doubles are.
+const LARGEST: u64 = 1 << 53;
+
+/// The canonical JSON of a value.
+pub fn json(value: &Value) -> Vec<u8> {
+    // A tree of plain values cannot fail to be written. The canonicalizer takes several times as long, as it reads every key
+    // again to sort it, and a digest is made at every look at a grant.
+    let written =
+        if is_written_so(value) { serde_json::to_vec(value) } else { serde_json_canonicalizer::to_vec(value) };
+    written.unwrap_or_default()
+}
+
+/// Whether a value is written canonically as it is: the keys of its objects have an order that is the same in bytes as in
+/// UTF-16, and its numbers are whole and small. Texts always are.
+fn is_written_so(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+        Value::Number(number) => {
+            number.as_u64().or_else(|| number.as_i64().map(i64::unsigned_abs)).is_some_and(|whole| whole <= LARGEST)
+        }
+        Value::Array(items) => items.iter().all(is_written_so),
+        Value::Object(fields) => {
+            fields.keys().is_sorted() && fields.iter().all(|(key, field)| key.is_ascii() && is_written_so(field))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    /// Values with whatever may be hard to write: keys and texts of all planes, control characters, numbers of every size.
+    fn any_value() -> impl Strategy<Value = Value> {
+        let number = prop_oneof![
+            any::<i64>().prop_map(|number| json!(number)),
+            any::<u64>().prop_map(|number| json!(number)),
+            (-2_000_i64..2_000).prop_map(|number| json!(number)),
+            any::<f64>().prop_map(|number| json!(number)),
+        ];
+        let plain = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::Bool),
+            number,
+            any::<String>().prop_map(Value::String),
+            "[\\x00-\\x7f\u{2028}\u{ffff}]{0,6}".prop_map(Value::String),
+        ];
+        plain.prop_recursive(3, 24, 5, |inner| {
+            let key = prop_oneof!["[a-zA-Z./-]{0,6}", "[\\x00-\\x7f]{0,3}", any::<String>()];
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::Array),
+                prop::collection::vec((key, inner), 0..5)
+                    .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_what_the_canonicalizer_writes(value in any_value()) {
+            let canonical = serde_json_canonicalizer::to_vec(&value).unwrap();
+            prop_assert_eq!(String::from_utf8(json(&value)), String::from_utf8(canonical));
+        }
+    }
+
+    #[test]
+    fn what_is_hashed_mostly_needs_no_canonicalizer() {
+        assert!(is_written_so(&json!({"a": ["\u{1f600}\n", -7, null, true], "b": {"c": 1_u64 << 53}})));
+        for hard in [json!({"\u{e4}": 1}), json!(0.5), json!((1_u64 << 53) + 1), json!([{"a": 1e30}])] {
+            assert!(!is_written_so(&hard), "{hard}");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! How a request is decided now: it waits, is refused or is approved.
+
+use super::{
+    Grant, Input, Target,
+    approval::{Case, Tally},
+    auto_approval::auto_approval,
+    break_glass, changed,
+    decisions::Decisions,
+    digest,
+    eligibility::{self, Ineligible},
+    guard::POLICY_NOT_ALLOWED,
+    kind::{Missing, missing, undeclared},
+    limits::Others,
+    membership,
+    mistakes::Mistakes,
+    people::is_known,
+    target::too_weak,
+    undecided::{known_doubt, not_here},
+    words::POLICY_WRITERS,
+};
+use crate::{auto_approve, condition::seconds, names::Standing};
+use cloister_api::{GrantStatus, Identity, RecordedReview, WhenRequesterLeaves};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// What holds a request up.
+pub struct Wait {
+    pub reason: String,
+    pub message: String,
+    /// Whether somebody must change something before it can go on.
+    pub broken: bool,
+}
+
+impl Wait {
+    fn of(missing: Missing, broken: bool) -> Self {
+        Wait::new(missing.reason, missing.message, broken)
+    }
+
+    pub fn new(reason: &str, message: impl Into<String>, broken: bool) -> Self {
+        Wait { reason: reason.to_owned(), message: message.into(), broken }
+    }
+}
+
+/// How a request is decided.
+pub enum Outcome {
+    /// It goes on waiting.
+    Wait(Wait),
+    /// It is refused for good.
+    Refuse { reason: &'static str, message: String, by: Option<RecordedReview> },
+    /// It is refused for good, since it does not keep its policy's terms.
+    Deny(Mistakes),
+    /// It is approved.
+    Approve { reason: &'static str, message: String, how: How },
+}
+
+/// What an approval rests on.
+pub enum How {
+    Policy,
+    People(Tally, Vec<RecordedReview>),
+    BreakGlass(cloister_api::BreakGlassStatus),
+}
+
+/// Decides about a request that was made at `asked`.
+pub fn outcome(
+    grant: &Grant,
+    target: &Target<'_>,
+    asked: Timestamp,
+    status: &mut GrantStatus,
+    input: &Input<'_>,
+) -> Outcome {
+    if let Some(wait) = not_here(input) {
+        return Outcome::Wait(wait);
+    }
+    let Some(requester) = grant.terms().requested_by else {
+        let message = "the API server did not say who asked: the admission policy requester.cloister.dev is missing; install it, \
+                       delete the grant and ask again";
+        return Outcome::Wait(Wait::new("RequesterUnknown", message, true));
+    };
+    let kind = grant.of_kind();
+    let others = Others::of(grant, requester, input);
+    let left = membership::left(grant, status, requester, input.members);
+    let undeclared = undeclared(kind, input);
+    let mut wrong: Vec<Ineligible> = Vec::new();
+    wrong.extend(not_invalidated(asked, input).err());
+    wrong.extend(known_person(requester, input).err());
+    wrong.extend(left_for_good(left.as_deref(), grant, target, input).err());
+    wrong.extend(others.may_wait(requester, target).err());
+    wrong.extend(eligibility::check(grant, requester, target.policy, asked));
+    wrong.extend(kind.conflict(input).err());
+    wrong.extend(no_debt(grant, requester, input).err());
+    wrong.extend(window(grant, target, input.now).err());
+    if !wrong.is_empty() {
+        // Alone it may be declared yet. Whoever asks anew corrects it as well.
+        wrong.extend(undeclared.map(Ineligible::ServiceAccountNotFound));
+    } else if let Some(undeclared) = undeclared {
+        // Whoever declares an account of that name later would get what was opened for it.
+        return Outcome::Wait(Wait::of(undeclared, true));
+    }
+    if let Err(why) = Mistakes::none(wrong) {
+        return Outcome::Deny(why.and(known_doubt(kind, input)));
+    }
+    let case = Case::of(kind, requester, target.policy, input);
+    let decisions = Decisions::of(&case, grant, &status.digest, input);
+    if decisions.of_before == 0 || status.target_parts.is_empty() {
+        // As those saw it who decide now. What they saw is kept while somebody has agreed to something else.
+        status.target_parts = digest::parts(target).clone();
+        status.target_rules = changed::written(target.rules);
+    }
+    if let Some((reason, message, review)) = decisions.refusal {
+        return Outcome::Refuse { reason, message, by: Some(review) };
+    }
+    let weak = target.sensitivity.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings));
+    if let Some(message) = weak {
+        return Outcome::Wait(Wait::new("PolicyTooWeak", message, true));
+    }
+    if let Some(message) = &target.unguarded {
+        return Outcome::Wait(Wait::new(POLICY_NOT_ALLOWED, message, true));
+    }
+    if let Some(missing) = missing(kind, target, input) {
+        return Outcome::Wait(Wait::of(missing, true));
+    }
+    if grant.terms().break_glass {
+        let permitted = break_glass::permitted(target.policy, requester);
+        return match permitted.and_then(|glass| others.may_hold(false, requester, target).map(|()| glass)) {
+            Ok(glass) => {
+                let debt = break_glass::debt(&target.policy.spec, glass, input.now);
+                let message = format!(
+                    "{} broke the glass, past {}. An approver must review it by {}",
+                    requester.username,
+                    if debt.skipped.is_empty() { "the policy's approvers".into() } else { debt.skipped.join(", ") },
+                    debt.review_due_at.0
+                );
+                Outcome::Approve { reason: "BreakGlass", message, how: How::BreakGlass(debt) }
+            }
+            Err(why) => Outcome::Deny(Mistakes::one(why.into())),
+        };
+    }
+    // Nobody would have looked at what somebody asked for who has left.
+    let approved = if left.is_none() { auto_approval(grant, requester, target, input) } else { None };
+    if let Some(message) = approved {
+        if let Err(why) = others.may_hold(true, requester, target) {
+            return Outcome::Deny(Mistakes::one(why.into()));
+        }
+        return Outcome::Approve { reason: "AutoApproved", message, how: How::Policy };
+    }
+    if let Some(doubt) = kind.doubt(input) {
+        // Nobody is asked to agree to what may never work.
+        let broken = doubt.reason != Standing::Unknown.reason();
+        return Outcome::Wait(Wait::of(doubt, broken));
+    }
+    let agreed: Vec<&Identity> = decisions.agreed.iter().map(|review| &review.reviewer).collect();
+    let tally = case.tally(&agreed, &decisions.accounts);
+    if tally.is_met {
+        let names: Vec<&str> = tally.approvals.iter().flat_map(|rule| &rule.approved_by).map(String::as_str).collect();
+        let message = format!("approved under AccessPolicy {} by {}", case.policy_name, names.join(", "));
+        if let Err(why) = others.may_hold(false, requester, target) {
+            return Outcome::Deny(Mistakes::one(why.into()));
+        }
+        let reviews = decisions.recorded(&case, &tally);
+        return Outcome::Approve { reason: "Approved", message, how: How::People(tally, reviews) };
+    }
+    status.approvals.clone_from(&tally.approvals);
+    let mut wait = waits_for_people(&case, &decisions, &tally, left.as_deref(), status, target);
+    for caution in kind.caution(input) {
+        wait.message.push_str(&format!(". Note that {caution}"));
+    }
+    Outcome::Wait(wait)
+}
+
+/// Who must still agree.
+fn waits_for_people(
+    case: &Case<'_>,
+    decisions: &Decisions<'_>,
+    tally: &Tally,
+    left: Option<&str>,
+    status: &GrantStatus,
+    target: &Target<'_>,
+) -> Wait {
+    let (policy, rules) = (case.policy_name, &case.policy.approval_rules);
+    let fault = auto_approve::check(&case.policy.auto_approve).into_iter().next();
+    let fault = fault.map(|fault| format!("; its autoApprove is at fault ({fault}): {POLICY_WRITERS} can correct it"));
+    let left = left.map(|who| {
+        format!(
+            "; {who} is no member of ResearchNamespace {} any more, so that AccessPolicy {policy} does not approve it by itself",
+            case.namespace
+        )
+    });
+    let said = format!("{}{}", fault.unwrap_or_default(), left.unwrap_or_default());
+    if rules.is_empty() {
+        let message =
+            format!("AccessPolicy {policy} does not approve this request by itself, and names nobody who could{said}");
+        return Wait::new("AwaitingApproval", message, false);
+    }
+    let mut message = format!("waits for approval under AccessPolicy {policy}: {}{said}", tally.missing(rules));
+    match decisions.of_before {
+        0 => {}
+        1 => message.push_str(&format!(
+            "; 1 approval does not count any more ({}): whoever wrote it must look at the request again",
+            changed::since_read(status, target)
+        )),
+        several => message.push_str(&format!(
+            "; {several} approvals do not count any more ({}): whoever wrote them must look at the request again",
+            changed::since_read(status, target)
+        )),
+    }
+    match case.out_of_reach(&decisions.accounts) {
+        Some(why) => {
+            let advice = format!("{POLICY_WRITERS} can name others; else delete the grant");
+            Wait::new("NoApproverLeft", format!("{message}; nobody is left who could: {why}. {advice}"), true)
+        }
+        None => Wait::new("AwaitingApproval", message, false),
+    }
+}
+
+/// After etcd was restored, what was asked before may have been refused since, or taken back.
+pub fn not_invalidated(asked: Timestamp, input: &Input<'_>) -> Result<(), Ineligible> {
+    input.settings.invalidates(asked).map_or(Ok(()), |before| Err(Ineligible::Invalidated(before)))
+}
+
+/// Where the settings say how a person is known, somebody who is not does not ask.
+pub fn known_person(requester: &Identity, input: &Input<'_>) -> Result<(), Ineligible> {
+    if is_known(requester, input.settings) {
+        return Ok(());
+    }
+    Err(Ineligible::PersonUnknown(requester.username.clone(), input.settings.spec.person_key.clone()))
+}
+
+/// Who asked as a member and has left is not given anything for it, unless the policy keeps what members got and people
+/// decide about it.
+fn left_for_good(left: Option<&str>, grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Result<(), Ineligible> {
+    let keeps = target.policy.spec.when_requester_leaves == WhenRequesterLeaves::Keep && !grant.terms().break_glass;
+    match left.filter(|_| !keeps) {
+        Some(who) => Err(Ineligible::RequesterLeft(who.to_owned(), input.namespace.to_owned())),
+        None => Ok(()),
+    }
+}
+
+/// Who broke the glass once, and was not reviewed, does not do so again.
+fn no_debt(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Result<(), Ineligible> {
+    match (input.catalogue.debts)(requester) {
+        Some(other) if grant.terms().break_glass => {
+            Err(Ineligible::EarlierReviewOwed(requester.username.clone(), other))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// When the grant ends: its start and its duration. Begun late, it is shorter.
+pub fn window(grant: &Grant, target: &Target<'_>, now: Timestamp) -> Result<Time, Ineligible> {
+    let start = grant.terms().start_time.map_or(now, |start| start.0);
+    let duration = eligibility::duration(grant, &target.policy.spec);
+    // One that would end after all time ends with it.
+    let end = start.checked_add(duration).unwrap_or(Timestamp::MAX);
+    if end <= now { Err(Ineligible::WindowPassed(end)) } else { Ok(seconds(end)) }
+}

@@ -91,10 +91,7 @@ pub fn outcome(
     wrong.extend(window(grant, target, input.now).err());
     if !wrong.is_empty() {
         // Alone it may be declared yet. Whoever asks anew corrects it as well.
-        wrong.extend(undeclared.map(Ineligible::ServiceAccountNotFound));
-    } else if let Some(undeclared) = undeclared {
-        // Whoever declares an account of that name later would get what was opened for it.
-        return Outcome::Wait(Wait::of(undeclared, true));
+        wrong.extend(undeclared.clone().map(Ineligible::ServiceAccountNotFound));
     }
     if let Err(why) = Mistakes::none(wrong) {
         return Outcome::Deny(why.and(known_doubt(kind, input)));
@@ -118,6 +115,10 @@ pub fn outcome(
     }
     if let Some(missing) = missing(kind, target, input) {
         return Outcome::Wait(Wait::of(missing, true));
+    }
+    if let Some(undeclared) = undeclared {
+        // Whoever declares an account of that name later would get what was opened for it.
+        return Outcome::Wait(Wait::of(undeclared, true));
     }
     if grant.terms().break_glass {
         let permitted = break_glass::permitted(target.policy, requester);
@@ -180,10 +181,9 @@ fn waits_for_people(
     let fault = auto_approve::check(&case.policy.auto_approve).into_iter().next();
     let fault = fault.map(|fault| format!("; its autoApprove is at fault ({fault}): {POLICY_WRITERS} can correct it"));
     let left = left.map(|who| {
-        format!(
-            "; {who} is no member of ResearchNamespace {} any more, so that AccessPolicy {policy} does not approve it by itself",
-            case.namespace
-        )
+        let by_people = format!(", so that AccessPolicy {policy} does not approve it by itself");
+        let by_people = if case.policy.auto_approve.is_empty() { String::new() } else { by_people };
+        format!("; {who} is no member of ResearchNamespace {} any more{by_people}", case.namespace)
     });
     let said = format!("{}{}", fault.unwrap_or_default(), left.unwrap_or_default());
     if rules.is_empty() {
@@ -205,7 +205,7 @@ fn waits_for_people(
     }
     match case.out_of_reach(&decisions.accounts) {
         Some(why) => {
-            let advice = format!("{POLICY_WRITERS} can name others; else delete the grant");
+            let advice = format!("Ask {POLICY_WRITERS} to do that, or delete the grant");
             Wait::new("NoApproverLeft", format!("{message}; nobody is left who could: {why}. {advice}"), true)
         }
         None => Wait::new("AwaitingApproval", message, false),

@@ -119,8 +119,8 @@ fn that_nobody_is_left_who_could_approve_is_said() {
     assert_eq!(
         message(&world, "role/debug"),
         "waits for approval under AccessPolicy standard: 1 more of a (User alice); nobody is left who could: rule a asks for 1, and only \
-         0 that no other rule needs are named; name more, or a group. whoever publishes AccessPolicies (ClusterRole \
-         cloister:policy-admin) can name others; else delete the grant"
+         0 that no other rule needs are named; name more, or a group. Ask whoever publishes AccessPolicies \
+         (ClusterRole cloister:policy-admin) to do that, or delete the grant"
     );
     let to_sam = json!({"subjects": [{"kind": "User", "name": "sam"}]});
     let terms = merged(rule(&["alice", "sam"], 1), json!({"beneficiaries": [{"kind": "User", "name": "sam"}]}));

@@ -2,7 +2,7 @@
 
 use super::desk::*;
 use super::grants::World;
-use cloister_api::GrantPhase;
+use cloister_api::{Decision, GrantPhase};
 use cloister_core::names::{Answer, Known, Limits, Outcome, Where};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -77,6 +77,12 @@ fn a_service_account_that_nobody_declared_gets_nothing() {
     assert_eq!(waits(request("role/debug", subject("trainr")), "role/debug").0, "ServiceAccountNotFound");
     let mounted = json!({"mount": {"serviceAccountName": "trainr", "mountPath": "/mnt/weights"}});
     assert_eq!(waits(request("eval", mounted), "eval").0, "ServiceAccountNotFound");
+    // Whoever asked takes it back all the same.
+    let mut waiting = request("eval", subject("trainr"));
+    settle(&mut waiting);
+    review(&mut waiting, "eval", Decision::Revoke, person("alice", &["researchers"]));
+    settle(&mut waiting);
+    assert_eq!(said(&waiting, "eval"), (GrantPhase::Denied, "Withdrawn".into()));
     for known in ["trainer", "default"] {
         assert_eq!(waits(request("eval", subject(known)), "eval").0, "AwaitingApproval");
     }

@@ -62,6 +62,8 @@ fn one_that_counted_for_a_grant_that_is_gone_says_so() {
                 name that was made again is another, and needs reviews of its own";
     let mut world = reviewed(Decision::Approve, sam());
     assert_eq!(counted(&mut world, 0), (true, "Counted".into()));
+    let record = |world: &World| cloister_core::audit::of_review(&world.reviews[0], "interp").unwrap().id;
+    let recorded = record(&world);
     world.undecodable.insert("eval".into());
     assert_eq!(counted(&mut world, 0), (true, "Counted".into()), "it is there, and cannot be read");
     world.undecodable.clear();
@@ -73,6 +75,7 @@ fn one_that_counted_for_a_grant_that_is_gone_says_so() {
         }
         assert_eq!(counted(&mut world, 0), (true, "RequestGone".into()));
         assert_eq!(said_of(&world, 0), gone);
+        assert_eq!(record(&world), recorded, "it is recorded once");
     }
     // One that did not count says why, as before.
     let mut world = reviewed(Decision::Approve, person("bob", &["researchers"]));

@@ -398,7 +398,12 @@ fn a_name_that_is_not_there_is_answered_with_the_one_that_was_meant() {
             by_people(json!({})),
             "no ServiceAccount triner (did you mean trainer?)",
         ),
-        ("eval", json!({"storage": "datasets"}), World { ..world() }, "no StorageResource datasets; delete the grant and ask again for one"),
+        (
+            "eval",
+            json!({"storage": "datasets"}),
+            World { ..world() },
+            "no StorageResource datasets; delete the grant and ask again for one",
+        ),
     ];
     for (key, request, mut world, said) in cases {
         ask(&mut world, key, request);

@@ -218,7 +218,7 @@ async fn what_was_planted_before_the_installation_is_found_and_never_adopted() -
     // What comes in all the same, whoever let it, is told of if it is somebody's and goes if it is nobody's.
     bare.without_admission().await?;
     plant_late(admin, "lab-x").await?;
-    until_told(admin, "lab-x", "ForeignObjects", &["RoleBinding/late (and 1 more)"]).await?;
+    until_told(admin, "lab-x", "ForeignObjects", &["RoleBinding/late (and 1 more, see status.foreignObjects)"]).await?;
     let told = research_namespaces.get("lab-x").await?.status.unwrap_or_default().foreign_objects;
     ensure!(told == ["RoleBinding/late", "Role/late"] || told == ["Role/late", "RoleBinding/late"], "{told:?}");
     let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), "lab-x");

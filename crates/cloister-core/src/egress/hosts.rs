@@ -2,7 +2,6 @@
 
 use super::domain::{DomainName, NameFault};
 use super::networks::{NetworkSet, shortened};
-use super::reach::first_few;
 use super::{NeverOpened, Refusal};
 use crate::names::Host;
 use cloister_api::PrivateEndpoint;
@@ -44,7 +43,7 @@ impl HostSet {
         let name = parse(&endpoint.domain_name)?;
         let expected = never.taken_from(NetworkSet::parse(&endpoint.expected_networks)?);
         if expected.is_empty() {
-            let networks = first_few(endpoint.expected_networks.iter());
+            let networks = endpoint.expected_networks.join(", ");
             return Err(Refusal::NetworksNeverOpened { networks });
         }
         Ok(Self { names: [name].into(), expected: Some(expected) })

@@ -5,7 +5,6 @@ use super::{
     NeverOpened, Refusal,
     breadth::is_writable,
     networks::{NetworkSet, parse, shortened},
-    reach::first_few,
 };
 
 /// The networks of a rule that can be opened, without what is never opened, and why the others stay closed.
@@ -40,7 +39,7 @@ pub(super) fn networks(declared: &[String], never: &NeverOpened) -> (NetworkSet,
         all = NetworkSet::union_of(open.iter().map(|(_, network)| network));
     }
     too_wide.sort_unstable();
-    let named = |networks: Vec<String>| (!networks.is_empty()).then(|| first_few(networks.iter()));
+    let named = |networks: Vec<String>| (!networks.is_empty()).then(|| networks.join(", "));
     closed.extend(named(api_server).map(|what| Refusal::ApiServer { what }));
     closed.extend(named(never_opened).map(|networks| Refusal::NetworksNeverOpened { networks }));
     closed.extend(named(too_wide).map(|networks| Refusal::NetworksTooWide { networks }));

@@ -45,7 +45,8 @@ impl InPart {
             Some(Reach::Hosts { hosts, ports }) if !s.wildcards => {
                 let (hosts, wildcards) = hosts.split();
                 if !wildcards.is_empty() {
-                    self.closed.push(Refusal::WildcardNotEnforceable { names: first_few(wildcards.iter()) });
+                    let names = wildcards.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                    self.closed.push(Refusal::WildcardNotEnforceable { names });
                 }
                 self.reach = hosts.map(|hosts| Reach::Hosts { hosts, ports });
             }

@@ -22,7 +22,7 @@ pub enum Refusal {
          sees names (egress.backend of CloisterConfig)"
     )]
     WildcardNotEnforceable {
-        /// The wildcards, shortened where there are many.
+        /// The wildcards, all of them.
         names: String,
     },
     /// The rule names nothing to reach, or more than one kind of it.
@@ -36,7 +36,7 @@ pub enum Refusal {
          and let the program do without it"
     )]
     ApiServer {
-        /// What was named: the Service, its addresses or its names, shortened where there are many.
+        /// What was named: the Service, its addresses or its names, all of them.
         what: String,
     },
     /// There is no such Service.
@@ -76,7 +76,7 @@ pub enum Refusal {
          of storage, and not from a metadata service or an agent on the node"
     )]
     NetworksNeverOpened {
-        /// The networks, shortened where there are many.
+        /// The networks, all of them.
         networks: String,
     },
     /// The networks are half of the Internet, or all of it.
@@ -85,7 +85,7 @@ pub enum Refusal {
          counted as one, and at most 16 in a rule that are wider than /16 (IPv6: /32); name the networks that are needed"
     )]
     NetworksTooWide {
-        /// The networks, shortened where there are many.
+        /// The networks, all of them.
         networks: String,
     },
     /// A network cannot be read.

@@ -20,6 +20,7 @@ pub struct GrantedRule<'a> {
 }
 
 /// The rules that the grants open, resolved once for all needs of a namespace.
+#[derive(Default)]
 pub(super) struct Granted<'a> {
     /// Those that are open, after the rules of the allowlists that they stand beside.
     open: Allowed<'a>,
@@ -40,6 +41,9 @@ impl<'a> Granted<'a> {
 
     /// The rules of grants beside those of allowlists.
     pub fn beside(allowed: &[(&'a str, &EgressRule)], input: &Input<'a>, s: &Surroundings<'_>) -> Self {
+        if input.granted.is_empty() {
+            return Granted::default();
+        }
         let (closed, open): (Vec<_>, Vec<_>) = input.granted.iter().copied().partition(|one| one.fault.is_some());
         let rules = |all: &[GrantedRule<'a>]| all.iter().map(|one| (one.grant, one.rule)).collect::<Vec<_>>();
         let with_open = || Allowed::of(allowed, s).and_granted(&rules(&open), s);

@@ -1,9 +1,10 @@
 //! What a namespace is told of its needs, as whole sentences.
 
 use super::{allowlist, config, learn, need, settled, world};
-use crate::namespaces::World;
+use crate::namespaces::{World, at};
 use cloister_api::{EgressState, Enforcement};
 use cloister_core::names::Known;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
 const ASK: &str = "(`kubectl explain egressgrant.spec`), ask whoever publishes allowlists for one that covers it, or narrow the \
@@ -212,5 +213,33 @@ fn every_closed_rule_of_an_allowlist_is_named_in_the_status() {
     let message = of_need(&settled(world), "allowlist/lab").message;
     for at in 0..12 {
         assert!(message.contains(&format!("rule-{at}: ")), "rule-{at} is not in {message}");
+    }
+
+    let (names, addresses): (Vec<String>, Vec<String>) =
+        (0..12).map(|at| (format!("*.n{at}.example.com"), format!("127.0.0.{at}/32"))).unzip();
+    let names = of_need(&settled(with_rule(json!({"domainNames": names, "ports": [{"port": 443}]}))), "rule/r").message;
+    let addresses =
+        of_need(&settled(with_rule(json!({"networks": addresses, "ports": [{"port": 443}]}))), "rule/r").message;
+    for at in 0..12 {
+        assert!(
+            names.contains(&format!("*.n{at}.example.com")) && addresses.contains(&format!("127.0.0.{at}/32")),
+            "{names} {addresses}"
+        );
+    }
+}
+
+#[test]
+fn a_deletion_says_what_is_left() {
+    let mut ending = settled(world(json!({"deletionPolicy": "Delete"})));
+    ending.declared.as_mut().unwrap().metadata.deletion_timestamp = Some(Time(at(0)));
+    ending.namespace.as_mut().unwrap().terminating = true;
+    for (pods, open_grants, reason, message) in [
+        (0, 0, "Deleting", "Namespace interp is being deleted"),
+        (0, 2, "WaitingForGrants", "waiting for 2 grants to be revoked"),
+        (1, 2, "WaitingForPods", "waiting for 1 pods and 2 grants to end"),
+    ] {
+        let status = World { pods, open_grants, ..ending.clone() }.plan().status.unwrap();
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        assert_eq!((ready.reason.as_str(), ready.message.as_str()), (reason, message));
     }
 }

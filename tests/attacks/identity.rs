@@ -295,11 +295,15 @@ async fn who_is_not_asked_does_not_decide() -> Result<()> {
         (attack("approval and refusal by somebody who is no approver"), Story::new("bystander").await?);
     let grant = story.alice_asks("run", json!({})).await?;
     let before = story.standing().await?;
-    for who in ["bob", "mallory"] {
+    // A member may not, by whichever account.
+    for (who, reason, why) in [
+        ("bob", "Member", "is a member of research namespace"),
+        ("mallory", "NotAnApprover", "is not among the approvers of AccessPolicy"),
+    ] {
         let who = story.person(who).await?;
         for decision in ["Approve", "Deny"] {
             let review = story.review(&who, &grant, decision).await?;
-            story.does_not_count(&review, "NotAnApprover", "is not among the approvers of AccessPolicy").await?;
+            story.does_not_count(&review, reason, why).await?;
         }
         let review = story.review(&who, &grant, "Revoke").await?;
         story.does_not_count(&review, "MayNotRevoke", "may not revoke it").await?;

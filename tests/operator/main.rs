@@ -3,6 +3,7 @@
 mod adoption;
 mod bad_input;
 mod confirmations;
+mod court;
 mod decisions;
 mod deletion;
 mod egress;

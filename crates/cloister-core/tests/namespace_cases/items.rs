@@ -91,6 +91,7 @@ fn a_name_that_anybody_can_have_storage_under_closes_no_other() {
     // A grant of the one name is enough.
     let grant = json!({"name": "store", "domainNames": ["storage.googleapis.com"], "ports": [{"port": 443}]});
     world.granted.insert("store".into(), serde_json::from_value(grant).unwrap());
+    world.known.insert("storage.googleapis.com".into(), known(&world, "198.51.100.9"));
     assert_eq!(need(&settled(world), "allowlist/lab").0, EgressState::Active);
 }
 

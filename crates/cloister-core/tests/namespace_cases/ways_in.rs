@@ -94,7 +94,8 @@ fn an_account_of_another_namespace_is_a_member_only_where_that_is_listed() {
 #[test]
 fn an_account_of_the_own_namespace_needs_no_list() {
     let trainer = json!({"kind": "ServiceAccount", "name": "trainer", "namespace": NAME});
-    let world = settled(world(json!({"members": [{"role": "Viewer", "subjects": [trainer]}]})));
+    let members = json!([{"role": "Viewer", "subjects": [trainer]}]);
+    let world = settled(world(json!({"members": members, "serviceAccounts": [{"name": "trainer"}]})));
     let binding = child(&world, ChildKind::RoleBinding, "cloister-viewers");
     assert_eq!(binding["subjects"][0]["namespace"], NAME);
     assert!(binding["metadata"]["labels"][LISTED].is_null());

@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, ServiceAccount};
 use kube::api::{ListParams, ObjectMeta, PostParams};
 use kube::{Api, Client};
 use rustix::process::{Pid, Signal, kill_process};
@@ -37,7 +37,9 @@ fn data_dir(cluster: &Cluster) -> PathBuf {
 async fn people_are_who_their_kubeconfig_says() -> Outcome {
     let dir = tempfile::tempdir()?;
     let audit_log = dir.path().join("audit.log");
-    let cluster = Cluster::start(Options { audit_log: Some(audit_log.clone()), ..named("people") }).await?;
+    let saved = dir.path().join("saved");
+    let options = Options { audit_log: Some(audit_log.clone()), save_data: Some(saved.clone()), ..named("people") };
+    let cluster = Cluster::start(options).await?;
 
     let admin = cluster.admin_client().await?;
     assert_eq!(admin.apiserver_version().await?.git_version, "v1.37.2");
@@ -70,6 +72,14 @@ async fn people_are_who_their_kubeconfig_says() -> Outcome {
     assert!(!data.exists() && !runs(pid));
     let audit = fs::read_to_string(audit_log)?;
     assert!(audit.lines().any(|l| l.contains("\"username\":\"alice\"") && l.contains("\"code\":403")));
+
+    // Another begins with what this one stored, and trusts nobody that this one trusted.
+    let next = Cluster::start(Options { data: Some(saved), ..named("next") }).await?;
+    let admin = next.admin_client().await?;
+    Api::<ServiceAccount>::namespaced(admin.clone(), "default").get("robot").await?;
+    let trusted =
+        Api::<ConfigMap>::namespaced(admin, "default").get("kube-root-ca.crt").await?.data.unwrap_or_default();
+    assert_eq!(trusted["ca.crt"], fs::read_to_string(data_dir(&next).join("pki/ca.crt"))?);
     Ok(())
 }
 

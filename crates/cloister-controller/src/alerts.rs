@@ -11,11 +11,11 @@ use crate::{
 use cloister_api::{
     GROUP, GrantPhase, GrantStatus, ResearchNamespace, ResearchNamespaceStatus, VERSION,
     condition::{
-        ENFORCED, READY, REVIEWED, REVOCATION_UNCONFIRMED,
+        CLUSTER_NETWORKS_KNOWN, ENFORCED, READY, REVIEWED, REVOCATION_UNCONFIRMED,
         reason::{DENY_DEFEATED, FOREIGN_OBJECTS, RECORD_NOT_BORNE_OUT},
     },
 };
-use cloister_core::grant::Grant;
+use cloister_core::{cluster_networks::NODE_NOT_BELIEVED, grant::Grant};
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use std::{
@@ -115,6 +115,12 @@ pub fn of_namespace(before: Option<&ResearchNamespaceStatus>, after: &ResearchNa
     };
     let intruded = told(READY, &[FOREIGN_OBJECTS]).filter(|_| !after.foreign_objects.is_empty());
     told(ENFORCED, &[DENY_DEFEATED]).into_iter().chain(intruded).collect()
+}
+
+/// What the new conditions of the settings tell beyond those before: that a Node says of its networks what no Node has.
+pub fn of_settings(before: &[Condition], after: &[Condition]) -> Option<News> {
+    let known = with_new_reason(CLUSTER_NETWORKS_KNOWN, before, after)?;
+    (known.reason == NODE_NOT_BELIEVED).then(|| News::warning(&known.reason, known.message.clone()))
 }
 
 /// The condition of this type, where its reason is another than before.

@@ -2,7 +2,8 @@
 
 use super::reach::{InPart, Reach, first_few};
 use super::{Opening, Refusal, Surroundings, Target, selector};
-use cloister_api::{EgressRule, EgressState};
+use crate::suggest::{closest, did_you_mean};
+use cloister_api::{EgressRule, EgressState, ServiceReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::BTreeSet;
 
@@ -45,18 +46,34 @@ pub fn open_covered(rule: &EgressRule, allowed: &[(&str, &EgressRule)], s: &Surr
 }
 
 /// The rules that allowlists allow, resolved once for all rules of a namespace. One that is refused is left out.
-pub struct Allowed<'a>(Vec<(usize, &'a str, Resolved)>);
+pub struct Allowed<'a> {
+    rules: Vec<(usize, &'a str, Resolved)>,
+    /// The Services that they name, whether they can be opened or not.
+    services: BTreeSet<ServiceReference>,
+}
 
 impl<'a> Allowed<'a> {
     /// Resolves them.
     pub fn of(allowed: &[(&'a str, &EgressRule)], s: &Surroundings) -> Self {
         let rules = allowed.iter().enumerate();
-        Allowed(rules.filter_map(|(at, (name, rule))| Some((at, *name, Resolved::of(rule, s)?))).collect())
+        Allowed {
+            rules: rules.filter_map(|(at, (name, rule))| Some((at, *name, Resolved::of(rule, s)?))).collect(),
+            services: allowed.iter().filter_map(|(_, rule)| rule.service.clone()).collect(),
+        }
     }
 }
 
 /// As [`open_covered`].
 pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surroundings) -> Covered {
+    if let Some(service) = rule.service.as_ref().filter(|service| !allowed.services.contains(service)) {
+        // Whoever writes a rule must not learn which Services others have, and how they are made.
+        let nobody_knows = Surroundings { services: &|_| None, ..*s };
+        match reach_of(rule, &nobody_knows).closed.pop() {
+            Some(Refusal::ServiceNotFound(_)) => return unnamed(service, allowed),
+            Some(refusal) => return nothing(vec![refusal]),
+            None => {}
+        }
+    }
     let InPart { reach, closed: refused } = reach_of(rule, s).enforceable(s);
     let own = match (reach, selector::canonical(rule.pod_selector.as_ref())) {
         (Some(reach), Ok(pods)) => Resolved { reach, pods },
@@ -67,7 +84,7 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
     let mut covering = Vec::new();
     let mut by: BTreeSet<&str> = BTreeSet::new();
     let mut for_some_pods: BTreeSet<&str> = BTreeSet::new();
-    for (at, allowlist, other) in &allowed.0 {
+    for (at, allowlist, other) in &allowed.rules {
         let Some(common) = own.reach.intersection(&other.reach) else {
             continue;
         };
@@ -129,6 +146,31 @@ fn nothing(refused: Vec<Refusal>) -> Covered {
         refused,
     }
 }
+
+/// No rule that is allowed names the Service, and whether there is one is not said.
+fn unnamed(service: &ServiceReference, allowed: &Allowed<'_>) -> Covered {
+    let named = |service: &ServiceReference| format!("{}/{}", service.namespace, service.name);
+    let known: Vec<String> = allowed.services.iter().map(named).collect();
+    let asked = named(service);
+    let near = did_you_mean(closest(&asked, known.iter().map(String::as_str)));
+    let message = format!(
+        "no EgressAllowlist that this namespace may use, and no EgressGrant of it, names Service {asked}{near}. {ASK}, or ask whoever runs \
+         namespace {} for the name of the Service",
+        service.namespace
+    );
+    Covered {
+        openings: Vec::new(),
+        agreed_by: Vec::new(),
+        refused: Vec::new(),
+        state: EgressState::NeedsGrant,
+        reason: NOT_COVERED.to_owned(),
+        message,
+    }
+}
+
+/// What to do about a rule that is not covered.
+const ASK: &str = "Ask for an EgressGrant of this rule (`kubectl explain egressgrant.spec`), or ask whoever publishes allowlists for \
+                   one that covers it (`kubectl get egressallowlists` lists what there is)";
 
 fn needs_grant(uncovered: &[String], by: &BTreeSet<&str>, for_some_pods: &BTreeSet<&str>) -> String {
     let what = first_few_of(uncovered);

@@ -6,8 +6,8 @@ use crate::{
     cluster_role::{RoleFacts, bindable},
     condition::{Verdict, conditions, ready, stalled},
     egress::{
-        Opened, Refusal, ServiceFacts, Surroundings, endpoint_too_broad, is_as_published, narrowed,
-        open_endpoint_in_part, open_rule_in_part, published,
+        Opened, Refusal, ServiceFacts, Surroundings, endpoint_too_broad, is_as_published, narrowed, open_rule_in_part,
+        published,
     },
     grant::{
         CredentialFacts, Known, NOT_OFFERED, POLICY_NOT_ALLOWED, eligibility, satisfiable, secret_named, too_weak,
@@ -258,13 +258,8 @@ fn too_broad(storage: &StorageResource, input: &StorageInput<'_>) -> Option<Stri
     let endpoint = storage.spec.endpoint.as_ref()?;
     // A Service is never too broad.
     let surroundings = Surroundings { never: &input.settings.never, services: &|_| None, wildcards: false };
-    let closed = open_endpoint_in_part(endpoint, None, &surroundings).closed;
-    let is_wide = |why: &&Refusal| matches!(why, Refusal::NetworksTooWide { .. } | Refusal::NetworksTooMany { .. });
-    let broad = || {
-        endpoint_too_broad(endpoint, &surroundings, &input.settings.spec.egress).map(|why| format!("{why}; narrow it"))
-    };
-    let why = closed.iter().find(is_wide).map(ToString::to_string).or_else(broad)?;
-    Some(format!("the endpoint stays closed: {why}"))
+    let why = endpoint_too_broad(endpoint, &surroundings, &input.settings.spec.egress)?;
+    Some(format!("the endpoint stays closed: {why}; narrow it"))
 }
 
 /// That a storage can be used, and as how sensitive the approvals of its roles are judged where that is more than it says.

@@ -203,7 +203,9 @@ pub fn open_endpoint(
 }
 
 /// Why a storage resource's endpoint opens more than the catalogue may, if it does: it is judged as an allowlist's rule is.
-pub fn endpoint_too_broad(endpoint: &StorageEndpoint, s: &Surroundings, config: &EgressConfig) -> Option<TooBroad> {
-    let opening = open_endpoint_in_part(endpoint, None, s).opening?;
-    narrowed(&[&opening], config).pop()?.too_broad.into_iter().next()
+pub fn endpoint_too_broad(endpoint: &StorageEndpoint, s: &Surroundings, config: &EgressConfig) -> Option<String> {
+    let Opened { opening, closed } = open_endpoint_in_part(endpoint, None, s);
+    let is_wide = |why: &&Refusal| matches!(why, Refusal::NetworksTooWide { .. } | Refusal::NetworksTooMany { .. });
+    let broad = || Some(narrowed(&[&opening?], config).pop()?.too_broad.first()?.to_string());
+    closed.iter().find(is_wide).map(ToString::to_string).or_else(broad)
 }

@@ -4,6 +4,8 @@
 use super::{
     NeverOpened, NeverWhy, Refusal,
     networks::{NetworkSet, parse, shortened},
+    never::meant,
+    public::public_part,
     reach::{Networks, first_few},
     writable::{MOST, is_writable},
 };
@@ -66,6 +68,10 @@ fn item(text: &str, network: IpNet, never: &NeverOpened, closed: &mut Closed) ->
         match never.is_api_server(&network) {
             true => closed.api_server.push(text),
             false => closed.never_opened.entry(never.why(network)).or_default().push(text),
+        }
+        // What is public counts all the same: its neighbours are not narrow because it is somebody's.
+        if public_part(&[meant(network)]).is_empty() {
+            return None;
         }
     } else if !is_writable(&[network]) {
         closed.too_wide.push(text);

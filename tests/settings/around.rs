@@ -71,6 +71,16 @@ async fn the_clusters_own_networks_are_opened_by_no_rule_whether_they_are_writte
     }
     nodes.delete(&place.name, &DeleteParams::default()).await?;
     place.until_closed("corp", "10.77.1.7", false).await?;
+
+    // One that says what no Node has closes nothing, and is told.
+    let everything = json!({"podCIDR": "0.0.0.0/0", "podCIDRs": ["0.0.0.0/0"]});
+    let node = json!({"metadata": {"name": place.name}, "spec": everything});
+    nodes.create(&PostParams::default(), &serde_json::from_value(node)?).await?;
+    let said = place.until_config("ClusterNetworksKnown", "False", "NodeNotBelieved").await?;
+    assert!(said.message.contains(&format!("Node {} (podCIDR 0.0.0.0/0", place.name)), "{}", said.message);
+    place.until_closed("corp", "10.77.1.7", false).await?;
+    nodes.delete(&place.name, &DeleteParams::default()).await?;
+    place.until_config("ClusterNetworksKnown", "True", "Known").await?;
     place.choose("Auto").await
 }
 

@@ -5,7 +5,7 @@ use cloister_api::{
     GrantPhase,
     condition::{REVIEWED, REVOCATION_UNCONFIRMED},
 };
-use cloister_core::clock::Agreement;
+use cloister_core::{clock::Agreement, cluster_networks::not_believed_of};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -272,6 +272,7 @@ impl Metrics {
             ("WatchStale", context.synced.silent().len()),
             ("Rebinding", rebound),
             ("DenyDefeated", index.defeated()),
+            ("NodeNotBelieved", not_believed_of(&index.cluster, &index.settings().never).len()),
             ("ForeignObjects", index.intruded()),
             ("StatusRefused", context.alerts.refused()),
             ("CredentialReplaced", context.replaced.count()),

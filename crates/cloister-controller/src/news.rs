@@ -3,10 +3,11 @@
 use cloister_api::{
     EgressState, GrantPhase, GrantStatus, ResearchNamespaceStatus,
     condition::{
-        ENFORCED, READY, REVIEWED, REVOCATION_UNCONFIRMED,
+        CLUSTER_NETWORKS_KNOWN, ENFORCED, READY, REVIEWED, REVOCATION_UNCONFIRMED,
         reason::{DENY_DEFEATED, FOREIGN_OBJECTS, RECORD_NOT_BORNE_OUT},
     },
 };
+use cloister_core::cluster_networks::NODE_NOT_BELIEVED;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// Something to tell.
@@ -99,6 +100,12 @@ fn closed(before: &ResearchNamespaceStatus, after: &ResearchNamespaceStatus) -> 
         after.egress.iter().filter(|need| matches!(need.state, EgressState::Refused | EgressState::NeedsGrant));
     let closed = closed.filter(|need| was_open(&need.name)).take(CLOSED);
     closed.map(|need| News::normal(&need.reason, format!("{}: {}", need.name, need.message))).collect()
+}
+
+/// What the new conditions of the settings tell beyond those before: that a Node says of its networks what no Node has.
+pub fn of_settings(before: &[Condition], after: &[Condition]) -> Option<News> {
+    let known = with_new_reason(CLUSTER_NETWORKS_KNOWN, before, after)?;
+    (known.reason == NODE_NOT_BELIEVED).then(|| News::warning(&known.reason, known.message.clone()))
 }
 
 /// The condition of this type, where its reason is another than before.

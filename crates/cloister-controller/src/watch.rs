@@ -157,7 +157,7 @@ impl Intake {
                 if let Some(listed) = &mut self.listed {
                     listed.insert(&name);
                 }
-                object.upsert(index, dirty);
+                object.upsert_listed(index, dirty);
             }
             Event::InitDone => {
                 let listed = self.listed.take().unwrap_or_default();

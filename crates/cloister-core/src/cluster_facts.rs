@@ -1,41 +1,8 @@
-//! What the API says of the cluster around: its own networks, its DNS, and the kinds of network policies that it has.
+//! What the API says of the cluster's own DNS.
 
 use crate::egress::{PolicyPort, selector_implies_labels, selectors_can_meet};
 use cloister_api::DnsConfig;
-use ipnet::IpNet;
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
-};
-
-/// The cluster's own networks, as far as the API says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClusterNetworks {
-    /// The networks of Services: ServiceCIDRs, and what ClusterIPs outside of them show.
-    pub services: BTreeSet<IpNet>,
-    /// The networks of the Nodes' pods.
-    pub pods: BTreeSet<IpNet>,
-    /// The addresses of the Nodes.
-    pub nodes: BTreeSet<IpAddr>,
-    /// The addresses of the API server: its Service, and the endpoints of that.
-    pub api_server: BTreeSet<IpAddr>,
-    /// How many Nodes there are.
-    pub node_count: usize,
-}
-
-impl ClusterNetworks {
-    /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = IpNet> {
-        let networks = self.services.iter().chain(&self.pods).copied();
-        networks.chain(self.nodes.iter().copied().map(IpNet::from))
-    }
-}
-
-/// The network that a ClusterIP outside of all ServiceCIDRs shows: no more is known of it.
-pub fn shown_by(address: IpAddr) -> IpNet {
-    let prefix = if address.is_ipv4() { 24 } else { 112 };
-    IpNet::new(address, prefix).map_or_else(|_| IpNet::from(address), |network| network.trunc())
-}
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 
 /// What is known of the cluster's own DNS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +19,11 @@ pub struct DnsFacts {
 
 /// Why pods do not reach the DNS that CloisterConfig names, as far as can be seen: the reason in one word, whether that is
 /// certain, and a message.
-pub fn dns_fault(dns: &DnsConfig, facts: &DnsFacts, nodes: &BTreeSet<IpAddr>) -> Option<(&'static str, bool, String)> {
+pub fn dns_fault(
+    dns: &DnsConfig,
+    facts: &DnsFacts,
+    nodes: &BTreeMap<IpAddr, Arc<str>>,
+) -> Option<(&'static str, bool, String)> {
     let service = format!("Service {}/{}", dns.namespace, dns.service);
     let correct = "correct dns of CloisterConfig";
     if facts.addresses.is_none() {
@@ -71,7 +42,7 @@ pub fn dns_fault(dns: &DnsConfig, facts: &DnsFacts, nodes: &BTreeSet<IpAddr>) ->
         let message = format!("{service} has no endpoint that is ready; look at its pods, or {correct}");
         return Some(("DNSWithoutEndpoints", true, message));
     }
-    if facts.endpoints.iter().all(|address| nodes.contains(address)) {
+    if facts.endpoints.iter().all(|address| nodes.contains_key(address)) {
         let message = format!(
             "the pods of {service} are on the network of their nodes, where a NetworkPolicy does not find them by their labels; name \
              the addresses that pods ask in dns.nodeLocalAddresses"
@@ -104,7 +75,7 @@ mod tests {
 
     fn fault(selector: serde_json::Value, facts: &DnsFacts) -> Option<(&'static str, bool)> {
         let dns: DnsConfig = serde_json::from_value(json!({"podSelector": {"matchLabels": selector}})).unwrap();
-        let nodes = ["192.0.2.5".parse().unwrap()].into();
+        let nodes = [("192.0.2.5".parse().unwrap(), "a".into())].into();
         dns_fault(&dns, facts, &nodes).map(|(reason, is_certain, _)| (reason, is_certain))
     }
 
@@ -120,11 +91,5 @@ mod tests {
         assert_eq!(fault(usual(), &without), Some(("DNSWithoutEndpoints", true)));
         let on_nodes = DnsFacts { endpoints: vec!["192.0.2.5".parse().unwrap()], ..facts() };
         assert_eq!(fault(usual(), &on_nodes), Some(("DNSOnNodes", true)));
-    }
-
-    #[test]
-    fn a_cluster_ip_shows_a_part_of_the_network_of_services() {
-        assert_eq!(shown_by("10.96.3.7".parse().unwrap()).to_string(), "10.96.3.0/24");
-        assert_eq!(shown_by("fd12::7".parse().unwrap()).to_string(), "fd12::/112");
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::{
     catalogue::conditions_of,
-    cluster_facts::{ClusterNetworks, DnsFacts, dns_fault},
+    cluster_facts::{DnsFacts, dns_fault},
+    cluster_networks::{self, ClusterNetworks},
     condition::{Verdict, conditions, ready, stalled},
     egress::Backend,
     namespace::BACKEND_MISSING,
@@ -10,9 +11,7 @@ use crate::{
 };
 use cloister_api::{
     CloisterConfig, CloisterConfigStatus, EgressBackend,
-    condition::{
-        AUDIT_AVAILABLE, BACKEND_AVAILABLE, CLUSTER_NETWORKS_KNOWN, DNS_REACHABLE, POLICY_KINDS_WATCHED, reason,
-    },
+    condition::{AUDIT_AVAILABLE, BACKEND_AVAILABLE, DNS_REACHABLE, POLICY_KINDS_WATCHED, reason},
 };
 use jiff::Timestamp;
 use std::collections::BTreeSet;
@@ -65,7 +64,7 @@ pub fn config(
         )
     };
     verdicts.push(backend(settings));
-    verdicts.push(networks(settings, around));
+    verdicts.push(cluster_networks::known(around.networks, settings, around.unlisted, around.dns));
     verdicts.push(dns(settings, around));
     verdicts.push(policies(around));
     verdicts.push(match around.record {
@@ -107,32 +106,6 @@ fn backend(settings: &Settings) -> Verdict {
         _ => (true, "Chosen", format!("egress opens by {name}")),
     };
     Verdict::new(BACKEND_AVAILABLE, available, reason, message)
-}
-
-/// Whether the cluster's own networks are known, which no rule opens.
-fn networks(settings: &Settings, around: &Around<'_>) -> Verdict {
-    let Around { networks, unlisted, .. } = around;
-    let known = |status, reason, message: String| Verdict::new(CLUSTER_NETWORKS_KNOWN, status, reason, message);
-    let write = "write the networks of pods, Services and nodes into clusterNetworks";
-    if !unlisted.is_empty() {
-        let message = format!(
-            "the operator cannot list {}, and so not all networks of the cluster are known; let it (deploy/rbac), or {write}",
-            unlisted.join(" and ")
-        );
-        return known(false, "NotListed", message);
-    }
-    if networks.node_count > 0 && networks.pods.is_empty() && settings.spec.cluster_networks.is_empty() {
-        let message = format!(
-            "no Node says from which network its pods have their addresses (podCIDRs), so that a rule by address may reach pods; \
-             {write}"
-        );
-        return known(false, "PodNetworksUnknown", message);
-    }
-    let message = format!(
-        "no rule opens the networks of Services ({}), the podCIDRs and addresses of the Nodes, the API server, or clusterNetworks",
-        networks.services.iter().take(KINDS).map(ToString::to_string).collect::<Vec<_>>().join(", "),
-    );
-    known(true, "Known", message)
 }
 
 /// Whether pods reach the DNS by which names are resolved.
@@ -224,7 +197,7 @@ mod tests {
         assert!(known(&around(&networks, &[], &unwatched, json!({})), "False", "PodNetworksUnknown"));
         let written = json!({"clusterNetworks": ["10.244.0.0/16"]});
         assert!(known(&around(&networks, &[], &unwatched, written), "True", "Known"));
-        networks.pods.insert("10.244.1.0/24".parse().unwrap());
+        networks.pods.insert("10.244.1.0/24".parse().unwrap(), "a".into());
         let said = around(&networks, &[], &unwatched, json!({}));
         assert!(known(&said, "True", "Known") && has(&said, "DNSReachable", "False", "DNSServiceNotFound"));
         assert!(has(&said, "PolicyKindsWatched", "True", "Watched"));

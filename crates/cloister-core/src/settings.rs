@@ -1,8 +1,8 @@
 //! CloisterConfig, read once for all decisions.
 
 use crate::{
-    cluster_facts::ClusterNetworks,
-    egress::{Backend, Installed, NeverOpened, canonical},
+    cluster_networks::ClusterNetworks,
+    egress::{Backend, Installed, NeverOpened, Source, canonical},
     grant::signed,
     names::{Host, Known, Limits, Names},
 };
@@ -88,9 +88,8 @@ impl Settings {
     /// The same in a cluster with these networks of its own, whether they are written down or not.
     pub fn around(self, cluster: &ClusterNetworks) -> Self {
         let written = self.spec.cluster_networks.iter().filter_map(|network| network.parse().ok());
-        let all: Vec<IpNet> = written.chain(cluster.all()).collect();
-        let api_server = cluster.api_server.iter().copied().collect();
-        Settings { never: NeverOpened::with_api_server(&all, api_server), ..self }
+        let written = written.map(|network| (network, Source::ClusterNetworks));
+        Settings { never: NeverOpened::of(cluster.all().chain(written)), ..self }
     }
 
     /// The same in a cluster that has this.

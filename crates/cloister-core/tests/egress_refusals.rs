@@ -3,7 +3,7 @@
 use cloister_api::{EgressRule, EgressState, ServiceReference, StorageEndpoint};
 use cloister_core::egress::{
     COVERED, Covered, NOT_COVERED, NeverOpened, Opened, PARTLY_COVERED, Peers, PolicyPortNumber, Refusal, ServiceFacts,
-    ServicePortFacts, Surroundings, open_covered, open_endpoint, open_rule, open_rule_in_part,
+    ServicePortFacts, Source, Surroundings, open_covered, open_endpoint, open_rule, open_rule_in_part,
 };
 use serde_json::{Value, json};
 
@@ -38,8 +38,15 @@ fn services(reference: &ServiceReference) -> Option<ServiceFacts> {
 }
 
 fn never() -> NeverOpened {
-    let api_server = ["10.96.0.1", "192.0.2.6"].map(|address| address.parse().unwrap());
-    NeverOpened::with_api_server(&["10.96.0.0/12".parse().unwrap()], api_server.into())
+    let sources = [
+        ("10.96.0.1/32", Source::ApiServer),
+        ("192.0.2.6/32", Source::ApiServer),
+        ("10.96.0.0/12", Source::ServiceCidr("kubernetes".into())),
+        ("10.244.1.0/24", Source::PodCidr("worker-1".into())),
+        ("192.0.2.8/32", Source::NodeAddress("worker-1".into())),
+        ("10.20.0.0/14", Source::ClusterNetworks),
+    ];
+    NeverOpened::of(sources.map(|(network, source)| (network.parse().unwrap(), source)))
 }
 
 fn refusal(rule: &EgressRule) -> Refusal {
@@ -95,10 +102,11 @@ fn every_refusal_says_what_it_is_about() {
         (service("cache", json!([{"port": 500, "endPort": 600}])), "ServicePortNotFound", "TCP/500-600"),
         (service("cache", json!([{"port": 445}])), "ServicePortNotFound", "TCP/445"),
         (
-            rule(json!({"networks": ["169.254.0.0/16", "10.97.0.0/16"]})),
+            rule(json!({"networks": ["169.254.0.0/16", "169.254.7.0/24"]})),
             "NetworksNeverOpened",
-            "10.97.0.0/16, 169.254.0.0/16",
+            "169.254.0.0/16, 169.254.7.0/24",
         ),
+        (rule(json!({"networks": ["20.0.0.0/7"]})), "NetworksTooWide", "20.0.0.0/7"),
         (rule(json!({"networks": ["203.0.113.1"]})), "NetworkInvalid", "\"203.0.113.1\""),
         (rule(json!({"networks": ["203.0.113.1/24"]})), "NetworkInvalid", "bits set after the prefix"),
         (rule(json!({"networks": ["::ffff:203.0.113.0/120"]})), "NetworkInvalid", "IPv4-mapped"),
@@ -118,6 +126,79 @@ fn every_refusal_says_what_it_is_about() {
         assert!(refusal.to_string().contains(about), "{refusal}");
         assert!(refusal.to_string().is_ascii() && !refusal.to_string().contains('\n'), "{refusal}");
     }
+}
+
+#[test]
+fn a_network_that_is_never_opened_is_told_with_where_it_is_and_who_can_help() {
+    let by_name = "to reach something in the cluster, name its Service";
+    for (network, said) in [
+        ("10.97.0.0/16", format!("it is in 10.96.0.0/12 (ServiceCIDR kubernetes); {by_name}")),
+        (
+            "10.244.1.8/29",
+            format!(
+                "it is in 10.244.1.0/24 (the podCIDRs of Node worker-1); {by_name}; where it is outside of the cluster, ask whoever runs \
+                 the nodes to look at Node worker-1"
+            ),
+        ),
+        (
+            "192.0.2.8/32",
+            format!(
+                "it is in 192.0.2.8/32 (the addresses of Node worker-1); {by_name}; where it is outside of the cluster, ask whoever runs \
+                 the nodes to look at Node worker-1"
+            ),
+        ),
+        (
+            "10.20.5.0/24",
+            format!(
+                "it is in 10.20.0.0/14 (clusterNetworks of CloisterConfig); {by_name}; where it is outside of the cluster, ask whoever \
+                 writes CloisterConfig (ClusterRole cloister:policy-admin) to name in clusterNetworks the networks of pods, Services and \
+                 nodes alone"
+            ),
+        ),
+        (
+            "169.254.169.254/32",
+            "it is in 169.254.0.0/16 (the addresses of metadata services and agents of the node); credentials of a cloud come by a grant of \
+             storage, and not from a metadata service or an agent on the node"
+                .to_owned(),
+        ),
+        ("127.0.0.0/8", "it is in 127.0.0.0/8 (addresses that lead back to the pod or its node); take it out of the rule".to_owned()),
+    ] {
+        let expected = format!("{network} is never opened by address: {said}");
+        assert_eq!(refusal(&rule(json!({"networks": [network]}))).to_string(), expected);
+        let endpoint = json!({"domainName": "weights.example.com", "expectedNetworks": [network]});
+        assert_eq!(refusal(&rule(json!({"privateEndpoint": endpoint}))).to_string(), expected);
+    }
+    let both = refusal(&rule(json!({"networks": ["192.0.2.8/32", "127.0.0.1/32"]})));
+    assert!(both.to_string().starts_with("127.0.0.1/32 is never opened"), "each by itself: {both}");
+}
+
+/// Of a Service that no allowlist here names, nobody learns whether it is there.
+#[test]
+fn a_service_that_nobody_here_may_use_is_no_other_than_one_that_does_not_exist() {
+    let named = service("cache", json!([{"port": 443}]));
+    let said = |name: &str, port: u16| {
+        let covered = covered(&service(name, json!([{"port": port}])), &[("tools", &named)]);
+        assert_eq!((covered.state, covered.reason.as_str()), (EgressState::NeedsGrant, NOT_COVERED));
+        assert_eq!((covered.openings.len(), covered.refused.len()), (0, 0));
+        covered.message.replace(name, "NAME")
+    };
+    let absent = said("gone", 443);
+    for name in ["elsewhere", "manual", "nodes"] {
+        assert_eq!(said(name, 443), absent, "{name}");
+        assert_eq!(said(name, 80), absent, "{name}");
+    }
+    assert_eq!(
+        absent,
+        "no EgressAllowlist that this namespace may use, and no EgressGrant of it, names Service infra/NAME. Ask for an EgressGrant of \
+         this rule (`kubectl explain egressgrant.spec`), or ask whoever publishes allowlists for one that covers it (`kubectl get \
+         egressallowlists` lists what there is), or ask whoever runs namespace infra for the name of the Service"
+    );
+    assert!(said("cahce", 443).contains("names Service infra/NAME (did you mean infra/cache?). "));
+    // What is named may be told.
+    let there = covered(&service("cache", json!([{"port": 80}])), &[("tools", &named)]);
+    assert_eq!(there.reason, "ServicePortNotFound");
+    let api_server = rule(json!({"service": {"namespace": "default", "name": "kubernetes"}}));
+    assert_eq!(covered(&api_server, &[]).reason, "ApiServer");
 }
 
 #[test]
@@ -231,6 +312,8 @@ fn a_rule_for_some_pods_covers_those_alone() {
 fn only_the_same_service_covers_a_service() {
     let own = service("cache", json!([{"port": 443}, {"port": 444}]));
     let web = service("cache", json!([{"port": 443}]));
+    // With nothing that names it, not even that is said.
+    assert!(!covered(&web, &[]).message.contains("TCP"));
     let part = covered(&own, &[("infra", &web)]);
     assert_eq!(part.state, EgressState::NeedsGrant);
     assert!(part.message.contains("covers Service infra/cache on TCP/444"), "{}", part.message);

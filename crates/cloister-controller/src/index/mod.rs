@@ -10,6 +10,7 @@ mod ended;
 mod grants;
 mod listed;
 mod networks;
+mod pod_addresses;
 mod pods;
 mod rbac;
 mod relations;
@@ -30,6 +31,7 @@ pub(crate) use reviews::ReviewsOf;
 pub use reviews::reviewed;
 pub use ticket::mount_of;
 
+use pod_addresses::PodAddresses;
 use requesters::Requesters;
 
 use crate::{
@@ -42,12 +44,13 @@ use cloister_api::{
 };
 use cloister_core::{
     child::{ChildKey, Children, Fingerprint, GrantRef},
-    cluster_facts::ClusterNetworks,
+    cluster_networks::ClusterNetworks,
     cluster_role::RoleFacts,
     egress::Installed,
     grant::{CredentialFacts, Grant, LastEnd, is_approved, may_hold},
     impersonation::{Binding, impersonates},
     namespace::ObservedNamespace,
+    node_networks::NodeNetworks as NodeBelieved,
     settings::Settings,
 };
 use ipnet::IpNet;
@@ -68,6 +71,10 @@ pub trait Indexed: Sized {
 
     /// Takes note of an object, unless something newer is known of it.
     fn upsert(self, index: &mut Index, dirty: &mut Dirty);
+    /// The same of one in a list, at whose end [`Self::forget_unlisted`] is called.
+    fn upsert_listed(self, index: &mut Index, dirty: &mut Dirty) {
+        self.upsert(index, dirty);
+    }
     /// Forgets an object.
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty);
     /// The names of all objects of the kind that are known, for a list that shows which of them are gone.
@@ -115,8 +122,10 @@ pub struct Index {
     pub(crate) unwatched: BTreeSet<String>,
     /// The cluster's own networks, as far as the API says.
     pub(crate) cluster: ClusterNetworks,
-    pub(crate) nodes: ByName<networks::NodeEntry>,
+    pub(crate) nodes: ByName<NodeBelieved>,
     pub(crate) service_cidrs: ByName<BTreeSet<IpNet>>,
+    /// Addresses that pods have.
+    pub(crate) pod_addresses: PodAddresses,
     /// The labels of the pods that are on the network of their nodes.
     pub(crate) on_nodes: BTreeMap<ObjectName, BTreeMap<String, String>>,
     /// The RuntimeClasses that pods can name.
@@ -175,6 +184,7 @@ impl Default for Index {
             unwatched: BTreeSet::new(),
             cluster: ClusterNetworks::default(),
             nodes: BTreeMap::new(),
+            pod_addresses: PodAddresses::default(),
             service_cidrs: BTreeMap::new(),
             on_nodes: BTreeMap::new(),
             runtime_classes: BTreeSet::new(),
@@ -302,6 +312,11 @@ impl Index {
         let selects =
             |labels: &BTreeMap<String, String>| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
         !selector.is_empty() && here.map(|(_, labels)| labels).any(selects)
+    }
+
+    /// The cluster's own networks, as far as the API says, and addresses that pods have.
+    pub fn cluster_networks(&self) -> ClusterNetworks {
+        ClusterNetworks { seen: self.pod_addresses.seen(), ..self.cluster.clone() }
     }
 
     /// What could open egress beside NetworkPolicies.

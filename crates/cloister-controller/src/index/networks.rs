@@ -1,13 +1,23 @@
 //! The cluster's own networks: what ServiceCIDRs, Services and Nodes say of them. No rule opens them by address.
 
-use super::{Dirty, Index, Indexed, roots};
+use super::{Dirty, Index, Indexed, Listed, roots};
 use crate::key::{Key, ObjectName};
-use cloister_core::cluster_facts::{ClusterNetworks, shown_by};
+use cloister_core::{
+    cluster_networks::{ClusterNetworks, shown_by},
+    egress::Source,
+    node_networks::{NodeNetworks as Believed, NodeSays},
+};
 use ipnet::IpNet;
 use k8s_openapi::{api::networking::v1::ServiceCIDR, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::Resource;
 use serde::Deserialize;
-use std::{borrow::Cow, collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    sync::Arc,
+    time::Instant,
+};
 
 /// The namespace of the API server's Service.
 pub const API_SERVER_NAMESPACE: &str = "default";
@@ -42,15 +52,20 @@ struct NodeState {
 
 #[derive(Clone, Debug, Deserialize)]
 struct NodeAddress {
+    #[serde(default, rename = "type")]
+    type_: String,
     #[serde(default)]
     address: String,
 }
 
-/// What is known of a Node.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NodeEntry {
-    pods: BTreeSet<IpNet>,
-    addresses: BTreeSet<IpAddr>,
+impl NodeNetworks {
+    /// Its name, and what it says.
+    fn says(self) -> (Arc<str>, NodeSays) {
+        let name = self.metadata.name.as_deref().unwrap_or_default().into();
+        let pod_cidrs = self.spec.pod_cidrs.into_iter().flatten().chain(self.spec.pod_cidr).collect();
+        let addresses = self.status.addresses.into_iter().flatten().map(|one| (one.type_, one.address)).collect();
+        (name, NodeSays { pod_cidrs, addresses })
+    }
 }
 
 impl Resource for NodeNetworks {
@@ -84,18 +99,14 @@ impl Resource for NodeNetworks {
 
 impl Indexed for NodeNetworks {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
-        let name: Arc<str> = self.metadata.name.as_deref().unwrap_or_default().into();
-        let networks = self.spec.pod_cidrs.iter().flatten().chain(&self.spec.pod_cidr);
-        let addresses = self.status.addresses.iter().flatten();
-        let entry = NodeEntry {
-            pods: networks.filter_map(|network| network.parse().ok()).collect(),
-            // Names of a Node are among them, too.
-            addresses: addresses.filter_map(|address| address.address.parse().ok()).collect(),
-        };
-        if index.nodes.get(&name) != Some(&entry) {
-            index.nodes.insert(name, entry);
+        if note(self, index) {
             take_networks(index, dirty);
         }
+    }
+
+    fn upsert_listed(self, index: &mut Index, _: &mut Dirty) {
+        // Of a thousand Nodes in a list all are taken at its end.
+        note(self, index);
     }
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
@@ -107,6 +118,22 @@ impl Indexed for NodeNetworks {
     fn known(index: &Index) -> Vec<ObjectName> {
         roots::cluster_names(index.nodes.keys())
     }
+
+    fn forget_unlisted(index: &mut Index, _: Option<&str>, listed: &Listed, dirty: &mut Dirty) {
+        let gone: Vec<ObjectName> = Self::known(index).into_iter().filter(|name| !listed.contains(name)).collect();
+        gone.iter().for_each(|name| drop(index.nodes.remove(&name.name)));
+        take_networks(index, dirty);
+    }
+}
+
+/// Takes note of what a Node says; whether it is something else than before.
+fn note(node: NodeNetworks, index: &mut Index) -> bool {
+    let (name, says) = node.says();
+    let before = index.nodes.get(&name);
+    let believed = Believed::believed(&says, before, Instant::now());
+    let is_other = !before.is_some_and(|before| before.says_as(&believed));
+    index.nodes.insert(name, believed);
+    is_other
 }
 
 impl Indexed for ServiceCIDR {
@@ -135,7 +162,7 @@ impl Indexed for ServiceCIDR {
 /// else shows.
 pub(super) fn of_service(index: &mut Index, at: &ObjectName, addresses: &[IpAddr], dirty: &mut Dirty) {
     let is_shown = |address: &IpAddr| {
-        let mut all = index.service_cidrs.values().flatten().chain(&index.cluster.services);
+        let mut all = index.service_cidrs.values().flatten().chain(index.cluster.services.keys());
         all.any(|network| network.contains(address))
     };
     if is_api_server(at) || !addresses.iter().all(is_shown) {
@@ -164,24 +191,22 @@ fn take_networks(index: &mut Index, dirty: &mut Dirty) {
 }
 
 fn networks(index: &Index) -> ClusterNetworks {
-    let mut services: BTreeSet<IpNet> = index.service_cidrs.values().flatten().copied().collect();
+    let mut services: BTreeMap<IpNet, Source> = BTreeMap::new();
+    for (name, networks) in &index.service_cidrs {
+        services.extend(networks.iter().map(|network| (*network, Source::ServiceCidr(name.clone()))));
+    }
     let shown = index.services.values().flat_map(|service| &service.addresses);
     let shown: BTreeSet<IpNet> = shown
-        .filter(|address| !services.iter().any(|network| network.contains(*address)))
+        .filter(|address| !services.keys().any(|network| network.contains(*address)))
         .copied()
         .map(shown_by)
         .collect();
-    services.extend(shown);
+    services.extend(shown.into_iter().map(|network| (network, Source::ClusterIp)));
     let at = ObjectName { namespace: API_SERVER_NAMESPACE.into(), name: API_SERVER.into() };
     let own = index.services.get(&at).into_iter().flat_map(|service| service.addresses.iter().copied());
     let endpoints = index.endpoints_of(API_SERVER_NAMESPACE, API_SERVER).into_iter().map(|endpoint| endpoint.ip());
-    ClusterNetworks {
-        services,
-        pods: index.nodes.values().flat_map(|node| &node.pods).copied().collect(),
-        nodes: index.nodes.values().flat_map(|node| &node.addresses).copied().collect(),
-        api_server: own.chain(endpoints).collect(),
-        node_count: index.nodes.len(),
-    }
+    let api_server = own.chain(endpoints).collect();
+    ClusterNetworks { services, api_server, ..ClusterNetworks::default() }.with_nodes(index.nodes.iter())
 }
 
 /// Takes note that the endpoints of the API server may be others.
@@ -229,6 +254,40 @@ mod tests {
         let at = ObjectName { namespace: "".into(), name: "a".into() };
         NodeNetworks::remove(&mut index, &at, &mut dirty);
         assert!(!never(&index, "10.244.1.7"));
+    }
+
+    #[test]
+    fn what_one_node_says_closes_neither_everything_nor_is_it_passed_over_in_silence() {
+        let (mut index, mut dirty) = (Index::default(), Dirty::new());
+        let wide = json!({"spec": {"podCIDR": "0.0.0.0/0", "podCIDRs": ["0.0.0.0/0"]}});
+        node("evil", wide).upsert(&mut index, &mut dirty);
+        assert!(!never(&index, "203.0.113.7") && never(&index, "192.0.2.5") && dirty.contains(&Key::Config));
+        assert_eq!(index.cluster.refused.len(), 1);
+        let many: Vec<Value> = (0..5000)
+            .map(|at| json!({"type": "ExternalIP", "address": format!("20.{}.{}.9", at / 250, at % 250)}))
+            .collect();
+        node("evil", json!({"status": {"addresses": many}})).upsert(&mut index, &mut dirty);
+        assert!(index.cluster.nodes.len() <= 8, "{:?}", index.cluster.nodes);
+        // By its type alone an address counts, and not where it is but a name for something else.
+        node("other", json!({"status": {"addresses": [{"type": "Hostname", "address": "203.0.113.9"}]}}))
+            .upsert(&mut index, &mut dirty);
+        assert!(!never(&index, "203.0.113.9"));
+    }
+
+    #[test]
+    fn the_nodes_of_a_list_are_taken_at_its_end() {
+        let (mut index, mut dirty) = (Index::default(), Dirty::new());
+        node("gone", json!({"spec": {"podCIDRs": ["10.244.9.0/24"]}})).upsert(&mut index, &mut dirty);
+        dirty.clear();
+        let mut listed = Listed::default();
+        for name in ["a", "b"] {
+            listed.insert(&ObjectName { namespace: "".into(), name: name.into() });
+            node(name, json!({})).upsert_listed(&mut index, &mut dirty);
+        }
+        assert!(dirty.is_empty() && never(&index, "10.244.9.7"), "what stands is believed until the list is complete");
+        NodeNetworks::forget_unlisted(&mut index, None, &listed, &mut dirty);
+        assert!(dirty.contains(&Key::Config) && never(&index, "10.244.1.7") && !never(&index, "10.244.9.7"));
+        assert_eq!(index.cluster.node_count, 2);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Pods, of which no more is read than which copies of credentials they hold, and how.
 
-use super::{Dirty, Index, Indexed, listed::Listed, relations};
+use super::{Dirty, Index, Indexed, listed::Listed, pod_addresses, relations};
 use crate::key::{Key, ObjectName};
 use cloister_api::labels;
 use jiff::Timestamp;
@@ -10,7 +10,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData};
+use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData, net::IpAddr};
 
 /// What is known of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,6 +77,10 @@ fn few_of_it<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D
 #[serde(rename_all = "camelCase")]
 struct PodState {
     phase: Option<String>,
+    #[serde(rename = "podIP")]
+    pod_ip: Option<String>,
+    #[serde(rename = "podIPs")]
+    pod_ips: Option<Vec<PodAddress>>,
     container_statuses: Option<Vec<ContainerStatus>>,
     init_container_statuses: Option<Vec<ContainerStatus>>,
     ephemeral_container_statuses: Option<Vec<ContainerStatus>>,
@@ -88,6 +92,12 @@ impl PodState {
         let runs = all.into_iter().flatten().flatten().any(|container| container.state.running.is_some());
         !runs && matches!(self.phase.as_deref(), Some("Succeeded" | "Failed"))
     }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct PodAddress {
+    #[serde(default)]
+    ip: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -111,6 +121,16 @@ impl GatedPod {
     /// The copies that it holds.
     pub fn copies(&self) -> Vec<HeldCopy> {
         if self.has_ended() { Vec::new() } else { self.spec.copies() }
+    }
+
+    /// The addresses that it has.
+    fn addresses(&self) -> Vec<IpAddr> {
+        let status = self.status.iter().filter(|_| !self.has_ended());
+        let all = status.flat_map(|status| status.pod_ips.iter().flatten().map(|one| &one.ip).chain(&status.pod_ip));
+        let mut all: Vec<IpAddr> = all.filter_map(|address| address.parse().ok()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
     }
 
     /// The seconds of grace that it is being deleted with, if it is.
@@ -164,6 +184,7 @@ impl Indexed for GatedPod {
         let at = ObjectName::of(&self.metadata);
         let labels = self.metadata.labels.clone().filter(|_| self.spec.on_node && !self.has_ended());
         note_on_node(index, &at, labels, dirty);
+        pod_addresses::of_pod(index, &at, &self.addresses(), dirty);
         let Some(facts) = self.facts() else { return <Self as Indexed>::remove(index, &at, dirty) };
         if facts.copies.is_empty() {
             let held = take_holder(index, &at);
@@ -184,6 +205,7 @@ impl Indexed for GatedPod {
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
         note_on_node(index, at, None, dirty);
+        pod_addresses::of_pod(index, at, &[], dirty);
         let pod = take_holder(index, at);
         let was_known = index.other_pods.remove(at) || pod.is_some();
         if was_known && index.pods_in(&at.namespace) == 0 && index.research.contains_key(&at.namespace) {
@@ -206,6 +228,8 @@ impl Indexed for GatedPod {
     fn forget_unlisted(index: &mut Index, _: Option<&str>, listed: &Listed, dirty: &mut Dirty) {
         let gone: Vec<ObjectName> = index.on_nodes.keys().filter(|at| !listed.contains(at)).cloned().collect();
         gone.iter().for_each(|at| note_on_node(index, at, None, dirty));
+        index.pod_addresses.retain(listed);
+        dirty.insert(Key::Config);
         for at in Self::known(index).into_iter().filter(|at| !listed.contains(at)) {
             <Self as Indexed>::remove(index, &at, dirty);
         }

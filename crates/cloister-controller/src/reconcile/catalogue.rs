@@ -2,11 +2,13 @@
 
 use super::{credential, policy_named, service_named, tell};
 use crate::{
+    alerts::settings_reference,
     context::Context,
     decode::Decoded,
     error::Error,
     index::{Index, Indexed},
     key::Key,
+    news::of_settings,
     write::{Found, Target},
 };
 use cloister_api::{
@@ -133,21 +135,29 @@ pub async fn policy(context: &Context, name: &Arc<str>) -> Result<(), Error> {
 /// Says whether the settings are in force.
 pub async fn config(context: &Context) -> Result<(), Error> {
     let now = context.clock.now();
+    let mut news = None;
     let (metadata, status) = {
         let index = context.index();
         let Some(found) = &index.config else { return Ok(()) };
         let record = context.audit.failure();
         let around = Around {
             record: record.as_deref(),
-            networks: &index.cluster,
+            networks: &index.cluster_networks(),
             unlisted: &context.synced.missing(Some(&["Node", "ServiceCIDR"])),
             dns: &index.dns_facts(),
             unwatched: &index.unwatched,
         };
-        let status = said(found, now, |config| config_status::config(config, index.settings(), &around, now));
+        let status = said(found, now, |config| {
+            let status = config_status::config(config, index.settings(), &around, now);
+            let before = config.status.as_ref().map(|before| before.conditions.as_slice()).unwrap_or_default();
+            news = status.as_ref().and_then(|after| of_settings(before, &after.conditions));
+            status
+        });
         (found.metadata.clone(), status)
     };
-    write::<CloisterConfig>(context, Key::Config, metadata, status).await
+    write::<CloisterConfig>(context, Key::Config, metadata, status).await?;
+    news.into_iter().for_each(|news| context.alerts.raise(settings_reference(), news));
+    Ok(())
 }
 
 /// The status to write: what is decided, or that the object cannot be read.

@@ -2,105 +2,20 @@
 //!
 //! Each allowlist was agreed to by itself; what they open together nobody looked at. So their union is measured, for the
 //! whole namespace whatever the ports and the pods, and the widest of what goes too far needs an agreement of its own.
+//!
+//! It is measured as it was declared. What is never opened is cut out of what was declared, and whoever has a network cut out
+//! of a wide range must not make many narrow ones of it.
 
+use super::measure::{most, offending, size};
 use super::networks::NetworkSet;
 use super::never::{NAT64, SIX_TO_FOUR, meant};
 use super::public::public_part;
 use super::reach::first_few;
 use super::shared::without_shared;
-use super::{Opening, Peers};
-use cloister_api::{EgressConfig, EgressRule, MaxPublicPrefix};
+use super::{Opening, Peers, TooBroad};
+use cloister_api::EgressConfig;
 use ipnet::{IpNet, Ipv6Net};
 use std::net::IpAddr;
-
-/// How many of the widest ranges a namespace may have in all.
-const RANGES: u128 = 16;
-
-/// Why a part of an opening needs an agreement of its own.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TooBroad {
-    /// It is wider than allowlists may open, by itself.
-    #[error("{what} is wider than allowlists may open (egress.maxPublicPrefix of CloisterConfig)")]
-    Wide {
-        /// The range, in words.
-        what: String,
-        /// The range.
-        networks: Vec<IpNet>,
-    },
-    /// It is not, but with what else is open in the namespace it is part of something that is.
-    #[error(
-        "{what} and what else is open here come to {size}, which is wider than allowlists may open together (egress.maxPublicPrefix \
-         of CloisterConfig)"
-    )]
-    Together {
-        /// The range, in words.
-        what: String,
-        /// The range.
-        networks: Vec<IpNet>,
-        /// What it comes to.
-        size: String,
-    },
-    /// Anybody can have storage there.
-    #[error(
-        "{name} is at or below {suffix}, where anybody can have storage; declare it as privateEndpoint with private expectedNetworks"
-    )]
-    SharedSuffix {
-        /// The name.
-        name: String,
-        /// What anybody can have storage under.
-        suffix: String,
-    },
-    /// Wherever its name leads, it is expected there.
-    #[error(
-        "{name} is expected in {what}, which is wider than allowlists may open (egress.maxPublicPrefix of CloisterConfig); narrow \
-         expectedNetworks"
-    )]
-    Expected {
-        /// The name.
-        name: String,
-        /// The public range that is too wide, in words.
-        what: String,
-    },
-}
-
-impl TooBroad {
-    /// The part of a rule that it is about: what a grant would have to open.
-    pub fn part_of(&self, rule: &EgressRule) -> EgressRule {
-        let mut part = rule.clone();
-        match self {
-            TooBroad::Wide { networks, .. } | TooBroad::Together { networks, .. } => {
-                part.networks = Some(networks.iter().map(ToString::to_string).collect());
-            }
-            // Of a private endpoint there is one name, and no part.
-            TooBroad::SharedSuffix { .. } | TooBroad::Expected { .. } if rule.private_endpoint.is_some() => {}
-            TooBroad::SharedSuffix { name, .. } | TooBroad::Expected { name, .. } => {
-                part.domain_names = Some(vec![name.clone()]);
-            }
-        }
-        part
-    }
-}
-
-/// The widest networks that are ever opened: the prefixes for IPv4 and IPv6. Admission holds the operator to them.
-const WIDEST: (u8, u8) = (8, 16);
-
-/// How many networks one policy may open that are wider than these.
-const WIDE: (u8, u8) = (16, 32);
-
-/// How many such wide networks one policy may open.
-const MOST_WIDE: usize = 16;
-
-/// Whether admission lets the operator write a policy that opens these networks.
-pub(super) fn is_writable(networks: &[IpNet]) -> bool {
-    let wider_than = |(ipv4, ipv6): (u8, u8)| {
-        let is_wider = move |network: &&IpNet| match meant(**network) {
-            IpNet::V4(network) => network.prefix_len() < ipv4,
-            IpNet::V6(network) => network.prefix_len() < ipv6,
-        };
-        networks.iter().filter(is_wider).count()
-    };
-    wider_than(WIDEST) == 0 && wider_than(WIDE) <= MOST_WIDE
-}
 
 /// An opening without what needs an agreement of its own.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,9 +75,8 @@ struct Piece {
 
 impl Piece {
     fn of(opening: usize, of: &Opening) -> Vec<Piece> {
-        let Peers::Networks(networks) = &of.peers else { return Vec::new() };
         let (translated, native): (Vec<IpNet>, Vec<IpNet>) =
-            networks.iter().copied().partition(|network| meant(*network) != *network);
+            of.measured().iter().copied().partition(|network| meant(*network) != *network);
         let (nat64, six_to_four): (Vec<IpNet>, Vec<IpNet>) =
             translated.into_iter().partition(|network| IpNet::V6(NAT64).contains(network));
         let mut pieces = Vec::new();
@@ -189,15 +103,15 @@ impl Piece {
     /// Takes it out of its opening, and says why.
     fn take_out(&self, of: &mut Narrowed, together: Option<String>) {
         let range = NetworkSet::range(self.own.0, self.own.1);
-        if let Some(Opening { peers: Peers::Networks(networks), .. }) = &mut of.opening {
-            let all = NetworkSet::of(networks.iter().copied());
-            let networks_out = all.intersection(&range).to_networks();
-            *networks = all.difference(&range).to_networks();
-            let what = match networks_out.as_slice() {
+        let (first, last) = self.own;
+        if let Some(Opening { peers: Peers::Networks(networks), declared, .. }) = &mut of.opening {
+            let without = |all: &[IpNet]| NetworkSet::of(all.iter().copied()).difference(&range).to_networks();
+            (*networks, *declared) = (without(networks), without(declared));
+            let networks = range.to_networks();
+            let what = match networks.as_slice() {
                 [one] => one.to_string(),
-                _ => format!("{} to {}", self.own.0, self.own.1),
+                _ => format!("{first} to {last}"),
             };
-            let networks = networks_out;
             of.too_broad.push(match together {
                 None => TooBroad::Wide { what, networks },
                 Some(size) => TooBroad::Together { what, networks, size },
@@ -236,64 +150,14 @@ impl Opening {
     }
 }
 
-/// The first public range of these networks that is wider than allowlists may open, in words.
-pub(super) fn too_wide(networks: &[IpNet], limit: MaxPublicPrefix) -> Option<String> {
-    let public = public_part(networks);
-    let wide = public.ranges().find(|(first, last)| size(*first, *last) > most(*first, limit));
-    wide.map(|(first, last)| format!("{first} to {last}"))
-}
-
-/// How many addresses a public range without a gap may have.
-fn most(first: IpAddr, most: MaxPublicPrefix) -> u128 {
-    1_u128
-        << match first {
-            IpAddr::V4(_) => 32 - u32::from(most.ipv4.clamp(1, 32)),
-            IpAddr::V6(_) => 128 - u32::from(most.ipv6.clamp(1, 128)),
-        }
-}
-
-/// The part of a union that is too much, in words too, and by how many addresses.
-fn offending(union: &NetworkSet, limit: MaxPublicPrefix) -> Option<(NetworkSet, String, u128)> {
-    for (first, last) in union.ranges() {
-        if size(first, last) > most(first, limit) {
-            // The range falls apart where anything is taken out: one at a time.
-            return Some((NetworkSet::range(first, last), format!("{first} to {last}"), 1));
-        }
-    }
-    for v4 in [true, false] {
-        let ranges: Vec<_> = union.ranges().filter(|(first, _)| first.is_ipv4() == v4).collect();
-        let Some((first, _)) = ranges.first() else { continue };
-        let total = ranges.iter().fold(0_u128, |total, (first, last)| total.saturating_add(size(*first, *last)));
-        let limit = most(*first, limit).saturating_mul(RANGES);
-        if total > limit {
-            let all: Vec<NetworkSet> = ranges.iter().map(|(first, last)| NetworkSet::range(*first, *last)).collect();
-            let all = NetworkSet::union_of(&all);
-            return Some((all, format!("{} public ranges", ranges.len()), total - limit));
-        }
-    }
-    None
-}
-
-/// How many addresses.
-fn size(first: IpAddr, last: IpAddr) -> u128 {
-    match (first, last) {
-        (IpAddr::V4(first), IpAddr::V4(last)) => u128::from(u32::from(last) - u32::from(first)) + 1,
-        (IpAddr::V6(first), IpAddr::V6(last)) => (u128::from(last) - u128::from(first)).saturating_add(1),
-        _ => 0,
-    }
-}
-
 fn public(opening: &Opening) -> NetworkSet {
-    match &opening.peers {
-        Peers::Networks(networks) => public_part(&networks.iter().copied().map(meant).collect::<Vec<_>>()),
-        Peers::Hosts(_) | Peers::Pods { .. } => NetworkSet::default(),
-    }
+    public_part(&opening.measured().iter().copied().map(meant).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::egress::{NeverOpened, Refusal, Surroundings, open_rule};
+    use crate::egress::{NeverOpened, Refusal, Surroundings, open_rule, open_rule_in_part};
     use serde_json::{Value, json};
 
     /// Of which of these, opened in one namespace, something is too broad.
@@ -349,8 +213,6 @@ pub(super) mod tests {
             &["12.0.0.0/8", "13.0.0.0/8"],
             &["::/0"],
             &["2600::/15"],
-            // Without the metadata services in it, it is more than sixteen that are wide.
-            &["fd00::/16"],
             &["64:ff9b::/96"],
             &["64:ff9b::/32"],
             &["64:ff9b::c00:0/103"],
@@ -360,7 +222,46 @@ pub(super) mod tests {
             assert!(matches!(all(wide), Err(Refusal::NetworksTooWide { .. })), "{wide:?}");
         }
         assert!(matches!(open(&many), Err(Refusal::NetworksTooWide { .. })));
+        // Without the metadata services in it, it is more than sixteen that are wide.
+        assert!(matches!(all(&["fd00::/16"]), Err(Refusal::NetworksTooMany { .. })));
         assert!(open(&many[1..]).is_ok() && all(&["10.0.0.0/8"]).is_ok() && all(&["2600::/16"]).is_ok());
+    }
+
+    /// One kubelet, or an honest cluster with many networks, must not make many narrow ranges of a wide one.
+    #[test]
+    fn what_is_cut_out_of_a_wide_range_makes_it_no_narrower() {
+        let narrowed_around = |networks: &[&str], own: &[IpNet]| {
+            let never = NeverOpened::new(own);
+            let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: true };
+            let rule = json!({"name": "r", "ports": [{"port": 443}], "networks": networks});
+            let opened = open_rule_in_part(&serde_json::from_value(rule).unwrap(), &surroundings);
+            let narrowed = opened.opening.map(|opening| narrowed(&[&opening], &EgressConfig::default()).remove(0));
+            (narrowed, opened.closed)
+        };
+        let holes = |of: u32, every: u32| -> Vec<IpNet> {
+            (0..of).map(|at| IpNet::from(IpAddr::from((0x1400_0000_u32 + at * every).to_be_bytes()))).collect()
+        };
+        let (narrowed, _) = narrowed_around(&["20.0.0.0/8"], &holes(2, 0x0040_0001));
+        let narrowed = narrowed.unwrap();
+        assert_eq!(narrowed.opening, None);
+        assert!(narrowed.too_broad[0].to_string().starts_with("20.0.0.0/8 is wider than allowlists may open"));
+        // Half of a range that is too wide is not narrow because the other half is the cluster's.
+        let (narrowed, _) = narrowed_around(&["20.0.0.0/15"], &["20.1.0.0/16".parse().unwrap()]);
+        assert_eq!(narrowed.unwrap().opening, None);
+        // Where it comes to more than a policy should hold, that is said, and no time is lost.
+        let (narrowed, closed) = narrowed_around(&["20.0.0.0/8", "203.0.113.0/24"], &holes(20_000, 800));
+        let Some(Peers::Networks(open)) = narrowed.and_then(|narrowed| narrowed.opening).map(|opening| opening.peers)
+        else {
+            panic!("all of it is closed")
+        };
+        assert_eq!(open, ["203.0.113.0/24".parse().unwrap()]);
+        let [Refusal::NetworksTooMany { networks, pieces }] = closed.as_slice() else { panic!("{closed:?}") };
+        assert!(networks == "20.0.0.0/8" && *pieces > 20_000, "{pieces}");
+        let said = format!(
+            "with 20.0.0.0/8 the rule comes to {pieces} networks, once what is never opened, such as the addresses of Nodes, is left \
+             out; a rule opens at most 500, and at most 16 that are wider than /16 (IPv6: /32): name narrower networks"
+        );
+        assert_eq!(closed[0].to_string(), said);
     }
 
     #[test]

@@ -2,8 +2,11 @@
 
 use super::reach::{InPart, Reach, first_few};
 use super::{Opening, Refusal, Surroundings, Target, selector};
-use crate::text::first_of;
-use cloister_api::{EgressRule, EgressState};
+use crate::{
+    suggest::{closest, did_you_mean},
+    text::first_of,
+};
+use cloister_api::{EgressRule, EgressState, ServiceReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::BTreeSet;
 
@@ -50,6 +53,8 @@ pub fn open_covered(rule: &EgressRule, allowed: &[(&str, &EgressRule)], s: &Surr
 #[derive(Default)]
 pub struct Allowed<'a> {
     rules: Vec<(usize, Source<'a>, Resolved)>,
+    /// The Services that they name, whether they can be opened or not.
+    services: BTreeSet<ServiceReference>,
     /// How many were given, those included that are refused.
     given: usize,
 }
@@ -77,6 +82,7 @@ impl<'a> Allowed<'a> {
     ) -> Self {
         let first = self.given;
         self.given += all.len();
+        self.services.extend(all.iter().filter_map(|(_, rule)| rule.service.clone()));
         let resolved = all.iter().enumerate();
         let resolved = resolved.filter_map(|(at, (name, rule))| Some((first + at, source(name), resolve(rule)?)));
         self.rules.extend(resolved);
@@ -93,6 +99,15 @@ enum Source<'a> {
 
 /// As [`open_covered`].
 pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surroundings) -> Covered {
+    if let Some(service) = rule.service.as_ref().filter(|service| !allowed.services.contains(service)) {
+        // Whoever writes a rule must not learn which Services others have, and how they are made.
+        let nobody_knows = Surroundings { services: &|_| None, ..*s };
+        match reach_of(rule, &nobody_knows).closed.pop() {
+            Some(Refusal::ServiceNotFound(_)) => return unnamed(service, allowed),
+            Some(refusal) => return nothing(vec![refusal]),
+            None => {}
+        }
+    }
     let InPart { reach, closed: refused } = reach_of(rule, s).enforceable(s);
     let own = match (reach, selector::canonical(rule.pod_selector.as_ref())) {
         (Some(reach), Ok(pods)) => Resolved { reach, pods },
@@ -163,6 +178,28 @@ fn nothing(refused: Vec<Refusal>) -> Covered {
         reason: refused.first().map(Refusal::reason).unwrap_or_default().to_owned(),
         message: refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         refused,
+    }
+}
+
+/// No rule that is allowed names the Service, and whether there is one is not said.
+fn unnamed(service: &ServiceReference, allowed: &Allowed<'_>) -> Covered {
+    let named = |service: &ServiceReference| format!("{}/{}", service.namespace, service.name);
+    let known: Vec<String> = allowed.services.iter().map(named).collect();
+    let asked = named(service);
+    let near = did_you_mean(closest(&asked, known.iter().map(String::as_str)));
+    let message = format!(
+        "no EgressAllowlist that this namespace may use, and no EgressGrant of it, names Service {asked}{near}. Ask for an EgressGrant of \
+         this rule (`kubectl explain egressgrant.spec`), ask whoever publishes allowlists for one that covers it (`kubectl get \
+         egressallowlists` lists what there is), or ask whoever runs namespace {} for the name of the Service",
+        service.namespace
+    );
+    Covered {
+        openings: Vec::new(),
+        agreed_by: Vec::new(),
+        refused: Vec::new(),
+        state: EgressState::NeedsGrant,
+        reason: NOT_COVERED.to_owned(),
+        message,
     }
 }
 

@@ -2,6 +2,8 @@
 
 use super::domain::{DomainName, NameFault};
 use super::networks::{NetworkSet, shortened};
+use super::public::public_part;
+use super::writable::is_writable;
 use super::{NeverOpened, Refusal};
 use crate::names::Host;
 use cloister_api::PrivateEndpoint;
@@ -41,10 +43,16 @@ impl HostSet {
     /// The set that a private endpoint names.
     pub(super) fn private(endpoint: &PrivateEndpoint, never: &NeverOpened) -> Result<Self, Refusal> {
         let name = parse(&endpoint.domain_name)?;
-        let expected = never.taken_from(NetworkSet::parse(&endpoint.expected_networks)?);
-        if expected.is_empty() {
-            let networks = endpoint.expected_networks.join(", ");
-            return Err(Refusal::NetworksNeverOpened { networks });
+        // What is never opened of them stays: an answer there is refused, and the breadth is that of what was declared.
+        let expected = NetworkSet::parse(&endpoint.expected_networks)?;
+        let networks = || endpoint.expected_networks.join(", ");
+        if never.taken_from(expected.clone()).is_empty() {
+            let first = expected.to_networks().into_iter().next().ok_or(Refusal::TargetInvalid)?;
+            return Err(Refusal::NetworksNeverOpened { networks: networks(), why: never.why(first) });
+        }
+        // Nearly anywhere is nowhere: a name would lead wherever whoever answers for it likes.
+        if !is_writable(&public_part(&expected.to_networks()).to_networks()) {
+            return Err(Refusal::NetworksTooWide { networks: networks() });
         }
         Ok(Self { names: [name].into(), expected: Some(expected) })
     }

@@ -2,46 +2,125 @@
 //! neighbours.
 
 use super::{
-    NeverOpened, Refusal,
-    breadth::is_writable,
+    NeverOpened, NeverWhy, Refusal,
     networks::{NetworkSet, parse, shortened},
+    never::meant,
+    public::public_part,
+    reach::Networks,
+    writable::{MOST, is_writable},
 };
+use ipnet::IpNet;
+use std::collections::BTreeMap;
+
+/// A network of a rule.
+struct Item {
+    text: String,
+    declared: NetworkSet,
+    /// The same without what is never opened.
+    open: NetworkSet,
+    /// To how many networks that comes.
+    pieces: usize,
+}
 
 /// The networks of a rule that can be opened, without what is never opened, and why the others stay closed.
 ///
-/// What a policy may open in all is bounded too: where that is exceeded, the widest networks stay closed.
-pub(super) fn networks(declared: &[String], never: &NeverOpened) -> (NetworkSet, Vec<Refusal>) {
-    let (mut open, mut closed): (Vec<(String, NetworkSet)>, Vec<Refusal>) = (Vec::new(), Vec::new());
-    let (mut never_opened, mut too_wide, mut api_server) = (Vec::new(), Vec::new(), Vec::new());
+/// What a policy may open in all is bounded too: where that is exceeded, the widest networks stay closed. It is measured as
+/// it was declared first, so that nothing opens because something else is cut out or stays closed.
+pub(super) fn networks(declared: &[String], never: &NeverOpened) -> (Networks, Vec<Refusal>) {
+    let mut closed = Closed::default();
+    let mut items = Vec::new();
     for text in declared {
-        let network = match parse(text) {
-            Ok(network) => network,
-            Err(refusal) => {
-                closed.push(refusal);
-                continue;
-            }
-        };
-        let left = never.taken_from(NetworkSet::of([network]));
-        if left.is_empty() {
-            if never.is_api_server(&network) { &mut api_server } else { &mut never_opened }.push(shortened(text));
-        } else if is_writable(&left.to_networks()) {
-            open.push((text.clone(), left));
-        } else {
-            too_wide.push(shortened(text));
+        match parse(text) {
+            Ok(network) => items.extend(item(text, network, never, &mut closed)),
+            Err(refusal) => closed.refusals.push(refusal),
         }
     }
-    let mut all = NetworkSet::union_of(open.iter().map(|(_, network)| network));
-    while !is_writable(&all.to_networks()) {
-        let widest =
-            open.iter().enumerate().max_by_key(|(at, (_, network))| (network.breadth(), *at)).map(|(at, _)| at);
+    while !is_writable(&union(&items, |item| &item.declared).to_networks()) {
+        let widest = items.iter().enumerate().max_by_key(|(at, item)| (item.declared.breadth(), *at)).map(|(at, _)| at);
         let Some(widest) = widest else { break };
-        too_wide.push(open.remove(widest).0);
-        all = NetworkSet::union_of(open.iter().map(|(_, network)| network));
+        let item = items.remove(widest);
+        if !item.open.is_empty() {
+            closed.too_wide.push(item.text);
+        }
     }
-    too_wide.sort_unstable();
-    let named = |networks: Vec<String>| (!networks.is_empty()).then(|| networks.join(", "));
-    closed.extend(named(api_server).map(|what| Refusal::ApiServer { what }));
-    closed.extend(named(never_opened).map(|networks| Refusal::NetworksNeverOpened { networks }));
-    closed.extend(named(too_wide).map(|networks| Refusal::NetworksTooWide { networks }));
-    (all, closed)
+    let declared = union(&items, |item| &item.declared);
+    items.retain(|item| !item.open.is_empty() && !closed.is_too_much(item));
+    let mut open = union(&items, |item| &item.open);
+    loop {
+        let networks = open.to_networks();
+        if fits(&networks) {
+            break;
+        }
+        let most = items.iter().enumerate().max_by_key(|(at, item)| (item.pieces, *at)).map(|(at, _)| at);
+        let Some(most) = most else { break };
+        closed.too_many.push((items.remove(most).text, networks.len()));
+        open = union(&items, |item| &item.open);
+    }
+    (Networks { declared, open }, closed.refusals())
+}
+
+/// A network as far as it may be declared at all.
+fn item(text: &str, network: IpNet, never: &NeverOpened, closed: &mut Closed) -> Option<Item> {
+    let (text, declared) = (shortened(text), NetworkSet::of([network]));
+    let open = never.taken_from(declared.clone());
+    if open.is_empty() {
+        let text = text.clone();
+        match never.is_api_server(&network) {
+            true => closed.api_server.push(text),
+            false => closed.never_opened.entry(never.why(network)).or_default().push(text),
+        }
+        // What is public counts all the same: its neighbours are not narrow because it is somebody's.
+        if public_part(&[meant(network)]).is_empty() {
+            return None;
+        }
+    } else if !is_writable(&[network]) {
+        closed.too_wide.push(text);
+        return None;
+    }
+    let pieces = open.to_networks().len();
+    is_writable(&[network]).then_some(Item { text, declared, open, pieces })
+}
+
+fn union(items: &[Item], of: fn(&Item) -> &NetworkSet) -> NetworkSet {
+    NetworkSet::union_of(items.iter().map(of))
+}
+
+/// Whether one policy may hold what is left of a rule's networks.
+fn fits(networks: &[IpNet]) -> bool {
+    networks.len() <= MOST && is_writable(networks)
+}
+
+/// What stays closed, by why.
+#[derive(Default)]
+struct Closed {
+    refusals: Vec<Refusal>,
+    api_server: Vec<String>,
+    never_opened: BTreeMap<NeverWhy, Vec<String>>,
+    too_wide: Vec<String>,
+    too_many: Vec<(String, usize)>,
+}
+
+impl Closed {
+    /// Whether what is left of a network is too much by itself.
+    fn is_too_much(&mut self, item: &Item) -> bool {
+        let is_much = !fits(&item.open.to_networks());
+        if is_much {
+            self.too_many.push((item.text.clone(), item.pieces));
+        }
+        is_much
+    }
+
+    fn refusals(mut self) -> Vec<Refusal> {
+        self.too_wide.sort_unstable();
+        let named = |networks: Vec<String>| (!networks.is_empty()).then(|| networks.join(", "));
+        let mut all = self.refusals;
+        all.extend(named(self.api_server).map(|what| Refusal::ApiServer { what }));
+        all.extend(self.never_opened.into_iter().map(|(why, networks)| {
+            let networks = networks.join(", ");
+            Refusal::NetworksNeverOpened { networks, why }
+        }));
+        all.extend(named(self.too_wide).map(|networks| Refusal::NetworksTooWide { networks }));
+        all.extend(self.too_many.into_iter().map(|(networks, pieces)| Refusal::NetworksTooMany { networks, pieces }));
+        all
+    }
 }

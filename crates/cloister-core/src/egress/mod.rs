@@ -29,6 +29,7 @@ mod domain;
 mod hosts;
 mod items;
 mod label;
+mod measure;
 mod networks;
 mod never;
 mod opening;
@@ -41,11 +42,14 @@ mod refusal;
 mod selector;
 mod service;
 mod shared;
+mod source;
 mod target;
+mod too_broad;
 mod within;
+mod writable;
 
 pub use backend::{Backend, Channel, Installed};
-pub use breadth::{Narrowed, TooBroad, narrowed, too_broad_with};
+pub use breadth::{Narrowed, narrowed, too_broad_with};
 pub use by_name::{Inexact, not_the_internet, not_to_be_reached};
 pub use covered::{Allowed, COVERED, Covered, NOT_COVERED, PARTLY_COVERED, open_covered, open_covered_by};
 pub use domain::{DomainName, NameFault};
@@ -59,7 +63,9 @@ pub use refusal::Refusal;
 pub(crate) use selector::canonical;
 pub use selector::selector_matches;
 pub use service::{ServiceFacts, ServicePortFacts};
+pub use source::{KnownNetwork, NeverWhy, Source};
 pub use target::Target;
+pub use too_broad::TooBroad;
 pub use within::is_within;
 
 use crate::{evaluator::Facts, names::Held};
@@ -199,7 +205,9 @@ pub fn open_endpoint(
 }
 
 /// Why a storage resource's endpoint opens more than the catalogue may, if it does: it is judged as an allowlist's rule is.
-pub fn endpoint_too_broad(endpoint: &StorageEndpoint, s: &Surroundings, config: &EgressConfig) -> Option<TooBroad> {
-    let opening = open_endpoint_in_part(endpoint, None, s).opening?;
-    narrowed(&[&opening], config).pop()?.too_broad.into_iter().next()
+pub fn endpoint_too_broad(endpoint: &StorageEndpoint, s: &Surroundings, config: &EgressConfig) -> Option<String> {
+    let Opened { opening, closed } = open_endpoint_in_part(endpoint, None, s);
+    let is_wide = |why: &&Refusal| matches!(why, Refusal::NetworksTooWide { .. } | Refusal::NetworksTooMany { .. });
+    let broad = || Some(narrowed(&[&opening?], config).pop()?.too_broad.first()?.to_string());
+    closed.iter().find(is_wide).map(ToString::to_string).or_else(broad)
 }

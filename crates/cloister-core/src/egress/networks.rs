@@ -59,15 +59,20 @@ impl NetworkSet {
 
     /// All addresses from the first to the last, which are of one family.
     pub(super) fn range(first: IpAddr, last: IpAddr) -> Self {
-        match (first, last) {
-            (IpAddr::V4(first), IpAddr::V4(last)) => {
-                Self { v4: RangeSetBlaze::from_iter([first..=last]), v6: RangeSetBlaze::new() }
+        Self::of_ranges([(first, last)])
+    }
+
+    /// The addresses of all of these ranges, each of one family.
+    pub(super) fn of_ranges(ranges: impl IntoIterator<Item = (IpAddr, IpAddr)>) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for range in ranges {
+            match range {
+                (IpAddr::V4(first), IpAddr::V4(last)) => v4.push(first..=last),
+                (IpAddr::V6(first), IpAddr::V6(last)) => v6.push(first..=last),
+                _ => {}
             }
-            (IpAddr::V6(first), IpAddr::V6(last)) => {
-                Self { v4: RangeSetBlaze::new(), v6: RangeSetBlaze::from_iter([first..=last]) }
-            }
-            _ => Self::default(),
         }
+        Self { v4: RangeSetBlaze::from_iter(v4), v6: RangeSetBlaze::from_iter(v6) }
     }
 
     /// The ranges of addresses without a gap, in ascending order, IPv4 first: first and last of each.
@@ -127,13 +132,20 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    pub(super) fn touches(&self, set: &NetworkSet) -> bool {
-        fn any<T: Ord + Copy>(bounds: &[(T, T)], first: T, last: T) -> bool {
-            let at = bounds.partition_point(|(_, end)| *end < first);
-            bounds.get(at).is_some_and(|(start, _)| *start <= last)
+    /// The ranges that have an address between these two.
+    pub(super) fn within(&self, first: IpAddr, last: IpAddr) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        fn those<T: Ord + Copy>(bounds: &[(T, T)], first: T, last: T) -> &[(T, T)] {
+            let begin = bounds.partition_point(|(_, end)| *end < first);
+            let end = bounds.partition_point(|(start, _)| *start <= last);
+            bounds.get(begin..end).unwrap_or_default()
         }
-        set.v4.ranges().any(|r| any(&self.v4, *r.start(), *r.end()))
-            || set.v6.ranges().any(|r| any(&self.v6, *r.start(), *r.end()))
+        let (v4, v6) = match (first, last) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => (those(&self.v4, first, last), &[][..]),
+            (IpAddr::V6(first), IpAddr::V6(last)) => (&[][..], those(&self.v6, first, last)),
+            _ => (&[][..], &[][..]),
+        };
+        let v4 = v4.iter().map(|(first, last)| (IpAddr::V4(*first), IpAddr::V4(*last)));
+        v4.chain(v6.iter().map(|(first, last)| (IpAddr::V6(*first), IpAddr::V6(*last))))
     }
 }
 

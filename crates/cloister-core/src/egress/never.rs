@@ -1,8 +1,12 @@
 //! The networks that nobody opens.
 
 use super::networks::{MAPPED, NetworkSet};
+use super::source::{KnownNetwork, METADATA, NeverWhy, Source};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 /// Networks that no rule opens by address, whoever agreed to it: metadata services and link-local addresses (whoever
 /// reaches those has the node's credentials), loopback, multicast, and the cluster's own networks (pods and Services
@@ -11,34 +15,40 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub struct NeverOpened {
     set: NetworkSet,
     bounds: super::networks::Bounds,
-    /// The addresses of the API server, which are among them.
-    api_server: Vec<IpAddr>,
+    /// From where each of them is known, by the network as it is written there.
+    sources: BTreeMap<IpNet, Source>,
 }
 
+const LOCAL: &str = "addresses that lead back to the pod or its node";
+const LINK_LOCAL: &str = "link-local addresses";
+const MULTICAST: &str = "multicast and broadcast addresses";
+const MANY: &str = "several networks that no rule opens";
+const ANY_IPV4: &str = "IPv6 that could stand for any IPv4 address";
+
 /// What is never opened in IPv4.
-const NEVER_V4: &[Ipv4Net] = &[
-    v4([0, 0, 0, 0], 8),          // "this network"; many systems connect 0.0.0.0 to themselves
-    v4([127, 0, 0, 0], 8),        // loopback
-    v4([169, 254, 0, 0], 16),     // link-local: the metadata services of most clouds, node-local DNS
-    v4([168, 63, 129, 16], 32),   // Azure's WireServer
-    v4([100, 100, 100, 200], 32), // Alibaba Cloud's metadata service
-    v4([100, 96, 0, 96], 32),     // Volcano Engine's metadata service
-    v4([192, 0, 0, 192], 32),     // Oracle Cloud Classic's metadata service
-    v4([224, 0, 0, 0], 4),        // multicast
-    v4([255, 255, 255, 255], 32), // broadcast
+const NEVER_V4: &[(Ipv4Net, &str)] = &[
+    (v4([0, 0, 0, 0], 8), LOCAL), // "this network"; many systems connect 0.0.0.0 to themselves
+    (v4([127, 0, 0, 0], 8), LOCAL),
+    (v4([169, 254, 0, 0], 16), METADATA), // link-local: the metadata services of most clouds, node-local DNS
+    (v4([168, 63, 129, 16], 32), METADATA), // Azure's WireServer
+    (v4([100, 100, 100, 200], 32), METADATA), // Alibaba Cloud
+    (v4([100, 96, 0, 96], 32), METADATA), // Volcano Engine
+    (v4([192, 0, 0, 192], 32), METADATA), // Oracle Cloud Classic
+    (v4([224, 0, 0, 0], 4), MULTICAST),
+    (v4([255, 255, 255, 255], 32), MULTICAST),
 ];
 
 /// What is never opened in IPv6.
-const NEVER_V6: &[Ipv6Net] = &[
-    v6([0, 0, 0, 0, 0, 0, 0, 0], 96), // unspecified, loopback, and the deprecated IPv4-compatible addresses
-    MAPPED,                           // would be IPv4 under another name
-    LOCAL_NAT64,
-    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32),         // Teredo (RFC 4380): the same
-    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),         // link-local
-    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32),     // AWS: metadata (::254), pod identity (::23), DNS, time
-    v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128), // Google Cloud's metadata service
-    v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128),  // Scaleway's metadata service
-    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),          // multicast
+const NEVER_V6: &[(Ipv6Net, &str)] = &[
+    (v6([0, 0, 0, 0, 0, 0, 0, 0], 96), LOCAL), // unspecified, loopback, and the deprecated IPv4-compatible addresses
+    (MAPPED, ANY_IPV4),                        // would be IPv4 under another name
+    (LOCAL_NAT64, ANY_IPV4),
+    (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32), ANY_IPV4), // Teredo (RFC 4380)
+    (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), LINK_LOCAL),
+    (v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32), METADATA), // AWS: metadata (::254), pod identity (::23), DNS, time
+    (v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128), METADATA), // Google Cloud
+    (v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128), METADATA), // Scaleway
+    (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), MULTICAST),
 ];
 
 /// Local NAT64 (RFC 8215): any IPv4, and nobody knows where in it.
@@ -50,31 +60,64 @@ pub(crate) fn is_local_nat64(address: IpAddr) -> bool {
 }
 
 impl NeverOpened {
-    /// The fixed networks, and those of the cluster.
+    /// The fixed networks, and those that `clusterNetworks` names.
     pub fn new(cluster_networks: &[IpNet]) -> Self {
-        Self::with_api_server(cluster_networks, Vec::new())
+        Self::of(cluster_networks.iter().map(|network| (*network, Source::ClusterNetworks)))
     }
 
-    /// The same, and the addresses of the API server.
-    pub fn with_api_server(cluster_networks: &[IpNet], api_server: Vec<IpAddr>) -> Self {
-        let mut v4: Vec<Ipv4Net> = NEVER_V4.to_vec();
-        let mut v6: Vec<Ipv6Net> = NEVER_V6.to_vec();
-        for network in cluster_networks.iter().copied().chain(api_server.iter().copied().map(IpNet::from)) {
-            match network {
-                IpNet::V4(net) => v4.push(net),
-                IpNet::V6(net) => v6.push(net),
-            }
+    /// The fixed networks, and these of the cluster. Of several sources of one network the first is told.
+    pub fn of(cluster: impl IntoIterator<Item = (IpNet, Source)>) -> Self {
+        let fixed_v4 = NEVER_V4.iter().map(|(network, meaning)| (IpNet::V4(*network), Source::Meaning(meaning)));
+        let fixed_v6 = NEVER_V6.iter().map(|(network, meaning)| (IpNet::V6(*network), Source::Meaning(meaning)));
+        let mut sources = BTreeMap::new();
+        for (network, source) in fixed_v4.chain(fixed_v6).chain(cluster) {
+            sources.entry(network.trunc()).or_insert(source);
         }
         // A translator on the way would make IPv4 of these again.
-        v6.extend(v4.iter().flat_map(|net| [nat64(*net), six_to_four(*net)]));
-        let set = NetworkSet::of(v4.into_iter().map(IpNet::V4).chain(v6.into_iter().map(IpNet::V6)));
+        let translated = sources.keys().filter_map(|network| match network {
+            IpNet::V4(network) => Some([nat64(*network), six_to_four(*network)].map(IpNet::V6)),
+            IpNet::V6(_) => None,
+        });
+        let set = NetworkSet::of(sources.keys().copied().chain(translated.flatten()));
         let bounds = set.bounds();
-        Self { set, bounds, api_server }
+        Self { set, bounds, sources }
     }
 
     /// Whether this is an address of the API server and nothing else.
     pub(super) fn is_api_server(&self, network: &IpNet) -> bool {
-        network.prefix_len() == network.max_prefix_len() && self.api_server.contains(&network.addr())
+        network.prefix_len() == network.max_prefix_len() && self.sources.get(network) == Some(&Source::ApiServer)
+    }
+
+    /// From where it is known that a network is never opened, or an address of it: the narrowest network that holds all of it,
+    /// else the first that is in it.
+    pub fn known(&self, network: IpNet) -> Option<KnownNetwork> {
+        let found = |network: IpNet| {
+            let source = self.sources.get(&network)?.clone();
+            Some(KnownNetwork { source, network })
+        };
+        let around = |network: IpNet| {
+            let wider =
+                (0..=network.prefix_len()).rev().filter_map(move |prefix| IpNet::new(network.addr(), prefix).ok());
+            wider.map(|wider| wider.trunc()).find_map(found)
+        };
+        let inside = |network: IpNet| {
+            let last = IpNet::from(network.broadcast());
+            self.sources.range(network..=last).next().and_then(|(first, _)| found(*first))
+        };
+        let each = [network.trunc(), meant(network).trunc()];
+        each.into_iter().find_map(around).or_else(|| each.into_iter().find_map(inside))
+    }
+
+    /// Why nothing of a network is opened, for a refusal of it.
+    pub(crate) fn why(&self, network: IpNet) -> NeverWhy {
+        let known = self.known(network).unwrap_or(KnownNetwork { source: Source::Meaning(MANY), network });
+        let is_inside = [network, meant(network)].iter().any(|network| known.network.contains(network));
+        NeverWhy { known, is_inside }
+    }
+
+    /// Whether no rule opens any of this network.
+    pub(crate) fn covers(&self, network: IpNet) -> bool {
+        self.taken_from(NetworkSet::of([network])).is_empty()
     }
 
     /// Whether no rule opens this address.
@@ -92,12 +135,19 @@ impl NeverOpened {
         self.set.ranges()
     }
 
+    /// Those of the ranges that have an address of this network.
+    pub(crate) fn ranges_in(&self, network: &IpNet) -> impl Iterator<Item = (IpAddr, IpAddr)> {
+        self.bounds.within(network.network(), network.broadcast())
+    }
+
     pub(super) fn set(&self) -> &NetworkSet {
         &self.set
     }
 
     pub(super) fn taken_from(&self, set: NetworkSet) -> NetworkSet {
-        if self.bounds.touches(&set) { set.difference(&self.set) } else { set }
+        let touched = set.ranges().flat_map(|(first, last)| self.bounds.within(first, last));
+        let touched = NetworkSet::of_ranges(touched);
+        if touched.is_empty() { set } else { set.difference(&touched) }
     }
 }
 
@@ -145,6 +195,34 @@ const fn v6(s: [u16; 8], prefix: u8) -> Ipv6Net {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_is_told_from_where_a_network_is_known() {
+        let network = |text: &str| text.parse::<IpNet>().unwrap();
+        let never = NeverOpened::of([
+            (network("10.0.0.0/8"), Source::ClusterNetworks),
+            (network("10.244.1.0/24"), Source::PodCidr("a".into())),
+            (network("192.0.2.4/32"), Source::NodeAddress("b".into())),
+            (network("192.0.2.5/32"), Source::ApiServer),
+            (network("192.0.2.5/32"), Source::NodeAddress("c".into())),
+        ]);
+        for (asked, told) in [
+            ("10.20.5.0/24", Some("10.0.0.0/8 (clusterNetworks of CloisterConfig)")),
+            ("10.244.1.7/32", Some("10.244.1.0/24 (the podCIDRs of Node a)")),
+            ("10.244.0.0/16", Some("10.0.0.0/8 (clusterNetworks of CloisterConfig)")),
+            ("192.0.2.4/31", Some("192.0.2.4/32 (the addresses of Node b)")),
+            ("192.0.2.5/32", Some("192.0.2.5/32 (the API server)")),
+            ("64:ff9b::10.244.1.7/128", Some("10.244.1.0/24 (the podCIDRs of Node a)")),
+            ("169.254.169.254/32", Some("169.254.0.0/16 (the addresses of metadata services and agents of the node)")),
+            ("192.0.2.6/32", None),
+        ] {
+            let known = never.known(network(asked)).map(|known| known.to_string());
+            assert_eq!(known.as_deref(), told, "{asked}");
+        }
+        let in_it: Vec<_> = never.ranges_in(&network("192.0.0.0/8")).map(|(first, _)| first.to_string()).collect();
+        assert_eq!(in_it, ["192.0.0.192", "192.0.2.4"]);
+        assert_eq!(never.ranges_in(&network("11.0.0.0/8")).count(), 0);
+    }
 
     #[test]
     fn metadata_is_never_opened_under_any_name() {

@@ -27,6 +27,8 @@ pub struct Opening {
     pub peers: Peers,
     /// On which ports. No ports open nothing.
     pub ports: Vec<PolicyPort>,
+    /// Where it opens networks: what was declared, with what is never opened of it. By this its breadth is measured.
+    pub(super) declared: Vec<IpNet>,
 }
 
 /// What may be reached.
@@ -66,6 +68,15 @@ pub enum PolicyPortNumber {
 }
 
 impl Opening {
+    /// The networks by which its breadth is measured.
+    pub(super) fn measured(&self) -> &[IpNet] {
+        match &self.peers {
+            Peers::Networks(networks) if self.declared.is_empty() => networks,
+            Peers::Networks(_) => &self.declared,
+            Peers::Hosts(_) | Peers::Pods { .. } => &[],
+        }
+    }
+
     /// The spec of its NetworkPolicy, in the form in which the API server gives it back: defaults written out, sorted.
     ///
     /// Without peers or without ports it is a policy that opens nothing: in a NetworkPolicy, an empty list of either
@@ -156,7 +167,7 @@ mod tests {
     }
 
     fn spec(peers: Peers, ports: Vec<PolicyPort>) -> serde_json::Value {
-        let opening = Opening { pods: LabelSelector::default(), peers, ports };
+        let opening = Opening { pods: LabelSelector::default(), peers, ports, declared: Vec::new() };
         serde_json::to_value(opening.to_network_policy_spec()).unwrap()
     }
 

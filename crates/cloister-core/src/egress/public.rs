@@ -1,25 +1,37 @@
 //! Which addresses are the Internet's: those of no range that is somebody's own, or has a meaning of its own.
 
-use super::{networks::NetworkSet, never::nat64};
+use super::{
+    networks::{MAPPED, NetworkSet},
+    never::nat64,
+};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     sync::LazyLock,
 };
 
-/// Ranges that are no part of the Internet, beyond those that are never opened at all.
-const NOT_PUBLIC_V4: [Ipv4Net; 6] = [
-    v4([10, 0, 0, 0], 8),     // private (RFC 1918)
-    v4([172, 16, 0, 0], 12),  // private
-    v4([192, 168, 0, 0], 16), // private
-    v4([100, 64, 0, 0], 10),  // shared by providers (RFC 6598)
-    v4([192, 0, 0, 0], 24),   // protocol assignments (RFC 6890)
-    v4([198, 18, 0, 0], 15),  // benchmarks (RFC 2544)
+/// Ranges that are no part of the Internet.
+const NOT_PUBLIC_V4: [Ipv4Net; 11] = [
+    v4([0, 0, 0, 0], 8),          // "this network"
+    v4([127, 0, 0, 0], 8),        // loopback
+    v4([169, 254, 0, 0], 16),     // link-local
+    v4([224, 0, 0, 0], 4),        // multicast
+    v4([255, 255, 255, 255], 32), // broadcast
+    v4([10, 0, 0, 0], 8),         // private (RFC 1918)
+    v4([172, 16, 0, 0], 12),      // private
+    v4([192, 168, 0, 0], 16),     // private
+    v4([100, 64, 0, 0], 10),      // shared by providers (RFC 6598)
+    v4([192, 0, 0, 0], 24),       // protocol assignments (RFC 6890)
+    v4([198, 18, 0, 0], 15),      // benchmarks (RFC 2544)
 ];
 
 /// The same of IPv6. Those that carry an IPv4 address could carry any; an address of NAT64's well-known prefix (RFC 6052)
 /// is what the IPv4 address in it is.
-const NOT_PUBLIC_V6: [Ipv6Net; 4] = [
+const NOT_PUBLIC_V6: [Ipv6Net; 8] = [
+    v6([0, 0, 0, 0, 0, 0, 0, 0], 96),         // unspecified, loopback, IPv4-compatible
+    MAPPED,                                   // IPv4 under another name
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),    // link-local
+    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),     // multicast
     v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), // local NAT64 (RFC 8215)
     v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32),    // Teredo (RFC 4380)
     v6([0x2002, 0, 0, 0, 0, 0, 0, 0], 16),    // 6to4 (RFC 3056)

@@ -17,9 +17,18 @@ use std::fmt::Display;
 /// What a rule reaches. Nothing in it is empty.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Reach {
-    Networks { networks: NetworkSet, ports: PortSet },
+    Networks { networks: Networks, ports: PortSet },
     Hosts { hosts: HostSet, ports: PortSet },
     Service(ServicePorts),
+}
+
+/// Networks that a rule reaches.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Networks {
+    /// What was declared.
+    pub(super) declared: NetworkSet,
+    /// The same without what is never opened.
+    pub(super) open: NetworkSet,
 }
 
 /// What a rule reaches as far as its items can be opened, and why the others stay closed: one of the two is there.
@@ -76,7 +85,10 @@ impl Reach {
             }
             Target::Networks(declared) => {
                 let (networks, closed) = items::networks(&sorted(declared), s.never);
-                InPart { reach: (!networks.is_empty()).then_some(Self::Networks { networks, ports: parsed }), closed }
+                InPart {
+                    reach: (!networks.open.is_empty()).then_some(Self::Networks { networks, ports: parsed }),
+                    closed,
+                }
             }
             Target::Service(reference) => {
                 ServicePorts::resolve(reference, ports, (s.services)(reference)).map(Self::Service).into()
@@ -87,12 +99,18 @@ impl Reach {
     /// The opening of all of it, for these pods.
     pub(super) fn opening(&self, pods: LabelSelector) -> Opening {
         match self {
-            Self::Networks { networks, ports } => {
-                Opening { pods, peers: Peers::Networks(networks.to_networks()), ports: ports.to_policy_ports() }
-            }
-            Self::Hosts { hosts, ports } => {
-                Opening { pods, peers: Peers::Hosts(hosts.to_hosts()), ports: ports.to_policy_ports() }
-            }
+            Self::Networks { networks, ports } => Opening {
+                pods,
+                peers: Peers::Networks(networks.open.to_networks()),
+                ports: ports.to_policy_ports(),
+                declared: networks.declared.to_networks(),
+            },
+            Self::Hosts { hosts, ports } => Opening {
+                pods,
+                peers: Peers::Hosts(hosts.to_hosts()),
+                ports: ports.to_policy_ports(),
+                declared: Vec::new(),
+            },
             Self::Service(service) => {
                 // Two ports of a Service may lead to one port of its pods.
                 let ports: BTreeSet<PolicyPort> = service
@@ -106,7 +124,7 @@ impl Reach {
                     .collect();
                 let peers =
                     Peers::Pods { namespace: service.reference.namespace.clone(), selector: service.selector.clone() };
-                Opening { pods, peers, ports: ports.into_iter().collect() }
+                Opening { pods, peers, ports: ports.into_iter().collect(), declared: Vec::new() }
             }
         }
     }
@@ -115,15 +133,18 @@ impl Reach {
     pub(super) fn intersection(&self, other: &Self) -> Option<Self> {
         match (self, other) {
             (Self::Networks { networks, ports }, Self::Networks { networks: other_networks, ports: other_ports }) => {
-                if networks.is_apart(other_networks) {
+                if networks.open.is_apart(&other_networks.open) {
                     return None;
                 }
                 let ports = ports.intersection(other_ports);
                 if ports.is_empty() {
                     return None;
                 }
-                let networks = networks.intersection(other_networks);
-                (!networks.is_empty()).then_some(Self::Networks { networks, ports })
+                let networks = Networks {
+                    declared: networks.declared.intersection(&other_networks.declared),
+                    open: networks.open.intersection(&other_networks.open),
+                };
+                (!networks.open.is_empty()).then_some(Self::Networks { networks, ports })
             }
             (Self::Hosts { hosts, ports }, Self::Hosts { hosts: other_hosts, ports: other_ports }) => {
                 let ports = ports.intersection(other_ports);
@@ -143,7 +164,8 @@ impl Reach {
     pub(super) fn on_other_ports(&self, other: &Self) -> Option<String> {
         match (self, other) {
             (Self::Networks { networks, .. }, Self::Networks { networks: others, ports }) => {
-                (!networks.is_apart(others) && !networks.intersection(others).is_empty()).then(|| ports.in_words())
+                let (own, other) = (&networks.open, &others.open);
+                (!own.is_apart(other) && !own.intersection(other).is_empty()).then(|| ports.in_words())
             }
             (Self::Hosts { hosts, .. }, Self::Hosts { hosts: others, ports }) => {
                 hosts.intersection(others).map(|_| ports.in_words())
@@ -159,7 +181,7 @@ impl Reach {
     /// What none of `others` reaches, in words: `203.0.113.0/24 on TCP/22`. Empty where all of it is reached.
     pub(super) fn uncovered(&self, others: &[Self]) -> Vec<String> {
         match self {
-            Self::Networks { networks, ports } => uncovered_networks(networks, ports, others),
+            Self::Networks { networks, ports } => uncovered_networks(&networks.open, ports, others),
             Self::Hosts { hosts, ports } => uncovered_hosts(hosts, ports, others),
             Self::Service(service) => uncovered_ports(service, others),
         }
@@ -170,7 +192,7 @@ fn uncovered_networks(networks: &NetworkSet, ports: &PortSet, others: &[Reach]) 
     let others: Vec<(&NetworkSet, &PortSet)> = others
         .iter()
         .filter_map(|other| match other {
-            Reach::Networks { networks, ports } => Some((networks, ports)),
+            Reach::Networks { networks, ports } => Some((&networks.open, ports)),
             Reach::Hosts { .. } | Reach::Service(_) => None,
         })
         .collect();

@@ -1,6 +1,6 @@
 //! Why a rule stays closed.
 
-use super::NameFault;
+use super::{NameFault, NeverWhy};
 use cloister_api::ServiceReference;
 use thiserror::Error;
 
@@ -70,14 +70,24 @@ pub enum Refusal {
         ports: String,
     },
     /// Nothing is left of the networks.
-    #[error(
-        "{networks} is never opened by address: it belongs to a metadata service, to loopback, link-local or multicast addresses, \
-         to IPv6 that could stand for any IPv4 address, or to the cluster's own networks; to reach something in the cluster, name its service; credentials of a cloud come by a grant \
-         of storage, and not from a metadata service or an agent on the node"
-    )]
+    #[error("{networks} is never opened by address: {why}")]
     NetworksNeverOpened {
         /// The networks, all of them.
         networks: String,
+        /// Where they are, and what to do.
+        why: NeverWhy,
+    },
+    /// What is never opened cuts the networks into too many pieces for one policy.
+    #[error(
+        "with {networks} the rule comes to {pieces} networks, once what is never opened, such as the addresses of Nodes, is left out; \
+         a rule opens at most {}, and at most 16 that are wider than /16 (IPv6: /32): name narrower networks",
+        super::writable::MOST
+    )]
+    NetworksTooMany {
+        /// The networks, shortened where there are many.
+        networks: String,
+        /// How many are left of them.
+        pieces: usize,
     },
     /// The networks are half of the Internet, or all of it.
     #[error(
@@ -127,6 +137,7 @@ impl Refusal {
             Refusal::ServiceExternalName(_) => "ServiceExternalName",
             Refusal::ServicePortNotFound { .. } => "ServicePortNotFound",
             Refusal::NetworksNeverOpened { .. } => "NetworksNeverOpened",
+            Refusal::NetworksTooMany { .. } => "NetworksTooMany",
             Refusal::NetworksTooWide { .. } => "NetworksTooWide",
             Refusal::NetworkInvalid { .. } => "NetworkInvalid",
             Refusal::PortsInvalid { .. } => "PortsInvalid",

@@ -1,6 +1,6 @@
 //! Names under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
 
-use super::{DomainName, Narrowed, Opening, Peers, TooBroad, breadth::too_wide, public::public_part};
+use super::{DomainName, Narrowed, Opening, Peers, TooBroad, measure::too_wide, public::public_part};
 use cloister_api::EgressConfig;
 
 /// Domains under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
@@ -121,11 +121,18 @@ mod tests {
         let endpoint = |name: &str, networks: &[&str]| {
             broad(&[json!({"privateEndpoint": {"domainName": name, "expectedNetworks": networks}})])
         };
-        for networks in
-            [&["0.0.0.0/0"][..], &["0.0.0.0/1", "128.0.0.0/1"], &["10.0.0.0/8", "52.0.0.0/8"], &["2600::/12"]]
-        {
+        for networks in [&["10.0.0.0/8", "52.0.0.0/8"][..], &["52.0.0.0/9"], &["2600::/16"]] {
             assert_eq!(endpoint("api.example.com", networks), [true], "{networks:?}");
             assert_eq!(endpoint("storage.googleapis.com", networks), [true], "{networks:?}");
+        }
+        // By nobody, an EgressGrant neither.
+        let never = NeverOpened::new(&["52.128.0.0/9".parse().unwrap()]);
+        let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: true };
+        for networks in [&["0.0.0.0/0"][..], &["0.0.0.0/1", "128.0.0.0/1"], &["2600::/12"], &["52.0.0.0/7"]] {
+            let endpoint = json!({"domainName": "api.example.com", "expectedNetworks": networks});
+            let rule = json!({"name": "r", "ports": [{"port": 443}], "privateEndpoint": endpoint});
+            let refused = open_rule(&serde_json::from_value(rule).unwrap(), &surroundings).unwrap_err();
+            assert_eq!(refused.reason(), "NetworksTooWide", "{networks:?}");
         }
         // Where anybody can have storage, a narrow range of the Internet holds others' as well.
         assert_eq!(endpoint("storage.googleapis.com", &["198.51.100.0/24"]), [true]);

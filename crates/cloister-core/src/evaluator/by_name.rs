@@ -43,7 +43,7 @@ impl ByName<'_> {
             if let Some(name) = self.names.iter().find(|name| !is_agreed(name)) {
                 return Some(format!("{name} on {port}"));
             }
-            let denied = denied(port);
+            let denied = ranges(&denied(port));
             let mut on_the_wire = never.ranges().filter(|(first, _)| !is_mapped(first));
             let open = on_the_wire.find_map(|(first, last)| first_outside(first, last, &denied))?;
             Some(format!("{open} on {port}, where a name may lead"))
@@ -97,12 +97,26 @@ fn admits_name(declared: &Declared<'_>, name: &DomainName) -> bool {
     names.iter().filter_map(|declared| declared.parse::<DomainName>().ok()).any(|declared| declared.covers(name))
 }
 
-/// The first address of a range that lies in none of these networks.
-fn first_outside(first: IpAddr, last: IpAddr, networks: &[IpNet]) -> Option<IpAddr> {
+/// The first and last addresses of these networks, in ascending order, those in others left out.
+fn ranges(networks: &[IpNet]) -> Vec<(IpAddr, IpAddr)> {
+    let mut sorted: Vec<(IpAddr, IpAddr)> = networks.iter().map(|one| (one.network(), one.broadcast())).collect();
+    sorted.sort_unstable_by(|one, other| one.0.cmp(&other.0).then(other.1.cmp(&one.1)));
+    let mut ranges: Vec<(IpAddr, IpAddr)> = Vec::with_capacity(sorted.len());
+    for range in sorted {
+        if ranges.last().is_none_or(|before| before.1 < range.1) {
+            ranges.push(range);
+        }
+    }
+    ranges
+}
+
+/// The first address of a range that lies in none of these, which are in ascending order.
+fn first_outside(first: IpAddr, last: IpAddr, ranges: &[(IpAddr, IpAddr)]) -> Option<IpAddr> {
     let mut next = first;
     while next <= last {
-        let Some(network) = networks.iter().find(|network| network.contains(&next)) else { return Some(next) };
-        next = match network.broadcast() {
+        let at = ranges.partition_point(|(_, end)| *end < next);
+        let Some((_, end)) = ranges.get(at).filter(|(begin, _)| *begin <= next) else { return Some(next) };
+        next = match *end {
             IpAddr::V4(end) => IpAddr::V4(u32::from(end).checked_add(1)?.into()),
             IpAddr::V6(end) => IpAddr::V6(u128::from(end).checked_add(1)?.into()),
         };

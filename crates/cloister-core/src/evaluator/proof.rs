@@ -171,7 +171,7 @@ fn starts<'a>(network: &IpNet, declared: impl Iterator<Item = &'a Declared<'a>>,
         }
     }
     facts.names.iter().flat_map(|held| &held.addresses).for_each(|address| cut(*address, *address));
-    facts.never.ranges().for_each(|(first, last)| cut(first, last));
+    facts.never.ranges_in(network).for_each(|(first, last)| cut(first, last));
     starts.sort_unstable();
     starts.dedup();
     starts

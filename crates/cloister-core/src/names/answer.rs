@@ -1,6 +1,6 @@
 //! What a resolver answered, and whether it may be so.
 
-use crate::egress::{NeverOpened, is_local_nat64, is_public};
+use crate::egress::{KnownNetwork, NeverOpened, is_local_nat64, is_public};
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use std::net::IpAddr;
@@ -25,8 +25,13 @@ pub enum Rebinding {
     #[error("{0} is no address of the Internet: it is private, or has a meaning of its own")]
     NotPublic(IpAddr),
     /// It leads into the cluster, or to a metadata service.
-    #[error("{0} is never opened: it belongs to the cluster, to a metadata service, or to one machine alone")]
-    NeverOpened(IpAddr),
+    #[error("{address} is never opened: it is in {known}")]
+    NeverOpened {
+        /// The address.
+        address: IpAddr,
+        /// Where it is.
+        known: KnownNetwork,
+    },
     /// It leads out of the networks that were expected.
     #[error("{0} is outside of expectedNetworks; the name no longer leads to the private endpoint")]
     OutsideExpected(IpAddr),
@@ -60,7 +65,7 @@ impl Answer {
 
 fn check(address: IpAddr, expected: Where<'_>, never: &NeverOpened) -> Result<(), Rebinding> {
     if never.contains(address) {
-        return Err(Rebinding::NeverOpened(address));
+        return Err(Rebinding::NeverOpened { address, known: never.why(address.into()).known });
     }
     match expected {
         Where::Inside(networks) if networks.iter().any(|network| network.contains(&address)) => Ok(()),
@@ -107,7 +112,8 @@ mod tests {
             "2001::1",
             "203.0.113.1",
         ] {
-            assert_eq!(believed(&[address], Where::Public), Err(Rebinding::NeverOpened(address.parse().unwrap())));
+            let refused = believed(&[address], Where::Public);
+            assert!(matches!(refused, Err(Rebinding::NeverOpened { .. })), "{address}");
         }
     }
 
@@ -116,7 +122,9 @@ mod tests {
         assert_eq!(believed(&["198.51.100.7", "64:ff9b::c633:6407"], Where::Public), Ok(2));
         let metadata = "64:ff9b::a9fe:a9fe";
         let refused = believed(&["198.51.100.7", metadata], Where::Public);
-        assert_eq!(refused, Err(Rebinding::NeverOpened(metadata.parse().unwrap())));
+        let said = "64:ff9b::a9fe:a9fe is never opened: it is in 169.254.0.0/16 (the addresses of metadata services and agents of the \
+                    node)";
+        assert_eq!(refused.unwrap_err().to_string(), said);
         // Nobody can tell what a local prefix stands for.
         assert_eq!(believed(&["198.51.100.7", "64:ff9b:1::c633:6407"], Where::Public), Ok(1));
         assert!(believed(&["64:ff9b:1::c633:6407"], Where::Public).is_err());
@@ -129,6 +137,10 @@ mod tests {
         assert_eq!(believed(&["10.40.1.1"], inside), Ok(1));
         let fallen_back = believed(&["10.40.1.1", "198.51.100.7"], inside);
         assert_eq!(fallen_back, Err(Rebinding::OutsideExpected("198.51.100.7".parse().unwrap())));
-        assert!(matches!(believed(&["203.0.113.1"], inside), Err(Rebinding::NeverOpened(_))));
+        let in_the_cluster = believed(&["203.0.113.1"], inside).unwrap_err().to_string();
+        assert_eq!(
+            in_the_cluster,
+            "203.0.113.1 is never opened: it is in 203.0.113.0/28 (clusterNetworks of CloisterConfig)"
+        );
     }
 }

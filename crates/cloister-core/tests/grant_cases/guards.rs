@@ -116,6 +116,15 @@ fn an_endpoint_opens_no_more_than_an_allowlist() {
         let expected = if opens { (GrantPhase::Active, "Active") } else { (GrantPhase::Pending, "TooBroad") };
         assert_eq!((phase, reason.as_str()), expected, "{networks}");
     }
+    // Nor by a name that is expected nearly anywhere.
+    for expected in [json!(["0.0.0.0/0"]), json!(["0.0.0.0/1", "128.0.0.0/1"]), json!(["52.0.0.0/8"])] {
+        let private = json!({"domainName": "weights.example.com", "expectedNetworks": expected});
+        let endpoint = json!({"privateEndpoint": private, "ports": [{"port": 443}]});
+        let world = World { storage: storage(json!({"endpoint": endpoint})), ..world() };
+        assert_eq!(of_storage(&world, &[(labels::STORAGE_RESOURCES, "weights")]).0, "TooBroad", "{expected}");
+        let (phase, told, _) = answer(world, json!({}));
+        assert_eq!((phase, told.as_str()), (GrantPhase::Pending, "TooBroad"), "{expected}");
+    }
     // One that is widened while it is open is closed.
     let narrow = json!({"networks": ["203.0.113.0/24"], "ports": [{"port": 443}]});
     let mut world = World { storage: storage(json!({"endpoint": narrow})), ..world() };

@@ -24,6 +24,7 @@ pub mod namespace;
 pub mod ownership;
 pub mod plan;
 pub mod quantity;
+pub mod references;
 pub mod settings;
 pub mod suggest;
 pub mod text;

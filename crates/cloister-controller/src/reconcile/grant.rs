@@ -265,11 +265,12 @@ pub fn with_input<T>(
 }
 
 /// The name in the catalogue that was meant by one that is not there.
-fn meant(index: &Index, listed: Listed, name: &str) -> Option<String> {
+pub fn meant(index: &Index, listed: Listed, name: &str) -> Option<String> {
     let found = match listed {
         Listed::Storage => closest(name, index.storages.keys().map(|name| &**name)),
         Listed::Role => closest(name, index.roles.keys().map(|name| &**name)),
         Listed::Policy => closest(name, index.policies.keys().map(|name| &**name)),
+        Listed::ClusterRole => closest(name, index.cluster_roles.keys().map(|name| &**name)),
     };
     found.map(str::to_owned)
 }

@@ -37,6 +37,7 @@ mod storage;
 mod summary;
 mod target;
 mod together;
+mod wait;
 mod words;
 
 pub use break_glass::{has_broken_glass, owes_review, owes_review_by};
@@ -312,6 +313,8 @@ pub enum Listed {
     Role,
     /// AccessPolicies.
     Policy,
+    /// ClusterRoles.
+    ClusterRole,
 }
 
 /// Finds what grants are for, and who decides.

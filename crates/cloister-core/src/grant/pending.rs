@@ -1,7 +1,7 @@
 //! A request that waits for a decision, and how it is decided.
 
 use super::{
-    Grant, Home, Input, Target,
+    Grant, Input, Target,
     approval::{Case, Tally},
     break_glass::{self, later},
     changed,
@@ -11,36 +11,23 @@ use super::{
     guard::POLICY_NOT_ALLOWED,
     kind::missing,
     limits::Others,
-    membership, open,
+    membership,
     people::{is_known, is_service_account},
     phases::{add_finalizer, drop_finalizer, own, surplus},
     share::{Share, secret_name},
     status::{Say, ended},
     summary,
     target::too_weak,
+    wait::{Wait, not_here, wait_until},
     words::POLICY_WRITERS,
 };
-use crate::{auto_approve, condition::seconds, names::Standing, plan::Plan};
-use cloister_api::{GrantPhase, GrantStatus, Identity, PolicyReference, RecordedReview, condition::reason};
+use crate::{auto_approve, condition::seconds, names::Standing, plan::Plan, text::counted};
+use cloister_api::{GrantPhase, GrantStatus, Identity, PolicyReference, RecordedReview};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// How long a request waits where its policy does not say.
 const PENDING_TTL: SignedDuration = SignedDuration::from_hours(24);
-
-/// What holds a request up.
-struct Wait {
-    reason: String,
-    message: String,
-    /// Whether somebody must change something before it can go on.
-    broken: bool,
-}
-
-impl Wait {
-    fn new(reason: &str, message: impl Into<String>, broken: bool) -> Self {
-        Wait { reason: reason.to_owned(), message: message.into(), broken }
-    }
-}
 
 /// How a request is decided.
 enum Outcome {
@@ -81,7 +68,10 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         Ok(target) => target,
         Err(error) => {
             // The catalogue may come later than the request; nobody waits for ever, though.
-            let wait = Wait::new(&error.reason(), error.to_string(), true);
+            let mut wait = Wait::new(&error.reason(), error.to_string(), true);
+            if error.is_of_what_may_come() {
+                wait = wait.for_what_may_come(asked);
+            }
             return wait_until(plan, &say, status, later(asked, PENDING_TTL), wait);
         }
     };
@@ -133,7 +123,7 @@ fn outcome(
     status: &mut GrantStatus,
     input: &Input<'_>,
 ) -> Outcome {
-    if let Some(wait) = not_here(input) {
+    if let Some(wait) = not_here(asked, input) {
         return Outcome::Wait(wait);
     }
     let Some(requester) = grant.terms().requested_by else {
@@ -231,34 +221,12 @@ fn outcome(
     let of_before = decisions.of_before;
     if of_before > 0 {
         message.push_str(&format!(
-            "; {of_before} approvals do not count any more ({}): whoever wrote them must look at it again",
+            "; {} any more ({}): whoever wrote them must look at it again",
+            counted(of_before, "approval does not count", "approvals do not count"),
             changed::since_read(status, target)
         ));
     }
     Outcome::Wait(Wait::new("AwaitingApproval", message, false))
-}
-
-/// Why nothing can be decided in this namespace now.
-fn not_here(input: &Input<'_>) -> Option<Wait> {
-    match input.home {
-        Home::Enforced if input.settings.held => Some(Wait::new(reason::CLOCK_SKEW, open::CLOCK_SKEW, false)),
-        Home::Enforced if input.settings.usable => None,
-        Home::Enforced => Some(Wait::new(
-            reason::CONFIG_UNDECODABLE,
-            "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can",
-            true,
-        )),
-        Home::NotEnforced => Some(Wait::new(
-            "NamespaceNotEnforced",
-            format!("waits for ResearchNamespace {} to be enforced", input.namespace),
-            false,
-        )),
-        Home::Closed | Home::Ending => Some(Wait::new(
-            "NotAResearchNamespace",
-            format!("{} is not an open research namespace; ask in one that is", input.namespace),
-            true,
-        )),
-    }
 }
 
 /// After etcd was restored, what was asked before may have been refused since, or taken back.
@@ -306,22 +274,6 @@ fn approve(status: &mut GrantStatus, grant: &Grant, target: &Target<'_>, how: Ho
         }
         How::BreakGlass(debt) => status.break_glass = Some(debt),
     }
-}
-
-fn wait_until(
-    mut plan: Plan<GrantStatus>,
-    say: &Say<'_>,
-    status: GrantStatus,
-    deadline: Timestamp,
-    wait: Wait,
-) -> Plan<GrantStatus> {
-    if deadline <= say.now {
-        let status = ended(status, GrantPhase::TimedOut, say.now);
-        return say.ready(plan, status, "TimedOut", format!("nobody decided by {deadline}; {}", wait.message));
-    }
-    plan.look_again(deadline);
-    let Wait { reason, message, broken } = wait;
-    if broken { say.stalled(plan, status, &reason, message) } else { say.ready(plan, status, &reason, message) }
 }
 
 /// What is said where the policy approves a request by itself.

@@ -1,5 +1,6 @@
 //! How people are named in messages.
 
+use crate::text::counted;
 use cloister_api::{Identity, Principal};
 
 /// Who may change what an AccessPolicy says.
@@ -41,4 +42,10 @@ pub fn seen(identity: &Identity) -> String {
             format!("the API server saw {who} in groups {}, and {} more", groups[..GROUPS].join(", "), all - GROUPS)
         }
     }
+}
+
+/// What is still to end, in words.
+pub fn left(pods: usize, held: usize) -> String {
+    let pods = counted(pods, "pod that holds the credential", "pods that hold the credential");
+    format!("{pods}, and {}", counted(held, "object", "objects"))
 }

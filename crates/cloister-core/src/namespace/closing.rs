@@ -4,6 +4,7 @@ use super::{Input, ObservedNamespace, cluster, has_finalizer, policies, status::
 use crate::{
     child::{Child, ChildKey, ChildKind},
     plan::{Action, After, Chain, NamespaceLabels, Plan},
+    text::counted,
 };
 use cloister_api::{
     DeletionPolicy, ResearchNamespace, ResearchNamespaceStatus,
@@ -30,7 +31,10 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
         let why = namespace.why_held();
         let message = match (input.pods, input.open_grants) {
             (0, 0) => format!("waiting for Namespace {} to be gone{why}", input.name),
-            (pods, grants) => format!("waiting for {pods} pods and {grants} grants to end{why}"),
+            (pods, grants) => {
+                let (pods, grants) = (counted(pods, "pod", "pods"), counted(grants, "grant", "grants"));
+                format!("waiting for {pods} and {grants} to end{why}")
+            }
         };
         return say.waiting(plan, reason::WAITING_FOR_PODS, message);
     }
@@ -52,7 +56,7 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
             say.waiting(plan, reason::DELETING, format!("Namespace {} is being deleted", input.name))
         }
         DeletionPolicy::Retain if input.open_grants > 0 => {
-            let message = format!("waiting for {} grants to be revoked", input.open_grants);
+            let message = format!("waiting for {} to be revoked", counted(input.open_grants, "grant", "grants"));
             say.waiting(plan, reason::WAITING_FOR_GRANTS, message)
         }
         DeletionPolicy::Retain => {

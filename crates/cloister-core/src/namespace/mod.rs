@@ -26,6 +26,7 @@ pub use cluster::{is_bound, namespace_of};
 pub use hosts::is_fresh;
 pub use hosts::what_to_do;
 pub use members::namespace_owned;
+pub use refused::keeps_out;
 pub use status::failed;
 pub use takeover::{Account, Inspection, has_own_volume, wants_inspection};
 
@@ -230,7 +231,7 @@ fn decide(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
 fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
     let say = Say::about(declared, input.now);
     if let Some(why) = input.settings.reserved(input.name) {
-        let message = format!("{} cannot be a research namespace: {why}; choose another name", input.name);
+        let message = status::reserved(declared, input.name, why);
         return say.stalled(closing::closed_if_ours(input), reason::NAME_RESERVED, message);
     }
     let (sealed, class) = namespace_labels(input.name, declared.spec.tier, input.settings);

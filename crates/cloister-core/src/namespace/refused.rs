@@ -36,7 +36,7 @@ pub fn expired(name: &str, allowlist: &EgressAllowlist) -> String {
 
 /// That an allowlist is not for this namespace, and which label is missing for it.
 pub fn not_allowed(name: &str, allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> String {
-    let why = missing(allowlist, namespace);
+    let why = keeps_out(allowlist, namespace);
     format!(
         "EgressAllowlist {name} does not allow this namespace: {why}; ask {PUBLISHERS} to label the ResearchNamespace, or to widen the \
          namespaceSelector, or take it out of egress.allowlists"
@@ -44,7 +44,7 @@ pub fn not_allowed(name: &str, allowlist: &EgressAllowlist, namespace: &Research
 }
 
 /// What keeps an allowlist's selector from allowing a namespace.
-fn missing(allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> String {
+pub fn keeps_out(allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> String {
     let Some(selector) = &allowlist.spec.namespace_selector else {
         return "it has no namespaceSelector, and so it allows none".to_owned();
     };
@@ -83,7 +83,7 @@ impl<'a> Closed<'a> {
         let closed = read.filter_map(|(name, allowlist)| {
             let end = allowlist.spec.expires_at.as_ref().filter(|end| end.0 <= input.now);
             let why = match (allows(allowlist, namespace), end) {
-                (false, _) => missing(allowlist, namespace),
+                (false, _) => keeps_out(allowlist, namespace),
                 (true, Some(end)) => format!("it ended at {}", end.0),
                 (true, None) => return None,
             };

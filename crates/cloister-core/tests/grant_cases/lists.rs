@@ -91,7 +91,7 @@ fn what_made_approvals_of_before_void_is_said() {
     let why = "what it is for has changed since: what ClusterRole cloister:debugger allows (now also create of pods/attach, and no \
                longer create of pods/exec)";
     let told = message(&world, "role/debug");
-    assert!(told.contains(&format!("1 approvals do not count any more ({why}): ")), "{told}");
+    assert!(told.contains(&format!("1 approval does not count any more ({why}): ")), "{told}");
     let said = world.with_input("role/debug", |input| {
         cloister_core::grant::review(&world.reviews[0], Some(input), world.now).unwrap().conditions[1].message.clone()
     });

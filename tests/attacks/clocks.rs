@@ -137,7 +137,7 @@ async fn what_cannot_be_ended_does_not_keep_the_rest_open() -> Result<()> {
     .await?;
     alice.merge("Pod", "stuck", json!({"metadata": {"finalizers": ["example.com/slow"]}})).await.ok()?;
     let revoking = story.until(&grant, "Revoking").await?;
-    ensure!(ready(&revoking).contains("waiting for 1 pods"), "{}", ready(&revoking));
+    ensure!(ready(&revoking).contains("waiting for 1 pod that holds"), "{}", ready(&revoking));
     // The mount remembers the copy until nobody holds it, and is put into no pod.
     let standing = story.standing_of(&grant).await?;
     ensure!(standing.iter().all(|what| what.starts_with("GrantMount ")), "there is left of it: {standing:?}");

@@ -1,5 +1,6 @@
 //! What the operator does, in a real cluster, as the people and tools that use it see it.
 
+mod account;
 mod adoption;
 mod bad_input;
 mod confirmations;

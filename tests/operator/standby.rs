@@ -48,7 +48,7 @@ async fn one_that_stands_by_tells_of_what_should_have_ended() -> Result<()> {
     grants.patch_status("debug", &PatchParams::default(), &Patch::Merge(open)).await?;
     eventually("it to tell", async || {
         let (code, text) = operator.get("/readyz").await?;
-        ensure!(code == 200 && text.contains("1 grants are open past their end"), "{code} {text}");
+        ensure!(code == 200 && text.contains("1 grant is open past the end"), "{code} {text}");
         ensure!(operator.metric("cloister_alerts", "LeaderAbsent").await? >= 1.0, "no alarm");
         Ok(())
     })

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 impl Place {
     /// Waits until this is said of the settings.
-    async fn until_config(&self, type_: &str, status: &str, reason: &str) -> Result<Condition> {
+    pub async fn until_config(&self, type_: &str, status: &str, reason: &str) -> Result<Condition> {
         let api = self.scene.all::<CloisterConfig>();
         eventually(&format!("{type_} {status} {reason}"), async || {
             let said = api.get("cloister").await?.status.unwrap_or_default().conditions;

@@ -5,6 +5,7 @@ mod around;
 mod cilium;
 mod cluster;
 mod place;
+mod references;
 mod servers;
 mod ways_in;
 mod workloads;

@@ -2,8 +2,8 @@
 
 use crate::place::Place;
 use anyhow::{Context, Result, ensure};
-use cloister_api::EgressState;
-use cloister_tests::eventually;
+use cloister_api::{CloisterConfig, EgressState};
+use cloister_tests::{eventually, scene::condition};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{
     Api,
@@ -134,4 +134,30 @@ async fn one_server_that_lies_closes_a_name() -> Result<()> {
     // It opens again once nobody says so.
     liar.answer(&host, &["198.51.100.1"], 1)?;
     place.until_open(&["198.51.100.1/32"]).await
+}
+
+#[tokio::test]
+async fn servers_that_do_not_answer_are_told_until_they_do() -> Result<()> {
+    let place = Place::new("silent").await?;
+    let host = format!("www.{}.example", place.name);
+    // Nobody listens there.
+    let gone = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+    place.ask(&[gone]).await?;
+    place.open_host(&host).await?;
+    let said = async |words: &str, is_said: bool| {
+        eventually(&format!("{words} to be said: {is_said}"), async || {
+            let config = place.scene.all::<CloisterConfig>().get("cloister").await?;
+            let reachable = condition(&config, "DNSReachable").context("nothing is said")?;
+            ensure!(reachable.message.contains(words) == is_said, "{}", reachable.message);
+            Ok(())
+        })
+        .await
+    };
+    said(&format!("the operator has no answer from {gone}"), true).await?;
+    let alive = server(Ipv4Addr::LOCALHOST).await?;
+    alive.answer(&host, &["198.51.100.1"], 2)?;
+    place.ask(&[alive.address()]).await?;
+    place.until_open(&["198.51.100.1/32"]).await?;
+    said("the operator has no answer", false).await?;
+    place.choose("Auto").await
 }

@@ -46,6 +46,9 @@ pub const DNS_REACHABLE: &str = "DNSReachable";
 /// `PolicyKindsWatched`: no kind of network policy is installed that the operator does not watch, or which are.
 pub const POLICY_KINDS_WATCHED: &str = "PolicyKindsWatched";
 
+/// `ReferencesFound`: what CloisterConfig names is there, or what is not.
+pub const REFERENCES_FOUND: &str = "ReferencesFound";
+
 /// `AuditAvailable`: what is decided about grants can be recorded, or why not.
 pub const AUDIT_AVAILABLE: &str = "AuditAvailable";
 

@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     doc = "A credential that is mounted in new pods of a ServiceAccount while a grant lasts. Written by the operator alone.",
     printcolumn(name = "Service account", type_ = "string", json_path = ".spec.serviceAccountName"),
-    printcolumn(name = "Secret", type_ = "string", json_path = ".spec.secretName"),
     printcolumn(name = "Path", type_ = "string", json_path = ".spec.mountPath"),
-    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Secret", type_ = "string", json_path = ".spec.secretName", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 pub struct GrantMountSpec {

@@ -6,11 +6,12 @@
 use crate::{
     alerts::{News, settings_reference},
     context::Context,
+    key::Key,
 };
 use cloister_core::clock::{Agreement, Skew};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::ListParams, core::PartialObjectMeta};
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tracing::{info, warn};
 
@@ -31,6 +32,7 @@ struct Before {
     away: bool,
     skewed: bool,
     silent: Vec<&'static str>,
+    unreadable: BTreeSet<Arc<str>>,
     store: Store,
 }
 
@@ -150,6 +152,12 @@ fn look_at_watches(context: &Context, before: &mut Before) {
         info!(kind, "it is heard of again");
     }
     before.silent = silent;
+    // What the settings name may be there and not be readable.
+    let unreadable = context.synced.late_in("Secret");
+    if before.unreadable != unreadable {
+        before.unreadable = unreadable;
+        context.enqueue([Key::Config].into());
+    }
 }
 
 #[cfg(test)]

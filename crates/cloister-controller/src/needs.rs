@@ -65,7 +65,9 @@ pub fn of(key: &Key) -> Vec<&'static str> {
         Key::Grant(..) => GRANT.concat(),
         Key::Review(..) => [GRANT.as_slice(), &[&["AccessReview"]]].concat().concat(),
         Key::Allowlist(_) => [&SETTINGS[..], &["EgressAllowlist", "ResearchNamespace"]].concat(),
-        Key::Storage(_) => [&SETTINGS[..], &["StorageResource", "AccessPolicy", "ClusterRole", BINDABLE]].concat(),
+        Key::Storage(_) => {
+            [&SETTINGS[..], &["StorageResource", "AccessPolicy", "ClusterRole", "Service", BINDABLE]].concat()
+        }
         Key::Policy(_) => vec!["AccessPolicy"],
         Key::Retention => [&SETTINGS[..], &GRANTS, &["AccessReview"]].concat(),
         Key::Role(_) => vec!["AccessRole", "AccessPolicy", "ClusterRole", BINDABLE],

@@ -22,8 +22,12 @@ use futures::{
     FutureExt,
     future::{BoxFuture, join_all},
 };
-use k8s_openapi::api::networking::v1::ServiceCIDR;
-use kube::Config;
+use k8s_openapi::api::{
+    networking::v1::ServiceCIDR,
+    scheduling::v1::PriorityClass,
+    storage::v1::{CSIDriver, StorageClass},
+};
+use kube::{Config, core::PartialObjectMeta};
 use std::{
     future::Future,
     net::TcpListener,
@@ -221,8 +225,18 @@ async fn begin(context: &Arc<Context>, following: &mut JoinSet<&'static str>) {
     };
     follow("Secret", &|first| Box::pin(watches::credentials(context.clone(), first)));
     follow("EndpointSlice", &|first| Box::pin(watches::dns_endpoints(context.clone(), first)));
-    follow("Node", &|first| Box::pin(watches::networks::<NodeNetworks>(context.clone(), "Node", first)));
-    follow("ServiceCIDR", &|first| Box::pin(watches::networks::<ServiceCIDR>(context.clone(), "ServiceCIDR", first)));
+    follow("Node", &|first| Box::pin(watches::everywhere::<NodeNetworks>(context.clone(), "Node", first)));
+    follow("ServiceCIDR", &|first| Box::pin(watches::everywhere::<ServiceCIDR>(context.clone(), "ServiceCIDR", first)));
+    macro_rules! follow_names {
+        ($kind:literal, $type:ty) => {
+            follow($kind, &|first| {
+                Box::pin(watches::everywhere::<PartialObjectMeta<$type>>(context.clone(), $kind, first))
+            });
+        };
+    }
+    follow_names!("StorageClass", StorageClass);
+    follow_names!("CSIDriver", CSIDriver);
+    follow_names!("PriorityClass", PriorityClass);
     let cilium = |installed: Installed| installed.cilium;
     follow("CiliumNetworkPolicy", &|first| {
         let watch = watches::plugin_policies::<CiliumNetworkPolicy>;

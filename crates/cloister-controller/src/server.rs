@@ -17,7 +17,7 @@ use axum::{
     routing::get,
 };
 use cloister_api::labels;
-use cloister_core::clock::Agreement;
+use cloister_core::{clock::Agreement, text::counted};
 use std::{
     net::TcpListener,
     sync::{Arc, OnceLock},
@@ -101,7 +101,10 @@ async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
     let record = context.audit.failure().map(|why| format!("; nothing is opened: {why}")).unwrap_or_default();
     let refused = match context.alerts.refused() {
         0 => String::new(),
-        many => format!("; the status of {many} objects is refused, see the Events with reason StatusRefused"),
+        many => format!(
+            "; the status of {} is refused, see the Events with reason StatusRefused",
+            counted(many, "object", "objects")
+        ),
     };
     if why.is_empty() {
         (StatusCode::OK, format!("ok{record}{refused}"))
@@ -115,7 +118,8 @@ fn late(overdue: usize) -> String {
     match overdue {
         0 => String::new(),
         _ => format!(
-            "; {overdue} grants are open past their end: look at that operator, and see who holds Lease {}/{LEASE}",
+            "; {} open past the end: look at that operator, and see who holds Lease {}/{LEASE}",
+            counted(overdue, "grant is", "grants are"),
             labels::SYSTEM_NAMESPACE
         ),
     }

@@ -52,6 +52,8 @@ pub struct Synced {
 /// What is known of one watch.
 struct Known {
     kind: &'static str,
+    /// The namespace, where it is of one alone.
+    namespace: Option<Arc<str>>,
     begun: Duration,
     listed: watch::Sender<bool>,
     ear: OnceLock<Arc<Ear>>,
@@ -88,8 +90,13 @@ impl Watched {
 impl Synced {
     /// Takes up a watch.
     pub fn begin(&self, kind: &'static str) -> Watched {
+        self.begin_in(kind, None)
+    }
+
+    /// Takes up a watch of one namespace, or of all.
+    pub fn begin_in(&self, kind: &'static str, namespace: Option<Arc<str>>) -> Watched {
         let listed = watch::Sender::new(false);
-        let known = Arc::new(Known { kind, begun: elapsed(), listed, ear: OnceLock::new() });
+        let known = Arc::new(Known { kind, namespace, begun: elapsed(), listed, ear: OnceLock::new() });
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|known| known.strong_count() > 0);
         all.push(Arc::downgrade(&known));
@@ -114,6 +121,13 @@ impl Synced {
             let late = !*known.listed.borrow() && elapsed().saturating_sub(known.begun) > LATE;
             late || known.ear.get().is_some_and(|ear| ear.silence() > SILENT)
         }))
+    }
+
+    /// The namespaces in which a kind could not be listed for too long.
+    pub fn late_in(&self, kind: &str) -> BTreeSet<Arc<str>> {
+        let late = |known: &Arc<Known>| !*known.listed.borrow() && elapsed().saturating_sub(known.begun) > LATE;
+        let all = self.all().into_iter().filter(|known| known.kind == kind && late(known));
+        all.filter_map(|known| known.namespace.clone()).collect()
     }
 
     /// Waits until these kinds are listed, or all that there are now.
@@ -225,8 +239,9 @@ pub async fn plugin_policies<K>(
     follow(context, kind, wanted, |client, _: &str| Api::<K>::all(client), first).await;
 }
 
-/// Watches a kind that says what the cluster's own networks are. That it cannot be listed holds up nothing: it is said.
-pub async fn networks<K>(context: Arc<Context>, kind: &'static str, first: watch::Sender<bool>)
+/// Watches all objects of a kind of which no decision depends, such as what says what the cluster's own networks are. That it
+/// cannot be listed holds up nothing: it is said.
+pub async fn everywhere<K>(context: Arc<Context>, kind: &'static str, first: watch::Sender<bool>)
 where
     K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
@@ -263,9 +278,9 @@ async fn follow<K>(
             let (namespace, labels) = &what;
             debug!(kind, %namespace, "watching");
             let api = api(context.client.clone(), namespace);
-            let only = (!namespace.is_empty()).then(|| namespace.as_str().into());
+            let only: Option<Arc<str>> = (!namespace.is_empty()).then(|| namespace.as_str().into());
+            let watched = context.synced.begin_in(kind, only.clone());
             let scope = Scope { kind, namespace: only, config: Config::default().labels(labels) };
-            let watched = context.synced.begin(kind);
             let task = tasks.spawn(run(context.clone(), api, scope, watched.clone()));
             running.insert(what, (task, watched));
         }
@@ -320,5 +335,7 @@ mod tests {
         drop(other);
         assert!(synced.missing(None).is_empty() && synced.silent().is_empty());
         synced.wait(None).await;
+        let _within = synced.begin_in("Secret", Some("vault".into()));
+        assert!(synced.late_in("Secret").is_empty(), "it has only begun");
     }
 }

@@ -7,14 +7,15 @@ use crate::{
     condition::{Verdict, conditions, ready, stalled},
     egress::Backend,
     namespace::BACKEND_MISSING,
+    references::{There, missing},
     settings::Settings,
 };
 use cloister_api::{
     CloisterConfig, CloisterConfigStatus, EgressBackend,
-    condition::{AUDIT_AVAILABLE, BACKEND_AVAILABLE, DNS_REACHABLE, POLICY_KINDS_WATCHED, reason},
+    condition::{AUDIT_AVAILABLE, BACKEND_AVAILABLE, DNS_REACHABLE, POLICY_KINDS_WATCHED, REFERENCES_FOUND, reason},
 };
 use jiff::Timestamp;
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::SocketAddr};
 
 /// How many kinds are named.
 const KINDS: usize = 16;
@@ -29,6 +30,12 @@ pub struct Around<'a> {
     pub unlisted: &'a [&'static str],
     /// The cluster's own DNS.
     pub dns: &'a DnsFacts,
+    /// What there is of what the settings name.
+    pub there: &'a There<'a>,
+    /// Whether a research namespace of this name stands.
+    pub stands: &'a dyn Fn(&str) -> bool,
+    /// The DNS servers that do not answer the operator, each with what happens instead.
+    pub silent_servers: &'a [(SocketAddr, String)],
     /// The kinds of network policies that are installed and that the operator does not watch, as `PLURAL.GROUP`.
     pub unwatched: &'a BTreeSet<String>,
 }
@@ -41,33 +48,7 @@ pub fn config(
     now: Timestamp,
 ) -> Option<CloisterConfigStatus> {
     let before = config.status.as_ref();
-    let mut verdicts = if let Some(refused) = settings.refused.as_ref().filter(|_| settings.usable) {
-        stalled(
-            reason::SETTING_REFUSED,
-            format!("{refused}; nothing is opened to access networks until it is corrected"),
-        )
-    } else if settings.usable {
-        match settings.backend {
-            Backend::Missing(_) => stalled(BACKEND_MISSING, backend(settings).message),
-            _ => match &settings.left_out {
-                Some(left_out) => stalled(reason::CONFIG_UNDECODABLE, left_out.clone()),
-                None => ready(reason::RECONCILED, "in force"),
-            },
-        }
-    } else {
-        stalled(
-            reason::CONFIG_UNDECODABLE,
-            format!(
-                "{}; nothing is opened until it is corrected",
-                settings.unusable.as_deref().unwrap_or("they hold something that cannot be used")
-            ),
-        )
-    };
-    verdicts.push(backend(settings));
-    verdicts.push(cluster_networks::known(around.networks, settings, around.unlisted, around.dns));
-    verdicts.push(dns(settings, around));
-    verdicts.push(policies(around));
-    verdicts.push(match around.record {
+    let mut about = vec![match around.record {
         None => Verdict::new(AUDIT_AVAILABLE, true, "Recorded", "what is decided about grants is recorded"),
         Some(why) => Verdict::new(
             AUDIT_AVAILABLE,
@@ -75,7 +56,21 @@ pub fn config(
             reason::AUDIT_UNAVAILABLE,
             format!("{why}. No grant is approved or opened until it can be; what ends, ends, and is recorded then"),
         ),
-    });
+    }];
+    about.push(dns(settings, around));
+    about.push(backend(settings));
+    about.push(references(settings, around));
+    about.push(cluster_networks::known(around.networks, settings, around.unlisted, around.dns));
+    about.push(policies(around));
+    let faults = faults(settings, around);
+    let mut verdicts = match faults.first() {
+        Some((reason, _)) => {
+            let all: Vec<&str> = faults.iter().map(|(_, message)| message.as_str()).collect();
+            stalled(*reason, all.join("; "))
+        }
+        None => in_force(&about),
+    };
+    verdicts.extend(about);
     let generation = config.metadata.generation;
     let status = CloisterConfigStatus {
         observed_generation: generation,
@@ -83,6 +78,59 @@ pub fn config(
         conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
     };
     (before != Some(&status)).then_some(status)
+}
+
+/// What somebody must correct in the settings, the worst first.
+fn faults(settings: &Settings, around: &Around<'_>) -> Vec<(&'static str, String)> {
+    let mut faults = Vec::new();
+    if !settings.usable {
+        let why = settings.unusable.as_deref().unwrap_or("they hold something that cannot be used");
+        faults.push((reason::CONFIG_UNDECODABLE, format!("{why}; nothing is opened until it is corrected")));
+    }
+    faults.extend(settings.refused.iter().map(|refused| {
+        let message = format!("{refused}; nothing is opened to access networks until it is corrected");
+        (reason::SETTING_REFUSED, message)
+    }));
+    if matches!(settings.backend, Backend::Missing(_)) {
+        faults.push((BACKEND_MISSING, backend(settings).message));
+    }
+    faults.extend(settings.left_out.iter().map(|left_out| (reason::CONFIG_UNDECODABLE, left_out.clone())));
+    faults.extend(settings.passed_over.iter().map(|(field, name)| {
+        let message = format!(
+            "{field} names {name}, which is a research namespace that stands, and so that entry is not in force; take it out, or \
+             delete ResearchNamespace {name} first"
+        );
+        (reason::SETTING_REFUSED, message)
+    }));
+    let dns = settings.spec.dns.namespace.as_str();
+    if (around.stands)(dns) {
+        let message = format!(
+            "dns.namespace names {dns}, which is a research namespace: it is closed, and names resolve nowhere; name the namespace of \
+             the cluster's DNS"
+        );
+        faults.push((reason::SETTING_REFUSED, message));
+    }
+    faults
+}
+
+/// That the settings are in force, and what does not work all the same: the worst of it in full, and where to read of the
+/// rest.
+fn in_force(about: &[Verdict]) -> Vec<Verdict> {
+    let mut amiss = about.iter().filter(|verdict| verdict.status == Some(false));
+    let Some(worst) = amiss.next() else { return ready(reason::RECONCILED, "in force") };
+    let others: Vec<&str> = amiss.map(|verdict| verdict.type_).collect();
+    let more = if others.is_empty() { String::new() } else { format!("; see also {}", others.join(" and ")) };
+    ready(worst.reason.clone(), format!("in force, but: {}{more}", worst.message))
+}
+
+/// Whether what the settings name is there.
+fn references(settings: &Settings, around: &Around<'_>) -> Verdict {
+    let missing = missing(&settings.spec, around.there);
+    if missing.is_empty() {
+        return Verdict::new(REFERENCES_FOUND, true, "Found", "what the settings name is there, as far as it is used");
+    }
+    let message = format!("{}; create what is missing, or correct the name", missing.join("; "));
+    Verdict::new(REFERENCES_FOUND, false, "ReferenceNotFound", message)
 }
 
 /// What opens egress, and why that.
@@ -110,18 +158,39 @@ fn backend(settings: &Settings) -> Verdict {
 
 /// Whether pods reach the DNS by which names are resolved.
 fn dns(settings: &Settings, around: &Around<'_>) -> Verdict {
-    match dns_fault(&settings.spec.dns, around.dns, &around.networks.nodes) {
-        None => Verdict::new(
+    let unanswered = (!around.silent_servers.is_empty()).then(|| silent(settings, around.silent_servers));
+    match (dns_fault(&settings.spec.dns, around.dns, &around.networks.nodes), unanswered) {
+        (None, None) => Verdict::new(
             DNS_REACHABLE,
             true,
             "Reachable",
             "the DNS Service has endpoints, which dns.podSelector selects",
         ),
-        Some((reason, true, message)) => Verdict::new(DNS_REACHABLE, false, reason, message),
-        Some((reason, false, message)) => {
+        (None | Some((_, false, _)), Some(unanswered)) => unanswered,
+        (Some((reason, true, message)), unanswered) => {
+            let all: Vec<String> = [message].into_iter().chain(unanswered.map(|said| said.message)).collect();
+            Verdict::new(DNS_REACHABLE, false, reason, all.join("; "))
+        }
+        (Some((reason, false, message)), None) => {
             Verdict { type_: DNS_REACHABLE, status: None, reason: reason.into(), message }
         }
     }
+}
+
+/// That the operator asks DNS servers in vain.
+fn silent(settings: &Settings, servers: &[(SocketAddr, String)]) -> Verdict {
+    let all: Vec<String> = servers.iter().map(|(server, why)| format!("{server} ({why})")).collect();
+    let whose = if settings.spec.dns.servers.is_empty() {
+        "they are the endpoints of the DNS Service: let the operator's pod reach them"
+    } else {
+        "correct dns.servers, or let the operator's pod reach them"
+    };
+    let message = format!(
+        "the operator has no answer from {}: a name that no other server answers for is not opened, and closes where it is open \
+         (dns.resolution.stale); {whose}",
+        all.join(", ")
+    );
+    Verdict::new(DNS_REACHABLE, false, "DNSServersSilent", message)
 }
 
 /// Whether there are kinds of network policies that nobody looks at.
@@ -141,68 +210,4 @@ fn policies(around: &Around<'_>) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    fn said(spec: serde_json::Value, around: &Around<'_>) -> Vec<(String, String, String)> {
-        let config = CloisterConfig::new("cloister", serde_json::from_value(spec).unwrap());
-        let settings = Settings::new(Some(&config.spec)).around(around.networks);
-        let status = super::config(&config, &settings, around, Timestamp::UNIX_EPOCH).unwrap();
-        status.conditions.into_iter().map(|said| (said.type_, said.status, said.reason)).collect()
-    }
-
-    fn has(said: &[(String, String, String)], type_: &str, status: &str, reason: &str) -> bool {
-        said.contains(&(type_.to_owned(), status.to_owned(), reason.to_owned()))
-    }
-
-    #[test]
-    fn a_server_that_is_no_address_is_told_and_closes_nothing() {
-        let (networks, dns, unwatched) = (ClusterNetworks::default(), DnsFacts::default(), BTreeSet::new());
-        let around = Around { record: None, networks: &networks, unlisted: &[], dns: &dns, unwatched: &unwatched };
-        for server in ["10.96.0.10:99999", "999.1.1.1:53", "1.2:53", "010.0.0.1:53"] {
-            let spec = json!({"dns": {"servers": ["127.0.0.1:53", server]}});
-            assert!(has(&said(spec.clone(), &around), "Stalled", "True", "ConfigUndecodable"), "{server}");
-            assert!(Settings::new(serde_json::from_value(spec).ok().as_ref()).usable, "{server}");
-        }
-        let right = json!({"dns": {"servers": ["127.0.0.1:53", "[2001:db8::53]:5353"]}});
-        assert!(has(&said(right, &around), "Ready", "True", "Reconciled"));
-        let cache = json!({"dns": {"nodeLocalAddresses": ["169.254.20.300"]}});
-        assert!(has(&said(cache, &around), "Ready", "False", "ConfigUndecodable"));
-    }
-
-    #[test]
-    fn access_networks_that_are_everything_are_told_and_none_of_them_is_open() {
-        let (networks, dns, unwatched) = (ClusterNetworks::default(), DnsFacts::default(), BTreeSet::new());
-        let around = Around { record: None, networks: &networks, unlisted: &[], dns: &dns, unwatched: &unwatched };
-        for everything in [json!(["0.0.0.0/0", "::/0"]), json!(["0.0.0.0/1", "128.0.0.0/1", "10.8.0.0/16"])] {
-            let spec = json!({"accessNetworks": everything});
-            assert!(has(&said(spec.clone(), &around), "Stalled", "True", "SettingRefused"), "{spec}");
-            let settings = Settings::new(serde_json::from_value(spec).ok().as_ref());
-            assert!(settings.usable && settings.spec.access_networks.is_empty());
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_seen_of_the_cluster_is_told() {
-        let mut networks = ClusterNetworks { node_count: 2, ..ClusterNetworks::default() };
-        let (dns, mut unwatched) = (DnsFacts::default(), BTreeSet::new());
-        let around = |networks: &ClusterNetworks, unlisted: &[&'static str], unwatched: &BTreeSet<String>, spec| {
-            said(spec, &Around { record: None, networks, unlisted, dns: &dns, unwatched })
-        };
-        let known = |said: &[(String, String, String)], status: &str, reason: &str| {
-            has(said, "ClusterNetworksKnown", status, reason)
-        };
-        assert!(known(&around(&networks, &["Node"], &unwatched, json!({})), "False", "NotListed"));
-        assert!(known(&around(&networks, &[], &unwatched, json!({})), "False", "PodNetworksUnknown"));
-        let written = json!({"clusterNetworks": ["10.244.0.0/16"]});
-        assert!(known(&around(&networks, &[], &unwatched, written), "True", "Known"));
-        networks.pods.insert("10.244.1.0/24".parse().unwrap(), "a".into());
-        let said = around(&networks, &[], &unwatched, json!({}));
-        assert!(known(&said, "True", "Known") && has(&said, "DNSReachable", "False", "DNSServiceNotFound"));
-        assert!(has(&said, "PolicyKindsWatched", "True", "Watched"));
-        unwatched.insert("globalnetworkpolicies.crd.projectcalico.org".to_owned());
-        let said = around(&networks, &[], &unwatched, json!({}));
-        assert!(has(&said, "PolicyKindsWatched", "False", "Unwatched") && has(&said, "Ready", "True", "Reconciled"));
-    }
-}
+mod tests;

@@ -27,6 +27,7 @@ pub mod node_networks;
 pub mod ownership;
 pub mod plan;
 pub mod quantity;
+pub mod references;
 pub mod settings;
 pub mod suggest;
 pub mod text;

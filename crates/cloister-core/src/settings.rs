@@ -32,6 +32,8 @@ pub struct Settings {
     pub ambiguous: bool,
     /// What of them is not in force, because the operator may not write what it would open: the field, and why.
     pub refused: Option<String>,
+    /// Entries of lists that are not in force, because they name a research namespace that stands: the field, and its name.
+    pub passed_over: Vec<(&'static str, String)>,
     /// What of them makes all of them unusable: the field, and what is wrong with it.
     pub unusable: Option<String>,
     /// What of them is left out, because it cannot be read: the field, and what is wrong with it.
@@ -77,6 +79,7 @@ impl Settings {
             backend,
             ambiguous: false,
             refused,
+            passed_over: Vec::new(),
             unusable,
             left_out: left_out(&spec),
             spec,
@@ -96,6 +99,20 @@ impl Settings {
     pub fn with(self, installed: Installed) -> Self {
         let ambiguous = installed.cilium && installed.cluster.is_some();
         Settings { backend: Backend::of(self.spec.egress.backend, installed), ambiguous, ..self }
+    }
+
+    /// The same beside the research namespaces that stand. An entry that names one of them is not in force: otherwise whoever
+    /// writes the settings would close a namespace in which people work, or make its pods members of others.
+    pub fn beside(mut self, stands: impl Fn(&str) -> bool) -> Self {
+        let spec = &mut self.spec;
+        let controllers = spec.workloads.controller_namespaces.extract_if(.., |name| stands(name));
+        let controllers = controllers.map(|name| ("workloads.controllerNamespaces", name));
+        let credentials = spec.credential_namespaces.extract_if(.., |name| stands(name));
+        let credentials = credentials.map(|name| ("credentialNamespaces", name));
+        let gateways = spec.gateways.extract_if(.., |gateway| stands(&gateway.namespace));
+        let gateways = gateways.map(|gateway| ("gateways", gateway.namespace));
+        self.passed_over = credentials.chain(controllers).chain(gateways).collect();
+        self
     }
 
     /// Whether a name can stand for all names below it. Where what would open it is missing, that is said instead.
@@ -186,17 +203,18 @@ fn unusable(spec: &CloisterConfigSpec) -> Option<String> {
 
 /// What cannot be read of the settings that say where names are looked up. It is left out.
 fn left_out(spec: &CloisterConfigSpec) -> Option<String> {
-    let server = spec.dns.servers.iter().find(|server| server.parse::<SocketAddr>().is_err());
-    let server = server.map(|server| {
+    let servers = spec.dns.servers.iter().filter(|server| server.parse::<SocketAddr>().is_err()).map(|server| {
         format!(
             "spec.dns.servers holds {server}, which is no address with a port and is not asked; write it like 192.0.2.53:53 or \
              [2001:db8::53]:53"
         )
     });
-    let cache = spec.dns.node_local_addresses.iter().find(|address| address.parse::<IpAddr>().is_err());
-    server.or(cache.map(|address| {
+    let caches = spec.dns.node_local_addresses.iter().filter(|address| address.parse::<IpAddr>().is_err());
+    let caches = caches.map(|address| {
         format!("spec.dns.nodeLocalAddresses holds {address}, which is no address and is not opened; correct it")
-    }))
+    });
+    let all: Vec<String> = servers.chain(caches).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 fn limits(config: &ResolutionConfig) -> Limits {

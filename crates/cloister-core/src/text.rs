@@ -70,6 +70,11 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// How many of something, in words.
+pub fn counted(count: usize, one: &str, many: &str) -> String {
+    if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
+}
+
 fn is_line_end(one: char) -> bool {
     matches!(one, '\u{2028}' | '\u{2029}')
 }
@@ -116,6 +121,12 @@ mod tests {
             let text: &str = one.encode_utf8(&mut buffer);
             assert!(!invisible.is_match(text) || is_invisible(one), "U+{:04X}", one as u32);
         }
+    }
+
+    #[test]
+    fn one_is_one() {
+        let people = [0, 1, 2].map(|count| counted(count, "person", "people"));
+        assert_eq!(people, ["0 people", "1 person", "2 people"]);
     }
 
     #[test]

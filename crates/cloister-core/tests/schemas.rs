@@ -86,6 +86,29 @@ fn the_description_of_an_enum_says_what_each_value_means() {
     );
 }
 
+/// `kubectl get` shows the reason of each object, and with `-o wide` the message, in the last column: it is long.
+#[test]
+fn every_kind_with_conditions_shows_its_reason_and_its_message() {
+    let mut seen = 0;
+    for crd in cloister_api::crds() {
+        let (kind, version) = (crd.spec.names.kind, &crd.spec.versions[0]);
+        let schema = version.schema.as_ref().and_then(|schema| schema.open_api_v3_schema.as_ref()).unwrap();
+        let status = schema.properties.as_ref().and_then(|properties| properties.get("status"));
+        if !status.is_some_and(|status| status.properties.iter().flatten().any(|(name, _)| name == "conditions")) {
+            continue;
+        }
+        seen += 1;
+        let columns = version.additional_printer_columns.as_deref().unwrap_or_default();
+        let reason =
+            columns.iter().find(|column| column.name == "Reason").unwrap_or_else(|| panic!("{kind}: no reason"));
+        assert!(reason.priority.unwrap_or_default() == 0 && reason.json_path.ends_with("reason"), "{kind}: {reason:?}");
+        let last = columns.last().unwrap();
+        assert!(last.name == "Message" && last.priority == Some(1), "{kind}: {last:?}");
+        assert!(last.json_path.ends_with(".message"), "{kind}: {last:?}");
+    }
+    assert_eq!(seen, cloister_api::crds().len() - 1, "only a GrantMount has no conditions");
+}
+
 /// How each list is merged where two write it, and why.
 const LISTS: [(&str, &str, &[&str]); 6] = [
     // One entry for each key: two managers may each keep their own.

@@ -10,6 +10,7 @@ use cloister_core::{
     egress::{PolicyPortNumber, ServiceFacts, ServicePortFacts},
     grant::{CredentialFacts, content_version},
     namespace::{ObservedNamespace, is_owned_label},
+    references::Named,
 };
 use k8s_openapi::{
     api::{
@@ -47,12 +48,15 @@ impl Indexed for Namespace {
         if before.map(|(before, _)| before) != Some(&observed) {
             relations::of_namespace(index, &name, dirty);
         }
-        index.namespaces.insert(name, (observed, version));
+        if index.namespaces.insert(name.clone(), (observed, version)).is_none() {
+            relations::of_named(index, Named::Namespace, &name, dirty);
+        }
     }
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
         if index.namespaces.remove(&name.name).is_some() {
             relations::of_namespace(index, &name.name, dirty);
+            relations::of_named(index, Named::Namespace, &name.name, dirty);
         }
     }
 
@@ -144,6 +148,7 @@ fn entry(service: Service) -> ServiceEntry {
 
 fn of_runtime_class(index: &mut Index, dirty: &mut Dirty) {
     roots::renew_settings(index);
+    dirty.insert(Key::Config);
     dirty.extend(index.research.keys().cloned().map(Key::Namespace));
 }
 

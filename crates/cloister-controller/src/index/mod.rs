@@ -5,10 +5,12 @@
 
 mod children;
 mod cluster;
+mod counts;
 mod dns;
 mod ended;
 mod grants;
 mod listed;
+mod named;
 mod networks;
 mod pod_addresses;
 mod pods;
@@ -51,6 +53,7 @@ use cloister_core::{
     impersonation::{Binding, impersonates},
     namespace::ObservedNamespace,
     node_networks::NodeNetworks as NodeBelieved,
+    references::Named,
     settings::Settings,
 };
 use ipnet::IpNet;
@@ -128,6 +131,8 @@ pub struct Index {
     pub(crate) pod_addresses: PodAddresses,
     /// The labels of the pods that are on the network of their nodes.
     pub(crate) on_nodes: BTreeMap<ObjectName, BTreeMap<String, String>>,
+    /// The names of what only the settings name.
+    pub(crate) named: BTreeSet<(Named, Arc<str>)>,
     /// The RuntimeClasses that pods can name.
     pub(crate) runtime_classes: BTreeSet<Arc<str>>,
     pub(crate) research: HashMap<Arc<str>, Decoded<ResearchNamespace>>,
@@ -187,6 +192,7 @@ impl Default for Index {
             pod_addresses: PodAddresses::default(),
             service_cidrs: BTreeMap::new(),
             on_nodes: BTreeMap::new(),
+            named: BTreeSet::new(),
             runtime_classes: BTreeSet::new(),
             research: HashMap::new(),
             first_seen: HashMap::new(),
@@ -268,26 +274,6 @@ impl Index {
         keys
     }
 
-    /// How many objects of each kind are known.
-    pub fn sizes(&self) -> [(&'static str, usize); 14] {
-        [
-            ("ResearchNamespace", self.research.len()),
-            ("EgressAllowlist", self.allowlists.len()),
-            ("StorageResource", self.storages.len()),
-            ("AccessPolicy", self.policies.len()),
-            ("AccessRole", self.roles.len()),
-            ("Grant", count(&self.grants) + count(&self.ended)),
-            ("AccessReview", count(&self.reviews) + count(&self.said)),
-            ("ClusterRole", self.cluster_roles.len()),
-            ("Binding", self.bindings.len()),
-            ("Namespace", self.namespaces.len()),
-            ("Child", self.children.values().map(|children| children.all.len()).sum()),
-            ("Pod", count(&self.pods) + self.other_pods.len()),
-            ("Service", self.services.len()),
-            ("Credential", self.credentials.len()),
-        ]
-    }
-
     /// What could open egress beside NetworkPolicies is installed, or gone.
     pub fn install(&mut self, installed: Installed, dirty: &mut Dirty) {
         if self.installed != installed {
@@ -332,23 +318,6 @@ impl Index {
     /// The grants of all namespaces.
     pub fn all_grants(&self) -> impl Iterator<Item = &Decoded<Grant>> {
         self.grants.values().flat_map(BTreeMap::values)
-    }
-
-    /// How many pods of a namespace have not run to their end.
-    pub fn pods_in(&self, namespace: &str) -> usize {
-        self.pods.get(namespace).map_or(0, BTreeMap::len) + self.other_pods.within(namespace)
-    }
-
-    /// How many research namespaces somebody else has opened, as their statuses say.
-    pub fn defeated(&self) -> usize {
-        let all = self.research.values().filter_map(|research| research.object.as_ref().ok()?.status.as_ref());
-        all.filter(|status| !status.deny_defeated_by.is_empty()).count()
-    }
-
-    /// How many research namespaces hold Roles or RoleBindings of others, as their statuses say.
-    pub fn intruded(&self) -> usize {
-        let all = self.research.values().filter_map(|research| research.object.as_ref().ok()?.status.as_ref());
-        all.filter(|status| !status.foreign_objects.is_empty()).count()
     }
 
     /// The keys of grants that must end, or are being taken away.
@@ -398,10 +367,6 @@ impl Index {
         let said = |name: &Arc<str>| self.said(namespace, name)?.whole.as_deref();
         names.filter_map(|(_, name)| whole(name).or_else(|| said(name))).collect()
     }
-}
-
-fn count<K, V>(all: &HashMap<Arc<str>, BTreeMap<K, V>>) -> usize {
-    all.values().map(BTreeMap::len).sum()
 }
 
 #[cfg(test)]

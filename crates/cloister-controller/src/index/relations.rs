@@ -8,11 +8,14 @@ use crate::{
     decode::Decoded,
     key::{Key, ObjectName},
 };
-use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, GrantKind, ResearchNamespace, ServiceReference};
+use cloister_api::{
+    Attach, EgressAllowlist, EgressRule, EgressState, GrantKind, ResearchNamespace, ServiceReference, Tier,
+};
 use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef, ObservedChild},
     grant::{ALREADY_OPEN, Grant, mount_of_secret},
     namespace::egress::TOO_BROAD,
+    references::{Named, concerns},
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -33,6 +36,10 @@ pub fn of_research_namespace(
     dirty.extend(always.map(|(name, _)| Key::Allowlist(name.clone())));
     let Some(Ok(object)) = object.map(|object| &object.object) else { return };
     let spec = &object.spec;
+    if spec.tier == Tier::Sandboxed && index.settings.runtime_class(spec.tier).is_err() {
+        // Only now is the RuntimeClass missed.
+        dirty.insert(Key::Config);
+    }
     let peers = spec.egress.to_research_namespaces.iter().chain(&spec.ingress.from_research_namespaces);
     dirty.extend(
         peers
@@ -56,21 +63,26 @@ pub fn of_those_that_name(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     }
 }
 
-/// What is said of a ResearchNamespace concerns the allowlists that are open in it now, or no longer are.
+/// What is said of a ResearchNamespace concerns the allowlists that are open in it now, or no longer are, or of which something
+/// else is said.
 pub fn of_open_allowlists(
     index: &Index,
     before: Option<&Decoded<ResearchNamespace>>,
     after: &Decoded<ResearchNamespace>,
     dirty: &mut Dirty,
 ) {
-    let open = |research: &Decoded<ResearchNamespace>| -> BTreeSet<String> {
+    let told = |research: &Decoded<ResearchNamespace>| -> BTreeSet<(String, String)> {
         let status = research.object.as_ref().ok().and_then(|research| research.status.as_ref());
         let needs = status.into_iter().flat_map(|status| &status.egress);
-        let open = needs.filter(|need| need.state == EgressState::Active);
-        open.filter_map(|need| Some(need.name.strip_prefix("allowlist/")?.to_owned())).collect()
+        let of_allowlists = needs.filter_map(|need| Some((need.name.strip_prefix("allowlist/")?, need)));
+        let told = of_allowlists.map(|(name, need)| match need.state {
+            EgressState::Active => (name.to_owned(), String::new()),
+            _ => (name.to_owned(), format!("{}: {}", need.reason, need.message)),
+        });
+        told.collect()
     };
-    let before = before.map(open).unwrap_or_default();
-    let changed = open(after).symmetric_difference(&before).cloned().collect::<Vec<_>>();
+    let before = before.map(told).unwrap_or_default();
+    let changed = told(after).symmetric_difference(&before).map(|(name, _)| name.clone()).collect::<BTreeSet<_>>();
     let known = changed.iter().filter_map(|name| index.allowlists.get_key_value(name.as_str()));
     dirty.extend(known.map(|(name, _)| Key::Allowlist(name.clone())));
 }
@@ -148,15 +160,18 @@ pub fn of_role(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
 /// An AccessPolicy concerns the storage and the roles that name it, and all grants that it decides. It names people, too.
 pub fn of_policy(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     dirty.insert(Key::Impersonation);
+    of_named(index, Named::AccessPolicy, name, dirty);
+    // What names one that is not there may have meant this one.
+    let is_meant = |named: &str| *named == **name || !index.policies.contains_key(named);
     for (storage, object) in &index.storages {
         let Ok(object) = &object.object else { continue };
-        if object.spec.roles.iter().any(|role| *role.access_policy == **name) {
+        if object.spec.roles.iter().any(|role| is_meant(&role.access_policy)) {
             dirty.insert(Key::Storage(storage.clone()));
             of_storage(index, storage, dirty);
         }
     }
     for (role, object) in &index.roles {
-        if object.object.as_ref().is_ok_and(|object| *object.spec.access_policy == **name) {
+        if object.object.as_ref().is_ok_and(|object| is_meant(&object.spec.access_policy)) {
             dirty.insert(Key::Role(role.clone()));
             of_role(index, role, dirty);
         }
@@ -168,15 +183,17 @@ pub fn of_policy(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
 
 /// A ClusterRole concerns the storage and the roles that name it, and their grants.
 pub fn of_cluster_role(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+    // What names one that is not there may have meant this one.
+    let is_meant = |named: &str| *named == **name || !index.cluster_roles.contains_key(named);
     for (storage, object) in &index.storages {
         let Ok(object) = &object.object else { continue };
-        if object.spec.roles.iter().any(|role| role.cluster_role.as_deref() == Some(name)) {
+        if object.spec.roles.iter().any(|role| role.cluster_role.as_deref().is_some_and(is_meant)) {
             dirty.insert(Key::Storage(storage.clone()));
             of_storage(index, storage, dirty);
         }
     }
     for (role, object) in &index.roles {
-        if object.object.as_ref().is_ok_and(|object| *object.spec.cluster_role == **name) {
+        if object.object.as_ref().is_ok_and(|object| is_meant(&object.spec.cluster_role)) {
             dirty.insert(Key::Role(role.clone()));
             of_role(index, role, dirty);
         }
@@ -187,6 +204,13 @@ pub fn of_cluster_role(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
 pub fn of_bindable(index: &Index, dirty: &mut Dirty) {
     dirty.extend(index.storages.keys().cloned().map(Key::Storage));
     dirty.extend(index.roles.keys().cloned().map(Key::Role));
+}
+
+/// What the settings name concerns them, and what they may have meant where the one that they name is not there.
+pub fn of_named(index: &Index, kind: Named, name: &str, dirty: &mut Dirty) {
+    if index.config.is_some() && concerns(&index.settings.spec, kind, name, |named| index.is_there(kind, named)) {
+        dirty.insert(Key::Config);
+    }
 }
 
 /// A grant concerns itself, what is said of its reviews where that may be another, and a namespace that waits for its end
@@ -209,6 +233,11 @@ pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, news: New
         GrantKind::StorageAccessGrant => index.settings.backend.minds_grants(),
         GrantKind::RoleGrant => false,
     };
+    if grant.kind == GrantKind::EgressGrant && !index.policies.contains_key(&*index.settings.spec.egress.access_policy)
+    {
+        // Only now is the AccessPolicy missed.
+        dirty.insert(Key::Config);
+    }
     if is_closing || (opens_networks && news.for_namespace) {
         dirty.insert(Key::Namespace(namespace.clone()));
     }
@@ -322,6 +351,7 @@ pub fn of_service(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
     for (name, object) in &index.storages {
         let endpoint = object.object.as_ref().ok().and_then(|object| object.spec.endpoint.as_ref());
         if endpoint.is_some_and(|endpoint| names(&endpoint.service)) {
+            dirty.insert(Key::Storage(name.clone()));
             of_storage(index, name, dirty);
         }
     }

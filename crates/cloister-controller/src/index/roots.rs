@@ -1,6 +1,6 @@
 //! Our own kinds: kept whole, in memory as long as in the cluster.
 
-use super::{Dirty, Index, Indexed, relations};
+use super::{Dirty, Index, Indexed, named, relations};
 use crate::{
     decode::Decoded,
     key::{Key, ObjectName},
@@ -61,6 +61,7 @@ impl Indexed for Decoded<ResearchNamespace> {
             return;
         }
         dirty.insert(Key::Namespace(name.clone()));
+        let stood = old.is_some_and(named::stands);
         let is_enforced =
             |object: &ResearchNamespace| object.status.as_ref().is_some_and(|said| said.enforced_at.is_some());
         if self.object.as_ref().is_ok_and(is_enforced) {
@@ -81,6 +82,9 @@ impl Indexed for Decoded<ResearchNamespace> {
             // What is said of it may tell that less is open there.
             relations::of_those_without_room(index, &name, dirty);
         }
+        if stood != index.stands(&name) {
+            of_standing(index, &name, dirty);
+        }
     }
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
@@ -89,6 +93,9 @@ impl Indexed for Decoded<ResearchNamespace> {
             dirty.insert(Key::Namespace(name.name.clone()));
             relations::of_research_namespace(index, &name.name, Some(&old), dirty);
             relations::of_those_that_name(index, &name.name, dirty);
+            if named::stands(&old) {
+                of_standing(index, &name.name, dirty);
+            }
         }
     }
 
@@ -238,6 +245,14 @@ pub(super) fn take_settings(index: &mut Index, dirty: &mut Dirty) {
     dirty.extend(index.all_keys());
 }
 
+/// A research namespace stands now, or no longer does: an entry of the settings that names it is not in force meanwhile.
+fn of_standing(index: &mut Index, name: &str, dirty: &mut Dirty) {
+    let config = index.config.as_ref().and_then(|config| config.object.as_ref().ok());
+    if config.is_some_and(|config| Settings::new(Some(&config.spec)).reserved(name).is_some()) {
+        take_settings(index, dirty);
+    }
+}
+
 /// Puts the settings together anew.
 pub(super) fn renew_settings(index: &mut Index) {
     let settings = match index.config.as_ref().map(|config| &config.object) {
@@ -245,7 +260,7 @@ pub(super) fn renew_settings(index: &mut Index) {
         Some(Ok(config)) => Settings::new(Some::<&CloisterConfigSpec>(&config.spec)),
         Some(Err(_)) => Settings::unreadable(),
     };
-    let settings = settings.around(&index.cluster).with(index.installed);
+    let settings = settings.beside(|name| index.stands(name)).around(&index.cluster).with(index.installed);
     index.settings = Arc::new(settings.with_runtime_classes(index.runtime_classes.clone()));
 }
 

@@ -343,3 +343,33 @@ fn what_must_end_has_the_first_lane() {
     );
     assert_eq!(index.ticket(&key, before).lane, Lane::Ending);
 }
+
+pub(super) fn declared(name: &str, version: u64, enforced: bool) -> Decoded<ResearchNamespace> {
+    let status = if enforced { json!({"enforcedAt": "2026-01-01T00:00:00Z"}) } else { json!({}) };
+    serde_json::from_value(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "ResearchNamespace",
+        "metadata": {"name": name, "uid": format!("u-{name}"), "resourceVersion": version.to_string()},
+        "spec": {"tier": "Standard"}, "status": status,
+    }))
+    .unwrap()
+}
+
+/// How long it took until a namespace was enforced is measured from when it was seen first.
+#[test]
+fn a_namespace_is_seen_first_once_and_until_it_is_enforced() {
+    let (mut index, mut dirty) = (Index::default(), Dirty::new());
+    let seen = |index: &Index| index.first_seen.get("interp").copied();
+    declared("interp", 1, false).upsert(&mut index, &mut dirty);
+    let first = seen(&index);
+    assert!(first.is_some());
+    declared("interp", 2, false).upsert(&mut index, &mut dirty);
+    assert_eq!(seen(&index), first, "it is not seen anew by each change");
+    declared("interp", 3, true).upsert(&mut index, &mut dirty);
+    assert_eq!(seen(&index), None);
+    declared("interp", 4, true).upsert(&mut index, &mut dirty);
+    assert_eq!(seen(&index), None, "one that was enforced is not measured again");
+    declared("other", 5, false).upsert(&mut index, &mut dirty);
+    let other = ObjectName { namespace: "".into(), name: "other".into() };
+    Decoded::<ResearchNamespace>::remove(&mut index, &other, &mut dirty);
+    assert!(index.first_seen.is_empty());
+}

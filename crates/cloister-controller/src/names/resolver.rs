@@ -34,6 +34,8 @@ pub enum Response {
     NoSuchName,
     /// It did not say.
     Failed(String),
+    /// Nothing came from it.
+    Silent(String),
 }
 
 /// A resolver for each server.
@@ -42,7 +44,11 @@ pub struct Resolvers(HashMap<SocketAddr, TokioResolver>);
 
 impl Resolvers {
     /// Asks all servers for both kinds of address.
-    pub fn ask(&mut self, servers: &[SocketAddr], name: &str) -> impl Future<Output = Vec<Response>> + Send + 'static {
+    pub fn ask(
+        &mut self,
+        servers: &[SocketAddr],
+        name: &str,
+    ) -> impl Future<Output = Vec<(SocketAddr, Response)>> + Send + 'static {
         self.0.retain(|server, _| servers.contains(server));
         let mut resolvers = Vec::new();
         for server in servers {
@@ -80,19 +86,15 @@ fn resolver(server: SocketAddr) -> Result<TokioResolver, NetError> {
     builder.build()
 }
 
-async fn one(server: SocketAddr, resolver: Result<TokioResolver, NetError>, name: &str) -> Response {
-    let failed = |why: String| Response::Failed(format!("{server}: {why}"));
+async fn one(server: SocketAddr, resolver: Result<TokioResolver, NetError>, name: &str) -> (SocketAddr, Response) {
     let resolver = match resolver {
         Ok(resolver) => resolver,
-        Err(error) => return failed(error.to_string()),
+        Err(error) => return (server, Response::Failed(error.to_string())),
     };
     let ask = |kind| timeout(LIMIT, records(&resolver, name, kind));
     let (v4, v6) = futures::join!(ask(RecordType::A), ask(RecordType::AAAA));
-    let late = || Response::Failed("no answer in time".into());
-    match both(v4.unwrap_or_else(|_| late()), v6.unwrap_or_else(|_| late())) {
-        Response::Failed(why) => failed(why),
-        response => response,
-    }
+    let late = || Response::Silent("no answer in time".into());
+    (server, both(v4.unwrap_or_else(|_| late()), v6.unwrap_or_else(|_| late())))
 }
 
 async fn records(resolver: &TokioResolver, name: &str, kind: RecordType) -> Response {
@@ -105,7 +107,8 @@ async fn records(resolver: &TokioResolver, name: &str, kind: RecordType) -> Resp
                 other => Response::Failed(other.to_string()),
             };
         }
-        Err(error) => return Response::Failed(error.to_string()),
+        Err(error @ NetError::Dns(_)) => return Response::Failed(error.to_string()),
+        Err(error) => return Response::Silent(error.to_string()),
     };
     // An alias that runs out leads elsewhere, whatever its end says.
     let shortest = lookup.answers().iter().map(|record| record.ttl).min().unwrap_or_default();
@@ -126,6 +129,8 @@ fn both(v4: Response, v6: Response) -> Response {
             Response::Records(records)
         }
         (Response::Failed(why), _) | (_, Response::Failed(why)) => Response::Failed(why),
+        (Response::Silent(why), Response::Silent(_)) => Response::Silent(why),
+        (Response::Silent(why), _) | (_, Response::Silent(why)) => Response::Failed(why),
         (Response::Records(_), Response::NoSuchName) | (Response::NoSuchName, Response::Records(_)) => {
             Response::Records(Vec::new())
         }
@@ -138,21 +143,21 @@ fn both(v4: Response, v6: Response) -> Response {
 /// # Errors
 ///
 /// Nobody gave an address, and not all could say that there is none.
-pub fn merge(responses: Vec<Response>) -> Result<Option<Vec<(IpAddr, SignedDuration)>>, String> {
+pub fn merge(responses: Vec<(SocketAddr, Response)>) -> Result<Option<Vec<(IpAddr, SignedDuration)>>, String> {
     if responses.is_empty() {
         return Err("no DNS server is known".into());
     }
     let mut records = Vec::new();
     let mut failed = None;
     let mut exists = false;
-    for response in responses {
+    for (server, response) in responses {
         match response {
             Response::Records(more) => {
                 exists = true;
                 records.extend(more);
             }
             Response::NoSuchName => {}
-            Response::Failed(why) => failed = failed.or(Some(why)),
+            Response::Failed(why) | Response::Silent(why) => failed = failed.or(Some(format!("{server}: {why}"))),
         }
     }
     match failed {
@@ -173,19 +178,27 @@ mod tests {
         Response::Failed("SERVFAIL".into())
     }
 
+    /// What these servers said together.
+    fn merged<const N: usize>(responses: [Response; N]) -> Result<Option<Vec<(IpAddr, SignedDuration)>>, String> {
+        let server = |at: usize| SocketAddr::from(([127, 0, 0, 1], 5300 + u16::try_from(at).unwrap()));
+        merge(responses.into_iter().enumerate().map(|(at, response)| (server(at), response)).collect())
+    }
+
     #[test]
     fn a_name_is_gone_where_all_say_so() {
-        assert_eq!(merge(vec![Response::NoSuchName, Response::NoSuchName]), Ok(None));
-        assert_eq!(merge(vec![Response::NoSuchName, failed()]), Err("SERVFAIL".into()));
-        assert_eq!(merge(vec![Response::NoSuchName, records(&[])]), Ok(Some(Vec::new())));
-        assert!(merge(Vec::new()).is_err());
+        assert_eq!(merged([Response::NoSuchName, Response::NoSuchName]), Ok(None));
+        let why = |port: u16, why: &str| Err(format!("127.0.0.1:{port}: {why}"));
+        assert_eq!(merged([Response::NoSuchName, failed()]), why(5301, "SERVFAIL"));
+        assert_eq!(merged([Response::Silent("timed out".into()), Response::NoSuchName]), why(5300, "timed out"));
+        assert_eq!(merged([Response::NoSuchName, records(&[])]), Ok(Some(Vec::new())));
+        assert!(merged([]).is_err());
     }
 
     #[test]
     fn what_any_server_says_is_open() {
-        let all = merge(vec![records(&["198.51.100.1"]), failed(), records(&["2001:db8::1"])]).unwrap().unwrap();
+        let all = merged([records(&["198.51.100.1"]), failed(), records(&["2001:db8::1"])]).unwrap().unwrap();
         assert_eq!(all.len(), 2);
-        assert!(merge(vec![records(&[]), failed()]).is_err(), "the one that failed may know of some");
+        assert!(merged([records(&[]), failed()]).is_err(), "the one that failed may know of some");
     }
 
     #[test]
@@ -194,5 +207,9 @@ mod tests {
         assert_eq!(both(Response::NoSuchName, records(&["2001:db8::1"])), records(&["2001:db8::1"]));
         assert_eq!(both(records(&[]), failed()), failed());
         assert_eq!(both(Response::NoSuchName, records(&[])), records(&[]));
+        let silent = || Response::Silent("timed out".into());
+        assert_eq!(both(records(&["198.51.100.1"]), silent()), records(&["198.51.100.1"]));
+        assert_eq!(both(silent(), silent()), silent());
+        assert_eq!(both(Response::NoSuchName, silent()), Response::Failed("timed out".into()), "it did answer");
     }
 }

@@ -8,19 +8,20 @@ use crate::{
     error::Error,
     index::{Index, Indexed},
     key::Key,
+    names::silent_servers,
     news::of_settings,
     write::{Found, Target},
 };
 use cloister_api::{
-    AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, EgressState, Identity, ServiceReference, StorageResource,
+    AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, Identity, ServiceReference, StorageResource,
 };
 use cloister_core::{
-    catalogue::{self, RoleInput, StorageInput, Users},
+    catalogue::{self, Input, Users},
     child::GrantRef,
     condition::conditions,
     config_status::{self, Around},
     grant::{Listed, same_person},
-    namespace::egress::attaches,
+    references::Named,
     suggest::closest,
 };
 use jiff::Timestamp;
@@ -46,12 +47,8 @@ pub async fn role(context: &Context, name: &Arc<str>) -> Result<(), Error> {
     let (metadata, status) = {
         let index = context.index();
         let Some(found) = index.roles.get(name) else { return Ok(()) };
-        let input = RoleInput {
-            policies: &|policy| policy_named(&index, policy),
-            cluster_roles: &|role| index.cluster_roles.get(role),
-            settings: index.settings(),
-        };
-        (found.metadata.clone(), said(found, now, |role| catalogue::role(role, &input, now)))
+        let status = said(found, now, |role| with_input(&index, |input| catalogue::role(role, input, now)));
+        (found.metadata.clone(), status)
     };
     write::<AccessRole>(context, Key::Role(name.clone()), metadata, status).await
 }
@@ -89,18 +86,22 @@ fn only_counts(found: &Decoded<EgressAllowlist>) -> bool {
     status.is_some_and(|status| status.observed_generation == found.metadata.generation)
 }
 
+/// Who uses an allowlist.
 fn users<'a>(index: &'a Index, name: &str, allowlist: &EgressAllowlist, now: Timestamp) -> Users<'a> {
-    let declared = index.research.iter().filter_map(|(name, research)| Some((name, research.object.as_ref().ok()?)));
-    let attached = declared.filter(|(_, research)| attaches(name, allowlist, research, now));
-    let mut users = Users::default();
-    for (namespace, research) in attached {
-        users.names.push(namespace);
-        let needs = research.status.iter().flat_map(|status| &status.egress);
-        let here = needs.filter(|need| need.name.strip_prefix("allowlist/") == Some(name));
-        users.in_whole += here.filter(|need| need.state == EgressState::Active).count();
-    }
-    users.names.sort_unstable();
-    users
+    let declared = index.research.iter().filter_map(|(name, research)| Some((&**name, research.object.as_ref().ok()?)));
+    catalogue::users(name, allowlist, declared, now)
+}
+
+/// Decides by what the catalogue depends on.
+fn with_input<T>(index: &Index, decide: impl FnOnce(&Input<'_>) -> T) -> T {
+    decide(&Input {
+        policies: &|policy| policy_named(index, policy),
+        cluster_roles: &|role| index.cluster_roles.get(role),
+        credentials: &|secret| credential(index, secret),
+        services: &|service| service_named(index, service),
+        meant: &|listed, name| meant(index, listed, name),
+        settings: index.settings(),
+    })
 }
 
 /// Says whether a storage resource can be asked for.
@@ -109,13 +110,7 @@ pub async fn storage(context: &Context, name: &Arc<str>) -> Result<(), Error> {
     let (metadata, status) = {
         let index = context.index();
         let Some(found) = index.storages.get(name) else { return Ok(()) };
-        let input = StorageInput {
-            policies: &|policy| policy_named(&index, policy),
-            cluster_roles: &|role| index.cluster_roles.get(role),
-            credentials: &|secret| credential(&index, secret),
-            settings: index.settings(),
-        };
-        let status = said(found, now, |storage| catalogue::storage(storage, &input, now));
+        let status = said(found, now, |storage| with_input(&index, |input| catalogue::storage(storage, input, now)));
         (found.metadata.clone(), status)
     };
     write::<StorageResource>(context, Key::Storage(name.clone()), metadata, status).await
@@ -140,11 +135,19 @@ pub async fn config(context: &Context) -> Result<(), Error> {
         let index = context.index();
         let Some(found) = &index.config else { return Ok(()) };
         let record = context.audit.failure();
+        // What cannot be listed yet is not gone.
+        let missing = context.park(&Key::Config, &Named::ALL.map(Named::as_str));
+        let unreadable = context.synced.late_in("Secret");
+        let mut there = index.there(Named::ALL.into_iter().filter(|kind| !missing.contains(&kind.as_str())));
+        there.unreadable = unreadable.iter().map(|namespace| &**namespace).collect();
         let around = Around {
             record: record.as_deref(),
             networks: &index.cluster_networks(),
             unlisted: &context.synced.missing(Some(&["Node", "ServiceCIDR"])),
             dns: &index.dns_facts(),
+            there: &there,
+            stands: &|name| index.stands(name),
+            silent_servers: &silent_servers(context, &index),
             unwatched: &index.unwatched,
         };
         let status = said(found, now, |config| {
@@ -213,6 +216,7 @@ pub fn meant(index: &Index, listed: Listed, name: &str) -> Option<String> {
         Listed::Storage => closest(name, index.storages.keys().map(|name| &**name)),
         Listed::Role => closest(name, index.roles.keys().map(|name| &**name)),
         Listed::Policy => closest(name, index.policies.keys().map(|name| &**name)),
+        Listed::ClusterRole => closest(name, index.cluster_roles.keys().map(|name| &**name)),
     };
     found.map(str::to_owned)
 }

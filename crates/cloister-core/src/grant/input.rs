@@ -70,6 +70,8 @@ pub enum Listed {
     Role,
     /// AccessPolicies.
     Policy,
+    /// ClusterRoles.
+    ClusterRole,
 }
 
 /// Finds what grants are for, and who decides.

@@ -76,6 +76,17 @@ impl TargetError {
         }
     }
 
+    /// Whether something is not there that may be on its way.
+    pub fn is_of_what_may_come(&self) -> bool {
+        matches!(
+            self,
+            TargetError::NotFound { .. }
+                | TargetError::RoleNotFound { .. }
+                | TargetError::PolicyNotFound { .. }
+                | TargetError::RoleRefused(crate::cluster_role::Fault::NotFound(_))
+        )
+    }
+
     /// Whether it is the policy that is gone, and not what the grant is for.
     pub fn is_of_policy(&self) -> bool {
         matches!(self, TargetError::PolicyNotFound { .. } | TargetError::PolicyUndecodable(_))

@@ -49,6 +49,7 @@ mod summary;
 mod target;
 mod together;
 mod undecided;
+mod wait;
 mod words;
 
 pub use break_glass::{has_broken_glass, owes_review, owes_review_by};

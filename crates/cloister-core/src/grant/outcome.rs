@@ -9,37 +9,20 @@ use super::{
     digest,
     eligibility::{self, Ineligible},
     guard::POLICY_NOT_ALLOWED,
-    kind::{Missing, missing, undeclared},
+    kind::{missing, undeclared},
     limits::Others,
     membership,
     mistakes::Mistakes,
     people::is_known,
     target::too_weak,
-    undecided::{known_doubt, not_here},
+    undecided::known_doubt,
+    wait::{Wait, not_here},
     words::POLICY_WRITERS,
 };
 use crate::{auto_approve, condition::seconds, names::Standing};
 use cloister_api::{GrantStatus, Identity, RecordedReview, WhenRequesterLeaves};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
-/// What holds a request up.
-pub struct Wait {
-    pub reason: String,
-    pub message: String,
-    /// Whether somebody must change something before it can go on.
-    pub broken: bool,
-}
-
-impl Wait {
-    fn of(missing: Missing, broken: bool) -> Self {
-        Wait::new(missing.reason, missing.message, broken)
-    }
-
-    pub fn new(reason: &str, message: impl Into<String>, broken: bool) -> Self {
-        Wait { reason: reason.to_owned(), message: message.into(), broken }
-    }
-}
 
 /// How a request is decided.
 pub enum Outcome {
@@ -68,7 +51,7 @@ pub fn outcome(
     status: &mut GrantStatus,
     input: &Input<'_>,
 ) -> Outcome {
-    if let Some(wait) = not_here(input) {
+    if let Some(wait) = not_here(asked, input) {
         return Outcome::Wait(wait);
     }
     let Some(requester) = grant.terms().requested_by else {

@@ -7,12 +7,13 @@ use super::{
     eligibility::{self, signed},
     membership,
     mistakes::{ASK_AGAIN, Mistakes},
-    outcome::{How, Outcome, Wait, outcome, window},
+    outcome::{How, Outcome, outcome, window},
     phases::{add_finalizer, drop_finalizer, own, surplus},
     share::{Share, secret_name},
     status::{Say, ended},
     summary,
     undecided::without_target,
+    wait::{Wait, wait_until},
 };
 use crate::{condition::seconds, plan::Plan};
 use cloister_api::{GrantPhase, GrantStatus, PolicyReference};
@@ -124,20 +125,4 @@ fn approve(status: &mut GrantStatus, grant: &Grant, target: &Target<'_>, how: Ho
         }
         How::BreakGlass(debt) => status.break_glass = Some(debt),
     }
-}
-
-fn wait_until(
-    mut plan: Plan<GrantStatus>,
-    say: &Say<'_>,
-    status: GrantStatus,
-    deadline: Timestamp,
-    wait: Wait,
-) -> Plan<GrantStatus> {
-    if deadline <= say.now {
-        let status = ended(status, GrantPhase::TimedOut, say.now);
-        return say.ready(plan, status, "TimedOut", format!("nobody decided by {deadline}; {}", wait.message));
-    }
-    plan.look_again(deadline);
-    let Wait { reason, message, broken } = wait;
-    if broken { say.stalled(plan, status, &reason, message) } else { say.ready(plan, status, &reason, message) }
 }

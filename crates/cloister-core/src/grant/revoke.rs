@@ -10,6 +10,7 @@ use super::{
     remains::Remains,
     residue,
     status::{Say, WAITING, ended, said_before},
+    words::left,
 };
 use crate::plan::Plan;
 use cloister_api::{
@@ -63,7 +64,7 @@ pub fn revoke(remains: &Remains<'_>, end: Option<End>, input: &Input<'_>) -> Pla
     status.phase = GrantPhase::Revoking;
     status.ended_at = None;
     status.secret_destroyed = remains.mount.is_some();
-    let message = format!("{message}{WAITING}{pods} pods that hold the credential, and {held} objects, to end");
+    let message = format!("{message}{WAITING}{}, to end", left(pods, held));
     // One that is over by its time needs no status to stay so, and admission takes a moment to notice.
     let over_in_a_moment = phase == GrantPhase::Expired && pods == 0 && held == 0;
     let since = revoking_since(remains, input.now).unwrap_or(input.now);
@@ -111,9 +112,7 @@ pub fn shut(remains: &Remains<'_>, error: &str, input: &Input<'_>) -> Plan<Grant
         let message = format!("{unread}; what it opened is closed. {advice}");
         return say.stalled(plan, status, reason::UNDECODABLE, message);
     }
-    let message = format!(
-        "{unread}; what it opened is being closed{WAITING}{pods} pods that hold the credential, and {held} objects, to end. {advice}"
-    );
+    let message = format!("{unread}; what it opened is being closed{WAITING}{}, to end. {advice}", left(pods, held));
     let look = closing.confirm;
     plan.close_by(closing.chain);
     plan.look_again(later(input.now, LOOK));

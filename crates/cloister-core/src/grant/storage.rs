@@ -13,11 +13,13 @@ use super::{
     share::{Share, mount_key, mount_name},
     target::{Known, cluster_role, guard_of, policy_of, rules_of},
     together,
+    words::CATALOGUE_WRITERS,
 };
 use crate::{
     child::Child,
-    egress::{Refusal, endpoint_too_broad, open_endpoint, open_endpoint_in_part},
+    egress::{Refusal, endpoint_refused, endpoint_too_broad, open_endpoint, open_endpoint_in_part},
     evaluator,
+    names::Standing,
     namespace::{children::role_binding, egress::TOO_BROAD},
     suggest::closest,
 };
@@ -114,14 +116,15 @@ impl Kind for StorageAccessGrant {
         let endpoint = || found(self, input).ok()?.0.spec.endpoint.as_ref();
         credential(self, input)
             .err()
-            .or_else(|| too_broad(endpoint()?, input))
+            .or_else(|| too_broad(&self.spec.storage, endpoint()?, input))
             .or_else(|| together::too_broad(endpoint()?, input))
     }
 
     fn doubt(&self, input: &Input<'_>) -> Option<Missing> {
+        let storage = &self.spec.storage;
         match open_endpoint(found(self, input).ok()?.0.spec.endpoint.as_ref()?, None, &input.surroundings()) {
-            Ok(open) => astray(open, input),
-            Err(refusal) => Some(closed_by(&refusal)),
+            Ok(open) => astray(open, input).map(|missing| led_astray(storage, missing)),
+            Err(refusal) => Some(closed_by(storage, &refusal)),
         }
     }
 
@@ -269,32 +272,52 @@ fn add_mount(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_
 fn add_endpoint(asked: &StorageAccessGrant, grant: &Grant, input: &Input<'_>, opening: &mut Opening) {
     let Ok((StorageResource { spec, .. }, _)) = found(asked, input) else { return };
     let Some(endpoint) = &spec.endpoint else { return };
-    if let Some(fault) = too_broad(endpoint, input) {
+    let storage = &asked.spec.storage;
+    if let Some(fault) = too_broad(storage, endpoint, input) {
         opening.fault = Some(fault);
         return;
     }
     let pods = asked.spec.mount.as_ref().map(|mount| pods_of(&mount.service_account_name));
     let declared = evaluator::Declared::endpoint(endpoint, pods.as_ref());
-    match opened(open_endpoint_in_part(endpoint, pods.as_ref(), &input.surroundings()), declared, grant, input) {
+    let parts = open_endpoint_in_part(endpoint, pods.as_ref(), &input.surroundings());
+    let closed_part = parts.closed.first().map(|refusal| closed_by(storage, refusal));
+    match opened(parts, declared, grant, input) {
         Ok(endpoint) => {
             opening.children.extend(endpoint.children);
             opening.next = endpoint.next;
-            opening.note = endpoint.note;
+            opening.note = closed_part.or_else(|| endpoint.note.map(|missing| led_astray(storage, missing)));
             opening.hosts = endpoint.hosts;
             opening.fault = endpoint.fault;
         }
-        Err(refusal) => opening.fault = refusal.as_ref().map(closed_by),
+        Err(refusal) => opening.fault = refusal.map(|refusal| closed_by(storage, &refusal)),
     }
 }
 
-fn closed_by(refusal: &Refusal) -> Missing {
-    Missing { reason: refusal.reason(), message: format!("the endpoint stays closed: {refusal}") }
+/// What keeps the endpoint of a storage closed, in part or as a whole, for those who can correct it.
+fn closed_by(storage: &str, refusal: &Refusal) -> Missing {
+    of_endpoint(storage, refusal.reason(), &endpoint_refused(refusal))
+}
+
+fn of_endpoint(storage: &str, reason: &'static str, why: &str) -> Missing {
+    let message = format!(
+        "the endpoint of StorageResource {storage} stays closed: {why}; ask {CATALOGUE_WRITERS} to correct the StorageResource"
+    );
+    Missing { reason, message }
+}
+
+/// Where a name of the endpoint leads elsewhere, or nowhere.
+fn led_astray(storage: &str, Missing { reason, message }: Missing) -> Missing {
+    if reason == Standing::Unknown.reason() {
+        // It is being looked up: there is nothing to correct.
+        return Missing { reason, message };
+    }
+    of_endpoint(storage, reason, &message.replace("the rule", "the endpoint"))
 }
 
 /// What keeps an endpoint closed that opens more than the catalogue may.
-fn too_broad(endpoint: &StorageEndpoint, input: &Input<'_>) -> Option<Missing> {
+fn too_broad(storage: &str, endpoint: &StorageEndpoint, input: &Input<'_>) -> Option<Missing> {
     let why = endpoint_too_broad(endpoint, &input.surroundings(), &input.settings.spec.egress)?;
-    Some(Missing { reason: TOO_BROAD, message: format!("the endpoint stays closed: {why}") })
+    Some(of_endpoint(storage, TOO_BROAD, &why.to_string()))
 }
 
 /// The pods of an account, by the label that admission sets and checks.

@@ -1,7 +1,7 @@
 //! What the catalogue says: the policy that decides, and the ClusterRoles that may be bound.
 
 use super::{Input, Listed, kind::TargetError, words::CATALOGUE_WRITERS};
-use crate::settings::Settings;
+use crate::{settings::Settings, text::counted};
 use cloister_api::{AccessPolicy, AccessPolicySpec, Sensitivity};
 
 /// An object of the catalogue, as it was found.
@@ -73,9 +73,10 @@ pub fn too_weak(policy: &AccessPolicy, sensitivity: Sensitivity, settings: &Sett
     let strength = policy_strength(&policy.spec)?;
     (strength < least).then(|| {
         format!(
-            "AccessPolicy {} can approve with {strength} people, and content of sensitivity {sensitivity:?} needs {least} at least \
+            "AccessPolicy {} can approve with {}, and content of sensitivity {sensitivity:?} needs {least} at least \
              (minimumApprovals of CloisterConfig); ask {CATALOGUE_WRITERS} to name a stronger policy",
-            policy.metadata.name.as_deref().unwrap_or_default()
+            policy.metadata.name.as_deref().unwrap_or_default(),
+            counted(strength as usize, "person", "people")
         )
     })
 }

@@ -5,35 +5,11 @@ use super::{
     eligibility::Ineligible,
     kind::{Kind, Missing, TargetError, undeclared},
     mistakes::Mistakes,
-    open,
-    outcome::{Wait, known_person, not_invalidated},
+    outcome::{known_person, not_invalidated},
+    wait::Wait,
 };
 use crate::names::Standing;
-use cloister_api::condition::reason;
 use jiff::Timestamp;
-
-/// Why nothing can be decided in this namespace now.
-pub fn not_here(input: &Input<'_>) -> Option<Wait> {
-    match input.home {
-        Home::Enforced if input.settings.held => Some(Wait::new(reason::CLOCK_SKEW, open::CLOCK_SKEW, false)),
-        Home::Enforced if input.settings.usable => None,
-        Home::Enforced => Some(Wait::new(
-            reason::CONFIG_UNDECODABLE,
-            "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can",
-            true,
-        )),
-        Home::NotEnforced => Some(Wait::new(
-            "NamespaceNotEnforced",
-            format!("waits for ResearchNamespace {} to be enforced", input.namespace),
-            false,
-        )),
-        Home::Closed | Home::Ending => Some(Wait::new(
-            "NotAResearchNamespace",
-            format!("{} is not an open research namespace; ask in one that is", input.namespace),
-            true,
-        )),
-    }
-}
 
 /// What holds a request up whose target is not known, together with what else is known to be wrong with it. Whether it keeps
 /// its policy's terms is not known: it has none yet.
@@ -66,7 +42,8 @@ pub fn without_target(
         "{all}. The request waits until {deadline}, and then times out; whether it keeps the terms of its AccessPolicy is not known \
          before"
     );
-    Ok(Wait::new(error.reason(), message, true))
+    let wait = Wait::new(error.reason(), message, true);
+    Ok(if error.is_of_what_may_come() { wait.for_what_may_come(asked) } else { wait })
 }
 
 /// What is known to stand in the way of a request, and not just not known yet.

@@ -1,6 +1,6 @@
 //! How people are named in messages.
 
-use crate::text::first_of;
+use crate::text::{counted, first_of};
 use cloister_api::{Identity, Principal};
 
 /// Who may change what an AccessPolicy says.
@@ -39,4 +39,10 @@ pub fn seen(identity: &Identity) -> String {
         return format!("the API server saw {who} in no group");
     }
     format!("the API server saw {who} in groups {}", first_of(groups, GROUPS, ", "))
+}
+
+/// What is still to end, in words.
+pub fn left(pods: usize, held: usize) -> String {
+    let pods = counted(pods, "pod that holds the credential", "pods that hold the credential");
+    format!("{pods}, and {}", counted(held, "object", "objects"))
 }

@@ -5,6 +5,7 @@ use crate::{
     child::{Child, ChildKey, ChildKind},
     finalizers::of_others,
     plan::{Action, After, Chain, NamespaceLabels, Plan},
+    text::counted,
 };
 use cloister_api::{
     DeletionPolicy, ResearchNamespace, ResearchNamespaceStatus,
@@ -29,12 +30,11 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
     if namespace.terminating {
         let_it_end(&mut plan, input);
         let why = namespace.why_held();
+        let (pods, grants) = (counted(input.pods, "pod", "pods"), counted(input.open_grants, "grant", "grants"));
         let (reason, message) = match (input.pods, input.open_grants) {
             (0, 0) => (reason::DELETING, format!("Namespace {} is being deleted{why}", input.name)),
-            (0, grants) => (reason::WAITING_FOR_GRANTS, format!("waiting for {grants} grants to be revoked{why}")),
-            (pods, grants) => {
-                (reason::WAITING_FOR_PODS, format!("waiting for {pods} pods and {grants} grants to end{why}"))
-            }
+            (0, _) => (reason::WAITING_FOR_GRANTS, format!("waiting for {grants} to be revoked{why}")),
+            _ => (reason::WAITING_FOR_PODS, format!("waiting for {pods} and {grants} to end{why}")),
         };
         return say.waiting(plan, reason, message);
     }
@@ -56,7 +56,7 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
             say.waiting(plan, reason::DELETING, format!("Namespace {} is being deleted", input.name))
         }
         DeletionPolicy::Retain if input.open_grants > 0 => {
-            let message = format!("waiting for {} grants to be revoked", input.open_grants);
+            let message = format!("waiting for {} to be revoked", counted(input.open_grants, "grant", "grants"));
             say.waiting(plan, reason::WAITING_FOR_GRANTS, message)
         }
         DeletionPolicy::Retain => {

@@ -35,6 +35,7 @@ pub use hosts::what_to_do;
 pub use input::{Input, ObservedNamespace, Peer, PeerFound};
 pub use labelled::is_owned_label;
 pub use members::namespace_owned;
+pub use refused::keeps_out;
 pub use status::failed;
 pub use takeover::{Account, Inspection, has_own_volume, wants_inspection};
 
@@ -129,7 +130,7 @@ fn decide(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
 fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
     let say = Say::about(declared, input.now);
     if let Some(why) = input.settings.reserved(input.name) {
-        let message = format!("{} cannot be a research namespace: {why}; choose another name", input.name);
+        let message = status::reserved(declared, input.name, why);
         return say.stalled(closing::closed_if_ours(input), reason::NAME_RESERVED, message);
     }
     let (sealed, class) = namespace_labels(input.name, declared.spec.tier, input.settings);

@@ -36,11 +36,16 @@ pub fn expired(name: &str, allowlist: &EgressAllowlist) -> String {
 
 /// That an allowlist is not for this namespace, and which label is missing for it.
 pub fn not_allowed(name: &str, allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> String {
-    let why = missing(allowlist.spec.namespace_selector.as_ref(), namespace);
+    let why = keeps_out(allowlist, namespace);
     format!(
         "EgressAllowlist {name} does not allow this namespace: {why}; ask {PUBLISHERS} to label the ResearchNamespace, or to widen the \
          namespaceSelector, or take it out of egress.allowlists"
     )
+}
+
+/// What keeps an allowlist's selector from allowing a namespace.
+pub fn keeps_out(allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> String {
+    missing(allowlist.spec.namespace_selector.as_ref(), namespace)
 }
 
 /// What keeps the selector of an allowlist or of a gateway from allowing a namespace.
@@ -83,7 +88,7 @@ impl<'a> Closed<'a> {
         let closed = read.filter_map(|(name, allowlist)| {
             let end = allowlist.spec.expires_at.as_ref().filter(|end| end.0 <= input.now);
             let why = match (allows(allowlist, namespace), end) {
-                (false, _) => missing(allowlist.spec.namespace_selector.as_ref(), namespace),
+                (false, _) => keeps_out(allowlist, namespace),
                 (true, Some(end)) => format!("it ended at {}", end.0),
                 (true, None) => return None,
             };

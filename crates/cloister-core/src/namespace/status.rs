@@ -24,6 +24,17 @@ const REFUSED: usize = 64;
 /// How many policies of others are named.
 const FOREIGN: usize = 16;
 
+/// That a name is reserved, and what to do about it: a namespace that was made before can take no other name.
+pub fn reserved(declared: &ResearchNamespace, name: &str, why: &str) -> String {
+    let stood = declared.status.as_ref().is_some_and(|status| status.enforced_at.is_some());
+    let remedy = if stood {
+        "ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to name another there"
+    } else {
+        "choose another name"
+    };
+    format!("{name} cannot be a research namespace: {why}; {remedy}")
+}
+
 /// Writes the status of one ResearchNamespace, where it differs from the one before.
 pub struct Say<'a> {
     pub metadata: &'a ObjectMeta,

@@ -252,6 +252,7 @@ impl World {
                         Listed::Storage => "weights",
                         Listed::Role => "debugger",
                         Listed::Policy => "standard",
+                        Listed::ClusterRole => "cloister:debugger",
                     };
                     closest(name, [there].into_iter()).map(str::to_owned)
                 },

@@ -4,8 +4,9 @@ use super::desk::*;
 use super::grants::{Shelf, World, debugger, role_facts};
 use cloister_api::{AccessPolicy, AccessRole};
 use cloister_core::{
-    catalogue::{self, RoleInput},
-    grant::Known,
+    catalogue::{self, Input},
+    grant::{CredentialFacts, Known},
+    suggest::closest,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use serde_json::{Value, json};
@@ -66,20 +67,46 @@ fn a_policy_that_cannot_be_used_says_why() {
     assert_eq!(ready(json!({"ticket": {"pattern": "("}})), said("False", "PatternInvalid"));
 }
 
-fn of_role(world: &World, mut role: AccessRole) -> Option<(String, String)> {
+fn of_role(world: &World, role: AccessRole) -> Option<(String, String)> {
+    of(&conditions_of_role(world, role), "Ready")
+}
+
+/// What there is beside the policy `standard`, for what may have been meant.
+const NAMES: [&str; 4] = ["standard", "cloister:debugger", "cloister:storage-reader", "strict"];
+
+fn with_input<T>(world: &World, decide: impl FnOnce(&Input<'_>) -> T) -> T {
     let policies = |name: &str| match (&world.policy, name) {
         (Shelf::Read(policy), "standard") => Known::Read(&**policy),
         (Shelf::Undecodable, "standard") => Known::Undecodable,
         _ => Known::Absent,
     };
-    let input = RoleInput {
+    decide(&Input {
         policies: &policies,
         cluster_roles: &|name| world.cluster_roles.get(name),
+        credentials: &|at| (at.name == "weights").then(|| CredentialFacts::of(|_| None, None)),
+        services: &|_| None,
+        meant: &|_, name| closest(name, NAMES.into_iter()).map(str::to_owned),
         settings: &world.settings,
-    };
-    role.status = catalogue::role(&role, &input, world.now);
-    assert_eq!(catalogue::role(&role, &input, world.now), None, "it is said once");
-    of(&role.status.unwrap().conditions, "Ready")
+    })
+}
+
+fn conditions_of_role(world: &World, mut role: AccessRole) -> Vec<Condition> {
+    with_input(world, |input| {
+        role.status = catalogue::role(&role, input, world.now);
+        assert_eq!(catalogue::role(&role, input, world.now), None, "it is said once");
+    });
+    role.status.unwrap().conditions
+}
+
+/// Reason and message of what is said of a storage.
+fn of_storage(more: Value) -> (String, String) {
+    let (world, Shelf::Read(mut storage)) = (world(), storage(more)) else { unreachable!() };
+    with_input(&world, |input| {
+        storage.status = catalogue::storage(&storage, input, world.now);
+        assert_eq!(catalogue::storage(&storage, input, world.now), None, "it is said once");
+    });
+    let ready = storage.status.unwrap().conditions.into_iter().find(|said| said.type_ == "Ready").unwrap();
+    (ready.reason, ready.message)
 }
 
 #[test]
@@ -99,4 +126,112 @@ fn a_role_that_cannot_be_given_says_why() {
     assert_eq!(of_role(&gone, debugger()), said("False", "PolicyNotFound"));
     let unread = World { policy: Shelf::Undecodable, ..world() };
     assert_eq!(of_role(&unread, debugger()), said("False", "PolicyUndecodable"));
+}
+
+#[test]
+fn all_that_is_wrong_with_a_role_is_said_at_once() {
+    let mut role = debugger();
+    role.spec.cluster_role = "cloister:debuger".into();
+    role.spec.access_policy = "standart".into();
+    let ready = conditions_of_role(&world(), role).into_iter().find(|said| said.type_ == "Ready").unwrap();
+    assert_eq!(ready.reason, "ClusterRoleNotFound");
+    assert_eq!(
+        ready.message,
+        "there is no ClusterRole cloister:debuger (did you mean cloister:debugger?); create it, or correct the name; there is no \
+         AccessPolicy standart (did you mean standard?); publish it, or correct the name"
+    );
+}
+
+#[test]
+fn all_that_is_wrong_with_a_policy_is_said_at_once() {
+    let conditions =
+        of_policy(json!({"autoApprove": ["(", "true", "request.nosuch == 1"], "ticket": {"pattern": "["}}));
+    let ready = conditions.iter().find(|said| said.type_ == "Ready").unwrap();
+    assert_eq!(ready.reason, "ExpressionInvalid");
+    for words in ["autoApprove[0]", "autoApprove[2]", "nosuch", "; ticket.pattern: "] {
+        assert!(ready.message.contains(words), "{words}: {}", ready.message);
+    }
+}
+
+#[test]
+fn all_that_is_wrong_with_a_storage_is_said_at_once() {
+    let secret = |namespace: &str, name: &str| json!({"secretRef": {"namespace": namespace, "name": name}});
+    let role = |name: &str, policy: &str, class: Value, credential: Value| json!({"name": name, "accessPolicy": policy, "clusterRole": class, "credential": credential});
+    let roles = json!([
+        role("reader", "standard", json!("cloister:storage-reder"), secret("cloister-credentials", "weights")),
+        role("writer", "standrd", json!(null), secret("cloister-credential", "weights")),
+        role("admin", "standard", json!(null), secret("cloister-credentials", "gone")),
+    ]);
+    let (reason, message) = of_storage(json!({"sensitivity": "High", "roles": roles}));
+    assert_eq!(reason, "PolicyTooWeak");
+    for words in [
+        "role reader: AccessPolicy standard can approve with 0 people, and content of sensitivity High needs 1 at least",
+        "role reader: there is no ClusterRole cloister:storage-reder (did you mean cloister:storage-reader?); create it, or correct \
+         the name",
+        "role reader: Secret weights in cloister-credentials does not say that StorageResource weights may hand it out",
+        "role reader: Secret weights in cloister-credentials is empty",
+        "role writer: there is no AccessPolicy standrd (did you mean standard?); publish it, or correct the name",
+        "role writer: Secret cloister-credential/weights is outside the credentialNamespaces of CloisterConfig (did you mean \
+         cloister-credentials?)",
+        "role admin: AccessPolicy standard can approve with 0 people",
+        "role admin: there is no Secret gone in cloister-credentials",
+    ] {
+        assert!(message.contains(words), "{words}: {message}");
+    }
+    let many: Vec<Value> = (0..9).map(|at| role(&format!("r{at}"), "nowhere", json!(null), json!(null))).collect();
+    let (_, message) = of_storage(json!({"roles": many}));
+    assert!(message.ends_with("; and 1 more") && message.contains("role r7: "), "{message}");
+}
+
+/// No grant of such a storage is ever given: who publishes it is told, and who asks is told whom to ask.
+#[test]
+fn an_endpoint_that_never_opens_is_said_of_the_storage_and_sends_to_who_publishes_it() {
+    let roles = json!([{"name": "reader", "accessPolicy": "standard"}]);
+    let cases = [
+        (
+            json!({"domainNames": ["*.data.example.com", "files.example.org"], "ports": [{"port": 443}]}),
+            "WildcardNotEnforceable",
+            "*.data.example.com cannot be opened by addresses, because nobody can list the names that it stands for, and a grant \
+             opens nothing else, whatever egress.backend of CloisterConfig is; name the hosts that are needed",
+        ),
+        (
+            json!({"networks": ["169.254.169.254/32"], "ports": [{"port": 80}]}),
+            "NetworksNeverOpened",
+            "169.254.169.254/32 is never opened by address",
+        ),
+        (
+            json!({"networks": ["203.0.113.0/24"], "ports": [{"port": 9, "endPort": 1}]}),
+            "PortsInvalid",
+            "the endpoint's ports are invalid",
+        ),
+    ];
+    for (endpoint, reason, words) in cases {
+        let (found, message) = of_storage(json!({"endpoint": endpoint, "roles": roles}));
+        assert_eq!(found, reason);
+        assert!(message.starts_with(&format!("the endpoint stays closed: {words}")), "{message}");
+        assert!(!message.contains("the rule"), "{message}");
+        let mut world = World { storage: storage(json!({"endpoint": endpoint, "roles": roles})), ..world() };
+        world.policy = policy(json!({"autoApprove": [], "approvalRules": [
+            {"name": "security", "required": 1, "approvers": [{"kind": "Group", "name": "security"}]},
+        ]}));
+        ask(&mut world, "eval", json!({"mount": null}));
+        settle(&mut world);
+        let told = status(&world, "eval");
+        let message = &told.conditions.iter().find(|said| said.type_ == "Ready").unwrap().message;
+        assert_eq!(told.reason, reason, "{message}");
+        assert!(
+            message.starts_with(&format!("the endpoint of StorageResource weights stays closed: {words}")),
+            "{message}"
+        );
+        let ends = "; ask whoever publishes the catalogue (ClusterRole cloister:catalogue-admin) to correct the StorageResource";
+        assert!(message.ends_with(ends) && !message.contains("the rule"), "{message}");
+    }
+    // Whoever runs a Service makes it: it may come.
+    let service = json!({"service": {"namespace": "infra", "name": "store"}, "ports": [{"port": 443}]});
+    let (reason, message) = of_storage(json!({"endpoint": service, "roles": roles}));
+    assert_eq!(reason, "Reconciled");
+    assert!(
+        message.contains("all roles can be asked for; the endpoint stays closed: Service infra/store does not exist"),
+        "{message}"
+    );
 }

@@ -4,7 +4,7 @@ use super::desk::*;
 use super::grants::{Shelf, World};
 use cloister_api::{GrantPhase, StorageResource, labels};
 use cloister_core::{
-    catalogue::{self, StorageInput},
+    catalogue::{self, Input},
     cluster_role::RoleFacts,
     grant::{CredentialFacts, Known},
     settings::Settings,
@@ -77,10 +77,12 @@ fn of_storage(world: &World, annotations: &[(&'static str, &'static str)]) -> (S
     let (Shelf::Read(storage), Shelf::Read(policy)) = (&world.storage, &world.policy) else { unreachable!() };
     let storage: &StorageResource = storage;
     let facts = |key: &str| annotations.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
-    let input = StorageInput {
+    let input = Input {
         policies: &|_| Known::Read(&**policy),
         cluster_roles: &|name| world.cluster_roles.get(name),
         credentials: &|_| Some(CredentialFacts::of(facts, Some("1".into()))),
+        services: &|_| None,
+        meant: &|_, _| None,
         settings: &world.settings,
     };
     let status = catalogue::storage(storage, &input, world.now).unwrap();

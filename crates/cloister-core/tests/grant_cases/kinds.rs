@@ -45,6 +45,7 @@ fn a_role_that_cannot_be_given_is_not_asked_for() {
     for (reason, mut world) in cases {
         ask(&mut world, "role/debug", json!({}));
         settle(&mut world);
+        let_time_pass(&mut world);
         assert_eq!(told(&world, "role/debug"), (GrantPhase::Pending, reason.into(), true));
         assert!(world.objects.0.is_empty());
     }

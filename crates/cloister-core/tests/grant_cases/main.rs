@@ -1,6 +1,7 @@
 //! What a grant is told in concrete cases, and what then stands.
 
 mod accounts;
+mod arriving;
 mod break_glass;
 mod catalogue;
 mod confirmed;

@@ -35,7 +35,7 @@ fn hub() -> Value {
 /// Reason and message of what is said of an allowlist itself.
 fn of_allowlist(rules: Value, in_whole: usize) -> (String, String, String) {
     let list = allowlist(json!({"rules": rules})).unwrap();
-    let users = Users { names: vec![NAME], in_whole };
+    let users = Users { names: vec![NAME], in_whole, ..Users::default() };
     let settings = world(json!({})).settings;
     let status = catalogue::allowlist(&list, &users, &|_| None, &settings, at(0)).unwrap();
     let ready = status.conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap();
@@ -61,7 +61,7 @@ fn a_name_that_cannot_be_opened_closes_no_other() {
     let (ready, reason, message) = of_allowlist(hub(), 0);
     assert_eq!((ready.as_str(), reason.as_str()), ("False", "NameInvalid"));
     assert!(message.contains("*.blob.core.windows.net") && message.contains("*.cloudfront.net"), "{message}");
-    assert!(message.contains("open as a whole in 0 of the 1 research namespaces"), "{message}");
+    assert!(message.contains("open as a whole in 0 of the 1 research namespace that uses it"), "{message}");
 }
 
 #[test]

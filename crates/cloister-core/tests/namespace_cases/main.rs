@@ -1,5 +1,6 @@
 //! What a ResearchNamespace is told in concrete cases, and what then stands.
 
+mod allowlists;
 mod backends;
 mod endings;
 mod items;
@@ -537,7 +538,7 @@ fn an_allowlist_does_not_follow_a_service_that_is_changed() {
         let mut list = allowlist(json!({"rules": [rule]})).unwrap();
         list.metadata.generation = Some(1);
         let ready = |list: &EgressAllowlist, services: &dyn Fn(&ServiceReference) -> Option<ServiceFacts>| {
-            let users = catalogue::Users { names: vec![NAME], in_whole: 1 };
+            let users = catalogue::Users { names: vec![NAME], in_whole: 1, ..Default::default() };
             let settings = Settings::new(None);
             let said = catalogue::allowlist(list, &users, services, &settings, at(0));
             let status = said.or(list.status.clone()).unwrap();

@@ -1,0 +1,74 @@
+//! What holds for all grants: how many must agree, how long what is over is kept, and what may outlast an end.
+
+use crate::Sensitivity;
+use kube::core::Duration;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How many people must agree at least, by sensitivity. A weaker policy opens nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct MinimumApprovals {
+    /// For Low.
+    #[schemars(range(max = 16))]
+    pub low: u32,
+    /// For Moderate.
+    #[schemars(range(max = 16))]
+    pub moderate: u32,
+    /// For High.
+    #[schemars(range(max = 16))]
+    pub high: u32,
+    /// For Critical.
+    #[schemars(range(max = 16))]
+    pub critical: u32,
+}
+
+impl Default for MinimumApprovals {
+    fn default() -> Self {
+        MinimumApprovals { low: 0, moderate: 0, high: 1, critical: 2 }
+    }
+}
+
+impl MinimumApprovals {
+    /// How many for this sensitivity.
+    pub fn of(&self, sensitivity: Sensitivity) -> u32 {
+        match sensitivity {
+            Sensitivity::Low => self.low,
+            Sensitivity::Moderate => self.moderate,
+            Sensitivity::High => self.high,
+            Sensitivity::Critical => self.critical,
+        }
+    }
+}
+
+/// How long what is over is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RetentionConfig {
+    /// How long after its end a grant and its reviews stay in the cluster; for ever where it is absent. The audit record
+    /// keeps what happened. What is applied from Git is made again, and asks the approvers again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "crate::schema::duration")]
+    pub ended_grants: Option<Duration>,
+}
+
+/// How long what Kubernetes cannot take back may last after the end of a grant: what the cluster is set up for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ResidualExposureConfig {
+    /// A watch: twice the API server's `--min-request-timeout`.
+    #[schemars(schema_with = "crate::schema::duration")]
+    pub watches: Duration,
+    /// A session in a pod that nobody uses: the kubelet's `streamingConnectionIdleTimeout`.
+    #[schemars(schema_with = "crate::schema::duration")]
+    pub sessions: Duration,
+}
+
+impl Default for ResidualExposureConfig {
+    fn default() -> Self {
+        ResidualExposureConfig {
+            watches: std::time::Duration::from_hours(1).into(),
+            sessions: std::time::Duration::from_hours(4).into(),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What CloisterConfig names and nothing else depends on: of these kinds only the names are kept.
+
+use super::{Dirty, Index, Indexed, relations};
+use crate::{decode::Decoded, key::ObjectName};
+use cloister_api::{GrantKind, ResearchNamespace, Tier};
+use cloister_core::references::{Named, There};
+use k8s_openapi::api::{
+    scheduling::v1::PriorityClass,
+    storage::v1::{CSIDriver, StorageClass},
+};
+use kube::core::PartialObjectMeta;
+
+/// Keeps the names of the objects of a kind.
+macro_rules! by_name {
+    ($type:ty, $kind:expr) => {
+        impl Indexed for PartialObjectMeta<$type> {
+            const BY_VERSION: bool = false;
+
+            fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+                let ObjectName { name, .. } = ObjectName::of(&self.metadata);
+                if index.named.insert(($kind, name.clone())) {
+                    relations::of_named(index, $kind, &name, dirty);
+                }
+            }
+
+            fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
+                if index.named.remove(&($kind, at.name.clone())) {
+                    relations::of_named(index, $kind, &at.name, dirty);
+                }
+            }
+
+            fn known(index: &Index) -> Vec<ObjectName> {
+                let all = index.named.iter().filter(|(kind, _)| *kind == $kind);
+                all.map(|(_, name)| ObjectName { namespace: "".into(), name: name.clone() }).collect()
+            }
+        }
+    };
+}
+
+by_name!(StorageClass, Named::StorageClass);
+by_name!(CSIDriver, Named::CsiDriver);
+by_name!(PriorityClass, Named::PriorityClass);
+
+/// Whether a research namespace stands: it was enforced once. One that cannot be read stands, too.
+pub fn stands(research: &Decoded<ResearchNamespace>) -> bool {
+    match &research.object {
+        Ok(object) => object.status.as_ref().is_some_and(|status| status.enforced_at.is_some()),
+        Err(broken) => broken.status.get("enforcedAt").is_some_and(|at| !at.is_null()),
+    }
+}
+
+impl Index {
+    /// Whether a research namespace of this name stands.
+    pub fn stands(&self, name: &str) -> bool {
+        self.research.get(name).is_some_and(stands)
+    }
+
+    /// Whether there is an object of this kind and name.
+    pub fn is_there(&self, kind: Named, name: &str) -> bool {
+        match kind {
+            Named::AccessPolicy => self.policies.contains_key(name),
+            Named::RuntimeClass => self.runtime_classes.contains(name),
+            Named::Namespace => self.namespaces.contains_key(name),
+            Named::StorageClass | Named::CsiDriver | Named::PriorityClass => self.named.contains(&(kind, name.into())),
+        }
+    }
+
+    /// What there is of what the settings name: of the kinds among these alone.
+    pub fn there(&self, kinds: impl Iterator<Item = Named>) -> There<'_> {
+        let names = |kind: Named| -> Vec<&str> {
+            match kind {
+                Named::AccessPolicy => self.policies.keys().map(|name| &**name).collect(),
+                Named::RuntimeClass => self.runtime_classes.iter().map(|name| &**name).collect(),
+                Named::Namespace => self.namespaces.keys().map(|name| &**name).collect(),
+                Named::StorageClass | Named::CsiDriver | Named::PriorityClass => {
+                    self.named.iter().filter(|(known, _)| *known == kind).map(|(_, name)| &**name).collect()
+                }
+            }
+        };
+        let declared = |research: &Decoded<ResearchNamespace>| {
+            research.object.as_ref().is_ok_and(|research| research.spec.tier == Tier::Sandboxed)
+        };
+        There {
+            names: kinds.map(|kind| (kind, names(kind))).collect(),
+            sandboxed: self.research.values().any(declared),
+            egress_grants: self.grants.values().flat_map(|all| all.keys()).any(|at| at.kind == GrantKind::EgressGrant),
+            unreadable: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

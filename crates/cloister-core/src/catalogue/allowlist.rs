@@ -1,0 +1,209 @@
+//! What is said of an allowlist: where it is open, what of it opens nowhere, and whom it keeps out.
+
+use super::{conditions_of, first_of};
+use crate::{
+    condition::{Verdict, conditions, ready, stalled},
+    egress::{Opened, Refusal, ServiceFacts, Surroundings, is_as_published, narrowed, open_rule_in_part, published},
+    names::Standing,
+    namespace::{
+        egress::{TOO_BROAD, allows, attaches},
+        keeps_out,
+        selected::label_of_owners,
+    },
+    settings::Settings,
+};
+use cloister_api::{
+    Attach, EgressAllowlist, EgressAllowlistStatus, EgressState, EgressStatus, ResearchNamespace, ServiceReference,
+    condition::reason,
+};
+use jiff::Timestamp;
+
+/// How many users an allowlist's status names.
+const USERS_NAMED: usize = 32;
+
+/// How many research namespaces are named that it is not open in.
+const NOT_OPEN_NAMED: usize = 3;
+
+/// Reason of an allowlist that is open nowhere because it allows none of those that would use it.
+pub const ALLOWS_NONE: &str = "AllowsNone";
+
+/// Who uses an allowlist.
+#[derive(Clone, Debug, Default)]
+pub struct Users<'a> {
+    /// The research namespaces that it opens in, in order.
+    pub names: Vec<&'a str>,
+    /// In how many of them all of it is open.
+    pub in_whole: usize,
+    /// Those of them in which a part of it is not, and what is said of that there.
+    pub in_part: Vec<(&'a str, &'a EgressStatus)>,
+    /// The research namespaces that name it and that it does not allow, in order, each with what keeps it out.
+    pub kept_out: Vec<(&'a str, String)>,
+}
+
+/// Who uses an allowlist, or would like to.
+pub fn users<'a>(
+    name: &str,
+    allowlist: &EgressAllowlist,
+    declared: impl Iterator<Item = (&'a str, &'a ResearchNamespace)>,
+    now: Timestamp,
+) -> Users<'a> {
+    let mut users = Users::default();
+    for (namespace, research) in declared {
+        if attaches(name, allowlist, research, now) {
+            users.names.push(namespace);
+            let needs = research.status.iter().flat_map(|status| &status.egress);
+            for need in needs.filter(|need| need.name.strip_prefix("allowlist/") == Some(name)) {
+                if need.state == EgressState::Active {
+                    users.in_whole += 1;
+                } else if need.reason != Standing::Unknown.reason() {
+                    users.in_part.push((namespace, need));
+                }
+            }
+        } else if research.spec.egress.allowlists.iter().any(|named| named == name) && !allows(allowlist, research) {
+            users.kept_out.push((namespace, keeps_out(allowlist, research)));
+        }
+    }
+    users.names.sort_unstable();
+    users.in_part.sort_unstable_by_key(|(namespace, _)| *namespace);
+    users.kept_out.sort_unstable();
+    users
+}
+
+/// How an allowlist is used, with a reason of its own where it does not do what it is published for.
+fn used(allowlist: &EgressAllowlist, users: &Users<'_>) -> (String, String) {
+    let Users { names, in_whole, in_part, kept_out } = users;
+    let spec = &allowlist.spec;
+    let no_selector = spec.namespace_selector.is_none();
+    let mut said = vec![match (names.len(), spec.attach) {
+        (0, _) if no_selector => {
+            "it has no namespaceSelector, and so it allows no research namespace; write one ({} allows all)".to_owned()
+        }
+        (0, Attach::Always) => "its namespaceSelector selects no research namespace".to_owned(),
+        (0, Attach::OnRequest) if kept_out.is_empty() => "no research namespace uses it".to_owned(),
+        (0, Attach::OnRequest) => "it is open in no research namespace".to_owned(),
+        (1, _) => format!("open as a whole in {in_whole} of the 1 research namespace that uses it"),
+        (all, _) => format!("open as a whole in {in_whole} of the {all} research namespaces that use it"),
+    }];
+    let more = |all: usize| match all.saturating_sub(NOT_OPEN_NAMED) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    if !in_part.is_empty() {
+        let named = in_part.iter().take(NOT_OPEN_NAMED);
+        let named: Vec<String> = named.map(|(namespace, need)| format!("in {namespace}, {}", need.message)).collect();
+        said.push(format!("{}{}", named.join("; "), more(in_part.len())));
+    }
+    if !kept_out.is_empty() {
+        let named = kept_out.iter().take(NOT_OPEN_NAMED);
+        let named: Vec<String> = named.map(|(namespace, why)| format!("{namespace} ({why})")).collect();
+        let all = match kept_out.len() {
+            1 => "1 research namespace names it and is not allowed".to_owned(),
+            all => format!("{all} research namespaces name it and are not allowed"),
+        };
+        said.push(format!(
+            "{all}: {}{}; widen namespaceSelector, or label them",
+            named.join("; "),
+            more(kept_out.len())
+        ));
+    }
+    let allows_none = names.is_empty() && (no_selector || !kept_out.is_empty() || spec.attach == Attach::Always);
+    let reason: &str = match in_part.first() {
+        _ if allows_none => ALLOWS_NONE,
+        Some((_, need)) if *in_whole == 0 => &need.reason,
+        _ => reason::RECONCILED,
+    };
+    (reason.to_owned(), said.join("; "))
+}
+
+/// The status of an allowlist, where it differs from what is there.
+pub fn allowlist(
+    allowlist: &EgressAllowlist,
+    users: &Users<'_>,
+    services: &dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    settings: &Settings,
+    now: Timestamp,
+) -> Option<EgressAllowlistStatus> {
+    let before = allowlist.status.as_ref();
+    let verdicts = judged(allowlist, users, &never_open(allowlist, services, settings), now);
+    let names = users.names.as_slice();
+    let generation = allowlist.metadata.generation;
+    let status = EgressAllowlistStatus {
+        observed_generation: generation,
+        namespaces: i64::try_from(names.len()).unwrap_or(i64::MAX),
+        services: published(allowlist, services),
+        used_by: names.iter().take(USERS_NAMED).map(|&name| name.to_owned()).collect(),
+        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
+    };
+    (before != Some(&status)).then_some(status)
+}
+
+fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now: Timestamp) -> Vec<Verdict> {
+    if let Some(end) = allowlist.spec.expires_at.as_ref().filter(|end| end.0 <= now) {
+        let message = format!("ended at {} (expiresAt), and opens nothing; set a later expiresAt, or delete it", end.0);
+        return stalled(reason::EXPIRED, message);
+    }
+    if let Some(label) = label_of_owners(allowlist.spec.namespace_selector.as_ref()) {
+        let message = format!(
+            "namespaceSelector asks for label {label}, which the owners of a ResearchNamespace may write, so that the allowlist \
+             opens nothing; select by a label of your own, such as team"
+        );
+        return stalled(reason::SELECTOR_REFUSED, message);
+    }
+    let (reason, used) = used(allowlist, users);
+    match never.broken.first() {
+        Some((reason, _)) => {
+            let said = never.said();
+            stalled(*reason, format!("what stays closed wherever it is used: {said}; for the rest: {used}"))
+        }
+        None if never.covering.is_empty() => ready(reason, used),
+        None => ready(reason, format!("{used}; {}", never.said())),
+    }
+}
+
+/// What of an allowlist never opens, wherever it is used.
+struct NeverOpen {
+    /// What somebody must correct, with its reason.
+    broken: Vec<(&'static str, String)>,
+    /// What only covers rules of namespaces.
+    covering: Vec<String>,
+}
+
+impl NeverOpen {
+    fn said(&self) -> String {
+        let all: Vec<&str> = self
+            .broken
+            .iter()
+            .map(|(_, message)| message.as_str())
+            .chain(self.covering.iter().map(String::as_str))
+            .collect();
+        first_of(&all)
+    }
+}
+
+fn never_open(
+    allowlist: &EgressAllowlist,
+    services: &dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    settings: &Settings,
+) -> NeverOpen {
+    let surroundings = Surroundings { never: &settings.never, services, wildcards: settings.opens_wildcards() };
+    let mut never = NeverOpen { broken: Vec::new(), covering: Vec::new() };
+    for rule in &allowlist.spec.rules {
+        if let Err(refusal) = is_as_published(allowlist, rule, services) {
+            never.broken.push((refusal.reason(), format!("rule {}: {refusal}", rule.name)));
+            continue;
+        }
+        let Opened { opening, closed } = open_rule_in_part(rule, &surroundings);
+        for refusal in closed {
+            let message = format!("rule {}: {refusal}", rule.name);
+            match refusal {
+                // It covers rules of namespaces all the same; and whoever runs a Service makes it.
+                Refusal::WildcardNotEnforceable { .. } | Refusal::ServiceNotFound(_) => never.covering.push(message),
+                _ => never.broken.push((refusal.reason(), message)),
+            }
+        }
+        let alone = opening.as_ref().map(|opening| narrowed(&[opening], &settings.spec.egress));
+        let broad = alone.into_iter().flatten().flat_map(|narrowed| narrowed.too_broad);
+        never.broken.extend(broad.map(|why| (TOO_BROAD, format!("rule {}: {why}", rule.name))));
+    }
+    never
+}

@@ -1,0 +1,206 @@
+//! What is said of what can be asked for: storage, and ClusterRoles.
+
+use super::{broken, conditions_of};
+use crate::{
+    cluster_role::{Fault, RoleFacts, bindable},
+    condition::{conditions, ready},
+    egress::{
+        Opened, Refusal, ServiceFacts, Surroundings, endpoint_refused, endpoint_too_broad, open_endpoint_in_part,
+    },
+    grant::{CredentialFacts, Known, Listed, NOT_OFFERED, POLICY_NOT_ALLOWED, secret_named, too_weak},
+    namespace::egress::TOO_BROAD,
+    settings::Settings,
+    suggest::{closest, did_you_mean},
+};
+use cloister_api::{
+    AccessPolicy, AccessRole, AccessRoleStatus, SecretReference, ServiceReference, StorageResource,
+    StorageResourceStatus, StorageRole, condition::reason,
+};
+use jiff::Timestamp;
+
+/// A reason, and a message.
+type Said = (&'static str, String);
+
+/// What storage and roles depend on.
+pub struct Input<'a> {
+    /// Finds an AccessPolicy.
+    pub policies: &'a dyn Fn(&str) -> Known<'a, AccessPolicy>,
+    /// Finds a ClusterRole.
+    pub cluster_roles: &'a dyn Fn(&str) -> Option<&'a RoleFacts>,
+    /// Finds what is known of a credential's Secret.
+    pub credentials: &'a dyn Fn(&SecretReference) -> Option<CredentialFacts>,
+    /// Finds a Service.
+    pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    /// Finds what was meant by a name that is not there.
+    pub meant: &'a dyn Fn(Listed, &str) -> Option<String>,
+    /// The settings of the cluster.
+    pub settings: &'a Settings,
+}
+
+/// The status of an AccessRole.
+pub fn role(role: &AccessRole, input: &Input<'_>, now: Timestamp) -> Option<AccessRoleStatus> {
+    let before = role.status.as_ref();
+    let spec = &role.spec;
+    let (policy, no_policy) = policy(&spec.access_policy, input);
+    let mut faults: Vec<Said> = cluster_role(&spec.cluster_role, policy, input);
+    faults.extend(no_policy);
+    let verdicts = broken(&faults).unwrap_or_else(|| ready(reason::RECONCILED, "the role can be asked for"));
+    let generation = role.metadata.generation;
+    let status = AccessRoleStatus {
+        observed_generation: generation,
+        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
+    };
+    (before != Some(&status)).then_some(status)
+}
+
+/// The policy of this name, or why there is none.
+fn policy<'a>(name: &str, input: &Input<'a>) -> (Option<&'a AccessPolicy>, Option<Said>) {
+    match (input.policies)(name) {
+        Known::Read(policy) => (Some(policy), None),
+        Known::Absent => {
+            let meant = did_you_mean((input.meant)(Listed::Policy, name).as_deref());
+            (
+                None,
+                Some((
+                    "PolicyNotFound",
+                    format!("there is no AccessPolicy {name}{meant}; publish it, or correct the name"),
+                )),
+            )
+        }
+        Known::Undecodable => {
+            let message = format!("AccessPolicy {name} cannot be read by this version of the operator");
+            (None, Some(("PolicyUndecodable", message)))
+        }
+    }
+}
+
+/// Why a ClusterRole cannot be given, or not under this policy.
+fn cluster_role(name: &str, policy: Option<&AccessPolicy>, input: &Input<'_>) -> Vec<Said> {
+    let facts = (input.cluster_roles)(name);
+    if let Err(fault) = bindable(name, facts) {
+        let message = match &fault {
+            Fault::NotFound(name) => {
+                let meant = did_you_mean((input.meant)(Listed::ClusterRole, name).as_deref());
+                format!("there is no ClusterRole {name}{meant}; create it, or correct the name")
+            }
+            fault => fault.to_string(),
+        };
+        return vec![(fault.reason(), message)];
+    }
+    let Some((guard, policy)) = facts.map(|facts| &facts.guard).zip(policy) else { return Vec::new() };
+    let of = policy.metadata.name.as_deref().unwrap_or_default();
+    let refused = guard.refuses(&format!("ClusterRole {name}"), of).map(|message| (POLICY_NOT_ALLOWED, message));
+    let weak = guard.sensitivity.and_then(|sensitivity| too_weak(policy, sensitivity, input.settings));
+    refused.into_iter().chain(weak.map(|message| ("PolicyTooWeak", message))).collect()
+}
+
+/// The status of a storage resource.
+pub fn storage(storage: &StorageResource, input: &Input<'_>, now: Timestamp) -> Option<StorageResourceStatus> {
+    let before = storage.status.as_ref();
+    let (mut faults, to_come) = endpoint(storage, input);
+    faults.extend(storage.spec.roles.iter().flat_map(|role| {
+        let faults = role_faults(storage, role, input).into_iter();
+        faults.map(|(reason, message)| (reason, format!("role {}: {message}", role.name)))
+    }));
+    let verdicts = broken(&faults).unwrap_or_else(|| {
+        let all: Vec<String> = [judged(storage, input)].into_iter().chain(to_come).collect();
+        ready(reason::RECONCILED, all.join("; "))
+    });
+    let generation = storage.metadata.generation;
+    let status = StorageResourceStatus {
+        observed_generation: generation,
+        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
+    };
+    (before != Some(&status)).then_some(status)
+}
+
+/// Why the endpoint never opens, and why it does not open yet. No grant is given for one of which a part stays closed.
+fn endpoint(storage: &StorageResource, input: &Input<'_>) -> (Vec<Said>, Vec<String>) {
+    let Some(endpoint) = &storage.spec.endpoint else { return Default::default() };
+    let settings = input.settings;
+    // What a grant opens is held by addresses, whatever opens egress.
+    let surroundings = Surroundings { never: &settings.never, services: input.services, wildcards: false };
+    let Opened { closed, .. } = open_endpoint_in_part(endpoint, None, &surroundings);
+    let (mut never, mut to_come) = (Vec::new(), Vec::new());
+    for refusal in closed {
+        let message = format!("the endpoint stays closed: {}", endpoint_refused(&refusal));
+        match refusal {
+            // Whoever runs the Service makes it.
+            Refusal::ServiceNotFound(_) => to_come.push(message),
+            _ => never.push((refusal.reason(), message)),
+        }
+    }
+    let broad = endpoint_too_broad(endpoint, &surroundings, &settings.spec.egress);
+    never.extend(broad.map(|why| (TOO_BROAD, format!("the endpoint stays closed: {why}; narrow it"))));
+    (never, to_come)
+}
+
+/// That a storage can be used, and as how sensitive the approvals of its roles are judged where that is more than it says.
+fn judged(storage: &StorageResource, input: &Input<'_>) -> String {
+    let facts = storage.spec.roles.iter().filter_map(|role| {
+        let facts = (input.credentials)(role.credential.as_ref()?.secret_ref.as_ref()?)?;
+        Some((role, facts.sensitivity.filter(|sensitivity| *sensitivity > storage.spec.sensitivity)?, facts.named_by))
+    });
+    let notes: Vec<String> = facts
+        .map(|(role, sensitivity, by)| {
+            let why = by.map_or("its Secret says so".to_owned(), |by| {
+                format!("StorageResource {by} hands out the same Secret")
+            });
+            format!("role {} is judged as {sensitivity:?}, because {why}", role.name)
+        })
+        .collect();
+    let all = "all roles can be asked for";
+    if notes.is_empty() { all.to_owned() } else { format!("{all}; {}", notes.join("; ")) }
+}
+
+/// All that keeps a role of a storage from being given.
+fn role_faults(storage: &StorageResource, role: &StorageRole, input: &Input<'_>) -> Vec<Said> {
+    let (policy, no_policy) = policy(&role.access_policy, input);
+    let mut faults: Vec<Said> = no_policy.into_iter().collect();
+    let source = role.credential.as_ref().and_then(|kept| kept.secret_ref.as_ref());
+    let facts = source.and_then(|source| (input.credentials)(source));
+    let least = facts.as_ref().and_then(|facts| facts.sensitivity).unwrap_or(storage.spec.sensitivity);
+    let weak = policy.and_then(|policy| too_weak(policy, least.max(storage.spec.sensitivity), input.settings));
+    faults.extend(weak.map(|message| ("PolicyTooWeak", message)));
+    let of_role = role.cluster_role.iter().flat_map(|name| cluster_role(name, policy, input));
+    for fault in of_role {
+        // What makes the policy too weak is said once.
+        if !faults.iter().any(|(reason, _)| *reason == fault.0) {
+            faults.push(fault);
+        }
+    }
+    faults.extend(source.into_iter().flat_map(|kept| credential(storage, role, kept, facts.as_ref(), input)));
+    faults
+}
+
+/// What is wrong with the Secret of a role's credential.
+fn credential(
+    storage: &StorageResource,
+    role: &StorageRole,
+    kept: &SecretReference,
+    facts: Option<&CredentialFacts>,
+    input: &Input<'_>,
+) -> Vec<Said> {
+    let SecretReference { namespace, name, .. } = kept;
+    let allowed = &input.settings.spec.credential_namespaces;
+    if !allowed.contains(namespace) {
+        let meant = did_you_mean(closest(namespace, allowed.iter().map(String::as_str)));
+        let message = format!(
+            "Secret {namespace}/{name} is outside the credentialNamespaces of CloisterConfig{meant}; keep the credential in one of them"
+        );
+        return vec![("CredentialNamespaceNotAllowed", message)];
+    }
+    let Some(facts) = facts else {
+        let message = format!("there is no Secret {name} in {namespace}; put the credential there");
+        return vec![("CredentialMissing", message)];
+    };
+    let guarded = facts.guard.refuses(&secret_named(kept), &role.access_policy);
+    let guarded = guarded.map(|message| (POLICY_NOT_ALLOWED, message));
+    let own = storage.metadata.name.as_deref().unwrap_or_default();
+    let withheld = facts.not_offered(kept, own).map(|message| (NOT_OFFERED, message));
+    let empty = || ("CredentialMissing", format!("Secret {name} in {namespace} is empty; put the credential there"));
+    let empty = facts.content.is_none().then(empty);
+    // What cannot be read of it is said by both.
+    let withheld = withheld.filter(|(_, why)| guarded.as_ref().is_none_or(|(_, said)| said != why));
+    guarded.into_iter().chain(withheld).chain(empty).collect()
+}

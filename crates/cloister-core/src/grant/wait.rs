@@ -1,0 +1,86 @@
+//! What holds a request up, and until when that is nobody's mistake.
+
+use super::{
+    Home, Input,
+    break_glass::later,
+    kind::Missing,
+    open,
+    status::{Say, ended},
+};
+use crate::plan::Plan;
+use cloister_api::{GrantPhase, GrantStatus, condition::reason};
+use jiff::{SignedDuration, Timestamp};
+
+/// How long what a request names may be on its way before the request is said to be broken: who applies a set of objects
+/// applies them one by one, and takes the first that is broken for a failure of all.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(10);
+
+/// What holds a request up.
+pub struct Wait {
+    /// Why, in one word.
+    pub reason: String,
+    /// What to do about it.
+    pub message: String,
+    /// Whether somebody must change something before it can go on.
+    pub broken: bool,
+    /// Until when what is missing may be on its way.
+    on_its_way_until: Option<Timestamp>,
+}
+
+impl Wait {
+    pub fn of(missing: Missing, broken: bool) -> Self {
+        Wait::new(missing.reason, missing.message, broken)
+    }
+
+    pub fn new(reason: &str, message: impl Into<String>, broken: bool) -> Self {
+        Wait { reason: reason.to_owned(), message: message.into(), broken, on_its_way_until: None }
+    }
+
+    /// The same where something is missing that may have been applied together with the request.
+    pub fn for_what_may_come(self, asked: Timestamp) -> Self {
+        Wait { on_its_way_until: Some(later(asked, ON_ITS_WAY)), ..self }
+    }
+}
+
+/// Why nothing can be decided in this namespace now.
+pub fn not_here(asked: Timestamp, input: &Input<'_>) -> Option<Wait> {
+    match input.home {
+        Home::Enforced if input.settings.held => Some(Wait::new(reason::CLOCK_SKEW, open::CLOCK_SKEW, false)),
+        Home::Enforced if input.settings.usable => None,
+        Home::Enforced => Some(Wait::new(
+            reason::CONFIG_UNDECODABLE,
+            "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can",
+            true,
+        )),
+        Home::NotEnforced => Some(Wait::new(
+            "NamespaceNotEnforced",
+            format!("waits for ResearchNamespace {} to be enforced", input.namespace),
+            false,
+        )),
+        Home::Closed | Home::Ending => {
+            let message = format!("{} is not an open research namespace; ask in one that is", input.namespace);
+            Some(Wait::new("NotAResearchNamespace", message, true).for_what_may_come(asked))
+        }
+    }
+}
+
+/// Waits, until nobody has decided in time.
+pub fn wait_until(
+    mut plan: Plan<GrantStatus>,
+    say: &Say<'_>,
+    status: GrantStatus,
+    deadline: Timestamp,
+    wait: Wait,
+) -> Plan<GrantStatus> {
+    if deadline <= say.now {
+        let status = ended(status, GrantPhase::TimedOut, say.now);
+        return say.ready(plan, status, "TimedOut", format!("nobody decided by {deadline}; {}", wait.message));
+    }
+    plan.look_again(deadline);
+    let Wait { reason, message, broken, on_its_way_until } = wait;
+    if let Some(until) = on_its_way_until.filter(|until| *until > say.now) {
+        plan.look_again(until);
+        return say.waiting(plan, status, &reason, message);
+    }
+    if broken { say.stalled(plan, status, &reason, message) } else { say.ready(plan, status, &reason, message) }
+}

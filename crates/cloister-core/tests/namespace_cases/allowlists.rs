@@ -1,0 +1,112 @@
+//! What is said of an allowlist to whoever publishes it.
+
+use super::*;
+use cloister_core::catalogue::{self, Users};
+
+fn research(name: &str, labels: Value, allowlists: &[&str], egress: Value) -> ResearchNamespace {
+    let object = json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "ResearchNamespace",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {"tier": "Standard", "egress": {"allowlists": allowlists}},
+        "status": {"egress": egress},
+    });
+    serde_json::from_value(object).unwrap()
+}
+
+/// Status, reason and message of what is said of an allowlist with this spec, which these namespaces may use.
+fn said_of(spec: Value, research: &[ResearchNamespace]) -> (String, String, String) {
+    let list = allowlist(spec).unwrap();
+    let declared = research.iter().map(|research| (research.metadata.name.as_deref().unwrap(), research));
+    let users: Users<'_> = catalogue::users("lab", &list, declared, at(0));
+    let settings = world(json!({})).settings;
+    let status = catalogue::allowlist(&list, &users, &|_| None, &settings, at(0)).unwrap();
+    let ready = status.conditions.into_iter().find(|condition| condition.type_ == "Ready").unwrap();
+    (ready.status, ready.reason, ready.message)
+}
+
+fn need(state: &str, reason: &str, message: &str) -> Value {
+    json!([{"name": "allowlist/lab", "state": state, "reason": reason, "message": message}])
+}
+
+#[test]
+fn whom_it_keeps_out_is_said_to_who_publishes_it() {
+    let spec = json!({"namespaceSelector": {"matchLabels": {"Team": "interp"}}});
+    let vis = || research("vis", json!({"team": "vis"}), &["lab"], json!([]));
+    let (status, reason, message) = said_of(spec.clone(), &[vis()]);
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "AllowsNone"));
+    assert_eq!(
+        message,
+        "it is open in no research namespace; 1 research namespace names it and is not allowed: vis (its namespaceSelector wants \
+         Team=interp, and the ResearchNamespace has no label Team); widen namespaceSelector, or label them"
+    );
+    let interp = research("interp", json!({"Team": "interp"}), &["lab"], need("Active", "", ""));
+    let (_, reason, message) = said_of(spec, &[vis(), interp]);
+    assert_eq!(reason, "Reconciled");
+    assert!(
+        message.starts_with(
+            "open as a whole in 1 of the 1 research namespace that uses it; 1 research namespace names it and is not allowed: vis ("
+        ),
+        "{message}"
+    );
+}
+
+#[test]
+fn one_that_allows_nobody_says_so() {
+    let vis = || research("vis", json!({"team": "vis"}), &["lab"], json!([]));
+    for attach in ["OnRequest", "Always"] {
+        let (status, reason, message) = said_of(json!({"namespaceSelector": null, "attach": attach}), &[vis()]);
+        assert_eq!((status.as_str(), reason.as_str()), ("True", "AllowsNone"));
+        assert!(
+            message.starts_with("it has no namespaceSelector, and so it allows no research namespace; write one"),
+            "{message}"
+        );
+    }
+    let others = json!({"namespaceSelector": {"matchLabels": {"team": "interp"}}, "attach": "Always"});
+    let unnamed = research("vis", json!({"team": "vis"}), &[], json!([]));
+    let (_, reason, message) = said_of(others.clone(), std::slice::from_ref(&unnamed));
+    assert_eq!(
+        (reason.as_str(), message.as_str()),
+        ("AllowsNone", "its namespaceSelector selects no research namespace")
+    );
+    let (_, reason, message) = said_of(json!({"namespaceSelector": {}}), &[unnamed]);
+    assert_eq!((reason.as_str(), message.as_str()), ("Reconciled", "no research namespace uses it"));
+}
+
+#[test]
+fn why_it_is_not_open_as_a_whole_is_said() {
+    let of = |name: &str, egress: Value| research(name, json!({}), &["lab"], egress);
+    let why = "huggingface.cc has no address in DNS";
+    let typos = || of("typos", need("Unresolved", "NoAddress", why));
+    let spec = json!({"namespaceSelector": {}});
+    let (status, reason, message) = said_of(spec.clone(), &[typos()]);
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "NoAddress"));
+    assert_eq!(
+        message,
+        "open as a whole in 0 of the 1 research namespace that uses it; in typos, huggingface.cc has no address in DNS"
+    );
+    let well = of("well", need("Active", "", ""));
+    let (_, reason, message) = said_of(spec.clone(), &[typos(), well]);
+    assert_eq!(reason, "Reconciled", "it is open somewhere");
+    assert!(
+        message.starts_with("open as a whole in 1 of the 2 research namespaces that use it; in typos, "),
+        "{message}"
+    );
+    // While a name is being looked up there is nothing to say of it.
+    let unknown = cloister_core::names::Standing::Unknown.reason();
+    let (_, reason, message) = said_of(spec.clone(), &[of("new", need("Unresolved", unknown, "wait"))]);
+    assert_eq!(reason, "Reconciled");
+    assert!(message.ends_with("research namespace that uses it"), "{message}");
+    let many: Vec<ResearchNamespace> =
+        (0..5).map(|at| of(&format!("n{at}"), need("Unresolved", "NoAddress", why))).collect();
+    let (_, _, message) = said_of(spec, &many);
+    assert!(message.ends_with(&format!("in n2, {why}; and 2 more")), "{message}");
+}
+
+#[test]
+fn what_never_opens_and_who_uses_the_rest_are_two_sentences() {
+    let rules =
+        json!([{"name": "meta", "networks": ["169.254.169.254/32", "203.0.113.0/24"], "ports": [{"port": 80}]}]);
+    let (status, reason, message) = said_of(json!({"namespaceSelector": {}, "rules": rules}), &[]);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "NetworksNeverOpened"));
+    assert!(message.ends_with("; for the rest: no research namespace uses it"), "{message}");
+}

@@ -228,8 +228,9 @@ impl Indexed for GatedPod {
     fn forget_unlisted(index: &mut Index, _: Option<&str>, listed: &Listed, dirty: &mut Dirty) {
         let gone: Vec<ObjectName> = index.on_nodes.keys().filter(|at| !listed.contains(at)).cloned().collect();
         gone.iter().for_each(|at| note_on_node(index, at, None, dirty));
-        index.pod_addresses.retain(listed);
-        dirty.insert(Key::Config);
+        if index.pod_addresses.retain(listed) {
+            dirty.insert(Key::Config);
+        }
         for at in Self::known(index).into_iter().filter(|at| !listed.contains(at)) {
             <Self as Indexed>::remove(index, &at, dirty);
         }

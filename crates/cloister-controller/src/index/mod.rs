@@ -13,6 +13,7 @@ mod listed;
 mod named;
 mod networks;
 mod pod_addresses;
+mod pod_metadata;
 mod pods;
 mod rbac;
 mod relations;
@@ -290,19 +291,6 @@ impl Index {
             self.unwatched = kinds;
             dirty.insert(Key::Config);
         }
-    }
-
-    /// Whether a Service leads to pods that are on the network of their nodes.
-    pub fn leads_to_nodes(&self, at: &ObjectName, selector: &BTreeMap<String, String>) -> bool {
-        let here = self.on_nodes.iter().filter(|(pod, _)| pod.namespace == at.namespace);
-        let selects =
-            |labels: &BTreeMap<String, String>| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
-        !selector.is_empty() && here.map(|(_, labels)| labels).any(selects)
-    }
-
-    /// The cluster's own networks, as far as the API says, and addresses that pods have.
-    pub fn cluster_networks(&self) -> ClusterNetworks {
-        ClusterNetworks { seen: self.pod_addresses.seen(), ..self.cluster.clone() }
     }
 
     /// What could open egress beside NetworkPolicies.

@@ -214,6 +214,21 @@ pub(super) fn of_api_server(index: &mut Index, dirty: &mut Dirty) {
     take_networks(index, dirty);
 }
 
+impl Index {
+    /// The cluster's own networks, as far as the API says, and addresses that pods have.
+    pub fn cluster_networks(&self) -> ClusterNetworks {
+        ClusterNetworks { seen: self.pod_addresses.seen(), ..self.cluster.clone() }
+    }
+
+    /// Whether a Service leads to pods that are on the network of their nodes.
+    pub fn leads_to_nodes(&self, at: &ObjectName, selector: &BTreeMap<String, String>) -> bool {
+        let here = self.on_nodes.iter().filter(|(pod, _)| pod.namespace == at.namespace);
+        let selects =
+            |labels: &BTreeMap<String, String>| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+        !selector.is_empty() && here.map(|(_, labels)| labels).any(selects)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -62,10 +62,12 @@ impl PodAddresses {
         }
     }
 
-    /// Forgets the pods that are not in a list of all.
-    pub fn retain(&mut self, listed: &Listed) {
+    /// Forgets the pods that are not in a list of all; whether there are any.
+    pub fn retain(&mut self, listed: &Listed) -> bool {
+        let before = self.by_part.len();
         self.by_part.retain(|_, seen| listed.contains(&seen.pod));
         self.of.retain(|pod, _| listed.contains(pod));
+        self.by_part.len() < before
     }
 
     /// Each address with the pod that has it.
@@ -114,7 +116,7 @@ mod tests {
         known.note(&at("b"), &addresses(&["10.128.0.6"]));
         let mut listed = Listed::default();
         listed.insert(&at("b"));
-        known.retain(&listed);
+        assert!(known.retain(&listed) && !known.retain(&listed));
         assert_eq!(seen(&known), ["pod infra/b"]);
     }
 

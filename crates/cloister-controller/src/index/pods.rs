@@ -1,10 +1,10 @@
 //! Pods, of which no more is read than which copies of credentials they hold, and how.
 
-use super::{Dirty, Index, Indexed, listed::Listed, pod_addresses, relations};
+use super::{Dirty, Index, Indexed, listed::Listed, pod_addresses, pod_metadata, relations};
 use crate::key::{Key, ObjectName};
 use cloister_api::labels;
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{
     Deserialize, Deserializer,
@@ -37,40 +37,11 @@ pub struct HeldCopy {
 /// A pod as far as it is read: its name, and what it references.
 #[derive(Clone, Debug, Deserialize)]
 pub struct GatedPod {
-    #[serde(deserialize_with = "few_of_it")]
+    #[serde(deserialize_with = "pod_metadata::few_of_it")]
     metadata: ObjectMeta,
     #[serde(default)]
     spec: References,
     status: Option<PodState>,
-}
-
-/// The few things of its metadata that are needed: annotations and managed fields are the tenant's to fill.
-fn few_of_it<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Few {
-        name: Option<String>,
-        namespace: Option<String>,
-        uid: Option<String>,
-        resource_version: Option<String>,
-        creation_timestamp: Option<Time>,
-        deletion_timestamp: Option<Time>,
-        deletion_grace_period_seconds: Option<i64>,
-        labels: Option<BTreeMap<String, String>>,
-    }
-    let few = Few::deserialize(deserializer)?;
-    Ok(ObjectMeta {
-        name: few.name,
-        namespace: few.namespace,
-        uid: few.uid,
-        resource_version: few.resource_version,
-        creation_timestamp: few.creation_timestamp,
-        deletion_timestamp: few.deletion_timestamp,
-        deletion_grace_period_seconds: few.deletion_grace_period_seconds,
-        // They are kept of those alone that are on the network of their nodes.
-        labels: few.labels,
-        ..ObjectMeta::default()
-    })
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -228,8 +199,9 @@ impl Indexed for GatedPod {
     fn forget_unlisted(index: &mut Index, _: Option<&str>, listed: &Listed, dirty: &mut Dirty) {
         let gone: Vec<ObjectName> = index.on_nodes.keys().filter(|at| !listed.contains(at)).cloned().collect();
         gone.iter().for_each(|at| note_on_node(index, at, None, dirty));
-        index.pod_addresses.retain(listed);
-        dirty.insert(Key::Config);
+        if index.pod_addresses.retain(listed) {
+            dirty.insert(Key::Config);
+        }
         for at in Self::known(index).into_iter().filter(|at| !listed.contains(at)) {
             <Self as Indexed>::remove(index, &at, dirty);
         }

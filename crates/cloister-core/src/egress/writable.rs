@@ -1,6 +1,6 @@
 //! What one policy may open in all. Admission holds the operator to it (operator-networkpolicies.cloister.dev).
 
-use super::never::meant;
+use super::never::{NAT64, meant};
 use ipnet::IpNet;
 
 /// How many networks a rule may come to. What is never opened is cut out of it, and each cut leaves more and smaller ones.
@@ -24,5 +24,7 @@ pub(super) fn is_writable(networks: &[IpNet]) -> bool {
         };
         networks.iter().filter(is_wider).count()
     };
-    wider_than(WIDEST) == 0 && wider_than(WIDE) <= MOST_WIDE
+    // One that holds all that a translator makes IPv4 of is as wide as that.
+    let holds_ipv4 = |network: &IpNet| network.prefix_len() < NAT64.prefix_len() && network.contains(&IpNet::V6(NAT64));
+    !networks.iter().any(holds_ipv4) && wider_than(WIDEST) == 0 && wider_than(WIDE) <= MOST_WIDE
 }

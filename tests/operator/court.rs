@@ -1,7 +1,7 @@
 //! A research namespace whose grants people decide about.
 
 use anyhow::{Context, Result, ensure};
-use cloister_api::{AccessPolicy, AccessReview, GrantPhase, GrantStatus, StorageAccessGrant, StorageResource};
+use cloister_api::{AccessPolicy, AccessReview, GrantPhase, GrantStatus, StorageResource};
 use cloister_tests::scene::{Scene, condition};
 use cloister_tests::{eventually, unique};
 use k8s_openapi::api::events::v1::Event;

@@ -7,6 +7,7 @@
 pub mod condition;
 mod definition;
 pub mod labels;
+mod namespace_status;
 mod null;
 pub mod plugin;
 pub mod quantities;
@@ -38,6 +39,7 @@ pub use egress_allowlist::*;
 pub use egress_grant::*;
 pub use grant::*;
 pub use grant_mount::*;
+pub use namespace_status::*;
 pub use research_namespace::*;
 pub use role_grant::*;
 pub use storage_access_grant::*;

@@ -3,7 +3,7 @@
 use cloister_api::{EgressAllowlist, EgressAllowlistSpec, ResearchNamespace, ResearchNamespaceSpec};
 use cloister_core::{
     child::Children,
-    namespace::{Declared, Input, ObservedNamespace, egress::KnownAllowlist, plan},
+    namespace::{Declared, Input, ObservedNamespace, PeerFound, egress::KnownAllowlist, plan},
     plan::Action,
     settings::Settings,
 };
@@ -89,7 +89,7 @@ impl Snapshot {
             allowlists,
             granted: &[],
             endpoints: &[],
-            peers: &|_| namespace::PeerFound::NotEnforced,
+            peers: &|_| PeerFound::NotEnforced,
             services: &|_| None,
             hosts: &|_| None,
             dns_addresses: &[[10, 96, 0, 10].into()],

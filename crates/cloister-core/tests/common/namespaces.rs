@@ -45,7 +45,7 @@ pub struct World {
     /// The rules of the EgressGrants that are open, by their names.
     pub granted: BTreeMap<String, EgressRule>,
     /// Why some of these stay closed all the same: reason and message.
-    pub faults: BTreeMap<String, (String, String)>,
+    pub faults: BTreeMap<String, (&'static str, &'static str)>,
     /// The endpoints that storage grants have open, each for the pods of an account.
     pub endpoints: Vec<(StorageEndpoint, String)>,
     pub peers: BTreeMap<String, ResearchNamespaceSpec>,
@@ -112,21 +112,15 @@ impl World {
         let children = self.objects.observe();
         let found = Inspection { children: children.clone(), ..self.inspection.clone() };
         let asks = |namespace: &&ObservedNamespace| namespace::wants_inspection(NAME, declared, namespace, self.now);
+        let fault = |grant: &String| self.faults.get(grant).copied();
+        let granted = self.granted.iter().map(|(grant, rule)| GrantedRule { grant, rule, fault: fault(grant) });
         namespace::plan(&Input {
             name: NAME,
             declared,
             settings: &self.settings,
             allowlists: &allowlists.collect(),
             endpoints: &self.endpoints.iter().map(|(end, account)| (end, Some(account.as_str()))).collect::<Vec<_>>(),
-            granted: &self
-                .granted
-                .iter()
-                .map(|(grant, rule)| GrantedRule {
-                    grant,
-                    rule,
-                    fault: self.faults.get(grant).map(|(reason, message)| (reason.as_str(), message.as_str())),
-                })
-                .collect::<Vec<_>>(),
+            granted: &granted.collect::<Vec<_>>(),
             peers: &|peer| match self.peers.get(peer) {
                 Some(spec) => PeerFound::Enforced(Peer { spec }),
                 None => {

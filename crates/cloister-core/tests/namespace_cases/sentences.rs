@@ -60,8 +60,7 @@ fn what_a_grant_has_not_opened_is_not_said_to_be_open() {
     assert_eq!((open.state, open.message.as_str()), (EgressState::Active, "covered by EgressGrant byname"));
     assert_eq!((open.enforcement, open.hosts.len()), (Some(Enforcement::AddressSet), 1));
 
-    let fault = ("ApplyRefused".to_owned(), "the API server refused a NetworkPolicy".to_owned());
-    world.faults.insert("byname".into(), fault);
+    world.faults.insert("byname".into(), ("ApplyRefused", "the API server refused a NetworkPolicy"));
     let refused = of_need(&settled(world), "rule/r");
     assert_eq!((refused.state, refused.reason.as_str()), (EgressState::Unresolved, "ApplyRefused"));
     assert_eq!(

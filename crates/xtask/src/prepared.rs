@@ -79,11 +79,13 @@ fn key(objects: &[DynamicObject]) -> Result<String> {
     Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Removes what has not been made lately. Whoever still wanted it would make it again.
+/// Removes what was never finished, since whoever calls this holds the lock, and what has not been made lately: whoever still
+/// wanted it would make it again.
 fn sweep(all: &Path) {
     for entry in fs::read_dir(all).into_iter().flatten().flatten() {
         let age = entry.metadata().and_then(|data| data.modified()).ok().and_then(|at| at.elapsed().ok());
-        if age.is_some_and(|age| age > KEPT) && entry.path().is_dir() {
+        let is_part = entry.file_name().to_string_lossy().starts_with("new-");
+        if (is_part || age.is_some_and(|age| age > KEPT)) && entry.path().is_dir() {
             // Another may be at it, too.
             let _ = fs::remove_dir_all(entry.path());
         }

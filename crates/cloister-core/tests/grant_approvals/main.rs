@@ -2,6 +2,7 @@
 //! and restored clusters, each judged after every action by an oracle that knows nothing of the engine.
 
 mod events;
+mod facts;
 #[path = "../common/grants.rs"]
 mod grants;
 mod model;
@@ -12,6 +13,7 @@ mod pair;
 mod starts;
 #[path = "../common/steps.rs"]
 mod steps;
+mod stock;
 #[path = "../common/sweep.rs"]
 mod sweep;
 #[path = "../common/tamper.rs"]

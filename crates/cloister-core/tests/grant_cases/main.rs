@@ -18,7 +18,9 @@ mod held;
 mod kinds;
 mod leaving;
 mod lists;
+mod mistakes;
 mod mounts;
+mod never_reviewed;
 #[path = "../common/objects.rs"]
 mod objects;
 mod raced;

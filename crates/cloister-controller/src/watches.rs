@@ -239,7 +239,7 @@ pub async fn plugin_policies<K>(
     follow(context, kind, wanted, |client, _: &str| Api::<K>::all(client), first).await;
 }
 
-/// Watches all objects of a kind of which no decision depends, such as what says what the cluster's own networks are. That it
+/// Watches all objects of a kind on which no decision waits, such as what says what the cluster's own networks are. That it
 /// cannot be listed holds up nothing: it is said.
 pub async fn everywhere<K>(context: Arc<Context>, kind: &'static str, first: watch::Sender<bool>)
 where

@@ -2,7 +2,7 @@
 
 use super::desk::*;
 use super::grants::World;
-use cloister_api::{Decision, GrantPhase};
+use cloister_api::GrantPhase;
 use serde_json::json;
 
 #[test]

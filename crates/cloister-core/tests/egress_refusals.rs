@@ -190,7 +190,7 @@ fn a_service_that_nobody_here_may_use_is_no_other_than_one_that_does_not_exist()
     assert_eq!(
         absent,
         "no EgressAllowlist that this namespace may use, and no EgressGrant of it, names Service infra/NAME. Ask for an EgressGrant of \
-         this rule (`kubectl explain egressgrant.spec`), or ask whoever publishes allowlists for one that covers it (`kubectl get \
+         this rule (`kubectl explain egressgrant.spec`), ask whoever publishes allowlists for one that covers it (`kubectl get \
          egressallowlists` lists what there is), or ask whoever runs namespace infra for the name of the Service"
     );
     assert!(said("cahce", 443).contains("names Service infra/NAME (did you mean infra/cache?). "));

@@ -6,7 +6,11 @@ use super::{
     writer::{Due, Shared},
 };
 use crate::key::Key;
-use cloister_core::audit::{Proof, Record};
+use cloister_api::GrantKind;
+use cloister_core::{
+    audit::{Proof, Record},
+    child::GrantRef,
+};
 use jiff::Timestamp;
 use serde_json::json;
 use std::{
@@ -15,7 +19,11 @@ use std::{
     io::{Read, Write},
     os::unix::fs::PermissionsExt,
     path::Path,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
+    },
     thread::JoinHandle,
     time::{Duration, Instant},
 };
@@ -307,6 +315,46 @@ fn whoever_waits_for_a_record_is_told_when_it_is_written_and_when_it_cannot_be()
     assert_eq!(written.recv().unwrap(), ["u1.activated"], "it was not lost");
     until("it to be told", || running.shared.due(false).keys == HashSet::from([key("one")]));
     assert_eq!(running.shared.failure(), None);
+    running.end();
+}
+
+/// A sink that says once that what was in it is lost.
+struct Lost {
+    told: Told,
+    is_lost: Arc<AtomicBool>,
+}
+
+impl Sink for Lost {
+    fn ready(&mut self) -> Result<Option<Opened>, AuditError> {
+        let lost = Opened { may_lack: true, ..Opened::default() };
+        Ok(self.is_lost.swap(false, Relaxed).then_some(lost))
+    }
+
+    fn append(&mut self, records: &[Record]) -> Result<(), AuditError> {
+        self.told.append(records)
+    }
+}
+
+#[test]
+fn where_a_record_begins_anew_no_grant_is_told_from_its_middle() {
+    let (told, order, written) = Told::new();
+    let is_lost = Arc::new(AtomicBool::new(false));
+    let running = Running::on(Box::new(Lost { told, is_lost: is_lost.clone() }));
+    until("the sink", || running.shared.was_opened());
+    let grant = GrantRef { kind: GrantKind::RoleGrant, name: "one".into() };
+    let grant = Key::Grant("interp".into(), grant);
+    running.shared.hand_over(records(&["u1.approved"]), &grant);
+    assert_eq!(written.recv().unwrap(), ["u1.approved"]);
+    order.send(Order::Fail).unwrap();
+    running.shared.hand_over(records(&["u1.activated"]), &grant);
+    until("the failure", || running.shared.failure().is_some());
+    running.shared.hand_over(records(&["u2.reviewed"]), &key("two"));
+    is_lost.store(true, Relaxed);
+    order.send(Order::Work).unwrap();
+    assert_eq!(written.recv().unwrap(), ["u2.reviewed"], "of the grant, what was before comes first");
+    until("all to be looked at again", || running.shared.due(false).all);
+    running.shared.hand_over(records(&["u1.approved", "u1.activated"]), &grant);
+    assert_eq!(written.recv().unwrap(), ["u1.approved", "u1.activated"]);
     running.end();
 }
 

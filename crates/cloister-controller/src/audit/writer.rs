@@ -285,10 +285,12 @@ impl Shared {
         } else {
             state.known.extend(opened.ids);
         }
-        // Of a write that failed some may be there.
+        // Of a write that failed some may be there. What a grant comes to is told in order: where what was recorded of it before
+        // is lost, all of it comes again.
         let (known, bytes, handed) = (&state.known, &mut state.bytes, &mut state.handed);
-        state.queue.retain(|(record, _, size)| {
-            let waits = !known.contains(&record.id);
+        state.queue.retain(|(record, key, size)| {
+            let comes_again = opened.may_lack && matches!(key, Key::Grant(..));
+            let waits = !comes_again && !known.contains(&record.id);
             if !waits {
                 *bytes -= size;
                 handed.remove(&record.id);
@@ -315,7 +317,8 @@ impl Shared {
         }
         state.written += count as u64;
         state.busy = None;
-        let is_news = state.stand != Stand::Fine || !state.due.is_empty() || !state.behind.is_empty();
+        let is_news =
+            state.stand != Stand::Fine || state.all_behind || !state.due.is_empty() || !state.behind.is_empty();
         state.stand = Stand::Fine;
         drop(state);
         if is_news {

@@ -127,6 +127,8 @@ fn endpoint(storage: &StorageResource, input: &Input<'_>) -> (Vec<Said>, Vec<Str
         match refusal {
             // Whoever runs the Service makes it.
             Refusal::ServiceNotFound(_) => to_come.push(message),
+            // Said below, as of whatever else opens too much.
+            Refusal::NetworksTooWide { .. } | Refusal::NetworksTooMany { .. } => {}
             _ => never.push((refusal.reason(), message)),
         }
     }

@@ -23,9 +23,10 @@ fn cluster() -> Cluster {
         ports: Vec::new(),
         endpoints: vec!["10.244.0.2".parse().unwrap()],
     };
+    let pods = [("10.244.0.0/24".parse().unwrap(), "a".into())].into();
     Cluster {
         record: None,
-        networks: ClusterNetworks::default(),
+        networks: ClusterNetworks { pods, ..ClusterNetworks::default() },
         unlisted: Vec::new(),
         dns,
         there: There::default(),
@@ -95,7 +96,7 @@ fn access_networks_that_are_everything_are_told_and_none_of_them_is_open() {
 #[test]
 fn what_cannot_be_seen_of_the_cluster_is_told() {
     let mut cluster = Cluster { dns: DnsFacts::default(), ..cluster() };
-    cluster.networks.node_count = 2;
+    cluster.networks = ClusterNetworks { node_count: 2, ..ClusterNetworks::default() };
     cluster.unlisted = vec!["Node"];
     assert!(cluster.is(json!({}), "ClusterNetworksKnown", "False", "NotListed"));
     cluster.unlisted.clear();

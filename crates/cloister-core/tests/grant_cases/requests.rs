@@ -67,9 +67,11 @@ fn all_that_is_known_to_be_wrong_is_told_where_the_target_is_misspelt() {
     let subject = json!([{"kind": "ServiceAccount", "name": "trainr"}]);
     ask(&mut world, "eval", json!({"storage": "wieghts", "subjects": subject, "mount": null}));
     ask(&mut world, "role", json!({"role": "raeder"}));
+    let until = world.now + SignedDuration::from_hours(24);
+    // Until then it may be on its way.
+    world.now += SignedDuration::from_secs(10);
     settle(&mut world);
     assert_eq!(told(&world, "eval"), (GrantPhase::Pending, "StorageNotFound".into(), true));
-    let until = world.now + SignedDuration::from_hours(24);
     let rest = format!(
         "The request waits until {until}, and then times out; whether it keeps the terms of its AccessPolicy is not known before"
     );

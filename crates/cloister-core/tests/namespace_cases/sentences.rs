@@ -235,7 +235,7 @@ fn a_deletion_says_what_is_left() {
     for (pods, open_grants, reason, message) in [
         (0, 0, "Deleting", "Namespace interp is being deleted"),
         (0, 2, "WaitingForGrants", "waiting for 2 grants to be revoked"),
-        (1, 2, "WaitingForPods", "waiting for 1 pods and 2 grants to end"),
+        (1, 2, "WaitingForPods", "waiting for 1 pod and 2 grants to end"),
     ] {
         let status = World { pods, open_grants, ..ending.clone() }.plan().status.unwrap();
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();

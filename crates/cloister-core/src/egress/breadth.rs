@@ -249,7 +249,7 @@ pub(super) mod tests {
         let (narrowed, _) = narrowed_around(&["20.0.0.0/15"], &["20.1.0.0/16".parse().unwrap()]);
         assert_eq!(narrowed.unwrap().opening, None);
         // Where it comes to more than a policy should hold, that is said, and no time is lost.
-        let (narrowed, closed) = narrowed_around(&["20.0.0.0/8", "203.0.113.0/24"], &holes(20_000, 800));
+        let (narrowed, closed) = narrowed_around(&["20.0.0.0/8", "203.0.113.0/24"], &holes(21_000, 800));
         let Some(Peers::Networks(open)) = narrowed.and_then(|narrowed| narrowed.opening).map(|opening| opening.peers)
         else {
             panic!("all of it is closed")

@@ -136,7 +136,8 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
         }
     }
     openings.sort_by(|(one, _), (other, _)| Opening::compare(one, other));
-    openings.dedup_by(|(one, _), (other, _)| one == other);
+    // Of two agreements to the same, the narrower one is counted.
+    openings.dedup_by(|(one, _), (other, _)| one.opens_what(other));
     let (openings, agreed_by): (Vec<Opening>, Vec<usize>) = openings.into_iter().unzip();
 
     let uncovered = own.reach.uncovered(&covering);

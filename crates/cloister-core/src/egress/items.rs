@@ -3,11 +3,12 @@
 
 use super::{
     NeverOpened, NeverWhy, Refusal,
+    blocks::fitting,
     networks::{NetworkSet, parse, shortened},
     never::meant,
     public::public_part,
     reach::Networks,
-    writable::{MOST, is_writable},
+    writable::is_writable,
 };
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -46,14 +47,10 @@ pub(super) fn networks(declared: &[String], never: &NeverOpened) -> (Networks, V
     let declared = union(&items, |item| &item.declared);
     items.retain(|item| !item.open.is_empty() && !closed.is_too_much(item));
     let mut open = union(&items, |item| &item.open);
-    loop {
-        let networks = open.to_networks();
-        if fits(&networks) {
-            break;
-        }
+    while !open.is_empty() && fitting(&union(&items, |item| &item.declared), &open).is_none() {
         let most = items.iter().enumerate().max_by_key(|(at, item)| (item.pieces, *at)).map(|(at, _)| at);
         let Some(most) = most else { break };
-        closed.too_many.push((items.remove(most).text, networks.len()));
+        closed.too_many.push((items.remove(most).text, open.to_networks().len()));
         open = union(&items, |item| &item.open);
     }
     (Networks { declared, open }, closed.refusals())
@@ -85,11 +82,6 @@ fn union(items: &[Item], of: fn(&Item) -> &NetworkSet) -> NetworkSet {
     NetworkSet::union_of(items.iter().map(of))
 }
 
-/// Whether one policy may hold what is left of a rule's networks.
-fn fits(networks: &[IpNet]) -> bool {
-    networks.len() <= MOST && is_writable(networks)
-}
-
 /// What stays closed, by why.
 #[derive(Default)]
 struct Closed {
@@ -103,7 +95,7 @@ struct Closed {
 impl Closed {
     /// Whether what is left of a network is too much by itself.
     fn is_too_much(&mut self, item: &Item) -> bool {
-        let is_much = !fits(&item.open.to_networks());
+        let is_much = fitting(&item.declared, &item.open).is_none();
         if is_much {
             self.too_many.push((item.text.clone(), item.pieces));
         }

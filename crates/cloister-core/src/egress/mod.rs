@@ -22,6 +22,7 @@
 //! ```
 
 mod backend;
+mod blocks;
 mod breadth;
 mod by_name;
 mod covered;

@@ -120,6 +120,17 @@ impl Opening {
         (&self.peers, &self.ports)
             .cmp(&(&other.peers, &other.ports))
             .then_with(|| selector::compare(&self.pods, &other.pods))
+            .then_with(|| self.declared_breadth().cmp(&other.declared_breadth()))
+            .then_with(|| self.declared.cmp(&other.declared))
+    }
+
+    /// Whether both open the same to the same pods, by whatever agreement.
+    pub(super) fn opens_what(&self, other: &Self) -> bool {
+        (&self.pods, &self.peers, &self.ports) == (&other.pods, &other.peers, &other.ports)
+    }
+
+    fn declared_breadth(&self) -> u128 {
+        NetworkSet::of(self.declared.iter().copied()).breadth()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a rule reaches once it is resolved: the sets that openings are made from and coverage is computed on.
 
+use super::blocks::fitting;
 use super::domain::DomainName;
 use super::hosts::HostSet;
 use super::items;
@@ -29,6 +30,13 @@ pub(super) struct Networks {
     pub(super) declared: NetworkSet,
     /// The same without what is never opened.
     pub(super) open: NetworkSet,
+}
+
+impl Networks {
+    /// Those that a policy holds for it.
+    fn to_write(&self) -> Vec<IpNet> {
+        fitting(&self.declared, &self.open).unwrap_or_else(|| self.open.to_networks())
+    }
 }
 
 /// What a rule reaches as far as its items can be opened, and why the others stay closed: one of the two is there.
@@ -101,7 +109,7 @@ impl Reach {
         match self {
             Self::Networks { networks, ports } => Opening {
                 pods,
-                peers: Peers::Networks(networks.open.to_networks()),
+                peers: Peers::Networks(networks.to_write()),
                 ports: ports.to_policy_ports(),
                 declared: networks.declared.to_networks(),
             },

@@ -10,7 +10,7 @@ pub(super) const MOST: usize = 500;
 const WIDEST: (u8, u8) = (8, 16);
 
 /// How many networks one policy may open that are wider than these.
-const WIDE: (u8, u8) = (16, 32);
+pub(super) const WIDE: (u8, u8) = (16, 32);
 
 /// How many such wide networks one policy may open.
 const MOST_WIDE: usize = 16;

@@ -48,6 +48,8 @@ pub struct EndedGrant {
     pub is_held: bool,
     /// Whether it broke the glass: then the review that it owed must stay to be seen.
     pub broke_the_glass: bool,
+    /// Whether a review of one that broke the glass is gone since: then it may be owed again.
+    pub lost_a_review: bool,
 }
 
 /// A review of a grant that has ended, of which all is said.
@@ -75,6 +77,7 @@ impl EndedGrant {
             phase: status.phase,
             ended_at: status.ended_at.as_ref().map(|at| at.0),
             broke_the_glass: has_broken_glass(object),
+            lost_a_review: false,
             is_held: grant.metadata.deletion_timestamp.is_some()
                 && grant.metadata.finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER),
         })
@@ -218,6 +221,14 @@ impl Index {
         Some(gone)
     }
 
+    /// Notes that a review is gone. Whether its grant is to be looked at is returned.
+    pub(super) fn lose_review(&mut self, namespace: &Arc<str>, at: &GrantRef) -> bool {
+        let ended = self.ended.get_mut(namespace).and_then(|all| all.get_mut(at));
+        let Some(ended) = ended.filter(|ended| ended.broke_the_glass) else { return false };
+        ended.lost_a_review = true;
+        true
+    }
+
     /// Takes an ended grant back as a whole: there is something to do about it, or to say of a review.
     pub fn take_back(&mut self, namespace: &Arc<str>, at: &GrantRef, grant: Decoded<Grant>) {
         if self.forget_ended(namespace, at) {
@@ -246,7 +257,7 @@ impl Index {
     /// Whether something is to be done about an ended grant of which only a few facts are kept.
     pub fn is_unfinished(&self, namespace: &str, at: &GrantRef) -> bool {
         let Some(ended) = self.ended(namespace, at) else { return false };
-        ended.is_held || self.has_children(namespace, at)
+        ended.is_held || ended.lost_a_review || self.has_children(namespace, at)
     }
 
     /// Whether something stands in a grant's name.

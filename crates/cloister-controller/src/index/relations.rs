@@ -9,7 +9,7 @@ use crate::{
     key::{Key, ObjectName},
 };
 use cloister_api::{
-    Attach, EgressAllowlist, EgressRule, EgressState, GrantKind, ResearchNamespace, ServiceReference, Tier,
+    Attach, EgressAllowlist, EgressRule, EgressState, GrantKind, GrantPhase, ResearchNamespace, ServiceReference, Tier,
 };
 use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef, ObservedChild},
@@ -102,11 +102,16 @@ fn of_grants_in(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
     dirty.extend(grants.map(|grant| Key::Grant(namespace.clone(), grant.clone())));
 }
 
-/// The grants that wait until less is open in their namespace, or something of theirs is closed.
+/// The grants that wait until less is open in their namespace, or something of theirs is closed; and those that people are
+/// asked for although it may be open by now.
 pub fn of_those_without_room(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
     let grants = index.grants.get(namespace).into_iter().flatten();
-    let waiting = grants
-        .filter(|(_, found)| found.status().is_some_and(|status| [TOO_BROAD, ALREADY_OPEN].contains(&&*status.reason)));
+    let asks = |grant: &GrantRef, phase| grant.kind == GrantKind::EgressGrant && phase == GrantPhase::Pending;
+    let waiting = grants.filter(|(grant, found)| {
+        found
+            .status()
+            .is_some_and(|status| [TOO_BROAD, ALREADY_OPEN].contains(&&*status.reason) || asks(grant, status.phase))
+    });
     dirty.extend(waiting.map(|(grant, _)| Key::Grant(namespace.clone(), grant.clone())));
 }
 

@@ -71,6 +71,9 @@ impl Indexed for Decoded<AccessReview> {
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
         if let Some(said) = index.forget_said(&at.namespace, &at.name) {
             forget_name(index, at, &said.grant, said.created);
+            if index.lose_review(&at.namespace, &said.grant) {
+                dirty.insert(Key::Grant(at.namespace.clone(), said.grant));
+            }
             return;
         }
         let Some(reviews) = index.reviews.get_mut(&at.namespace) else { return };

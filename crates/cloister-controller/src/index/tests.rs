@@ -157,6 +157,58 @@ fn an_ended_grant_and_its_reviews_cost_a_few_facts_each() {
     assert!(index.uids().is_empty() && index.reviews_of.is_empty());
 }
 
+/// What broke the glass owes a review again that is gone, though few facts are kept of both.
+#[test]
+fn a_review_of_a_broken_glass_that_is_gone_concerns_its_grant() {
+    let (mut index, _) = index();
+    for (name, glass) in [("asked", false), ("broke", true)] {
+        let ended = EndedGrant {
+            uid: format!("u-{name}").into(),
+            version: 3,
+            phase: GrantPhase::Expired,
+            ended_at: None,
+            is_held: false,
+            broke_the_glass: glass,
+            lost_a_review: false,
+        };
+        index.ended.entry(namespace()).or_default().insert(at(name), ended);
+        let yes = format!("yes-{name}");
+        take(&mut index, review(&yes, 2, name, "Approve", true));
+        assert!(index.said("interp", &yes).is_some(), "{name}");
+        let mut dirty = Dirty::new();
+        let place = ObjectName { namespace: namespace(), name: (*yes).into() };
+        Decoded::<AccessReview>::remove(&mut index, &place, &mut dirty);
+        assert_eq!(dirty.contains(&grant_key(name)), glass, "{name}");
+        assert_eq!(index.is_unfinished("interp", &at(name)), glass, "{name}");
+    }
+}
+
+/// What is opened meanwhile need not be asked for.
+#[test]
+fn a_request_for_egress_is_looked_at_again_when_something_opens_in_its_namespace() {
+    let (mut index, _) = index();
+    let asked: Decoded<EgressGrant> = serde_json::from_value(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "EgressGrant",
+        "metadata": {"name": "lab", "namespace": "interp", "uid": "u-lab", "resourceVersion": "2"},
+        "spec": {"rule": {"name": "lab", "networks": ["192.0.2.0/24"], "ports": [{"port": 443}]}},
+        "status": {"phase": "Pending", "reason": "AwaitingApproval"},
+    }))
+    .unwrap();
+    take(&mut index, asked);
+    let research = |version: u64, egress: Value| -> Decoded<ResearchNamespace> {
+        serde_json::from_value(json!({
+            "metadata": {"name": "interp", "uid": "u-interp", "generation": 1, "resourceVersion": version.to_string()},
+            "spec": {"tier": "Standard"}, "status": {"egress": egress},
+        }))
+        .unwrap()
+    };
+    take(&mut index, research(3, json!([])));
+    let opened = json!([{"name": "rule/lab", "state": "Active", "reason": "Covered", "message": "m"}]);
+    let dirty = take(&mut index, research(4, opened));
+    let grant = GrantRef { kind: GrantKind::EgressGrant, name: "lab".into() };
+    assert!(dirty.contains(&Key::Grant(namespace(), grant)), "{dirty:?}");
+}
+
 #[test]
 fn at_a_start_no_ended_grant_is_kept_whole() {
     let (mut index, _) = index();

@@ -8,7 +8,7 @@ use cloister_core::{
     grant::{CredentialFacts, Known},
     suggest::closest,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use serde_json::{Value, json};
 
 /// The status and the reason of a condition.
@@ -83,7 +83,7 @@ fn with_input<T>(world: &World, decide: impl FnOnce(&Input<'_>) -> T) -> T {
     decide(&Input {
         policies: &policies,
         cluster_roles: &|name| world.cluster_roles.get(name),
-        credentials: &|at| (at.name == "weights").then(|| CredentialFacts::of(|_| None, None)),
+        credentials: &|at| (at.name == "weights").then(|| CredentialFacts::of(&ObjectMeta::default(), None)),
         services: &|_| None,
         meant: &|_, name| closest(name, NAMES.into_iter()).map(str::to_owned),
         settings: &world.settings,

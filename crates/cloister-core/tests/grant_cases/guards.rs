@@ -140,6 +140,19 @@ fn a_guard_under_a_mistaken_key_closes_what_it_was_to_guard() {
 }
 
 #[test]
+fn a_storage_says_that_nobody_can_fulfil_its_policy() {
+    let storages = (labels::STORAGE_RESOURCES, "weights");
+    let world = World { policy: policy(json!({"autoApprove": []})), ..world() };
+    let (reason, message) = of_storage(&world, &[storages]);
+    assert_eq!(reason, "NeverApproves");
+    assert_eq!(
+        message,
+        "role reader: AccessPolicy standard gives nothing: there are neither approvalRules nor autoApprove, so that it never \
+         approves; ask whoever publishes AccessPolicies (ClusterRole cloister:policy-admin) to correct it, or name another policy"
+    );
+}
+
+#[test]
 fn a_label_guards_nothing_and_closes() {
     let role = |labels: Value| {
         let role = json!({"metadata": {"labels": labels}, "rules": []});

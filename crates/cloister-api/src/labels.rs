@@ -95,6 +95,15 @@ pub const MINIMUM_SENSITIVITY: &str = "cloister.dev/minimum-sensitivity";
 /// about it, separated by commas. Without it any may that the catalogue names.
 pub const ACCESS_POLICIES: &str = "cloister.dev/access-policies";
 
+/// What the keys of labels begin with by which ClusterRoles are gathered into those that are shipped.
+pub const AGGREGATE_TO: &str = "cloister.dev/aggregate-to-";
+
+/// The annotations of `cloister.dev` that are read on the Secret of a credential. Any other closes it.
+pub const OF_CREDENTIALS: [&str; 3] = [STORAGE_RESOURCES, ACCESS_POLICIES, MINIMUM_SENSITIVITY];
+
+/// The annotations of `cloister.dev` that are read on a ClusterRole. Any other keeps grants from giving it.
+pub const OF_CLUSTER_ROLES: [&str; 3] = [MAY_OUTLAST_GRANT, ACCESS_POLICIES, MINIMUM_SENSITIVITY];
+
 /// Finalizer of a ResearchNamespace: held until the namespace is closed (`Retain`) or gone (`Delete`).
 pub const NAMESPACE_FINALIZER: &str = "cloister.dev/namespace";
 

@@ -2,8 +2,8 @@
 //! approval rules.
 //!
 //! An expression is checked when its policy is written, against the type of a request: a field that no request has, a
-//! function that does not take a value of its type, or a comparison of what is never equal is a fault, and such an
-//! expression counts as false.
+//! function that does not take a value of its type, a comparison of what is never equal, one of texts by their letters, or a
+//! part that cannot be evaluated for any request is a fault, and such an expression counts as false.
 //!
 //! Whatever goes wrong (an expression that does not compile, a missing field, a value that is not a boolean, a panic in
 //! the CEL library) counts as false: the request then waits for people.
@@ -25,6 +25,8 @@
 //! - there are no regular expressions, no clock, no variable but `request`, and only the functions of [`FUNCTIONS`].
 
 mod bounds;
+mod compared;
+mod constants;
 mod request;
 mod types;
 mod typing;
@@ -137,6 +139,7 @@ fn compile(text: &str) -> Result<Expression, String> {
     let (expression, source) = parser.parse_with_source_info(text).map_err(|errors| first(&errors))?;
     bounds::check(&expression)
         .and_then(|()| typing::check(&expression, REQUEST, &types::REQUEST))
+        .and_then(|()| constants::check(&expression))
         .map_err(|fault| placed(&fault, &source))?;
     Ok(expression)
 }

@@ -10,7 +10,7 @@ pub use offered::{Input, role, storage};
 use crate::{
     auto_approve,
     condition::{Verdict, conditions, ready, stalled},
-    grant::{eligibility, satisfiable},
+    grant::{NEVER_APPROVES, eligibility, satisfiable, useless},
 };
 use cloister_api::{
     AccessPolicy, AccessPolicySpec, AccessPolicyStatus,
@@ -51,17 +51,10 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
     });
     let faults: Vec<(&'static str, String)> = expressions.chain(pattern).collect();
     let mut verdicts = broken(&faults).unwrap_or_else(|| {
-        if spec.requesters.is_empty() {
-            ready("NobodyMayAsk", "requesters is empty, so that nobody may ask")
-        } else if spec.auto_approve.is_empty() && spec.approval_rules.is_empty() {
-            ready("NeverApproves", "there are neither approvalRules nor autoApprove, so that it never approves")
-        } else if spec.auto_approve.is_empty()
-            && let Err(why) = satisfiable(spec)
-        {
-            ready("TooFewPeople", format!("its approvalRules can never be met: {why}"))
-        } else {
-            ready(reason::RECONCILED, "the policy can be used")
-        }
+        useless(spec).map_or_else(
+            || ready(reason::RECONCILED, "the policy can be used"),
+            |(reason, message)| ready(reason, message),
+        )
     });
     verdicts.extend(quorum(spec));
     let generation = policy.metadata.generation;
@@ -75,7 +68,8 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
 /// Whether the people who must agree are there at all, as far as is known.
 fn quorum(spec: &AccessPolicySpec) -> Option<Verdict> {
     if spec.approval_rules.is_empty() {
-        return None;
+        let (_, why) = useless(spec).filter(|(reason, _)| *reason == NEVER_APPROVES)?;
+        return Some(Verdict::new(SATISFIABLE, false, NEVER_APPROVES, why));
     }
     Some(match satisfiable(spec) {
         Ok(Some(())) => Verdict::new(SATISFIABLE, true, "EnoughPeople", "enough people are named for all rules"),

@@ -6,7 +6,7 @@
 mod lasting;
 
 use crate::grant::{Guard, digest::hash};
-use cloister_api::ResidualExposure;
+use cloister_api::{ResidualExposure, labels};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use lasting::{Accepted, lasting};
 use serde_json::json;
@@ -43,7 +43,7 @@ impl RoleFacts {
             lasting: rules.iter().find_map(|rule| lasting(rule, &accepted)).map(Into::into),
             impersonates: rules.iter().any(impersonates),
             bindable,
-            guard: Guard::of(annotation),
+            guard: Guard::of(&role.metadata, &labels::OF_CLUSTER_ROLES),
             lingering: lingering(rules),
         }
     }

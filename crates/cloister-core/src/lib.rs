@@ -29,5 +29,6 @@ pub mod plan;
 pub mod quantity;
 pub mod references;
 pub mod settings;
+mod shell;
 pub mod suggest;
 pub mod text;

@@ -179,8 +179,7 @@ impl Indexed for Secret {
         let at = ObjectName::of(&self.metadata);
         let data = self.data.iter().flatten().map(|(key, value)| (key.as_str(), value.0.as_slice()));
         let content = content_version(self.metadata.uid.as_deref().unwrap_or_default(), data);
-        let annotations = self.metadata.annotations.as_ref();
-        let facts = CredentialFacts::of(|key| annotations?.get(key).map(String::as_str), content);
+        let facts = CredentialFacts::of(&self.metadata, content);
         if index.credentials.get(&at) != Some(&facts) {
             index.credentials.insert(at.clone(), facts);
             relations::of_credential(index, &at, dirty);

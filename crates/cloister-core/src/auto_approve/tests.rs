@@ -44,6 +44,9 @@ fn durations_groups_and_fields() {
         "!has(request.breakGlass)",
         "request.?breakGlass.orValue(false) == false",
         "request.namespace + '/' + request.role == 'interp/reader'",
+        "request.?sensitivity.orValue('') in ['', 'Low', 'Critical']",
+        "!has(request.kind) || request.kind != 'RoleGrant'",
+        "duration(request.requestedDuration) <= duration('24h') && duration('1h') < duration('2h')",
         "1 + request.rule.ports[0].port == 444 && request.rule.ports[0].port in [443]",
         "request.rule.ports.filter(port, has(port.endPort) && port.endPort - port.port > 8).size() == 1",
     ] {
@@ -61,10 +64,9 @@ fn durations_groups_and_fields() {
 fn what_fails_is_false() {
     for expression in [
         "request.mount.mountPath == '/mnt'",
-        "duration('soon') <= duration('4h')",
         "duration(request.role) <= duration('4h')",
-        "1 / 0 == 1",
-        "[1][5] == 1",
+        "1 / (request.rule.ports[0].port - 443) == 1",
+        "request.subjects[5].name == 'a'",
     ] {
         assert_eq!(errors(expression).len(), 1, "{expression}");
         assert_eq!(check(&[expression.to_owned()]), [""; 0], "{expression}: only its value shows it");
@@ -98,6 +100,35 @@ fn what_can_never_be_true_is_found_where_it_stands() {
         ("true ? 1 : 2", "column", "its value is of type int, not bool"),
         ("true &&\n  request.rol == 'a'", "line 2, column 10", "no field rol"),
         ("'é' != '' && request.rol == 'a'", "column ", "no field rol"),
+        (
+            "request.sensitivity == 'low'",
+            "column 24",
+            "'low' (did you mean Low?), but is one of Low, Moderate, High, Critical",
+        ),
+        ("'low' != request.sensitivity", "column 1", "did you mean Low?"),
+        (
+            "request.?sensitivity.orValue('') == 'low'",
+            "column",
+            "(did you mean Low?), but is one of Low, Moderate, High, Critical",
+        ),
+        ("request.kind == 'storageaccessgrant'", "column 17", "did you mean StorageAccessGrant?"),
+        ("request.kind in ['RoleGrant', 'egressgrant']", "column", "did you mean EgressGrant?"),
+        ("request.subjects.all(s, s.kind == 'serviceaccount')", "column", "did you mean ServiceAccount?"),
+        ("'user' in request.subjects.map(s, s.kind)", "column 1", "did you mean User?"),
+        ("request.rule.ports.all(p, p.protocol == 'tcp')", "column", "did you mean TCP?"),
+        (
+            "request.requestedDuration <= '4h'",
+            "column 27",
+            "<= compares strings letter by letter, so that '30h' is before '4h'",
+        ),
+        ("request.startTime < '2027'", "column", "times with timestamp()"),
+        ("request.sensitivity >= 'Low'", "column", "letter by letter"),
+        ("duration(request.requestedDuration) <= duration('1d')", "column", "it cannot be evaluated: "),
+        ("timestamp('soon') < timestamp(request.startTime)", "column", "it cannot be evaluated: "),
+        ("request.subjects.all(s, duration('1 day') > duration('1h'))", "column", "it cannot be evaluated: "),
+        ("duration('soon') <= duration('4h')", "column", "it cannot be evaluated: "),
+        ("1 / 0 == 1", "column 3", "it divides by zero"),
+        ("[1][5] == 1", "column 4", "it cannot be evaluated: "),
         ("1", "column 1", "its value is of type int, not bool"),
         ("request", "column 1", "its value is of type object (request), not bool"),
     ] {

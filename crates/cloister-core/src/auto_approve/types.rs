@@ -17,6 +17,8 @@ pub enum Type {
     Uint,
     Double,
     Text,
+    /// One of these texts.
+    Enum(Vec<String>),
     Bytes,
     Duration,
     Time,
@@ -37,7 +39,7 @@ impl fmt::Display for Type {
             Type::Int => f.write_str("int"),
             Type::Uint => f.write_str("uint"),
             Type::Double => f.write_str("double"),
-            Type::Text => f.write_str("string"),
+            Type::Text | Type::Enum(_) => f.write_str("string"),
             Type::Bytes => f.write_str("bytes"),
             Type::Duration => f.write_str("duration"),
             Type::Time => f.write_str("timestamp"),
@@ -70,6 +72,7 @@ impl Type {
                 one.is_comparable(other)
             }
             (Type::Map(_) | Type::Object(..), Type::Map(_) | Type::Object(..)) => true,
+            (Type::Text | Type::Enum(_), Type::Text | Type::Enum(_)) => true,
             (one, other) => one == other || one.is_number() && other.is_number(),
         }
     }
@@ -81,7 +84,20 @@ impl Type {
             (Type::List(one), Type::List(other)) => Type::list(one.joined(*other)),
             (Type::Optional(one), Type::Optional(other)) => Type::optional(one.joined(*other)),
             (one, other) if one == other => one,
+            (Type::Enum(mut one), Type::Enum(other)) => {
+                one.extend(other);
+                Type::Enum(one)
+            }
+            (Type::Text | Type::Enum(_), Type::Text | Type::Enum(_)) => Type::Text,
             _ => Type::Any,
+        }
+    }
+
+    /// The type by which functions and operators know a value.
+    pub fn plain(self) -> Type {
+        match self {
+            Type::Enum(_) => Type::Text,
+            other => other,
         }
     }
 }
@@ -102,6 +118,9 @@ fn read(name: &str, schema: &Value, root: &Value) -> Type {
     if let Some(any) = schema.get("anyOf").and_then(Value::as_array) {
         let all = any.iter().filter(|one| one.get("type").and_then(Value::as_str) != Some("null"));
         return all.map(|one| read(name, one, root)).fold(Type::Nothing, Type::joined);
+    }
+    if let Some(values) = values(schema) {
+        return Type::Enum(values);
     }
     if schema.get("enum").is_some() || schema.get("oneOf").is_some() {
         return Type::Text;
@@ -129,4 +148,17 @@ fn read(name: &str, schema: &Value, root: &Value) -> Type {
         },
         _ => Type::Any,
     }
+}
+
+/// The texts of which a schema takes one, where it lists them.
+fn values(schema: &Value) -> Option<Vec<String>> {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    if let Some(value) = schema.get("const") {
+        return Some(vec![text(value)?]);
+    }
+    if let Some(all) = schema.get("enum").and_then(Value::as_array) {
+        return all.iter().filter(|value| !value.is_null()).map(text).collect();
+    }
+    let parts: Option<Vec<Vec<String>>> = schema.get("oneOf")?.as_array()?.iter().map(values).collect();
+    parts.map(|parts| parts.concat())
 }

@@ -1,7 +1,7 @@
 //! Finds the type of an expression, and with it what can never be true of any request: a field that no request has, a
 //! function of another type, a comparison of what is never equal.
 
-use super::{Fault, types::Type};
+use super::{Fault, compared, types::Type};
 use cel::{
     common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators},
     parser::Expression,
@@ -19,7 +19,7 @@ pub(super) fn check(expression: &Expression, variable: &str, type_: &Type) -> Re
     expect(expression, &Type::Bool, "its value", &mut scope)
 }
 
-fn fault<T>(at: &Expression, what: impl Into<String>) -> Result<T, Fault> {
+pub(super) fn fault<T>(at: &Expression, what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault { at: at.id, what: what.into() })
 }
 
@@ -91,7 +91,7 @@ fn literal(value: &LiteralValue) -> Type {
 }
 
 /// The text of a literal.
-fn text(part: &Expression) -> Option<&str> {
+pub(super) fn text(part: &Expression) -> Option<&str> {
     match &part.expr {
         Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
         _ => None,
@@ -175,6 +175,15 @@ fn of_call<'a>(part: &'a Expression, call: &'a CallExpr, scope: &mut Scope<'a>) 
     for argument in &call.args {
         given.push(of(argument, scope)?);
     }
+    if target == 0 {
+        compared::check(part, name, &call.args, &given)?;
+    }
+    if let ("orValue", 1, [found, _], [alternative]) = (name, target, given.as_slice(), call.args.as_slice())
+        && let Some(found) = compared::or_value(found, alternative)
+    {
+        return Ok(found);
+    }
+    let given: Vec<Type> = given.into_iter().map(Type::plain).collect();
     match result(name, target, &given) {
         Some(found) => Ok(found),
         None => {
@@ -207,7 +216,7 @@ fn of_index<'a>(
         (Type::Any | Type::Nothing, _) => Type::Any,
         (Type::List(of), Type::Any | Type::Int | Type::Uint | Type::Double) => (**of).clone(),
         (Type::Map(values), _) => (**values).clone(),
-        (Type::Object(..), Type::Text) => match text(index) {
+        (Type::Object(..), Type::Text | Type::Enum(_)) => match text(index) {
             Some(name) => field(part, inner, name)?,
             None => Type::Any,
         },

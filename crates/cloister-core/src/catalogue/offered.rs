@@ -1,13 +1,16 @@
 //! What is said of what can be asked for: storage, and ClusterRoles.
 
-use super::{broken, conditions_of};
+use super::{broken, conditions_of, first_of};
 use crate::{
     cluster_role::{Fault, RoleFacts, bindable},
     condition::{conditions, ready},
     egress::{
         Opened, Refusal, ServiceFacts, Surroundings, endpoint_refused, endpoint_too_broad, open_endpoint_in_part,
     },
-    grant::{CredentialFacts, Known, Listed, NOT_OFFERED, POLICY_NOT_ALLOWED, secret_named, too_weak},
+    grant::{
+        CredentialFacts, Known, Listed, NOT_OFFERED, POLICY_NOT_ALLOWED, POLICY_WRITERS, secret_named, too_weak,
+        useless,
+    },
     namespace::egress::TOO_BROAD,
     settings::Settings,
     suggest::{closest, did_you_mean},
@@ -44,13 +47,26 @@ pub fn role(role: &AccessRole, input: &Input<'_>, now: Timestamp) -> Option<Acce
     let (policy, no_policy) = policy(&spec.access_policy, input);
     let mut faults: Vec<Said> = cluster_role(&spec.cluster_role, policy, input);
     faults.extend(no_policy);
-    let verdicts = broken(&faults).unwrap_or_else(|| ready(reason::RECONCILED, "the role can be asked for"));
+    let verdicts = broken(&faults).unwrap_or_else(|| match of_no_use(&spec.access_policy, input) {
+        Some((reason, message)) => ready(reason, message),
+        None => ready(reason::RECONCILED, "the role can be asked for"),
+    });
     let generation = role.metadata.generation;
     let status = AccessRoleStatus {
         observed_generation: generation,
         conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
     };
     (before != Some(&status)).then_some(status)
+}
+
+/// Why a policy that is there gives nothing to anybody. Its own status says the same, so that nothing here is broken.
+fn of_no_use(name: &str, input: &Input<'_>) -> Option<Said> {
+    let Known::Read(policy) = (input.policies)(name) else { return None };
+    let (reason, why) = useless(&policy.spec)?;
+    Some((
+        reason,
+        format!("AccessPolicy {name} gives nothing: {why}; ask {POLICY_WRITERS} to correct it, or name another policy"),
+    ))
 }
 
 /// The policy of this name, or why there is none.
@@ -103,8 +119,16 @@ pub fn storage(storage: &StorageResource, input: &Input<'_>, now: Timestamp) -> 
         faults.map(|(reason, message)| (reason, format!("role {}: {message}", role.name)))
     }));
     let verdicts = broken(&faults).unwrap_or_else(|| {
-        let all: Vec<String> = [judged(storage, input)].into_iter().chain(to_come).collect();
-        ready(reason::RECONCILED, all.join("; "))
+        let of_no_use = storage.spec.roles.iter().filter_map(|role| {
+            let (reason, message) = of_no_use(&role.access_policy, input)?;
+            Some((reason, format!("role {}: {message}", role.name)))
+        });
+        let of_no_use: Vec<Said> = of_no_use.collect();
+        let reason = of_no_use.first().map_or(reason::RECONCILED, |(reason, _)| *reason);
+        let about: Vec<&str> = of_no_use.iter().map(|(_, message)| message.as_str()).collect();
+        let about = if about.is_empty() { "all roles can be asked for".to_owned() } else { first_of(&about) };
+        let all: Vec<String> = [about].into_iter().chain(judged(storage, input)).chain(to_come).collect();
+        ready(reason, all.join("; "))
     });
     let generation = storage.metadata.generation;
     let status = StorageResourceStatus {
@@ -137,22 +161,20 @@ fn endpoint(storage: &StorageResource, input: &Input<'_>) -> (Vec<Said>, Vec<Str
     (never, to_come)
 }
 
-/// That a storage can be used, and as how sensitive the approvals of its roles are judged where that is more than it says.
-fn judged(storage: &StorageResource, input: &Input<'_>) -> String {
+/// As how sensitive the approvals of a storage's roles are judged where that is more than it says.
+fn judged(storage: &StorageResource, input: &Input<'_>) -> Vec<String> {
     let facts = storage.spec.roles.iter().filter_map(|role| {
         let facts = (input.credentials)(role.credential.as_ref()?.secret_ref.as_ref()?)?;
         Some((role, facts.sensitivity.filter(|sensitivity| *sensitivity > storage.spec.sensitivity)?, facts.named_by))
     });
-    let notes: Vec<String> = facts
+    facts
         .map(|(role, sensitivity, by)| {
             let why = by.map_or("its Secret says so".to_owned(), |by| {
                 format!("StorageResource {by} hands out the same Secret")
             });
             format!("role {} is judged as {sensitivity:?}, because {why}", role.name)
         })
-        .collect();
-    let all = "all roles can be asked for";
-    if notes.is_empty() { all.to_owned() } else { format!("{all}; {}", notes.join("; ")) }
+        .collect()
 }
 
 /// All that keeps a role of a storage from being given.

@@ -21,7 +21,7 @@ use cloister_api::{
 use std::collections::BTreeMap;
 
 /// The least number of people who agree to what a ServiceAccount asks for: nobody stands behind it.
-const FOR_SERVICE_ACCOUNTS: u32 = 2;
+pub const FOR_SERVICE_ACCOUNTS: u32 = 2;
 
 /// What is to be decided, and by whom.
 pub struct Case<'a> {

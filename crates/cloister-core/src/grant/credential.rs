@@ -1,7 +1,12 @@
 //! What the Secret of a credential says of itself, where it is kept: who publishes the catalogue cannot make it weaker.
 
 use super::guard::{Guard, listed};
+use crate::{
+    shell::command,
+    text::{first_of, shown},
+};
 use cloister_api::{SecretReference, Sensitivity, labels};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use sha2::{Digest, Sha256};
 
 /// The version of a Secret's content: the same as long as the content is, whatever else of the Secret is touched. `None` where
@@ -23,6 +28,9 @@ pub fn version<'a>(uid: &str, content: impl IntoIterator<Item = (&'a str, &'a [u
     Some(hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect::<String>().into())
 }
 
+/// How many entries that are no names are told.
+const NAMED: usize = 4;
+
 /// Reason of a credential that its Secret does not offer to the storage that names it.
 pub const NOT_OFFERED: &str = "CredentialNotOffered";
 
@@ -43,9 +51,10 @@ pub struct CredentialFacts {
 
 impl CredentialFacts {
     /// What the annotations of a Secret say.
-    pub fn of<'a>(annotation: impl Fn(&str) -> Option<&'a str>, content: Option<Box<str>>) -> Self {
-        let offered = annotation(labels::STORAGE_RESOURCES).map(listed);
-        let guard = Guard::of(annotation);
+    pub fn of(secret: &ObjectMeta, content: Option<Box<str>>) -> Self {
+        let offered = secret.annotations.as_ref().and_then(|all| all.get(labels::STORAGE_RESOURCES));
+        let guard = Guard::of(secret, &labels::OF_CREDENTIALS);
+        let offered = offered.map(|names| listed(names));
         CredentialFacts { content, offered, sensitivity: guard.sensitivity, named_by: None, guard }
     }
 
@@ -67,14 +76,27 @@ impl CredentialFacts {
         if offered.iter().any(|offered| **offered == *storage) {
             return None;
         }
-        let all: Vec<&str> = offered.iter().map(|name| &**name).chain([storage]).collect();
+        let (names, others): (Vec<&str>, Vec<&str>) =
+            offered.iter().map(|name| &**name).partition(|name| is_name(name));
+        let left_out = if others.is_empty() {
+            String::new()
+        } else {
+            let others = others.iter().map(|other| format!("{:?}", shown(other)));
+            format!(", which leaves out what is no name in it ({})", first_of(others, NAMED, ", "))
+        };
+        let all: Vec<&str> = names.into_iter().chain([storage]).collect();
+        let annotation = format!("{}={}", labels::STORAGE_RESOURCES, all.join(","));
+        let how = command(["kubectl", "annotate", "--overwrite", "secret", name, "-n", namespace, &annotation]);
         Some(format!(
-            "Secret {name} in {namespace} does not say that StorageResource {storage} may hand it out; whoever keeps it says so \
-             with: kubectl annotate --overwrite secret {name} -n {namespace} {}={}",
-            labels::STORAGE_RESOURCES,
-            all.join(",")
+            "Secret {name} in {namespace} does not say that StorageResource {storage} may hand it out; whoever keeps it says so{left_out} \
+             with: {how}"
         ))
     }
+}
+
+/// Whether a StorageResource can have this name.
+fn is_name(name: &str) -> bool {
+    name.chars().all(|one| one.is_ascii_lowercase() || one.is_ascii_digit() || matches!(one, '-' | '.'))
 }
 
 /// A Secret, to begin a sentence with.
@@ -108,7 +130,11 @@ mod tests {
     #[test]
     fn the_most_sensitive_counts() {
         let facts = |said: Option<&'static str>| {
-            CredentialFacts::of(|key| said.filter(|_| key == labels::MINIMUM_SENSITIVITY), None)
+            let said = said.map(|said| (labels::MINIMUM_SENSITIVITY.to_owned(), said.to_owned()));
+            CredentialFacts::of(
+                &ObjectMeta { annotations: Some(said.into_iter().collect()), ..ObjectMeta::default() },
+                None,
+            )
         };
         let mut both = facts(Some("High"));
         both.named_by("low", Sensitivity::Low);

@@ -67,13 +67,14 @@ pub use people::same_person;
 pub use phases::plan;
 pub use remains::{may_hold, mount_named_by};
 pub use review::{is_answered, review};
-pub use satisfiable::satisfiable;
+pub use satisfiable::{NEVER_APPROVES, satisfiable, useless};
 pub use share::{Share, copy_meta, mount_key, mount_name, mount_of_secret, secret_name, secret_of};
 pub use status::{failed, is_given_up};
 pub use storage::mounted;
 pub(crate) use storage::pods_of;
 pub use target::{Known, policy_strength, too_weak};
 pub use together::Beside;
+pub(crate) use words::POLICY_WRITERS;
 
 use cloister_api::GrantPhase;
 use jiff::Timestamp;

@@ -170,8 +170,10 @@ fn waits_for_people(
     });
     let said = format!("{}{}", fault.unwrap_or_default(), left.unwrap_or_default());
     if rules.is_empty() {
-        let message =
-            format!("AccessPolicy {policy} does not approve this request by itself, and names nobody who could{said}");
+        let message = format!(
+            "AccessPolicy {policy} does not approve this request by itself, and names nobody who could{said}. Ask {POLICY_WRITERS} \
+                 to name approvers, or delete the grant"
+        );
         return Wait::new("AwaitingApproval", message, false);
     }
     let mut message = format!("waits for approval under AccessPolicy {policy}: {}{said}", tally.missing(rules));

@@ -1,8 +1,15 @@
 //! Whether there are people enough to meet the rules of a policy.
 
-use super::assignment::{Person, assign};
-use cloister_api::{AccessPolicySpec, ApprovalRule, Principal, SubjectKind};
+use super::{
+    approval::FOR_SERVICE_ACCOUNTS,
+    assignment::{Person, assign},
+};
+use crate::auto_approve;
+use cloister_api::{AccessPolicySpec, ApprovalRule, Principal, Subject, SubjectKind};
 use std::collections::BTreeSet;
+
+/// Reason of a policy under which nobody and nothing approves.
+pub const NEVER_APPROVES: &str = "NeverApproves";
 
 /// Whether a policy's rules can be met at all, as far as is known: `None` where that depends on who is in a group.
 ///
@@ -10,20 +17,77 @@ use std::collections::BTreeSet;
 ///
 /// The rule that cannot be met, and why.
 pub fn satisfiable(policy: &AccessPolicySpec) -> Result<Option<()>, String> {
-    let without = |requester: &Principal| {
-        let rules = policy.approval_rules.iter().map(|rule| ApprovalRule {
-            approvers: rule.approvers.iter().filter(|approver| *approver != requester).cloned().collect(),
-            ..rule.clone()
-        });
-        can_be_met(&rules.collect::<Vec<_>>()).err()
+    let rules = &policy.approval_rules;
+    let found = can_be_met(rules)?;
+    let is_met = |requester: Option<&Principal>, gets: Option<&Subject>| can_be_met(&left(rules, requester, gets));
+    // Whoever can be met once keeps the policy of use.
+    let fault = |gets: &[Option<&Subject>]| {
+        let mut first = None;
+        for requester in or_nobody(&policy.requesters) {
+            for gets in gets {
+                match is_met(requester, *gets) {
+                    Ok(_) => return None,
+                    Err(why) => first = first.or(Some(why)),
+                }
+            }
+        }
+        first
     };
-    let found = can_be_met(&policy.approval_rules)?;
-    let users = policy.requesters.iter().all(|requester| requester.kind == SubjectKind::User);
-    let faults: Option<Vec<String>> = policy.requesters.iter().filter(|_| users).map(without).collect();
-    match faults.and_then(|faults| faults.into_iter().next()) {
-        Some(why) => Err(format!("whoever of its requesters asks does not decide, and without them {why}")),
-        None => Ok(found),
+    if let Some(why) = fault(&[None]) {
+        let by_account = policy.requesters.first().is_some_and(|one| one.kind == SubjectKind::ServiceAccount);
+        return Err(if by_account {
+            format!("where a ServiceAccount asks, {FOR_SERVICE_ACCOUNTS} people must agree, and {why}")
+        } else {
+            format!("whoever of its requesters asks does not decide, and without them {why}")
+        });
     }
+    if let Some(why) = fault(&or_nobody(&policy.beneficiaries)) {
+        return Err(format!("whoever of its beneficiaries gets it does not decide, and without them {why}"));
+    }
+    Ok(found)
+}
+
+/// Why nothing is ever given under a policy that is valid, and the reason of it.
+pub fn useless(policy: &AccessPolicySpec) -> Option<(&'static str, String)> {
+    let but = if policy.break_glass.is_some() { ", except by breaking the glass" } else { "" };
+    if policy.requesters.is_empty() {
+        return Some(("NobodyMayAsk", format!("requesters is empty, so that nobody may ask{but}")));
+    }
+    let people_ask = policy.requesters.iter().any(|one| one.kind != SubjectKind::ServiceAccount);
+    let is_evaluated = || auto_approve::check(&policy.auto_approve).len() < policy.auto_approve.len();
+    if people_ask && is_evaluated() {
+        return None;
+    }
+    if policy.approval_rules.is_empty() {
+        let why = if policy.auto_approve.is_empty() {
+            "there are neither approvalRules nor autoApprove"
+        } else if people_ask {
+            "no expression of autoApprove can be evaluated, and there are no approvalRules"
+        } else {
+            "only ServiceAccounts may ask, for whom autoApprove never approves, and there are no approvalRules"
+        };
+        return Some((NEVER_APPROVES, format!("{why}, so that it never approves{but}")));
+    }
+    let why = satisfiable(policy).err()?;
+    Some(("TooFewPeople", format!("its approvalRules can never be met{but}: {why}")))
+}
+
+/// All of these, or nobody in particular.
+fn or_nobody<T>(all: &[T]) -> Vec<Option<&T>> {
+    if all.is_empty() { vec![None] } else { all.iter().map(Some).collect() }
+}
+
+/// What rules ask for, and of whom, where these ask and get it.
+fn left(rules: &[ApprovalRule], requester: Option<&Principal>, gets: Option<&Subject>) -> Vec<ApprovalRule> {
+    let by_account = requester.is_some_and(|requester| requester.kind == SubjectKind::ServiceAccount);
+    let asks = |approver: &Principal| approver.kind == SubjectKind::User && requester == Some(approver);
+    let is_got = |approver: &Principal| gets.is_some_and(|one| one.kind == approver.kind && one.name == approver.name);
+    let of_rule = |rule: &ApprovalRule| ApprovalRule {
+        required: if by_account && rules.len() == 1 { rule.required.max(FOR_SERVICE_ACCOUNTS) } else { rule.required },
+        approvers: rule.approvers.iter().filter(|approver| !asks(approver) && !is_got(approver)).cloned().collect(),
+        ..rule.clone()
+    };
+    rules.iter().map(of_rule).collect()
 }
 
 /// Whether rules can be met by those whom they name: `None` where that depends on who is in a group.

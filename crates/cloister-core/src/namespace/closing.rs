@@ -5,6 +5,7 @@ use crate::{
     child::{Child, ChildKey, ChildKind},
     finalizers::of_others,
     plan::{Action, After, Chain, NamespaceLabels, Plan},
+    shell::command,
     text::counted,
 };
 use cloister_api::{
@@ -76,10 +77,11 @@ fn held_by_others(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Resea
         Some(_) => format!("Namespace {name} is kept, closed"),
         None => format!("there is no Namespace {name} of it"),
     };
+    let patch = r#"{"metadata":{"finalizers":null}}"#;
+    let how = command(["kubectl", "patch", "researchnamespace", name, "--type", "merge", "-p", patch]);
     let message = format!(
         "{left}, and Cloister is done with it; the ResearchNamespace is held by the finalizers of others: {held}. The tools that \
-         put them on take them off; where such a tool is gone, a platform engineer does: kubectl patch researchnamespace {name} \
-         --type merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'"
+         put them on take them off; where such a tool is gone, a platform engineer does: {how}"
     );
     Say::about(declared, input.now).over(plan, reason::HELD_BY_FINALIZERS, message)
 }

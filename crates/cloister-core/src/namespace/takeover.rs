@@ -14,7 +14,8 @@ use crate::{
     namespace::children::DEFAULT_ACCOUNT,
     ownership::{Whose, whose},
     plan::Action,
-    text::first_of,
+    shell::command,
+    text::{first_of, shown},
 };
 use cloister_api::{ResearchNamespace, labels};
 use jiff::{SignedDuration, Timestamp};
@@ -112,14 +113,26 @@ pub fn withdrawn(input: &Input<'_>) -> Option<Action> {
 /// Why a Namespace that nobody has offered is not touched. Not even one that was kept as a research namespace: labels from
 /// before there was anybody to reserve them may say so, and whoever takes it back gets what it holds.
 fn not_offered(name: &str, namespace: &ObservedNamespace) -> String {
-    let how = format!("kubectl annotate namespace {name} {}={name}", labels::ADOPT);
+    let annotation = format!("{}={name}", labels::ADOPT);
+    // One that is there for another is replaced.
+    let overwrite = namespace.adopt.as_ref().map(|_| "--overwrite");
+    let words = ["kubectl", "annotate"].into_iter().chain(overwrite).chain(["namespace", name, &annotation]);
+    let how = command(words);
+    let other = namespace
+        .adopt
+        .as_deref()
+        .filter(|other| *other != name)
+        .map(|other| format!("; its annotation {} says {:?}, which is another name", labels::ADOPT, shown(other)));
+    let other = other.unwrap_or_default();
     if namespace.belongs_to(name) && namespace.label(labels::RETAINED).is_some() {
         return format!(
-            "Namespace {name} was kept, closed, when the ResearchNamespace that it belonged to was deleted; who looks after what it \
+            "Namespace {name} was kept, closed, when the ResearchNamespace that it belonged to was deleted{other}; who looks after what it \
              holds gives it to this one with: {how}"
         );
     }
-    format!("a Namespace {name} exists already; if its content is meant to become this research namespace, run: {how}")
+    format!(
+        "a Namespace {name} exists already{other}; if its content is meant to become this research namespace, run: {how}"
+    )
 }
 
 /// Whether it was made or taken over for this ResearchNamespace. The label alone does not do: it may be from before there

@@ -30,6 +30,12 @@ fn account(name: &str) -> ServiceAccountTemplate {
     ServiceAccountTemplate { name: name.to_owned(), annotations: BTreeMap::new(), image_pull_secrets: Vec::new() }
 }
 
+/// The metadata of an object with these annotations.
+pub fn annotated(annotations: &BTreeMap<&str, &str>) -> ObjectMeta {
+    let annotations = annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() }
+}
+
 /// An object of the catalogue.
 #[derive(Clone, Debug)]
 pub enum Shelf<T> {
@@ -298,7 +304,7 @@ impl World {
     /// What is known of the credential: a version that is 0 is of one that was emptied.
     fn facts(&self, version: u32) -> CredentialFacts {
         let content = (version > 0).then(|| version.to_string().into());
-        CredentialFacts::of(|key| self.annotations.get(key).copied(), content)
+        CredentialFacts::of(&annotated(&self.annotations), content)
     }
 
     /// The other grants of somebody that have not ended.

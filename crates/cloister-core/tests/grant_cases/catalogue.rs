@@ -8,7 +8,7 @@ use cloister_core::{
     grant::{CredentialFacts, Known},
     suggest::closest,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use serde_json::{Value, json};
 
 /// The status and the reason of a condition.
@@ -57,6 +57,82 @@ fn whether_there_are_enough_people_for_a_policy_is_said_where_it_is_known() {
     assert_eq!(of(&one, "Satisfiable"), said("True", "EnoughPeople"));
 }
 
+/// Policies that give nothing to anybody, the reason, and why.
+fn of_no_use() -> Vec<(Value, &'static str, &'static str)> {
+    let rule = |required: u32, name: &str| json!([{"name": "a", "required": required, "approvers": [{"kind": "User", "name": name}]}]);
+    let account = json!([{"kind": "ServiceAccount", "namespace": "gitops", "name": "bot"}]);
+    vec![
+        (json!({"requesters": []}), "NobodyMayAsk", "requesters is empty, so that nobody may ask"),
+        (
+            json!({"autoApprove": []}),
+            "NeverApproves",
+            "there are neither approvalRules nor autoApprove, so that it never approves",
+        ),
+        (
+            json!({"requesters": account, "autoApprove": ["true"]}),
+            "NeverApproves",
+            "only ServiceAccounts may ask, for whom autoApprove never approves, and there are no approvalRules, so that it never \
+             approves",
+        ),
+        (
+            json!({"requesters": account, "autoApprove": ["true"], "approvalRules": rule(1, "bob")}),
+            "TooFewPeople",
+            "its approvalRules can never be met: where a ServiceAccount asks, 2 people must agree, and rule a asks for 2, and only 1 \
+             that no other rule needs are named; name more, or a group",
+        ),
+        (
+            json!({"autoApprove": [], "beneficiaries": [{"kind": "User", "name": "nina"}], "approvalRules": rule(1, "nina")}),
+            "TooFewPeople",
+            "its approvalRules can never be met: whoever of its beneficiaries gets it does not decide, and without them rule a asks \
+             for 1, and only 0 that no other rule needs are named; name more, or a group",
+        ),
+    ]
+}
+
+#[test]
+fn a_policy_that_nobody_can_fulfil_says_so_and_so_does_what_names_it() {
+    for (more, reason, why) in of_no_use() {
+        let conditions = of_policy(more.clone());
+        let ready = conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        assert_eq!(
+            (ready.status.as_str(), ready.reason.as_str(), ready.message.as_str()),
+            ("True", reason, why),
+            "{more}"
+        );
+        if reason != "NobodyMayAsk" {
+            assert_eq!(of(&conditions, "Satisfiable"), said("False", reason), "{more}");
+        }
+        let world = World { policy: policy(more.clone()), ..world() };
+        let role = conditions_of_role(&world, debugger());
+        let ready = role.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        let told = format!(
+            "AccessPolicy standard gives nothing: {why}; ask whoever publishes AccessPolicies (ClusterRole cloister:policy-admin) to \
+             correct it, or name another policy"
+        );
+        assert_eq!(
+            (ready.status.as_str(), ready.reason.as_str(), ready.message.as_str()),
+            ("True", reason, told.as_str()),
+            "{more}"
+        );
+    }
+    // One that somebody can fulfil is no such policy.
+    let nina = json!({"kind": "User", "name": "nina"});
+    let bob = json!({"kind": "User", "name": "bob"});
+    let account = json!({"kind": "ServiceAccount", "namespace": "gitops", "name": "bot"});
+    for (requesters, beneficiaries, required) in [
+        (json!([account]), json!([]), 2),
+        (json!([account, bob]), json!([]), 1),
+        (json!([{"kind": "Group", "name": "researchers"}]), json!([nina, {"kind": "Group", "name": "staff"}]), 1),
+        (json!([bob]), json!([{"kind": "User", "name": "carl"}]), 1),
+    ] {
+        let rule = json!([{"name": "a", "required": required, "approvers": [nina, bob]}]);
+        let more =
+            json!({"requesters": requesters, "beneficiaries": beneficiaries, "autoApprove": [], "approvalRules": rule});
+        assert_eq!(of(&of_policy(more.clone()), "Satisfiable"), said("True", "EnoughPeople"), "{more}");
+        assert_eq!(of(&of_policy(more.clone()), "Ready"), said("True", "Reconciled"), "{more}");
+    }
+}
+
 #[test]
 fn a_policy_that_cannot_be_used_says_why() {
     let ready = |more: Value| of(&of_policy(more), "Ready");
@@ -83,7 +159,7 @@ fn with_input<T>(world: &World, decide: impl FnOnce(&Input<'_>) -> T) -> T {
     decide(&Input {
         policies: &policies,
         cluster_roles: &|name| world.cluster_roles.get(name),
-        credentials: &|at| (at.name == "weights").then(|| CredentialFacts::of(|_| None, None)),
+        credentials: &|at| (at.name == "weights").then(|| CredentialFacts::of(&ObjectMeta::default(), None)),
         services: &|_| None,
         meant: &|_, name| closest(name, NAMES.into_iter()).map(str::to_owned),
         settings: &world.settings,

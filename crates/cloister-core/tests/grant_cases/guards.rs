@@ -1,11 +1,11 @@
 //! What sources say of who may decide about them, and how much the catalogue may open.
 
 use super::desk::*;
-use super::grants::{Shelf, World};
+use super::grants::{Shelf, World, annotated};
 use cloister_api::{GrantPhase, StorageResource, labels};
 use cloister_core::{
     catalogue::{self, Input},
-    cluster_role::RoleFacts,
+    cluster_role::{self, RoleFacts},
     grant::{CredentialFacts, Known},
     settings::Settings,
 };
@@ -31,6 +31,8 @@ fn a_cluster_role_says_which_policies_may_give_it() {
         (json!({LEAST: "Low"}), None),
         (json!({LEAST: "High"}), Some("PolicyTooWeak")),
         (json!({LEAST: "much"}), Some("ClusterRoleRefused")),
+        (json!({"cloister.dev/accesspolicies": "standard"}), Some("ClusterRoleRefused")),
+        (json!({labels::STORAGE_RESOURCES: "weights"}), Some("ClusterRoleRefused")),
     ] {
         for (key, role) in [("role/debug", "cloister:debugger"), ("eval", "cloister:storage-reader")] {
             let mut world = world();
@@ -76,11 +78,11 @@ fn a_secret_says_which_policies_may_hand_it_out() {
 fn of_storage(world: &World, annotations: &[(&'static str, &'static str)]) -> (String, String) {
     let (Shelf::Read(storage), Shelf::Read(policy)) = (&world.storage, &world.policy) else { unreachable!() };
     let storage: &StorageResource = storage;
-    let facts = |key: &str| annotations.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
+    let kept = annotated(&annotations.iter().copied().collect());
     let input = Input {
         policies: &|_| Known::Read(&**policy),
         cluster_roles: &|name| world.cluster_roles.get(name),
-        credentials: &|_| Some(CredentialFacts::of(facts, Some("1".into()))),
+        credentials: &|_| Some(CredentialFacts::of(&kept, Some("1".into()))),
         services: &|_| None,
         meant: &|_, _| None,
         settings: &world.settings,
@@ -97,6 +99,86 @@ fn a_storage_says_that_its_policy_may_not_decide() {
     let (reason, message) = of_storage(&world(), &[storages, (POLICIES, "model-weights")]);
     assert_eq!(reason, "PolicyNotAllowed");
     assert!(message.contains("(model-weights)") && message.contains("standard is not among them"), "{message}");
+}
+
+#[test]
+fn a_guard_under_a_mistaken_key_closes_what_it_was_to_guard() {
+    let storages = (labels::STORAGE_RESOURCES, "weights");
+    for (key, meant) in [
+        ("cloister.dev/accesspolicies", " (did you mean cloister.dev/access-policies?)"),
+        ("cloister.dev/access-policy", " (did you mean cloister.dev/access-policies?)"),
+        ("cloister.dev/min-sensitivity", " (did you mean cloister.dev/minimum-sensitivity?)"),
+        ("clositer.dev/access-policies", " (did you mean cloister.dev/access-policies?)"),
+        ("cloister.dev/team", ""),
+        // It is read on a ClusterRole only.
+        (labels::MAY_OUTLAST_GRANT, ""),
+    ] {
+        let (reason, message) = of_storage(&world(), &[storages, (key, "standard")]);
+        assert_eq!(reason, "CredentialNotOffered", "{key}");
+        assert_eq!(
+            message,
+            format!(
+                "role reader: Secret weights in cloister-credentials has annotation {key}{meant}, which Cloister does not read there, \
+                 so that nobody knows what it is to keep; it is given to nobody until whoever keeps it corrects that or takes it off"
+            )
+        );
+        let with = World { annotations: [storages, (key, "standard")].into(), ..world() };
+        let expected = (GrantPhase::Pending, "CredentialNotOffered".into(), true);
+        assert_eq!(answer(with, json!({})), expected, "{key}");
+        // What is open ends when such a key is added.
+        let mut world = world();
+        ask(&mut world, "eval", json!({}));
+        settle(&mut world);
+        assert_eq!(said(&world, "eval").0, GrantPhase::Active);
+        world.annotations.insert(key, "standard");
+        settle(&mut world);
+        assert_ne!(said(&world, "eval").0, GrantPhase::Active, "{key}");
+    }
+    for others in ["example.com/access-policies", "app.kubernetes.io/managed-by", "access-policies"] {
+        assert_eq!(of_storage(&world(), &[storages, (others, "x")]).0, "Reconciled", "{others}");
+    }
+}
+
+#[test]
+fn a_storage_says_that_nobody_can_fulfil_its_policy() {
+    let storages = (labels::STORAGE_RESOURCES, "weights");
+    let world = World { policy: policy(json!({"autoApprove": []})), ..world() };
+    let (reason, message) = of_storage(&world, &[storages]);
+    assert_eq!(reason, "NeverApproves");
+    assert_eq!(
+        message,
+        "role reader: AccessPolicy standard gives nothing: there are neither approvalRules nor autoApprove, so that it never \
+         approves; ask whoever publishes AccessPolicies (ClusterRole cloister:policy-admin) to correct it, or name another policy"
+    );
+}
+
+#[test]
+fn a_label_guards_nothing_and_closes() {
+    let role = |labels: Value| {
+        let role = json!({"metadata": {"labels": labels}, "rules": []});
+        let facts = RoleFacts::of(&serde_json::from_value(role).unwrap(), true);
+        cluster_role::bindable("debugger", Some(&facts)).map_err(|fault| fault.to_string())
+    };
+    assert_eq!(role(json!({"cloister.dev/aggregate-to-viewer": "true", "app": "x"})), Ok(()));
+    let told = role(json!({POLICIES: "strict"})).unwrap_err();
+    let begin = "ClusterRole debugger has label cloister.dev/access-policies (did you mean annotation cloister.dev/access-policies?), ";
+    assert!(told.starts_with(begin), "{told}");
+}
+
+#[test]
+fn a_command_holds_nothing_that_is_no_name() {
+    let told = |storages| of_storage(&world(), &[(labels::STORAGE_RESOURCES, storages)]).1;
+    let begin = "role reader: Secret weights in cloister-credentials does not say that StorageResource weights may hand it out; whoever \
+                 keeps it says so";
+    let command = "kubectl annotate --overwrite secret weights -n cloister-credentials cloister.dev/storage-resources";
+    for (storages, left_out, names) in [
+        ("", "", "weights"),
+        ("other", "", "other,weights"),
+        ("a; touch /tmp/x; #, b", ", which leaves out what is no name in it (\"a; touch /tmp/x; #\")", "b,weights"),
+        ("z1;z2", ", which leaves out what is no name in it (\"z1;z2\")", "weights"),
+    ] {
+        assert_eq!(told(storages), format!("{begin}{left_out} with: {command}={names}"), "{storages}");
+    }
 }
 
 #[test]

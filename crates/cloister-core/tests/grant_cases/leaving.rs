@@ -137,7 +137,8 @@ fn nothing_is_approved_by_itself_for_whom_has_left() {
     assert_eq!(
         message(&kept, "eval"),
         "AccessPolicy standard does not approve this request by itself, and names nobody who could; alice is no member of \
-         ResearchNamespace interp any more, so that AccessPolicy standard does not approve it by itself"
+         ResearchNamespace interp any more, so that AccessPolicy standard does not approve it by itself. Ask whoever publishes \
+         AccessPolicies (ClusterRole cloister:policy-admin) to name approvers, or delete the grant"
     );
     // Who comes back has not left.
     let mut world = kept;

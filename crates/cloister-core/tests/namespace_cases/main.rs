@@ -194,6 +194,13 @@ fn a_namespace_of_somebody_else_is_left_alone() {
     let status = plan.status.unwrap();
     assert_eq!(status.conditions[0].reason, "NamespaceExists");
     assert!(status.conditions[0].message.contains("kubectl annotate namespace interp cloister.dev/adopt=interp"));
+    world.namespace = namespace(&[], Some("interpp"));
+    assert_eq!(
+        world.plan().status.unwrap().conditions[0].message,
+        "a Namespace interp exists already; its annotation cloister.dev/adopt says \"interpp\", which is another name; if its \
+         content is meant to become this research namespace, run: kubectl annotate --overwrite namespace interp \
+         cloister.dev/adopt=interp"
+    );
 
     // Kept, it is nobody's either: labels may be from before there was anybody to reserve them.
     world.namespace = namespace(&[(labels::RESEARCH_NAMESPACE, NAME), (labels::RETAINED, "true")], None);

@@ -103,8 +103,10 @@ pub fn storage(storage: &StorageResource, input: &Input<'_>, now: Timestamp) -> 
         faults.map(|(reason, message)| (reason, format!("role {}: {message}", role.name)))
     }));
     let verdicts = broken(&faults).unwrap_or_else(|| {
+        let reason = to_come.first().map_or(reason::RECONCILED, |(reason, _)| reason);
+        let to_come = to_come.into_iter().map(|(_, message)| message);
         let all: Vec<String> = [judged(storage, input)].into_iter().chain(to_come).collect();
-        ready(reason::RECONCILED, all.join("; "))
+        ready(reason, all.join("; "))
     });
     let generation = storage.metadata.generation;
     let status = StorageResourceStatus {
@@ -115,7 +117,7 @@ pub fn storage(storage: &StorageResource, input: &Input<'_>, now: Timestamp) -> 
 }
 
 /// Why the endpoint never opens, and why it does not open yet. No grant is given for one of which a part stays closed.
-fn endpoint(storage: &StorageResource, input: &Input<'_>) -> (Vec<Said>, Vec<String>) {
+fn endpoint(storage: &StorageResource, input: &Input<'_>) -> (Vec<Said>, Vec<Said>) {
     let Some(endpoint) = &storage.spec.endpoint else { return Default::default() };
     let settings = input.settings;
     // What a grant opens is held by addresses, whatever opens egress.
@@ -126,7 +128,7 @@ fn endpoint(storage: &StorageResource, input: &Input<'_>) -> (Vec<Said>, Vec<Str
         let message = format!("the endpoint stays closed: {}", endpoint_refused(&refusal));
         match refusal {
             // Whoever runs the Service makes it.
-            Refusal::ServiceNotFound(_) => to_come.push(message),
+            Refusal::ServiceNotFound(_) => to_come.push((refusal.reason(), message)),
             // Said below, as of whatever else opens too much.
             Refusal::NetworksTooWide { .. } | Refusal::NetworksTooMany { .. } => {}
             _ => never.push((refusal.reason(), message)),

@@ -100,10 +100,12 @@ fn faults(settings: &Settings, around: &Around<'_>, now: Timestamp) -> Vec<(&'st
     }
     faults.extend(settings.left_out.iter().map(|left_out| (reason::CONFIG_UNDECODABLE, left_out.clone())));
     faults.extend(settings.not_in_force.iter().map(|why| (reason::SETTING_REFUSED, why.clone())));
-    faults.extend(settings.invalidates_later(now).map(|later| {
+    let ahead = settings.spec.invalidate_grants_before.as_ref().filter(|_| settings.invalidates_later(now).is_some());
+    faults.extend(ahead.map(|ahead| {
         let message = format!(
-            "spec.invalidateGrantsBefore is {later}, which is still to come, and is not in force until then: nothing is ended or refused \
-             by it; to end now all that was approved, write the time that it is now"
+            "spec.invalidateGrantsBefore is {}, which is more than an hour ahead, and so it is not in force: nothing is ended or refused \
+             by it; to end at once all that was approved, write the time that it is now",
+            ahead.0
         );
         (reason::SETTING_REFUSED, message)
     }));

@@ -17,6 +17,9 @@ use std::{
     sync::Arc,
 };
 
+/// How far ahead the time may be before which nothing counts: clocks differ, and what closes does not wait for them.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
+
 /// The settings of the cluster.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -162,16 +165,17 @@ impl Settings {
         Settings { usable: false, ..Settings::new(None) }
     }
 
-    /// The time before which nothing that was asked or approved counts, where that is before it. One that is still to come
-    /// is not in force: nothing that is asked could ever count.
+    /// The time before which nothing that was asked or approved counts, where that is before it. One that is far ahead is not
+    /// in force: nothing that is asked could ever count.
     pub fn invalidates(&self, at: Timestamp, now: Timestamp) -> Option<Timestamp> {
         let before = self.spec.invalidate_grants_before.as_ref().map(|before| before.0);
-        before.filter(|before| at < *before && *before <= now)
+        before.filter(|before| at < *before && before.duration_since(now) <= AHEAD)
     }
 
-    /// The time before which nothing counts, where that is still to come.
+    /// When that time comes into force, where it is far ahead.
     pub fn invalidates_later(&self, now: Timestamp) -> Option<Timestamp> {
-        self.spec.invalidate_grants_before.as_ref().map(|before| before.0).filter(|before| *before > now)
+        let before = self.spec.invalidate_grants_before.as_ref().map(|before| before.0);
+        before.filter(|before| before.duration_since(now) > AHEAD).map(|before| before - AHEAD)
     }
 
     /// What is known of names at a time, as these settings hold them.

@@ -88,7 +88,7 @@ pub struct CloisterConfigSpec {
     #[schemars(schema_with = "crate::schema::extra_key")]
     pub person_key: String,
     /// After etcd was restored: grants that were approved before this time end, and requests made before it are refused.
-    /// A time that is still to come is not in force until then.
+    /// A time that is more than an hour ahead is not in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::time")]
     pub invalidate_grants_before: Option<Time>,

@@ -1,8 +1,12 @@
 //! What the API says of the cluster's own DNS.
 
-use crate::egress::{PolicyPort, selector_implies_labels, selectors_can_meet};
+use crate::egress::{PolicyPort, selector_implies, selector_implies_labels, selectors_can_meet};
 use cloister_api::DnsConfig;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+/// How many labels of a selector are named.
+const NAMED: usize = 8;
 
 /// What is known of the cluster's own DNS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,12 +55,52 @@ pub fn dns_fault(
     }
     if !selector_implies_labels(&facts.selector, pods) {
         let message = format!(
-            "dns.podSelector names other labels than the selector of {service}, so that it cannot be seen whether it selects its pods; \
-             use the selector of the Service"
+            "dns.podSelector is {}, and the selector of {service} is {}: it cannot be seen whether the first selects the pods of the \
+             second, and if it does not, no name of any research namespace resolves; write the selector of the Service, with \
+             kubectl apply --server-side, so that no label of before stays beside it",
+            in_words(&dns.pod_selector),
+            labels_in_words(&facts.selector)
         );
         return Some(("DNSPodsUnknown", false, message));
     }
     None
+}
+
+/// That research namespaces reach more pods on the port of DNS than those of the DNS Service.
+pub fn dns_is_wide(dns: &DnsConfig, facts: &DnsFacts) -> Option<String> {
+    let of_service = LabelSelector { match_labels: Some(facts.selector.clone()), match_expressions: None };
+    (!facts.selector.is_empty() && !selector_implies(Some(&dns.pod_selector), Some(&of_service))).then(|| {
+        format!(
+            "dns.podSelector is {}, by which port 53 of other pods of namespace {} than those of Service {} is open to all research \
+             namespaces; write the selector of the Service, {}",
+            in_words(&dns.pod_selector),
+            dns.namespace,
+            dns.service,
+            labels_in_words(&facts.selector)
+        )
+    })
+}
+
+/// A selector, short enough for a message.
+fn in_words(selector: &LabelSelector) -> String {
+    let labels = selector.match_labels.clone().unwrap_or_default();
+    let expressions = selector.match_expressions.iter().flatten().map(|one| {
+        let values = one.values.iter().flatten().take(NAMED).cloned().collect::<Vec<_>>().join("|");
+        format!("{} {} {values}", one.key, one.operator).trim_end().to_owned()
+    });
+    first(labels.iter().map(|(key, value)| format!("{key}={value}")).chain(expressions).collect())
+}
+
+fn labels_in_words(labels: &BTreeMap<String, String>) -> String {
+    first(labels.iter().map(|(key, value)| format!("{key}={value}")).collect())
+}
+
+fn first(all: Vec<String>) -> String {
+    match all.len() {
+        0 => "{} (all pods)".to_owned(),
+        all_of if all_of > NAMED => format!("{} and {} more", all[..NAMED].join(","), all_of - NAMED),
+        _ => all.join(","),
+    }
 }
 
 #[cfg(test)]
@@ -91,5 +135,33 @@ mod tests {
         assert_eq!(fault(usual(), &without), Some(("DNSWithoutEndpoints", true)));
         let on_nodes = DnsFacts { endpoints: vec!["192.0.2.5".parse().unwrap()], ..facts() };
         assert_eq!(fault(usual(), &on_nodes), Some(("DNSOnNodes", true)));
+    }
+
+    /// Client-side apply merges what was written before with what is written now.
+    #[test]
+    fn other_labels_than_the_services_are_told_with_both() {
+        let dns = |selector| serde_json::from_value::<DnsConfig>(json!({"podSelector": selector})).unwrap();
+        let merged = dns(json!({"matchLabels": {"k8s-app": "kube-dns", "dns": "default"}}));
+        let (_, _, message) = dns_fault(&merged, &facts(), &BTreeMap::new()).unwrap();
+        assert_eq!(
+            message,
+            "dns.podSelector is dns=default,k8s-app=kube-dns, and the selector of Service kube-system/kube-dns is k8s-app=kube-dns: it \
+             cannot be seen whether the first selects the pods of the second, and if it does not, no name of any research namespace \
+             resolves; write the selector of the Service, with kubectl apply --server-side, so that no label of before stays beside it"
+        );
+        assert_eq!(dns_is_wide(&merged, &facts()), None);
+        assert_eq!(dns_is_wide(&DnsConfig::default(), &facts()), None);
+        let some =
+            dns(json!({"matchExpressions": [{"key": "k8s-app", "operator": "In", "values": ["a", "kube-dns"]}]}));
+        for (selector, words) in [(dns(json!({})), "{} (all pods)"), (some, "k8s-app In a|kube-dns")] {
+            assert_eq!(dns_fault(&selector, &facts(), &BTreeMap::new()), None);
+            assert_eq!(
+                dns_is_wide(&selector, &facts()),
+                Some(format!(
+                    "dns.podSelector is {words}, by which port 53 of other pods of namespace kube-system than those of Service kube-dns \
+                     is open to all research namespaces; write the selector of the Service, k8s-app=kube-dns"
+                ))
+            );
+        }
     }
 }

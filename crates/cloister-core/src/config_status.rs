@@ -2,7 +2,7 @@
 
 use crate::{
     catalogue::conditions_of,
-    cluster_facts::{DnsFacts, dns_fault},
+    cluster_facts::{DnsFacts, dns_fault, dns_is_wide},
     cluster_networks::{self, ClusterNetworks},
     condition::{Verdict, conditions, ready, stalled},
     egress::Backend,
@@ -19,6 +19,9 @@ use std::{collections::BTreeSet, net::SocketAddr};
 
 /// How many kinds are named.
 const KINDS: usize = 16;
+
+/// Reason of a DNS that is reached together with other pods.
+const DNS_SELECTOR_WIDE: &str = "DNSSelectorWide";
 
 /// What the settings are judged in.
 pub struct Around<'a> {
@@ -62,13 +65,14 @@ pub fn config(
     about.push(references(settings, around));
     about.push(cluster_networks::known(around.networks, settings, around.unlisted, around.dns));
     about.push(policies(around));
-    let faults = faults(settings, around);
+    let faults = faults(settings, around, now);
     let mut verdicts = match faults.first() {
         Some((reason, _)) => {
             let all: Vec<&str> = faults.iter().map(|(_, message)| message.as_str()).collect();
-            stalled(*reason, all.join("; "))
+            let others = amiss(&about).filter(|verdict| verdict.reason != *reason).map(|verdict| verdict.type_);
+            stalled(*reason, all.join("; ") + &see_also(others))
         }
-        None => in_force(&about),
+        None => in_force(&about, settings),
     };
     verdicts.extend(about);
     let generation = config.metadata.generation;
@@ -81,7 +85,7 @@ pub fn config(
 }
 
 /// What somebody must correct in the settings, the worst first.
-fn faults(settings: &Settings, around: &Around<'_>) -> Vec<(&'static str, String)> {
+fn faults(settings: &Settings, around: &Around<'_>, now: Timestamp) -> Vec<(&'static str, String)> {
     let mut faults = Vec::new();
     if !settings.usable {
         let why = settings.unusable.as_deref().unwrap_or("they hold something that cannot be used");
@@ -95,6 +99,16 @@ fn faults(settings: &Settings, around: &Around<'_>) -> Vec<(&'static str, String
         faults.push((BACKEND_MISSING, backend(settings).message));
     }
     faults.extend(settings.left_out.iter().map(|left_out| (reason::CONFIG_UNDECODABLE, left_out.clone())));
+    faults.extend(settings.not_in_force.iter().map(|why| (reason::SETTING_REFUSED, why.clone())));
+    let ahead = settings.spec.invalidate_grants_before.as_ref().filter(|_| settings.invalidates_later(now).is_some());
+    faults.extend(ahead.map(|ahead| {
+        let message = format!(
+            "spec.invalidateGrantsBefore is {}, which is more than an hour ahead, and so it is not in force: nothing is ended or refused \
+             by it; to end at once all that was approved, write the time that it is now",
+            ahead.0
+        );
+        (reason::SETTING_REFUSED, message)
+    }));
     faults.extend(settings.passed_over.iter().map(|(field, name)| {
         let message = format!(
             "{field} names {name}, which is a research namespace that stands, and so that entry is not in force; take it out, or \
@@ -115,12 +129,23 @@ fn faults(settings: &Settings, around: &Around<'_>) -> Vec<(&'static str, String
 
 /// That the settings are in force, and what does not work all the same: the worst of it in full, and where to read of the
 /// rest.
-fn in_force(about: &[Verdict]) -> Vec<Verdict> {
-    let mut amiss = about.iter().filter(|verdict| verdict.status == Some(false));
-    let Some(worst) = amiss.next() else { return ready(reason::RECONCILED, "in force") };
-    let others: Vec<&str> = amiss.map(|verdict| verdict.type_).collect();
-    let more = if others.is_empty() { String::new() } else { format!("; see also {}", others.join(" and ")) };
-    ready(worst.reason.clone(), format!("in force, but: {}{more}", worst.message))
+fn in_force(about: &[Verdict], settings: &Settings) -> Vec<Verdict> {
+    let narrowed: String = settings.narrowed.iter().map(|narrowed| format!("; {narrowed}")).collect();
+    let mut amiss = amiss(about);
+    let Some(worst) = amiss.next() else { return ready(reason::RECONCILED, format!("in force{narrowed}")) };
+    let more = see_also(amiss.map(|verdict| verdict.type_));
+    ready(worst.reason.clone(), format!("in force, but: {}{narrowed}{more}", worst.message))
+}
+
+/// What of the cluster around the settings does not work, or is not as it should be; what is certain first.
+fn amiss(about: &[Verdict]) -> impl Iterator<Item = &Verdict> {
+    let is_doubtful = |verdict: &&Verdict| verdict.status.is_none() || verdict.reason == DNS_SELECTOR_WIDE;
+    about.iter().filter(|verdict| verdict.status == Some(false)).chain(about.iter().filter(is_doubtful))
+}
+
+fn see_also<'a>(others: impl Iterator<Item = &'a str>) -> String {
+    let others: Vec<&str> = others.collect();
+    if others.is_empty() { String::new() } else { format!("; see also {}", others.join(" and ")) }
 }
 
 /// Whether what the settings name is there.
@@ -160,12 +185,15 @@ fn backend(settings: &Settings) -> Verdict {
 fn dns(settings: &Settings, around: &Around<'_>) -> Verdict {
     let unanswered = (!around.silent_servers.is_empty()).then(|| silent(settings, around.silent_servers));
     match (dns_fault(&settings.spec.dns, around.dns, &around.networks.nodes), unanswered) {
-        (None, None) => Verdict::new(
-            DNS_REACHABLE,
-            true,
-            "Reachable",
-            "the DNS Service has endpoints, which dns.podSelector selects",
-        ),
+        (None, None) => match dns_is_wide(&settings.spec.dns, around.dns) {
+            None => Verdict::new(
+                DNS_REACHABLE,
+                true,
+                "Reachable",
+                "the DNS Service has endpoints, which dns.podSelector selects",
+            ),
+            Some(wide) => Verdict::new(DNS_REACHABLE, true, DNS_SELECTOR_WIDE, wide),
+        },
         (None | Some((_, false, _)), Some(unanswered)) => unanswered,
         (Some((reason, true, message)), unanswered) => {
             let all: Vec<String> = [message].into_iter().chain(unanswered.map(|said| said.message)).collect();

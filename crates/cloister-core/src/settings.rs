@@ -1,5 +1,7 @@
 //! CloisterConfig, read once for all decisions.
 
+mod addresses;
+
 use crate::{
     cluster_networks::ClusterNetworks,
     egress::{Backend, Installed, NeverOpened, Source, canonical},
@@ -15,11 +17,16 @@ use std::{
     sync::Arc,
 };
 
+/// How far ahead the time may be before which nothing counts: clocks differ, and what closes does not wait for them.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
+
 /// The settings of the cluster.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// As they are written.
+    /// As they are in force.
     pub spec: CloisterConfigSpec,
+    /// As they are written.
+    pub written: CloisterConfigSpec,
     /// The networks that no rule opens: those that are the cluster's own, as the settings and the API say, among them.
     pub never: NeverOpened,
     /// How the addresses of names are held.
@@ -34,6 +41,10 @@ pub struct Settings {
     pub refused: Option<String>,
     /// Entries of lists that are not in force, because they name a research namespace that stands: the field, and its name.
     pub passed_over: Vec<(&'static str, String)>,
+    /// Entries of lists of addresses that are not in force, because of what is at them: why, and what to do.
+    pub not_in_force: Vec<String>,
+    /// Entries of them that are in force in part.
+    pub narrowed: Vec<String>,
     /// What of them makes all of them unusable: the field, and what is wrong with it.
     pub unusable: Option<String>,
     /// What of them is left out, because it cannot be read: the field, and what is wrong with it.
@@ -58,18 +69,13 @@ pub struct Residual {
 impl Settings {
     /// These settings, or the defaults where there are none, in a cluster that has NetworkPolicies alone.
     pub fn new(spec: Option<&CloisterConfigSpec>) -> Self {
-        let mut spec = spec.cloned().unwrap_or_default();
-        let refused = refused(&spec);
-        if refused.is_some() {
-            spec.access_networks.clear();
-        }
-        let cluster: Vec<IpNet> = spec.cluster_networks.iter().filter_map(|network| network.parse().ok()).collect();
+        let spec = spec.cloned().unwrap_or_default();
         // A network that this version cannot read might cover anything.
         let unusable = unusable(&spec);
         let usable = unusable.is_none();
         let backend = Backend::of(spec.egress.backend, Installed::default());
-        Settings {
-            never: NeverOpened::new(&cluster),
+        let settings = Settings {
+            never: NeverOpened::new(&[]),
             names: limits(&spec.dns.resolution),
             residual: Residual {
                 watches: signed(spec.residual_exposure.watches),
@@ -78,21 +84,30 @@ impl Settings {
             runtime_classes: None,
             backend,
             ambiguous: false,
-            refused,
+            refused: refused(&spec),
             passed_over: Vec::new(),
+            not_in_force: Vec::new(),
+            narrowed: Vec::new(),
             unusable,
             left_out: left_out(&spec),
+            written: spec.clone(),
             spec,
             usable,
             held: false,
-        }
+        };
+        settings.around(&ClusterNetworks::default())
     }
 
     /// The same in a cluster with these networks of its own, whether they are written down or not.
-    pub fn around(self, cluster: &ClusterNetworks) -> Self {
-        let written = self.spec.cluster_networks.iter().filter_map(|network| network.parse().ok());
+    pub fn around(mut self, cluster: &ClusterNetworks) -> Self {
+        let written = self.written.cluster_networks.iter().filter_map(|network| network.parse().ok());
         let written = written.map(|network| (network, Source::ClusterNetworks));
-        Settings { never: NeverOpened::of(cluster.all().chain(written)), ..self }
+        self.never = NeverOpened::of(cluster.all().chain(written));
+        let found = addresses::in_force(&self.written, &self.never);
+        self.spec.access_networks = if self.refused.is_some() { Vec::new() } else { found.access };
+        self.spec.dns.node_local_addresses = found.caches;
+        (self.not_in_force, self.narrowed) = (found.refused, found.narrowed);
+        self
     }
 
     /// The same in a cluster that has this.
@@ -150,9 +165,17 @@ impl Settings {
         Settings { usable: false, ..Settings::new(None) }
     }
 
-    /// The time before which nothing that was asked or approved counts, where that is before it.
-    pub fn invalidates(&self, at: Timestamp) -> Option<Timestamp> {
-        self.spec.invalidate_grants_before.as_ref().map(|before| before.0).filter(|before| at < *before)
+    /// The time before which nothing that was asked or approved counts, where that is before it. One that is far ahead is not
+    /// in force: nothing that is asked could ever count.
+    pub fn invalidates(&self, at: Timestamp, now: Timestamp) -> Option<Timestamp> {
+        let before = self.spec.invalidate_grants_before.as_ref().map(|before| before.0);
+        before.filter(|before| at < *before && before.duration_since(now) <= AHEAD)
+    }
+
+    /// When that time comes into force, where it is far ahead.
+    pub fn invalidates_later(&self, now: Timestamp) -> Option<Timestamp> {
+        let before = self.spec.invalidate_grants_before.as_ref().map(|before| before.0);
+        before.filter(|before| before.duration_since(now) > AHEAD).map(|before| before - AHEAD)
     }
 
     /// What is known of names at a time, as these settings hold them.

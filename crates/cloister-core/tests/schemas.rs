@@ -6,6 +6,7 @@ use cloister_core::egress::{DomainName, NameFault};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray};
 use proptest::prelude::*;
 use regex::Regex;
+use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::LazyLock};
 use walk::{Field, fields};
 
@@ -49,6 +50,36 @@ fn every_optional_field_takes_null() {
 #[test]
 fn nothing_below_a_list_has_a_default() {
     none(those_not(|field| !field.path.contains("[]") || field.schema.default.is_none()), "these have one");
+}
+
+/// Whether a default has an entry of a map: client-side apply merges it with the entries that are written later.
+fn fills_a_map(default: &Value, schema: &JSONSchemaProps) -> bool {
+    let Some(object) = default.as_object() else { return false };
+    let below = |(name, value): (&String, &Value)| {
+        schema.properties.as_ref().and_then(|all| all.get(name)).is_some_and(|property| fills_a_map(value, property))
+    };
+    schema.additional_properties.is_some() && !object.is_empty() || object.iter().any(below)
+}
+
+#[test]
+fn no_default_has_an_entry_of_a_map() {
+    let fills = |field: &Field| field.schema.default.as_ref().is_some_and(|of| fills_a_map(&of.0, &field.schema));
+    none(those_not(|field| !fills(field)), "an entry of the default of these stays beside what is written");
+    let map = json!({"type": "object", "properties": {"labels": {"type": "object", "additionalProperties": {"type": "string"}}}});
+    let map = serde_json::from_value(map).unwrap();
+    assert!(fills_a_map(&json!({"labels": {"a": "b"}}), &map) && !fills_a_map(&json!({"labels": {}}), &map));
+}
+
+/// Absent is what the description says of it, and never all pods.
+#[test]
+fn the_pods_of_the_dns_have_a_selector_where_none_is_written() {
+    let labels = Some([("k8s-app".to_owned(), "kube-dns".to_owned())].into());
+    for spec in [json!({}), json!({"dns": null}), json!({"dns": {}}), json!({"dns": {"podSelector": null}})] {
+        let spec: cloister_api::CloisterConfigSpec = serde_json::from_value(spec).unwrap();
+        assert_eq!(spec.dns.pod_selector.match_labels, labels);
+    }
+    let all: cloister_api::CloisterConfigSpec = serde_json::from_value(json!({"dns": {"podSelector": {}}})).unwrap();
+    assert_eq!(all.dns.pod_selector.match_labels, None);
 }
 
 #[test]

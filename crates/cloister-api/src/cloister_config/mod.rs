@@ -61,7 +61,8 @@ pub struct CloisterConfigSpec {
     /// Where the cluster's own DNS is.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub dns: DnsConfig,
-    /// Where people come from, such as the VPN: what `fromAccessNetworks` opens to.
+    /// Where people come from, such as the VPN: what `fromAccessNetworks` opens to. The cluster's own networks are cut out of it,
+    /// and an entry that is nothing else is not in force.
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::schema::openable_cidrs")]
     pub access_networks: Vec<String>,
@@ -87,6 +88,7 @@ pub struct CloisterConfigSpec {
     #[schemars(schema_with = "crate::schema::extra_key")]
     pub person_key: String,
     /// After etcd was restored: grants that were approved before this time end, and requests made before it are refused.
+    /// A time that is more than an hour ahead is not in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::time")]
     pub invalidate_grants_before: Option<Time>,

@@ -21,9 +21,16 @@ pub fn cidrs(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "array", "minItems": 1, "maxItems": 64, "items": cidr(), "x-kubernetes-list-type": "set"})
 }
 
-/// Up to 64 networks, which are what their one applier wrote.
+/// Up to 64 networks of a cluster, which are what their one applier wrote.
 pub fn own_cidrs(_: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "maxItems": 64, "items": cidr(), "x-kubernetes-list-type": "atomic"})
+    let mut item = cidr();
+    if let Some(rules) = item.get_mut("x-kubernetes-validations").and_then(Value::as_array_mut) {
+        rules.push(rule(
+            "!isCIDR(self) || cidr(self).prefixLength() >= (cidr(self).ip().family() == 4 ? 8 : 16)",
+            "is wider than /8, or /16 of IPv6, and would close nearly all egress; name the networks of pods, Services and nodes",
+        ));
+    }
+    json_schema!({"type": "array", "maxItems": 64, "items": item, "x-kubernetes-list-type": "atomic"})
 }
 
 /// Up to 64 networks that the operator may open: admission lets it open no wider ones (operator-networkpolicies.cloister.dev).

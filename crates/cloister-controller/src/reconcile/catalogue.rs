@@ -134,6 +134,9 @@ pub async fn config(context: &Context) -> Result<(), Error> {
     let (metadata, status) = {
         let index = context.index();
         let Some(found) = &index.config else { return Ok(()) };
+        if let Some(later) = index.settings().invalidates_later(now) {
+            context.queue.add_at(Key::Config, later);
+        }
         let record = context.audit.failure();
         // What cannot be listed yet is not gone.
         let missing = context.park(&Key::Config, &Named::ALL.map(Named::as_str));

@@ -124,9 +124,10 @@ pub fn storage(storage: &StorageResource, input: &Input<'_>, now: Timestamp) -> 
             Some((reason, format!("role {}: {message}", role.name)))
         });
         let of_no_use: Vec<Said> = of_no_use.collect();
-        let reason = of_no_use.first().map_or(reason::RECONCILED, |(reason, _)| *reason);
+        let reason = of_no_use.first().or(to_come.first()).map_or(reason::RECONCILED, |(reason, _)| *reason);
         let about: Vec<&str> = of_no_use.iter().map(|(_, message)| message.as_str()).collect();
         let about = if about.is_empty() { "all roles can be asked for".to_owned() } else { first_of(&about) };
+        let to_come = to_come.into_iter().map(|(_, message)| message);
         let all: Vec<String> = [about].into_iter().chain(judged(storage, input)).chain(to_come).collect();
         ready(reason, all.join("; "))
     });
@@ -139,7 +140,7 @@ pub fn storage(storage: &StorageResource, input: &Input<'_>, now: Timestamp) -> 
 }
 
 /// Why the endpoint never opens, and why it does not open yet. No grant is given for one of which a part stays closed.
-fn endpoint(storage: &StorageResource, input: &Input<'_>) -> (Vec<Said>, Vec<String>) {
+fn endpoint(storage: &StorageResource, input: &Input<'_>) -> (Vec<Said>, Vec<Said>) {
     let Some(endpoint) = &storage.spec.endpoint else { return Default::default() };
     let settings = input.settings;
     // What a grant opens is held by addresses, whatever opens egress.
@@ -150,7 +151,7 @@ fn endpoint(storage: &StorageResource, input: &Input<'_>) -> (Vec<Said>, Vec<Str
         let message = format!("the endpoint stays closed: {}", endpoint_refused(&refusal));
         match refusal {
             // Whoever runs the Service makes it.
-            Refusal::ServiceNotFound(_) => to_come.push(message),
+            Refusal::ServiceNotFound(_) => to_come.push((refusal.reason(), message)),
             // Said below, as of whatever else opens too much.
             Refusal::NetworksTooWide { .. } | Refusal::NetworksTooMany { .. } => {}
             _ => never.push((refusal.reason(), message)),

@@ -136,6 +136,55 @@ fn ready_says_the_worst_of_what_does_not_work_and_where_to_read_of_the_rest() {
     assert!(message.ends_with("; see also DNSReachable and ReferencesFound and PolicyKindsWatched"), "{message}");
 }
 
+/// What stops the settings does not hide what else does not work, nor what cannot be seen.
+#[test]
+fn ready_says_where_to_read_of_the_rest_also_where_a_setting_is_refused() {
+    let mut cluster = Cluster { research: vec!["interp"], ..cluster() };
+    let refused =
+        json!({"credentialNamespaces": ["interp"], "dns": {"podSelector": {"matchLabels": {"app": "coredns"}}}});
+    let (status, reason, message) = cluster.of(refused, "Ready");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "SettingRefused"));
+    assert!(message.ends_with("or delete ResearchNamespace interp first; see also DNSReachable"), "{message}");
+    cluster.research.clear();
+    let doubtful = json!({"dns": {"podSelector": {"matchLabels": {"app": "coredns"}}}});
+    let (status, reason, message) = cluster.of(doubtful.clone(), "Ready");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "DNSPodsUnknown"));
+    assert!(message.starts_with("in force, but: dns.podSelector is app=coredns, and the selector of"), "{message}");
+    cluster.unwatched.insert("globalnetworkpolicies.crd.projectcalico.org".to_owned());
+    let (_, reason, message) = cluster.of(doubtful, "Ready");
+    assert!(reason == "Unwatched" && message.ends_with("; see also DNSReachable"), "what is certain first: {message}");
+    cluster.unwatched.clear();
+    let all = json!({"dns": {"podSelector": {}}});
+    assert!(cluster.is(all.clone(), "DNSReachable", "True", "DNSSelectorWide"));
+    assert!(cluster.is(all, "Ready", "True", "DNSSelectorWide"));
+}
+
+#[test]
+fn addresses_and_times_that_are_not_in_force_are_told() {
+    let cluster = cluster();
+    let spec = json!({"accessNetworks": ["10.244.0.0/24"], "dns": {"nodeLocalAddresses": ["8.8.8.8"]}});
+    let (status, reason, message) = cluster.of(spec, "Stalled");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "SettingRefused"));
+    for entry in ["spec.accessNetworks holds 10.244.0.0/24", "spec.dns.nodeLocalAddresses holds 8.8.8.8"] {
+        assert!(message.contains(entry), "{message}");
+    }
+    let (status, reason, message) = cluster.of(json!({"accessNetworks": ["10.244.0.0/23"]}), "Ready");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "Reconciled"));
+    assert_eq!(
+        message,
+        "in force; accessNetworks 10.244.0.0/23 is in force without the networks in it that nobody comes from, such as 10.244.0.0/24 \
+         (the podCIDRs of Node a)"
+    );
+    let (status, reason, message) = cluster.of(json!({"invalidateGrantsBefore": "1970-01-01T01:00:01Z"}), "Ready");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "SettingRefused"));
+    assert_eq!(
+        message,
+        "spec.invalidateGrantsBefore is 1970-01-01T01:00:01Z, which is more than an hour ahead, and so it is not in force: nothing is \
+         ended or refused by it; to end at once all that was approved, write the time that it is now"
+    );
+    assert!(cluster.is(json!({"invalidateGrantsBefore": "1970-01-01T01:00:00Z"}), "Ready", "True", "Reconciled"));
+}
+
 #[test]
 fn servers_that_do_not_answer_are_told() {
     let silent_servers = vec![("127.0.0.1:25399".parse().unwrap(), "request timed out".to_owned())];

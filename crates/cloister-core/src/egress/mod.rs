@@ -57,7 +57,7 @@ pub use covered::{Allowed, COVERED, Covered, NOT_COVERED, PARTLY_COVERED, open_c
 pub use domain::{DomainName, NameFault};
 pub use endpoint::endpoint_refused;
 pub use never::NeverOpened;
-pub(crate) use never::is_local_nat64;
+pub(crate) use never::{is_link_local, is_local_nat64, is_metadata};
 pub use opening::{Opening, Peers, PolicyPort, PolicyPortNumber};
 pub use overlap::overlap;
 pub use public::is_public;
@@ -70,6 +70,7 @@ pub use source::{KnownNetwork, NeverWhy, Source};
 pub use target::Target;
 pub use too_broad::TooBroad;
 pub use within::is_within;
+pub(crate) use writable::{MOST, is_writable};
 
 use crate::{evaluator::Facts, names::Held};
 use cloister_api::{EgressConfig, EgressRule, Port, ServiceReference, StorageEndpoint};

@@ -59,6 +59,35 @@ pub(crate) fn is_local_nat64(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if LOCAL_NAT64.contains(&address))
 }
 
+/// The link-local addresses at which clouds hand out credentials.
+const LINK_LOCAL_METADATA: [IpAddr; 7] = [
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), // most clouds
+    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 252)), // Google Kubernetes Engine, on the node
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),   // Amazon ECS
+    IpAddr::V4(Ipv4Addr::new(169, 254, 170, 23)),  // Amazon EKS: pod identity
+    IpAddr::V4(Ipv4Addr::new(169, 254, 0, 23)),    // Tencent Cloud
+    IpAddr::V4(Ipv4Addr::new(169, 254, 42, 42)),   // Scaleway
+    IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe)), // OpenStack
+];
+
+/// Whether a metadata service of a cloud is at an address, however that is written.
+pub(crate) fn is_metadata(address: IpAddr) -> bool {
+    let address = meant(address.to_canonical().into()).addr();
+    let elsewhere = |network: IpNet, meaning: &str| meaning == METADATA && network.contains(&address);
+    let mut v4 = NEVER_V4.iter().map(|(network, meaning)| (IpNet::V4(*network), *meaning));
+    let mut v6 = NEVER_V6.iter().map(|(network, meaning)| (IpNet::V6(*network), *meaning));
+    LINK_LOCAL_METADATA.contains(&address)
+        || !is_link_local(address) && (v4.any(|(n, m)| elsewhere(n, m)) || v6.any(|(n, m)| elsewhere(n, m)))
+}
+
+/// Whether an address is of its link alone.
+pub(crate) fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
 impl NeverOpened {
     /// The fixed networks, and those that `clusterNetworks` names.
     pub fn new(cluster_networks: &[IpNet]) -> Self {
@@ -118,6 +147,11 @@ impl NeverOpened {
     /// Whether no rule opens any of this network.
     pub(crate) fn covers(&self, network: IpNet) -> bool {
         self.taken_from(NetworkSet::of([network])).is_empty()
+    }
+
+    /// What of a network may be opened, as the shortest list of CIDRs.
+    pub(crate) fn open_part(&self, network: IpNet) -> Vec<IpNet> {
+        self.taken_from(NetworkSet::of([network])).to_networks()
     }
 
     /// Whether no rule opens this address.

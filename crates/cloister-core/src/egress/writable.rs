@@ -4,7 +4,7 @@ use super::never::{NAT64, meant};
 use ipnet::IpNet;
 
 /// How many networks a rule may come to. What is never opened is cut out of it, and each cut leaves more and smaller ones.
-pub(super) const MOST: usize = 500;
+pub(crate) const MOST: usize = 500;
 
 /// The widest networks that are ever opened: the prefixes for IPv4 and IPv6. Admission holds the operator to them.
 const WIDEST: (u8, u8) = (8, 16);
@@ -16,7 +16,7 @@ pub(super) const WIDE: (u8, u8) = (16, 32);
 const MOST_WIDE: usize = 16;
 
 /// Whether admission lets the operator write a policy that opens these networks.
-pub(super) fn is_writable(networks: &[IpNet]) -> bool {
+pub(crate) fn is_writable(networks: &[IpNet]) -> bool {
     let wider_than = |(ipv4, ipv6): (u8, u8)| {
         let is_wider = move |network: &&IpNet| match meant(**network) {
             IpNet::V4(network) => network.prefix_len() < ipv4,

@@ -5,7 +5,7 @@ use super::{
     kind::Missing,
     membership::REQUESTER_LEFT,
     people::{is, is_service_account},
-    words::{POLICY_WRITERS, principals, seen},
+    words::{POLICY_ADMINS, POLICY_WRITERS, principals, seen},
 };
 use cloister_api::{AccessPolicy, AccessPolicySpec, Identity, Subject, SubjectKind};
 use jiff::{SignedDuration, Timestamp};
@@ -70,7 +70,9 @@ pub enum Ineligible {
          path, and others not at that path, nor in it or above it; ask with another mountPath, or when that grant has ended"
     )]
     MountConflict(String, String),
-    #[error("CloisterConfig refuses what was asked before {0} (invalidateGrantsBefore)")]
+    #[error(
+        "CloisterConfig refuses what was asked before {0} (invalidateGrantsBefore, which {POLICY_ADMINS} can correct)"
+    )]
     Invalidated(Timestamp),
 }
 

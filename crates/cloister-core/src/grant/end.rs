@@ -13,6 +13,7 @@ use super::{
     mistakes::Mistakes,
     remains::Remains,
     target::too_weak,
+    words::POLICY_ADMINS,
 };
 use cloister_api::{
     Decision, GrantPhase, GrantStatus, Identity, RecordedReview, WhenRequesterLeaves, condition::reason,
@@ -81,11 +82,13 @@ fn end_unknown() -> End {
 /// After etcd was restored, what was approved before may have been revoked since.
 fn not_invalidated(status: &GrantStatus, input: &Input<'_>) -> Result<(), End> {
     let approved = status.approved_at.as_ref().map_or(Timestamp::MIN, |at| at.0);
-    match input.settings.invalidates(approved) {
+    match input.settings.invalidates(approved, input.now) {
         None => Ok(()),
         Some(before) => {
-            let message =
-                format!("CloisterConfig ends what was approved before {before} (invalidateGrantsBefore); ask again");
+            let message = format!(
+                "CloisterConfig ends what was approved before {before} (invalidateGrantsBefore, which {POLICY_ADMINS} can correct); ask \
+                 again"
+            );
             Err(End::early("Invalidated", message))
         }
     }

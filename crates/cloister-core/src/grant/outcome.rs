@@ -199,7 +199,7 @@ fn waits_for_people(
 
 /// After etcd was restored, what was asked before may have been refused since, or taken back.
 pub fn not_invalidated(asked: Timestamp, input: &Input<'_>) -> Result<(), Ineligible> {
-    input.settings.invalidates(asked).map_or(Ok(()), |before| Err(Ineligible::Invalidated(before)))
+    input.settings.invalidates(asked, input.now).map_or(Ok(()), |before| Err(Ineligible::Invalidated(before)))
 }
 
 /// Where the settings say how a person is known, somebody who is not does not ask.

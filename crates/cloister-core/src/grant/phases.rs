@@ -19,6 +19,15 @@ use cloister_api::{GrantPhase, GrantStatus, labels};
 
 /// What to do about a grant.
 pub fn plan(input: &Input<'_>) -> Plan<GrantStatus> {
+    let mut plan = decide(input);
+    // What the settings end then, ends then.
+    if matches!(input.declared, Declared::Read(grant) if !grant.phase().has_ended()) {
+        input.settings.invalidates_later(input.now).into_iter().for_each(|later| plan.look_again(later));
+    }
+    plan
+}
+
+fn decide(input: &Input<'_>) -> Plan<GrantStatus> {
     let grant = match input.declared {
         Declared::Read(grant) => grant,
         Declared::Undecodable { metadata, status, error } => {

@@ -305,7 +305,7 @@ fn an_endpoint_that_never_opens_is_said_of_the_storage_and_sends_to_who_publishe
     // Whoever runs a Service makes it: it may come.
     let service = json!({"service": {"namespace": "infra", "name": "store"}, "ports": [{"port": 443}]});
     let (reason, message) = of_storage(json!({"endpoint": service, "roles": roles}));
-    assert_eq!(reason, "Reconciled");
+    assert_eq!(reason, "ServiceNotFound");
     assert!(
         message.contains("all roles can be asked for; the endpoint stays closed: Service infra/store does not exist"),
         "{message}"

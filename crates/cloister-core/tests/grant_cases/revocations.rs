@@ -147,6 +147,8 @@ fn after_a_restore_what_was_approved_before_ends() {
     assert_eq!(before(1), revoked("Invalidated"));
     assert_eq!(before(0), active());
     assert_eq!(before(-1), active());
+    assert_eq!(before(3600), revoked("Invalidated"), "clocks differ");
+    assert_eq!(before(3601), active(), "a time that is far ahead is not in force");
 }
 
 #[test]
@@ -164,6 +166,7 @@ fn after_a_restore_what_was_asked_before_is_refused() {
     };
     assert_eq!(asked(1), (GrantPhase::Denied, "Invalidated".into()));
     assert_eq!(asked(0), active());
+    assert_eq!(asked(3601), active(), "a time that is far ahead denies nothing");
 }
 
 #[test]

@@ -92,19 +92,40 @@ async fn a_public_name_that_leads_inside_is_closed_at_once_and_raises_an_alarm()
     place.dns.answer(&host, &["198.51.100.1", "203.0.113.5"], 1)?;
     let need = place.until_said(EgressState::Unresolved, "Rebinding").await?;
     assert!(need.message.contains("203.0.113.5") && place.networks().await?.is_empty(), "{}", need.message);
-    eventually("an Event", async || {
+    told_of(&place, &host).await?;
+    place.dns.answer(&host, &["198.51.100.3"], 1)?;
+    place.until_open(&["198.51.100.3/32"]).await
+}
+
+#[tokio::test]
+async fn each_name_that_leads_inside_is_an_event_of_its_own() -> Result<()> {
+    let place = Place::new("several").await?;
+    let hosts = [place.host("a"), place.host("b")];
+    for host in &hosts {
+        place.dns.answer(host, &["198.51.100.1"], 1)?;
+    }
+    place.open(json!({"domainNames": hosts})).await?;
+    place.until_open(&["198.51.100.1/32"]).await?;
+    for host in &hosts {
+        place.dns.answer(host, &["203.0.113.5"], 1)?;
+        told_of(&place, host).await?;
+    }
+    Ok(())
+}
+
+/// Waits until there is an Event about a name that leads where it must not.
+async fn told_of(place: &Place, host: &str) -> Result<()> {
+    eventually(&format!("an Event about {host}"), async || {
         let events = place.scene.within::<Event>("default").list(&ListParams::default()).await?;
         let told = events.iter().find(|event| {
             let about = event.regarding.as_ref().and_then(|about| about.name.as_deref());
-            let is_of_name = event.note.as_deref().is_some_and(|note| note.contains(&host));
+            let is_of_name = event.note.as_deref().is_some_and(|note| note.contains(host));
             about == Some("cloister") && is_of_name && event.reason.as_deref() == Some("Rebinding")
         });
         ensure!(told.is_some_and(|event| event.type_.as_deref() == Some("Warning")), "there is none");
         Ok(())
     })
-    .await?;
-    place.dns.answer(&host, &["198.51.100.3"], 1)?;
-    place.until_open(&["198.51.100.3/32"]).await
+    .await
 }
 
 #[tokio::test]

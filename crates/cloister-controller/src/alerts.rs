@@ -186,7 +186,7 @@ impl Alerts {
         while let Some((about, news)) = receiver.recv().await {
             let event = Event {
                 type_: if news.alarm { EventType::Warning } else { EventType::Normal },
-                action: news.reason.clone(),
+                action: news.action(),
                 reason: news.reason,
                 note: Some(clipped(news.message)),
                 secondary: None,

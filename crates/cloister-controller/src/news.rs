@@ -9,6 +9,10 @@ use cloister_api::{
 };
 use cloister_core::cluster_networks::NODE_NOT_BELIEVED;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+/// The longest action of an Event, in bytes.
+const LONGEST_ACTION: usize = 128;
 
 /// Something to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,17 +20,37 @@ pub struct News {
     pub(crate) alarm: bool,
     pub(crate) reason: String,
     pub(crate) message: String,
+    /// What it is about within the object, such as a name or an entry; where it says none, its message tells it from others.
+    subject: Option<String>,
 }
 
 impl News {
     /// Something that deserves an alarm.
     pub fn warning(reason: &str, message: String) -> Self {
-        News { alarm: true, reason: reason.to_owned(), message }
+        News { alarm: true, reason: reason.to_owned(), message, subject: None }
+    }
+
+    /// The same about this name or entry, however its message changes.
+    #[must_use]
+    pub fn about(self, subject: impl Into<String>) -> Self {
+        News { subject: Some(subject.into()), ..self }
     }
 
     /// Whether it is of this reason.
     pub fn is(&self, reason: &str) -> bool {
         self.reason == reason
+    }
+
+    /// The action of its Event. Events of one object, reason and action are counted as one, and the first note of them stays:
+    /// so what is about something else has another action.
+    pub(crate) fn action(&self) -> String {
+        let (reason, subject) = (&self.reason, self.subject.as_deref());
+        let named = subject.map(|subject| format!("{reason}: {subject}")).filter(|named| named.len() <= LONGEST_ACTION);
+        named.unwrap_or_else(|| {
+            let mut hasher = DefaultHasher::new();
+            subject.unwrap_or(&self.message).hash(&mut hasher);
+            format!("{reason}: {:016x}", hasher.finish())
+        })
     }
 
     pub(crate) fn normal(reason: &str, message: String) -> Self {
@@ -99,7 +123,9 @@ fn closed(before: &ResearchNamespaceStatus, after: &ResearchNamespaceStatus) -> 
     let closed =
         after.egress.iter().filter(|need| matches!(need.state, EgressState::Refused | EgressState::NeedsGrant));
     let closed = closed.filter(|need| was_open(&need.name)).take(CLOSED);
-    closed.map(|need| News::normal(&need.reason, format!("{}: {}", need.name, need.message))).collect()
+    closed
+        .map(|need| News::normal(&need.reason, format!("{}: {}", need.name, need.message)).about(&need.name))
+        .collect()
 }
 
 /// What the new conditions of the settings tell beyond those before: that a Node says of its networks what no Node has.
@@ -118,6 +144,20 @@ fn with_new_reason<'a>(type_: &str, before: &[Condition], after: &'a [Condition]
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_subject_has_an_action_of_its_own_that_an_event_can_have() {
+        let long = |end: &str| format!("{}.{end}", "x".repeat(250));
+        let about = |subject: &str, message: &str| News::warning("Rebinding", message.into()).about(subject).action();
+        assert_eq!(about("www.example.com", "a"), "Rebinding: www.example.com");
+        assert_eq!(about("www.example.com", "a"), about("www.example.com", "b"), "one name is one Event");
+        assert_ne!(about(&long("a"), "m"), about(&long("b"), "m"));
+        assert_eq!(about(&long("a"), "m"), about(&long("a"), "n"));
+        let said = |message: &str| News::warning("WatchStale", message.into()).action();
+        assert_ne!(said("Secrets"), said("Nodes"));
+        assert_eq!(said("Nodes"), said("Nodes"));
+        assert!(about(&long("a"), "m").len() <= LONGEST_ACTION && said(&"x".repeat(2000)).len() <= LONGEST_ACTION);
+    }
 
     #[test]
     fn a_name_of_a_grant_that_leads_astray_is_an_alarm_while_it_is_open() {

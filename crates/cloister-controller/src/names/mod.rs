@@ -242,7 +242,7 @@ fn answered(context: &Context, host: &Host, responses: Vec<(SocketAddr, Response
     // One name is one alarm, however many are to reach it.
     if let Some(standing) = astray.filter(|_| led_astray) {
         let held = Held { host: host.clone(), addresses: Vec::new(), standing, answered: None, changes_at: None };
-        let news = News::warning(held.standing.reason(), what_to_do(&held));
+        let news = News::warning(held.standing.reason(), what_to_do(&held)).about(host.to_string());
         context.alerts.raise(settings_reference(), news);
     }
     // One waits at most, and what it missed is kept for it.

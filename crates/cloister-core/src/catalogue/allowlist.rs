@@ -6,11 +6,12 @@ use crate::{
     egress::{Opened, Refusal, ServiceFacts, Surroundings, is_as_published, narrowed, open_rule_in_part, published},
     names::Standing,
     namespace::{
-        egress::{TOO_BROAD, allows, attaches},
+        egress::{TOO_BROAD, allows, is_meant_for, names},
         keeps_out,
         selected::label_of_owners,
     },
     settings::Settings,
+    text,
 };
 use cloister_api::{
     Attach, EgressAllowlist, EgressAllowlistStatus, EgressState, EgressStatus, ResearchNamespace, ServiceReference,
@@ -32,6 +33,8 @@ pub const ALLOWS_NONE: &str = "AllowsNone";
 pub struct Users<'a> {
     /// The research namespaces that it opens in, in order.
     pub names: Vec<&'a str>,
+    /// Those that it would open in if it had not ended, in order.
+    pub without: Vec<&'a str>,
     /// In how many of them all of it is open.
     pub in_whole: usize,
     /// Those of them in which a part of it is not, and what is said of that there.
@@ -48,8 +51,12 @@ pub fn users<'a>(
     now: Timestamp,
 ) -> Users<'a> {
     let mut users = Users::default();
+    let has_ended = allowlist.spec.expires_at.as_ref().is_some_and(|end| end.0 <= now);
     for (namespace, research) in declared {
-        if attaches(name, allowlist, research, now) {
+        let meant = is_meant_for(name, allowlist, research);
+        if meant && has_ended {
+            users.without.push(namespace);
+        } else if meant {
             users.names.push(namespace);
             let needs = research.status.iter().flat_map(|status| &status.egress);
             for need in needs.filter(|need| need.name.strip_prefix("allowlist/") == Some(name)) {
@@ -59,11 +66,12 @@ pub fn users<'a>(
                     users.in_part.push((namespace, need));
                 }
             }
-        } else if research.spec.egress.allowlists.iter().any(|named| named == name) && !allows(allowlist, research) {
+        } else if names(research, name) && !allows(allowlist, research) {
             users.kept_out.push((namespace, keeps_out(allowlist, research)));
         }
     }
     users.names.sort_unstable();
+    users.without.sort_unstable();
     users.in_part.sort_unstable_by_key(|(namespace, _)| *namespace);
     users.kept_out.sort_unstable();
     users
@@ -71,7 +79,7 @@ pub fn users<'a>(
 
 /// How an allowlist is used, with a reason of its own where it does not do what it is published for.
 fn used(allowlist: &EgressAllowlist, users: &Users<'_>) -> (String, String) {
-    let Users { names, in_whole, in_part, kept_out } = users;
+    let Users { names, in_whole, in_part, kept_out, .. } = users;
     let spec = &allowlist.spec;
     let no_selector = spec.namespace_selector.is_none();
     let mut said = vec![match (names.len(), spec.attach) {
@@ -100,11 +108,8 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>) -> (String, String) {
             1 => "1 research namespace names it and is not allowed".to_owned(),
             all => format!("{all} research namespaces name it and are not allowed"),
         };
-        said.push(format!(
-            "{all}: {}{}; widen namespaceSelector, or label them",
-            named.join("; "),
-            more(kept_out.len())
-        ));
+        let help = if no_selector { "" } else { "; widen namespaceSelector, or label them" };
+        said.push(format!("{all}: {}{}{help}", named.join("; "), more(kept_out.len())));
     }
     let allows_none = names.is_empty() && (no_selector || !kept_out.is_empty() || spec.attach == Attach::Always);
     let reason: &str = match in_part.first() {
@@ -139,7 +144,17 @@ pub fn allowlist(
 
 fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now: Timestamp) -> Vec<Verdict> {
     if let Some(end) = allowlist.spec.expires_at.as_ref().filter(|end| end.0 <= now) {
-        let message = format!("ended at {} (expiresAt), and opens nothing; set a later expiresAt, or delete it", end.0);
+        let all = users.without.len();
+        let closed = match all {
+            0 => String::new(),
+            1 => format!(" in 1 research namespace that would use it ({})", users.without[0]),
+            _ => {
+                let named = text::first_of(&users.without, NOT_OPEN_NAMED, ", ");
+                format!(" in {all} research namespaces that would use it ({named})")
+            }
+        };
+        let message =
+            format!("ended at {} (expiresAt), and opens nothing{closed}; set a later expiresAt, or delete it", end.0);
         return stalled(reason::EXPIRED, message);
     }
     if let Some(label) = label_of_owners(allowlist.spec.namespace_selector.as_ref()) {

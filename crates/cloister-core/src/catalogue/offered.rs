@@ -158,7 +158,7 @@ fn endpoint(storage: &StorageResource, input: &Input<'_>) -> (Vec<Said>, Vec<Sai
         }
     }
     let broad = endpoint_too_broad(endpoint, &surroundings, &settings.spec.egress);
-    never.extend(broad.map(|why| (TOO_BROAD, format!("the endpoint stays closed: {why}; narrow it"))));
+    never.extend(broad.map(|why| (TOO_BROAD, format!("the endpoint stays closed: {why}"))));
     (never, to_come)
 }
 

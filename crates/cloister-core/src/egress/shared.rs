@@ -1,27 +1,86 @@
 //! Names under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
 
-use super::{DomainName, Narrowed, Opening, Peers, TooBroad, measure::too_wide, public::public_part};
+use super::{DomainName, Narrowed, Opening, Peers, TooBroad, measure::too_wide, public::public_part, reach::first_few};
 use cloister_api::EgressConfig;
 
-/// Domains under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
-const SHARED: [&str; 16] = [
-    "core.windows.net",
+/// Domains under which anybody can have storage: those of the object stores and of what delivers from them, as their vendors
+/// document their endpoints, in their countries' and governments' clouds too, and as the private section of the public suffix
+/// list has them. Sorted; those of S3 are known by their form, see [`is_s3`].
+const SHARED: [&str; 70] = [
+    "aliyuncs.com",
     "azureedge.net",
-    "storage.googleapis.com",
-    "storage.cloud.google.com",
+    "azurefd.net",
+    "b-cdn.net",
+    "backblazeb2.com",
+    "bcebos.com",
+    "blob.fabric.microsoft.com",
+    "cdn77-storage.com",
+    "cloud-object-storage.appdomain.cloud",
+    "cloud.ovh.net",
+    "cloud.ovh.us",
+    "cloudfront.net",
+    "cloudscale.ch",
+    "commondatastorage.googleapis.com",
+    "contabostorage.com",
+    "core.chinacloudapi.cn",
+    "core.cloudapi.de",
+    "core.usgovcloudapi.net",
+    "core.windows.net",
+    "dfs.fabric.microsoft.com",
+    "digitaloceanspaces.com",
+    "dream.io",
+    "exo.io",
+    "fin-ncloudstorage.com",
+    "firebasestorage.app",
     "firebasestorage.googleapis.com",
+    "gov-ncloudstorage.com",
+    "ionoscloud.com",
+    "jcloudcs.com",
+    "ksyuncs.com",
+    "linodeobjects.com",
+    "myhuaweicloud.com",
+    "myqcloud.com",
+    "ncloudstorage.com",
+    "ncpstorage.com",
+    "nftstorage.link",
+    "objectstorage.ch",
+    "objectstorage.ncloud.com",
+    "oraclecloud.com",
+    "oraclecloud.eu",
+    "oraclegovcloud.com",
+    "oraclegovcloud.uk",
+    "otc.t-systems.com",
+    "qiniucs.com",
     "r2.cloudflarestorage.com",
     "r2.dev",
-    "digitaloceanspaces.com",
-    "backblazeb2.com",
-    "wasabisys.com",
-    "aliyuncs.com",
-    "myqcloud.com",
-    "oraclecloud.com",
-    "cloud-object-storage.appdomain.cloud",
+    "rep.googleapis.com",
+    "s3.filebase.com",
+    "sakurastorage.jp",
     "scw.cloud",
-    "cloudfront.net",
+    "storage-download.googleapis.com",
+    "storage-upload.googleapis.com",
+    "storage.bunnycdn.com",
+    "storage.cloud.google.com",
+    "storage.dev",
+    "storage.googleapis.com",
+    "storage.mtls.googleapis.com",
+    "storage.selcloud.ru",
+    "storage.supabase.co",
+    "storage.tigris.dev",
+    "storage.yandexcloud.kz",
+    "storage.yandexcloud.net",
+    "storageapi.dev",
+    "storjshare.io",
+    "upcloudobjects.com",
+    "volces.com",
+    "vultrobjects.com",
+    "wasabisys.com",
+    "website.yandexcloud.net",
+    "your-objectstorage.com",
 ];
+
+/// The domains of the partitions of AWS.
+const AWS: [&str; 3] = ["amazonaws.com", "amazonaws.com.cn", "amazonaws.eu"];
 
 /// An opening without the names that anybody can have storage under, unless they lead to private networks alone; and
 /// without those that are expected nearly anywhere.
@@ -35,13 +94,20 @@ pub(super) fn without_shared(opening: &Opening, config: &EgressConfig) -> Narrow
     for host in hosts {
         let shared = || {
             let suffix = suffixes.iter().find(|suffix| host.name.reaches(suffix)).copied();
-            suffix.or_else(|| reaches_s3(&host.name).then_some("amazonaws.com"))
+            suffix.or_else(|| reaches_s3(&host.name))
         };
         let is_private = host.expected.as_ref().is_some_and(|expected| public_part(expected).is_empty());
         let wide = host.expected.as_ref().and_then(|expected| too_wide(expected, config.max_public_prefix));
         match ((!is_private).then(shared).flatten(), wide) {
             (Some(suffix), _) => {
-                too_broad.push(TooBroad::SharedSuffix { name: host.to_string(), suffix: suffix.to_owned() });
+                let (name, suffix) = (host.to_string(), suffix.to_owned());
+                too_broad.push(match &host.expected {
+                    None => TooBroad::SharedSuffix { name, suffix },
+                    Some(expected) => {
+                        let public = first_few(public_part(expected).to_networks().iter());
+                        TooBroad::SharedExpected { name, suffix, public }
+                    }
+                });
             }
             (None, Some(what)) => too_broad.push(TooBroad::Expected { name: host.to_string(), what }),
             (None, None) => left.push(host.clone()),
@@ -52,18 +118,19 @@ pub(super) fn without_shared(opening: &Opening, config: &EgressConfig) -> Narrow
 }
 
 /// Below a region there is its S3.
-fn reaches_s3(name: &DomainName) -> bool {
+fn reaches_s3(name: &DomainName) -> Option<&'static str> {
     let above = |aws: &str| {
         let region = name.name().strip_suffix(aws);
         region.is_some_and(|region| region.is_empty() || (region.ends_with('.') && region.matches('.').count() == 1))
     };
-    is_s3(name.name()) || (name.is_wildcard() && ["amazonaws.com", "amazonaws.com.cn"].into_iter().any(above))
+    AWS.into_iter().find(|aws| is_s3(name.name(), aws) || (name.is_wildcard() && above(aws)))
 }
 
-/// S3 has a name for each region and kind of access: s3.amazonaws.com, bucket.s3-accesspoint.eu-west-1.amazonaws.com.
-fn is_s3(name: &str) -> bool {
-    let aws = name.strip_suffix(".amazonaws.com").or_else(|| name.strip_suffix(".amazonaws.com.cn"));
-    aws.is_some_and(|rest| rest.split('.').any(|label| label == "s3" || label.starts_with("s3-")))
+/// S3 has a name for each region and kind of access: s3.amazonaws.com, bucket.s3-accesspoint.eu-west-1.amazonaws.com,
+/// bucket.s3express-use1-az4.us-east-1.amazonaws.com.
+fn is_s3(name: &str, aws: &str) -> bool {
+    let below = name.strip_suffix(aws).and_then(|rest| rest.strip_suffix('.'));
+    below.is_some_and(|rest| rest.split('.').any(|label| label.starts_with("s3")))
 }
 
 #[cfg(test)]
@@ -88,6 +155,41 @@ mod tests {
     }
 
     #[test]
+    fn the_list_is_sorted_and_of_names_of_which_none_is_below_another() {
+        assert!(SHARED.is_sorted());
+        for (at, suffix) in SHARED.iter().enumerate() {
+            let name: DomainName = suffix.parse().unwrap();
+            let above = SHARED.iter().enumerate().find(|(other, above)| *other != at && name.reaches(above));
+            assert_eq!((name.name(), above), (*suffix, None));
+        }
+    }
+
+    #[test]
+    fn of_a_private_endpoint_it_is_said_which_part_is_public() {
+        let said = |networks: &[&str]| {
+            let endpoint = json!({"domainName": "weights.blob.core.windows.net", "expectedNetworks": networks});
+            let rule = json!({"name": "r", "ports": [{"port": 443}], "privateEndpoint": endpoint});
+            let never = NeverOpened::new(&[]);
+            let s = Surroundings { never: &never, services: &|_| None, wildcards: true };
+            let opening = open_rule(&serde_json::from_value(rule).unwrap(), &s).unwrap();
+            narrowed(&[&opening], &EgressConfig::default()).remove(0).too_broad[0].to_string()
+        };
+        for (networks, public) in [
+            (&["10.0.0.0/7"][..], "11.0.0.0/8"),
+            (&["10.0.0.0/8", "203.0.113.0/24"], "203.0.113.0/24"),
+            (&["203.0.113.0/24", "2001:db8::/48"], "203.0.113.0/24, 2001:db8::/48"),
+        ] {
+            assert_eq!(
+                said(networks),
+                format!(
+                    "weights.blob.core.windows.net is at or below core.windows.net, where anybody can have storage, and of its \
+                     expectedNetworks this is public: {public}; name private networks alone"
+                )
+            );
+        }
+    }
+
+    #[test]
     fn a_name_that_stands_for_such_names_is_no_better() {
         for name in ["*.windows.net", "*.core.windows.net", "*.amazonaws.com", "*.eu-west-1.amazonaws.com"] {
             assert_eq!(broad(&[json!({"domainNames": [name]})]), [true], "{name}");
@@ -105,6 +207,17 @@ mod tests {
             "bucket.s3.eu-west-1.amazonaws.com",
             "x.s3-accesspoint.eu-west-1.amazonaws.com",
             "storage.googleapis.com",
+            "bucket--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com",
+            "bucket.s3.cn-north-1.amazonaws.com.cn",
+            "bucket.s3.eusc-de-east-1.amazonaws.eu",
+            "x.blob.core.chinacloudapi.cn",
+            "x.blob.core.usgovcloudapi.net",
+            "x.storage.yandexcloud.net",
+            "x.us-east-1.linodeobjects.com",
+            "x.s3.gra.io.cloud.ovh.net",
+            "x.dfs.fabric.microsoft.com",
+            "x.fsn1.your-objectstorage.com",
+            "x.obs.ap-southeast-1.myhuaweicloud.com",
         ];
         for name in shared {
             assert_eq!(broad(&[json!({"domainNames": [name]})]), [true], "{name}");

@@ -7,7 +7,9 @@ use ipnet::IpNet;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooBroad {
     /// It is wider than allowlists may open, by itself.
-    #[error("{what} is wider than allowlists may open (egress.maxPublicPrefix of CloisterConfig)")]
+    #[error(
+        "{what} is wider than allowlists may open (egress.maxPublicPrefix of CloisterConfig); name narrower networks"
+    )]
     Wide {
         /// The range, in words.
         what: String,
@@ -37,6 +39,19 @@ pub enum TooBroad {
         /// What anybody can have storage under.
         suffix: String,
     },
+    /// Anybody can have storage there, and it may lead there.
+    #[error(
+        "{name} is at or below {suffix}, where anybody can have storage, and of its expectedNetworks this is public: {public}; name \
+         private networks alone"
+    )]
+    SharedExpected {
+        /// The name.
+        name: String,
+        /// What anybody can have storage under.
+        suffix: String,
+        /// The networks among them that are public, in words.
+        public: String,
+    },
     /// Wherever its name leads, it is expected there.
     #[error(
         "{name} is expected in {what}, which is wider than allowlists may open (egress.maxPublicPrefix of CloisterConfig); narrow \
@@ -59,6 +74,7 @@ impl TooBroad {
                 part.networks = Some(networks.iter().map(ToString::to_string).collect());
             }
             // Of a private endpoint there is one name, and no part.
+            TooBroad::SharedExpected { .. } => {}
             TooBroad::SharedSuffix { .. } | TooBroad::Expected { .. } if rule.private_endpoint.is_some() => {}
             TooBroad::SharedSuffix { name, .. } | TooBroad::Expected { name, .. } => {
                 part.domain_names = Some(vec![name.clone()]);

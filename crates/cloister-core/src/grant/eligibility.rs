@@ -5,7 +5,7 @@ use super::{
     kind::Missing,
     membership::REQUESTER_LEFT,
     people::{is, is_service_account},
-    words::{POLICY_ADMINS, POLICY_WRITERS, principals, seen},
+    words::{CONFIG_WRITERS, POLICY_WRITERS, principals, seen},
 };
 use cloister_api::{AccessPolicy, AccessPolicySpec, Identity, Subject, SubjectKind};
 use jiff::{SignedDuration, Timestamp};
@@ -71,7 +71,7 @@ pub enum Ineligible {
     )]
     MountConflict(String, String),
     #[error(
-        "CloisterConfig refuses what was asked before {0} (invalidateGrantsBefore, which {POLICY_ADMINS} can correct)"
+        "CloisterConfig refuses what was asked before {0} (invalidateGrantsBefore, which {CONFIG_WRITERS} can correct)"
     )]
     Invalidated(Timestamp),
 }

@@ -13,7 +13,7 @@ use super::{
     mistakes::Mistakes,
     remains::Remains,
     target::too_weak,
-    words::POLICY_ADMINS,
+    words::CONFIG_WRITERS,
 };
 use cloister_api::{
     Decision, GrantPhase, GrantStatus, Identity, RecordedReview, WhenRequesterLeaves, condition::reason,
@@ -86,7 +86,7 @@ fn not_invalidated(status: &GrantStatus, input: &Input<'_>) -> Result<(), End> {
         None => Ok(()),
         Some(before) => {
             let message = format!(
-                "CloisterConfig ends what was approved before {before} (invalidateGrantsBefore, which {POLICY_ADMINS} can correct); ask \
+                "CloisterConfig ends what was approved before {before} (invalidateGrantsBefore, which {CONFIG_WRITERS} can correct); ask \
                  again"
             );
             Err(End::early("Invalidated", message))

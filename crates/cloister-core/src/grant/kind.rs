@@ -57,6 +57,12 @@ pub enum TargetError {
     PolicyNotFound { name: String, named_by: String, meant: Option<String> },
     #[error("AccessPolicy {0} cannot be read by this version of the operator; see its status")]
     PolicyUndecodable(String),
+    #[error(
+        "there is no ClusterRole {name}{}; ask {CATALOGUE_WRITERS} to correct the name where it stands, or whoever runs the cluster to \
+         create it",
+        did_you_mean(meant.as_deref())
+    )]
+    ClusterRoleNotFound { name: String, meant: Option<String> },
     #[error("{0}")]
     RoleRefused(crate::cluster_role::Fault),
 }
@@ -72,6 +78,7 @@ impl TargetError {
             TargetError::RoleNotFound { .. } => "RoleNotFound",
             TargetError::PolicyNotFound { .. } => "PolicyNotFound",
             TargetError::PolicyUndecodable(_) => "PolicyUndecodable",
+            TargetError::ClusterRoleNotFound { .. } => "ClusterRoleNotFound",
             TargetError::RoleRefused(fault) => fault.reason(),
         }
     }
@@ -83,7 +90,7 @@ impl TargetError {
             TargetError::NotFound { .. }
                 | TargetError::RoleNotFound { .. }
                 | TargetError::PolicyNotFound { .. }
-                | TargetError::RoleRefused(crate::cluster_role::Fault::NotFound(_))
+                | TargetError::ClusterRoleNotFound { .. }
         )
     }
 

@@ -50,7 +50,7 @@ mod target;
 mod together;
 mod undecided;
 mod wait;
-mod words;
+pub(crate) mod words;
 
 pub use break_glass::{has_broken_glass, owes_review, owes_review_by};
 pub use credential::{CredentialFacts, NOT_OFFERED, secret_named, version as content_version};

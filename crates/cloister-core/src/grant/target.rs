@@ -1,7 +1,7 @@
 //! What the catalogue says: the policy that decides, and the ClusterRoles that may be bound.
 
 use super::{Input, Listed, kind::TargetError, words::CATALOGUE_WRITERS};
-use crate::{settings::Settings, text::counted};
+use crate::{cluster_role::Fault, settings::Settings, text::counted};
 use cloister_api::{AccessPolicy, AccessPolicySpec, Sensitivity};
 
 /// An object of the catalogue, as it was found.
@@ -42,7 +42,13 @@ pub fn policy_of<'a>(
 /// What a ClusterRole that is to be bound allows, as a digest.
 pub fn cluster_role<'a>(name: &str, input: &Input<'a>) -> Result<&'a str, TargetError> {
     let facts = (input.catalogue.cluster_roles)(name);
-    crate::cluster_role::given(name, facts).map_err(TargetError::RoleRefused)
+    crate::cluster_role::given(name, facts).map_err(|fault| match fault {
+        Fault::NotFound(name) => {
+            let meant = (input.catalogue.meant)(Listed::ClusterRole, &name);
+            TargetError::ClusterRoleNotFound { name, meant }
+        }
+        fault => TargetError::RoleRefused(fault),
+    })
 }
 
 /// What a ClusterRole allows, a line for each rule.

@@ -6,8 +6,8 @@ use cloister_api::{Identity, Principal};
 /// Who may change what an AccessPolicy says.
 pub const POLICY_WRITERS: &str = "whoever publishes AccessPolicies (ClusterRole cloister:policy-admin)";
 
-/// Who may change the settings.
-pub const POLICY_ADMINS: &str = "whoever writes CloisterConfig (ClusterRole cloister:policy-admin)";
+/// Who may change what CloisterConfig says.
+pub const CONFIG_WRITERS: &str = "whoever writes CloisterConfig (ClusterRole cloister:policy-admin)";
 
 /// Who may change storage and roles.
 pub const CATALOGUE_WRITERS: &str = "whoever publishes the catalogue (ClusterRole cloister:catalogue-admin)";

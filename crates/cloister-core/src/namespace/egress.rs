@@ -13,6 +13,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Reason of a rule that an allowlist agrees to, and that opens too much.
 pub const TOO_BROAD: &str = "TooBroad";
 
+/// Reason of an allowlist that has ended.
+const ALLOWLIST_EXPIRED: &str = "AllowlistExpired";
+
 /// Reason of a rule whose policy would open more than was agreed to, so that it is not applied.
 pub const REACH_EXCEEDS_INTENT: &str = "ReachExceedsIntent";
 
@@ -109,13 +112,13 @@ impl Needs {
                     "AllowlistNotAllowed",
                     refused::not_allowed(name, allowlist, namespace),
                 ),
-                Some(KnownAllowlist::Read(allowlist)) => self.allowlist(name, allowlist, input, surroundings, agreed),
+                Some(KnownAllowlist::Read(allowlist)) => self.allowlist(name, allowlist, namespace, input, surroundings, agreed),
             }
         }
         for (&name, allowlist) in input.allowlists {
             let KnownAllowlist::Read(allowlist) = allowlist else { continue };
             if allowlist.spec.attach == Attach::Always && !requested.contains(name) && allows(allowlist, namespace) {
-                self.allowlist(name, allowlist, input, surroundings, agreed);
+                self.allowlist(name, allowlist, namespace, input, surroundings, agreed);
             }
         }
     }
@@ -124,13 +127,19 @@ impl Needs {
         &mut self,
         name: &str,
         allowlist: &'a EgressAllowlist,
+        namespace: &ResearchNamespace,
         input: &Input<'_>,
         surroundings: &Surroundings<'_>,
         agreed: &mut Vec<Agreed<'a>>,
     ) {
         let entry = format!("allowlist/{name}");
         if !self.lasts(allowlist, input.now) {
-            return self.mistake(entry, "AllowlistExpired", refused::expired(name, allowlist));
+            let message = refused::expired(name, allowlist, namespace);
+            // What nobody here has asked for is no mistake of this declaration.
+            return match names(namespace, name) {
+                true => self.mistake(entry, ALLOWLIST_EXPIRED, message),
+                false => self.states.push(need(entry, EgressState::Refused, ALLOWLIST_EXPIRED, message)),
+            };
         }
         let mut tally = Tally::of_allowlist(name, allowlist.spec.rules.len());
         for rule in &allowlist.spec.rules {
@@ -237,9 +246,12 @@ pub fn allows(allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> boo
     selects(allowlist.spec.namespace_selector.as_ref(), namespace)
 }
 
-/// Whether an allowlist opens in a namespace: it allows it, has not ended, and is asked for or always attached.
-pub fn attaches(name: &str, allowlist: &EgressAllowlist, namespace: &ResearchNamespace, now: Timestamp) -> bool {
-    let asked =
-        allowlist.spec.attach == Attach::Always || namespace.spec.egress.allowlists.iter().any(|asked| asked == name);
-    asked && allows(allowlist, namespace) && allowlist.spec.expires_at.as_ref().is_none_or(|end| end.0 > now)
+/// Whether a namespace names an allowlist.
+pub fn names(namespace: &ResearchNamespace, allowlist: &str) -> bool {
+    namespace.spec.egress.allowlists.iter().any(|named| named == allowlist)
+}
+
+/// Whether an allowlist is for a namespace until it ends: it allows it, and is asked for or always attached.
+pub fn is_meant_for(name: &str, allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> bool {
+    (allowlist.spec.attach == Attach::Always || names(namespace, name)) && allows(allowlist, namespace)
 }

@@ -7,11 +7,12 @@ use super::{
     Input,
     egress::{Needs, need},
     policies,
-    refused::missing,
+    refused::{missing, useless},
     selected::selects,
 };
 use crate::{
     child::Child,
+    grant::words::{CATALOGUE_WRITERS, CONFIG_WRITERS},
     suggest::{closest, did_you_mean},
 };
 use cloister_api::{EgressState, GatewayConfig, GatewayRule, ResearchNamespace};
@@ -56,11 +57,16 @@ fn find<'a>(
     if selects(gateway.namespace_selector.as_ref(), namespace) {
         return Ok(gateway);
     }
+    let selector = gateway.namespace_selector.as_ref();
+    let help = match useless(selector) {
+        Some(help) => format!("ask {CONFIG_WRITERS} {help} in gateways"),
+        None => format!(
+            "ask {CATALOGUE_WRITERS} to label the ResearchNamespace, or {CONFIG_WRITERS} to widen the namespaceSelector in gateways"
+        ),
+    };
     let message = format!(
-        "gateway {wanted} may not be named by this namespace: {}; ask whoever publishes the catalogue (ClusterRole \
-         cloister:catalogue-admin) to label the ResearchNamespace, or whoever writes CloisterConfig (ClusterRole \
-         cloister:policy-admin) to widen the namespaceSelector in gateways, or take it out of ingress.fromGateways",
-        missing(gateway.namespace_selector.as_ref(), namespace)
+        "gateway {wanted} may not be named by this namespace: {}; {help}, or take it out of ingress.fromGateways",
+        missing(selector, namespace)
     );
     Err((GATEWAY_NOT_ALLOWED, message))
 }
@@ -70,7 +76,7 @@ fn not_found(wanted: &str, gateways: &[GatewayConfig]) -> String {
     let meant = did_you_mean(closest(wanted, names.iter().copied()));
     let there = if names.is_empty() { "none is".to_owned() } else { format!("there are: {}", names.join(", ")) };
     format!(
-        "gateway {wanted} is not listed in gateways of CloisterConfig ({there}){meant}; correct the name, or ask whoever writes \
-         CloisterConfig to list it"
+        "gateway {wanted} is not listed in gateways of CloisterConfig ({there}){meant}; correct the name, or ask {CONFIG_WRITERS} \
+         to list it"
     )
 }

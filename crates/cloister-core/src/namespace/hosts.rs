@@ -130,7 +130,11 @@ pub fn what_to_do(held: &Held) -> String {
         Standing::Rebound(why @ Rebinding::OutsideExpected(_)) => format!(
             "{name} leads where it must not, and is closed: {why}; look at the private DNS zone of the name, or correct expectedNetworks"
         ),
-        Standing::Rebound(why) => format!(
+        // No privateEndpoint opens these either.
+        Standing::Rebound(why @ Rebinding::NeverOpened { known, .. }) => {
+            format!("{name} leads where it must not, and is closed: {why}; {}", known.what_to_do())
+        }
+        Standing::Rebound(why @ Rebinding::NotPublic(_)) => format!(
             "{name} leads where it must not, and is closed: {why}; if it is meant to, declare it as privateEndpoint"
         ),
     }
@@ -185,9 +189,15 @@ fn lasts(before: &HostStatus, said: &HostStatus, limits: &Limits) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        egress::{NeverOpened, Source},
+        names::{Answer, Host, Where},
+    };
     use cloister_api::EgressState;
+    use ipnet::IpNet;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use proptest::prelude::*;
+    use std::net::IpAddr;
 
     fn need(number: usize, hosts: usize, addresses: usize, text: usize, ttl: i64) -> EgressStatus {
         let host = |at: usize| HostStatus {
@@ -234,6 +244,52 @@ mod tests {
             prop_assert_eq!(counts(&said), counts(&later));
         }
     }
+
+    #[test]
+    fn a_private_endpoint_is_advised_only_where_one_would_open_it() {
+        let never = NeverOpened::of([
+            ("10.96.0.1/32".parse().unwrap(), Source::ApiServer),
+            ("10.96.0.0/16".parse().unwrap(), Source::ServiceCidr("kubernetes".into())),
+            ("10.3.3.3/32".parse().unwrap(), Source::NodeAddress("a".into())),
+        ]);
+        let metadata = "credentials of a cloud come by a grant of storage, and not from a metadata service or an agent on the node";
+        let node = "to reach something in the cluster, name its Service; where it is outside of the cluster, ask whoever runs the nodes to \
+                    look at Node a";
+        for (address, help) in [
+            ("10.96.0.1", "research pods do not reach it, by no rule and no grant: let the program do without it"),
+            ("10.96.7.7", "to reach something in the cluster, name its Service"),
+            ("10.3.3.3", node),
+            ("169.254.169.254", metadata),
+            ("127.0.0.1", "take it out of the rule"),
+            ("0.0.0.0", "take it out of the rule"),
+            ("::ffff:10.3.3.3", "take it out of the rule"),
+            ("10.40.1.1", "if it is meant to, declare it as privateEndpoint"),
+            ("100.64.0.1", "if it is meant to, declare it as privateEndpoint"),
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            let host = Host { name: "www.example.com".parse().unwrap(), expected: None };
+            let answer = [(address, SignedDuration::from_secs(30))];
+            let why = Answer::believed(answer, Where::Public, &never).unwrap_err();
+            let held = Held {
+                host,
+                addresses: Vec::new(),
+                standing: Standing::Rebound(why),
+                answered: None,
+                changes_at: None,
+            };
+            let said = what_to_do(&held);
+            assert!(
+                said.starts_with(&format!("www.example.com leads where it must not, and is closed: {address} is ")),
+                "{said}"
+            );
+            assert!(said.ends_with(&format!("; {help}")), "{said}");
+            // What is advised helps.
+            let inside = [IpNet::from(address)];
+            let opens = Answer::believed(answer, Where::Inside(&inside), &never).is_ok();
+            assert_eq!(opens, said.contains("privateEndpoint"), "{said}");
+        }
+    }
+
     #[test]
     fn what_was_said_is_taken_up_while_it_counts_and_is_said_again_before_it_does_not() {
         let limits = Limits::default();

@@ -7,6 +7,7 @@
 use super::children::{DEFAULT_ACCOUNT, object_meta, role_ref};
 use crate::{
     child::Child,
+    grant::words::CONFIG_WRITERS,
     settings::Settings,
     suggest::{closest, did_you_mean},
 };
@@ -105,7 +106,8 @@ fn refusal(
     let known = if listed.is_empty() { "none is".to_owned() } else { format!("those are: {}", listed.join(", ")) };
     Some(format!(
         "ServiceAccount {home}/{name} is not bound: namespace {home} is not listed in workloads.controllerNamespaces of \
-         CloisterConfig ({known}); take it out of spec.members, or ask a platform engineer to list the namespace"
+         CloisterConfig ({known}); take it out of spec.members, or ask {CONFIG_WRITERS} to list \
+         the namespace"
     ))
 }
 

@@ -2,7 +2,8 @@
 
 use super::{
     Input,
-    egress::{KnownAllowlist, allows},
+    egress::{KnownAllowlist, allows, names},
+    selected::{label_of_owners, valid},
 };
 use crate::{
     egress::{Allowed, Surroundings, open_covered_by, selector_matches},
@@ -26,21 +27,30 @@ pub fn not_found<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String
     )
 }
 
-/// That an allowlist has ended.
-pub fn expired(name: &str, allowlist: &EgressAllowlist) -> String {
+/// That an allowlist has ended, and what can be done about it.
+pub fn expired(name: &str, allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> String {
     let end = allowlist.spec.expires_at.as_ref().map(|end| end.0.to_string()).unwrap_or_default();
-    format!(
-        "EgressAllowlist {name} ended at {end} (its expiresAt); ask {PUBLISHERS} to renew it, or take it out of egress.allowlists"
-    )
+    let or_else = if names(namespace, name) { "or take it out of egress.allowlists" } else { "or to delete it" };
+    format!("EgressAllowlist {name} ended at {end} (its expiresAt); ask {PUBLISHERS} to renew it, {or_else}")
 }
 
 /// That an allowlist is not for this namespace, and which label is missing for it.
 pub fn not_allowed(name: &str, allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> String {
     let why = keeps_out(allowlist, namespace);
+    let selector = allowlist.spec.namespace_selector.as_ref();
+    let help = useless(selector).unwrap_or("to label the ResearchNamespace, or to widen the namespaceSelector");
     format!(
-        "EgressAllowlist {name} does not allow this namespace: {why}; ask {PUBLISHERS} to label the ResearchNamespace, or to widen the \
-         namespaceSelector, or take it out of egress.allowlists"
+        "EgressAllowlist {name} does not allow this namespace: {why}; ask {PUBLISHERS} {help}, or take it out of egress.allowlists"
     )
+}
+
+/// What to do about a selector that selects no namespace, whatever its labels.
+pub fn useless(selector: Option<&LabelSelector>) -> Option<&'static str> {
+    match selector {
+        None => Some("to write one"),
+        Some(_) if valid(selector).is_none() => Some("to correct it"),
+        Some(_) => None,
+    }
 }
 
 /// What keeps an allowlist's selector from allowing a namespace.
@@ -53,6 +63,11 @@ pub fn missing(selector: Option<&LabelSelector>, namespace: &ResearchNamespace) 
     let Some(selector) = selector else {
         return "it has no namespaceSelector, and so it allows none".to_owned();
     };
+    if let Some(label) = label_of_owners(Some(selector)) {
+        return format!(
+            "its namespaceSelector asks for label {label}, which the owners of a ResearchNamespace may write, and so it allows none"
+        );
+    }
     let nothing = BTreeMap::new();
     let labels = namespace.metadata.labels.as_ref().unwrap_or(&nothing);
     let has = |key: &str| match labels.get(key) {
@@ -135,7 +150,26 @@ mod tests {
         assert!(
             said(one_of, json!({"team": "c"})).contains("wants team In (a, b), and the ResearchNamespace has team=c")
         );
-        assert!(said(json!(null), json!({})).contains("it has no namespaceSelector"));
+        // Where no label helps, none is advised.
+        let of_owners = json!({"matchLabels": {"app.kubernetes.io/name": "a"}});
+        for (selector, why) in [
+            (json!(null), "it has no namespaceSelector, and so it allows none; ask {} to write one"),
+            (
+                of_owners,
+                "its namespaceSelector asks for label app.kubernetes.io/name, which the owners of a ResearchNamespace may write, and \
+                 so it allows none; ask {} to correct it",
+            ),
+            (
+                json!({"matchExpressions": [{"key": "team", "operator": "NotIn", "values": []}]}),
+                "its namespaceSelector cannot be read; ask {} to correct it",
+            ),
+        ] {
+            let why = why.replace("{}", PUBLISHERS);
+            let wanted = format!(
+                "EgressAllowlist lab does not allow this namespace: {why}, or take it out of egress.allowlists"
+            );
+            assert_eq!(said(selector, json!({})), wanted);
+        }
     }
 
     #[test]

@@ -12,14 +12,17 @@ pub fn label_of_owners(selector: Option<&LabelSelector>) -> Option<&str> {
     labels.chain(requirements).find(|key| is_of_tools(key)).map(String::as_str)
 }
 
-/// Whether a selector selects a namespace by its labels. An absent one selects none, and neither does one that Kubernetes
-/// would refuse, or that reads what owners write.
+/// A selector that selects by labels of security: not one that is absent, that Kubernetes would refuse, or that reads what
+/// owners write.
+pub fn valid(selector: Option<&LabelSelector>) -> Option<&LabelSelector> {
+    selector.filter(|selector| canonical(Some(selector)).is_ok() && label_of_owners(Some(selector)).is_none())
+}
+
+/// Whether a selector selects a namespace by its labels; one that is not valid selects none.
 pub fn selects(selector: Option<&LabelSelector>, namespace: &ResearchNamespace) -> bool {
     static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
     let labels = namespace.metadata.labels.as_ref().unwrap_or(&NO_LABELS);
-    let valid =
-        selector.filter(|selector| canonical(Some(selector)).is_ok() && label_of_owners(Some(selector)).is_none());
-    valid.is_some_and(|selector| selector_matches(selector, labels))
+    valid(selector).is_some_and(|selector| selector_matches(selector, labels))
 }
 
 #[cfg(test)]

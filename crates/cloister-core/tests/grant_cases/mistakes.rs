@@ -74,6 +74,7 @@ fn who_may_not_is_told_who_may_and_who_they_were_seen_to_be() {
 #[test]
 fn a_name_that_is_not_there_is_answered_with_the_one_that_was_meant() {
     let role = json!([{"name": "reader", "accessPolicy": "standrad"}]);
+    let bound = json!([{"name": "reader", "accessPolicy": "standard", "clusterRole": "cloister:debuger"}]);
     let cases = [
         (
             "eval",
@@ -98,6 +99,13 @@ fn a_name_that_is_not_there_is_answered_with_the_one_that_was_meant() {
             json!({}),
             World { storage: storage(json!({"roles": role})), ..world() },
             "names (did you mean standard?)",
+        ),
+        (
+            "eval",
+            json!({}),
+            World { storage: storage(json!({"roles": bound})), ..world() },
+            "there is no ClusterRole cloister:debuger (did you mean cloister:debugger?); ask whoever publishes the catalogue (ClusterRole \
+             cloister:catalogue-admin) to correct the name where it stands, or whoever runs the cluster to create it",
         ),
         (
             "role/debug",

@@ -51,6 +51,28 @@ fn whom_it_keeps_out_is_said_to_who_publishes_it() {
 }
 
 #[test]
+fn one_that_has_ended_says_in_how_many_namespaces() {
+    let names = |count: usize| (0..count).map(|at| research(&format!("n{at}"), json!({}), &["lab"], json!([])));
+    let end = at(0).to_string();
+    for (count, closed) in [
+        (0, ""),
+        (1, " in 1 research namespace that would use it (n0)"),
+        (5, " in 5 research namespaces that would use it (n0, n1, n2 and 2 more)"),
+    ] {
+        let all: Vec<ResearchNamespace> = names(count).collect();
+        let (_, reason, message) = said_of(json!({"namespaceSelector": {}, "expiresAt": end}), &all);
+        assert_eq!(reason, "Expired");
+        let wanted =
+            format!("ended at {end} (expiresAt), and opens nothing{closed}; set a later expiresAt, or delete it");
+        assert_eq!(message, wanted);
+    }
+    // So where nobody has named it.
+    let unnamed = research("n0", json!({}), &[], json!([]));
+    let always = json!({"namespaceSelector": {}, "expiresAt": end, "attach": "Always"});
+    assert!(said_of(always, &[unnamed]).2.contains("that would use it (n0)"));
+}
+
+#[test]
 fn one_that_allows_nobody_says_so() {
     let vis = || research("vis", json!({"team": "vis"}), &["lab"], json!([]));
     for attach in ["OnRequest", "Always"] {

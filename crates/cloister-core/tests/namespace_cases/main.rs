@@ -301,6 +301,21 @@ fn an_allowlist_opens_only_where_it_is_there_allowed_and_in_force() {
 }
 
 #[test]
+fn an_allowlist_that_nobody_here_named_and_that_has_ended_is_no_mistake_of_the_namespace() {
+    for (named, ready) in [(json!([]), ("True", "Reconciled")), (json!(["lab"]), ("False", "EgressRefused"))] {
+        let mut world = world(json!({"egress": {"allowlists": named}}));
+        world.allowlists.insert("lab".into(), allowlist(json!({"attach": "Always", "expiresAt": at(0).to_string()})));
+        let world = settled(world);
+        assert!(says(&world, "Ready", ready.0, ready.1), "{named}");
+        assert_eq!(need(&world, "allowlist/lab"), (EgressState::Refused, "AllowlistExpired".to_owned()));
+        let states = &world.declared.as_ref().unwrap().status.as_ref().unwrap().egress;
+        let or_else = if ready.0 == "True" { "or to delete it" } else { "or take it out of egress.allowlists" };
+        assert!(states[0].message.ends_with(&format!("to renew it, {or_else}")), "{}", states[0].message);
+        assert_eq!(policies(&world), CLOSED);
+    }
+}
+
+#[test]
 fn an_allowlist_that_is_always_attached_needs_no_request() {
     let mut open = world(json!({}));
     open.allowlists.insert("lab".into(), allowlist(json!({"attach": "Always"})));

@@ -75,6 +75,10 @@ fn an_account_of_another_namespace_is_a_member_only_where_that_is_listed() {
     assert!(says(&refused, "Ready", "False", "MemberRefused") && refused.is_enforced());
     let told = message(&refused, "Ready");
     assert!(told.contains("jhub/hub") && told.contains("workloads.controllerNamespaces"), "{told}");
+    assert!(
+        told.ends_with("ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to list the namespace"),
+        "{told}"
+    );
 
     let listed = World { settings: config(json!({"workloads": {"controllerNamespaces": ["jhub"]}})), ..refused };
     let mut listed = settled(listed);
@@ -148,7 +152,8 @@ fn a_gateway_that_is_not_there_or_not_for_it_opens_nothing_and_says_which_are() 
             gateways(json!({"namespaceSelector": null})),
             "hub",
             "GatewayNotAllowed",
-            "it has no namespaceSelector, and so it allows none",
+            "it has no namespaceSelector, and so it allows none; ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) \
+             to write one in gateways, or take it out of ingress.fromGateways",
         ),
         (
             gateways(json!({"namespaceSelector": {"matchLabels": {"team": "other"}}})),

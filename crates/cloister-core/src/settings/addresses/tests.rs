@@ -70,7 +70,7 @@ fn a_dns_cache_is_in_the_cluster_and_no_metadata_service() {
 #[test]
 fn nobody_comes_from_the_clusters_own_networks() {
     let access = |networks: &[&str]| {
-        let spec = json!({"accessNetworks": networks, "clusterNetworks": ["10.128.0.0/14"]});
+        let spec = json!({"accessNetworks": networks, "clusterNetworks": ["10.128.0.0/14", "10.200.0.0/16"]});
         let settings = settings(spec);
         (settings.spec.access_networks, settings.not_in_force, settings.narrowed)
     };

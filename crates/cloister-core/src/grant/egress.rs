@@ -11,12 +11,13 @@ use crate::{
     child::Child,
     egress::{self, Opened, Refusal, open_rule, open_rule_in_part},
     evaluator::{Declared, objection},
-    names::Standing,
+    names::{Held, Standing},
     namespace::{
         egress::REACH_EXCEEDS_INTENT,
         hosts::{told, what_to_do},
         policies,
     },
+    text::{first_of, others},
 };
 use cloister_api::{EgressGrant, ResidualExposure, Subject};
 use serde_json::{Value, json};
@@ -61,19 +62,25 @@ impl Kind for EgressGrant {
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
         // Nobody is asked to agree to what cannot be opened, not even in part; all of what is wrong is told at once.
-        let closed = open_rule_in_part(&self.spec.rule, &input.surroundings()).closed;
-        let all: Vec<String> = closed.iter().map(ToString::to_string).collect();
+        let Opened { opening, closed } = open_rule_in_part(&self.spec.rule, &input.surroundings());
+        let names = opening.and_then(|opening| astray(opening, input)).filter(|why| !is_unknown(why));
+        let all: Vec<String> = closed.iter().map(ToString::to_string).chain(names.map(|why| why.message)).collect();
         Some(Missing {
             reason: closed.first()?.reason(),
             message: format!("the rule stays closed: {}. {WHERE_THE_RULE_IS_WRONG}", all.join("; ")),
         })
     }
 
+    fn faults(&self, input: &Input<'_>) -> Vec<Missing> {
+        let closed = open_rule_in_part(&self.spec.rule, &input.surroundings()).closed;
+        closed.into_iter().filter_map(refused).collect()
+    }
+
     fn doubt(&self, input: &Input<'_>) -> Option<Missing> {
         let opening = open_rule(&self.spec.rule, &input.surroundings()).ok()?;
         declared::differs(&self.spec.rule, input).or_else(|| declared::is_open(&opening, input)).or_else(|| {
             let mut astray = astray(opening, input)?;
-            if astray.reason != Standing::Unknown.reason() {
+            if !is_unknown(&astray) {
                 astray.message = format!("{}. {WHERE_THE_RULE_IS_WRONG}", astray.message);
             }
             Some(astray)
@@ -129,10 +136,13 @@ fn at_addresses(opening: egress::Opening, declared: Option<Declared<'_>>, grant:
     if let Some(message) = objection(&policy, &agreed, &input.surroundings().facts(&held)) {
         return Opening { fault: Some(Missing { reason: REACH_EXCEEDS_INTENT, message }), ..Opening::default() };
     }
-    let closed = held.iter().find(|held| held.standing != Standing::Held);
+    let closed: Vec<&Held> = held.iter().filter(|held| held.standing != Standing::Held).collect();
     Opening {
         children: vec![Child::NetworkPolicy(policy)],
-        note: closed.map(|held| Missing { reason: held.standing.reason(), message: what_to_do(held) }),
+        note: closed.first().map(|first| Missing {
+            reason: first.standing.reason(),
+            message: format!("{}{}", what_to_do(first), others(closed.len() - 1, "name", "status.hosts")),
+        }),
         hosts: told(
             &held,
             grant.status().map(|status| status.hosts.as_slice()).unwrap_or_default(),
@@ -143,12 +153,28 @@ fn at_addresses(opening: egress::Opening, declared: Option<Declared<'_>>, grant:
     }
 }
 
-/// The first name that stays closed as DNS answers it now, or that nobody has answered for yet. Where DNS gives no answer,
-/// nothing is known of the name.
+/// How many names are told of in full.
+const NAMED: usize = 8;
+
+/// The names that stay closed as DNS answers them now, or else the first that nobody has answered for yet. Where DNS gives no
+/// answer, nothing is known of the name.
 pub fn astray(opening: egress::Opening, input: &Input<'_>) -> Option<Missing> {
     let (_, held) = opening.at_addresses(&input.names());
-    let closed = held.iter().find(|held| !matches!(held.standing, Standing::Held | Standing::Unanswered(_)))?;
-    Some(Missing { reason: closed.standing.reason(), message: what_to_do(closed) })
+    let is_closed =
+        |held: &&Held| !matches!(held.standing, Standing::Held | Standing::Unanswered(_) | Standing::Unknown);
+    let closed: Vec<&Held> = held.iter().filter(is_closed).collect();
+    let unknown = || held.iter().find(|held| held.standing == Standing::Unknown);
+    let first = closed.first().copied().or_else(unknown)?;
+    let message = match closed.as_slice() {
+        [] => what_to_do(first),
+        all => first_of(all.iter().map(|held| what_to_do(held)), NAMED, "; "),
+    };
+    Some(Missing { reason: first.standing.reason(), message })
+}
+
+/// Whether it is only that nobody has answered yet.
+fn is_unknown(why: &Missing) -> bool {
+    why.reason == Standing::Unknown.reason()
 }
 
 /// The names of which DNS says nothing, so that those who decide do not know whether they can be opened.

@@ -170,6 +170,11 @@ pub trait Kind {
         None
     }
 
+    /// What is wrong with the request itself, whatever its policy says.
+    fn faults(&self, _: &Input<'_>) -> Vec<Missing> {
+        Vec::new()
+    }
+
     /// What is missing for now, in the kind's own matters.
     fn missing(&self, _: &Target<'_>, _: &Input<'_>) -> Option<Missing> {
         None

@@ -77,7 +77,7 @@ pub fn outcome(
         wrong.extend(undeclared.clone().map(Ineligible::ServiceAccountNotFound));
     }
     if let Err(why) = Mistakes::none(wrong) {
-        return Outcome::Deny(why.and(known_doubt(kind, input)));
+        return Outcome::Deny(why.and(kind.faults(input)).and(known_doubt(kind, input)));
     }
     let case = Case::of(kind, requester, target.policy, input);
     let decisions = Decisions::of(&case, grant, &status.digest, input);

@@ -70,7 +70,7 @@ impl Tally {
         closed.sort_by(|one, other| (rank(one), &one.host).cmp(&(rank(other), &other.host)));
         closed.dedup_by(|one, other| one.host == other.host);
         let Some(first) = closed.first() else { return };
-        let more = others(closed.len() - 1, "name", "hosts");
+        let more = others(closed.len() - 1, "name", "hosts in status.egress of the ResearchNamespace");
         self.closes(EgressState::Unresolved, first.standing.reason(), "", format!("{}{more}", what_to_do(first)));
     }
 

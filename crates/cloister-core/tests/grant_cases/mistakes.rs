@@ -34,6 +34,20 @@ fn all_mistakes_are_told_at_once() {
 }
 
 #[test]
+fn a_rule_that_cannot_be_opened_is_told_with_all_other_mistakes() {
+    let mut world = world();
+    let networks = json!(["0.0.0.0/0", "169.254.169.254/32"]);
+    let rule = json!({"name": "r", "networks": networks, "ports": [{"port": 443}]});
+    ask(&mut world, "egress/wide", json!({"requestedDuration": "99h", "rule": rule}));
+    settle(&mut world);
+    assert_eq!(said(&world, "egress/wide"), (GrantPhase::Denied, "SeveralMistakes".into()));
+    let told = message(&world, "egress/wide");
+    for part in ["(1) DurationTooLong: ", "NetworksNeverOpened: the rule stays closed: ", "0.0.0.0/0"] {
+        assert!(told.contains(part), "{part} is not in {told}");
+    }
+}
+
+#[test]
 fn who_may_not_is_told_who_may_and_who_they_were_seen_to_be() {
     let mut world = world();
     let by = |groups: &[&str]| json!({"requestedBy": {"username": "alice", "groups": groups}});

@@ -89,16 +89,12 @@ async fn a_copy_outlasts_no_grant_whose_end_was_forged() -> Result<()> {
         for what in story.standing_of(&story.root.get("StorageAccessGrant", "run").await.ok()?).await? {
             let (kind, name) = what.split_once(' ').context("a kind and a name")?;
             if kind != "Secret" {
-                // The garbage collector would take the copy with its GrantMount.
-                thief.delete(kind, &format!("{name}?propagationPolicy=Orphan")).await.ok()?;
+                // The token cannot part the copy from its GrantMount, with which the garbage collector takes it, soon or late.
+                let orphaned = thief.delete(kind, &format!("{name}?propagationPolicy=Orphan")).await;
+                orphaned.denied_by("operator-finalizers.cloister.dev", "waits for nothing that depends on it").await?;
+                thief.delete(kind, name).await.ok()?;
             }
         }
-        eventually("all but the copy to be gone", async || {
-            let left = story.standing_of(&story.root.get("StorageAccessGrant", "run").await.ok()?).await?;
-            ensure!(left == [format!("Secret {}", story.copy())], "there is {left:?}");
-            Ok(())
-        })
-        .await?;
     }
     stage.start_operator_with(&["--compare-copies", "1"]).await?;
     let story = Story::at(&stage, &name).await?;

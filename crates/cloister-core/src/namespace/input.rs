@@ -106,7 +106,7 @@ pub struct Input<'a> {
     pub children: &'a Children,
     /// Whether there is a grant of this kind and name in it, in whatever phase.
     pub has_grant: &'a dyn Fn(&GrantRef) -> bool,
-    /// What a look at the cluster itself found in it, where [`wants_inspection`] asked for one.
+    /// What a look at the cluster itself found in it, where [`wants_inspection`](super::wants_inspection) asked for one.
     pub inspection: Option<&'a Inspection>,
     /// How many pods are in it.
     pub pods: usize,

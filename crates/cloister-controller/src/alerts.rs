@@ -3,11 +3,11 @@
 //! Events are for people who look; what must not be lost is in the status, the metrics and the audit record. So they
 //! wait in a bounded queue, and where that is full they are dropped and counted.
 
-pub use crate::news::{News, of_grant, of_namespace};
 use crate::{
     context::Context,
     error::Error,
     key::{Key, ObjectName},
+    news::News,
 };
 use cloister_api::{GROUP, ResearchNamespace, VERSION};
 use cloister_core::grant::Grant;

@@ -3,11 +3,7 @@
 //! Its answers keep the clock, it notices a connection that is dead, an API server that is back, a store that was put back
 //! to an earlier state, a watch that hears nothing, and clocks that disagree or agree again; and it tells of them.
 
-use crate::{
-    alerts::{News, settings_reference},
-    context::Context,
-    key::Key,
-};
+use crate::{alerts::settings_reference, context::Context, key::Key, news::News};
 use cloister_core::clock::{Agreement, Skew};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::ListParams, core::PartialObjectMeta};

@@ -11,6 +11,7 @@ use crate::{
     auto_approve,
     condition::{Verdict, conditions, ready, stalled},
     grant::{NEVER_APPROVES, eligibility, satisfiable, useless},
+    text::first_of,
 };
 use cloister_api::{
     AccessPolicy, AccessPolicySpec, AccessPolicyStatus,
@@ -22,19 +23,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 /// How many mistakes a message names.
 const NAMED: usize = 8;
 
-/// All of these, or the first of them and how many more there are.
-fn first_of(all: &[&str]) -> String {
-    let more = all.len().saturating_sub(NAMED);
-    let said = all[..all.len() - more].join("; ");
-    if more == 0 { said } else { format!("{said}; and {more} more") }
-}
-
 /// That an object is broken: all that somebody must correct, at once, under the reason of the first; nothing where there is
 /// nothing.
 fn broken(faults: &[(&'static str, String)]) -> Option<Vec<Verdict>> {
     let (reason, _) = faults.first()?;
-    let all: Vec<&str> = faults.iter().map(|(_, message)| message.as_str()).collect();
-    Some(stalled(*reason, first_of(&all)))
+    Some(stalled(*reason, first_of(faults.iter().map(|(_, message)| message), NAMED, "; ")))
 }
 
 /// The status of a policy.

@@ -6,6 +6,7 @@ use crate::{
     egress::{NeverOpened, Source},
     node_networks::{NodeNetworks, Refused},
     settings::Settings,
+    text::first_of,
 };
 use cloister_api::condition::CLUSTER_NETWORKS_KNOWN;
 use ipnet::IpNet;
@@ -119,7 +120,7 @@ pub fn known(networks: &ClusterNetworks, settings: &Settings, unlisted: &[&'stat
     if !outside.is_empty() {
         let message = format!(
             "no network that is known to be the cluster's has {}, so that a rule by address may open pods; {write}",
-            first(&outside)
+            first_of(outside, NAMED, ", ")
         );
         faults.push(("PodNetworksUnknown", message));
     } else if networks.node_count > 0 && networks.pods.is_empty() && settings.spec.cluster_networks.is_empty() {
@@ -171,17 +172,9 @@ fn not_believed(networks: &ClusterNetworks, never: &NeverOpened) -> Option<Strin
         format!(
             "what a kubelet says of its networks is not believed: {}; a rule by address may open it. Look at the Node and its kubelet; \
              what is right, write into clusterNetworks",
-            first(&nodes)
+            first_of(nodes, NAMED, ", ")
         )
     })
-}
-
-fn first(all: &[String]) -> String {
-    let named = all.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match all.len().saturating_sub(NAMED) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use crate::{
     namespace::BACKEND_MISSING,
     references::{There, missing},
     settings::Settings,
+    text::first_of,
 };
 use cloister_api::{
     CloisterConfig, CloisterConfigStatus, EgressBackend,
@@ -223,15 +224,12 @@ fn silent(settings: &Settings, servers: &[(SocketAddr, String)]) -> Verdict {
 
 /// Whether there are kinds of network policies that nobody looks at.
 fn policies(around: &Around<'_>) -> Verdict {
-    let kinds: Vec<&str> = around.unwatched.iter().map(String::as_str).collect();
-    if kinds.is_empty() {
+    if around.unwatched.is_empty() {
         return Verdict::new(POLICY_KINDS_WATCHED, true, "Watched", "no other kind of network policy is installed");
     }
-    let more = kinds.len().saturating_sub(KINDS);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let named = kinds.iter().take(KINDS).copied().collect::<Vec<_>>().join(", ");
+    let named = first_of(around.unwatched, KINDS, ", ");
     let message = format!(
-        "the operator does not watch {named}{more}: what is namespaced is refused in research namespaces, and a policy of a kind that \
+        "the operator does not watch {named}: what is namespaced is refused in research namespaces, and a policy of a kind that \
          is not can open them unseen; let nobody write those but who runs the cluster"
     );
     Verdict::new(POLICY_KINDS_WATCHED, false, "Unwatched", message)

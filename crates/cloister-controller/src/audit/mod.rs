@@ -17,11 +17,12 @@ mod tests;
 mod writer;
 
 use crate::{
-    alerts::{self, News},
+    alerts,
     context::Context,
     index::{Index, Recorded},
     key::Key,
     needs,
+    news::News,
 };
 use cloister_api::{AccessReview, condition::reason};
 use cloister_core::{

@@ -14,7 +14,7 @@ use cloister_api::{
 use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef, ObservedChild},
     grant::{ALREADY_OPEN, Grant, mount_of_secret},
-    namespace::egress::TOO_BROAD,
+    namespace::egress::{TOO_BROAD, allowlist_of_entry},
     references::{Named, concerns},
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -74,7 +74,7 @@ pub fn of_open_allowlists(
     let told = |research: &Decoded<ResearchNamespace>| -> BTreeSet<(String, String)> {
         let status = research.object.as_ref().ok().and_then(|research| research.status.as_ref());
         let needs = status.into_iter().flat_map(|status| &status.egress);
-        let of_allowlists = needs.filter_map(|need| Some((need.name.strip_prefix("allowlist/")?, need)));
+        let of_allowlists = needs.filter_map(|need| Some((allowlist_of_entry(&need.name)?, need)));
         let told = of_allowlists.map(|(name, need)| match need.state {
             EgressState::Active => (name.to_owned(), String::new()),
             _ => (name.to_owned(), format!("{}: {}", need.reason, need.message)),

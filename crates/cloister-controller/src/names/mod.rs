@@ -4,12 +4,7 @@
 mod resolver;
 mod silence;
 
-use crate::{
-    alerts::{News, settings_reference},
-    context::Context,
-    index::Index,
-    key::Key,
-};
+use crate::{alerts::settings_reference, context::Context, index::Index, key::Key, news::News};
 use cloister_core::{
     names::{Answer, Held, Host, Known, Limits, Outcome, Standing},
     namespace::what_to_do,

@@ -9,7 +9,7 @@ use super::{
     asking::Asking,
     grant::{reference_of, with_input},
 };
-use crate::{alerts::News, context::Context, error::Error, key::Key, write::Writer};
+use crate::{context::Context, error::Error, key::Key, news::News, write::Writer};
 use cloister_api::SecretReference;
 use cloister_core::grant::{content_version, mounted, secret_of};
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};

@@ -15,6 +15,7 @@ use crate::{
     error::Error,
     index::{Index, Indexed, mount_of},
     key::Key,
+    news,
     queue::{Lane, Mode, Ticket},
     write::{Found, Target},
 };
@@ -119,7 +120,7 @@ where
             .await;
     if let (Some(object), Some(said)) = (&object, &worked.said) {
         let done = worked.outcome.failures.is_empty();
-        let mut news = alerts::of_grant(object.status(), said);
+        let mut news = news::of_grant(object.status(), said);
         // That the glass was broken is so when it is written.
         news.retain(|news| done || !news.is("BreakGlass"));
         context.alerts.tell(&target.key, &alerts::reference(object), news, done);

@@ -1,9 +1,10 @@
 //! The alarm when a tenant may act as somebody else.
 
 use crate::{
-    alerts::{News, binding_kind, binding_reference},
+    alerts::{binding_kind, binding_reference},
     context::Context,
     key::ObjectName,
+    news::News,
 };
 use cloister_core::impersonation::Tenants;
 use std::collections::BTreeMap;

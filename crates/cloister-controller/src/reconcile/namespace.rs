@@ -12,6 +12,7 @@ use crate::{
     index::Index,
     inspect::inspect,
     key::Key,
+    news,
     write::{Found, Target},
 };
 use cloister_api::{
@@ -87,7 +88,7 @@ pub async fn reconcile(context: &Context, name: &Arc<str>) -> Result<(), Error> 
             first_seen.into_iter().for_each(|since| context.metrics.enforced(since.elapsed().as_secs_f64()));
         }
         let about = alerts::namespace_reference(declared);
-        let news = alerts::of_namespace(declared.status.as_ref(), said);
+        let news = news::of_namespace(declared.status.as_ref(), said);
         context.alerts.tell(&target.key, &about, news, worked.outcome.failures.is_empty());
     }
     worked.result()

@@ -1,17 +1,17 @@
 //! What is said of an allowlist: where it is open, what of it opens nowhere, and whom it keeps out.
 
-use super::{conditions_of, first_of};
+use super::{NAMED, conditions_of};
 use crate::{
     condition::{Verdict, conditions, ready, stalled},
     egress::{Opened, Refusal, ServiceFacts, Surroundings, is_as_published, narrowed, open_rule_in_part, published},
     names::Standing,
     namespace::{
-        egress::{TOO_BROAD, allows, is_meant_for, names},
+        egress::{TOO_BROAD, allowlist_of_entry, allows, is_meant_for, names},
         keeps_out,
         selected::label_of_owners,
     },
     settings::Settings,
-    text,
+    text::first_of,
 };
 use cloister_api::{
     Attach, EgressAllowlist, EgressAllowlistStatus, EgressState, EgressStatus, ResearchNamespace, ServiceReference,
@@ -59,7 +59,7 @@ pub fn users<'a>(
         } else if meant {
             users.names.push(namespace);
             let needs = research.status.iter().flat_map(|status| &status.egress);
-            for need in needs.filter(|need| need.name.strip_prefix("allowlist/") == Some(name)) {
+            for need in needs.filter(|need| allowlist_of_entry(&need.name) == Some(name)) {
                 if need.state == EgressState::Active {
                     users.in_whole += 1;
                 } else if need.reason != Standing::Unknown.reason() {
@@ -92,24 +92,19 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>) -> (String, String) {
         (1, _) => format!("open as a whole in {in_whole} of the 1 research namespace that uses it"),
         (all, _) => format!("open as a whole in {in_whole} of the {all} research namespaces that use it"),
     }];
-    let more = |all: usize| match all.saturating_sub(NOT_OPEN_NAMED) {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
     if !in_part.is_empty() {
-        let named = in_part.iter().take(NOT_OPEN_NAMED);
-        let named: Vec<String> = named.map(|(namespace, need)| format!("in {namespace}, {}", need.message)).collect();
-        said.push(format!("{}{}", named.join("; "), more(in_part.len())));
+        let in_part = in_part.iter().map(|(namespace, need)| format!("in {namespace}, {}", need.message));
+        said.push(first_of(in_part, NOT_OPEN_NAMED, "; "));
     }
     if !kept_out.is_empty() {
-        let named = kept_out.iter().take(NOT_OPEN_NAMED);
-        let named: Vec<String> = named.map(|(namespace, why)| format!("{namespace} ({why})")).collect();
+        let kept_out_by = kept_out.iter().map(|(namespace, why)| format!("{namespace} ({why})"));
+        let named = first_of(kept_out_by, NOT_OPEN_NAMED, "; ");
         let all = match kept_out.len() {
             1 => "1 research namespace names it and is not allowed".to_owned(),
             all => format!("{all} research namespaces name it and are not allowed"),
         };
         let help = if no_selector { "" } else { "; widen namespaceSelector, or label them" };
-        said.push(format!("{all}: {}{}{help}", named.join("; "), more(kept_out.len())));
+        said.push(format!("{all}: {named}{help}"));
     }
     let allows_none = names.is_empty() && (no_selector || !kept_out.is_empty() || spec.attach == Attach::Always);
     let reason: &str = match in_part.first() {
@@ -149,7 +144,7 @@ fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now
             0 => String::new(),
             1 => format!(" in 1 research namespace that would use it ({})", users.without[0]),
             _ => {
-                let named = text::first_of(&users.without, NOT_OPEN_NAMED, ", ");
+                let named = first_of(&users.without, NOT_OPEN_NAMED, ", ");
                 format!(" in {all} research namespaces that would use it ({named})")
             }
         };
@@ -185,13 +180,7 @@ struct NeverOpen {
 
 impl NeverOpen {
     fn said(&self) -> String {
-        let all: Vec<&str> = self
-            .broken
-            .iter()
-            .map(|(_, message)| message.as_str())
-            .chain(self.covering.iter().map(String::as_str))
-            .collect();
-        first_of(&all)
+        first_of(self.broken.iter().map(|(_, message)| message).chain(&self.covering), NAMED, "; ")
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is said of what can be asked for: storage, and ClusterRoles.
 
-use super::{broken, conditions_of, first_of};
+use super::{NAMED, broken, conditions_of};
 use crate::{
     cluster_role::{Fault, RoleFacts, bindable},
     condition::{conditions, ready},
@@ -14,6 +14,7 @@ use crate::{
     namespace::egress::TOO_BROAD,
     settings::Settings,
     suggest::{closest, did_you_mean},
+    text::first_of,
 };
 use cloister_api::{
     AccessPolicy, AccessRole, AccessRoleStatus, SecretReference, ServiceReference, StorageResource,
@@ -125,8 +126,10 @@ pub fn storage(storage: &StorageResource, input: &Input<'_>, now: Timestamp) -> 
         });
         let of_no_use: Vec<Said> = of_no_use.collect();
         let reason = of_no_use.first().or(to_come.first()).map_or(reason::RECONCILED, |(reason, _)| *reason);
-        let about: Vec<&str> = of_no_use.iter().map(|(_, message)| message.as_str()).collect();
-        let about = if about.is_empty() { "all roles can be asked for".to_owned() } else { first_of(&about) };
+        let about = match of_no_use.is_empty() {
+            true => "all roles can be asked for".to_owned(),
+            false => first_of(of_no_use.iter().map(|(_, message)| message), NAMED, "; "),
+        };
         let to_come = to_come.into_iter().map(|(_, message)| message);
         let all: Vec<String> = [about].into_iter().chain(judged(storage, input)).chain(to_come).collect();
         ready(reason, all.join("; "))

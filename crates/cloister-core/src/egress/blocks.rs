@@ -5,7 +5,7 @@
 
 use super::{
     networks::NetworkSet,
-    writable::{MOST, WIDE, is_writable},
+    writable::{MOST, WIDE, fits},
 };
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -24,10 +24,6 @@ pub(super) fn fitting(declared: &NetworkSet, open: &NetworkSet) -> Option<Vec<Ip
     let around = BLOCKS.iter().map(|block| open.difference(&in_blocks(&closed, *block)).to_networks());
     let mut tried = std::iter::once_with(in_parts).chain(around.flat_map(|left| [left.clone(), in_narrow_parts(left)]));
     tried.find(|networks| !networks.is_empty() && fits(networks))
-}
-
-fn fits(networks: &[IpNet]) -> bool {
-    networks.len() <= MOST && is_writable(networks)
 }
 
 /// The same addresses in networks of which none of IPv4 is wide, unless those would be too many anyway.

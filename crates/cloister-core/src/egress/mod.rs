@@ -70,7 +70,7 @@ pub use source::{KnownNetwork, NeverWhy, Source};
 pub use target::Target;
 pub use too_broad::TooBroad;
 pub use within::is_within;
-pub(crate) use writable::{MOST, is_writable};
+pub(crate) use writable::fits;
 
 use crate::{evaluator::Facts, names::Held};
 use cloister_api::{EgressConfig, EgressRule, Port, ServiceReference, StorageEndpoint};

@@ -15,6 +15,11 @@ pub(super) const WIDE: (u8, u8) = (16, 32);
 /// How many such wide networks one policy may open.
 const MOST_WIDE: usize = 16;
 
+/// Whether one policy may hold these networks.
+pub(crate) fn fits(networks: &[IpNet]) -> bool {
+    networks.len() <= MOST && is_writable(networks)
+}
+
 /// Whether admission lets the operator write a policy that opens these networks.
 pub(crate) fn is_writable(networks: &[IpNet]) -> bool {
     let wider_than = |(ipv4, ipv6): (u8, u8)| {

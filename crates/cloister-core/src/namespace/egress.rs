@@ -19,6 +19,18 @@ const ALLOWLIST_EXPIRED: &str = "AllowlistExpired";
 /// Reason of a rule whose policy would open more than was agreed to, so that it is not applied.
 pub const REACH_EXCEEDS_INTENT: &str = "ReachExceedsIntent";
 
+/// What stands before the name of an allowlist in the name of its entry in `status.egress`.
+const OF_ALLOWLIST: &str = "allowlist/";
+
+fn entry_of_allowlist(name: &str) -> String {
+    format!("{OF_ALLOWLIST}{name}")
+}
+
+/// The allowlist that an entry of `status.egress` is about, by the entry's name.
+pub fn allowlist_of_entry(entry: &str) -> Option<&str> {
+    entry.strip_prefix(OF_ALLOWLIST)
+}
+
 /// An allowlist as it was read: the object, or that it cannot be understood.
 #[derive(Clone, Copy, Debug)]
 pub enum KnownAllowlist<'a> {
@@ -98,17 +110,17 @@ impl Needs {
         for &name in &requested {
             match input.allowlists.get(name) {
                 None => self.mistake(
-                    format!("allowlist/{name}"),
+                    entry_of_allowlist(name),
                     "AllowlistNotFound",
                     refused::not_found(name, input.allowlists.keys().copied()),
                 ),
                 Some(KnownAllowlist::Undecodable) => self.mistake(
-                    format!("allowlist/{name}"),
+                    entry_of_allowlist(name),
                     "AllowlistUndecodable",
                     format!("EgressAllowlist {name} cannot be read by this version of the operator, so it opens nothing; see its status"),
                 ),
                 Some(KnownAllowlist::Read(allowlist)) if !allows(allowlist, namespace) => self.mistake(
-                    format!("allowlist/{name}"),
+                    entry_of_allowlist(name),
                     "AllowlistNotAllowed",
                     refused::not_allowed(name, allowlist, namespace),
                 ),
@@ -132,7 +144,7 @@ impl Needs {
         surroundings: &Surroundings<'_>,
         agreed: &mut Vec<Agreed<'a>>,
     ) {
-        let entry = format!("allowlist/{name}");
+        let entry = entry_of_allowlist(name);
         if !self.lasts(allowlist, input.now) {
             let message = refused::expired(name, allowlist, namespace);
             // What nobody here has asked for is no mistake of this declaration.

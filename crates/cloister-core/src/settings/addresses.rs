@@ -1,6 +1,6 @@
 //! What of the addresses in the settings may be opened: people come from outside of the cluster, and DNS is asked inside of it.
 
-use crate::egress::{MOST, NeverOpened, Source, is_link_local, is_metadata, is_writable};
+use crate::egress::{NeverOpened, Source, fits, is_link_local, is_metadata};
 use cloister_api::CloisterConfigSpec;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -35,7 +35,7 @@ pub(super) fn in_force(written: &CloisterConfigSpec, never: &NeverOpened) -> InF
         }
         let is_whole = pieces == [entry];
         let with: Vec<IpNet> = opened.iter().copied().chain(pieces).collect();
-        if !is_whole && (with.len() > MOST || !is_writable(&with)) {
+        if !is_whole && !fits(&with) {
             all.refused.push(format!(
                 "spec.accessNetworks holds {entry}, and without the cluster's own networks in it, such as {}, it comes to more networks \
                  than a policy may open, and so that entry is not in force; name the networks that people come from, such as the VPN",

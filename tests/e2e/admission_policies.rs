@@ -81,3 +81,19 @@ fn every_policy_that_refuses_is_explained() -> Result<()> {
     }
     Ok(())
 }
+
+/// A platform engineer may not write CloisterConfig.
+#[test]
+fn whoever_is_refused_for_a_list_of_the_settings_is_sent_to_who_writes_them() -> Result<()> {
+    let mut that_name_a_list = 0;
+    for object in load(&workspace_root()?.join("deploy/admission"))? {
+        let validations = object.data["spec"]["validations"].as_array().cloned().unwrap_or_default();
+        let texts = validations.iter().filter_map(|one| one["messageExpression"].as_str());
+        for text in texts.filter(|text| text.contains(" list ") && text.contains("workloads.")) {
+            that_name_a_list += 1;
+            assert!(text.contains("cloister:policy-admin"), "{}: {text}", object.name_any());
+        }
+    }
+    ensure!(that_name_a_list > 0, "no message names a list");
+    Ok(())
+}

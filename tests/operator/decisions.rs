@@ -3,7 +3,8 @@
 use super::court::{Court, STORAGE, untyped};
 use anyhow::{Context, Result, ensure};
 use cloister_api::{
-    AccessPolicy, AccessRole, EgressState, GrantPhase, ResearchNamespace, StorageAccessGrant, StorageResource,
+    AccessPolicy, AccessReview, AccessRole, EgressState, GrantPhase, ResearchNamespace, StorageAccessGrant,
+    StorageResource,
 };
 use cloister_tests::eventually;
 use cloister_tests::scene::condition;
@@ -64,6 +65,43 @@ async fn a_refusal_of_an_approver_ends_a_request() -> Result<()> {
     let (object, _) = court.status(STORAGE.0, "run").await?;
     assert!(condition(&object, "Ready").unwrap().message.contains("sam refused it: sam says so"));
     Ok(())
+}
+
+/// While a request waits, and where the review decides at last: nobody is told that a review counts for nothing which
+/// decides.
+#[tokio::test]
+async fn what_is_said_of_a_review_follows_who_may_decide() -> Result<()> {
+    let court = Court::new("follows", json!({})).await?;
+    court.ask_for_storage("run", json!({})).await?;
+    let members = async |more: &[&str]| {
+        let users = |names: &[&str]| names.iter().map(|name| json!({"kind": "User", "name": name})).collect::<Vec<_>>();
+        let researchers = [&["alice"], more].concat();
+        let members = json!([
+            {"role": "Owner", "subjects": users(&["olivia"])}, {"role": "Researcher", "subjects": users(&researchers)},
+        ]);
+        let patch = Patch::Merge(json!({"spec": {"members": members}}));
+        court.scene.all::<ResearchNamespace>().patch(&court.name, &PatchParams::default(), &patch).await
+    };
+    let said = async |review: &AccessReview, counted: (bool, &str)| {
+        eventually(&format!("{counted:?} to be said of {}", review.name_any()), async || {
+            let is = court.counted(review).await?;
+            ensure!(is == (counted.0, counted.1.to_owned()), "{is:?}");
+            Ok(())
+        })
+        .await
+    };
+    members(&["sam", "olga"]).await?;
+    let sam = court.review("sam", &["security"], "Approve", STORAGE).await?;
+    let olga = court.review("olga", &["owners"], "Deny", STORAGE).await?;
+    said(&sam, (false, "Member")).await?;
+    said(&olga, (false, "Member")).await?;
+    members(&["olga"]).await?;
+    said(&sam, (true, "Counted")).await?;
+    members(&["sam", "olga"]).await?;
+    said(&sam, (false, "Member")).await?;
+    members(&[]).await?;
+    assert_eq!(court.until(STORAGE.0, "run", GrantPhase::Denied).await?.reason, "Denied");
+    said(&olga, (true, "Counted")).await
 }
 
 /// Also where only a few facts are kept of the grant and of its reviews.

@@ -150,6 +150,14 @@ async fn while_the_record_cannot_be_written_nothing_opens_and_what_ends_ends_and
     ensure!(read(&record)?.0.resumed.len() == 1, "it does not say why it begins");
     grants.delete("held", &DeleteParams::default()).await?;
     until_recorded(&record, "held", &["grant.requested", "grant.approved", "grant.activated", "grant.revoked"]).await?;
+    // What waited, and was deleted, does not look as if it waited still.
+    let spec = json!({
+        "storage": "nowhere", "role": "reader", "subjects": [{"kind": "User", "name": "alice"}], "justification": "a test",
+    });
+    create(alice.clone(), "StorageAccessGrant", "waits", spec).await?;
+    until_reason(&grants, "waits", "StorageNotFound").await?;
+    grants.delete("waits", &DeleteParams::default()).await?;
+    until_recorded(&record, "waits", &["grant.requested", "grant.deleted"]).await?;
     ensure!(operator.stop().await?.success(), "told to end, it ends well");
     Ok(())
 }

@@ -59,7 +59,7 @@ pub fn of_grant(grant: &Grant, namespace: &str, children: &Children, is_known: i
         });
     };
     let reviews = || status.reviews.iter().map(review).collect::<Vec<_>>();
-    add("requested", metadata.creation_timestamp.as_ref(), &|| grant.asks());
+    add("requested", metadata.creation_timestamp.as_ref(), &|| asked(grant));
     // What is not borne out was not approved, unless it was so before; why it ended is said.
     let was_approved = status.reason != RECORD_NOT_BORNE_OUT || is_known(&format!("{uid}.approved"));
     add("approved", status.approved_at.as_ref().filter(|_| was_approved), &|| {
@@ -84,6 +84,14 @@ pub fn of_grant(grant: &Grant, namespace: &str, children: &Children, is_known: i
         GrantPhase::TimedOut => Some("timedout"),
         GrantPhase::Pending | GrantPhase::Approved | GrantPhase::Active | GrantPhase::Revoking => None,
     };
+    if status.phase == GrantPhase::Pending {
+        // Nobody decided, and nobody will. Who deleted it is in the API server's own audit log.
+        add(
+            "deleted",
+            metadata.deletion_timestamp.as_ref(),
+            &|| json!({"reason": status.reason, "message": message(status)}),
+        );
+    }
     if let Some(end) = end {
         let more = || json!({"reason": status.reason, "message": message(status), "reviews": reviews()});
         add(end, status.ended_at.as_ref(), &more);
@@ -96,6 +104,17 @@ pub fn of_grant(grant: &Grant, namespace: &str, children: &Children, is_known: i
         add("neverreviewed", given_up, &|| json!({"breakGlass": broken(glass)}));
     }
     records
+}
+
+/// What was asked for, and for how long.
+fn asked(grant: &Grant) -> Value {
+    let (mut asks, terms) = (grant.asks(), grant.terms());
+    if let Value::Object(asks) = &mut asks {
+        asks.insert("requestedDuration".into(), json!(terms.requested_duration));
+        asks.insert("startTime".into(), json!(terms.start_time));
+        asks.insert("breakGlass".into(), json!(terms.break_glass));
+    }
+    asks
 }
 
 /// What stands in a grant's name.
@@ -116,7 +135,8 @@ pub fn of_review(review: &AccessReview, namespace: &str) -> Option<Record> {
     let spec = &review.spec;
     let uid = review.metadata.uid.as_deref().unwrap_or_default();
     Some(Record {
-        id: format!("{uid}.{what}.{reason}"),
+        // What counts may cease to count, and count again.
+        id: format!("{uid}.{what}.{reason}.{}", counted.last_transition_time.0.as_second()),
         r#type: format!("dev.cloister.review.{what}.v1"),
         time: counted.last_transition_time.0,
         subject: format!("AccessReview/{namespace}/{}", review.metadata.name.as_deref().unwrap_or_default()),

@@ -13,7 +13,7 @@ use crate::{
     context::Context,
     decode::Decoded,
     error::Error,
-    index::{Index, Indexed, mount_of},
+    index::{Dirty, Index, Indexed, mount_of},
     key::Key,
     news,
     queue::{Lane, Mode, Ticket},
@@ -37,7 +37,7 @@ use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::{Api, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, mem, sync::Arc};
 use tracing::info;
 
 struct Work {
@@ -47,6 +47,8 @@ struct Work {
     grant: Option<Grant>,
     /// The turns without which the plan must not be carried out.
     needs: Ticket,
+    /// The reviews of which something else is to be said.
+    to_answer: Dirty,
 }
 
 /// Decides about a grant, and opens or closes what it is for.
@@ -66,7 +68,8 @@ pub async fn reconcile(
     if asking.wanted_by(&key, |_| None) {
         context.enqueue([key].into());
     }
-    let Some(work) = work else { return Ok(()) };
+    let Some(mut work) = work else { return Ok(()) };
+    context.enqueue(mem::take(&mut work.to_answer));
     if !ticket.covers(&work.needs) {
         // What has been decided meanwhile needs other turns than were waited for, so it is decided anew when they come.
         context.queue.add_all([(Key::Grant(namespace.clone(), grant.clone()), work.needs)]);
@@ -190,13 +193,17 @@ fn decide(
 ) -> Option<Work> {
     let index = context.index();
     let found = index.grant(namespace, grant)?;
-    let plan = with_input(asking, &index, namespace, grant, now, plan)?;
+    let (plan, to_answer) = with_input(asking, &index, namespace, grant, now, |input| {
+        let names = grant::to_answer(input).into_iter().filter_map(|review| review.metadata.name.as_deref());
+        (plan(input), names.map(|name| Key::Review(namespace.clone(), name.into())).collect())
+    })?;
     Some(Work {
         needs: needs(&index, namespace, grant, &plan, now),
         metadata: found.metadata.clone(),
         found: Found::of(found),
         grant: found.object.as_ref().ok().filter(|_| !plan.is_empty()).cloned(),
         plan,
+        to_answer,
     })
 }
 

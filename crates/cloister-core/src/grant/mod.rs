@@ -66,7 +66,7 @@ pub use object::{Grant, Terms};
 pub use people::same_person;
 pub use phases::plan;
 pub use remains::{may_hold, mount_named_by};
-pub use review::{is_answered, review};
+pub use review::{is_answered, is_answered_by, review, to_answer};
 pub use satisfiable::{NEVER_APPROVES, satisfiable, useless};
 pub use share::{Share, copy_meta, mount_key, mount_name, mount_of_secret, secret_name, secret_of};
 pub use status::{failed, is_given_up};

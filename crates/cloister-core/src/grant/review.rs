@@ -10,6 +10,7 @@ use cloister_api::{
     condition::{COUNTED, READY, reason},
 };
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// The status of a review, where it differs from what is there. `input` is that of the grant that it names, if there is
 /// one.
@@ -39,6 +40,27 @@ pub fn review(review: &AccessReview, input: Option<&Input<'_>>, now: Timestamp) 
 pub fn is_answered(review: &AccessReview) -> bool {
     let conditions = review.status.iter().flat_map(|status| &status.conditions);
     conditions.into_iter().any(|condition| condition.type_ == COUNTED)
+}
+
+/// The reviews of a grant that waits for people, of which something else is to be said: what they depend on changes while
+/// it waits, and a review that decides must not be said to count for nothing.
+pub fn to_answer<'a>(input: &Input<'a>) -> Vec<&'a AccessReview> {
+    let Declared::Read(grant) = input.declared else { return Vec::new() };
+    if grant.phase() != GrantPhase::Pending && !super::owes_review(grant, input.reviews) {
+        return Vec::new();
+    }
+    input.reviews.iter().copied().filter(|one| review(one, Some(input), input.now).is_some()).collect()
+}
+
+/// Whether all is said of a review of a grant that has ended: that it decided, where the grant was decided by it.
+pub fn is_answered_by(review: &AccessReview, grant: &Grant) -> bool {
+    is_answered(review) && (recorded(review, grant).is_none() || counts(review).is_some())
+}
+
+/// The condition of a review that counts.
+fn counts(review: &AccessReview) -> Option<&Condition> {
+    let conditions = review.status.iter().flat_map(|status| &status.conditions);
+    conditions.into_iter().find(|condition| condition.type_ == COUNTED && condition.status == "True")
 }
 
 type Judged = Result<String, (String, String)>;
@@ -132,8 +154,7 @@ fn is_gone(review: &AccessReview, input: Option<&Input<'_>>) -> bool {
 
 /// What is said of a review that counted for a grant that is gone.
 fn counted_for_one_gone(review: &AccessReview, input: Option<&Input<'_>>) -> Option<String> {
-    let conditions = review.status.iter().flat_map(|status| &status.conditions);
-    let before = conditions.into_iter().find(|condition| condition.type_ == COUNTED && condition.status == "True")?;
+    let before = counts(review)?;
     let said = before.message.split_once(GONE).map_or(&*before.message, |(said, _)| said);
     let named = &review.spec.request_ref;
     is_gone(review, input).then(|| {

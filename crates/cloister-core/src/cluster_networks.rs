@@ -119,7 +119,8 @@ pub fn known(networks: &ClusterNetworks, settings: &Settings, unlisted: &[&'stat
     let outside = outside(networks, settings, dns);
     if !outside.is_empty() {
         let message = format!(
-            "no network that is known to be the cluster's has {}, so that a rule by address may open pods; {write}",
+            "no network that is known to be the cluster's has {}, so that a rule by address may open pods. The kubelet of a Node says \
+             which addresses its pods have: if that is right, {write}; if it is not, ask whoever runs the nodes to look at the Node",
             first_of(outside, NAMED, ", ")
         );
         faults.push(("PodNetworksUnknown", message));
@@ -233,15 +234,17 @@ mod tests {
             "no Node says from which network its pods have their addresses (podCIDRs), so that a rule by address may open pods; {WRITE}"
         );
         assert_eq!(said(&without, json!([]), &[], &[]), (false, "PodNetworksUnknown".to_owned(), no_cidrs));
-        without.seen = [("10.128.0.5".parse().unwrap(), "pod kube-system/coredns-1".to_owned())].into();
+        without.seen = [("10.128.0.5".parse().unwrap(), "pod kube-system/coredns-1 on Node a".to_owned())].into();
         let outside = |what: &str| {
             let message = format!(
-                "no network that is known to be the cluster's has {what}, so that a rule by address may open pods; {WRITE}"
+                "no network that is known to be the cluster's has {what}, so that a rule by address may open pods. The kubelet of a \
+                 Node says which addresses its pods have: if that is right, {WRITE}; if it is not, ask whoever runs the nodes to look \
+                 at the Node"
             );
             (false, "PodNetworksUnknown".to_owned(), message)
         };
         let stale = json!(["10.244.0.0/16"]);
-        let both = "10.128.0.5 (pod kube-system/coredns-1), 10.128.9.5 (an endpoint of Service kube-system/kube-dns)";
+        let both = "10.128.0.5 (pod kube-system/coredns-1 on Node a), 10.128.9.5 (an endpoint of Service kube-system/kube-dns)";
         assert_eq!(said(&without, stale.clone(), &[], &["10.128.0.5", "10.128.9.5"]), outside(both));
         assert!(said(&without, json!(["10.128.0.0/16"]), &[], &["10.128.9.5"]).0);
         let (_, reason, message) = said(&without, stale, &["Node"], &[]);

@@ -1,6 +1,11 @@
 //! Pods, of which no more is read than which copies of credentials they hold, and how.
 
-use super::{Dirty, Index, Indexed, listed::Listed, pod_addresses, pod_metadata, relations};
+use super::{
+    Dirty, Index, Indexed,
+    listed::Listed,
+    on_nodes::{self, OnNode},
+    pod_addresses, pod_metadata, relations,
+};
 use crate::key::{Key, ObjectName};
 use cloister_api::labels;
 use jiff::Timestamp;
@@ -94,9 +99,26 @@ impl GatedPod {
         if self.has_ended() { Vec::new() } else { self.spec.copies() }
     }
 
+    /// Whether it is the mirror of a static pod. Its kubelet makes it as it likes, in any namespace: so nothing is closed by
+    /// it, and nobody sent to change settings.
+    fn is_mirror(&self) -> bool {
+        self.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(pod_metadata::MIRROR))
+    }
+
+    fn node(&self) -> &str {
+        self.spec.node.as_deref().unwrap_or_default()
+    }
+
+    /// What is known of it where it is on the network of its node.
+    fn on_node(&self) -> Option<OnNode> {
+        let labels = self.metadata.labels.clone()?;
+        let is_known = self.spec.on_node && !self.is_mirror() && !self.has_ended();
+        is_known.then(|| OnNode { labels, node: self.node().into() })
+    }
+
     /// The addresses that it has.
     fn addresses(&self) -> Vec<IpAddr> {
-        let status = self.status.iter().filter(|_| !self.has_ended());
+        let status = self.status.iter().filter(|_| !self.has_ended() && !self.is_mirror());
         let all = status.flat_map(|status| status.pod_ips.iter().flatten().map(|one| &one.ip).chain(&status.pod_ip));
         let mut all: Vec<IpAddr> = all.filter_map(|address| address.parse().ok()).collect();
         all.sort_unstable();
@@ -153,9 +175,8 @@ impl Resource for GatedPod {
 impl Indexed for GatedPod {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let at = ObjectName::of(&self.metadata);
-        let labels = self.metadata.labels.clone().filter(|_| self.spec.on_node && !self.has_ended());
-        note_on_node(index, &at, labels, dirty);
-        pod_addresses::of_pod(index, &at, &self.addresses(), dirty);
+        on_nodes::note(index, &at, self.on_node(), dirty);
+        pod_addresses::of_pod(index, &at, self.node(), &self.addresses(), dirty);
         let Some(facts) = self.facts() else { return <Self as Indexed>::remove(index, &at, dirty) };
         if facts.copies.is_empty() {
             let held = take_holder(index, &at);
@@ -175,8 +196,8 @@ impl Indexed for GatedPod {
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
-        note_on_node(index, at, None, dirty);
-        pod_addresses::of_pod(index, at, &[], dirty);
+        on_nodes::note(index, at, None, dirty);
+        pod_addresses::of_pod(index, at, "", &[], dirty);
         let pod = take_holder(index, at);
         let was_known = index.other_pods.remove(at) || pod.is_some();
         if was_known && index.pods_in(&at.namespace) == 0 && index.research.contains_key(&at.namespace) {
@@ -198,7 +219,7 @@ impl Indexed for GatedPod {
 
     fn forget_unlisted(index: &mut Index, _: Option<&str>, listed: &Listed, dirty: &mut Dirty) {
         let gone: Vec<ObjectName> = index.on_nodes.keys().filter(|at| !listed.contains(at)).cloned().collect();
-        gone.iter().for_each(|at| note_on_node(index, at, None, dirty));
+        gone.iter().for_each(|at| on_nodes::note(index, at, None, dirty));
         if index.pod_addresses.retain(listed) {
             dirty.insert(Key::Config);
         }
@@ -211,28 +232,6 @@ impl Indexed for GatedPod {
             }
         }
     }
-}
-
-/// Takes note of the labels of a pod on the network of its node, or that it is none. Services that lead there, or no longer
-/// do, are others to whoever names them.
-fn note_on_node(index: &mut Index, at: &ObjectName, labels: Option<BTreeMap<String, String>>, dirty: &mut Dirty) {
-    if index.on_nodes.get(at) == labels.as_ref() {
-        return;
-    }
-    let led = |index: &Index| -> Vec<ObjectName> {
-        let here = index.services.iter().filter(|(service, _)| service.namespace == at.namespace);
-        let led = here.filter(|(service, entry)| index.leads_to_nodes(service, &entry.facts.selector));
-        led.map(|(service, _)| service.clone()).collect()
-    };
-    let before = led(index);
-    match labels {
-        Some(labels) => drop(index.on_nodes.insert(at.clone(), labels)),
-        None => drop(index.on_nodes.remove(at)),
-    }
-    let after = led(index);
-    let others =
-        before.iter().filter(|one| !after.contains(one)).chain(after.iter().filter(|one| !before.contains(one)));
-    others.for_each(|service| relations::of_service(index, service, dirty));
 }
 
 fn of_copies(index: &Index, at: &ObjectName, copies: &[HeldCopy], dirty: &mut Dirty) {
@@ -253,6 +252,8 @@ fn take_holder(index: &mut Index, at: &ObjectName) -> Option<PodFacts> {
 struct References {
     /// Whether it is on the network of its node.
     on_node: bool,
+    /// The name of its Node.
+    node: Option<Box<str>>,
     volumes: Vec<Volume>,
     /// The volumes of which a container mounts a part: that does not follow what becomes of the Secret.
     by_part: Vec<String>,
@@ -288,6 +289,7 @@ impl<'de> Fields<'de> for References {
     fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
         match key {
             "hostNetwork" => self.on_node = map.next_value::<Option<bool>>()?.unwrap_or_default(),
+            "nodeName" => self.node = map.next_value()?,
             "volumes" => self.volumes = map.next_value::<Option<Vec<Volume>>>()?.unwrap_or_default(),
             "containers" | "initContainers" | "ephemeralContainers" => {
                 for container in map.next_value::<Option<Vec<Container>>>()?.unwrap_or_default() {

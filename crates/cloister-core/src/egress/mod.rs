@@ -65,7 +65,7 @@ pub use published::{is_as_published, published};
 pub use refusal::Refusal;
 pub(crate) use selector::canonical;
 pub use selector::selector_matches;
-pub use service::{ServiceFacts, ServicePortFacts};
+pub use service::{PodOnNode, ServiceFacts, ServicePortFacts};
 pub use source::{KnownNetwork, NeverWhy, Source};
 pub use target::Target;
 pub use too_broad::TooBroad;

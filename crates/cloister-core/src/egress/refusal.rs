@@ -52,12 +52,18 @@ pub enum Refusal {
     /// The Service has no selector: whoever writes its endpoints decides where it leads.
     #[error("Service {}/{} has no selector, so its endpoints could be anywhere; give it one, or declare its addresses as networks", .0.namespace, .0.name)]
     ServiceWithoutSelector(ServiceReference),
-    /// The pods of the Service are on the network of their nodes, where no policy knows them.
+    /// A pod of the Service is on the network of its node, where no policy knows it.
     #[error(
-        "the pods of Service {}/{} are on the network of their nodes (hostNetwork), where a NetworkPolicy does not find them by their \
-         labels; run them on the pod network", .0.namespace, .0.name
+        "Service {}/{} selects {pod}, which is on the network of its node (hostNetwork), where a NetworkPolicy does not find it by its \
+         labels; ask whoever runs namespace {} to run it on the pod network, or to take it out of the Service",
+        .service.namespace, .service.name, .service.namespace
     )]
-    ServiceOnNodes(ServiceReference),
+    ServiceOnNodes {
+        /// The Service.
+        service: ServiceReference,
+        /// The first such pod, by its name and its Node.
+        pod: String,
+    },
     /// The Service is of type ExternalName: it is but another name for a host.
     #[error("Service {}/{} is of type ExternalName and could be pointed anywhere; declare the addresses behind it as networks", .0.namespace, .0.name)]
     ServiceExternalName(ServiceReference),
@@ -130,7 +136,7 @@ impl Refusal {
             Refusal::WildcardNotEnforceable { .. } => "WildcardNotEnforceable",
             Refusal::TargetInvalid => "TargetInvalid",
             Refusal::ApiServer { .. } => "ApiServer",
-            Refusal::ServiceOnNodes(_) => "ServiceOnNodes",
+            Refusal::ServiceOnNodes { .. } => "ServiceOnNodes",
             Refusal::ServiceNotFound(_) => "ServiceNotFound",
             Refusal::ServiceChanged(_) => "ServiceChanged",
             Refusal::ServiceWithoutSelector(_) => "ServiceWithoutSelector",

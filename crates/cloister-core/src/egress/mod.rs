@@ -26,6 +26,7 @@ mod blocks;
 mod breadth;
 mod by_name;
 mod covered;
+mod cuts;
 mod domain;
 mod endpoint;
 mod hosts;
@@ -71,6 +72,7 @@ pub use target::Target;
 pub use too_broad::TooBroad;
 pub use within::is_within;
 pub(crate) use writable::fits;
+pub use {cuts::CutBy, writable::Pieces};
 
 use crate::{evaluator::Facts, names::Held};
 use cloister_api::{EgressConfig, EgressRule, Port, ServiceReference, StorageEndpoint};

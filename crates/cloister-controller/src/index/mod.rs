@@ -15,6 +15,7 @@ mod networks;
 mod on_nodes;
 mod pod_addresses;
 mod pod_metadata;
+mod pod_references;
 mod pods;
 mod rbac;
 mod relations;

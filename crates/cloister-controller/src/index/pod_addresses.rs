@@ -198,7 +198,7 @@ mod tests {
         for _ in 0..4000 {
             turn = turn.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let name = ((turn >> 8) % 40).to_string();
-            if (turn >> 16) % 3 == 0 {
+            if (turn >> 16).is_multiple_of(3) {
                 there.remove(&name);
                 known.note(&at(&name), "", &[]);
             } else {

@@ -158,7 +158,7 @@ fn each_thing_is_said_once() {
         for once in ["169.254.169.254/32", "*.arxiv.org", "is at or below", "hub.example.com"] {
             assert!(message.matches(once).count() <= 1, "{once}: {message}");
         }
-        assert_eq!(message.contains("in a, b: hub: hub.example.com is being looked up"), names_hub, "{message}");
+        assert_eq!(message.contains("in a, b: hub.example.com is being looked up"), names_hub, "{message}");
         assert!(message.contains("open as a whole in 0 of the 2 research namespaces that use it"), "{message}");
         assert!(!message.contains("in a, b") || names_hub, "{message}");
         assert!(!message.contains("can be corrected by") && !message.contains("; ;"), "{message}");

@@ -7,7 +7,7 @@ use cloister_api::{
         reason::{DENY_DEFEATED, FOREIGN_OBJECTS, RECORD_NOT_BORNE_OUT},
     },
 };
-use cloister_core::cluster_networks::NODE_NOT_BELIEVED;
+use cloister_core::namespace::egress::allowlist_of_entry;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
@@ -93,8 +93,16 @@ pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> 
     // A request that names such a host opens nothing, and is told so.
     let astray = with_new_reason(READY, conditions, &after.conditions)
         .filter(|ready| after.phase == GrantPhase::Active && ASTRAY.contains(&ready.reason.as_str()));
-    news.extend(astray.map(|ready| News::warning(&ready.reason, ready.message.clone())));
+    news.extend(astray.map(|ready| News::warning(&ready.reason, without_end(&ready.message).to_owned())));
     news
+}
+
+/// What is said of an open grant, without until when it is open.
+fn without_end(message: &str) -> &str {
+    match message.split_once("; ") {
+        Some((end, rest)) if end.starts_with("open until ") => rest,
+        _ => message,
+    }
 }
 
 /// Reasons of names that lead where they must not.
@@ -118,20 +126,62 @@ pub fn of_namespace(before: Option<&ResearchNamespaceStatus>, after: &ResearchNa
 /// How many needs that were closed are told of at a time.
 const CLOSED: usize = 8;
 
+/// Needs that were open and are not any more. Of a namespace in which all egress is closed, whatever it declares, its condition
+/// tells.
 fn closed(before: &ResearchNamespaceStatus, after: &ResearchNamespaceStatus) -> Vec<News> {
-    let was_open = |name: &str| before.egress.iter().any(|need| need.name == name && need.state == EgressState::Active);
-    let closed =
-        after.egress.iter().filter(|need| matches!(need.state, EgressState::Refused | EgressState::NeedsGrant));
-    let closed = closed.filter(|need| was_open(&need.name)).take(CLOSED);
-    closed
-        .map(|need| News::normal(&need.reason, format!("{}: {}", need.name, need.message)).about(&need.name))
-        .collect()
+    let is_ready = |one: &Condition| one.type_ == READY && one.status == "True";
+    if after.egress.is_empty() && !after.conditions.iter().any(is_ready) {
+        return Vec::new();
+    }
+    let were_open = before.egress.iter().filter(|need| need.state == EgressState::Active);
+    were_open.filter_map(|need| now_closed(&need.name, after)).take(CLOSED).collect()
 }
 
-/// What the new conditions of the settings tell beyond those before: that a Node says of its networks what no Node has.
+fn now_closed(name: &str, after: &ResearchNamespaceStatus) -> Option<News> {
+    let Some(need) = after.egress.iter().find(|need| need.name == name) else {
+        // What a grant had open is told by the grant; and of a list that was cut, not all is known.
+        let is_told = name.starts_with("grant/") || after.egress.len() >= LISTED;
+        return (!is_told).then(|| News::normal(NOT_OPEN, gone(name)).about(name));
+    };
+    let message = || format!("{name}: {}", need.message);
+    match need.state {
+        EgressState::Active => None,
+        // It is looked up again, by an operator that has just begun.
+        _ if need.reason == RESOLVING => None,
+        // Nobody who works on it has closed it.
+        _ if need.reason == NETWORKS_TOO_MANY => Some(News::warning(&need.reason, message()).about(name)),
+        _ => Some(News::normal(&need.reason, message()).about(name)),
+    }
+}
+
+/// What is said of a need that has left the status.
+fn gone(name: &str) -> String {
+    match allowlist_of_entry(name) {
+        Some(allowlist) => format!(
+            "{name}: EgressAllowlist {allowlist} opens nothing here any more: it is gone, it does not select the ResearchNamespace, or the \
+             ResearchNamespace does not name it"
+        ),
+        None => format!("{name}: the ResearchNamespace does not declare it any more"),
+    }
+}
+
+/// Reason of a need that was open and has left the status.
+const NOT_OPEN: &str = "NotDeclared";
+
+/// Reason of a name that nobody has answered for yet.
+const RESOLVING: &str = "Resolving";
+
+/// Reason of networks that what is never opened cuts into too many.
+const NETWORKS_TOO_MANY: &str = "NetworksTooMany";
+
+/// A list as long as this may have been cut.
+const LISTED: usize = 256;
+
+/// What the new conditions of the settings tell beyond those before: that the cluster's networks are not known any more, such as
+/// where a Node says what no Node has.
 pub fn of_settings(before: &[Condition], after: &[Condition]) -> Option<News> {
     let known = with_new_reason(CLUSTER_NETWORKS_KNOWN, before, after)?;
-    (known.reason == NODE_NOT_BELIEVED).then(|| News::warning(&known.reason, known.message.clone()))
+    (known.status == "False").then(|| News::warning(&known.reason, known.message.clone()))
 }
 
 /// The condition of this type, where its reason is another than before.
@@ -162,7 +212,8 @@ mod tests {
     #[test]
     fn a_name_of_a_grant_that_leads_astray_is_an_alarm_while_it_is_open() {
         let said = |phase: GrantPhase, reason: &str| {
-            let ready = serde_json::json!({"type": "Ready", "status": "True", "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let ready = serde_json::json!({"type": "Ready", "status": "True", "reason": reason, "lastTransitionTime": "2026-01-01T00:00:00Z",
+                "message": "open until 2026-01-02T00:00:00Z; a.example leads to 10.0.0.1; ask"});
             GrantStatus { phase, conditions: vec![serde_json::from_value(ready).unwrap()], ..GrantStatus::default() }
         };
         let told = |before: &GrantStatus, after: &GrantStatus| {
@@ -173,6 +224,8 @@ mod tests {
             let astray = said(GrantPhase::Active, reason);
             assert_eq!(told(&open, &astray), [(true, reason.to_owned())]);
             assert!(told(&astray, &astray).is_empty() && told(&astray, &open).is_empty());
+            let message = of_grant(Some(&open), &astray).remove(0).message;
+            assert_eq!(message, "a.example leads to 10.0.0.1; ask");
             let pending = said(GrantPhase::Pending, reason);
             assert!(told(&said(GrantPhase::Pending, "Resolving"), &pending).is_empty());
         }
@@ -193,7 +246,22 @@ mod tests {
         let event = (false, "AllowlistExpired".to_owned(), "allowlist/lab: it ended".to_owned());
         assert_eq!(told(&open, &ended), [event]);
         assert!(told(&ended, &ended).is_empty() && told(&ended, &open).is_empty());
-        // Names come and go.
-        assert!(told(&open, &said("Unresolved", "DNSUnanswered")).is_empty());
+        // What an operator that has just begun does not know yet is no news; that a name is not to be opened is.
+        assert!(told(&open, &said("Unresolved", "Resolving")).is_empty());
+        for reason in ["DNSUnanswered", "Rebinding", "NotCovered"] {
+            let state = if reason == "NotCovered" { "NeedsGrant" } else { "Unresolved" };
+            let event = (false, reason.to_owned(), "allowlist/lab: it ended".to_owned());
+            assert_eq!(told(&open, &said(state, reason)), [event]);
+        }
+        assert!(told(&open, &said("Refused", "NetworksTooMany"))[0].0, "nobody who works on it has done that");
+        // It may leave the status, too; where all of it is closed, that is what is told.
+        let without = |ready: &str| -> ResearchNamespaceStatus {
+            let ready = serde_json::json!({"type": "Ready", "status": ready, "reason": "x", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            serde_json::from_value(serde_json::json!({"egressSummary": "0/0", "conditions": [ready]})).unwrap()
+        };
+        let message = "allowlist/lab: EgressAllowlist lab opens nothing here any more: it is gone, it does not select the \
+                       ResearchNamespace, or the ResearchNamespace does not name it";
+        assert_eq!(told(&open, &without("True")), [(false, "NotDeclared".to_owned(), message.to_owned())]);
+        assert!(told(&open, &without("False")).is_empty());
     }
 }

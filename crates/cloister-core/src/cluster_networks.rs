@@ -22,6 +22,13 @@ pub const MOST: usize = 65_536;
 /// Reason of networks that are not known, because a Node says what no Node has.
 pub const NODE_NOT_BELIEVED: &str = "NodeNotBelieved";
 
+/// Reason of networks that are known to be more than any cluster has.
+const CLUSTER_NETWORKS_WIDE: &str = "ClusterNetworksWide";
+
+/// The widest networks that `clusterNetworks` takes: the prefixes for IPv4 and IPv6. The schema refuses what is wider, and not
+/// what was stored before.
+const WIDEST: (u8, u8) = (8, 16);
+
 /// How many of something are named.
 const NAMED: usize = 4;
 
@@ -116,10 +123,12 @@ pub fn known(networks: &ClusterNetworks, settings: &Settings, unlisted: &[&'stat
         faults.push(("NotListed", message));
     }
     faults.extend(not_believed(networks, &settings.never).map(|message| (NODE_NOT_BELIEVED, message)));
+    faults.extend(too_wide(settings).map(|message| (CLUSTER_NETWORKS_WIDE, message)));
     let outside = outside(networks, settings, dns);
     if !outside.is_empty() {
         let message = format!(
-            "no network that is known to be the cluster's has {}, so that a rule by address may open pods; {write}",
+            "no network that is known to be the cluster's has {}, so that a rule by address may open pods. The kubelet of a Node says \
+             which addresses its pods have: if that is right, {write}; if it is not, ask whoever runs the nodes to look at the Node",
             first_of(outside, NAMED, ", ")
         );
         faults.push(("PodNetworksUnknown", message));
@@ -139,6 +148,25 @@ pub fn known(networks: &ClusterNetworks, settings: &Settings, unlisted: &[&'stat
         networks.services.keys().take(SERVICES).map(ToString::to_string).collect::<Vec<_>>().join(", "),
     );
     Verdict::new(CLUSTER_NETWORKS_KNOWN, true, "Known", message)
+}
+
+/// That the settings name more than the cluster's own networks.
+fn too_wide(settings: &Settings) -> Option<String> {
+    let is_wide = |network: &&String| match network.parse() {
+        Ok(IpNet::V4(network)) => network.prefix_len() < WIDEST.0,
+        Ok(IpNet::V6(network)) => network.prefix_len() < WIDEST.1,
+        Err(_) => false,
+    };
+    let wide: Vec<&String> = settings.spec.cluster_networks.iter().filter(is_wide).collect();
+    (!wide.is_empty()).then(|| {
+        format!(
+            "clusterNetworks names {}, which is wider than /{} (IPv6: /{}): no rule opens anything in it by address, and a name that leads \
+             there is closed; name the networks of pods, Services and nodes alone",
+            first_of(wide, NAMED, ", "),
+            WIDEST.0,
+            WIDEST.1
+        )
+    })
 }
 
 /// The addresses of pods, and of the endpoints of the DNS, that are in no network that is known.
@@ -233,19 +261,31 @@ mod tests {
             "no Node says from which network its pods have their addresses (podCIDRs), so that a rule by address may open pods; {WRITE}"
         );
         assert_eq!(said(&without, json!([]), &[], &[]), (false, "PodNetworksUnknown".to_owned(), no_cidrs));
-        without.seen = [("10.128.0.5".parse().unwrap(), "pod kube-system/coredns-1".to_owned())].into();
+        without.seen = [("10.128.0.5".parse().unwrap(), "pod kube-system/coredns-1 on Node a".to_owned())].into();
         let outside = |what: &str| {
             let message = format!(
-                "no network that is known to be the cluster's has {what}, so that a rule by address may open pods; {WRITE}"
+                "no network that is known to be the cluster's has {what}, so that a rule by address may open pods. The kubelet of a \
+                 Node says which addresses its pods have: if that is right, {WRITE}; if it is not, ask whoever runs the nodes to look \
+                 at the Node"
             );
             (false, "PodNetworksUnknown".to_owned(), message)
         };
         let stale = json!(["10.244.0.0/16"]);
-        let both = "10.128.0.5 (pod kube-system/coredns-1), 10.128.9.5 (an endpoint of Service kube-system/kube-dns)";
+        let both = "10.128.0.5 (pod kube-system/coredns-1 on Node a), 10.128.9.5 (an endpoint of Service kube-system/kube-dns)";
         assert_eq!(said(&without, stale.clone(), &[], &["10.128.0.5", "10.128.9.5"]), outside(both));
         assert!(said(&without, json!(["10.128.0.0/16"]), &[], &["10.128.9.5"]).0);
         let (_, reason, message) = said(&without, stale, &["Node"], &[]);
         assert!(reason == "NotListed" && message.contains("10.128.0.5"), "all of it is told: {message}");
+    }
+
+    #[test]
+    fn what_was_stored_and_is_wider_than_any_cluster_is_told() {
+        let usual = networks(&[("a", &["10.244.1.0/24"], &["192.0.2.5"])]);
+        let message = "clusterNetworks names 0.0.0.0/0, 2000::/15, which is wider than /8 (IPv6: /16): no rule opens anything in it by \
+                       address, and a name that leads there is closed; name the networks of pods, Services and nodes alone";
+        let written = json!(["0.0.0.0/0", "10.0.0.0/8", "fd00::/16", "2000::/15"]);
+        assert_eq!(said(&usual, written, &[], &[]), (false, "ClusterNetworksWide".to_owned(), message.to_owned()));
+        assert!(said(&usual, json!(["10.0.0.0/8", "fd00::/16"]), &[], &[]).0);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use cloister_api::{EgressRule, EgressState, ServiceReference, StorageEndpoint};
 use cloister_core::egress::{
-    COVERED, Covered, NOT_COVERED, NeverOpened, Opened, PARTLY_COVERED, Peers, PolicyPortNumber, Refusal, ServiceFacts,
-    ServicePortFacts, Source, Surroundings, open_covered, open_endpoint, open_rule, open_rule_in_part,
+    COVERED, Covered, NOT_COVERED, NeverOpened, Opened, PARTLY_COVERED, Peers, PodOnNode, PolicyPortNumber, Refusal,
+    ServiceFacts, ServicePortFacts, Source, Surroundings, open_covered, open_endpoint, open_rule, open_rule_in_part,
 };
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn services(reference: &ServiceReference) -> Option<ServiceFacts> {
         uid: String::new(),
         selector: [("app".to_owned(), "cache".to_owned())].into(),
         external_name: false,
-        on_nodes: false,
+        on_node: None,
         ports: vec![
             port(443, PolicyPortNumber::Number(8443)),
             port(444, PolicyPortNumber::Name("metrics".to_owned())),
@@ -31,7 +31,7 @@ fn services(reference: &ServiceReference) -> Option<ServiceFacts> {
         ("infra", "cache") => {}
         ("infra", "elsewhere") => facts.external_name = true,
         ("infra", "manual") => facts.selector.clear(),
-        ("infra", "nodes") => facts.on_nodes = true,
+        ("infra", "nodes") => facts.on_node = Some(PodOnNode { pod: "cache-1".into(), node: "worker-1".into() }),
         _ => return None,
     }
     Some(facts)
@@ -85,7 +85,7 @@ fn every_refusal_says_what_it_is_about() {
         (rule(json!({"domainNames": []})), "TargetInvalid", "at least one"),
         (rule(json!({"networks": ["10.0.0.0/8"], "domainNames": ["a.example"]})), "TargetInvalid", "exactly one"),
         (service("gone", json!([{"port": 443}])), "ServiceNotFound", "infra/gone"),
-        (service("nodes", json!([{"port": 443}])), "ServiceOnNodes", "infra/nodes"),
+        (service("nodes", json!([{"port": 443}])), "ServiceOnNodes", "selects pod infra/cache-1 on Node worker-1"),
         (
             rule(json!({"service": {"namespace": "default", "name": "kubernetes"}})),
             "ApiServer",

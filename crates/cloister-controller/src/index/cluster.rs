@@ -138,7 +138,7 @@ fn entry(service: Service) -> ServiceEntry {
         uid: service.metadata.uid.unwrap_or_default(),
         ports: ports.collect(),
         external_name: spec.type_.as_deref() == Some("ExternalName"),
-        on_nodes: false,
+        on_node: None,
         selector: spec.selector.unwrap_or_default(),
     };
     let dns_ports = spec.ports.iter().flatten().filter(|port| port.port == i32::from(DNS));

@@ -11,7 +11,7 @@ use std::{
 
 static NUMBERS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-fn number(name: &str) -> u64 {
+pub(super) fn number(name: &str) -> u64 {
     NUMBERS.hash_one(name)
 }
 
@@ -41,6 +41,11 @@ impl Listed {
     /// Whether a name is there.
     pub fn contains(&self, at: &ObjectName) -> bool {
         self.0.get(&at.namespace).is_some_and(|names| names.contains(&number(&at.name)))
+    }
+
+    /// Whether the name of this number is there.
+    pub(super) fn has(&self, namespace: &str, number: u64) -> bool {
+        self.0.get(namespace).is_some_and(|names| names.contains(&number))
     }
 
     /// How many there are in a namespace.

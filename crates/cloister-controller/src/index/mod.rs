@@ -12,8 +12,10 @@ mod grants;
 mod listed;
 mod named;
 mod networks;
+mod on_nodes;
 mod pod_addresses;
 mod pod_metadata;
+mod pod_references;
 mod pods;
 mod rbac;
 mod relations;
@@ -34,6 +36,7 @@ pub(crate) use reviews::ReviewsOf;
 pub use reviews::reviewed;
 pub use ticket::mount_of;
 
+use on_nodes::OnNode;
 use pod_addresses::PodAddresses;
 use requesters::Requesters;
 
@@ -130,8 +133,8 @@ pub struct Index {
     pub(crate) service_cidrs: ByName<BTreeSet<IpNet>>,
     /// Addresses that pods have.
     pub(crate) pod_addresses: PodAddresses,
-    /// The labels of the pods that are on the network of their nodes.
-    pub(crate) on_nodes: BTreeMap<ObjectName, BTreeMap<String, String>>,
+    /// The pods that are on the network of their nodes.
+    pub(crate) on_nodes: BTreeMap<ObjectName, OnNode>,
     /// The names of what only the settings name.
     pub(crate) named: BTreeSet<(Named, Arc<str>)>,
     /// The RuntimeClasses that pods can name.

@@ -219,20 +219,11 @@ impl Index {
     pub fn cluster_networks(&self) -> ClusterNetworks {
         ClusterNetworks { seen: self.pod_addresses.seen(), ..self.cluster.clone() }
     }
-
-    /// Whether a Service leads to pods that are on the network of their nodes.
-    pub fn leads_to_nodes(&self, at: &ObjectName, selector: &BTreeMap<String, String>) -> bool {
-        let here = self.on_nodes.iter().filter(|(pod, _)| pod.namespace == at.namespace);
-        let selects =
-            |labels: &BTreeMap<String, String>| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
-        !selector.is_empty() && here.map(|(_, labels)| labels).any(selects)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::index::GatedPod;
     use k8s_openapi::api::core::v1::Service;
     use serde_json::{Value, json};
 
@@ -315,25 +306,5 @@ mod tests {
         node("a", heartbeat).upsert(&mut index, &mut dirty);
         service("near", "10.96.0.9").upsert(&mut index, &mut dirty);
         assert!(!dirty.contains(&Key::Config), "{dirty:?}");
-    }
-
-    #[test]
-    fn a_service_of_pods_on_the_network_of_their_nodes_is_known_as_such() {
-        let (mut index, mut dirty) = (Index::default(), Dirty::new());
-        let pod = |name: &str, on_node: bool| -> GatedPod {
-            let metadata = json!({"name": name, "namespace": "infra", "labels": {"app": "exporter"}});
-            serde_json::from_value(json!({"metadata": metadata, "spec": {"hostNetwork": on_node}})).unwrap()
-        };
-        let at = ObjectName { namespace: "infra".into(), name: "exporter".into() };
-        let selector = [("app".to_owned(), "exporter".to_owned())].into();
-        pod("a", false).upsert(&mut index, &mut dirty);
-        assert!(!index.leads_to_nodes(&at, &selector) && index.on_nodes.is_empty());
-        pod("b", true).upsert(&mut index, &mut dirty);
-        assert!(index.leads_to_nodes(&at, &selector) && !index.leads_to_nodes(&at, &Default::default()));
-        let elsewhere = ObjectName { namespace: "other".into(), name: "exporter".into() };
-        assert!(!index.leads_to_nodes(&elsewhere, &selector));
-        let gone = ObjectName { namespace: "infra".into(), name: "b".into() };
-        <GatedPod as Indexed>::remove(&mut index, &gone, &mut dirty);
-        assert!(!index.leads_to_nodes(&at, &selector));
     }
 }

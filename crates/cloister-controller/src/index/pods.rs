@@ -1,16 +1,19 @@
 //! Pods, of which no more is read than which copies of credentials they hold, and how.
 
-use super::{Dirty, Index, Indexed, listed::Listed, pod_addresses, pod_metadata, relations};
+use super::{
+    Dirty, Index, Indexed,
+    listed::Listed,
+    on_nodes::{self, OnNode},
+    pod_addresses, pod_metadata,
+    pod_references::References,
+    relations,
+};
 use crate::key::{Key, ObjectName};
-use cloister_api::labels;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use serde::{
-    Deserialize, Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor},
-};
-use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData, net::IpAddr};
+use serde::{Deserialize, de::IgnoredAny};
+use std::{borrow::Cow, net::IpAddr};
 
 /// What is known of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,9 +97,26 @@ impl GatedPod {
         if self.has_ended() { Vec::new() } else { self.spec.copies() }
     }
 
+    /// Whether it is the mirror of a static pod. Its kubelet makes it as it likes, in any namespace: so nothing is closed by
+    /// it, and nobody sent to change settings.
+    fn is_mirror(&self) -> bool {
+        self.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(pod_metadata::MIRROR))
+    }
+
+    fn node(&self) -> &str {
+        self.spec.node.as_deref().unwrap_or_default()
+    }
+
+    /// What is known of it where it is on the network of its node.
+    fn on_node(&self) -> Option<OnNode> {
+        let labels = self.metadata.labels.clone()?;
+        let is_known = self.spec.on_node && !self.is_mirror() && !self.has_ended();
+        is_known.then(|| OnNode { labels, node: self.node().into() })
+    }
+
     /// The addresses that it has.
     fn addresses(&self) -> Vec<IpAddr> {
-        let status = self.status.iter().filter(|_| !self.has_ended());
+        let status = self.status.iter().filter(|_| !self.has_ended() && !self.is_mirror());
         let all = status.flat_map(|status| status.pod_ips.iter().flatten().map(|one| &one.ip).chain(&status.pod_ip));
         let mut all: Vec<IpAddr> = all.filter_map(|address| address.parse().ok()).collect();
         all.sort_unstable();
@@ -153,9 +173,8 @@ impl Resource for GatedPod {
 impl Indexed for GatedPod {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let at = ObjectName::of(&self.metadata);
-        let labels = self.metadata.labels.clone().filter(|_| self.spec.on_node && !self.has_ended());
-        note_on_node(index, &at, labels, dirty);
-        pod_addresses::of_pod(index, &at, &self.addresses(), dirty);
+        on_nodes::note(index, &at, self.on_node(), dirty);
+        pod_addresses::of_pod(index, &at, self.node(), &self.addresses(), dirty);
         let Some(facts) = self.facts() else { return <Self as Indexed>::remove(index, &at, dirty) };
         if facts.copies.is_empty() {
             let held = take_holder(index, &at);
@@ -175,8 +194,8 @@ impl Indexed for GatedPod {
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
-        note_on_node(index, at, None, dirty);
-        pod_addresses::of_pod(index, at, &[], dirty);
+        on_nodes::note(index, at, None, dirty);
+        pod_addresses::of_pod(index, at, "", &[], dirty);
         let pod = take_holder(index, at);
         let was_known = index.other_pods.remove(at) || pod.is_some();
         if was_known && index.pods_in(&at.namespace) == 0 && index.research.contains_key(&at.namespace) {
@@ -198,7 +217,7 @@ impl Indexed for GatedPod {
 
     fn forget_unlisted(index: &mut Index, _: Option<&str>, listed: &Listed, dirty: &mut Dirty) {
         let gone: Vec<ObjectName> = index.on_nodes.keys().filter(|at| !listed.contains(at)).cloned().collect();
-        gone.iter().for_each(|at| note_on_node(index, at, None, dirty));
+        gone.iter().for_each(|at| on_nodes::note(index, at, None, dirty));
         if index.pod_addresses.retain(listed) {
             dirty.insert(Key::Config);
         }
@@ -213,28 +232,6 @@ impl Indexed for GatedPod {
     }
 }
 
-/// Takes note of the labels of a pod on the network of its node, or that it is none. Services that lead there, or no longer
-/// do, are others to whoever names them.
-fn note_on_node(index: &mut Index, at: &ObjectName, labels: Option<BTreeMap<String, String>>, dirty: &mut Dirty) {
-    if index.on_nodes.get(at) == labels.as_ref() {
-        return;
-    }
-    let led = |index: &Index| -> Vec<ObjectName> {
-        let here = index.services.iter().filter(|(service, _)| service.namespace == at.namespace);
-        let led = here.filter(|(service, entry)| index.leads_to_nodes(service, &entry.facts.selector));
-        led.map(|(service, _)| service.clone()).collect()
-    };
-    let before = led(index);
-    match labels {
-        Some(labels) => drop(index.on_nodes.insert(at.clone(), labels)),
-        None => drop(index.on_nodes.remove(at)),
-    }
-    let after = led(index);
-    let others =
-        before.iter().filter(|one| !after.contains(one)).chain(after.iter().filter(|one| !before.contains(one)));
-    others.for_each(|service| relations::of_service(index, service, dirty));
-}
-
 fn of_copies(index: &Index, at: &ObjectName, copies: &[HeldCopy], dirty: &mut Dirty) {
     copies.iter().for_each(|copy| relations::of_copy(index, &at.namespace, &copy.secret, dirty));
 }
@@ -246,244 +243,6 @@ fn take_holder(index: &mut Index, at: &ObjectName) -> Option<PodFacts> {
         index.pods.remove(&at.namespace);
     }
     pod
-}
-
-/// What a pod's spec says of the copies of credentials. It is read without being kept.
-#[derive(Clone, Debug, Default)]
-struct References {
-    /// Whether it is on the network of its node.
-    on_node: bool,
-    volumes: Vec<Volume>,
-    /// The volumes of which a container mounts a part: that does not follow what becomes of the Secret.
-    by_part: Vec<String>,
-    /// The copies that are named anywhere else.
-    elsewhere: Vec<Box<str>>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Volume {
-    name: String,
-    /// Those that the kubelet empties.
-    optional: Vec<Box<str>>,
-    /// All others.
-    elsewhere: Vec<Box<str>>,
-}
-
-impl References {
-    fn copies(&self) -> Vec<HeldCopy> {
-        let mut held: BTreeMap<&str, bool> = BTreeMap::new();
-        let volumes = self.volumes.iter().flat_map(|volume| {
-            let whole = !self.by_part.contains(&volume.name);
-            let optional = volume.optional.iter().map(move |secret| (secret, whole));
-            optional.chain(volume.elsewhere.iter().map(|secret| (secret, false)))
-        });
-        for (secret, emptied) in volumes.chain(self.elsewhere.iter().map(|secret| (secret, false))) {
-            *held.entry(secret).or_insert(true) &= emptied;
-        }
-        held.into_iter().map(|(secret, emptied)| HeldCopy { secret: secret.into(), emptied }).collect()
-    }
-}
-
-impl<'de> Fields<'de> for References {
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "hostNetwork" => self.on_node = map.next_value::<Option<bool>>()?.unwrap_or_default(),
-            "volumes" => self.volumes = map.next_value::<Option<Vec<Volume>>>()?.unwrap_or_default(),
-            "containers" | "initContainers" | "ephemeralContainers" => {
-                for container in map.next_value::<Option<Vec<Container>>>()?.unwrap_or_default() {
-                    self.by_part.extend(container.by_part);
-                    self.elsewhere.extend(container.elsewhere);
-                }
-            }
-            _ => map.next_value_seed(Names(&mut self.elsewhere))?,
-        }
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Container {
-    by_part: Vec<String>,
-    elsewhere: Vec<Box<str>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct VolumeMount {
-    name: Option<String>,
-    sub_path: Option<String>,
-    sub_path_expr: Option<String>,
-}
-
-impl<'de> Fields<'de> for Container {
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        if key != "volumeMounts" {
-            return map.next_value_seed(Names(&mut self.elsewhere));
-        }
-        let is_set = |part: &Option<String>| part.as_ref().is_some_and(|part| !part.is_empty());
-        let mounts = map.next_value::<Option<Vec<VolumeMount>>>()?.unwrap_or_default();
-        let parts = mounts.into_iter().filter(|mount| is_set(&mount.sub_path) || is_set(&mount.sub_path_expr));
-        self.by_part.extend(parts.filter_map(|mount| mount.name));
-        Ok(())
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct SecretSource {
-    #[serde(alias = "secretName")]
-    name: Option<String>,
-    optional: Option<bool>,
-}
-
-impl SecretSource {
-    fn note(self, optional: &mut Vec<Box<str>>, elsewhere: &mut Vec<Box<str>>) {
-        let Some(name) = self.name.filter(|name| name.starts_with(labels::GRANT_SECRET_PREFIX)) else { return };
-        if self.optional == Some(true) { optional } else { elsewhere }.push(name.into());
-    }
-}
-
-#[derive(Deserialize)]
-struct Projected {
-    sources: Option<Vec<Source>>,
-}
-
-#[derive(Default)]
-struct Source {
-    secret: Option<SecretSource>,
-    elsewhere: Vec<Box<str>>,
-}
-
-impl<'de> Fields<'de> for Source {
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "secret" => self.secret = map.next_value()?,
-            _ => map.next_value_seed(Names(&mut self.elsewhere))?,
-        }
-        Ok(())
-    }
-}
-
-impl<'de> Fields<'de> for Volume {
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error> {
-        match key {
-            "name" => self.name = map.next_value::<Option<String>>()?.unwrap_or_default(),
-            "secret" => {
-                let source: Option<SecretSource> = map.next_value()?;
-                source.into_iter().for_each(|source| source.note(&mut self.optional, &mut self.elsewhere));
-            }
-            "projected" => {
-                let projected: Option<Projected> = map.next_value()?;
-                for source in projected.and_then(|projected| projected.sources).unwrap_or_default() {
-                    self.elsewhere.extend(source.elsewhere);
-                    let secret = source.secret.into_iter();
-                    secret.for_each(|secret| secret.note(&mut self.optional, &mut self.elsewhere));
-                }
-            }
-            _ => map.next_value_seed(Names(&mut self.elsewhere))?,
-        }
-        Ok(())
-    }
-}
-
-/// An object that is read field by field.
-trait Fields<'de>: Default {
-    /// Takes one field.
-    fn field<A: MapAccess<'de>>(&mut self, key: &str, map: &mut A) -> Result<(), A::Error>;
-}
-
-/// Reads it; what is no object holds nothing.
-struct Reader<T>(PhantomData<T>);
-
-impl<'de, T: Fields<'de>> Visitor<'de> for Reader<T> {
-    type Value = T;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<T, A::Error> {
-        let mut read = T::default();
-        while let Some(key) = map.next_key::<String>()? {
-            read.field(&key, &mut map)?;
-        }
-        Ok(read)
-    }
-
-    fn visit_unit<E>(self) -> Result<T, E> {
-        Ok(T::default())
-    }
-}
-
-/// Implements [`Deserialize`] by the fields.
-macro_rules! by_field {
-    ($($kind:ident),*) => {
-        $(impl<'de> Deserialize<'de> for $kind {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_any(Reader(PhantomData))
-            }
-        })*
-    };
-}
-
-by_field!(References, Container, Volume, Source);
-
-/// Every text in a value that is the name of a copy: whatever the field, the pod may hold it.
-struct Names<'a>(&'a mut Vec<Box<str>>);
-
-impl<'de> DeserializeSeed<'de> for Names<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Names<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        if text.starts_with(labels::GRANT_SECRET_PREFIX) {
-            self.0.push(text.into());
-        }
-        Ok(())
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        while items.next_element_seed(Names(self.0))?.is_some() {}
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
-        while fields.next_key::<IgnoredAny>()?.is_some() {
-            fields.next_value_seed(Names(self.0))?;
-        }
-        Ok(())
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
-        Ok(())
-    }
-
-    fn visit_unit<E>(self) -> Result<(), E> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use super::{
     catalogue::{debt, meant},
     credential, ended, known,
     mount::is_claimed,
-    namespace::{agreed, in_force},
+    namespace::{agreed, in_force, named_services},
     others, policy_named, retention, service_named, work_off,
 };
 use crate::{
@@ -262,6 +262,7 @@ pub fn with_input<T>(
         role_holders: &role_holders(index, namespace, grant),
         beside: Beside {
             agreed: &|| agreed(index, namespace, &settings, now),
+            services: &|| named_services(index, namespace, &settings, now),
             grants: &|| others_in(index, namespace, grant),
         },
         reviews: &reviews,

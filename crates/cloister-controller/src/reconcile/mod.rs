@@ -204,7 +204,7 @@ fn known<K>(found: Option<&Decoded<K>>) -> Known<'_, K> {
 fn service_named(index: &Index, service: &ServiceReference) -> Option<ServiceFacts> {
     let at = object_name(&service.namespace, &service.name);
     let facts = &index.services.get(&at)?.facts;
-    Some(ServiceFacts { on_nodes: index.leads_to_nodes(&at, &facts.selector), ..facts.clone() })
+    Some(ServiceFacts { on_node: index.pod_on_node(&at, &facts.selector), ..facts.clone() })
 }
 
 /// What is known of a credential: what its Secret says, and who else names it.

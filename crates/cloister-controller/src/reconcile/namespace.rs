@@ -24,8 +24,8 @@ use cloister_core::{
     grant::{Grant, is_open, may_hold},
     names::Host,
     namespace::{
-        self, Declared, GrantedRule, Input, Inspection, Peer, PeerFound, egress::KnownAllowlist, failed, plan,
-        wants_inspection,
+        self, Declared, GrantedRule, Input, Inspection, OwedReview, Peer, PeerFound, egress::KnownAllowlist, failed,
+        plan, wants_inspection,
     },
     plan::{About, Action, Plan},
     settings::Settings,
@@ -217,6 +217,15 @@ pub fn agreed(index: &Index, name: &str, settings: &Settings, now: Timestamp) ->
         .unwrap_or_default()
 }
 
+/// The Services that the allowlists name which a research namespace may use.
+pub fn named_services(index: &Index, name: &str, settings: &Settings, now: Timestamp) -> BTreeSet<ServiceReference> {
+    let research = index.research.get(name).and_then(|found| found.object.as_ref().ok());
+    let services = |service: &ServiceReference| service_named(index, service);
+    research
+        .map(|declared| namespace::named_services(declared, &allowlists(index), &services, settings, now))
+        .unwrap_or_default()
+}
+
 /// The rules of a namespace's EgressGrants that are open now.
 fn granted<'a>(index: &'a Index, namespace: &str, now: Timestamp) -> Vec<GrantedRule<'a>> {
     let rule = |grant: &'a Grant| {
@@ -262,14 +271,23 @@ fn enforced_peer<'a>(index: &'a Index, name: &str) -> Option<Peer<'a>> {
 }
 
 /// The grant that broke the glass and owes a review which is due last.
-fn owed_review<'a>(index: &'a Index, namespace: &Arc<str>) -> Option<(&'a str, Timestamp)> {
+fn owed_review<'a>(index: &'a Index, namespace: &Arc<str>) -> Option<OwedReview<'a>> {
     let owing = index.owing().filter(|(home, _)| home == namespace);
     let owed = owing.filter_map(|(home, grant)| {
         let found = index.grant(home, grant)?.object.as_ref().ok()?;
-        let glass = found.status()?.break_glass.as_ref()?;
-        Some((&*grant.name, glass.review_due_at.0))
+        let status = found.status()?;
+        let glass = status.break_glass.as_ref()?;
+        let by = found.terms().requested_by.map(|requester| requester.username.as_str());
+        let policy = status.policy.as_ref().map(|policy| policy.name.as_str());
+        Some(OwedReview {
+            kind: grant.kind,
+            grant: &grant.name,
+            by: by.unwrap_or_default(),
+            policy: policy.unwrap_or_default(),
+            due: glass.review_due_at.0,
+        })
     });
-    owed.max_by_key(|(_, due)| *due)
+    owed.max_by_key(|owed| owed.due)
 }
 
 fn open_grants(index: &Index, namespace: &str) -> usize {

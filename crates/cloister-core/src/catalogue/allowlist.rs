@@ -6,6 +6,7 @@ use crate::{
     egress::{Opened, Refusal, ServiceFacts, Surroundings, is_as_published, narrowed, open_rule_in_part, published},
     names::Standing,
     namespace::{
+        ASK, CORRECTED_BY,
         egress::{TOO_BROAD, allowlist_of_entry, allows, is_meant_for, names},
         keeps_out,
         selected::label_of_owners,
@@ -77,8 +78,9 @@ pub fn users<'a>(
     users
 }
 
-/// How an allowlist is used, with a reason of its own where it does not do what it is published for.
-fn used(allowlist: &EgressAllowlist, users: &Users<'_>) -> (String, String) {
+/// How an allowlist is used, with a reason of its own where it does not do what it is published for. What never opens, wherever
+/// it is used, is said beside it, and not once more for each namespace.
+fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (String, String) {
     let Users { names, in_whole, in_part, kept_out, .. } = users;
     let spec = &allowlist.spec;
     let no_selector = spec.namespace_selector.is_none();
@@ -92,8 +94,17 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>) -> (String, String) {
         (1, _) => format!("open as a whole in {in_whole} of the 1 research namespace that uses it"),
         (all, _) => format!("open as a whole in {in_whole} of the {all} research namespaces that use it"),
     }];
-    if !in_part.is_empty() {
-        let in_part = in_part.iter().map(|(namespace, need)| format!("in {namespace}, {}", need.message));
+    let mut alike: Vec<(String, Vec<&str>)> = Vec::new();
+    for (namespace, need) in in_part {
+        let Some(why) = beyond(&need.message, never) else { continue };
+        match alike.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, namespaces)) => namespaces.push(*namespace),
+            None => alike.push((why, vec![*namespace])),
+        }
+    }
+    if !alike.is_empty() {
+        let in_part =
+            alike.iter().map(|(why, namespaces)| format!("in {}: {why}", first_of(namespaces, NOT_OPEN_NAMED, ", ")));
         said.push(first_of(in_part, NOT_OPEN_NAMED, "; "));
     }
     if !kept_out.is_empty() {
@@ -113,6 +124,23 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>) -> (String, String) {
         _ => reason::RECONCILED,
     };
     (reason.to_owned(), said.join("; "))
+}
+
+/// What is said in a namespace that is not said of the allowlist itself.
+fn beyond(message: &str, never: &NeverOpen) -> Option<String> {
+    let said_to_publishers = message.rfind(CORRECTED_BY).and_then(|at| message[..at].rfind("; EgressAllowlist "));
+    let mut rest = said_to_publishers.map_or(message, |at| &message[..at]).to_owned();
+    let whole = rest.len();
+    for (rule, said) in never.broken.iter().map(|(_, one)| one).chain(&never.covering) {
+        rest = rest.replace(&format!("{rule}: {said}"), "").replace(said, "");
+    }
+    if rest.len() == whole {
+        return Some(rest);
+    }
+    // The first part says how much of it stays closed.
+    let (_, left) = rest.split_once(": ").unwrap_or_default();
+    let left: Vec<&str> = left.split("; ").map(str::trim).filter(|part| !part.is_empty() && *part != ASK).collect();
+    (!left.is_empty()).then(|| left.join("; "))
 }
 
 /// The status of an allowlist, where it differs from what is there.
@@ -159,7 +187,7 @@ fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now
         );
         return stalled(reason::SELECTOR_REFUSED, message);
     }
-    let (reason, used) = used(allowlist, users);
+    let (reason, used) = used(allowlist, users, never);
     match never.broken.first() {
         Some((reason, _)) => {
             let said = never.said();
@@ -170,17 +198,21 @@ fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now
     }
 }
 
+/// The name of a rule, and what is said of it.
+type OfRule = (String, String);
+
 /// What of an allowlist never opens, wherever it is used.
 struct NeverOpen {
     /// What somebody must correct, with its reason.
-    broken: Vec<(&'static str, String)>,
+    broken: Vec<(&'static str, OfRule)>,
     /// What only covers rules of namespaces.
-    covering: Vec<String>,
+    covering: Vec<OfRule>,
 }
 
 impl NeverOpen {
     fn said(&self) -> String {
-        first_of(self.broken.iter().map(|(_, message)| message).chain(&self.covering), NAMED, "; ")
+        let all = self.broken.iter().map(|(_, one)| one).chain(&self.covering);
+        first_of(all.map(|(rule, said)| format!("rule {rule}: {said}")), NAMED, "; ")
     }
 }
 
@@ -193,12 +225,12 @@ fn never_open(
     let mut never = NeverOpen { broken: Vec::new(), covering: Vec::new() };
     for rule in &allowlist.spec.rules {
         if let Err(refusal) = is_as_published(allowlist, rule, services) {
-            never.broken.push((refusal.reason(), format!("rule {}: {refusal}", rule.name)));
+            never.broken.push((refusal.reason(), (rule.name.clone(), refusal.to_string())));
             continue;
         }
         let Opened { opening, closed } = open_rule_in_part(rule, &surroundings);
         for refusal in closed {
-            let message = format!("rule {}: {refusal}", rule.name);
+            let message = (rule.name.clone(), refusal.to_string());
             match refusal {
                 // It covers rules of namespaces all the same; and whoever runs a Service makes it.
                 Refusal::WildcardNotEnforceable { .. } | Refusal::ServiceNotFound(_) => never.covering.push(message),
@@ -207,7 +239,7 @@ fn never_open(
         }
         let alone = opening.as_ref().map(|opening| narrowed(&[opening], &settings.spec.egress));
         let broad = alone.into_iter().flatten().flat_map(|narrowed| narrowed.too_broad);
-        never.broken.extend(broad.map(|why| (TOO_BROAD, format!("rule {}: {why}", rule.name))));
+        never.broken.extend(broad.map(|why| (TOO_BROAD, (rule.name.clone(), why.to_string()))));
     }
     never
 }

@@ -4,11 +4,12 @@
 use super::{
     NeverOpened, NeverWhy, Refusal,
     blocks::fitting,
+    cuts::CutBy,
     networks::{NetworkSet, parse, shortened},
     never::meant,
     public::public_part,
     reach::Networks,
-    writable::is_writable,
+    writable::{Pieces, is_writable},
 };
 use ipnet::IpNet;
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 /// A network of a rule.
 struct Item {
     text: String,
+    network: IpNet,
     declared: NetworkSet,
     /// The same without what is never opened.
     open: NetworkSet,
@@ -45,12 +47,12 @@ pub(super) fn networks(declared: &[String], never: &NeverOpened) -> (Networks, V
         }
     }
     let declared = union(&items, |item| &item.declared);
-    items.retain(|item| !item.open.is_empty() && !closed.is_too_much(item));
+    items.retain(|item| !item.open.is_empty() && !closed.is_too_much(item, never));
     let mut open = union(&items, |item| &item.open);
     while !open.is_empty() && fitting(&union(&items, |item| &item.declared), &open).is_none() {
         let most = items.iter().enumerate().max_by_key(|(at, item)| (item.pieces, *at)).map(|(at, _)| at);
         let Some(most) = most else { break };
-        closed.too_many.push((items.remove(most).text, open.to_networks().len()));
+        closed.is_too_many(&items.remove(most), &open, never);
         open = union(&items, |item| &item.open);
     }
     (Networks { declared, open }, closed.refusals())
@@ -75,7 +77,7 @@ fn item(text: &str, network: IpNet, never: &NeverOpened, closed: &mut Closed) ->
         return None;
     }
     let pieces = open.to_networks().len();
-    is_writable(&[network]).then_some(Item { text, declared, open, pieces })
+    is_writable(&[network]).then_some(Item { text, network, declared, open, pieces })
 }
 
 fn union(items: &[Item], of: fn(&Item) -> &NetworkSet) -> NetworkSet {
@@ -89,17 +91,26 @@ struct Closed {
     api_server: Vec<String>,
     never_opened: BTreeMap<NeverWhy, Vec<String>>,
     too_wide: Vec<String>,
-    too_many: Vec<(String, usize)>,
+    too_many: Vec<Refusal>,
 }
 
 impl Closed {
     /// Whether what is left of a network is too much by itself.
-    fn is_too_much(&mut self, item: &Item) -> bool {
+    fn is_too_much(&mut self, item: &Item, never: &NeverOpened) -> bool {
         let is_much = fitting(&item.declared, &item.open).is_none();
         if is_much {
-            self.too_many.push((item.text.clone(), item.pieces));
+            self.is_too_many(item, &item.open, never);
         }
         is_much
+    }
+
+    /// With a network, the rule comes to too many.
+    fn is_too_many(&mut self, item: &Item, open: &NetworkSet, never: &NeverOpened) {
+        self.too_many.push(Refusal::NetworksTooMany {
+            networks: item.text.clone(),
+            pieces: Pieces::of(&open.to_networks()),
+            made_by: CutBy::of(never, item.network),
+        });
     }
 
     fn refusals(mut self) -> Vec<Refusal> {
@@ -112,7 +123,7 @@ impl Closed {
             Refusal::NetworksNeverOpened { networks, why }
         }));
         all.extend(named(self.too_wide).map(|networks| Refusal::NetworksTooWide { networks }));
-        all.extend(self.too_many.into_iter().map(|(networks, pieces)| Refusal::NetworksTooMany { networks, pieces }));
+        all.extend(self.too_many);
         all
     }
 }

@@ -137,6 +137,13 @@ impl NeverOpened {
         each.into_iter().find_map(around).or_else(|| each.into_iter().find_map(inside))
     }
 
+    /// From where the networks are known that are in a network.
+    pub(super) fn sources_in(&self, network: IpNet) -> impl Iterator<Item = &Source> {
+        let last = IpNet::from(network.broadcast());
+        let within = self.sources.range(network.trunc()..=last);
+        within.filter(move |(one, _)| network.contains(*one)).map(|(_, source)| source)
+    }
+
     /// Why nothing of a network is opened, for a refusal of it.
     pub(crate) fn why(&self, network: IpNet) -> NeverWhy {
         let known = self.known(network).unwrap_or(KnownNetwork { source: Source::Meaning(MANY), network });

@@ -1,6 +1,6 @@
 //! Why a rule stays closed.
 
-use super::{NameFault, NeverWhy};
+use super::{NameFault, NeverWhy, cuts::CutBy, writable::Pieces};
 use cloister_api::ServiceReference;
 use thiserror::Error;
 
@@ -42,6 +42,14 @@ pub enum Refusal {
     /// There is no such Service.
     #[error("Service {}/{} does not exist; create it, or correct the rule", .0.namespace, .0.name)]
     ServiceNotFound(ServiceReference),
+    /// No allowlist here names the Service, and it cannot be opened. Which Services others have, and how they are made, is not
+    /// for whoever asks to learn.
+    #[error(
+        "no EgressAllowlist that this namespace may use names Service {}/{}, and it cannot be opened as the rule has it: it is not there, \
+         it does not have these ports, or it has no selector or is of type ExternalName; which of these is not said. Ask whoever runs \
+         namespace {} for the name and the ports of the Service", .0.namespace, .0.name, .0.namespace
+    )]
+    ServiceNotNamed(ServiceReference),
     /// The Service is another than the one that the allowlist was published for.
     #[error(
         "Service {}/{} has changed since the allowlist was published (its uid, its selector or its target ports), so that the rule \
@@ -52,12 +60,18 @@ pub enum Refusal {
     /// The Service has no selector: whoever writes its endpoints decides where it leads.
     #[error("Service {}/{} has no selector, so its endpoints could be anywhere; give it one, or declare its addresses as networks", .0.namespace, .0.name)]
     ServiceWithoutSelector(ServiceReference),
-    /// The pods of the Service are on the network of their nodes, where no policy knows them.
+    /// A pod of the Service is on the network of its node, where no policy knows it.
     #[error(
-        "the pods of Service {}/{} are on the network of their nodes (hostNetwork), where a NetworkPolicy does not find them by their \
-         labels; run them on the pod network", .0.namespace, .0.name
+        "Service {}/{} selects {pod}, which is on the network of its node (hostNetwork), where a NetworkPolicy does not find it by its \
+         labels; ask whoever runs namespace {} to run it on the pod network, or to take it out of the Service",
+        .service.namespace, .service.name, .service.namespace
     )]
-    ServiceOnNodes(ServiceReference),
+    ServiceOnNodes {
+        /// The Service.
+        service: ServiceReference,
+        /// The first such pod, by its name and its Node.
+        pod: String,
+    },
     /// The Service is of type ExternalName: it is but another name for a host.
     #[error("Service {}/{} is of type ExternalName and could be pointed anywhere; declare the addresses behind it as networks", .0.namespace, .0.name)]
     ServiceExternalName(ServiceReference),
@@ -79,15 +93,15 @@ pub enum Refusal {
     },
     /// What is never opened cuts the networks into too many pieces for one policy.
     #[error(
-        "with {networks} the rule comes to {pieces} networks, once what is never opened, such as the addresses of Nodes, is left out; \
-         a rule opens at most {}, and at most 16 that are wider than /16 (IPv6: /32): name narrower networks",
-        super::writable::MOST
+        "with {networks} the rule comes to {pieces}, once what is never opened is left out: name narrower networks{made_by}"
     )]
     NetworksTooMany {
-        /// The networks, shortened where there are many.
+        /// The network, shortened where it is long.
         networks: String,
-        /// How many are left of them.
-        pieces: usize,
+        /// What is left of the rule.
+        pieces: Pieces,
+        /// The Nodes whose networks are cut out of it.
+        made_by: CutBy,
     },
     /// The networks are half of the Internet, or all of it.
     #[error(
@@ -123,6 +137,19 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Whether it tells whether a Service is there, or how it is made.
+    pub(crate) fn tells_of_a_service(&self) -> bool {
+        matches!(
+            self,
+            Refusal::ServiceNotFound(_)
+                | Refusal::ServiceChanged(_)
+                | Refusal::ServiceWithoutSelector(_)
+                | Refusal::ServiceOnNodes { .. }
+                | Refusal::ServiceExternalName(_)
+                | Refusal::ServicePortNotFound { .. }
+        )
+    }
+
     /// The reason in one word (CamelCase). It is part of the contract: tools match on it.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -130,8 +157,9 @@ impl Refusal {
             Refusal::WildcardNotEnforceable { .. } => "WildcardNotEnforceable",
             Refusal::TargetInvalid => "TargetInvalid",
             Refusal::ApiServer { .. } => "ApiServer",
-            Refusal::ServiceOnNodes(_) => "ServiceOnNodes",
+            Refusal::ServiceOnNodes { .. } => "ServiceOnNodes",
             Refusal::ServiceNotFound(_) => "ServiceNotFound",
+            Refusal::ServiceNotNamed(_) => "ServiceNotNamed",
             Refusal::ServiceChanged(_) => "ServiceChanged",
             Refusal::ServiceWithoutSelector(_) => "ServiceWithoutSelector",
             Refusal::ServiceExternalName(_) => "ServiceExternalName",

@@ -4,7 +4,7 @@ use super::ports::{self, PortSet};
 use super::{PolicyPortNumber, Refusal};
 use cloister_api::{Port, Protocol, ServiceReference};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What is known of a Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,8 +15,8 @@ pub struct ServiceFacts {
     pub selector: BTreeMap<String, String>,
     /// Whether its type is ExternalName.
     pub external_name: bool,
-    /// Whether all of its pods that are known are on the network of their nodes.
-    pub on_nodes: bool,
+    /// The first of its pods that are on the network of their nodes.
+    pub on_node: Option<PodOnNode>,
     /// Its ports.
     pub ports: Vec<ServicePortFacts>,
 }
@@ -41,6 +41,25 @@ impl ServiceFacts {
             .collect();
         targets.sort_by_cached_key(Value::to_string);
         json!({"uid": self.uid, "externalName": self.external_name, "selector": self.selector, "ports": targets})
+    }
+}
+
+/// A pod that is on the network of its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodOnNode {
+    /// Its name. Its namespace is that of the Service.
+    pub pod: Arc<str>,
+    /// Its Node. Empty where it has none yet.
+    pub node: Arc<str>,
+}
+
+impl PodOnNode {
+    /// The pod, by its name and its Node.
+    pub(super) fn named(&self, namespace: &str) -> String {
+        match &*self.node {
+            "" => format!("pod {namespace}/{}", self.pod),
+            node => format!("pod {namespace}/{} on Node {node}", self.pod),
+        }
     }
 }
 
@@ -87,8 +106,9 @@ impl ServicePorts {
         if facts.selector.is_empty() {
             return Err(Refusal::ServiceWithoutSelector(reference.clone()));
         }
-        if facts.on_nodes {
-            return Err(Refusal::ServiceOnNodes(reference.clone()));
+        if let Some(pod) = &facts.on_node {
+            let pod = pod.named(&reference.namespace);
+            return Err(Refusal::ServiceOnNodes { service: reference.clone(), pod });
         }
         let leads_somewhere = |fact: &&ServicePortFacts| fact.target != PolicyPortNumber::Number(0);
         let mut targets = BTreeMap::new();

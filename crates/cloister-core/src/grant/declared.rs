@@ -2,7 +2,7 @@
 
 use super::{Input, kind::Missing, summary::destination};
 use crate::egress::{Allowed, Opening, is_within, open_covered_by, overlap};
-use cloister_api::{EgressRule, EgressState};
+use cloister_api::{EgressRule, EgressState, condition::ACTIVE};
 
 /// Reason of a rule that goes beyond the declared rule of its name.
 pub const RULE_DIFFERS: &str = "RuleDiffers";
@@ -23,6 +23,26 @@ pub fn differs(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
         "ResearchNamespace {namespace} declares rule {name} as {}, and the grant's rule of that name is {}, which is no part of it \
          (destination, ports or podSelector); delete the grant and ask again with the rule as it is declared, or with one of \
          another name",
+        destination(declared),
+        destination(rule)
+    );
+    Some(Missing { reason: RULE_DIFFERS, message })
+}
+
+/// That an open grant goes beyond what the namespace declares by now. What people agreed to stays open until it ends: the owners
+/// say what the namespace needs, and whoever wants less of it revokes the grant.
+pub fn goes_beyond(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
+    const REVOKE: &str = "the grant keeps its own rule open until it ends; revoke it if that is not needed (an AccessReview with the \
+                          decision Revoke)";
+    if let Some(undeclared) = is_undeclared(rule, input) {
+        return Some(Missing { reason: ACTIVE, message: format!("{undeclared}, and {REVOKE}") });
+    }
+    differs(rule, input)?;
+    let declared = input.rules.iter().find(|declared| declared.name == rule.name)?;
+    let message = format!(
+        "ResearchNamespace {} declares rule {} as {} by now, which does not hold all of {}, and {REVOKE}",
+        input.namespace,
+        rule.name,
         destination(declared),
         destination(rule)
     );

@@ -19,7 +19,7 @@ use crate::{
     },
     text::{first_of, others},
 };
-use cloister_api::{EgressGrant, ResidualExposure, Subject};
+use cloister_api::{EgressGrant, EgressRule, ResidualExposure, ServiceReference, Subject};
 use serde_json::{Value, json};
 
 impl Kind for EgressGrant {
@@ -62,7 +62,7 @@ impl Kind for EgressGrant {
 
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
         // Nobody is asked to agree to what cannot be opened, not even in part; all of what is wrong is told at once.
-        let Opened { opening, closed } = open_rule_in_part(&self.spec.rule, &input.surroundings());
+        let Opened { opening, closed } = as_told(&self.spec.rule, input);
         let names = opening.and_then(|opening| astray(opening, input)).filter(|why| !is_unknown(why));
         let all: Vec<String> = closed.iter().map(ToString::to_string).chain(names.map(|why| why.message)).collect();
         Some(Missing {
@@ -72,7 +72,7 @@ impl Kind for EgressGrant {
     }
 
     fn faults(&self, input: &Input<'_>) -> Vec<Missing> {
-        let closed = open_rule_in_part(&self.spec.rule, &input.surroundings()).closed;
+        let closed = as_told(&self.spec.rule, input).closed;
         closed.into_iter().filter_map(refused).collect()
     }
 
@@ -98,8 +98,24 @@ impl Kind for EgressGrant {
     }
 
     fn opening(&self, grant: &Grant, _: &Target<'_>, input: &Input<'_>) -> Opening {
-        opened(open_rule_in_part(&self.spec.rule, &input.surroundings()), Declared::rule(&self.spec.rule), grant, input)
-            .unwrap_or_else(|refusal| Opening { fault: refusal.and_then(refused), ..Opening::default() })
+        let rule = &self.spec.rule;
+        let mut opening = opened(open_rule_in_part(rule, &input.surroundings()), Declared::rule(rule), grant, input)
+            .unwrap_or_else(|refusal| Opening { fault: refusal.and_then(refused), ..Opening::default() });
+        opening.note = opening.note.or_else(|| declared::goes_beyond(rule, input));
+        opening
+    }
+}
+
+/// The rule as far as it can be opened, and why the rest cannot, for somebody to whom nobody has agreed yet: of a Service that
+/// no allowlist here names, it is not told whether it is there and how it is made.
+fn as_told(rule: &EgressRule, input: &Input<'_>) -> Opened {
+    let Opened { opening, closed } = open_rule_in_part(rule, &input.surroundings());
+    let hides = |service: &&ServiceReference| {
+        closed.iter().any(Refusal::tells_of_a_service) && !(input.beside.services)().contains(*service)
+    };
+    match rule.service.as_ref().filter(hides) {
+        Some(service) => Opened { opening, closed: vec![Refusal::ServiceNotNamed(service.clone())] },
+        None => Opened { opening, closed },
     }
 }
 

@@ -72,6 +72,7 @@ pub use share::{Share, copy_meta, mount_key, mount_name, mount_of_secret, secret
 pub use status::{failed, is_given_up};
 pub use storage::mounted;
 pub(crate) use storage::pods_of;
+pub(crate) use summary::destination;
 pub use target::{Known, policy_strength, too_weak};
 pub use together::Beside;
 pub(crate) use words::POLICY_WRITERS;

@@ -6,20 +6,23 @@ use crate::{
     egress::{Opening, open_endpoint_in_part, too_broad_with},
     namespace::egress::TOO_BROAD,
 };
-use cloister_api::{GrantPhase, StorageEndpoint};
+use cloister_api::{GrantPhase, ServiceReference, StorageEndpoint};
+use std::collections::BTreeSet;
 
 /// What else is open in the namespace of a grant.
 #[derive(Clone, Copy)]
 pub struct Beside<'a> {
     /// What allowlists open there.
     pub agreed: &'a dyn Fn() -> Vec<Opening>,
+    /// The Services that those allowlists name which the namespace may use.
+    pub services: &'a dyn Fn() -> BTreeSet<ServiceReference>,
     /// The other grants there that have not ended.
     pub grants: &'a dyn Fn() -> Vec<&'a Grant>,
 }
 
 impl Default for Beside<'_> {
     fn default() -> Self {
-        Beside { agreed: &Vec::new, grants: &Vec::new }
+        Beside { agreed: &Vec::new, services: &BTreeSet::new, grants: &Vec::new }
     }
 }
 

@@ -21,7 +21,7 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
     if !has_finalizer(&declared.metadata, NAMESPACE_FINALIZER) {
         return held_by_others(declared, input);
     }
-    let say = Say::about(declared, input.now);
+    let say = Say::about(declared, input.now).of_closed();
     let Some(namespace) = input.namespace.filter(|namespace| namespace.belongs_to(input.name)) else {
         // Never made, never ours, or gone by now.
         unbind(&mut plan, input);
@@ -41,16 +41,15 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
     }
     let retain = declared.spec.deletion_policy == DeletionPolicy::Retain;
     close(&mut plan, namespace, input, retain);
+    let owed = input.owed_review.as_ref().filter(|owed| owed.due > input.now);
     match declared.spec.deletion_policy {
-        DeletionPolicy::Delete if input.owed_review.is_some_and(|(_, due)| due > input.now) => {
+        DeletionPolicy::Delete if owed.is_some() => {
             // Once the Namespace is being deleted, nobody can make the review any more.
-            let (grant, due) = input.owed_review.unwrap_or((input.name, input.now));
-            plan.look_again(due);
-            let message = format!(
-                "closed; {grant} broke the glass and was not reviewed: review it with an AccessReview, or wait until {due}, when \
-                 the Namespace is deleted without"
-            );
-            say.waiting(plan, reason::WAITING_FOR_REVIEW, message)
+            let message = owed.map(|owed| {
+                plan.look_again(owed.due);
+                format!("closed; {owed}")
+            });
+            say.waiting(plan, reason::WAITING_FOR_REVIEW, message.unwrap_or_default())
         }
         DeletionPolicy::Delete => {
             plan.end_with(Action::DeleteNamespace { uid: namespace.uid.to_string() }, After::Attempts);
@@ -104,7 +103,7 @@ pub fn undecodable(
     error: &str,
     input: &Input<'_>,
 ) -> Plan<ResearchNamespaceStatus> {
-    let say = Say { metadata, before: status, now: input.now };
+    let say = Say { metadata, before: status, now: input.now, is_closed: true };
     let mut plan = closed_if_ours(input);
     if metadata.deletion_timestamp.is_some() {
         // Its deletionPolicy is unknown, so the namespace stays. Without a declaration it is retained.

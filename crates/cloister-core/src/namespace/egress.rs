@@ -6,7 +6,7 @@ use crate::{
     egress::{Opening, Refusal, Surroundings, is_as_published, narrowed, open_rule_in_part},
     names::Held,
 };
-use cloister_api::{Attach, EgressAllowlist, EgressState, EgressStatus, ResearchNamespace};
+use cloister_api::{Attach, EgressAllowlist, EgressState, EgressStatus, ResearchNamespace, ServiceReference};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -76,6 +76,7 @@ impl Needs {
         let mut agreed = Vec::new();
         needs.allowlists(namespace, input, &surroundings, &mut agreed);
         needs.own_rules(namespace, input, &surroundings, &mut agreed);
+        super::granted::beyond_declared(&mut needs, namespace, input, &surroundings);
         needs.open(agreed, input, &surroundings);
         needs.list_names(input);
         needs.tell();
@@ -97,6 +98,13 @@ impl Needs {
         needs.own_rules(namespace, input, &surroundings, &mut agreed);
         let openings: Vec<&Opening> = agreed.iter().map(|agreed| &agreed.opening).collect();
         narrowed(&openings, &input.settings.spec.egress).into_iter().filter_map(|left| left.opening).collect()
+    }
+
+    /// The Services that the allowlists name which a namespace may use.
+    pub fn named_services(namespace: &ResearchNamespace, input: &Input<'_>) -> BTreeSet<ServiceReference> {
+        let surroundings = Surroundings { never: &input.settings.never, services: input.services, wildcards: false };
+        let rules = Needs::default().rules_to_use(namespace, input, &surroundings);
+        rules.into_iter().filter_map(|(_, rule)| rule.service.clone()).collect()
     }
 
     fn allowlists<'a: 'b, 'b>(

@@ -2,11 +2,48 @@
 
 use super::{Input, egress::Needs, tally::Tally};
 use crate::{
-    egress::{Allowed, Covered, Peers, Surroundings, open_covered_by},
+    egress::{Allowed, Covered, Peers, Surroundings, open_covered_by, open_rule_in_part},
+    grant::destination,
     names::Held,
 };
-use cloister_api::{EgressRule, EgressState};
+use cloister_api::{EgressRule, EgressState, ResearchNamespace};
 use std::collections::BTreeSet;
+
+/// Reason of what an EgressGrant has open beyond the declared rules.
+const BEYOND_DECLARED: &str = "BeyondDeclared";
+
+/// Tells what EgressGrants have open of which the declared rules do not hold all: nobody would find it in the declaration.
+pub(super) fn beyond_declared(
+    needs: &mut Needs,
+    namespace: &ResearchNamespace,
+    input: &Input<'_>,
+    s: &Surroundings<'_>,
+) {
+    if input.granted.is_empty() {
+        return;
+    }
+    let rules: Vec<(&str, &EgressRule)> = namespace.spec.egress.rules.iter().map(|rule| ("", rule)).collect();
+    let declared = Allowed::of(&rules, s);
+    for GrantedRule { grant, rule, .. } in input.granted.iter().filter(|one| one.fault.is_none()) {
+        if open_covered_by(rule, &declared, s).state == EgressState::Active {
+            continue;
+        }
+        let Some(opening) = open_rule_in_part(rule, s).opening else { continue };
+        let (opening, held) = opening.at_addresses(&input.names());
+        let mut tally = Tally::of_rule();
+        if opening.peers != Peers::Networks(Vec::new()) {
+            tally.opens(&rule.name);
+        }
+        let message = format!(
+            "EgressGrant {grant} has {} open, and egress.rules does not declare all of it; it stays open until the grant ends: revoke the \
+             grant if it is not needed (an AccessReview with the decision Revoke), or declare the rule",
+            destination(rule)
+        );
+        tally.where_open(BEYOND_DECLARED.to_owned(), message);
+        needs.held_by.entry(needs.states.len()).or_default().extend(held);
+        needs.state(format!("grant/{grant}"), tally);
+    }
+}
 
 /// The rule of an EgressGrant that is open now.
 #[derive(Clone, Copy, Debug)]

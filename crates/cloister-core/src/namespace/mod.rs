@@ -7,6 +7,7 @@ pub mod children;
 pub mod egress;
 pub mod policies;
 
+mod agreed;
 mod by_name;
 mod cilium;
 mod closing;
@@ -27,35 +28,35 @@ mod status;
 mod takeover;
 mod tally;
 
+pub use agreed::{agreed, named_services};
 pub use by_name::{BACKEND_MISSING, NOT_EXACT};
 pub use cluster::{is_bound, namespace_of};
 pub use granted::GrantedRule;
 pub use hosts::is_fresh;
 pub use hosts::what_to_do;
-pub use input::{Input, ObservedNamespace, Peer, PeerFound};
+pub use input::{Input, ObservedNamespace, OwedReview, Peer, PeerFound};
 pub use labelled::is_owned_label;
 pub use members::namespace_owned;
+pub(crate) use opening::ASK;
 pub use refused::keeps_out;
 pub use status::failed;
 pub use takeover::{Account, Inspection, has_own_volume, wants_inspection};
+pub(crate) use tally::CORRECTED_BY;
 
 use crate::{
-    child::{Child, ChildKey, Children},
-    egress::{Backend, Opening, ServiceFacts},
+    child::{Child, ChildKey},
+    egress::Backend,
     plan::{Action, After, NamespaceLabels, Plan},
-    settings::Settings,
 };
 use cloister_api::{
-    EgressState, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus, ServiceReference,
-    condition::reason, labels,
+    EgressState, ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus, condition::reason, labels,
 };
-use egress::{KnownAllowlist, Needs};
-use jiff::Timestamp;
+use egress::Needs;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use labelled::namespace_labels;
 use put_right::{foreign, put_right, surplus};
 use status::Say;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use takeover::Standing;
 
 /// What a ResearchNamespace says, as far as it can be read.
@@ -74,39 +75,6 @@ pub enum Declared<'a> {
     },
     /// There is none.
     Absent,
-}
-
-/// What allowlists open in a research namespace.
-pub fn agreed(
-    namespace: &ResearchNamespace,
-    allowlists: &BTreeMap<&str, KnownAllowlist<'_>>,
-    services: &dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
-    settings: &Settings,
-    now: Timestamp,
-) -> Vec<Opening> {
-    static NOTHING: Children = Children::new();
-    let input = Input {
-        name: namespace.metadata.name.as_deref().unwrap_or_default(),
-        declared: Declared::Read(namespace),
-        settings,
-        allowlists,
-        granted: &[],
-        endpoints: &[],
-        peers: &|_| PeerFound::NotEnforced,
-        services,
-        hosts: &|_| None,
-        dns_addresses: &[],
-        dns_ports: &[],
-        namespace: None,
-        children: &NOTHING,
-        has_grant: &|_| false,
-        inspection: None,
-        pods: 0,
-        open_grants: 0,
-        owed_review: None,
-        now,
-    };
-    Needs::agreed(namespace, &input)
 }
 
 /// What to do about a research namespace.
@@ -131,7 +99,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     let say = Say::about(declared, input.now);
     if let Some(why) = input.settings.reserved(input.name) {
         let message = status::reserved(declared, input.name, why);
-        return say.stalled(closing::closed_if_ours(input), reason::NAME_RESERVED, message);
+        return say.of_closed().stalled(closing::closed_if_ours(input), reason::NAME_RESERVED, message);
     }
     let (sealed, class) = namespace_labels(input.name, declared.spec.tier, input.settings);
     let class_known = class.is_ok();
@@ -146,7 +114,8 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     let ours = match standing {
         // It may say of itself that it is this one's; then it is closed as long as it is not.
         Standing::Refused(message) => {
-            return say.stalled(closing::closed_if_ours(input), reason::NAMESPACE_EXISTS, message);
+            let plan = closing::closed_if_ours(input);
+            return say.of_closed().stalled(plan, reason::NAMESPACE_EXISTS, message);
         }
         Standing::ToClose => {
             adopting.close([Action::MarkAdopting(Some(input.now))]);
@@ -166,7 +135,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
             let message = format!("Namespace {} is being deleted; it is made again once it is gone{why}", input.name);
             let mut plan = Plan::default();
             closing::let_it_end(&mut plan, input);
-            return say.waiting(plan, reason::NAMESPACE_TERMINATING, message);
+            return say.of_closed().waiting(plan, reason::NAMESPACE_TERMINATING, message);
         }
         Standing::ToMake => false,
         Standing::ToTakeOver(first) => {

@@ -14,6 +14,9 @@ use crate::{
 };
 use cloister_api::{EgressRule, EgressState};
 
+/// What to do where an agreement of its own is needed.
+pub const ASK: &str = "or ask for an EgressGrant of it";
+
 /// An opening that an allowlist agrees to.
 pub(super) struct Agreed<'a> {
     /// The place of its need among the states.
@@ -44,7 +47,7 @@ impl Needs {
             for why in too_broad {
                 let part = why.part_of(rule);
                 if !granted.opens(&part, self, need, input, surroundings) {
-                    let message = format!("{why}; or ask for an EgressGrant of it");
+                    let message = format!("{why}; {ASK}");
                     self.tally(need).closes(EgressState::NeedsGrant, TOO_BROAD, &rule.name, message);
                 }
             }

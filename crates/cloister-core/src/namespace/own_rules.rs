@@ -12,6 +12,25 @@ use crate::egress::{Allowed, Surroundings, is_as_published, open_covered_by};
 use cloister_api::{EgressRule, EgressState, ResearchNamespace};
 
 impl Needs {
+    /// The rules of the allowlists that a namespace may use, each with its allowlist's name.
+    pub(super) fn rules_to_use<'a>(
+        &mut self,
+        namespace: &ResearchNamespace,
+        input: &Input<'a>,
+        surroundings: &Surroundings<'_>,
+    ) -> Vec<(&'a str, &'a EgressRule)> {
+        let mut rules = Vec::new();
+        for (&name, allowlist) in input.allowlists {
+            let KnownAllowlist::Read(allowlist) = allowlist else { continue };
+            if allows(allowlist, namespace) && self.lasts(allowlist, input.now) {
+                let all = allowlist.spec.rules.iter();
+                let published = all.filter(|rule| is_as_published(allowlist, rule, surroundings.services).is_ok());
+                rules.extend(published.map(|rule| (name, rule)));
+            }
+        }
+        rules
+    }
+
     pub(super) fn own_rules<'a: 'b, 'b>(
         &mut self,
         namespace: &'b ResearchNamespace,
@@ -22,15 +41,7 @@ impl Needs {
         if namespace.spec.egress.rules.is_empty() {
             return;
         }
-        let mut rules: Vec<(&str, &'b EgressRule)> = Vec::new();
-        for (&name, allowlist) in input.allowlists {
-            let KnownAllowlist::Read(allowlist) = allowlist else { continue };
-            if allows(allowlist, namespace) && self.lasts(allowlist, input.now) {
-                let all = allowlist.spec.rules.iter();
-                let published = all.filter(|rule| is_as_published(allowlist, rule, surroundings.services).is_ok());
-                rules.extend(published.map(|rule| (name, rule)));
-            }
-        }
+        let rules: Vec<(&str, &'b EgressRule)> = self.rules_to_use(namespace, input, surroundings);
         let allowed = Allowed::of(&rules, surroundings);
         let granted = Granted::beside(&rules, input, surroundings);
         let mut closed: Option<Closed<'_>> = None;

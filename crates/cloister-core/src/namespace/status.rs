@@ -40,11 +40,19 @@ pub struct Say<'a> {
     pub metadata: &'a ObjectMeta,
     pub before: Option<&'a ResearchNamespaceStatus>,
     pub now: Timestamp,
+    /// Whether the namespace is closed, so that none of its needs is open.
+    pub is_closed: bool,
 }
 
 impl<'a> Say<'a> {
     pub fn about(declared: &'a ResearchNamespace, now: Timestamp) -> Self {
-        Say { metadata: &declared.metadata, before: declared.status.as_ref(), now }
+        Say { metadata: &declared.metadata, before: declared.status.as_ref(), now, is_closed: false }
+    }
+
+    /// The same about a namespace that is closed.
+    #[must_use]
+    pub fn of_closed(self) -> Self {
+        Say { is_closed: true, ..self }
     }
 
     /// The namespace stands, and its needs are as they are.
@@ -158,7 +166,12 @@ impl<'a> Say<'a> {
 
     /// With what was said before about everything but readiness.
     fn kept(&self, plan: Plan<ResearchNamespaceStatus>, mut verdicts: Vec<Verdict>) -> Plan<ResearchNamespaceStatus> {
-        let status = self.before.cloned().unwrap_or_default();
+        let mut status = self.before.cloned().unwrap_or_default();
+        if self.is_closed {
+            // An entry says what is open.
+            status.egress.clear();
+            status.egress_summary.clear();
+        }
         let sealed = plan.actions().any(|action| {
             matches!(action, crate::plan::Action::ApplyNamespace(labels) if !labels.contains_key(cloister_api::labels::ENFORCED))
         });

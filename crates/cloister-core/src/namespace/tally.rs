@@ -8,6 +8,9 @@ use crate::{
 use cloister_api::{EgressState, EgressStatus};
 use std::collections::BTreeSet;
 
+/// Who can correct an allowlist, as its entry ends.
+pub const CORRECTED_BY: &str = "can be corrected by whoever publishes allowlists";
+
 /// What is known of one need: an allowlist, or a rule of the namespace's own.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -34,7 +37,7 @@ struct Closed {
 impl Tally {
     /// Of an allowlist with so many rules, which somebody else has published.
     pub fn of_allowlist(name: &str, rules: usize) -> Self {
-        let corrected_by = format!("; EgressAllowlist {name} can be corrected by whoever publishes allowlists");
+        let corrected_by = format!("; EgressAllowlist {name} {CORRECTED_BY}");
         Tally { rules, corrected_by, ..Tally::default() }
     }
 

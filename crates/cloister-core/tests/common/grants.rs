@@ -85,6 +85,8 @@ pub struct World {
     pub storages: BTreeMap<String, StorageResource>,
     /// What allowlists open in the namespace.
     pub agreed: Vec<Opening>,
+    /// The Services that allowlists of its namespace name.
+    pub named_services: std::collections::BTreeSet<cloister_api::ServiceReference>,
     pub role: Shelf<AccessRole>,
     pub policy: Shelf<AccessPolicy>,
     pub cluster_roles: BTreeMap<String, RoleFacts>,
@@ -127,6 +129,7 @@ impl World {
             storage: Shelf::Read(Box::new(storage)),
             storages: BTreeMap::new(),
             agreed: Vec::new(),
+            named_services: Default::default(),
             role: Shelf::Read(Box::new(debugger())),
             policy: Shelf::Read(Box::new(policy)),
             cluster_roles: bindable.map(|name| (name.to_owned(), role_facts(&["pods/exec"], true))).into(),
@@ -283,6 +286,7 @@ impl World {
             role_holders: &self.role_holders(key),
             beside: Beside {
                 agreed: &|| self.agreed.clone(),
+                services: &|| self.named_services.clone(),
                 grants: &|| {
                     let others = self.grants.iter().filter(|(other, _)| *other != key && self.can_read(other));
                     others.map(|(_, grant)| grant).collect()

@@ -11,7 +11,7 @@ use cloister_core::{
     grant::{Share, mount_name},
     names::Known,
     namespace::{
-        self, Declared, GrantedRule, Input, Inspection, ObservedNamespace, Peer, PeerFound, children,
+        self, Declared, GrantedRule, Input, Inspection, ObservedNamespace, OwedReview, Peer, PeerFound, children,
         egress::KnownAllowlist,
         is_owned_label,
         policies::{self, DENY_ALL},
@@ -137,7 +137,13 @@ impl World {
             inspection: self.namespace.as_ref().filter(asks).map(|_| &found),
             pods: self.pods,
             open_grants: self.open_grants,
-            owed_review: self.owed_review.map(|due| ("eval", due)),
+            owed_review: self.owed_review.map(|due| OwedReview {
+                kind: cloister_api::GrantKind::StorageAccessGrant,
+                grant: "eval",
+                by: "nina",
+                policy: "incidents",
+                due,
+            }),
             now: self.now,
         })
     }

@@ -159,7 +159,7 @@ pub fn service(reference: &ServiceReference) -> Option<ServiceFacts> {
         uid: "uid-cache".into(),
         selector: [("app".to_owned(), "cache".to_owned())].into(),
         external_name: false,
-        on_nodes: false,
+        on_node: None,
         ports: vec![port],
     })
 }

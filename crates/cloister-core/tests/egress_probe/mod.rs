@@ -302,7 +302,7 @@ pub fn service(reference: &ServiceReference) -> Option<ServiceFacts> {
         uid: String::new(),
         selector: [("app".to_owned(), app.to_owned())].into(),
         external_name: false,
-        on_nodes: false,
+        on_node: None,
         ports,
     })
 }

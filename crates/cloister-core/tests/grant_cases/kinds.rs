@@ -96,7 +96,7 @@ fn a_rule_is_open_while_its_grant_lasts() {
 fn nobody_is_asked_about_a_rule_that_cannot_be_opened() {
     let cases = [
         ("NetworksNeverOpened", json!({"networks": ["169.254.169.254/32"]})),
-        ("ServiceNotFound", json!({"service": {"namespace": "infra", "name": "gone"}})),
+        ("ServiceNotNamed", json!({"service": {"namespace": "infra", "name": "gone"}})),
         ("WildcardNotEnforceable", json!({"domainNames": ["*.example.com"]})),
     ];
     for (reason, target) in cases {
@@ -105,6 +105,73 @@ fn nobody_is_asked_about_a_rule_that_cannot_be_opened() {
         settle(&mut world);
         assert_eq!(told(&world, "egress/lab"), (GrantPhase::Pending, reason.into(), true));
     }
+}
+
+/// Whoever may ask for an EgressGrant may not list the Services of others.
+#[test]
+fn a_service_that_no_allowlist_names_is_not_told_of() {
+    let ask_for = |name: &str, port: u16, ready: fn(&mut World)| {
+        let mut world = by_people(json!({}));
+        ready(&mut world);
+        let service = json!({"namespace": "infra", "name": name});
+        ask(&mut world, "egress/lab", json!({"rule": {"name": "lab", "ports": [{"port": port}], "service": service}}));
+        settle(&mut world);
+        let status = status(&world, "egress/lab");
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        (status.reason.clone(), ready.message.clone())
+    };
+    let named = |world: &mut World| {
+        for name in ["cache", "gone"] {
+            world
+                .named_services
+                .insert(cloister_api::ServiceReference { namespace: "infra".into(), name: name.into() });
+        }
+    };
+    let hidden = |name: &str| {
+        format!(
+            "the rule stays closed: no EgressAllowlist that this namespace may use names Service infra/{name}, and it cannot be opened as \
+             the rule has it: it is not there, it does not have these ports, or it has no selector or is of type ExternalName; which of \
+             these is not said. Ask whoever runs namespace infra for the name and the ports of the Service. A grant cannot be changed: \
+             where its rule is at fault, delete it, and ask again with another"
+        )
+    };
+    assert_eq!(ask_for("gone", 80, |_| {}), ("ServiceNotNamed".into(), hidden("gone")));
+    assert_eq!(ask_for("cache", 81, |_| {}), ("ServiceNotNamed".into(), hidden("cache")));
+    assert_eq!(ask_for("gone", 80, named).0, "ServiceNotFound");
+    assert_eq!(ask_for("cache", 81, named).0, "ServicePortNotFound");
+    assert_eq!(ask_for("cache", 80, |_| {}).0, "AwaitingApproval");
+}
+
+/// The owners say what the namespace needs. What people agreed to stays open until it ends, and everybody sees it.
+#[test]
+fn an_open_grant_says_that_its_rule_is_declared_no_more() {
+    let lab = |network: &str| -> cloister_api::EgressRule {
+        serde_json::from_value(json!({"name": "lab", "networks": [network], "ports": [{"port": 443}]})).unwrap()
+    };
+    let mut world = world();
+    world.rules = vec![lab("203.0.113.0/24")];
+    ask(&mut world, "egress/lab", json!({"rule": lab("203.0.113.0/25")}));
+    settle(&mut world);
+    let mut after = |rules: Vec<cloister_api::EgressRule>| {
+        world.rules = rules;
+        settle(&mut world);
+        let status = status(&world, "egress/lab");
+        assert_eq!((status.phase, world.objects.0.len()), (GrantPhase::Active, 1));
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        let end = status.expires_at.as_ref().unwrap().0;
+        (status.reason.clone(), ready.message.strip_prefix(&format!("open until {end}")).unwrap().to_owned())
+    };
+    let keeps = "the grant keeps its own rule open until it ends; revoke it if that is not needed (an AccessReview with the decision \
+                 Revoke)";
+    assert_eq!(after(vec![lab("203.0.113.0/24")]), ("Active".into(), String::new()));
+    let narrowed = format!(
+        "; ResearchNamespace interp declares rule lab as 203.0.113.0/26:443 by now, which does not hold all of 203.0.113.0/25:443, \
+         and {keeps}"
+    );
+    assert_eq!(after(vec![lab("203.0.113.0/26")]), ("RuleDiffers".into(), narrowed));
+    let deleted = format!("; ResearchNamespace interp declares no egress rule lab, and {keeps}");
+    assert_eq!(after(Vec::new()), ("Active".into(), deleted));
+    assert_eq!(after(vec![lab("203.0.113.0/25")]), ("Active".into(), String::new()));
 }
 
 #[test]

@@ -104,13 +104,13 @@ fn why_it_is_not_open_as_a_whole_is_said() {
     assert_eq!((status.as_str(), reason.as_str()), ("True", "NoAddress"));
     assert_eq!(
         message,
-        "open as a whole in 0 of the 1 research namespace that uses it; in typos, huggingface.cc has no address in DNS"
+        "open as a whole in 0 of the 1 research namespace that uses it; in typos: huggingface.cc has no address in DNS"
     );
     let well = of("well", need("Active", "", ""));
     let (_, reason, message) = said_of(spec.clone(), &[typos(), well]);
     assert_eq!(reason, "Reconciled", "it is open somewhere");
     assert!(
-        message.starts_with("open as a whole in 1 of the 2 research namespaces that use it; in typos, "),
+        message.starts_with("open as a whole in 1 of the 2 research namespaces that use it; in typos: "),
         "{message}"
     );
     // While a name is being looked up there is nothing to say of it.
@@ -121,7 +121,7 @@ fn why_it_is_not_open_as_a_whole_is_said() {
     let many: Vec<ResearchNamespace> =
         (0..5).map(|at| of(&format!("n{at}"), need("Unresolved", "NoAddress", why))).collect();
     let (_, _, message) = said_of(spec, &many);
-    assert!(message.ends_with(&format!("in n2, {why}; and 2 more")), "{message}");
+    assert!(message.ends_with(&format!("; in n0, n1, n2 and 2 more: {why}")), "{message}");
 }
 
 #[test]
@@ -131,4 +131,36 @@ fn what_never_opens_and_who_uses_the_rest_are_two_sentences() {
     let (status, reason, message) = said_of(json!({"namespaceSelector": {}, "rules": rules}), &[]);
     assert_eq!((status.as_str(), reason.as_str()), ("False", "NetworksNeverOpened"));
     assert!(message.ends_with("; for the rest: no research namespace uses it"), "{message}");
+}
+
+/// What never opens is said once, and not again for each namespace in which it is not open; what else is not open there stays.
+#[test]
+fn each_thing_is_said_once() {
+    let rule = |name: &str, target: (&str, Value)| json!({"name": name, target.0: target.1, "ports": [{"port": 443}]});
+    let meta = || rule("meta", ("networks", json!(["169.254.169.254/32"])));
+    let store = || rule("store", ("domainNames", json!(["storage.googleapis.com"])));
+    let hub = || rule("hub", ("domainNames", json!(["hub.example.com"])));
+    let wild = || rule("wild", ("domainNames", json!(["*.arxiv.org"])));
+    for (rules, names_hub) in [
+        (vec![meta()], false),
+        (vec![store()], false),
+        (vec![wild()], false),
+        (vec![meta(), wild(), store()], false),
+        (vec![meta(), wild(), hub()], true),
+    ] {
+        let mut place = world(json!({"egress": {"allowlists": ["lab"]}}));
+        place.allowlists.insert("lab".into(), allowlist(json!({"rules": rules})));
+        let told = settled(place).declared.unwrap().status.unwrap();
+        // Nobody has answered for the name, and that is said there.
+        let entry = told.egress.iter().find(|need| need.name == "allowlist/lab").unwrap();
+        let there = |name: &str| research(name, json!({}), &["lab"], json!([entry]));
+        let (_, _, message) = said_of(json!({"namespaceSelector": {}, "rules": rules}), &[there("a"), there("b")]);
+        for once in ["169.254.169.254/32", "*.arxiv.org", "is at or below", "hub.example.com"] {
+            assert!(message.matches(once).count() <= 1, "{once}: {message}");
+        }
+        assert_eq!(message.contains("in a, b: hub.example.com is being looked up"), names_hub, "{message}");
+        assert!(message.contains("open as a whole in 0 of the 2 research namespaces that use it"), "{message}");
+        assert!(!message.contains("in a, b") || names_hub, "{message}");
+        assert!(!message.contains("can be corrected by") && !message.contains("; ;"), "{message}");
+    }
 }

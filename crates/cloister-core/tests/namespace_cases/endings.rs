@@ -5,11 +5,16 @@ use cloister_core::namespace::{Declared, wants_inspection};
 
 #[test]
 fn a_deletion_is_told_what_it_waits_for() {
-    let mut world = settled(world(json!({"deletionPolicy": "Retain"})));
+    let mut world = world(json!({"deletionPolicy": "Retain", "egress": {"allowlists": ["lab"]}}));
+    world.allowlists.insert("lab".into(), allowlist(json!({})));
+    let mut world = settled(world);
+    assert_eq!(need(&world, "allowlist/lab").0, EgressState::Active);
     world.declared.as_mut().unwrap().metadata.deletion_timestamp = Some(Time(at(0)));
     world.open_grants = 1;
     let mut world = settled(world);
     assert!(says(&world, "Ready", "False", "WaitingForGrants"));
+    let status = world.declared.as_ref().unwrap().status.as_ref().unwrap();
+    assert!(status.egress.is_empty() && status.egress_summary.is_empty(), "nothing is open: {status:?}");
     assert!(!world.objects.0.values().any(|child| opens(child) && !is_of_grant(&child.key())));
     world.open_grants = 0;
     let world = settled(world);

@@ -70,6 +70,27 @@ fn what_a_grant_has_not_opened_is_not_said_to_be_open() {
 }
 
 #[test]
+fn what_grants_have_open_beyond_the_declared_rules_has_an_entry() {
+    let mut world = with_rule(networks(&["192.0.2.160/27"], 22));
+    grant(&mut world, "part", networks(&["192.0.2.176/28"], 22));
+    grant(&mut world, "p1", networks(&["192.0.2.128/26"], 22));
+    let told = settled(world.clone());
+    assert!(
+        !told.declared.as_ref().unwrap().status.as_ref().unwrap().egress.iter().any(|need| need.name == "grant/part")
+    );
+    let beyond = of_need(&told, "grant/p1");
+    assert_eq!((beyond.state, beyond.reason.as_str()), (EgressState::Active, "BeyondDeclared"));
+    assert_eq!(
+        beyond.message,
+        "EgressGrant p1 has 192.0.2.128/26:22 open, and egress.rules does not declare all of it; it stays open until the grant ends: \
+         revoke the grant if it is not needed (an AccessReview with the decision Revoke), or declare the rule"
+    );
+    // One that opens nothing has none.
+    world.faults.insert("p1".into(), ("ApplyRefused", "the API server refused a NetworkPolicy"));
+    assert!(!settled(world).declared.unwrap().status.unwrap().egress.iter().any(|need| need.name == "grant/p1"));
+}
+
+#[test]
 fn an_allowlist_that_opens_too_much_is_open_by_a_grant_only_where_that_is_open() {
     let name = json!({"name": "wandb", "domainNames": ["storage.googleapis.com"], "ports": [{"port": 443}]});
     let mut world = world(json!({"egress": {"allowlists": ["lab"]}}));

@@ -1,0 +1,126 @@
+//! Pods that are on the network of their nodes, where a NetworkPolicy does not find them by their labels.
+//!
+//! A mirror pod is none of them: a kubelet makes such pods in all namespaces, and would close what others need.
+
+use super::{Dirty, Index, relations};
+use crate::key::ObjectName;
+use cloister_core::egress::PodOnNode;
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What is known of a pod that is on the network of its node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OnNode {
+    /// Its labels.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// The name of its Node.
+    pub(crate) node: Arc<str>,
+}
+
+/// Takes note of a pod on the network of its node, or that it is none. Services that lead there, or no longer do, are others
+/// to whoever names them.
+pub(super) fn note(index: &mut Index, at: &ObjectName, pod: Option<OnNode>, dirty: &mut Dirty) {
+    if index.on_nodes.get(at) == pod.as_ref() {
+        return;
+    }
+    let led = |index: &Index| -> BTreeMap<ObjectName, PodOnNode> {
+        let here = index.services.iter().filter(|(service, _)| service.namespace == at.namespace);
+        here.filter_map(|(service, entry)| Some((service.clone(), index.pod_on_node(service, &entry.facts.selector)?)))
+            .collect()
+    };
+    let before = led(index);
+    match pod {
+        Some(pod) => drop(index.on_nodes.insert(at.clone(), pod)),
+        None => drop(index.on_nodes.remove(at)),
+    }
+    let after = led(index);
+    let all = before.keys().chain(after.keys().filter(|service| !before.contains_key(*service)));
+    let others = all.filter(|service| before.get(*service) != after.get(*service));
+    others.for_each(|service| relations::of_service(index, service, dirty));
+}
+
+impl Index {
+    /// The first pod of a Service that is on the network of its node.
+    pub fn pod_on_node(&self, at: &ObjectName, selector: &BTreeMap<String, String>) -> Option<PodOnNode> {
+        if selector.is_empty() {
+            return None;
+        }
+        let mut here = self.on_nodes.iter().filter(|(pod, _)| pod.namespace == at.namespace);
+        let selects =
+            |labels: &BTreeMap<String, String>| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+        let (pod, of) = here.find(|(_, of)| selects(&of.labels))?;
+        Some(PodOnNode { pod: pod.name.clone(), node: of.node.clone() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        decode::Decoded,
+        index::{GatedPod, Indexed},
+        key::Key,
+    };
+    use cloister_api::EgressAllowlist;
+    use serde_json::{Value, json};
+
+    fn pod(name: &str, spec: Value, annotations: Value) -> GatedPod {
+        let metadata =
+            json!({"name": name, "namespace": "infra", "labels": {"app": "exporter"}, "annotations": annotations});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    fn at(namespace: &str, name: &str) -> ObjectName {
+        ObjectName { namespace: namespace.into(), name: name.into() }
+    }
+
+    fn said(index: &Index) -> Option<(String, String)> {
+        let selector = [("app".to_owned(), "exporter".to_owned())].into();
+        let found = index.pod_on_node(&at("infra", "exporter"), &selector)?;
+        Some((found.pod.to_string(), found.node.to_string()))
+    }
+
+    #[test]
+    fn a_service_of_pods_on_the_network_of_their_nodes_is_known_as_such() {
+        let (mut index, mut dirty) = (Index::default(), Dirty::new());
+        pod("a", json!({"hostNetwork": false}), Value::Null).upsert(&mut index, &mut dirty);
+        assert!(said(&index).is_none() && index.on_nodes.is_empty());
+        pod("b", json!({"hostNetwork": true, "nodeName": "w1"}), json!({"x": "y"})).upsert(&mut index, &mut dirty);
+        assert_eq!(said(&index), Some(("b".to_owned(), "w1".to_owned())));
+        assert!(index.pod_on_node(&at("infra", "exporter"), &BTreeMap::new()).is_none());
+        let selector = [("app".to_owned(), "exporter".to_owned())].into();
+        assert!(index.pod_on_node(&at("other", "exporter"), &selector).is_none());
+        <GatedPod as Indexed>::remove(&mut index, &at("infra", "b"), &mut dirty);
+        assert!(said(&index).is_none());
+    }
+
+    #[test]
+    fn whoever_names_the_service_is_told_of_another_pod_that_is_named() {
+        let (mut index, mut dirty) = (Index::default(), Dirty::new());
+        let service =
+            json!({"metadata": {"name": "exporter", "namespace": "infra"}, "spec": {"selector": {"app": "exporter"}}});
+        let service: k8s_openapi::api::core::v1::Service = serde_json::from_value(service).unwrap();
+        service.upsert(&mut index, &mut dirty);
+        let rule = json!({"name": "r", "service": {"namespace": "infra", "name": "exporter"}, "ports": [{"port": 1, "protocol": "TCP"}]});
+        let allowlist = json!({"apiVersion": "cloister.dev/v1alpha1", "kind": "EgressAllowlist", "metadata": {"name": "l"},
+            "spec": {"description": "d", "rules": [rule]}});
+        let allowlist: Decoded<EgressAllowlist> = serde_json::from_value(allowlist).unwrap();
+        allowlist.upsert(&mut index, &mut dirty);
+        let on_node = json!({"hostNetwork": true, "nodeName": "w1"});
+        for (name, wakes) in [("c", true), ("b", true), ("d", false)] {
+            dirty.clear();
+            pod(name, on_node.clone(), Value::Null).upsert(&mut index, &mut dirty);
+            assert_eq!(dirty.contains(&Key::Allowlist("l".into())), wakes, "{name}");
+        }
+        dirty.clear();
+        <GatedPod as Indexed>::remove(&mut index, &at("infra", "b"), &mut dirty);
+        assert!(dirty.contains(&Key::Allowlist("l".into())) && said(&index).unwrap().0 == "c");
+    }
+
+    #[test]
+    fn what_a_kubelet_makes_in_the_namespaces_of_others_closes_nothing() {
+        let (mut index, mut dirty) = (Index::default(), Dirty::new());
+        let mirror = json!({"kubernetes.io/config.mirror": "0123", "other": "x"});
+        pod("evil", json!({"hostNetwork": true, "nodeName": "evil"}), mirror).upsert(&mut index, &mut dirty);
+        assert_eq!(said(&index), None);
+    }
+}

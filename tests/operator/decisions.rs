@@ -72,14 +72,14 @@ async fn a_refusal_of_an_approver_ends_a_request() -> Result<()> {
 #[tokio::test]
 async fn what_is_said_of_a_review_follows_who_may_decide() -> Result<()> {
     let court = Court::new("follows", json!({})).await?;
-    court.ask_for_storage("run", json!({})).await?;
     let members = async |more: &[&str]| {
         let users = |names: &[&str]| names.iter().map(|name| json!({"kind": "User", "name": name})).collect::<Vec<_>>();
         let researchers = [&["alice"], more].concat();
         let members = json!([
             {"role": "Owner", "subjects": users(&["olivia"])}, {"role": "Researcher", "subjects": users(&researchers)},
         ]);
-        let patch = Patch::Merge(json!({"spec": {"members": members}}));
+        // What pods get, members get: they may not decide about it.
+        let patch = Patch::Merge(json!({"spec": {"members": members, "serviceAccounts": [{"name": "trainer"}]}}));
         court.scene.all::<ResearchNamespace>().patch(&court.name, &PatchParams::default(), &patch).await
     };
     let said = async |review: &AccessReview, counted: (bool, &str)| {
@@ -91,9 +91,10 @@ async fn what_is_said_of_a_review_follows_who_may_decide() -> Result<()> {
         .await
     };
     members(&["sam", "olga"]).await?;
+    court.ask_for_storage("run", json!({"subjects": [{"kind": "ServiceAccount", "name": "trainer"}]})).await?;
     let sam = court.review("sam", &["security"], "Approve", STORAGE).await?;
-    let olga = court.review("olga", &["owners"], "Deny", STORAGE).await?;
     said(&sam, (false, "Member")).await?;
+    let olga = court.review("olga", &["owners"], "Deny", STORAGE).await?;
     said(&olga, (false, "Member")).await?;
     members(&["olga"]).await?;
     said(&sam, (true, "Counted")).await?;

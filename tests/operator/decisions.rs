@@ -44,7 +44,7 @@ async fn three_people_of_two_groups_agree_and_one_of_them_ends_it() -> Result<()
     assert_eq!(binding.labels()["cloister.dev/grant-kind"], "StorageAccessGrant");
 
     let late = court.review("late", &["owners"], "Approve", STORAGE).await?;
-    assert_eq!(court.counted(&late).await?, (false, "AlreadyDecided".into()));
+    assert_eq!(court.counted(&late).await?, (false, "AlreadyApproved".into()));
     assert!(court.binding("cloister-grant.run").await?.is_some());
 
     court.review("olga", &["owners"], "Revoke", STORAGE).await?;

@@ -6,10 +6,10 @@
 
 use super::{Dirty, Index, Indexed, reviews::reviewed};
 use crate::decode::{Decoded, version};
-use cloister_api::{AccessReview, GrantPhase, condition::COUNTED, labels};
+use cloister_api::{AccessReview, GrantPhase, labels};
 use cloister_core::{
     child::GrantRef,
-    grant::{Grant, has_broken_glass, owes_review, owes_review_by},
+    grant::{Grant, has_broken_glass, is_answered, owes_review, owes_review_by},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -84,12 +84,6 @@ impl EndedGrant {
     }
 }
 
-/// Whether something was said of a review.
-fn is_said(review: &AccessReview) -> bool {
-    let conditions = review.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == COUNTED)
-}
-
 impl Index {
     /// A grant that has ended and of which only a few facts are kept.
     pub fn ended(&self, namespace: &str, grant: &GrantRef) -> Option<&EndedGrant> {
@@ -141,7 +135,7 @@ impl Index {
         let Ok(object) = &grant.object else { return false };
         !owes_review(object, &self.reviews(namespace, at))
             && !self.has_children(namespace, at)
-            && self.whole_reviews(namespace, at).all(|(_, review)| review.object.as_ref().is_ok_and(is_said))
+            && self.whole_reviews(namespace, at).all(|(_, review)| review.object.as_ref().is_ok_and(is_answered))
             && self.recorder.0.as_ref().is_some_and(|recorder| recorder.takes_grant(object, namespace))
     }
 
@@ -191,7 +185,7 @@ impl Index {
         let grant = reviewed(review);
         let ended = self.ended(namespace, &grant).is_some_and(|ended| *ended.uid == *review.spec.request_ref.uid);
         let taken = || self.recorder.0.as_ref().is_some_and(|recorder| recorder.takes_review(review, namespace));
-        if !(ended && is_said(review) && taken()) {
+        if !(ended && is_answered(review) && taken()) {
             return;
         }
         let whole = self.ended(namespace, &grant).is_some_and(|ended| ended.broke_the_glass);

@@ -5,7 +5,9 @@ use crate::{
     decode::{Decoded, Undecodable},
     key::{Key, ObjectName},
 };
-use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant};
+use cloister_api::{
+    EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant, condition::REVIEWED,
+};
 use cloister_core::{
     child::GrantRef,
     grant::{Grant, LastEnd, has_broken_glass, may_hold, mount_named_by, owes_review, owes_review_by},
@@ -89,7 +91,9 @@ fn alike_for_reviews(old: &Decoded<Grant>, new: &Decoded<Grant>) -> bool {
     let decided = |grant: &Grant| {
         let status = grant.status()?;
         let glass = status.break_glass.as_ref().map(|glass| glass.reviewed_by.is_some());
-        Some((status.phase, status.digest.clone(), status.reviews.len(), glass))
+        // A review waits where what would say who may make it is not there.
+        let owed = status.conditions.iter().find(|said| said.type_ == REVIEWED).map(|said| said.message.clone());
+        Some((status.phase, status.digest.clone(), status.reviews.len(), glass, owed))
     };
     old.metadata.uid == new.metadata.uid && decided(was) == decided(is)
 }

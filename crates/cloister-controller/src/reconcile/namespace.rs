@@ -24,8 +24,8 @@ use cloister_core::{
     grant::{Grant, is_open, may_hold},
     names::Host,
     namespace::{
-        self, Declared, GrantedRule, Input, Inspection, Peer, PeerFound, egress::KnownAllowlist, failed, plan,
-        wants_inspection,
+        self, Declared, GrantedRule, Input, Inspection, OwedReview, Peer, PeerFound, egress::KnownAllowlist, failed,
+        plan, wants_inspection,
     },
     plan::{About, Action, Plan},
     settings::Settings,
@@ -262,14 +262,21 @@ fn enforced_peer<'a>(index: &'a Index, name: &str) -> Option<Peer<'a>> {
 }
 
 /// The grant that broke the glass and owes a review which is due last.
-fn owed_review<'a>(index: &'a Index, namespace: &Arc<str>) -> Option<(&'a str, Timestamp)> {
+fn owed_review<'a>(index: &'a Index, namespace: &Arc<str>) -> Option<OwedReview<'a>> {
     let owing = index.owing().filter(|(home, _)| home == namespace);
     let owed = owing.filter_map(|(home, grant)| {
         let found = index.grant(home, grant)?.object.as_ref().ok()?;
-        let glass = found.status()?.break_glass.as_ref()?;
-        Some((&*grant.name, glass.review_due_at.0))
+        let status = found.status()?;
+        let said = status.conditions.iter().find(|said| said.type_ == condition::REVIEWED);
+        Some(OwedReview {
+            kind: grant.kind,
+            grant: &grant.name,
+            who: found.terms().requested_by.map_or("somebody", |who| &who.username),
+            due: status.break_glass.as_ref()?.review_due_at.0,
+            said: said.map_or("an approver of its policy must review it", |said| &said.message),
+        })
     });
-    owed.max_by_key(|(_, due)| *due)
+    owed.max_by_key(|owed| owed.due)
 }
 
 fn open_grants(index: &Index, namespace: &str) -> usize {

@@ -35,13 +35,17 @@ impl Kind for EgressGrant {
         summary::destination(&self.spec.rule)
     }
 
+    fn entry(&self) -> String {
+        "egress.accessPolicy of CloisterConfig".to_owned()
+    }
+
     fn asks(&self) -> Value {
         json!({"rule": digest::rule(&self.spec.rule)})
     }
 
     fn target<'a>(&self, input: &Input<'a>) -> Result<Target<'a>, TargetError> {
         let name = &input.settings.spec.egress.access_policy;
-        let policy = policy_of(name, || "egress.accessPolicy of CloisterConfig".into(), input)?;
+        let policy = policy_of(name, || self.entry(), input)?;
         let service = self.spec.rule.service.as_ref();
         let meaning = match service {
             Some(service) => {

@@ -8,12 +8,12 @@ use super::{
 };
 use crate::{
     child::Child,
-    cluster_role::bindable,
+    cluster_role::{Fault, bindable},
     namespace::children::DEFAULT_ACCOUNT,
     plan::{Action, Chain},
     suggest::{closest, did_you_mean},
 };
-use cloister_api::{AccessPolicy, HostStatus, ResidualExposure, Sensitivity, Subject, SubjectKind};
+use cloister_api::{AccessPolicy, GrantStatus, HostStatus, ResidualExposure, Sensitivity, Subject, SubjectKind};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -58,13 +58,22 @@ pub enum TargetError {
     #[error("AccessPolicy {0} cannot be read by this version of the operator; see its status")]
     PolicyUndecodable(String),
     #[error(
-        "there is no ClusterRole {name}{}; ask {CATALOGUE_WRITERS} to correct the name where it stands, or whoever runs the cluster to \
-         create it",
+        "there is no ClusterRole {name}, which {named_by} names{}; ask {CATALOGUE_WRITERS} to correct the name there, or whoever runs \
+         the cluster to create it",
         did_you_mean(meant.as_deref())
     )]
-    ClusterRoleNotFound { name: String, meant: Option<String> },
-    #[error("{0}")]
-    RoleRefused(crate::cluster_role::Fault),
+    ClusterRoleNotFound { name: String, named_by: String, meant: Option<String> },
+    #[error("{}", of_role(.fault, .named_by))]
+    RoleRefused { fault: Fault, named_by: String },
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<TargetError>),
+}
+
+/// What is wrong with a ClusterRole, for whoever asked for what names it.
+fn of_role(fault: &Fault, named_by: &str) -> String {
+    format!(
+        "{fault}. It is {named_by} that names it: ask {CATALOGUE_WRITERS} to name another, or whoever runs the cluster to do that"
+    )
 }
 
 impl TargetError {
@@ -79,24 +88,57 @@ impl TargetError {
             TargetError::PolicyNotFound { .. } => "PolicyNotFound",
             TargetError::PolicyUndecodable(_) => "PolicyUndecodable",
             TargetError::ClusterRoleNotFound { .. } => "ClusterRoleNotFound",
-            TargetError::RoleRefused(fault) => fault.reason(),
+            TargetError::RoleRefused { fault, .. } => fault.reason(),
+            TargetError::Several(all) => all.first().map_or("TargetNotFound", TargetError::reason),
+        }
+    }
+
+    /// All that is wrong, one by one.
+    pub fn all(&self) -> &[TargetError] {
+        match self {
+            TargetError::Several(all) => all,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// What is said of it to whom it concerns that was approved: nobody misspelt what was there.
+    pub fn gone(&self, status: Option<&GrantStatus>) -> String {
+        let agreed_under = status.and_then(|status| status.policy.as_ref()).map(|policy| policy.name.as_str());
+        match self {
+            TargetError::NotFound { kind, name, .. } => {
+                format!("there is no {kind} {name} any more; ask {CATALOGUE_WRITERS} to publish it again")
+            }
+            TargetError::RoleNotFound { storage, role, offered, .. } => format!(
+                "StorageResource {storage} offers no role {role} any more; it offers {offered}. Ask {CATALOGUE_WRITERS} to add it again"
+            ),
+            TargetError::PolicyNotFound { name, named_by, .. } if agreed_under == Some(name) => {
+                format!(
+                    "there is no AccessPolicy {name} any more, which {named_by} names; ask {POLICY_WRITERS} to publish it again"
+                )
+            }
+            TargetError::Several(all) => all.iter().map(|one| one.gone(status)).collect::<Vec<_>>().join("; "),
+            other => other.to_string(),
         }
     }
 
     /// Whether something is not there that may be on its way.
     pub fn is_of_what_may_come(&self) -> bool {
-        matches!(
-            self,
-            TargetError::NotFound { .. }
-                | TargetError::RoleNotFound { .. }
-                | TargetError::PolicyNotFound { .. }
-                | TargetError::ClusterRoleNotFound { .. }
-        )
+        self.all().iter().all(|one| {
+            matches!(
+                one,
+                TargetError::NotFound { .. }
+                    | TargetError::RoleNotFound { .. }
+                    | TargetError::PolicyNotFound { .. }
+                    | TargetError::ClusterRoleNotFound { .. }
+            )
+        })
     }
 
     /// Whether it is the policy that is gone, and not what the grant is for.
     pub fn is_of_policy(&self) -> bool {
-        matches!(self, TargetError::PolicyNotFound { .. } | TargetError::PolicyUndecodable(_))
+        let is_of_policy =
+            |one: &TargetError| matches!(one, TargetError::PolicyNotFound { .. } | TargetError::PolicyUndecodable(_));
+        self.all().iter().all(is_of_policy)
     }
 }
 
@@ -145,6 +187,9 @@ pub trait Kind {
 
     /// What it is for, in one word for lists.
     fn names_target(&self) -> String;
+
+    /// Where it is written what may be given and who decides, in words.
+    fn entry(&self) -> String;
 
     /// What it asks for, in its own fields: a part of what is decided about, and what `autoApprove` sees.
     fn asks(&self) -> Value;
@@ -231,6 +276,6 @@ pub fn undeclared(kind: &dyn Kind, input: &Input<'_>) -> Option<Missing> {
 pub fn missing(kind: &dyn Kind, target: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
     let facts = target.cluster_role.map(|name| (name, (input.catalogue.cluster_roles)(name)));
     let fault = facts.and_then(|(name, facts)| bindable(name, facts).err());
-    let unbound = fault.map(|fault| Missing { reason: fault.reason(), message: fault.to_string() });
+    let unbound = fault.map(|fault| Missing { reason: fault.reason(), message: of_role(&fault, &kind.entry()) });
     unbound.or_else(|| kind.missing(target, input))
 }

@@ -25,6 +25,7 @@ mod guard;
 mod input;
 mod kind;
 mod lag;
+mod late;
 mod limits;
 mod membership;
 mod mistakes;

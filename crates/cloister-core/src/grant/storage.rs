@@ -11,7 +11,7 @@ use super::{
     mount::{self, Source},
     residue,
     share::{Share, mount_key, mount_name},
-    target::{Known, cluster_role, guard_of, policy_of, rules_of},
+    target::{Known, both, cluster_role, guard_of, policy_of, rules_of},
     together,
     words::CATALOGUE_WRITERS,
 };
@@ -59,6 +59,10 @@ impl Kind for StorageAccessGrant {
         format!("{}/{}", self.spec.storage, self.spec.role)
     }
 
+    fn entry(&self) -> String {
+        format!("role {} of StorageResource {}", self.spec.role, self.spec.storage)
+    }
+
     fn asks(&self) -> Value {
         let spec = &self.spec;
         let mount = spec.mount.as_ref();
@@ -73,9 +77,8 @@ impl Kind for StorageAccessGrant {
 
     fn target<'a>(&self, input: &Input<'a>) -> Result<Target<'a>, TargetError> {
         let (storage, role) = found(self, input)?;
-        let named_by = || format!("role {} of StorageResource {}", role.name, self.spec.storage);
-        let rules = role.cluster_role.as_deref().map(|name| cluster_role(name, input)).transpose()?;
-        let policy = policy_of(&role.access_policy, named_by, input)?;
+        let rules = role.cluster_role.as_deref().map(|name| cluster_role(name, self, input)).transpose();
+        let (rules, policy) = both(rules, policy_of(&role.access_policy, || self.entry(), input))?;
         let credential = role.credential.as_ref().and_then(|credential| credential.secret_ref.as_ref());
         let mut meaning = json!({
             "uid": storage.metadata.uid,

@@ -1,6 +1,6 @@
 //! The end of a namespace, and what is left of one whose declaration is gone or cannot be read.
 
-use super::{Input, ObservedNamespace, cluster, has_finalizer, policies, status::Say, surplus, with};
+use super::{Input, ObservedNamespace, OwedReview, cluster, has_finalizer, policies, status::Say, surplus, with};
 use crate::{
     child::{Child, ChildKey, ChildKind},
     finalizers::of_others,
@@ -42,13 +42,14 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
     let retain = declared.spec.deletion_policy == DeletionPolicy::Retain;
     close(&mut plan, namespace, input, retain);
     match declared.spec.deletion_policy {
-        DeletionPolicy::Delete if input.owed_review.is_some_and(|(_, due)| due > input.now) => {
+        DeletionPolicy::Delete if let Some(owed) = input.owed_review.filter(|owed| owed.due > input.now) => {
             // Once the Namespace is being deleted, nobody can make the review any more.
-            let (grant, due) = input.owed_review.unwrap_or((input.name, input.now));
+            let OwedReview { kind, grant, who, due, said } = owed;
             plan.look_again(due);
             let message = format!(
-                "closed; {grant} broke the glass and was not reviewed: review it with an AccessReview, or wait until {due}, when \
-                 the Namespace is deleted without"
+                "closed; {who} broke the glass with {} {grant}, which nobody has reviewed yet: {said}. At {due} the Namespace is \
+                 deleted without",
+                kind.as_str()
             );
             say.waiting(plan, reason::WAITING_FOR_REVIEW, message)
         }

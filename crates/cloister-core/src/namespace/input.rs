@@ -8,7 +8,7 @@ use crate::{
     plan::NamespaceLabels,
     settings::Settings,
 };
-use cloister_api::{EgressStatus, ResearchNamespaceSpec, ServiceReference, StorageEndpoint, labels};
+use cloister_api::{EgressStatus, GrantKind, ResearchNamespaceSpec, ServiceReference, StorageEndpoint, labels};
 use jiff::Timestamp;
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -113,9 +113,24 @@ pub struct Input<'a> {
     /// How many of its grants have opened something that is not yet confirmed gone.
     pub open_grants: usize,
     /// The grant in it that broke the glass and owes a review which is due last, and when that is.
-    pub owed_review: Option<(&'a str, Timestamp)>,
+    pub owed_review: Option<OwedReview<'a>>,
     /// The time.
     pub now: Timestamp,
+}
+
+/// The review that a grant owes which broke the glass.
+#[derive(Clone, Copy, Debug)]
+pub struct OwedReview<'a> {
+    /// The kind of the grant.
+    pub kind: GrantKind,
+    /// Its name.
+    pub grant: &'a str,
+    /// Who broke the glass.
+    pub who: &'a str,
+    /// When the review is due.
+    pub due: Timestamp,
+    /// Who must make it, as the grant says.
+    pub said: &'a str,
 }
 
 impl Input<'_> {

@@ -32,7 +32,7 @@ pub use cluster::{is_bound, namespace_of};
 pub use granted::GrantedRule;
 pub use hosts::is_fresh;
 pub use hosts::what_to_do;
-pub use input::{Input, ObservedNamespace, Peer, PeerFound};
+pub use input::{Input, ObservedNamespace, OwedReview, Peer, PeerFound};
 pub use labelled::is_owned_label;
 pub use members::namespace_owned;
 pub use refused::keeps_out;

@@ -11,7 +11,7 @@ use cloister_core::{
     grant::{Share, mount_name},
     names::Known,
     namespace::{
-        self, Declared, GrantedRule, Input, Inspection, ObservedNamespace, Peer, PeerFound, children,
+        self, Declared, GrantedRule, Input, Inspection, ObservedNamespace, OwedReview, Peer, PeerFound, children,
         egress::KnownAllowlist,
         is_owned_label,
         policies::{self, DENY_ALL},
@@ -26,6 +26,9 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
 };
+
+/// What a grant says of the review that it owes.
+pub const OWED: &str = "an approver of AccessPolicy incidents must review it by noon, with an AccessReview";
 
 pub const NAME: &str = "interp";
 
@@ -137,7 +140,13 @@ impl World {
             inspection: self.namespace.as_ref().filter(asks).map(|_| &found),
             pods: self.pods,
             open_grants: self.open_grants,
-            owed_review: self.owed_review.map(|due| ("eval", due)),
+            owed_review: self.owed_review.map(|due| OwedReview {
+                kind: cloister_api::GrantKind::RoleGrant,
+                grant: "eval",
+                who: "alice",
+                due,
+                said: OWED,
+            }),
             now: self.now,
         })
     }

@@ -16,6 +16,7 @@ mod grants;
 mod guards;
 mod held;
 mod kinds;
+mod late;
 mod leaving;
 mod lists;
 mod mistakes;

@@ -118,8 +118,9 @@ fn a_name_that_is_not_there_is_answered_with_the_one_that_was_meant() {
             "eval",
             json!({}),
             World { storage: storage(json!({"roles": bound})), ..world() },
-            "there is no ClusterRole cloister:debuger (did you mean cloister:debugger?); ask whoever publishes the catalogue (ClusterRole \
-             cloister:catalogue-admin) to correct the name where it stands, or whoever runs the cluster to create it",
+            "there is no ClusterRole cloister:debuger, which role reader of StorageResource weights names (did you mean \
+             cloister:debugger?); ask whoever publishes the catalogue (ClusterRole cloister:catalogue-admin) to correct the name there, or \
+             whoever runs the cluster to create it",
         ),
         (
             "role/debug",

@@ -171,6 +171,19 @@ fn may_owe(grant: &Decoded<Grant>) -> bool {
 }
 
 impl Index {
+    /// The grant of a namespace that has this uid, where it is not this one.
+    pub fn of_uid_elsewhere(&self, namespace: &str, but: &GrantRef, uid: &str) -> Option<&GrantRef> {
+        let has = |grant: &Decoded<Grant>| grant.metadata.uid.as_deref() == Some(uid);
+        let is_this = self.grants.get(namespace).and_then(|grants| grants.get(but)).is_some_and(has)
+            || self.ended(namespace, but).is_some_and(|ended| *ended.uid == *uid);
+        if is_this {
+            return None;
+        }
+        let whole = self.grants.get(namespace).into_iter().flatten().filter(|(_, grant)| has(grant)).map(|(at, _)| at);
+        let ended = self.all_ended().filter(|(home, _, ended)| ***home == *namespace && *ended.uid == *uid);
+        whole.chain(ended.map(|(_, at, _)| at)).next()
+    }
+
     /// The grants that broke the glass and for which there is no review that settles it.
     pub fn owing(&self) -> impl Iterator<Item = &(Arc<str>, GrantRef)> {
         self.broken_glass.iter().filter(|(namespace, at)| {

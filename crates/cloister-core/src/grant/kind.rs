@@ -4,6 +4,7 @@ use super::{
     Grant, Input,
     digest::Hashes,
     eligibility::Ineligible,
+    obstacle::Obstacle,
     words::{CATALOGUE_WRITERS, POLICY_WRITERS},
 };
 use crate::{
@@ -11,7 +12,7 @@ use crate::{
     cluster_role::{Fault, bindable},
     namespace::children::DEFAULT_ACCOUNT,
     plan::{Action, Chain},
-    suggest::{closest, did_you_mean},
+    suggest::did_you_mean,
 };
 use cloister_api::{AccessPolicy, GrantStatus, HostStatus, ResidualExposure, Sensitivity, Subject, SubjectKind};
 use jiff::Timestamp;
@@ -39,19 +40,11 @@ pub struct Target<'a> {
 /// Why it could not be found, or cannot be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    #[error(
-        "there is no {kind} {name}{}; delete the grant and ask again for one that is there (`kubectl get {list}`), or ask \
-         {CATALOGUE_WRITERS} to publish it",
-        did_you_mean(meant.as_deref())
-    )]
+    #[error("{}", not_found(.kind, .name, .meant.as_deref(), .list, "delete the grant and ask again for"))]
     NotFound { kind: &'static str, name: String, meant: Option<String>, list: &'static str },
     #[error("{kind} {name} cannot be read by this version of the operator; see its status")]
     Undecodable { kind: &'static str, name: String },
-    #[error(
-        "StorageResource {storage} offers no role {role}{}; it offers {offered}. Delete the grant and ask again for a role that it offers, \
-         or ask {CATALOGUE_WRITERS} to add it",
-        did_you_mean(meant.as_deref())
-    )]
+    #[error("{}", role_not_found(.storage, .role, .meant.as_deref(), .offered, "Delete the grant and ask again for"))]
     RoleNotFound { storage: String, role: String, meant: Option<String>, offered: String },
     #[error("there is no AccessPolicy {name}, which {named_by} names{}; ask {POLICY_WRITERS} to publish it", did_you_mean(meant.as_deref()))]
     PolicyNotFound { name: String, named_by: String, meant: Option<String> },
@@ -67,6 +60,21 @@ pub enum TargetError {
     RoleRefused { fault: Fault, named_by: String },
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Several(Vec<TargetError>),
+}
+
+fn not_found(kind: &str, name: &str, meant: Option<&str>, list: &str, instead: &str) -> String {
+    let meant = did_you_mean(meant);
+    format!(
+        "there is no {kind} {name}{meant}; {instead} one that is there (`kubectl get {list}`), or ask {CATALOGUE_WRITERS} to publish it"
+    )
+}
+
+fn role_not_found(storage: &str, role: &str, meant: Option<&str>, offered: &str, instead: &str) -> String {
+    let meant = did_you_mean(meant);
+    format!(
+        "StorageResource {storage} offers no role {role}{meant}; it offers {offered}. {instead} a role that it offers, or ask \
+         {CATALOGUE_WRITERS} to add it"
+    )
 }
 
 /// What is wrong with a ClusterRole, for whoever asked for what names it.
@@ -99,6 +107,22 @@ impl TargetError {
             TargetError::Several(all) => all,
             one => std::slice::from_ref(one),
         }
+    }
+
+    /// What is said of it to whose request it stands in the way.
+    pub fn obstacles(&self) -> impl Iterator<Item = Obstacle> {
+        self.all().iter().map(|one| {
+            let refused = match one {
+                TargetError::NotFound { kind, name, meant, list } => {
+                    not_found(kind, name, meant.as_deref(), list, "name")
+                }
+                TargetError::RoleNotFound { storage, role, meant, offered } => {
+                    role_not_found(storage, role, meant.as_deref(), offered, "Name")
+                }
+                other => other.to_string(),
+            };
+            Obstacle { reason: one.reason(), waiting: one.to_string(), refused }
+        })
     }
 
     /// What is said of it to whom it concerns that was approved: nobody misspelt what was there.
@@ -226,8 +250,13 @@ pub trait Kind {
     }
 
     /// Why it is not known yet to work, so that nobody is asked to agree to it.
-    fn doubt(&self, _: &Input<'_>) -> Option<Missing> {
-        None
+    fn doubts(&self, _: &Input<'_>) -> Vec<Obstacle> {
+        Vec::new()
+    }
+
+    /// The names of which DNS says nothing, each in a sentence.
+    fn unanswered(&self, _: &Input<'_>) -> Vec<String> {
+        Vec::new()
     }
 
     /// What those who decide should know of it, though nothing is wrong for sure.
@@ -257,19 +286,6 @@ pub fn accounts(subjects: &[Subject]) -> impl Iterator<Item = &str> {
 pub fn undeclared_account<'a>(kind: &'a dyn Kind, input: &Input<'_>) -> Option<&'a str> {
     let has = |name: &str| name == DEFAULT_ACCOUNT || input.accounts.iter().any(|account| account.name == name);
     accounts(kind.subjects()).chain(kind.mounted_account()).find(|name| !has(name))
-}
-
-/// What is said of that account while nothing is open for it.
-pub fn undeclared(kind: &dyn Kind, input: &Input<'_>) -> Option<Missing> {
-    let name = undeclared_account(kind, input)?;
-    let namespace = input.namespace;
-    let declared = input.accounts.iter().map(|account| account.name.as_str());
-    let meant = did_you_mean(closest(name, declared));
-    let message = format!(
-        "ResearchNamespace {namespace} has no ServiceAccount {name}{meant}; declare it in its serviceAccounts, or delete the grant and ask \
-         again for one that it has (`kubectl get serviceaccounts -n {namespace}`)"
-    );
-    Some(Missing { reason: "ServiceAccountNotFound", message })
 }
 
 /// What is missing for now, so that nothing is opened.

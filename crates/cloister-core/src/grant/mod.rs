@@ -32,6 +32,7 @@ mod mistakes;
 mod mount;
 mod not_counted;
 mod object;
+mod obstacle;
 mod open;
 mod outcome;
 mod pending;

@@ -4,22 +4,30 @@ use super::{
     Declared, Grant, Input, approval::Case, bars::People, changed, digest, kind::TargetError, late::late,
     not_counted::NotCounted, phases::stands_after_its_end,
 };
-use crate::condition::{Verdict, conditions};
+use crate::{
+    child::GrantRef,
+    condition::{Verdict, conditions},
+};
 use cloister_api::{
-    AccessReview, AccessReviewStatus, Decision, GrantPhase, GrantStatus, RecordedReview,
+    AccessReview, AccessReviewStatus, Decision, GrantPhase, GrantStatus, Identity, RecordedReview,
     condition::{COUNTED, READY, reason},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// The status of a review, where it differs from what is there. `input` is that of the grant that it names, if there is
-/// one.
-pub fn review(review: &AccessReview, input: Option<&Input<'_>>, now: Timestamp) -> Option<AccessReviewStatus> {
+/// one; `elsewhere` the one that has the uid which it names, if that is another.
+pub fn review(
+    review: &AccessReview,
+    input: Option<&Input<'_>>,
+    elsewhere: Option<&GrantRef>,
+    now: Timestamp,
+) -> Option<AccessReviewStatus> {
     let before = review.status.as_ref();
     let (counts, why, message) = match counted_for_one_gone(review, input) {
         // It counted, and nobody is to believe that it does for a grant of that name which was made again.
         Some(message) => (Some(true), REQUEST_GONE, message),
-        None => match judge(review, input)? {
+        None => match judge(review, input, elsewhere)? {
             Judged::Counts(message) => (Some(true), "Counted", message),
             Judged::Refused(why, message) => (Some(false), why, message),
             Judged::Waits(why, message) => (None, why, message),
@@ -68,7 +76,7 @@ pub enum Judged {
 }
 
 /// Whether a review counts. `None` where what was said of it before stays.
-fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
+fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&GrantRef>) -> Option<Judged> {
     let named = &review.spec.request_ref;
     let refused = |why, message: String| Some(Judged::Refused(why, message));
     let found = input.and_then(|input| match input.declared {
@@ -80,13 +88,17 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
         if is_answered(review) {
             return None;
         }
-        let message = format!(
-            "there is no {} {} with uid {} here; one that was made again is another, and needs reviews of its own",
-            named.kind.as_str(),
-            named.name,
-            named.uid
-        );
-        return refused("RequestNotFound", message);
+        let why = match elsewhere {
+            Some(GrantRef { kind, name }) => {
+                format!(
+                    "that uid is of {} {name}. Write another review, with that kind and name in its requestRef",
+                    kind.as_str()
+                )
+            }
+            None => "one that was made again is another, and needs reviews of its own".to_owned(),
+        };
+        let (kind, name) = (named.kind.as_str(), &named.name);
+        return refused("RequestNotFound", format!("there is no {kind} {name} with uid {} here; {why}", named.uid));
     };
     if let Some(recorded) = recorded(review, grant) {
         return Some(Judged::Counts(recorded));
@@ -146,9 +158,28 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
         Ok(rules) => {
             let names: Vec<&str> =
                 rules.iter().filter_map(|at| Some(case.policy.approval_rules.get(*at)?.name.as_str())).collect();
-            Some(Judged::Counts(format!("counts for {} of AccessPolicy {}", names.join(" or "), case.policy_name)))
+            let once = said_before(review, reviewer, &people, input).map_or_else(String::new, |before| {
+                format!(", once for all reviews of {}: {before} says the same", reviewer.username)
+            });
+            Some(Judged::Counts(format!(
+                "counts for {} of AccessPolicy {}{once}",
+                names.join(" or "),
+                case.policy_name
+            )))
         }
     }
+}
+
+/// The review by which the same person has agreed to the same before.
+fn said_before<'a>(review: &AccessReview, who: &Identity, people: &People, input: &Input<'a>) -> Option<&'a str> {
+    let earlier = input.reviews.iter().take_while(|other| other.metadata.uid != review.metadata.uid);
+    let is_same = |other: &&&AccessReview| {
+        let (one, other) = (&review.spec, &other.spec);
+        let is_person = other.reviewer.as_ref().is_some_and(|reviewer| people.person(reviewer) == people.person(who));
+        let is_of_this = one.request_ref.uid == other.request_ref.uid && one.digest == other.digest;
+        is_person && is_of_this && one.decision == Decision::Approve && other.decision == Decision::Approve
+    };
+    earlier.filter(is_same).find_map(|other| other.metadata.name.as_deref())
 }
 
 /// What is said of the review that a grant owes while nobody knows who may decide about it.

@@ -9,6 +9,7 @@ use super::{
     end,
     kind::{Kind, Missing, Opening, Target, TargetError, is_for_accounts},
     mount::{self, Source},
+    obstacle::Obstacle,
     residue,
     share::{Share, mount_key, mount_name},
     target::{Known, both, cluster_role, guard_of, policy_of, rules_of},
@@ -123,15 +124,23 @@ impl Kind for StorageAccessGrant {
             .or_else(|| together::too_broad(endpoint()?, input))
     }
 
-    fn doubt(&self, input: &Input<'_>) -> Option<Missing> {
+    fn doubts(&self, input: &Input<'_>) -> Vec<Obstacle> {
         let storage = &self.spec.storage;
-        match open_endpoint(found(self, input).ok()?.0.spec.endpoint.as_ref()?, None, &input.surroundings()) {
+        let Some(endpoint) = found(self, input).ok().and_then(|(storage, _)| storage.spec.endpoint.as_ref()) else {
+            return Vec::new();
+        };
+        let doubt = match open_endpoint(endpoint, None, &input.surroundings()) {
             Ok(open) => astray(open, input).map(|missing| led_astray(storage, missing)),
             Err(refusal) => Some(closed_by(storage, &refusal)),
-        }
+        };
+        doubt.into_iter().map(Obstacle::from).collect()
     }
 
     fn caution(&self, input: &Input<'_>) -> Vec<String> {
+        Kind::unanswered(self, input)
+    }
+
+    fn unanswered(&self, input: &Input<'_>) -> Vec<String> {
         let endpoint = || found(self, input).ok()?.0.spec.endpoint.as_ref();
         let opening = endpoint().and_then(|endpoint| open_endpoint(endpoint, None, &input.surroundings()).ok());
         opening.map(|opening| unanswered(opening, input)).unwrap_or_default()

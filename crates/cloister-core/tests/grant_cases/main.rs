@@ -27,6 +27,7 @@ mod objects;
 mod raced;
 mod requests;
 mod revocations;
+mod rules;
 mod said;
 #[path = "../common/steps.rs"]
 mod steps;

@@ -74,7 +74,7 @@ fn who_may_not_is_told_who_may_and_who_they_were_seen_to_be() {
     settle(&mut world);
     review(&mut world, "eval", cloister_api::Decision::Approve, person("sam", &["system:authenticated"]));
     let said =
-        world.with_input("eval", |input| cloister_core::grant::review(&world.reviews[0], Some(input), world.now));
+        world.with_input("eval", |input| cloister_core::grant::review(&world.reviews[0], Some(input), None, world.now));
     let told = said.unwrap().conditions[1].message.clone();
     assert!(
         told.starts_with(

@@ -11,9 +11,9 @@ use serde_json::json;
 pub fn counted(world: &mut World, at: usize) -> (bool, String) {
     let say = |review: &AccessReview, world: &World| {
         if world.grants.contains_key("eval") {
-            world.with_input("eval", |input| grant::review(review, Some(input), world.now))
+            world.with_input("eval", |input| grant::review(review, Some(input), None, world.now))
         } else {
-            grant::review(review, None, world.now)
+            grant::review(review, None, None, world.now)
         }
     };
     if let Some(status) = say(&world.reviews[at], world) {
@@ -234,4 +234,37 @@ fn what_was_said_of_a_review_outlives_its_grant() {
             assert_eq!(counted(&mut world, 0).0, before.0, "whether it counted");
         }
     }
+}
+
+/// Both count, and whoever wrote them counts once.
+#[test]
+fn one_that_says_what_the_same_person_said_before_says_so() {
+    let mut world = reviewed(Decision::Approve, sam());
+    let second = Identity { uid: "u-sam".into(), ..person("sam", &["security"]) };
+    review(&mut world, "eval", Decision::Approve, second);
+    let first = world.reviews[0].metadata.name.clone().unwrap();
+    assert_eq!((counted(&mut world, 0), counted(&mut world, 1)), ((true, "Counted".into()), (true, "Counted".into())));
+    assert_eq!(said_of(&world, 0), "counts for security of AccessPolicy standard");
+    let once =
+        format!("counts for security of AccessPolicy standard, once for all reviews of sam: {first} says the same");
+    assert_eq!(said_of(&world, 1), once);
+}
+
+#[test]
+fn one_of_another_kind_or_name_is_told_which_grant_has_its_uid() {
+    let world = reviewed(Decision::Approve, sam());
+    let said = |at: Option<&str>| {
+        let at = at.map(super::grants::reference);
+        let mut review = world.reviews[0].clone();
+        review.spec.request_ref.kind = cloister_api::GrantKind::RoleGrant;
+        let status = grant::review(&review, None, at.as_ref(), world.now).unwrap();
+        (status.conditions[1].reason.clone(), status.conditions[1].message.clone())
+    };
+    let not_found = "there is no RoleGrant eval with uid uid-eval here; ";
+    let told = |rest: &str| ("RequestNotFound".to_owned(), format!("{not_found}{rest}"));
+    assert_eq!(said(None), told("one that was made again is another, and needs reviews of its own"));
+    assert_eq!(
+        said(Some("eval")),
+        told("that uid is of StorageAccessGrant eval. Write another review, with that kind and name in its requestRef")
+    );
 }

@@ -188,7 +188,12 @@ const SENTENCES: &[(&str, &str, &str, &str)] = &[
         "system:serviceaccounts",
         "is meant by no group (system:serviceaccounts*)",
     ),
-    ("AccessPolicy", "/approvalRules/0/approvers/0/name", "system:serviceaccounts:hub", "name each by its kind"),
+    (
+        "AccessPolicy",
+        "/approvalRules/0/approvers/0/name",
+        "system:serviceaccounts:hub",
+        "none approves or breaks the glass",
+    ),
     ("AccessPolicy", "/breakGlass/requesters/0/name", "system:authenticated", ""),
 ];
 

@@ -81,7 +81,7 @@ pub struct MemberSubject {
     .message(Message::Message("users of the system (system:*) cannot be named; name a ServiceAccount by kind".into()))
     .reason(Reason::FieldValueForbidden))]
 #[x_kube(validation = Rule::new("self.kind != 'Group' || self.name != 'system:serviceaccounts' && !self.name.startsWith('system:serviceaccounts:')")
-    .message(Message::Message("a ServiceAccount is meant by no group (system:serviceaccounts*); name each by its kind: {kind: ServiceAccount, namespace: NAMESPACE, name: NAME}".into()))
+    .message(Message::Message("a ServiceAccount is meant by no group (system:serviceaccounts*): one that asks is named as {kind: ServiceAccount, namespace: NAMESPACE, name: NAME}, and none approves or breaks the glass".into()))
     .reason(Reason::FieldValueForbidden))]
 pub struct Principal {
     /// User, Group or ServiceAccount.

@@ -120,6 +120,8 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
         Ok(target) => target,
         Err(error) if owes => return Some(waits_for(&error, grant.status())),
         Err(error) if grant.phase() == GrantPhase::Pending => return refused(error.reason(), error.to_string()),
+        // It ends now, and then it is said how.
+        Err(_) if matches!(grant.phase(), GrantPhase::Approved | GrantPhase::Active) => return None,
         Err(_) => return too_late(),
     };
     let case = Case::of(kind, requester, target.policy, input);

@@ -76,7 +76,7 @@ fn one_that_is_denied_says_all_of_it() {
     once(&told, &parts);
     assert!(!told.contains("delete the grant"), "{told}");
     // And what is never opened, whether the rule is of that name or not.
-    let networks = json!({"networks": ["169.254.169.254/32", "203.0.113.0/25"]});
+    let networks = json!({"networks": ["169.254.169.254/32", "198.51.100.0/24"]});
     let (_, _, told) = asked(world_of(strict), networks, json!({"requestedDuration": "200h"}));
     once(
         &told,

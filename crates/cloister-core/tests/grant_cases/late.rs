@@ -176,3 +176,74 @@ fn one_that_was_refused_settles_nothing_whatever_changes_afterwards() {
     assert_eq!(condition(&world, "eval", "Reviewed"), Some(("True".into(), "Reviewed".into())), "another counts");
     assert_eq!(counted(&mut world, 0), (false, "Member".into()));
 }
+
+/// What happens while a review is owed, in every order, and whoever is looked at first: one that was refused settles nothing,
+/// and one that settles it is said to count.
+#[test]
+fn what_is_said_of_a_review_and_what_it_settles_agree_in_every_history() {
+    let terms =
+        json!({"requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "30m", "reviewWithin": "24h"});
+    let mut start = by_people(json!({"breakGlass": terms}));
+    ask(&mut start, "eval", json!({"breakGlass": true}));
+    settle(&mut start);
+    let (policy, storage) = (start.policy.clone(), start.storage.clone());
+    let narrow = by_people(json!({"breakGlass": terms, "approvalRules": [
+        {"name": "others", "required": 1, "approvers": [{"kind": "Group", "name": "others"}]},
+    ]}));
+    let member: Vec<cloister_api::Member> =
+        serde_json::from_value(json!([{"role": "Owner", "subjects": [{"kind": "User", "name": "sam"}]}])).unwrap();
+    let events: [&dyn Fn(&mut World); 7] = [
+        &|world| world.policy = Shelf::Absent,
+        &|world| world.policy.clone_from(&policy),
+        &|world| world.policy.clone_from(&narrow.policy),
+        &|world| world.members = if world.members.is_empty() { member.clone() } else { Vec::new() },
+        &|world| world.storage = Shelf::Absent,
+        &|world| world.storage.clone_from(&storage),
+        &|world| review(world, "eval", Decision::Approve, sam()),
+    ];
+    let look = |world: &mut World| {
+        for _ in 0..3 {
+            let plan = world.plan("eval");
+            world.carry_out("eval", &plan, usize::MAX, &mut |_, _, _| ());
+            world.environment();
+        }
+    };
+    let answer = |world: &mut World| {
+        for at in 0..world.reviews.len() {
+            let said =
+                world.with_input("eval", |input| grant::review(&world.reviews[at], Some(input), None, world.now));
+            world.reviews[at].status = said.or(world.reviews[at].status.take());
+        }
+    };
+    let is = |world: &World, at: usize, status: &str| {
+        let said = world.reviews[at].status.iter().flat_map(|status| &status.conditions);
+        said.into_iter().any(|said| said.type_ == "Counted" && said.status == status)
+    };
+    let (mut settled, mut refused) = (0, 0);
+    for history in 0..2 * 7_usize.pow(4) {
+        let mut world = start.clone();
+        let mut ever_refused = Vec::new();
+        let mut rest = history / 2;
+        for _ in 0..4 {
+            events[rest % 7](&mut world);
+            rest /= 7;
+            if history % 2 == 0 {
+                answer(&mut world);
+            }
+            look(&mut world);
+            answer(&mut world);
+            ever_refused.resize(world.reviews.len(), false);
+            let status = status(&world, "eval");
+            let by = status.break_glass.and_then(|glass| glass.reviewed_by);
+            for (at, was_refused) in ever_refused.iter_mut().enumerate() {
+                *was_refused |= is(&world, at, "False");
+                let uid = world.reviews[at].metadata.uid.as_deref();
+                let settles = by.is_some() && status.reviews.iter().any(|recorded| Some(&*recorded.uid) == uid);
+                assert!(!settles || (!*was_refused && is(&world, at, "True")), "{history}: {:#?}", world.reviews[at]);
+                settled += usize::from(settles);
+                refused += usize::from(*was_refused);
+            }
+        }
+    }
+    assert!(settled > 100 && refused > 100, "{settled} {refused}");
+}

@@ -96,10 +96,12 @@ async fn a_service_account_does_not_break_the_glass() -> Result<()> {
     ]);
     let answer = story.root.merge("AccessPolicy", &story.name, json!({"spec": lets(named)})).await;
     answer.refused(422, "a ServiceAccount does not break the glass").await?;
-    let of_namespace = format!("system:serviceaccounts:{}", story.name);
-    let groups = ["system:serviceaccounts", &of_namespace, "system:authenticated"];
-    let groups = groups.map(|name| json!({"kind": "Group", "name": name}));
-    story.policy(lets(json!(groups))).await?;
+    let group = |name: &str| lets(json!([{"kind": "Group", "name": name}]));
+    for name in ["system:serviceaccounts", &format!("system:serviceaccounts:{}", story.name)] {
+        let answer = story.root.merge("AccessPolicy", &story.name, json!({"spec": group(name)})).await;
+        answer.refused(422, "a ServiceAccount is meant by no group").await?;
+    }
+    story.policy(group("system:authenticated")).await?;
     let rules = json!([{"apiGroups": ["cloister.dev"], "resources": ["rolegrants"], "verbs": ["create", "get"]}]);
     story.root.apply("ClusterRole", &story.name, json!({"rules": rules})).await.ok()?;
     let binding = json!({

@@ -169,11 +169,10 @@ async fn a_service_account_does_not_approve() -> Result<()> {
     let named = json!([{"kind": "ServiceAccount", "namespace": story.name, "name": "other"}]);
     let answer = story.root.merge("AccessPolicy", &story.name, json!({"spec": rules(named)})).await;
     answer.refused(422, "a ServiceAccount does not approve").await?;
-    let groups = json!([
-        {"kind": "Group", "name": format!("system:serviceaccounts:{}", story.name)},
-        {"kind": "Group", "name": "system:authenticated"},
-    ]);
-    story.policy(rules(groups)).await?;
+    let groups = json!([{"kind": "Group", "name": format!("system:serviceaccounts:{}", story.name)}]);
+    let answer = story.root.merge("AccessPolicy", &story.name, json!({"spec": rules(groups)})).await;
+    answer.refused(422, "a ServiceAccount is meant by no group").await?;
+    story.policy(rules(json!([{"kind": "Group", "name": "system:authenticated"}]))).await?;
     let binding = json!({
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cloister:approver"},
         "subjects": [{"kind": "ServiceAccount", "namespace": story.name, "name": "other"}],
@@ -240,8 +239,10 @@ async fn nothing_is_approved_by_itself_for_a_service_account() -> Result<()> {
 async fn a_service_account_does_not_ask_in_the_name_of_its_groups() -> Result<()> {
     let attack = attack("a ServiceAccount that asks where the policy names only its groups");
     let story = Story::new("crowd").await?;
-    let groups = ["system:serviceaccounts", "system:authenticated"].map(|name| json!({"kind": "Group", "name": name}));
-    story.policy(json!({"requesters": groups, "autoApprove": ["true"]})).await?;
+    let group = |name: &str| json!({"requesters": [{"kind": "Group", "name": name}], "autoApprove": ["true"]});
+    let answer = story.root.merge("AccessPolicy", &story.name, json!({"spec": group("system:serviceaccounts")})).await;
+    answer.refused(422, "a ServiceAccount is meant by no group").await?;
+    story.policy(group("system:authenticated")).await?;
     let grant = story.ask(&robot(&story).await?, "RoleGrant", "run", for_robot(&story)).await?;
     story.ends(&grant, "Denied", "RequesterNotAllowed", "is not among the requesters").await?;
     attack.held()

@@ -182,6 +182,19 @@ const SENTENCES: &[(&str, &str, &str, &str)] = &[
     ("CloisterConfig", "/workloads/podAnnotations/0", "a b", "must be a key such as team or example.com/team"),
     ("CloisterConfig", "/personKey", "Person Key", "must be in lower case and without blanks"),
     ("RoleGrant", "/subjects/0/name", "system:serviceaccount:a:b", "is named by its bare name"),
+    (
+        "AccessPolicy",
+        "/breakGlass/requesters/0/name",
+        "system:serviceaccounts",
+        "is meant by no group (system:serviceaccounts*)",
+    ),
+    (
+        "AccessPolicy",
+        "/approvalRules/0/approvers/0/name",
+        "system:serviceaccounts:hub",
+        "none approves or breaks the glass",
+    ),
+    ("AccessPolicy", "/breakGlass/requesters/0/name", "system:authenticated", ""),
 ];
 
 /// Writes a text where a pointer points; its last part may be new.

@@ -45,7 +45,7 @@ async fn three_people_of_two_groups_agree_and_one_of_them_ends_it() -> Result<()
     assert_eq!(binding.labels()["cloister.dev/grant-kind"], "StorageAccessGrant");
 
     let late = court.review("late", &["owners"], "Approve", STORAGE).await?;
-    assert_eq!(court.counted(&late).await?, (false, "AlreadyDecided".into()));
+    assert_eq!(court.counted(&late).await?, (false, "AlreadyApproved".into()));
     assert!(court.binding("cloister-grant.run").await?.is_some());
 
     court.review("olga", &["owners"], "Revoke", STORAGE).await?;
@@ -173,6 +173,37 @@ async fn the_glass_is_broken_once_and_reviewed() -> Result<()> {
     .await?;
     court.ask_for_storage("once-more", json!({"breakGlass": true})).await?;
     court.until(STORAGE.0, "once-more", GrantPhase::Active).await?;
+    Ok(())
+}
+
+/// Nobody says of it that it was refused, which the record would keep.
+#[tokio::test]
+async fn a_review_that_is_owed_waits_for_the_policy_that_says_who_may_make_it() -> Result<()> {
+    let glass = json!({"requesters": [{"kind": "User", "name": "alice"}], "maxDuration": "30m", "reviewWithin": "1h"});
+    let court = Court::new("owed", json!({"breakGlass": glass})).await?;
+    court.ask_for_storage("run", json!({"breakGlass": true, "requestedDuration": "20m"})).await?;
+    court.until(STORAGE.0, "run", GrantPhase::Active).await?;
+    court.scene.all::<AccessPolicy>().delete(&court.name, &DeleteParams::default()).await?;
+    assert_eq!(court.until(STORAGE.0, "run", GrantPhase::Revoked).await?.reason, "PolicyGone");
+    let review = court.review("sam", &["security"], "Approve", STORAGE).await?;
+    let said = async |status: &str, reason: &str| {
+        eventually(&format!("the review to be {status}, {reason}"), async || {
+            let review = court.scene.within::<AccessReview>(&court.name).get(&review.name_any()).await?;
+            let counted = condition(&review, "Counted").context("nothing is said of it")?;
+            ensure!(counted.status == status && counted.reason == reason, "{counted:?}");
+            Ok(())
+        })
+        .await
+    };
+    said("Unknown", "PolicyNotFound").await?;
+    let (object, _) = court.status(STORAGE.0, "run").await?;
+    let owed = condition(&object, "Reviewed").context("nothing is owed")?;
+    let missing = format!("there is no AccessPolicy {} any more", court.name);
+    assert!(owed.reason == "ReviewOwed" && owed.message.contains(&missing), "{owed:?}");
+    court.policy(json!({"breakGlass": glass})).await?;
+    said("True", "Counted").await?;
+    let (_, status) = court.status(STORAGE.0, "run").await?;
+    assert_eq!(status.break_glass.and_then(|glass| glass.reviewed_by).as_deref(), Some("sam"));
     Ok(())
 }
 

@@ -80,6 +80,9 @@ pub struct MemberSubject {
 #[x_kube(validation = Rule::new("self.kind != 'User' || !self.name.startsWith('system:')")
     .message(Message::Message("users of the system (system:*) cannot be named; name a ServiceAccount by kind".into()))
     .reason(Reason::FieldValueForbidden))]
+#[x_kube(validation = Rule::new("self.kind != 'Group' || self.name != 'system:serviceaccounts' && !self.name.startsWith('system:serviceaccounts:')")
+    .message(Message::Message("a ServiceAccount is meant by no group (system:serviceaccounts*): one that asks is named as {kind: ServiceAccount, namespace: NAMESPACE, name: NAME}, and none approves or breaks the glass".into()))
+    .reason(Reason::FieldValueForbidden))]
 pub struct Principal {
     /// User, Group or ServiceAccount.
     pub kind: SubjectKind,

@@ -128,7 +128,8 @@ fn opened(grant: &Grant, children: &Children) -> Vec<Value> {
 /// The record of a review: that it counts, or why not. None where nothing was said of it yet.
 pub fn of_review(review: &AccessReview, namespace: &str) -> Option<Record> {
     let conditions = review.status.as_ref().map(|status| status.conditions.as_slice()).unwrap_or_default();
-    let counted = conditions.iter().find(|condition| condition.type_ == COUNTED)?;
+    // One that waits until it can be judged has no answer yet.
+    let counted = conditions.iter().find(|condition| condition.type_ == COUNTED && condition.status != "Unknown")?;
     // What counted counted once, also when it is said later that its grant is gone.
     let (what, reason) =
         if counted.status == "True" { ("counted", COUNTED) } else { ("refused", counted.reason.as_str()) };

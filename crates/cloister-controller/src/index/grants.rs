@@ -5,7 +5,9 @@ use crate::{
     decode::{Decoded, Undecodable},
     key::{Key, ObjectName},
 };
-use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant};
+use cloister_api::{
+    EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant, condition::REVIEWED,
+};
 use cloister_core::{
     child::GrantRef,
     grant::{Grant, LastEnd, has_broken_glass, may_hold, mount_named_by, owes_review, owes_review_by},
@@ -89,7 +91,9 @@ fn alike_for_reviews(old: &Decoded<Grant>, new: &Decoded<Grant>) -> bool {
     let decided = |grant: &Grant| {
         let status = grant.status()?;
         let glass = status.break_glass.as_ref().map(|glass| glass.reviewed_by.is_some());
-        Some((status.phase, status.digest.clone(), status.reviews.len(), glass))
+        // A review waits where what would say who may make it is not there.
+        let owed = status.conditions.iter().find(|said| said.type_ == REVIEWED).map(|said| said.message.clone());
+        Some((status.phase, status.digest.clone(), status.reviews.len(), glass, owed))
     };
     old.metadata.uid == new.metadata.uid && decided(was) == decided(is)
 }
@@ -167,6 +171,19 @@ fn may_owe(grant: &Decoded<Grant>) -> bool {
 }
 
 impl Index {
+    /// The grant of a namespace that has this uid, where it is not this one.
+    pub fn of_uid_elsewhere(&self, namespace: &str, but: &GrantRef, uid: &str) -> Option<&GrantRef> {
+        let has = |grant: &Decoded<Grant>| grant.metadata.uid.as_deref() == Some(uid);
+        let is_this = self.grants.get(namespace).and_then(|grants| grants.get(but)).is_some_and(has)
+            || self.ended(namespace, but).is_some_and(|ended| *ended.uid == *uid);
+        if is_this {
+            return None;
+        }
+        let whole = self.grants.get(namespace).into_iter().flatten().filter(|(_, grant)| has(grant)).map(|(at, _)| at);
+        let ended = self.all_ended().filter(|(home, _, ended)| ***home == *namespace && *ended.uid == *uid);
+        whole.chain(ended.map(|(_, at, _)| at)).next()
+    }
+
     /// The grants that broke the glass and for which there is no review that settles it.
     pub fn owing(&self) -> impl Iterator<Item = &(Arc<str>, GrantRef)> {
         self.broken_glass.iter().filter(|(namespace, at)| {

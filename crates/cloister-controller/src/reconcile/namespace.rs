@@ -276,15 +276,13 @@ fn owed_review<'a>(index: &'a Index, namespace: &Arc<str>) -> Option<OwedReview<
     let owed = owing.filter_map(|(home, grant)| {
         let found = index.grant(home, grant)?.object.as_ref().ok()?;
         let status = found.status()?;
-        let glass = status.break_glass.as_ref()?;
-        let by = found.terms().requested_by.map(|requester| requester.username.as_str());
-        let policy = status.policy.as_ref().map(|policy| policy.name.as_str());
+        let said = status.conditions.iter().find(|said| said.type_ == condition::REVIEWED);
         Some(OwedReview {
             kind: grant.kind,
             grant: &grant.name,
-            by: by.unwrap_or_default(),
-            policy: policy.unwrap_or_default(),
-            due: glass.review_due_at.0,
+            who: found.terms().requested_by.map_or("somebody", |who| &who.username),
+            due: status.break_glass.as_ref()?.review_due_at.0,
+            said: said.map_or("an approver of its policy must review it", |said| &said.message),
         })
     });
     owed.max_by_key(|owed| owed.due)

@@ -36,10 +36,12 @@ pub async fn reconcile(context: &Context, namespace: &Arc<str>, name: &Arc<str>)
             return Ok(());
         }
         let status = said(found, now, |review: &AccessReview| {
-            let of_grant = with_input(&Asking::new(context), &index, namespace, &reviewed(review), now, |input| {
-                grant::review(review, Some(input), now)
+            let named = reviewed(review);
+            let elsewhere = index.of_uid_elsewhere(namespace, &named, &review.spec.request_ref.uid);
+            let of_grant = with_input(&Asking::new(context), &index, namespace, &named, now, |input| {
+                grant::review(review, Some(input), elsewhere, now)
             });
-            of_grant.unwrap_or_else(|| grant::review(review, None, now))
+            of_grant.unwrap_or_else(|| grant::review(review, None, elsewhere, now))
         });
         (found.metadata.clone(), status)
     };

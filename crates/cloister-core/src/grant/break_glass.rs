@@ -1,7 +1,7 @@
 //! Breaking the glass: a grant that opens at once, for a short time, and owes a review.
 
 use super::{
-    Grant, Home, Input, Target,
+    Declared, Grant, Home, Input, Target,
     afresh::is_new,
     approval::{Case, recorded},
     bars::People,
@@ -9,6 +9,7 @@ use super::{
     eligibility::{Ineligible, no_break_glass, signed},
     open::note_review,
     people::{is, is_service_account, same_person},
+    review::is_refused,
     words::principals,
 };
 use cloister_api::{
@@ -154,10 +155,20 @@ pub fn settled(grant: &Grant, status: &GrantStatus, target: &Target<'_>, input: 
         let reviewer = review.spec.reviewer.as_ref()?;
         let about_this = review.spec.request_ref.uid == grant.uid()
             && review.spec.digest == status.digest
-            && review.metadata.deletion_timestamp.is_none();
+            && review.metadata.deletion_timestamp.is_none()
+            // What was said of it stays true.
+            && !is_refused(review);
         let counts = || case.may_decide_now(reviewer, &people, input.settings).is_ok();
         (about_this && counts()).then(|| recorded(review, reviewer))
     })
+}
+
+/// Why nobody can make the review that a grant owes as long as that stays so, if it owes one: what would say who may is not
+/// there.
+pub fn unreviewable(input: &Input<'_>) -> Option<String> {
+    let Declared::Read(grant) = input.declared else { return None };
+    let error = grant.of_kind().target(input).err().filter(|_| has_broken_glass(grant))?;
+    Some(error.gone(grant.status()))
 }
 
 /// Whether a review says that it should not have been.

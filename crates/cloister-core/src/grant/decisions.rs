@@ -21,7 +21,7 @@ pub struct Decisions<'a> {
     pub refusal: Option<(&'static str, String, RecordedReview)>,
     /// Those of people who agree and may: of each account the newest.
     pub agreed: Vec<RecordedReview>,
-    /// How many agreed to something that has changed since.
+    /// How many who may decide have agreed to something that has changed since, and not to what it is now.
     pub of_before: usize,
 }
 
@@ -32,16 +32,19 @@ impl<'a> Decisions<'a> {
         let accounts: Vec<&Identity> = all.iter().map(|(_, reviewer)| *reviewer).collect();
         let people = People::of(case, accounts.iter().copied());
         let mut newest: HashMap<&str, usize> = HashMap::new();
-        let (mut refusal, mut of_before) = (None, 0);
+        let mut before: HashSet<Option<usize>> = HashSet::new();
+        let mut refusal = None;
         for (at, (review, reviewer)) in all.iter().enumerate() {
-            let counts =
-                || review.spec.digest == digest && case.may_decide_now(reviewer, &people, input.settings).is_ok();
+            let may = || case.may_decide_now(reviewer, &people, input.settings).is_ok();
+            let is_of_this = review.spec.digest == digest;
+            let counts = || is_of_this && may();
             let said = |did| in_words(review, reviewer, did);
             let refused = match review.spec.decision {
                 Decision::Approve => {
-                    of_before += usize::from(review.spec.digest != digest);
-                    if counts() {
+                    if may() && is_of_this {
                         newest.insert(&reviewer.username, at);
+                    } else if may() {
+                        before.insert(people.person(reviewer));
                     }
                     None
                 }
@@ -60,6 +63,8 @@ impl<'a> Decisions<'a> {
         }
         let mut agreed: Vec<usize> = newest.into_values().collect();
         agreed.sort_unstable();
+        let again: HashSet<Option<usize>> = agreed.iter().map(|at| people.person(all[*at].1)).collect();
+        let of_before = before.difference(&again).count();
         let agreed = agreed.into_iter().map(|at| recorded(all[at].0, all[at].1)).collect();
         Decisions { accounts, refusal, agreed, of_before }
     }

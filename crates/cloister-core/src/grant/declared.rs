@@ -1,6 +1,6 @@
 //! How the rule of an EgressGrant stands to what its namespace declares and has: said before anybody is asked.
 
-use super::{Input, kind::Missing, summary::destination};
+use super::{Input, kind::Missing, obstacle::Obstacle, summary::destination};
 use crate::egress::{Allowed, Opening, is_within, open_covered_by, overlap};
 use cloister_api::{EgressRule, EgressState, condition::ACTIVE};
 
@@ -11,7 +11,7 @@ pub const RULE_DIFFERS: &str = "RuleDiffers";
 pub const ALREADY_OPEN: &str = "AlreadyOpen";
 
 /// Whether the namespace declares a rule of the same name that is another: who decides would take the one for the other.
-pub fn differs(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
+pub fn differs(rule: &EgressRule, input: &Input<'_>) -> Option<Obstacle> {
     let declared = input.rules.iter().find(|declared| declared.name == rule.name)?;
     let surroundings = input.surroundings();
     let of_declared = Allowed::of(&[(declared.name.as_str(), declared)], &surroundings);
@@ -19,14 +19,16 @@ pub fn differs(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
         return None;
     }
     let (name, namespace) = (&rule.name, input.namespace);
-    let message = format!(
-        "ResearchNamespace {namespace} declares rule {name} as {}, and the grant's rule of that name is {}, which is no part of it \
-         (destination, ports or podSelector); delete the grant and ask again with the rule as it is declared, or with one of \
-         another name",
-        destination(declared),
-        destination(rule)
-    );
-    Some(Missing { reason: RULE_DIFFERS, message })
+    let said = |what_to_do: &str| {
+        format!(
+            "ResearchNamespace {namespace} declares rule {name} as {}, and the grant's rule of that name is {}, which is no part of it \
+             (destination, ports or podSelector); {what_to_do} the rule as it is declared, or with one of another name",
+            destination(declared),
+            destination(rule)
+        )
+    };
+    let (waiting, refused) = (said("delete the grant and ask again with"), said("ask with"));
+    Some(Obstacle { reason: RULE_DIFFERS, waiting, refused })
 }
 
 /// That an open grant goes beyond what the namespace declares by now. What people agreed to stays open until it ends: the owners
@@ -50,14 +52,17 @@ pub fn goes_beyond(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
 }
 
 /// Whether allowlists have all of it open already, so that a grant would open nothing.
-pub fn is_open(opening: &Opening, input: &Input<'_>) -> Option<Missing> {
-    is_within(opening, &(input.beside.agreed)()).then(|| Missing {
-        reason: ALREADY_OPEN,
-        message: format!(
-            "all of it is open in ResearchNamespace {} without a grant, by allowlists (see its status.egress), so that nobody is \
-             asked; delete the grant, or leave it to be decided should it be closed again",
+pub fn is_open(opening: &Opening, input: &Input<'_>) -> Option<Obstacle> {
+    let said = |what_to_do: &str| {
+        format!(
+            "all of it is open in ResearchNamespace {} without a grant, by allowlists (see its status.egress), so that {what_to_do}",
             input.namespace
-        ),
+        )
+    };
+    is_within(opening, &(input.beside.agreed)()).then(|| Obstacle {
+        reason: ALREADY_OPEN,
+        waiting: said("nobody is asked; delete the grant, or leave it to be decided should it be closed again"),
+        refused: said("there is no need to ask"),
     })
 }
 

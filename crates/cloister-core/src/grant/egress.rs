@@ -4,6 +4,7 @@ use super::{
     Grant, Input, declared,
     digest::{self, Hashes},
     kind::{Kind, Missing, Opening, Target, TargetError},
+    obstacle::Obstacle,
     summary,
     target::policy_of,
 };
@@ -35,13 +36,17 @@ impl Kind for EgressGrant {
         summary::destination(&self.spec.rule)
     }
 
+    fn entry(&self) -> String {
+        "egress.accessPolicy of CloisterConfig".to_owned()
+    }
+
     fn asks(&self) -> Value {
         json!({"rule": digest::rule(&self.spec.rule)})
     }
 
     fn target<'a>(&self, input: &Input<'a>) -> Result<Target<'a>, TargetError> {
         let name = &input.settings.spec.egress.access_policy;
-        let policy = policy_of(name, || "egress.accessPolicy of CloisterConfig".into(), input)?;
+        let policy = policy_of(name, || self.entry(), input)?;
         let service = self.spec.rule.service.as_ref();
         let meaning = match service {
             Some(service) => {
@@ -72,25 +77,35 @@ impl Kind for EgressGrant {
     }
 
     fn faults(&self, input: &Input<'_>) -> Vec<Missing> {
-        let closed = as_told(&self.spec.rule, input).closed;
-        closed.into_iter().filter_map(refused).collect()
+        let Opened { opening, closed } = as_told(&self.spec.rule, input);
+        // Where all of it can be opened, its names are among the doubts.
+        let names = opening.filter(|_| !closed.is_empty()).and_then(|opening| astray(opening, input));
+        let names = names.filter(|why| !is_unknown(why));
+        closed.into_iter().filter_map(refused).chain(names).collect()
     }
 
-    fn doubt(&self, input: &Input<'_>) -> Option<Missing> {
-        let opening = open_rule(&self.spec.rule, &input.surroundings()).ok()?;
-        declared::differs(&self.spec.rule, input).or_else(|| declared::is_open(&opening, input)).or_else(|| {
-            let mut astray = astray(opening, input)?;
-            if !is_unknown(&astray) {
-                astray.message = format!("{}. {WHERE_THE_RULE_IS_WRONG}", astray.message);
-            }
-            Some(astray)
-        })
+    fn doubts(&self, input: &Input<'_>) -> Vec<Obstacle> {
+        let differs = declared::differs(&self.spec.rule, input);
+        let whole = open_rule(&self.spec.rule, &input.surroundings()).ok();
+        let of_names = |opening| {
+            let astray = astray(opening, input)?;
+            let waiting = match is_unknown(&astray) {
+                true => astray.message.clone(),
+                false => format!("{}. {WHERE_THE_RULE_IS_WRONG}", astray.message),
+            };
+            Some(Obstacle { waiting, ..Obstacle::from(astray) })
+        };
+        let of_whole = whole.and_then(|opening| declared::is_open(&opening, input).or_else(|| of_names(opening)));
+        differs.into_iter().chain(of_whole).collect()
+    }
+
+    fn unanswered(&self, input: &Input<'_>) -> Vec<String> {
+        let opening = open_rule_in_part(&self.spec.rule, &input.surroundings()).opening;
+        opening.map(|opening| unanswered(opening, input)).unwrap_or_default()
     }
 
     fn caution(&self, input: &Input<'_>) -> Vec<String> {
-        let opening = open_rule(&self.spec.rule, &input.surroundings()).ok();
-        let names = opening.map(|opening| unanswered(opening, input)).unwrap_or_default();
-        names.into_iter().chain(declared::is_undeclared(&self.spec.rule, input)).collect()
+        Kind::unanswered(self, input).into_iter().chain(declared::is_undeclared(&self.spec.rule, input)).collect()
     }
 
     fn residue(&self, _: &Target<'_>, _: &Input<'_>) -> Vec<ResidualExposure> {

@@ -168,18 +168,20 @@ fn may_ask(who: &Identity, policy: &AccessPolicy) -> bool {
 /// Why somebody may not break the glass under a policy, and what they can do: nobody is sent to what would be refused too.
 pub fn no_break_glass(who: &Identity, policy: &AccessPolicy) -> Ineligible {
     let (name, user) = (policy.metadata.name.as_deref().unwrap_or_default(), &who.username);
-    let refused = match &policy.spec.break_glass {
-        None => format!("AccessPolicy {name} lets nobody break the glass"),
+    let (refused, by_groups) = match &policy.spec.break_glass {
+        None => (format!("AccessPolicy {name} lets nobody break the glass"), false),
         Some(_) if is_service_account(who) => {
-            format!("ServiceAccount {user} is not among those who may break the glass, who are people")
+            (format!("ServiceAccount {user} is not among those who may break the glass, who are people"), false)
         }
         Some(glass) => {
             let wanted = principals(&glass.requesters);
-            format!("{user} is not among those who may break the glass under AccessPolicy {name} ({wanted})")
+            (format!("{user} is not among those who may break the glass under AccessPolicy {name} ({wanted})"), true)
         }
     };
     Ineligible::BreakGlassNotAllowed(if may_ask(who, policy) {
-        format!("{refused}: {}. Ask without spec.breakGlass", seen(who))
+        // Where nobody may, or no account of its kind, no group helps.
+        let seen = if by_groups { format!(": {}", seen(who)) } else { String::new() };
+        format!("{refused}{seen}. Ask without spec.breakGlass")
     } else {
         let wanted = principals(&policy.spec.requesters);
         format!(

@@ -42,7 +42,7 @@ impl End {
 pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>, End> {
     let status = grant.status().ok_or_else(end_unknown)?;
     over_by_itself(status, grant.is_deleted(), input)?;
-    let target = grant.of_kind().target(input).map_err(|error| End::early(gone(&error), error.to_string()))?;
+    let target = grant.of_kind().target(input).map_err(|error| End::early(gone(&error), error.gone(Some(status))))?;
     if status.policy.as_ref().is_some_and(|policy| Some(&policy.uid) != target.policy.metadata.uid.as_ref()) {
         let message = "the policy that it was approved under was deleted; one of the same name is another";
         return Err(End::early("PolicyGone", message));

@@ -4,16 +4,17 @@ use super::{
     Grant, Input,
     digest::Hashes,
     eligibility::Ineligible,
+    obstacle::Obstacle,
     words::{CATALOGUE_WRITERS, POLICY_WRITERS},
 };
 use crate::{
     child::Child,
-    cluster_role::bindable,
+    cluster_role::{Fault, bindable},
     namespace::children::DEFAULT_ACCOUNT,
     plan::{Action, Chain},
-    suggest::{closest, did_you_mean},
+    suggest::did_you_mean,
 };
-use cloister_api::{AccessPolicy, HostStatus, ResidualExposure, Sensitivity, Subject, SubjectKind};
+use cloister_api::{AccessPolicy, GrantStatus, HostStatus, ResidualExposure, Sensitivity, Subject, SubjectKind};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -39,32 +40,48 @@ pub struct Target<'a> {
 /// Why it could not be found, or cannot be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
-    #[error(
-        "there is no {kind} {name}{}; delete the grant and ask again for one that is there (`kubectl get {list}`), or ask \
-         {CATALOGUE_WRITERS} to publish it",
-        did_you_mean(meant.as_deref())
-    )]
+    #[error("{}", not_found(.kind, .name, .meant.as_deref(), .list, "delete the grant and ask again for"))]
     NotFound { kind: &'static str, name: String, meant: Option<String>, list: &'static str },
     #[error("{kind} {name} cannot be read by this version of the operator; see its status")]
     Undecodable { kind: &'static str, name: String },
-    #[error(
-        "StorageResource {storage} offers no role {role}{}; it offers {offered}. Delete the grant and ask again for a role that it offers, \
-         or ask {CATALOGUE_WRITERS} to add it",
-        did_you_mean(meant.as_deref())
-    )]
+    #[error("{}", role_not_found(.storage, .role, .meant.as_deref(), .offered, "Delete the grant and ask again for"))]
     RoleNotFound { storage: String, role: String, meant: Option<String>, offered: String },
     #[error("there is no AccessPolicy {name}, which {named_by} names{}; ask {POLICY_WRITERS} to publish it", did_you_mean(meant.as_deref()))]
     PolicyNotFound { name: String, named_by: String, meant: Option<String> },
     #[error("AccessPolicy {0} cannot be read by this version of the operator; see its status")]
     PolicyUndecodable(String),
     #[error(
-        "there is no ClusterRole {name}{}; ask {CATALOGUE_WRITERS} to correct the name where it stands, or whoever runs the cluster to \
-         create it",
+        "there is no ClusterRole {name}, which {named_by} names{}; ask {CATALOGUE_WRITERS} to correct the name there, or whoever runs \
+         the cluster to create it",
         did_you_mean(meant.as_deref())
     )]
-    ClusterRoleNotFound { name: String, meant: Option<String> },
-    #[error("{0}")]
-    RoleRefused(crate::cluster_role::Fault),
+    ClusterRoleNotFound { name: String, named_by: String, meant: Option<String> },
+    #[error("{}", of_role(.fault, .named_by))]
+    RoleRefused { fault: Fault, named_by: String },
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Several(Vec<TargetError>),
+}
+
+fn not_found(kind: &str, name: &str, meant: Option<&str>, list: &str, instead: &str) -> String {
+    let meant = did_you_mean(meant);
+    format!(
+        "there is no {kind} {name}{meant}; {instead} one that is there (`kubectl get {list}`), or ask {CATALOGUE_WRITERS} to publish it"
+    )
+}
+
+fn role_not_found(storage: &str, role: &str, meant: Option<&str>, offered: &str, instead: &str) -> String {
+    let meant = did_you_mean(meant);
+    format!(
+        "StorageResource {storage} offers no role {role}{meant}; it offers {offered}. {instead} a role that it offers, or ask \
+         {CATALOGUE_WRITERS} to add it"
+    )
+}
+
+/// What is wrong with a ClusterRole, for whoever asked for what names it.
+fn of_role(fault: &Fault, named_by: &str) -> String {
+    format!(
+        "{fault}. It is {named_by} that names it: ask {CATALOGUE_WRITERS} to name another, or whoever runs the cluster to do that"
+    )
 }
 
 impl TargetError {
@@ -79,24 +96,73 @@ impl TargetError {
             TargetError::PolicyNotFound { .. } => "PolicyNotFound",
             TargetError::PolicyUndecodable(_) => "PolicyUndecodable",
             TargetError::ClusterRoleNotFound { .. } => "ClusterRoleNotFound",
-            TargetError::RoleRefused(fault) => fault.reason(),
+            TargetError::RoleRefused { fault, .. } => fault.reason(),
+            TargetError::Several(all) => all.first().map_or("TargetNotFound", TargetError::reason),
+        }
+    }
+
+    /// All that is wrong, one by one.
+    pub fn all(&self) -> &[TargetError] {
+        match self {
+            TargetError::Several(all) => all,
+            one => std::slice::from_ref(one),
+        }
+    }
+
+    /// What is said of it to whose request it stands in the way.
+    pub fn obstacles(&self) -> impl Iterator<Item = Obstacle> {
+        self.all().iter().map(|one| {
+            let refused = match one {
+                TargetError::NotFound { kind, name, meant, list } => {
+                    not_found(kind, name, meant.as_deref(), list, "name")
+                }
+                TargetError::RoleNotFound { storage, role, meant, offered } => {
+                    role_not_found(storage, role, meant.as_deref(), offered, "Name")
+                }
+                other => other.to_string(),
+            };
+            Obstacle { reason: one.reason(), waiting: one.to_string(), refused }
+        })
+    }
+
+    /// What is said of it to whom it concerns that was approved: nobody misspelt what was there.
+    pub fn gone(&self, status: Option<&GrantStatus>) -> String {
+        let agreed_under = status.and_then(|status| status.policy.as_ref()).map(|policy| policy.name.as_str());
+        match self {
+            TargetError::NotFound { kind, name, .. } => {
+                format!("there is no {kind} {name} any more; ask {CATALOGUE_WRITERS} to publish it again")
+            }
+            TargetError::RoleNotFound { storage, role, offered, .. } => format!(
+                "StorageResource {storage} offers no role {role} any more; it offers {offered}. Ask {CATALOGUE_WRITERS} to add it again"
+            ),
+            TargetError::PolicyNotFound { name, named_by, .. } if agreed_under == Some(name) => {
+                format!(
+                    "there is no AccessPolicy {name} any more, which {named_by} names; ask {POLICY_WRITERS} to publish it again"
+                )
+            }
+            TargetError::Several(all) => all.iter().map(|one| one.gone(status)).collect::<Vec<_>>().join("; "),
+            other => other.to_string(),
         }
     }
 
     /// Whether something is not there that may be on its way.
     pub fn is_of_what_may_come(&self) -> bool {
-        matches!(
-            self,
-            TargetError::NotFound { .. }
-                | TargetError::RoleNotFound { .. }
-                | TargetError::PolicyNotFound { .. }
-                | TargetError::ClusterRoleNotFound { .. }
-        )
+        self.all().iter().all(|one| {
+            matches!(
+                one,
+                TargetError::NotFound { .. }
+                    | TargetError::RoleNotFound { .. }
+                    | TargetError::PolicyNotFound { .. }
+                    | TargetError::ClusterRoleNotFound { .. }
+            )
+        })
     }
 
     /// Whether it is the policy that is gone, and not what the grant is for.
     pub fn is_of_policy(&self) -> bool {
-        matches!(self, TargetError::PolicyNotFound { .. } | TargetError::PolicyUndecodable(_))
+        let is_of_policy =
+            |one: &TargetError| matches!(one, TargetError::PolicyNotFound { .. } | TargetError::PolicyUndecodable(_));
+        self.all().iter().all(is_of_policy)
     }
 }
 
@@ -146,6 +212,9 @@ pub trait Kind {
     /// What it is for, in one word for lists.
     fn names_target(&self) -> String;
 
+    /// Where it is written what may be given and who decides, in words.
+    fn entry(&self) -> String;
+
     /// What it asks for, in its own fields: a part of what is decided about, and what `autoApprove` sees.
     fn asks(&self) -> Value;
 
@@ -181,8 +250,13 @@ pub trait Kind {
     }
 
     /// Why it is not known yet to work, so that nobody is asked to agree to it.
-    fn doubt(&self, _: &Input<'_>) -> Option<Missing> {
-        None
+    fn doubts(&self, _: &Input<'_>) -> Vec<Obstacle> {
+        Vec::new()
+    }
+
+    /// The names of which DNS says nothing, each in a sentence.
+    fn unanswered(&self, _: &Input<'_>) -> Vec<String> {
+        Vec::new()
     }
 
     /// What those who decide should know of it, though nothing is wrong for sure.
@@ -214,23 +288,10 @@ pub fn undeclared_account<'a>(kind: &'a dyn Kind, input: &Input<'_>) -> Option<&
     accounts(kind.subjects()).chain(kind.mounted_account()).find(|name| !has(name))
 }
 
-/// What is said of that account while nothing is open for it.
-pub fn undeclared(kind: &dyn Kind, input: &Input<'_>) -> Option<Missing> {
-    let name = undeclared_account(kind, input)?;
-    let namespace = input.namespace;
-    let declared = input.accounts.iter().map(|account| account.name.as_str());
-    let meant = did_you_mean(closest(name, declared));
-    let message = format!(
-        "ResearchNamespace {namespace} has no ServiceAccount {name}{meant}; declare it in its serviceAccounts, or delete the grant and ask \
-         again for one that it has (`kubectl get serviceaccounts -n {namespace}`)"
-    );
-    Some(Missing { reason: "ServiceAccountNotFound", message })
-}
-
 /// What is missing for now, so that nothing is opened.
 pub fn missing(kind: &dyn Kind, target: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
     let facts = target.cluster_role.map(|name| (name, (input.catalogue.cluster_roles)(name)));
     let fault = facts.and_then(|(name, facts)| bindable(name, facts).err());
-    let unbound = fault.map(|fault| Missing { reason: fault.reason(), message: fault.to_string() });
+    let unbound = fault.map(|fault| Missing { reason: fault.reason(), message: of_role(&fault, &kind.entry()) });
     unbound.or_else(|| kind.missing(target, input))
 }

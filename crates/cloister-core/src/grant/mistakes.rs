@@ -8,7 +8,11 @@ pub const ASK_AGAIN: &str = "A grant cannot be changed: delete it, and ask again
 
 /// All that is wrong with a request: at least one thing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mistakes(Vec<Missing>);
+pub struct Mistakes {
+    all: Vec<Missing>,
+    /// What else is known of it, though nothing is wrong for sure.
+    notes: Vec<String>,
+}
 
 impl Mistakes {
     /// These, if there are any.
@@ -17,24 +21,42 @@ impl Mistakes {
     ///
     /// There are.
     pub fn none(all: Vec<Ineligible>) -> Result<(), Self> {
-        if all.is_empty() { Ok(()) } else { Err(Mistakes(all.into_iter().map(Missing::from).collect())) }
+        Mistakes::of(all.into_iter().map(Missing::from)).map_or(Ok(()), Err)
+    }
+
+    /// These, if there are any.
+    pub fn of(all: impl IntoIterator<Item = Missing>) -> Option<Self> {
+        let all: Vec<Missing> = all.into_iter().collect();
+        (!all.is_empty()).then_some(Mistakes { all, notes: Vec::new() })
     }
 
     /// One of them, to begin with.
     pub fn one(first: Missing) -> Self {
-        Mistakes(vec![first])
+        Mistakes { all: vec![first], notes: Vec::new() }
     }
 
     /// The same, and others.
     #[must_use]
     pub fn and(mut self, others: impl IntoIterator<Item = Missing>) -> Self {
-        self.0.extend(others);
+        self.all.extend(others);
         self
+    }
+
+    /// The same, and what else is known of the request.
+    #[must_use]
+    pub fn noting(mut self, notes: Vec<String>) -> Self {
+        self.notes.extend(notes);
+        self
+    }
+
+    /// Why the first of them is one, in one word.
+    pub fn first_reason(&self) -> &'static str {
+        self.all.first().map_or("SeveralMistakes", |first| first.reason)
     }
 
     /// Why, in one word.
     pub fn reason(&self) -> &'static str {
-        match &*self.0 {
+        match &*self.all {
             [one] => one.reason,
             _ => "SeveralMistakes",
         }
@@ -49,14 +71,15 @@ impl From<Ineligible> for Missing {
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let [one] = &*self.0 {
-            return formatter.write_str(&one.message);
+        if let [one] = &*self.all {
+            formatter.write_str(&one.message)?;
+        } else {
+            write!(formatter, "{} mistakes", self.all.len())?;
+            for (at, one) in self.all.iter().enumerate() {
+                let before = if at == 0 { ": " } else { "; " };
+                write!(formatter, "{before}({}) {}: {}", at + 1, one.reason, one.message)?;
+            }
         }
-        write!(formatter, "{} mistakes", self.0.len())?;
-        for (at, one) in self.0.iter().enumerate() {
-            let before = if at == 0 { ": " } else { "; " };
-            write!(formatter, "{before}({}) {}: {}", at + 1, one.reason, one.message)?;
-        }
-        Ok(())
+        self.notes.iter().try_for_each(|note| write!(formatter, ". Note that {note}"))
     }
 }

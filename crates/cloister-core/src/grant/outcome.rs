@@ -9,17 +9,17 @@ use super::{
     digest,
     eligibility::{self, Ineligible},
     guard::POLICY_NOT_ALLOWED,
-    kind::{missing, undeclared},
+    kind::{Missing, missing},
     limits::Others,
     membership,
     mistakes::Mistakes,
+    obstacle::{Obstacle, known_doubts, undeclared},
     people::is_known,
     target::too_weak,
-    undecided::known_doubt,
     wait::{Wait, not_here},
     words::POLICY_WRITERS,
 };
-use crate::{auto_approve, condition::seconds, names::Standing};
+use crate::{auto_approve, condition::seconds};
 use cloister_api::{GrantStatus, Identity, RecordedReview, WhenRequesterLeaves};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -74,10 +74,11 @@ pub fn outcome(
     wrong.extend(window(grant, target, input.now).err());
     if !wrong.is_empty() {
         // Alone it may be declared yet. Whoever asks anew corrects it as well.
-        wrong.extend(undeclared.clone().map(Ineligible::ServiceAccountNotFound));
+        wrong.extend(undeclared.clone().map(Obstacle::of_one_refused).map(Ineligible::ServiceAccountNotFound));
     }
     if let Err(why) = Mistakes::none(wrong) {
-        return Outcome::Deny(why.and(kind.faults(input)).and(known_doubt(kind, input)));
+        let doubts = known_doubts(kind, input).map(Obstacle::of_one_refused);
+        return Outcome::Deny(why.and(kind.faults(input)).and(doubts).noting(kind.unanswered(input)));
     }
     let case = Case::of(kind, requester, target.policy, input);
     let decisions = Decisions::of(&case, grant, &status.digest, input);
@@ -90,18 +91,14 @@ pub fn outcome(
         return Outcome::Refuse { reason, message, by: Some(review) };
     }
     let weak = target.sensitivity.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings));
-    if let Some(message) = weak {
-        return Outcome::Wait(Wait::new("PolicyTooWeak", message, true));
-    }
-    if let Some(message) = &target.unguarded {
-        return Outcome::Wait(Wait::new(POLICY_NOT_ALLOWED, message, true));
-    }
-    if let Some(missing) = missing(kind, target, input) {
-        return Outcome::Wait(Wait::of(missing, true));
-    }
-    if let Some(undeclared) = undeclared {
-        // Whoever declares an account of that name later would get what was opened for it.
-        return Outcome::Wait(Wait::of(undeclared, true));
+    let weak = weak.map(|message| Missing { reason: "PolicyTooWeak", message });
+    let unguarded = target.unguarded.clone().map(|message| Missing { reason: POLICY_NOT_ALLOWED, message });
+    // Whoever declares an account of that name later would get what was opened for it.
+    let undeclared = undeclared.map(Obstacle::of_one_that_waits);
+    let missing = weak.into_iter().chain(unguarded).chain(missing(kind, target, input)).chain(undeclared);
+    if let Some(missing) = Mistakes::of(missing) {
+        let doubts = known_doubts(kind, input).map(Obstacle::of_one_that_waits);
+        return Outcome::Wait(Wait::for_all(&missing.and(doubts).noting(kind.unanswered(input))));
     }
     if grant.terms().break_glass {
         let permitted = break_glass::permitted(target.policy, requester);
@@ -127,10 +124,12 @@ pub fn outcome(
         }
         return Outcome::Approve { reason: "AutoApproved", message, how: How::Policy };
     }
-    if let Some(doubt) = kind.doubt(input) {
-        // Nobody is asked to agree to what may never work.
-        let broken = doubt.reason != Standing::Unknown.reason();
-        return Outcome::Wait(Wait::of(doubt, broken));
+    // Nobody is asked to agree to what may never work.
+    if let Some(doubts) = Mistakes::of(known_doubts(kind, input).map(Obstacle::of_one_that_waits)) {
+        return Outcome::Wait(Wait::for_all(&doubts.noting(kind.unanswered(input))));
+    }
+    if let Some(unknown) = kind.doubts(input).into_iter().next() {
+        return Outcome::Wait(Wait::new(unknown.reason, unknown.waiting, false));
     }
     let agreed: Vec<&Identity> = decisions.agreed.iter().map(|review| &review.reviewer).collect();
     let tally = case.tally(&agreed, &decisions.accounts);

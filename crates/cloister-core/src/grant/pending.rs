@@ -47,7 +47,7 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         Err(error) => {
             // The catalogue may come later than the request; nobody waits for ever, though.
             let deadline = later(asked, PENDING_TTL);
-            return match without_target(grant, &error, asked, deadline, input) {
+            return match without_target(grant, &status, &error, asked, deadline, input) {
                 Ok(wait) => wait_until(plan, &say, status, deadline, wait),
                 Err(why) => denied(plan, &say, status, &why, input.now),
             };

@@ -84,7 +84,7 @@ fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     plan.close(surplus(input, &[]));
     let mut owes = false;
     if break_glass::has_broken_glass(grant) {
-        let say = Say::about(grant, input.now);
+        let say = Say { unreviewable: break_glass::unreviewable(input), ..Say::about(grant, input.now) };
         let mut status = say.before();
         let target = grant.of_kind().target(input).ok();
         break_glass::put_right(&mut status, grant, target.as_ref(), input);

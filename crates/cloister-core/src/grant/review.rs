@@ -1,33 +1,45 @@
 //! What is said of a review: that it counts, or why not.
 
 use super::{
-    Declared, Grant, Input, approval::Case, bars::People, changed, digest, not_counted::NotCounted,
-    phases::stands_after_its_end,
+    Declared, Grant, Input, approval::Case, bars::People, changed, digest, kind::TargetError, late::late,
+    not_counted::NotCounted, phases::stands_after_its_end,
 };
-use crate::condition::{Verdict, conditions};
+use crate::{
+    child::GrantRef,
+    condition::{Verdict, conditions},
+};
 use cloister_api::{
-    AccessReview, AccessReviewStatus, Decision, GrantPhase, GrantStatus, RecordedReview,
+    AccessReview, AccessReviewStatus, Decision, GrantPhase, GrantStatus, Identity, RecordedReview,
     condition::{COUNTED, READY, reason},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// The status of a review, where it differs from what is there. `input` is that of the grant that it names, if there is
-/// one.
-pub fn review(review: &AccessReview, input: Option<&Input<'_>>, now: Timestamp) -> Option<AccessReviewStatus> {
+/// one; `elsewhere` the one that has the uid which it names, if that is another.
+pub fn review(
+    review: &AccessReview,
+    input: Option<&Input<'_>>,
+    elsewhere: Option<&GrantRef>,
+    now: Timestamp,
+) -> Option<AccessReviewStatus> {
     let before = review.status.as_ref();
     let (counts, why, message) = match counted_for_one_gone(review, input) {
         // It counted, and nobody is to believe that it does for a grant of that name which was made again.
-        Some(message) => (true, REQUEST_GONE.to_owned(), message),
-        None => match judge(review, input).or_else(|| before.is_none().then(too_late))? {
-            Ok(message) => (true, "Counted".to_owned(), message),
-            Err((why, message)) => (false, why, message),
+        Some(message) => (Some(true), REQUEST_GONE, message),
+        None => match judge(review, input, elsewhere)? {
+            Judged::Counts(message) => (Some(true), "Counted", message),
+            Judged::Refused(why, message) => (Some(false), why, message),
+            Judged::Waits(why, message) => (None, why, message),
+            // What was said of it stays.
+            Judged::TooLate(..) if is_answered(review) => return None,
+            Judged::TooLate(why, message) => (Some(false), why, message),
         },
     };
     let verdicts = vec![
         // It was understood, whether it counts or not: a tool that waits must not hang.
         Verdict::new(READY, true, reason::RECONCILED, message.clone()),
-        Verdict::new(COUNTED, counts, why, message),
+        Verdict { type_: COUNTED, status: counts, reason: why.to_owned(), message },
     ];
     let generation = review.metadata.generation;
     let old = before.map(|status| status.conditions.as_slice()).unwrap_or_default();
@@ -36,10 +48,19 @@ pub fn review(review: &AccessReview, input: Option<&Input<'_>>, now: Timestamp) 
     (before != Some(&status)).then_some(status)
 }
 
-/// Whether it was said of a review that it counts, or why not.
+fn counted(review: &AccessReview) -> Option<&Condition> {
+    let mut conditions = review.status.iter().flat_map(|status| &status.conditions);
+    conditions.find(|condition| condition.type_ == COUNTED)
+}
+
+/// Whether it was said of a review that it counts, or why not. One that waits until it can be judged has no answer yet.
 pub fn is_answered(review: &AccessReview) -> bool {
-    let conditions = review.status.iter().flat_map(|status| &status.conditions);
-    conditions.into_iter().any(|condition| condition.type_ == COUNTED)
+    counted(review).is_some_and(|counted| counted.status != "Unknown")
+}
+
+/// Whether it was said of a review that it does not count.
+pub fn is_refused(review: &AccessReview) -> bool {
+    counted(review).is_some_and(|counted| counted.status == "False")
 }
 
 /// The reviews of a grant that waits for people, of which something else is to be said: what they depend on changes while
@@ -49,30 +70,30 @@ pub fn to_answer<'a>(input: &Input<'a>) -> Vec<&'a AccessReview> {
     if grant.phase() != GrantPhase::Pending && !super::owes_review(grant, input.reviews) {
         return Vec::new();
     }
-    input.reviews.iter().copied().filter(|one| review(one, Some(input), input.now).is_some()).collect()
+    input.reviews.iter().copied().filter(|one| review(one, Some(input), None, input.now).is_some()).collect()
 }
 
 /// Whether all is said of a review of a grant that has ended: that it decided, where the grant was decided by it.
 pub fn is_answered_by(review: &AccessReview, grant: &Grant) -> bool {
-    is_answered(review) && (recorded(review, grant).is_none() || counts(review).is_some())
+    is_answered(review) && (recorded(review, grant).is_none() || !is_refused(review))
 }
 
-/// The condition of a review that counts.
-fn counts(review: &AccessReview) -> Option<&Condition> {
-    let conditions = review.status.iter().flat_map(|status| &status.conditions);
-    conditions.into_iter().find(|condition| condition.type_ == COUNTED && condition.status == "True")
+/// What there is to say of a review.
+pub enum Judged {
+    /// It counts, for this.
+    Counts(String),
+    /// It does not, for this reason.
+    Refused(&'static str, String),
+    /// Nobody can say now whether it does.
+    Waits(&'static str, String),
+    /// There was nothing left to decide when it was seen.
+    TooLate(&'static str, String),
 }
 
-type Judged = Result<String, (String, String)>;
-
-fn too_late() -> Judged {
-    Err(("AlreadyDecided".into(), "the request was decided before this review was seen".into()))
-}
-
-/// Whether a review counts. `None` where its grant is decided or gone, and what was said of the review before stays.
-fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
+/// Whether a review counts. `None` where what was said of it before stays.
+fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&GrantRef>) -> Option<Judged> {
     let named = &review.spec.request_ref;
-    let refused = |why: &str, message: String| Some(Err((why.to_owned(), message)));
+    let refused = |why, message: String| Some(Judged::Refused(why, message));
     let found = input.and_then(|input| match input.declared {
         Declared::Read(grant) if grant.uid() == named.uid => Some((grant, input)),
         _ => None,
@@ -82,16 +103,25 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
         if is_answered(review) {
             return None;
         }
-        let message = format!(
-            "there is no {} {} with uid {} here; one that was made again is another, and needs reviews of its own",
-            named.kind.as_str(),
-            named.name,
-            named.uid
-        );
-        return refused("RequestNotFound", message);
+        let why = match elsewhere {
+            Some(GrantRef { kind, name }) => {
+                format!(
+                    "that uid is of {} {name}. Write another review, with that kind and name in its requestRef",
+                    kind.as_str()
+                )
+            }
+            None => "one that was made again is another, and needs reviews of its own".to_owned(),
+        };
+        let (kind, name) = (named.kind.as_str(), &named.name);
+        return refused("RequestNotFound", format!("there is no {kind} {name} with uid {} here; {why}", named.uid));
     };
     if let Some(recorded) = recorded(review, grant) {
-        return Some(Ok(recorded));
+        return Some(Judged::Counts(recorded));
+    }
+    let owes = super::owes_review(grant, input.reviews);
+    if owes && is_refused(review) {
+        // It settles nothing any more, whatever has changed since.
+        return None;
     }
     let Some(reviewer) = &review.spec.reviewer else {
         return refused(NotCounted::ReviewerUnknown.reason(), NotCounted::ReviewerUnknown.to_string());
@@ -100,22 +130,30 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
         return refused("RequesterUnknown", "the API server did not say who asked".into());
     };
     let kind = grant.of_kind();
+    let too_late = || Some(late(review, grant));
     let target = match kind.target(input) {
         Ok(target) => target,
-        Err(error) => {
-            return (grant.phase() == GrantPhase::Pending).then(|| Err((error.reason().to_owned(), error.to_string())));
-        }
+        Err(error) if owes => return Some(waits_for(&error, grant.status())),
+        Err(error) if grant.phase() == GrantPhase::Pending => return refused(error.reason(), error.to_string()),
+        // It ends now, and then it is said how.
+        Err(_) if matches!(grant.phase(), GrantPhase::Approved | GrantPhase::Active) => return None,
+        Err(_) => return too_late(),
     };
     let case = Case::of(kind, requester, target.policy, input);
-    let not_counted = |why: NotCounted| refused(why.reason(), why.to_string());
+    let people = People::of(&case, input.reviews.iter().filter_map(|review| review.spec.reviewer.as_ref()));
+    let may_decide = || case.may_decide_now(reviewer, &people, input.settings);
+    let ends = grant.phase().has_ended() || grant.phase() == GrantPhase::Revoking;
+    let is_over = ends && !stands_after_its_end(grant, input);
     if review.spec.decision == Decision::Revoke {
+        let settles =
+            || owes && may_decide().is_ok() && grant.status().is_some_and(|status| status.digest == review.spec.digest);
         return match case.may_revoke(reviewer) {
-            Err(why) => not_counted(why),
-            Ok(()) if grant.phase().has_ended() && !stands_after_its_end(grant, input) => None,
-            Ok(()) => Some(Ok("ends it".into())),
+            Err(why) => refused(why.reason(), why.to_string()),
+            Ok(()) if is_over && settles() => Some(Judged::Counts(format!("{OWED}; the grant had ended already"))),
+            Ok(()) if is_over => too_late(),
+            Ok(()) => Some(Judged::Counts("ends it".into())),
         };
     }
-    let owes = super::owes_review(grant, input.reviews);
     let is_open_question = grant.phase() == GrantPhase::Pending || owes;
     let digest = if owes { grant.status()?.digest.clone() } else { digest::of(grant, input.namespace, &target) };
     if is_open_question && review.spec.digest != digest {
@@ -126,20 +164,57 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>) -> Option<Judged> {
         );
         return refused("DigestDiffers", message);
     }
-    let people = People::of(&case, input.reviews.iter().filter_map(|review| review.spec.reviewer.as_ref()));
-    let judged = if is_open_question {
-        case.may_decide_now(reviewer, &people, input.settings)
-    } else {
-        case.judge(reviewer, &people)
-    };
+    let judged = if is_open_question { may_decide() } else { case.judge(reviewer, &people) };
     match judged {
-        Err(why) => not_counted(why),
-        Ok(_) if !is_open_question => None,
+        Err(why) => {
+            let refuses = review.spec.decision == Decision::Deny && !is_over && case.may_revoke(reviewer).is_ok();
+            let instead = if refuses { instead_of_a_refusal(&why, grant) } else { "" };
+            refused(why.reason(), format!("{why}{instead}"))
+        }
+        Ok(_) if !is_open_question => too_late(),
         Ok(rules) => {
             let names: Vec<&str> =
                 rules.iter().filter_map(|at| Some(case.policy.approval_rules.get(*at)?.name.as_str())).collect();
-            Some(Ok(format!("counts for {} of AccessPolicy {}", names.join(" or "), case.policy_name)))
+            let once = said_before(review, reviewer, &people, input).map_or_else(String::new, |before| {
+                format!(", once for all reviews of {}: {before} says the same", reviewer.username)
+            });
+            Some(Judged::Counts(format!(
+                "counts for {} of AccessPolicy {}{once}",
+                names.join(" or "),
+                case.policy_name
+            )))
         }
+    }
+}
+
+/// The review by which the same person has agreed to the same before.
+fn said_before<'a>(review: &AccessReview, who: &Identity, people: &People, input: &Input<'a>) -> Option<&'a str> {
+    let earlier = input.reviews.iter().take_while(|other| other.metadata.uid != review.metadata.uid);
+    let is_same = |other: &&&AccessReview| {
+        let (one, other) = (&review.spec, &other.spec);
+        let is_person = other.reviewer.as_ref().is_some_and(|reviewer| people.person(reviewer) == people.person(who));
+        let is_of_this = one.request_ref.uid == other.request_ref.uid && one.digest == other.digest;
+        is_person && is_of_this && one.decision == Decision::Approve && other.decision == Decision::Approve
+    };
+    earlier.filter(is_same).find_map(|other| other.metadata.name.as_deref())
+}
+
+/// What is said of the review that a grant owes while nobody knows who may decide about it.
+fn waits_for(error: &TargetError, status: Option<&GrantStatus>) -> Judged {
+    let message = format!(
+        "whether it counts is not known: {}. It is judged when that is there, and until then the grant owes its review",
+        error.gone(status)
+    );
+    Judged::Waits(error.reason(), message)
+}
+
+/// What somebody can do whose refusal does not count, but who may end the grant.
+fn instead_of_a_refusal(why: &NotCounted, grant: &Grant) -> &'static str {
+    match (why, grant.phase()) {
+        (NotCounted::Requester(_), GrantPhase::Pending) => {
+            "; to take it back, write a review with the decision Revoke, or delete it"
+        }
+        _ => "; to end it, write a review with the decision Revoke",
     }
 }
 
@@ -154,7 +229,7 @@ fn is_gone(review: &AccessReview, input: Option<&Input<'_>>) -> bool {
 
 /// What is said of a review that counted for a grant that is gone.
 fn counted_for_one_gone(review: &AccessReview, input: Option<&Input<'_>>) -> Option<String> {
-    let before = counts(review)?;
+    let before = counted(review).filter(|condition| condition.status == "True")?;
     let said = before.message.split_once(GONE).map_or(&*before.message, |(said, _)| said);
     let named = &review.spec.request_ref;
     is_gone(review, input).then(|| {

@@ -24,7 +24,7 @@ const POD_PATIENCE: SignedDuration = SignedDuration::from_secs(60);
 
 /// Takes away what a grant opened, in the order that leaves no gap, until nothing of it is left.
 pub fn revoke(remains: &Remains<'_>, end: Option<End>, input: &Input<'_>) -> Plan<GrantStatus> {
-    let say = Say::of_remains(remains, input.now);
+    let say = Say::of_remains(remains, input);
     let mut plan = Plan::default();
     let mut status = say.before();
     let (phase, reason, message) = match end {
@@ -94,7 +94,7 @@ pub fn revoke(remains: &Remains<'_>, end: Option<End>, input: &Input<'_>) -> Pla
 /// Closes a grant that cannot be read and is not over: what it opened is taken away, as at its end. It opens again when it
 /// can be read before its end.
 pub fn shut(remains: &Remains<'_>, error: &str, input: &Input<'_>) -> Plan<GrantStatus> {
-    let say = Say::of_remains(remains, input.now);
+    let say = Say::of_remains(remains, input);
     let mut plan = Plan::default();
     let mut status = say.before();
     let closing = mount::shutting(remains, input);

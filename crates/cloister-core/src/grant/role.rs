@@ -5,7 +5,7 @@ use super::{
     digest::{self, Hashes},
     kind::{Kind, Opening, Target, TargetError},
     residue,
-    target::{Known, cluster_role, guard_of, policy_of, rules_of},
+    target::{Known, both, cluster_role, guard_of, policy_of, rules_of},
 };
 use crate::{child::Child, namespace::children::role_binding};
 use cloister_api::{ResidualExposure, RoleGrant, Subject};
@@ -18,6 +18,10 @@ impl Kind for RoleGrant {
 
     fn names_target(&self) -> String {
         self.spec.role.clone()
+    }
+
+    fn entry(&self) -> String {
+        format!("AccessRole {}", self.spec.role)
     }
 
     fn asks(&self) -> Value {
@@ -39,8 +43,8 @@ impl Kind for RoleGrant {
             Known::Undecodable => return Err(TargetError::Undecodable { kind: "AccessRole", name: name.clone() }),
             Known::Read(role) => role,
         };
-        let rules = cluster_role(&role.spec.cluster_role, input)?;
-        let policy = policy_of(&role.spec.access_policy, || format!("AccessRole {name}"), input)?;
+        let rules = cluster_role(&role.spec.cluster_role, self, input);
+        let (rules, policy) = both(rules, policy_of(&role.spec.access_policy, || self.entry(), input))?;
         let meaning = json!({"uid": role.metadata.uid, "clusterRole": role.spec.cluster_role, "rules": rules});
         let (unguarded, sensitivity) = guard_of(&role.spec.cluster_role, &role.spec.access_policy, input);
         let allows = rules_of(&role.spec.cluster_role, input);

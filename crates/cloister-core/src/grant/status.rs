@@ -1,6 +1,6 @@
 //! What is said of a grant.
 
-use super::{Grant, remains::Remains, summary};
+use super::{Grant, Input, break_glass, remains::Remains, summary};
 use crate::{
     carry_out::{Outcome, Told},
     condition::{self, Verdict, conditions, seconds},
@@ -19,16 +19,19 @@ pub struct Say<'a> {
     pub metadata: &'a ObjectMeta,
     pub before: Option<&'a GrantStatus>,
     pub now: Timestamp,
+    /// Why nobody can make the review that it owes, if that is so.
+    pub unreviewable: Option<String>,
 }
 
 impl<'a> Say<'a> {
     pub fn about(grant: &'a Grant, now: Timestamp) -> Self {
-        Say { grant: Some(grant), metadata: grant.metadata(), before: grant.status(), now }
+        Say { grant: Some(grant), metadata: grant.metadata(), before: grant.status(), now, unreviewable: None }
     }
 
-    /// About a grant that ends.
-    pub fn of_remains(remains: &Remains<'a>, now: Timestamp) -> Self {
-        Say { grant: None, metadata: remains.metadata, before: remains.status, now }
+    /// About a grant that ends, or has.
+    pub fn of_remains(remains: &Remains<'a>, input: &Input<'_>) -> Self {
+        let unreviewable = break_glass::unreviewable(input);
+        Say { grant: None, metadata: remains.metadata, before: remains.status, now: input.now, unreviewable }
     }
 
     /// What was said before.
@@ -153,7 +156,7 @@ impl<'a> Say<'a> {
         verdicts.push(Verdict::new(APPROVED, approved, if approved { "Approved" } else { reason }, message.clone()));
         verdicts.push(Verdict::new(ACTIVE, active, if active { "Active" } else { phase }, message));
         if let Some(glass) = &status.break_glass {
-            verdicts.push(reviewed(glass, self.now));
+            verdicts.push(reviewed(glass, &status, self.unreviewable.as_deref(), self.now));
             if glass.reviewed_by.is_none() && glass.review_due_at.0 > self.now {
                 plan.look_again(glass.review_due_at.0);
             }
@@ -178,17 +181,25 @@ pub fn is_given_up(status: &GrantStatus) -> bool {
 const NEVER_REVIEWED: &str = "NeverReviewed";
 
 /// Whether the review was made that a grant owes which broke the glass.
-fn reviewed(glass: &BreakGlassStatus, now: Timestamp) -> Verdict {
+fn reviewed(glass: &BreakGlassStatus, status: &GrantStatus, unreviewable: Option<&str>, now: Timestamp) -> Verdict {
     let due = glass.review_due_at.0;
+    let policy = status
+        .policy
+        .as_ref()
+        .map_or_else(|| "its policy".to_owned(), |policy| format!("AccessPolicy {}", policy.name));
+    let unreviewable =
+        unreviewable.map(|why| format!("; whether a review counts is not known before: {why}")).unwrap_or_default();
     match &glass.reviewed_by {
         Some(who) => Verdict::new(REVIEWED, true, "Reviewed", format!("reviewed by {who}")),
         None if due <= now => {
-            let message =
-                format!("nobody has reviewed it by {due}; an approver of its policy must, with an AccessReview");
+            let message = format!(
+                "nobody has reviewed it by {due}; an approver of {policy} must, with an AccessReview{unreviewable}"
+            );
             Verdict::new(REVIEWED, false, "ReviewOverdue", message)
         }
         None => {
-            let message = format!("an approver of its policy must review it by {due}, with an AccessReview");
+            let message =
+                format!("an approver of {policy} must review it by {due}, with an AccessReview{unreviewable}");
             Verdict::new(REVIEWED, false, "ReviewOwed", message)
         }
     }
@@ -203,7 +214,7 @@ pub fn failed(
     outcome: &Outcome<Told>,
     now: Timestamp,
 ) -> Option<GrantStatus> {
-    let say = Say { grant: None, metadata, before, now };
+    let say = Say { grant: None, metadata, before, now, unreviewable: None };
     let before = say.before();
     let mut status = planned.unwrap_or_else(|| before.clone());
     let mut verdicts = condition::failed(&outcome.failures);

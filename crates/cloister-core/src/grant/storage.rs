@@ -9,9 +9,10 @@ use super::{
     end,
     kind::{Kind, Missing, Opening, Target, TargetError, is_for_accounts},
     mount::{self, Source},
+    obstacle::Obstacle,
     residue,
     share::{Share, mount_key, mount_name},
-    target::{Known, cluster_role, guard_of, policy_of, rules_of},
+    target::{Known, both, cluster_role, guard_of, policy_of, rules_of},
     together,
     words::CATALOGUE_WRITERS,
 };
@@ -59,6 +60,10 @@ impl Kind for StorageAccessGrant {
         format!("{}/{}", self.spec.storage, self.spec.role)
     }
 
+    fn entry(&self) -> String {
+        format!("role {} of StorageResource {}", self.spec.role, self.spec.storage)
+    }
+
     fn asks(&self) -> Value {
         let spec = &self.spec;
         let mount = spec.mount.as_ref();
@@ -73,9 +78,8 @@ impl Kind for StorageAccessGrant {
 
     fn target<'a>(&self, input: &Input<'a>) -> Result<Target<'a>, TargetError> {
         let (storage, role) = found(self, input)?;
-        let named_by = || format!("role {} of StorageResource {}", role.name, self.spec.storage);
-        let rules = role.cluster_role.as_deref().map(|name| cluster_role(name, input)).transpose()?;
-        let policy = policy_of(&role.access_policy, named_by, input)?;
+        let rules = role.cluster_role.as_deref().map(|name| cluster_role(name, self, input)).transpose();
+        let (rules, policy) = both(rules, policy_of(&role.access_policy, || self.entry(), input))?;
         let credential = role.credential.as_ref().and_then(|credential| credential.secret_ref.as_ref());
         let mut meaning = json!({
             "uid": storage.metadata.uid,
@@ -120,15 +124,23 @@ impl Kind for StorageAccessGrant {
             .or_else(|| together::too_broad(endpoint()?, input))
     }
 
-    fn doubt(&self, input: &Input<'_>) -> Option<Missing> {
+    fn doubts(&self, input: &Input<'_>) -> Vec<Obstacle> {
         let storage = &self.spec.storage;
-        match open_endpoint(found(self, input).ok()?.0.spec.endpoint.as_ref()?, None, &input.surroundings()) {
+        let Some(endpoint) = found(self, input).ok().and_then(|(storage, _)| storage.spec.endpoint.as_ref()) else {
+            return Vec::new();
+        };
+        let doubt = match open_endpoint(endpoint, None, &input.surroundings()) {
             Ok(open) => astray(open, input).map(|missing| led_astray(storage, missing)),
             Err(refusal) => Some(closed_by(storage, &refusal)),
-        }
+        };
+        doubt.into_iter().map(Obstacle::from).collect()
     }
 
     fn caution(&self, input: &Input<'_>) -> Vec<String> {
+        Kind::unanswered(self, input)
+    }
+
+    fn unanswered(&self, input: &Input<'_>) -> Vec<String> {
         let endpoint = || found(self, input).ok()?.0.spec.endpoint.as_ref();
         let opening = endpoint().and_then(|endpoint| open_endpoint(endpoint, None, &input.surroundings()).ok());
         opening.map(|opening| unanswered(opening, input)).unwrap_or_default()

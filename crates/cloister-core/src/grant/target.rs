@@ -1,6 +1,10 @@
 //! What the catalogue says: the policy that decides, and the ClusterRoles that may be bound.
 
-use super::{Input, Listed, kind::TargetError, words::CATALOGUE_WRITERS};
+use super::{
+    Input, Listed,
+    kind::{Kind, TargetError},
+    words::CATALOGUE_WRITERS,
+};
 use crate::{cluster_role::Fault, settings::Settings, text::counted};
 use cloister_api::{AccessPolicy, AccessPolicySpec, Sensitivity};
 
@@ -40,15 +44,28 @@ pub fn policy_of<'a>(
 }
 
 /// What a ClusterRole that is to be bound allows, as a digest.
-pub fn cluster_role<'a>(name: &str, input: &Input<'a>) -> Result<&'a str, TargetError> {
+pub fn cluster_role<'a>(name: &str, kind: &dyn Kind, input: &Input<'a>) -> Result<&'a str, TargetError> {
     let facts = (input.catalogue.cluster_roles)(name);
     crate::cluster_role::given(name, facts).map_err(|fault| match fault {
         Fault::NotFound(name) => {
             let meant = (input.catalogue.meant)(Listed::ClusterRole, &name);
-            TargetError::ClusterRoleNotFound { name, meant }
+            TargetError::ClusterRoleNotFound { name, named_by: kind.entry(), meant }
         }
-        fault => TargetError::RoleRefused(fault),
+        fault => TargetError::RoleRefused { fault, named_by: kind.entry() },
     })
+}
+
+/// Both of what a target needs.
+///
+/// # Errors
+///
+/// What is wrong with one of them, or with both.
+pub fn both<A, B>(one: Result<A, TargetError>, other: Result<B, TargetError>) -> Result<(A, B), TargetError> {
+    match (one, other) {
+        (Ok(one), Ok(other)) => Ok((one, other)),
+        (Err(one), Err(other)) => Err(TargetError::Several(vec![one, other])),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
 }
 
 /// What a ClusterRole allows, a line for each rule.

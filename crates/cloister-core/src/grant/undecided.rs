@@ -3,12 +3,14 @@
 use super::{
     Grant, Home, Input,
     eligibility::Ineligible,
-    kind::{Kind, Missing, TargetError, undeclared},
+    kind::{Missing, TargetError},
+    membership,
     mistakes::Mistakes,
+    obstacle::{Obstacle, known_doubts, undeclared},
     outcome::{known_person, not_invalidated},
     wait::Wait,
 };
-use crate::names::Standing;
+use cloister_api::GrantStatus;
 use jiff::Timestamp;
 
 /// What holds a request up whose target is not known, together with what else is known to be wrong with it. Whether it keeps
@@ -19,34 +21,55 @@ use jiff::Timestamp;
 /// It would be refused whatever it is for.
 pub fn without_target(
     grant: &Grant,
+    status: &GrantStatus,
     error: &TargetError,
     asked: Timestamp,
     deadline: Timestamp,
     input: &Input<'_>,
 ) -> Result<Wait, Mistakes> {
     let kind = grant.of_kind();
-    let first = Mistakes::one(Missing { reason: error.reason(), message: error.to_string() });
     let mut wrong: Vec<Ineligible> = Vec::new();
+    let mut left = None;
     if let (Home::Enforced, true, Some(requester)) = (input.home, input.settings.usable, grant.terms().requested_by) {
+        left = membership::left(grant, status, requester, input.members);
         wrong.extend(not_invalidated(asked, input).err());
         wrong.extend(known_person(requester, input).err());
         wrong.extend(kind.conflict(input).err());
+        if let Some(who) = left.as_ref().filter(|_| grant.terms().break_glass) {
+            // No policy keeps one that breaks the glass.
+            wrong.push(Ineligible::RequesterLeft(who.clone(), input.namespace.to_owned()));
+        }
     }
     let is_final = !wrong.is_empty();
-    let all =
-        first.and(wrong.into_iter().map(Missing::from)).and(undeclared(kind, input)).and(known_doubt(kind, input));
+    let wrong: Vec<Missing> = wrong.into_iter().map(Missing::from).collect();
+    let all = |said: fn(Obstacle) -> Missing| {
+        let mut of_target = error.obstacles().map(said);
+        let first = of_target.next().unwrap_or_else(|| Missing { reason: error.reason(), message: error.to_string() });
+        let doubts = undeclared(kind, input).into_iter().chain(known_doubts(kind, input)).map(said);
+        Mistakes::one(first)
+            .and(of_target)
+            .and(wrong.clone())
+            .and(kind.faults(input))
+            .and(doubts)
+            .noting(kind.unanswered(input))
+    };
+    let at_its_end = all(Obstacle::of_one_refused);
     if is_final {
-        return Err(all);
+        return Err(at_its_end);
     }
+    let left = left.map(|who| {
+        format!(
+            "; {who} is no member of ResearchNamespace {} any more, so that it is denied then, unless its policy keeps what members asked \
+             for (whenRequesterLeaves)",
+            input.namespace
+        )
+    });
     let message = format!(
-        "{all}. The request waits until {deadline}, and then times out; whether it keeps the terms of its AccessPolicy is not known \
-         before"
+        "{}. The request waits until {deadline}, and then times out; whether it keeps the terms of its AccessPolicy is not known \
+         before{}",
+        all(Obstacle::of_one_that_waits),
+        left.unwrap_or_default()
     );
-    let wait = Wait::new(error.reason(), message, true);
+    let wait = Wait::new(error.reason(), message, true).or_at_its_end(at_its_end.to_string());
     Ok(if error.is_of_what_may_come() { wait.for_what_may_come(asked) } else { wait })
-}
-
-/// What is known to stand in the way of a request, and not just not known yet.
-pub fn known_doubt(kind: &dyn Kind, input: &Input<'_>) -> Option<Missing> {
-    kind.doubt(input).filter(|doubt| doubt.reason != Standing::Unknown.reason())
 }

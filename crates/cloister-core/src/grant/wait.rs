@@ -3,7 +3,7 @@
 use super::{
     Home, Input,
     break_glass::later,
-    kind::Missing,
+    mistakes::{ASK_AGAIN, Mistakes},
     open,
     status::{Say, ended},
 };
@@ -23,17 +23,26 @@ pub struct Wait {
     pub message: String,
     /// Whether somebody must change something before it can go on.
     pub broken: bool,
+    /// What is said once it has waited in vain.
+    at_its_end: String,
     /// Until when what is missing may be on its way.
     on_its_way_until: Option<Timestamp>,
 }
 
 impl Wait {
-    pub fn of(missing: Missing, broken: bool) -> Self {
-        Wait::new(missing.reason, missing.message, broken)
+    /// Somebody must change all of this.
+    pub fn for_all(missing: &Mistakes) -> Self {
+        Wait::new(missing.first_reason(), missing.to_string(), true)
     }
 
     pub fn new(reason: &str, message: impl Into<String>, broken: bool) -> Self {
-        Wait { reason: reason.to_owned(), message: message.into(), broken, on_its_way_until: None }
+        let message = message.into();
+        Wait { reason: reason.to_owned(), at_its_end: message.clone(), message, broken, on_its_way_until: None }
+    }
+
+    /// The same, and what is said where nothing has changed until it times out.
+    pub fn or_at_its_end(self, at_its_end: String) -> Self {
+        Wait { at_its_end, ..self }
     }
 
     /// The same where something is missing that may have been applied together with the request.
@@ -74,10 +83,15 @@ pub fn wait_until(
 ) -> Plan<GrantStatus> {
     if deadline <= say.now {
         let status = ended(status, GrantPhase::TimedOut, say.now);
-        return say.ready(plan, status, "TimedOut", format!("nobody decided by {deadline}; {}", wait.message));
+        return say.ready(
+            plan,
+            status,
+            "TimedOut",
+            format!("nobody decided by {deadline}; {}. {ASK_AGAIN}", wait.at_its_end),
+        );
     }
     plan.look_again(deadline);
-    let Wait { reason, message, broken, on_its_way_until } = wait;
+    let Wait { reason, message, broken, on_its_way_until, .. } = wait;
     if let Some(until) = on_its_way_until.filter(|until| *until > say.now) {
         plan.look_again(until);
         return say.waiting(plan, status, &reason, message);

@@ -1,5 +1,6 @@
 //! How people are named in messages.
 
+use super::people::is_service_account;
 use crate::text::{counted, first_of};
 use cloister_api::{Identity, Principal};
 
@@ -36,6 +37,9 @@ pub fn principals(all: &[Principal]) -> String {
 /// An account and its groups, as the API server saw them when it made the object.
 pub fn seen(identity: &Identity) -> String {
     let who = &identity.username;
+    if is_service_account(identity) {
+        return format!("{who} is a ServiceAccount, which is named by its kind, and by no group of accounts");
+    }
     let mut groups: Vec<&str> = identity.groups.iter().map(String::as_str).collect();
     groups.sort_unstable();
     if groups.is_empty() {

@@ -1,6 +1,6 @@
 //! The end of a namespace, and what is left of one whose declaration is gone or cannot be read.
 
-use super::{Input, ObservedNamespace, cluster, has_finalizer, policies, status::Say, surplus, with};
+use super::{Input, ObservedNamespace, OwedReview, cluster, has_finalizer, policies, status::Say, surplus, with};
 use crate::{
     child::{Child, ChildKey, ChildKind},
     finalizers::of_others,
@@ -41,15 +41,17 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
     }
     let retain = declared.spec.deletion_policy == DeletionPolicy::Retain;
     close(&mut plan, namespace, input, retain);
-    let owed = input.owed_review.as_ref().filter(|owed| owed.due > input.now);
     match declared.spec.deletion_policy {
-        DeletionPolicy::Delete if owed.is_some() => {
+        DeletionPolicy::Delete if let Some(owed) = input.owed_review.filter(|owed| owed.due > input.now) => {
             // Once the Namespace is being deleted, nobody can make the review any more.
-            let message = owed.map(|owed| {
-                plan.look_again(owed.due);
-                format!("closed; {owed}")
-            });
-            say.waiting(plan, reason::WAITING_FOR_REVIEW, message.unwrap_or_default())
+            let OwedReview { kind, grant, who, due, said } = owed;
+            plan.look_again(due);
+            let message = format!(
+                "closed; {who} broke the glass with {} {grant}, which nobody has reviewed yet: {said}. At {due} the Namespace is \
+                 deleted without",
+                kind.as_str()
+            );
+            say.waiting(plan, reason::WAITING_FOR_REVIEW, message)
         }
         DeletionPolicy::Delete => {
             plan.end_with(Action::DeleteNamespace { uid: namespace.uid.to_string() }, After::Attempts);

@@ -10,7 +10,7 @@ use crate::{
 };
 use cloister_api::{EgressStatus, GrantKind, ResearchNamespaceSpec, ServiceReference, StorageEndpoint, labels};
 use jiff::Timestamp;
-use std::{collections::BTreeMap, fmt, net::IpAddr};
+use std::{collections::BTreeMap, net::IpAddr};
 
 /// What is known of a Namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,33 +75,6 @@ pub enum PeerFound<'a> {
     },
 }
 
-/// The review that a grant owes by which somebody broke the glass.
-#[derive(Clone, Debug)]
-pub struct OwedReview<'a> {
-    /// The kind of the grant.
-    pub kind: GrantKind,
-    /// Its name.
-    pub grant: &'a str,
-    /// Who broke the glass.
-    pub by: &'a str,
-    /// The AccessPolicy whose approvers may review it.
-    pub policy: &'a str,
-    /// By when.
-    pub due: Timestamp,
-}
-
-impl fmt::Display for OwedReview<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OwedReview { kind, grant, by, policy, due } = self;
-        write!(
-            f,
-            "{by} broke the glass with {} {grant}, which nobody has reviewed: ask an approver of AccessPolicy {policy} to review it with an \
-             AccessReview, or wait until {due}, when the Namespace is deleted without",
-            kind.as_str()
-        )
-    }
-}
-
 /// Everything that the decision about one namespace depends on.
 pub struct Input<'a> {
     /// The name of the ResearchNamespace and of its Namespace.
@@ -139,10 +112,25 @@ pub struct Input<'a> {
     pub pods: usize,
     /// How many of its grants have opened something that is not yet confirmed gone.
     pub open_grants: usize,
-    /// Of the reviews that grants in it owe, the one that is due last.
+    /// The grant in it that broke the glass and owes a review which is due last, and when that is.
     pub owed_review: Option<OwedReview<'a>>,
     /// The time.
     pub now: Timestamp,
+}
+
+/// The review that a grant owes which broke the glass.
+#[derive(Clone, Copy, Debug)]
+pub struct OwedReview<'a> {
+    /// The kind of the grant.
+    pub kind: GrantKind,
+    /// Its name.
+    pub grant: &'a str,
+    /// Who broke the glass.
+    pub who: &'a str,
+    /// When the review is due.
+    pub due: Timestamp,
+    /// Who must make it, as the grant says.
+    pub said: &'a str,
 }
 
 impl Input<'_> {

@@ -471,7 +471,7 @@ impl World {
             let said: Vec<_> = self.with_input(&key, |input| {
                 let names = |review: &AccessReview| review.metadata.name.clone();
                 let all = input.reviews.iter();
-                all.map(|review| (names(review), grant::review(review, Some(input), self.now))).collect()
+                all.map(|review| (names(review), grant::review(review, Some(input), None, self.now))).collect()
             });
             for (name, status) in said {
                 let review = self.reviews.iter_mut().find(|review| review.metadata.name == name);

@@ -27,6 +27,9 @@ use std::{
     net::IpAddr,
 };
 
+/// What a grant says of the review that it owes.
+pub const OWED: &str = "an approver of AccessPolicy incidents must review it by noon, with an AccessReview";
+
 pub const NAME: &str = "interp";
 
 /// The uid of an account that was made anew.
@@ -138,11 +141,11 @@ impl World {
             pods: self.pods,
             open_grants: self.open_grants,
             owed_review: self.owed_review.map(|due| OwedReview {
-                kind: cloister_api::GrantKind::StorageAccessGrant,
+                kind: cloister_api::GrantKind::RoleGrant,
                 grant: "eval",
-                by: "nina",
-                policy: "incidents",
+                who: "alice",
                 due,
+                said: OWED,
             }),
             now: self.now,
         })

@@ -35,7 +35,8 @@ fn two_people_agree_to_what_an_account_asks_for() {
     );
     assert_eq!(status.summary.approvals, "2/2");
     for at in [1, 2] {
-        let said = world.with_input("eval", |input| grant::review(&world.reviews[at], Some(input), world.now)).unwrap();
+        let said =
+            world.with_input("eval", |input| grant::review(&world.reviews[at], Some(input), None, world.now)).unwrap();
         assert_eq!(said.conditions[1].message, "counts for security", "{at}");
     }
 }
@@ -116,7 +117,8 @@ fn an_account_that_is_nobodys_neither_asks_nor_decides() {
         review(&mut world, "egress/lab", Decision::Approve, reviewer.clone());
         settle(&mut world);
         assert_eq!(said(&world, "egress/lab"), (GrantPhase::Pending, "AwaitingApproval".into()), "{reviewer:?}");
-        let status = world.with_input("egress/lab", |input| grant::review(&world.reviews[0], Some(input), world.now));
+        let status =
+            world.with_input("egress/lab", |input| grant::review(&world.reviews[0], Some(input), None, world.now));
         assert_eq!(status.unwrap().conditions[1].reason, why, "{reviewer:?}");
         // Another person decides.
         review(&mut world, "egress/lab", Decision::Approve, keyed("sam", &["security"], &["E7"]));

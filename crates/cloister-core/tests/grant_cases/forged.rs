@@ -176,7 +176,7 @@ fn what_is_said_to_have_ended_is_closed_all_the_same() {
         });
         // Whoever may revoke it is not told that it is over.
         review(&mut world, "eval", Decision::Revoke, person("alice", &["researchers"]));
-        let told = world.with_input("eval", |input| grant::review(&world.reviews[0], Some(input), now)).unwrap();
+        let told = world.with_input("eval", |input| grant::review(&world.reviews[0], Some(input), None, now)).unwrap();
         assert!(told.conditions.iter().any(|c| c.type_ == "Counted" && c.status == "True"), "{told:?}");
         settle(&mut world);
         assert_eq!(said(&world, "eval"), (GrantPhase::Revoking, NOT_BORNE_OUT.into()), "the pod is waited for");

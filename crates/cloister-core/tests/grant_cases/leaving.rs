@@ -165,6 +165,37 @@ fn told_of(world: &World) -> (GrantPhase, String) {
     said(world, "role/debug")
 }
 
+/// Whether its policy keeps what members asked for is not known. Nobody keeps one that breaks the glass.
+#[test]
+fn who_left_is_told_of_a_request_that_waits_for_what_is_not_there() {
+    let waits = |more: Value| {
+        let mut world = World { storage: Shelf::Absent, ..world() };
+        members(&mut world, json!([{"kind": "User", "name": "alice"}]));
+        ask(&mut world, "eval", more);
+        settle(&mut world);
+        world.members.clear();
+        settle(&mut world);
+        world
+    };
+    let world = waits(json!({}));
+    assert_eq!(said(&world, "eval"), (GrantPhase::Pending, "StorageNotFound".into()));
+    let told = message(&world, "eval");
+    let left = "whether it keeps the terms of its AccessPolicy is not known before; alice is no member of ResearchNamespace interp any \
+                more, so that it is denied then, unless its policy keeps what members asked for (whenRequesterLeaves)";
+    assert!(told.ends_with(left), "{told}");
+    let world = waits(json!({"breakGlass": true}));
+    assert_eq!(said(&world, "eval"), (GrantPhase::Denied, "SeveralMistakes".into()));
+    let told = message(&world, "eval");
+    assert!(
+        told.starts_with(
+            "2 mistakes: (1) StorageNotFound: there is no StorageResource weights; name one that is there (`kubectl get \
+             storageresources`), or ask whoever publishes the catalogue (ClusterRole cloister:catalogue-admin) to publish it; (2) \
+             RequesterLeft: alice was a member of ResearchNamespace interp"
+        ),
+        "{told}"
+    );
+}
+
 /// The membership is written down at the first look, also where that look fails to do anything else.
 #[test]
 fn who_was_a_member_stays_known() {

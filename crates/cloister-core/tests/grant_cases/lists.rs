@@ -112,7 +112,9 @@ fn what_made_approvals_of_before_void_is_said() {
         "{told}"
     );
     let said = world.with_input("role/debug", |input| {
-        cloister_core::grant::review(&world.reviews[0], Some(input), world.now).unwrap().conditions[1].message.clone()
+        cloister_core::grant::review(&world.reviews[0], Some(input), None, world.now).unwrap().conditions[1]
+            .message
+            .clone()
     });
     assert!(said.contains(why), "{said}");
 
@@ -123,4 +125,34 @@ fn what_made_approvals_of_before_void_is_said() {
     world.policy = by_people(json!({"maxDuration": "2h"})).policy;
     settle(&mut world);
     assert!(message(&world, "role/debug").contains("(AccessPolicy standard, or what it is for, has changed since): "));
+}
+
+/// Nobody is sent to write another review that would be refused, or that they have written already.
+#[test]
+fn approvals_of_before_are_those_that_could_count() {
+    let mut world = by_people(json!({}));
+    world.members =
+        serde_json::from_value(json!([{"role": "Owner", "subjects": [{"kind": "User", "name": "lea"}]}])).unwrap();
+    ask(&mut world, "role/debug", json!({}));
+    settle(&mut world);
+    let waits = "waits for approval under AccessPolicy standard: 1 more of security (Group security), and 2 more of owners (Group owners)";
+    for who in [person("lea", &["security"]), person("bob", &["guests"]), person("alice", &["security"])] {
+        review(&mut world, "role/debug", Decision::Approve, who);
+    }
+    settle(&mut world);
+    world.cluster_roles.insert("cloister:debugger".into(), role_facts(&["pods/attach"], true));
+    settle(&mut world);
+    assert!(message(&world, "role/debug").starts_with(waits), "{}", message(&world, "role/debug"));
+    assert!(!message(&world, "role/debug").contains("any more"), "{}", message(&world, "role/debug"));
+    let sam = || person("sam", &["security"]);
+    for _ in 0..2 {
+        review(&mut world, "role/debug", Decision::Approve, sam());
+    }
+    settle(&mut world);
+    world.cluster_roles.insert("cloister:debugger".into(), role_facts(&["pods/exec"], true));
+    settle(&mut world);
+    assert!(message(&world, "role/debug").contains("; 1 approval does not count any more ("), "sam is one person");
+    review(&mut world, "role/debug", Decision::Approve, sam());
+    settle(&mut world);
+    assert!(!message(&world, "role/debug").contains("any more"), "{}", message(&world, "role/debug"));
 }

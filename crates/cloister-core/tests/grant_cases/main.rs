@@ -16,6 +16,7 @@ mod grants;
 mod guards;
 mod held;
 mod kinds;
+mod late;
 mod leaving;
 mod lists;
 mod mistakes;
@@ -26,6 +27,7 @@ mod objects;
 mod raced;
 mod requests;
 mod revocations;
+mod rules;
 mod said;
 #[path = "../common/steps.rs"]
 mod steps;

@@ -74,7 +74,7 @@ fn who_may_not_is_told_who_may_and_who_they_were_seen_to_be() {
     settle(&mut world);
     review(&mut world, "eval", cloister_api::Decision::Approve, person("sam", &["system:authenticated"]));
     let said =
-        world.with_input("eval", |input| cloister_core::grant::review(&world.reviews[0], Some(input), world.now));
+        world.with_input("eval", |input| cloister_core::grant::review(&world.reviews[0], Some(input), None, world.now));
     let told = said.unwrap().conditions[1].message.clone();
     assert!(
         told.starts_with(
@@ -118,8 +118,9 @@ fn a_name_that_is_not_there_is_answered_with_the_one_that_was_meant() {
             "eval",
             json!({}),
             World { storage: storage(json!({"roles": bound})), ..world() },
-            "there is no ClusterRole cloister:debuger (did you mean cloister:debugger?); ask whoever publishes the catalogue (ClusterRole \
-             cloister:catalogue-admin) to correct the name where it stands, or whoever runs the cluster to create it",
+            "there is no ClusterRole cloister:debuger, which role reader of StorageResource weights names (did you mean \
+             cloister:debugger?); ask whoever publishes the catalogue (ClusterRole cloister:catalogue-admin) to correct the name there, or \
+             whoever runs the cluster to create it",
         ),
         (
             "role/debug",

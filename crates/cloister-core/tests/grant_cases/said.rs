@@ -8,12 +8,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 
 /// Whether the review counts, and why, once it is said.
-fn counted(world: &mut World, at: usize) -> (bool, String) {
+pub fn counted(world: &mut World, at: usize) -> (bool, String) {
     let say = |review: &AccessReview, world: &World| {
         if world.grants.contains_key("eval") {
-            world.with_input("eval", |input| grant::review(review, Some(input), world.now))
+            world.with_input("eval", |input| grant::review(review, Some(input), None, world.now))
         } else {
-            grant::review(review, None, world.now)
+            grant::review(review, None, None, world.now)
         }
     };
     if let Some(status) = say(&world.reviews[at], world) {
@@ -37,7 +37,7 @@ fn reviewed(decision: Decision, who: Identity) -> World {
     world
 }
 
-fn sam() -> Identity {
+pub fn sam() -> Identity {
     person("sam", &["security"])
 }
 
@@ -84,7 +84,7 @@ fn one_that_counted_for_a_grant_that_is_gone_says_so() {
     assert_eq!(counted(&mut world, 0), (false, "NotAnApprover".into()));
 }
 
-fn said_of(world: &World, at: usize) -> &str {
+pub fn said_of(world: &World, at: usize) -> &str {
     let conditions = &world.reviews[at].status.as_ref().expect("something is said").conditions;
     &conditions.iter().find(|c| c.type_ == "Counted").unwrap().message
 }
@@ -206,7 +206,7 @@ fn the_review_of_a_broken_glass_counts_while_it_is_owed() {
     assert_eq!(counted(&mut world, 1), (true, "Counted".into()));
     settle(&mut world);
     review(&mut world, "eval", Decision::Approve, person("sue", &["security"]));
-    assert_eq!(counted(&mut world, 2), (false, "AlreadyDecided".into()));
+    assert_eq!(counted(&mut world, 2), (false, "AlreadyReviewed".into()));
 }
 
 #[test]
@@ -234,4 +234,37 @@ fn what_was_said_of_a_review_outlives_its_grant() {
             assert_eq!(counted(&mut world, 0).0, before.0, "whether it counted");
         }
     }
+}
+
+/// Both count, and whoever wrote them counts once.
+#[test]
+fn one_that_says_what_the_same_person_said_before_says_so() {
+    let mut world = reviewed(Decision::Approve, sam());
+    let second = Identity { uid: "u-sam".into(), ..person("sam", &["security"]) };
+    review(&mut world, "eval", Decision::Approve, second);
+    let first = world.reviews[0].metadata.name.clone().unwrap();
+    assert_eq!((counted(&mut world, 0), counted(&mut world, 1)), ((true, "Counted".into()), (true, "Counted".into())));
+    assert_eq!(said_of(&world, 0), "counts for security of AccessPolicy standard");
+    let once =
+        format!("counts for security of AccessPolicy standard, once for all reviews of sam: {first} says the same");
+    assert_eq!(said_of(&world, 1), once);
+}
+
+#[test]
+fn one_of_another_kind_or_name_is_told_which_grant_has_its_uid() {
+    let world = reviewed(Decision::Approve, sam());
+    let said = |at: Option<&str>| {
+        let at = at.map(super::grants::reference);
+        let mut review = world.reviews[0].clone();
+        review.spec.request_ref.kind = cloister_api::GrantKind::RoleGrant;
+        let status = grant::review(&review, None, at.as_ref(), world.now).unwrap();
+        (status.conditions[1].reason.clone(), status.conditions[1].message.clone())
+    };
+    let not_found = "there is no RoleGrant eval with uid uid-eval here; ";
+    let told = |rest: &str| ("RequestNotFound".to_owned(), format!("{not_found}{rest}"));
+    assert_eq!(said(None), told("one that was made again is another, and needs reviews of its own"));
+    assert_eq!(
+        said(Some("eval")),
+        told("that uid is of StorageAccessGrant eval. Write another review, with that kind and name in its requestRef")
+    );
 }

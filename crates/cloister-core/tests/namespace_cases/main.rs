@@ -28,7 +28,7 @@ use cloister_core::{
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::Time};
-use namespaces::{NAME, World, at, deny_all, is_of_grant, opens};
+use namespaces::{NAME, OWED, World, at, deny_all, is_of_grant, opens};
 use serde_json::{Value, json};
 
 fn spec(spec: Value) -> ResearchNamespaceSpec {
@@ -535,6 +535,15 @@ fn a_deletion_waits_for_a_review_while_it_can_be_made_and_no_longer() {
     world.owed_review = Some(at(60));
     world = settled(world);
     assert!(says(&world, "Ready", "False", "WaitingForReview") && !world.is_enforced());
+    let said = &world.declared.as_ref().unwrap().status.as_ref().unwrap().conditions[0].message;
+    assert_eq!(
+        *said,
+        format!(
+            "closed; alice broke the glass with RoleGrant eval, which nobody has reviewed yet: {OWED}. At {} the Namespace is deleted \
+             without",
+            at(60)
+        )
+    );
     assert_eq!(world.plan().next, Some(at(60)));
     let status = world.declared.as_ref().unwrap().status.as_ref().unwrap();
     let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();

@@ -1,0 +1,60 @@
+//! What stands in the way of a request, in two sentences: what helps one that waits does not help one that is over.
+
+use super::{
+    Input,
+    kind::{Kind, Missing, undeclared_account},
+};
+use crate::{
+    names::Standing,
+    suggest::{closest, did_you_mean},
+};
+
+/// Something that stands in the way of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// What to do about it while the request waits.
+    pub waiting: String,
+    /// The same once it is refused, and whoever asks anew corrects it.
+    pub refused: String,
+}
+
+impl Obstacle {
+    /// As somebody is told whose request waits.
+    pub fn of_one_that_waits(self) -> Missing {
+        Missing { reason: self.reason, message: self.waiting }
+    }
+
+    /// As somebody is told whose request is refused.
+    pub fn of_one_refused(self) -> Missing {
+        Missing { reason: self.reason, message: self.refused }
+    }
+}
+
+impl From<Missing> for Obstacle {
+    fn from(Missing { reason, message }: Missing) -> Self {
+        Obstacle { reason, waiting: message.clone(), refused: message }
+    }
+}
+
+/// What is known to stand in the way of a request, and not just not known yet.
+pub fn known_doubts(kind: &dyn Kind, input: &Input<'_>) -> impl Iterator<Item = Obstacle> {
+    kind.doubts(input).into_iter().filter(|doubt| doubt.reason != Standing::Unknown.reason())
+}
+
+/// What is said of an account that gets it and is not declared, while nothing is open for it.
+pub fn undeclared(kind: &dyn Kind, input: &Input<'_>) -> Option<Obstacle> {
+    let name = undeclared_account(kind, input)?;
+    let namespace = input.namespace;
+    let declared = input.accounts.iter().map(|account| account.name.as_str());
+    let meant = did_you_mean(closest(name, declared));
+    let said = |instead: &str| {
+        format!(
+            "ResearchNamespace {namespace} has no ServiceAccount {name}{meant}; declare it in its serviceAccounts, or {instead} one that \
+             it has (`kubectl get serviceaccounts -n {namespace}`)"
+        )
+    };
+    let (waiting, refused) = (said("delete the grant and ask again for"), said("name"));
+    Some(Obstacle { reason: "ServiceAccountNotFound", waiting, refused })
+}

@@ -53,7 +53,7 @@ pub enum TargetError {
         did_you_mean(meant.as_deref())
     )]
     RoleNotFound { storage: String, role: String, meant: Option<String>, offered: String },
-    #[error("there is no AccessPolicy {name}, which {named_by} names{}; ask {POLICY_WRITERS} to publish it", did_you_mean(meant.as_deref()))]
+    #[error("there is no AccessPolicy {name}, which {named_by} names{}; ask {}", did_you_mean(meant.as_deref()), right_of_policy(named_by))]
     PolicyNotFound { name: String, named_by: String, meant: Option<String> },
     #[error("AccessPolicy {0} cannot be read by this version of the operator; see its status")]
     PolicyUndecodable(String),
@@ -65,6 +65,15 @@ pub enum TargetError {
     ClusterRoleNotFound { name: String, meant: Option<String> },
     #[error("{0}")]
     RoleRefused(crate::cluster_role::Fault),
+}
+
+/// Who corrects a name of a policy where it stands, or publishes one of that name.
+fn right_of_policy(named_by: &str) -> String {
+    if named_by.ends_with(" of CloisterConfig") {
+        format!("{POLICY_WRITERS} to publish it, or to correct the name")
+    } else {
+        format!("{CATALOGUE_WRITERS} to correct the name, or {POLICY_WRITERS} to publish it")
+    }
 }
 
 impl TargetError {

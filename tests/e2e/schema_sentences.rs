@@ -122,6 +122,8 @@ const SENTENCES: &[(&str, &str, &str, &str)] = &[
     ),
     ("ResearchNamespace", "/quota/requests.cpu ", "4", "the key \"requests.cpu \" must be a resource"),
     ("ResearchNamespace", "/quota/gpu", "4", "the key \"gpu\" must be a resource"),
+    ("AccessPolicy", "/requesters/0/name", "Olga ", "must not begin or end with a blank"),
+    ("ResearchNamespace", "/members/0/subjects/0/name", " alice", "must not begin or end with a blank"),
     ("ResearchNamespace", "/quota/nvidia.com~1gpu", "8", "the key \"nvidia.com/gpu\" must begin with requests."),
     (
         "ResearchNamespace",

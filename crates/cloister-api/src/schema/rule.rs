@@ -22,13 +22,14 @@ pub(super) fn looks_like_or(expression: &str, faults: &[(&str, &str)], otherwise
     answer
 }
 
-/// That all keys of a map hold to a condition on `k`, or a sentence that begins with those that do not, and says what they must.
+/// That all keys of a map hold to a condition on `k`, or a sentence that begins with the first key that does not.
 pub(crate) fn keys(condition: &str, sentence: &str) -> Value {
     let mut answer = rule(format!("self.all(k, {condition})"), &format!("a key {sentence}"));
     // What is quoted is bounded, and in one line: an API server drops a message that is not.
-    let wrong =
-        format!("self.filter(k, !({condition})).map(k, '\"' + k.substring(0, k.size() > 80 ? 80 : k.size()) + '\"')");
-    answer["messageExpression"] = format!("'the key ' + {wrong}.join(' and the key ') + ' {sentence}'").into();
+    let first = format!("self.filter(k, !({condition}))[0]");
+    answer["messageExpression"] =
+        format!("'the key \"' + {first}.substring(0, {first}.size() > 80 ? 80 : {first}.size()) + '\" {sentence}'")
+            .into();
     answer
 }
 

@@ -368,7 +368,13 @@ async fn nobody_writes_who_decided() -> Result<()> {
     let mallory = story.person("mallory").await?;
     let root = Person::in_groups(story.stage, "mallory", &["bystanders", "system:masters"], &story.name).await?;
     for lie in lies("reviewer") {
+        let person = lie["reviewer"]["personKey"].clone();
         let forged = story.decision(&grant, "Approve", lie);
+        if person.is_string() {
+            let made = mallory.dry_run("AccessReview", "forged", forged).await.ok()?;
+            ensure!(made["spec"]["reviewer"]["personKey"] == "mallory", "the person is written over: {made}");
+            continue;
+        }
         for answer in [
             mallory.create("AccessReview", "forged", forged.clone()).await,
             mallory.generate("AccessReview", "forged-", forged.clone()).await,

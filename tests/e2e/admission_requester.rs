@@ -76,8 +76,6 @@ async fn a_forged_identity_is_refused() -> Result<()> {
             json!({"username": "alice", "uid": "", "groups": []}),
             json!({"username": "alice", "uid": "", "groups": ["researchers", "system:authenticated"]}),
             json!({"username": "alice", "uid": "", "groups": [ns, "researchers", "system:authenticated", "security"]}),
-            // Half of it, to be filled up.
-            json!({"username": "", "groups": ["security"]}),
         ] {
             let grant = kind.json_by("forged", forged.clone());
             assert_denied(api.create(&create(), &object(grant.clone())).await, kind.policy);
@@ -86,8 +84,13 @@ async fn a_forged_identity_is_refused() -> Result<()> {
             generated["metadata"] = json!({"generateName": "forged-"});
             assert_denied(api.create(&create(), &object(generated)).await, kind.policy);
         }
-        let half = api.create(&dry_run(), &object(kind.json_by("half", json!({"uid": "u1"})))).await?;
-        assert_eq!((kind.username(&half), &kind.who(&half)["uid"]), (Some("alice"), &json!("")), "written over");
+        // Half of it is written over.
+        for half in [json!({"uid": "u1"}), json!({"username": "", "groups": ["security"], "personKey": "p"})] {
+            let half = api.create(&dry_run(), &object(kind.json_by("half", half))).await?;
+            let who = kind.who(&half);
+            assert_eq!((kind.username(&half), &who["uid"], &who["personKey"]), (Some("alice"), &json!(""), &json!("")));
+            assert_eq!(sorted(&who["groups"]), sorted(&truth));
+        }
         // What is true may be said.
         let true_one = json!({"username": "alice", "uid": "", "groups": truth});
         api.create(&dry_run(), &object(kind.json_by("true", true_one))).await?;
@@ -172,6 +175,36 @@ async fn nobody_changes_who_it_was_by_a_subresource() -> Result<()> {
         let after: DynamicObject = merge_at(&own, "status", "one", forged.clone()).await?;
         ensure!(after.data["status"]["observedGeneration"] == json!(1));
         assert_eq!(kind.who(&after), kind.who(&made));
+    }
+    Ok(())
+}
+
+/// What has a wrong type is the schema's to refuse, in its words and with all that is wrong: admission only adds to it.
+#[tokio::test]
+async fn what_the_schema_refuses_it_says_itself() -> Result<()> {
+    let (ns, alice) = namespace().await?;
+    for kind in attested() {
+        let of_grants = ["requestedDuration", "justification", "ticketRef", "breakGlass"];
+        let fields = if kind.field == "reviewer" { &["digest", "decision", "comment"][..] } else { &of_grants };
+        let types_are_wrong = async |spec: Value, fields: &[&str]| {
+            let mut object = kind.json("mine");
+            json_merge(&mut object, &json!({"spec": spec}));
+            let path = kind.path(&ns, "");
+            let post = http_post(path.trim_end_matches('/'), serde_json::to_vec(&object)?);
+            let Err(kube::Error::Api(refused)) = alice.request::<Value>(post).await else {
+                anyhow::bail!("{} {spec} should have been refused", kind.resource.kind);
+            };
+            let said = |field: &&str| refused.message.contains(&format!("{field} in body must be of type "));
+            ensure!(refused.code == 422 && fields.iter().all(said), "{spec}: {}", refused.message);
+            Ok(())
+        };
+        let all: Value = fields.iter().map(|field| ((*field).to_owned(), json!(4))).collect();
+        let names: Vec<String> = fields.iter().map(|field| format!("spec.{field}")).collect();
+        types_are_wrong(all, &names.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        types_are_wrong(json!("text"), &["spec"]).await?;
+        let who = format!("spec.{}", kind.field);
+        types_are_wrong(json!({kind.field: "alice"}), &[&who]).await?;
+        types_are_wrong(json!({kind.field: {"username": 4}}), &[&format!("{who}.username")]).await?;
     }
     Ok(())
 }

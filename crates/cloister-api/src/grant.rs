@@ -327,8 +327,8 @@ pub struct GrantStatus {
     /// The grant in a few words, for lists.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "GrantSummary::is_empty")]
     pub summary: GrantSummary,
-    /// Of whoever asked and the users who get it, those who were members of the research namespace when the operator first saw
-    /// the request, or at a later time while it waited, by user name. See `whenRequesterLeaves` of AccessPolicy.
+    /// Of whoever asked and the users and ServiceAccounts that get it, those that were members of the research namespace when the
+    /// operator first saw the request, or at a later time while it waited, by user name. See `whenRequesterLeaves` of AccessPolicy.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 17))]
     pub members: Vec<String>,

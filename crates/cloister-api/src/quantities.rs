@@ -72,12 +72,9 @@ pub fn quota(_: &mut SchemaGenerator) -> Schema {
         ),
         keys(
             "!k.contains('/') || k.matches('^(count/|requests[.])|[.]storageclass[.]storage[.]k8s[.]io/|[.]deviceclass[.]resource[.]k8s[.]io/')",
-            "limits nothing: Kubernetes counts what is asked for of a device by its requests alone; write requests. before the \
-             device, as in requests.nvidia.com/gpu (it must stand so in the quota)",
+            "must begin with requests., as in requests.nvidia.com/gpu: Kubernetes counts what is asked for of a device by its \
+             requests alone, and without it the key limits nothing",
         ),
-        keys(
-            &format!("!({counted}) || {whole}"),
-            "counts objects or devices, so that its value must be a whole number",
-        ),
+        keys(&format!("!({counted}) || {whole}"), "must have a whole number: it counts objects or devices"),
     ])
 }

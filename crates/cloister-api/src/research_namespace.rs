@@ -259,6 +259,8 @@ pub struct ResearchNamespaceSpec {
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub ingress: NamespaceIngress,
     /// The most that the namespace may use, by resource name, as in a ResourceQuota. A fraction stands in quotes, such as "1.5".
+    /// Whether a device (`requests.nvidia.com/gpu`) or a kind (`count/jobs.batch`) is spelt right, nobody can tell: Kubernetes accepts
+    /// names of what may come, and one that is misspelt limits nothing. `kubectl describe quota` shows what is used of each.
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::quantities::quota")]
     pub quota: BTreeMap<String, Quantity>,

@@ -1,6 +1,6 @@
 //! Which ClusterRoles the operator may bind: the API server is asked, because only it knows.
 
-use crate::{context::Context, index::Dirty, watches::Watched};
+use crate::{context::Context, index::Dirty, synced::Watched};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{Api, api::PostParams};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

@@ -16,7 +16,7 @@ use crate::{
     queue::{Queue, Ticket},
     reconcile::{Destroyed, Replaced},
     requests::Requests,
-    watches::Synced,
+    synced::Synced,
 };
 use jiff::{SignedDuration, Timestamp};
 use kube::Client;

@@ -4,8 +4,8 @@
 use crate::{
     context::Context,
     index::Dirty,
+    synced::Watched,
     watch::{Soon, with_ends},
-    watches::Watched,
 };
 use cloister_api::{
     GROUP,

@@ -32,6 +32,7 @@ mod reconcile;
 mod requests;
 mod server;
 mod standby;
+mod synced;
 mod watch;
 mod watches;
 mod work;

@@ -76,8 +76,7 @@ async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
             None => (StatusCode::SERVICE_UNAVAILABLE, format!("waits for Lease {LEASE}")),
         };
     };
-    let missing = context.synced.missing(None);
-    let silent = context.synced.silent();
+    let (missing, silent) = context.synced.missing_of_all_namespaces();
     let mut why = Vec::new();
     if !missing.is_empty() {
         why.push(format!("still listing: {}", missing.join(", ")));

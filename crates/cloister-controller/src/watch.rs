@@ -4,7 +4,7 @@ use crate::{
     context::Context,
     index::{Dirty, Index, Indexed, Listed},
     key::ObjectName,
-    watches::Watched,
+    synced::Watched,
 };
 use futures::StreamExt;
 use kube::{

@@ -1,12 +1,11 @@
 //! Which kinds are watched.
 
 use crate::{
-    clock::elapsed,
-    connection::Ear,
     context::Context,
     decode::Decoded,
     index::{API_SERVER, API_SERVER_NAMESPACE, Dirty, GatedPod, Indexed, SERVICE_NAME, Secret},
     needs,
+    synced::Watched,
     watch::{Scope, run},
 };
 use cloister_api::{
@@ -27,7 +26,7 @@ use serde::de::DeserializeOwned;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -36,114 +35,6 @@ use tokio::{
     time::timeout,
 };
 use tracing::debug;
-
-/// How long a watch may hear nothing until that is said.
-const SILENT: Duration = Duration::from_secs(60);
-
-/// How long the first list of a kind may take until that is said.
-const LATE: Duration = Duration::from_secs(10);
-
-/// What is known of each watch.
-#[derive(Clone, Default)]
-pub struct Synced {
-    all: Arc<Mutex<Vec<Weak<Known>>>>,
-}
-
-/// What is known of one watch.
-struct Known {
-    kind: &'static str,
-    /// The namespace, where it is of one alone.
-    namespace: Option<Arc<str>>,
-    begun: Duration,
-    listed: watch::Sender<bool>,
-    ear: OnceLock<Arc<Ear>>,
-}
-
-/// A watch, as whoever runs it tells of it. It is known as long as it is held.
-#[derive(Clone)]
-pub struct Watched(Arc<Known>);
-
-impl Watched {
-    /// Says how it is known when something is heard.
-    pub fn listens(&self, ear: Arc<Ear>) {
-        // It listens once.
-        let _ = self.0.ear.set(ear);
-    }
-
-    /// Says that its first list is complete.
-    pub fn complete(&self) {
-        self.0.listed.send_replace(true);
-    }
-
-    /// Whether its first list is complete.
-    pub fn is_listed(&self) -> bool {
-        *self.0.listed.borrow()
-    }
-
-    /// Waits until its first list is complete.
-    pub async fn listed(&self) {
-        // The sender is held here.
-        let _ = self.0.listed.subscribe().wait_for(|listed| *listed).await;
-    }
-}
-
-impl Synced {
-    /// Takes up a watch.
-    pub fn begin(&self, kind: &'static str) -> Watched {
-        self.begin_in(kind, None)
-    }
-
-    /// Takes up a watch of one namespace, or of all.
-    pub fn begin_in(&self, kind: &'static str, namespace: Option<Arc<str>>) -> Watched {
-        let listed = watch::Sender::new(false);
-        let known = Arc::new(Known { kind, namespace, begun: elapsed(), listed, ear: OnceLock::new() });
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|known| known.strong_count() > 0);
-        all.push(Arc::downgrade(&known));
-        Watched(known)
-    }
-
-    fn all(&self) -> Vec<Arc<Known>> {
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().filter_map(Weak::upgrade).collect()
-    }
-
-    /// The kinds among these, or of all, that are still being listed, each once.
-    pub fn missing(&self, among: Option<&[&'static str]>) -> Vec<&'static str> {
-        let all = self.all();
-        let wanted = all.iter().filter(|known| among.is_none_or(|among| among.contains(&known.kind)));
-        each_once(wanted.filter(|known| !*known.listed.borrow()))
-    }
-
-    /// The kinds of which nothing is heard for too long, each once.
-    pub fn silent(&self) -> Vec<&'static str> {
-        each_once(self.all().iter().filter(|known| {
-            let late = !*known.listed.borrow() && elapsed().saturating_sub(known.begun) > LATE;
-            late || known.ear.get().is_some_and(|ear| ear.silence() > SILENT)
-        }))
-    }
-
-    /// The namespaces in which a kind could not be listed for too long.
-    pub fn late_in(&self, kind: &str) -> BTreeSet<Arc<str>> {
-        let late = |known: &Arc<Known>| !*known.listed.borrow() && elapsed().saturating_sub(known.begun) > LATE;
-        let all = self.all().into_iter().filter(|known| known.kind == kind && late(known));
-        all.filter_map(|known| known.namespace.clone()).collect()
-    }
-
-    /// Waits until these kinds are listed, or all that there are now.
-    pub async fn wait(&self, among: Option<&[&'static str]>) {
-        for known in self.all() {
-            if among.is_none_or(|among| among.contains(&known.kind)) {
-                Watched(known).listed().await;
-            }
-        }
-    }
-}
-
-fn each_once<'a>(all: impl Iterator<Item = &'a Arc<Known>>) -> Vec<&'static str> {
-    let kinds: BTreeSet<&'static str> = all.map(|known| known.kind).collect();
-    kinds.into_iter().collect()
-}
 
 /// Starts all watches. Each task ends only when its watch is dead, and says of which kind it was.
 pub fn start(context: &Arc<Context>) -> JoinSet<&'static str> {
@@ -316,26 +207,3 @@ fn forget<K: Indexed>(context: &Context, namespace: &str) {
 
 /// How long the first list of a namespace that the settings name may take.
 const FIRST_LIST: Duration = Duration::from_secs(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_kind_is_listed_when_all_watches_of_it_are() {
-        let synced = Synced::default();
-        let (one, other, pods) = (synced.begin("Secret"), synced.begin("Secret"), synced.begin("Pod"));
-        assert_eq!(synced.missing(None), ["Pod", "Secret"]);
-        one.complete();
-        assert_eq!(synced.missing(None), ["Pod", "Secret"]);
-        pods.complete();
-        assert!(synced.missing(Some(&["Pod"])).is_empty());
-        synced.wait(Some(&["Pod"])).await;
-        // A watch that is run no more holds up nothing.
-        drop(other);
-        assert!(synced.missing(None).is_empty() && synced.silent().is_empty());
-        synced.wait(None).await;
-        let _within = synced.begin_in("Secret", Some("vault".into()));
-        assert!(synced.late_in("Secret").is_empty(), "it has only begun");
-    }
-}

@@ -250,7 +250,7 @@ mod tests {
         let (known, reason, message) = said(&usual, json!([]), &[], &["10.244.1.7"]);
         assert!(known && reason == "Known" && message.contains("10.96.0.0/16"), "{message}");
         assert!(said(&ClusterNetworks::default(), json!([]), &[], &[]).0, "there is no Node");
-        let sources: Vec<String> = usual.all().map(|(_, source)| source.to_string()).collect();
+        let sources: Vec<String> = usual.all().map(|(_, source)| source.in_full()).collect();
         assert_eq!(sources, ["ServiceCIDR kubernetes", "the podCIDRs of Node a", "the addresses of Node a"]);
     }
 

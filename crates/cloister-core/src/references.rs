@@ -33,6 +33,12 @@ impl Named {
         Named::PriorityClass,
     ];
 
+    /// Whether the name of another object may be told that is like one that is not there: not of kinds that whoever writes
+    /// CloisterConfig, or reads it, may not list. They would learn all names, by one guess after the other.
+    pub fn may_be_suggested(self) -> bool {
+        self == Named::AccessPolicy
+    }
+
     /// The name of the kind.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -123,7 +129,8 @@ pub fn missing(spec: &CloisterConfigSpec, there: &There<'_>) -> Vec<String> {
     let absent = references(spec).into_iter().filter(is_missed).filter_map(|reference| {
         let Reference { field, kind, name, without } = reference;
         let names = there.names.get(&kind).filter(|names| !names.contains(&name))?;
-        let meant = did_you_mean(closest(name, names.iter().copied()));
+        let like = || closest(name, names.iter().copied());
+        let meant = did_you_mean(kind.may_be_suggested().then(like).flatten());
         Some(format!("{field} names {} {name}, and there is none{meant}: {without}", kind.as_str()))
     });
     let is_there = |name: &str| there.names.get(&Named::Namespace).is_none_or(|names| names.contains(&name));
@@ -186,15 +193,32 @@ mod tests {
                 "egress.accessPolicy names AccessPolicy egres, and there is none (did you mean egress?): no EgressGrant can be decided",
                 "runtimeClasses.Sandboxed names RuntimeClass kata, and there is none: no pod of tier Sandboxed is admitted",
                 "credentialNamespaces names Namespace vault, and there is none: no credential is kept in it",
-                "gateways (hub) names Namespace jhubb, and there is none (did you mean jhub?): the gateway lets nobody in",
-                "workloads.controllerNamespaces names Namespace kubeflw, and there is none (did you mean kubeflow?): no account of it \
+                "gateways (hub) names Namespace jhubb, and there is none: the gateway lets nobody in",
+                "workloads.controllerNamespaces names Namespace kubeflw, and there is none: no account of it \
                  can be a member",
-                "workloads.volumes names StorageClass gp9, and there is none (did you mean gp3?): claims that name it stay without a \
+                "workloads.volumes names StorageClass gp9, and there is none: claims that name it stay without a \
                  volume",
                 "workloads.volumes names CSIDriver secrets-store.csi.k8s.io, and there is none: pods with such a volume do not start",
                 "workloads.priorityClasses names PriorityClass nosuch, and there is none: pods that name it are refused",
             ]
         );
+    }
+
+    /// Of what is suggested, whoever reads the settings may list the kind.
+    #[test]
+    fn who_reads_the_settings_lists_what_is_suggested() {
+        let people = include_str!("../../../deploy/rbac/people.yaml");
+        let readers: Vec<&str> = people.split("\n---\n").filter(|role| role.contains("cloisterconfigs")).collect();
+        assert_eq!(readers.len(), 3, "catalogue-admin, policy-admin and auditor");
+        for kind in Named::ALL.into_iter().filter(|kind| kind.may_be_suggested()) {
+            let plural = format!("{}ies", kind.as_str().to_lowercase().trim_end_matches('y'));
+            assert!(readers.iter().all(|role| role.contains(&plural)), "{plural}");
+        }
+        for members in
+            [include_str!("../../../deploy/rbac/members.yaml"), include_str!("../../../deploy/rbac/debugger.yaml")]
+        {
+            assert!(!members.contains("cloisterconfigs"));
+        }
     }
 
     #[test]

@@ -136,15 +136,15 @@ fn a_network_that_is_never_opened_is_told_with_where_it_is_and_who_can_help() {
         (
             "10.244.1.8/29",
             format!(
-                "it is in 10.244.1.0/24 (the podCIDRs of Node worker-1); {by_name}; where it is outside of the cluster, ask whoever runs \
-                 the nodes to look at Node worker-1"
+                "it is in 10.244.1.0/24 (the podCIDRs of a Node); {by_name}; where it is outside of the cluster, ask whoever runs \
+                 the nodes to look which Node has it"
             ),
         ),
         (
             "192.0.2.8/32",
             format!(
-                "it is in 192.0.2.8/32 (the addresses of Node worker-1); {by_name}; where it is outside of the cluster, ask whoever runs \
-                 the nodes to look at Node worker-1"
+                "it is in 192.0.2.8/32 (the addresses of a Node); {by_name}; where it is outside of the cluster, ask whoever runs \
+                 the nodes to look which Node has it"
             ),
         ),
         (

@@ -59,7 +59,11 @@ pub fn pattern(_: &mut SchemaGenerator) -> Schema {
 /// The name of a user, a group or a ServiceAccount: as long as the user names that the API server attests, such as the
 /// distinguished names of a directory.
 pub fn subject_name(_: &mut SchemaGenerator) -> Schema {
-    line(1, 1024)
+    let blanks = rule::rule(
+        "!self.startsWith(' ') && !self.endsWith(' ')",
+        "must not begin or end with a blank: names are compared letter by letter, and so it would mean nobody",
+    );
+    json_schema!({"type": "string", "minLength": 1, "maxLength": 1024, "x-kubernetes-validations": [in_one_line(), blanks]})
 }
 
 /// Up to 32 permissions, in the words of the storage.

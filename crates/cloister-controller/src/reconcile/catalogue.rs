@@ -219,7 +219,11 @@ pub fn meant(index: &Index, listed: Listed, name: &str) -> Option<String> {
         Listed::Storage => closest(name, index.storages.keys().map(|name| &**name)),
         Listed::Role => closest(name, index.roles.keys().map(|name| &**name)),
         Listed::Policy => closest(name, index.policies.keys().map(|name| &**name)),
-        Listed::ClusterRole => closest(name, index.cluster_roles.keys().map(|name| &**name)),
+        // Of the many of a cluster, those that may be offered are told, and no others.
+        Listed::ClusterRole => {
+            let offered = index.cluster_roles.iter().filter(|(_, facts)| facts.bindable);
+            closest(name, offered.map(|(name, _)| &**name))
+        }
     };
     found.map(str::to_owned)
 }

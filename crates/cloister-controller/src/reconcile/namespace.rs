@@ -29,7 +29,6 @@ use cloister_core::{
     },
     plan::{About, Action, Plan},
     settings::Settings,
-    suggest::closest,
 };
 use jiff::Timestamp;
 use kube::Api;
@@ -257,8 +256,7 @@ fn active<'a>(index: &'a Index, namespace: &str, now: Timestamp) -> impl Iterato
 
 fn found_peer<'a>(index: &'a Index, name: &str) -> PeerFound<'a> {
     if !index.research.contains_key(name) {
-        let meant = closest(name, index.research.keys().map(|name| &**name));
-        return PeerFound::Absent { meant: meant.map(str::to_owned) };
+        return PeerFound::Absent;
     }
     enforced_peer(index, name).map_or(PeerFound::NotEnforced, PeerFound::Enforced)
 }

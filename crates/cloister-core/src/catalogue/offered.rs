@@ -80,7 +80,9 @@ fn policy<'a>(name: &str, input: &Input<'a>) -> (Option<&'a AccessPolicy>, Optio
                 None,
                 Some((
                     "PolicyNotFound",
-                    format!("there is no AccessPolicy {name}{meant}; publish it, or correct the name"),
+                    format!(
+                        "there is no AccessPolicy {name}{meant}; correct the name, or ask {POLICY_WRITERS} to publish it"
+                    ),
                 )),
             )
         }

@@ -249,11 +249,11 @@ mod tests {
         ]);
         for (asked, told) in [
             ("10.20.5.0/24", Some("10.0.0.0/8 (clusterNetworks of CloisterConfig)")),
-            ("10.244.1.7/32", Some("10.244.1.0/24 (the podCIDRs of Node a)")),
+            ("10.244.1.7/32", Some("10.244.1.0/24 (the podCIDRs of a Node)")),
             ("10.244.0.0/16", Some("10.0.0.0/8 (clusterNetworks of CloisterConfig)")),
-            ("192.0.2.4/31", Some("192.0.2.4/32 (the addresses of Node b)")),
+            ("192.0.2.4/31", Some("192.0.2.4/32 (the addresses of a Node)")),
             ("192.0.2.5/32", Some("192.0.2.5/32 (the API server)")),
-            ("64:ff9b::10.244.1.7/128", Some("10.244.1.0/24 (the podCIDRs of Node a)")),
+            ("64:ff9b::10.244.1.7/128", Some("10.244.1.0/24 (the podCIDRs of a Node)")),
             ("169.254.169.254/32", Some("169.254.0.0/16 (the addresses of metadata services and agents of the node)")),
             ("192.0.2.6/32", None),
         ] {

@@ -25,6 +25,18 @@ pub enum Source {
 /// What Source::Meaning says of the networks by which pods come by credentials that are not theirs.
 pub(super) const METADATA: &str = "the addresses of metadata services and agents of the node";
 
+impl Source {
+    /// The same with the name of the Node, for those who list Nodes or settle with those who do: for the settings' status alone.
+    pub fn in_full(&self) -> String {
+        match self {
+            Source::PodCidr(node) => format!("the podCIDRs of Node {node}"),
+            Source::NodeAddress(node) => format!("the addresses of Node {node}"),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// For everybody: whoever reads why their rule stays closed may not list Nodes.
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -33,8 +45,8 @@ impl fmt::Display for Source {
             Source::ClusterNetworks => f.write_str("clusterNetworks of CloisterConfig"),
             Source::ServiceCidr(name) => write!(f, "ServiceCIDR {name}"),
             Source::ClusterIp => f.write_str("the addresses of Services"),
-            Source::PodCidr(node) => write!(f, "the podCIDRs of Node {node}"),
-            Source::NodeAddress(node) => write!(f, "the addresses of Node {node}"),
+            Source::PodCidr(_) => f.write_str("the podCIDRs of a Node"),
+            Source::NodeAddress(_) => f.write_str("the addresses of a Node"),
         }
     }
 }
@@ -46,6 +58,13 @@ pub struct KnownNetwork {
     pub source: Source,
     /// The network.
     pub network: IpNet,
+}
+
+impl KnownNetwork {
+    /// The same as [`Source::in_full`] says it.
+    pub fn in_full(&self) -> String {
+        format!("{} ({})", self.network, self.source.in_full())
+    }
 }
 
 impl fmt::Display for KnownNetwork {
@@ -89,8 +108,8 @@ impl KnownNetwork {
                  name in clusterNetworks the networks of pods, Services and nodes alone"
             ),
             Source::ServiceCidr(_) | Source::ClusterIp => by_name.to_owned(),
-            Source::PodCidr(node) | Source::NodeAddress(node) => {
-                format!("{by_name}; where it is outside of the cluster, ask whoever runs the nodes to look at Node {node}")
+            Source::PodCidr(_) | Source::NodeAddress(_) => {
+                format!("{by_name}; where it is outside of the cluster, ask whoever runs the nodes to look which Node has it")
             }
         }
     }

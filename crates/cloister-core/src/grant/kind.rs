@@ -46,7 +46,7 @@ pub enum TargetError {
     Undecodable { kind: &'static str, name: String },
     #[error("{}", role_not_found(.storage, .role, .meant.as_deref(), .offered, "Delete the grant and ask again for"))]
     RoleNotFound { storage: String, role: String, meant: Option<String>, offered: String },
-    #[error("there is no AccessPolicy {name}, which {named_by} names{}; ask {POLICY_WRITERS} to publish it", did_you_mean(meant.as_deref()))]
+    #[error("there is no AccessPolicy {name}, which {named_by} names{}; ask {}", did_you_mean(meant.as_deref()), right_of_policy(named_by))]
     PolicyNotFound { name: String, named_by: String, meant: Option<String> },
     #[error("AccessPolicy {0} cannot be read by this version of the operator; see its status")]
     PolicyUndecodable(String),
@@ -82,6 +82,15 @@ fn of_role(fault: &Fault, named_by: &str) -> String {
     format!(
         "{fault}. It is {named_by} that names it: ask {CATALOGUE_WRITERS} to name another, or whoever runs the cluster to do that"
     )
+}
+
+/// Who corrects a name of a policy where it stands, or publishes one of that name.
+fn right_of_policy(named_by: &str) -> String {
+    if named_by.ends_with(" of CloisterConfig") {
+        format!("{POLICY_WRITERS} to publish it, or to correct the name")
+    } else {
+        format!("{CATALOGUE_WRITERS} to correct the name, or {POLICY_WRITERS} to publish it")
+    }
 }
 
 impl TargetError {

@@ -6,6 +6,10 @@
 
 use super::{Grant, approval::is_named};
 use cloister_api::{GrantStatus, Identity, Member, MemberSubject, SubjectKind};
+use std::borrow::Cow;
+
+/// What the user names of ServiceAccounts begin with.
+const ACCOUNT: &str = "system:serviceaccount:";
 
 /// Why a request is denied, or a grant ends or says that it goes on, whose requester has left.
 pub const REQUESTER_LEFT: &str = "RequesterLeft";
@@ -13,28 +17,53 @@ pub const REQUESTER_LEFT: &str = "RequesterLeft";
 /// Writes down who of those whom a request concerns are members now. Who was one before stays written down.
 pub fn note(status: &mut GrantStatus, grant: &Grant, members: &[Member]) {
     let Some(requester) = grant.terms().requested_by else { return };
-    status.members.extend(concerned(grant, requester).filter(|name| is_member(name, requester, members)).cloned());
+    let namespace = namespace(grant);
+    let now = concerned(grant, requester).filter(|name| is_member(name, requester, namespace, members));
+    status.members.extend(now.map(Cow::into_owned));
     status.members.sort_unstable();
     status.members.dedup();
 }
 
 /// Of those whom a grant concerns, those who were members while it was asked for, and are none any more, in words.
 pub fn left(grant: &Grant, status: &GrantStatus, requester: &Identity, members: &[Member]) -> Option<String> {
-    let concerned: Vec<&String> = concerned(grant, requester).collect();
-    let was_member = status.members.iter().filter(|name| concerned.contains(name));
-    let left: Vec<&str> = was_member.filter(|name| !is_member(name, requester, members)).map(String::as_str).collect();
+    let (namespace, concerned): (_, Vec<_>) = (namespace(grant), concerned(grant, requester).collect());
+    let was_member = status.members.iter().filter(|name| concerned.iter().any(|one| one == *name));
+    let left: Vec<String> = was_member
+        .filter(|name| !is_member(name, requester, namespace, members))
+        .map(|name| {
+            account_of(name).map_or_else(|| name.clone(), |(home, name)| format!("ServiceAccount {home}/{name}"))
+        })
+        .collect();
     (!left.is_empty()).then(|| left.join(" and "))
 }
 
-/// Whoever asks, and the users who get it.
-fn concerned<'a>(grant: &'a Grant, requester: &'a Identity) -> impl Iterator<Item = &'a String> {
-    let users = grant.of_kind().subjects().iter().filter(|subject| subject.kind == SubjectKind::User);
-    std::iter::once(&requester.username).chain(users.map(|subject| &subject.name))
+fn namespace(grant: &Grant) -> &str {
+    grant.metadata().namespace.as_deref().unwrap_or_default()
 }
 
-fn is_member(name: &str, requester: &Identity, members: &[Member]) -> bool {
-    let subjects = || members.iter().flat_map(|member| &member.subjects);
-    let named = |subject: &MemberSubject| subject.kind == SubjectKind::User && subject.name == name;
-    let asked = |subject: &MemberSubject| is_named(subject.kind, &subject.name, requester);
-    subjects().any(named) || (name == requester.username && subjects().any(asked))
+/// Whoever asks, and the users and ServiceAccounts that get it, by user name.
+fn concerned<'a>(grant: &'a Grant, requester: &'a Identity) -> impl Iterator<Item = Cow<'a, str>> {
+    let home = namespace(grant);
+    let subjects = grant.of_kind().subjects().iter().filter_map(move |subject| match subject.kind {
+        SubjectKind::User => Some(Cow::Borrowed(subject.name.as_str())),
+        SubjectKind::ServiceAccount => Some(Cow::Owned(format!("{ACCOUNT}{home}:{}", subject.name))),
+        SubjectKind::Group => None,
+    });
+    std::iter::once(Cow::Borrowed(requester.username.as_str())).chain(subjects)
+}
+
+fn is_member(name: &str, requester: &Identity, namespace: &str, members: &[Member]) -> bool {
+    let covers = |subject: &MemberSubject| match subject.kind {
+        SubjectKind::User => subject.name == name,
+        SubjectKind::Group => name == requester.username && is_named(subject.kind, &subject.name, requester),
+        SubjectKind::ServiceAccount => {
+            account_of(name) == Some((subject.namespace.as_deref().unwrap_or(namespace), &subject.name))
+        }
+    };
+    members.iter().flat_map(|member| &member.subjects).any(covers)
+}
+
+/// The namespace and the name of a ServiceAccount, by its user name.
+fn account_of(username: &str) -> Option<(&str, &str)> {
+    username.strip_prefix(ACCOUNT)?.split_once(':')
 }

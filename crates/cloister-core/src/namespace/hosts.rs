@@ -254,7 +254,7 @@ mod tests {
         ]);
         let metadata = "credentials of a cloud come by a grant of storage, and not from a metadata service or an agent on the node";
         let node = "to reach something in the cluster, name its Service; where it is outside of the cluster, ask whoever runs the nodes to \
-                    look at Node a";
+                    look which Node has it";
         for (address, help) in [
             ("10.96.0.1", "research pods do not reach it, by no rule and no grant: let the program do without it"),
             ("10.96.7.7", "to reach something in the cluster, name its Service"),

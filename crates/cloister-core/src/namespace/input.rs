@@ -69,10 +69,7 @@ pub enum PeerFound<'a> {
     /// There is one, and it is not enforced, or is being deleted.
     NotEnforced,
     /// There is none.
-    Absent {
-        /// The name of another, where that may have been meant.
-        meant: Option<String>,
-    },
+    Absent,
 }
 
 /// Everything that the decision about one namespace depends on.

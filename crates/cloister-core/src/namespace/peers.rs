@@ -5,7 +5,7 @@ use super::{
     egress::{Needs, need},
     policies,
 };
-use crate::{child::Child, suggest::did_you_mean};
+use crate::child::Child;
 use cloister_api::{EgressState, ResearchNamespace};
 use std::collections::BTreeSet;
 
@@ -34,7 +34,7 @@ pub fn research_namespaces(needs: &mut Needs, namespace: &ResearchNamespace, inp
         let agreed = match &found {
             PeerFound::Enforced(known) if egress => names(&known.spec.ingress.from_research_namespaces),
             PeerFound::Enforced(known) => names(&known.spec.egress.to_research_namespaces),
-            PeerFound::NotEnforced | PeerFound::Absent { .. } => false,
+            PeerFound::NotEnforced | PeerFound::Absent => false,
         };
         let (direction, own_field, field) = if egress {
             ("to", "egress.toResearchNamespaces", "ingress.fromResearchNamespaces")
@@ -48,11 +48,11 @@ pub fn research_namespaces(needs: &mut Needs, namespace: &ResearchNamespace, inp
         } else {
             state.state = EgressState::NeedsGrant;
             let (reason, message) = match found {
-                PeerFound::Absent { meant } => (
+                // Owners list no ResearchNamespaces: no other name is told.
+                PeerFound::Absent => (
                     PEER_NOT_FOUND,
                     format!(
-                        "there is no ResearchNamespace {peer}{}; correct the name in {own_field}, or ask a platform engineer to make it",
-                        did_you_mean(meant.as_deref())
+                        "there is no ResearchNamespace {peer}; correct the name in {own_field}, or ask a platform engineer to make it"
                     ),
                 ),
                 _ => (

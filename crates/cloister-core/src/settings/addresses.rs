@@ -24,7 +24,7 @@ pub(super) fn in_force(written: &CloisterConfigSpec, never: &NeverOpened) -> InF
     let mut opened: Vec<IpNet> = Vec::new();
     for entry in written.access_networks.iter().filter_map(|network| network.parse::<IpNet>().ok()) {
         let pieces = never.open_part(entry);
-        let known = || never.known(entry).map(|known| known.to_string()).unwrap_or_default();
+        let known = || never.known(entry).map(|known| known.in_full()).unwrap_or_default();
         if pieces.is_empty() {
             all.refused.push(format!(
                 "spec.accessNetworks holds {entry}, and people come from outside of the cluster: it meets {}, and so that entry is \

@@ -18,7 +18,6 @@ use cloister_core::{
     },
     plan::{Action, NamespaceLabels, Plan},
     settings::Settings,
-    suggest::closest,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{networking::v1::NetworkPolicy, rbac::v1::RoleBinding};
@@ -126,9 +125,7 @@ impl World {
             granted: &granted.collect::<Vec<_>>(),
             peers: &|peer| match self.peers.get(peer) {
                 Some(spec) => PeerFound::Enforced(Peer { spec }),
-                None => {
-                    PeerFound::Absent { meant: closest(peer, self.peers.keys().map(String::as_str)).map(str::to_owned) }
-                }
+                None => PeerFound::Absent,
             },
             services: &service,
             hosts: &|host| self.known.get(&host.name.to_string()).cloned(),

@@ -214,7 +214,8 @@ fn all_that_is_wrong_with_a_role_is_said_at_once() {
     assert_eq!(
         ready.message,
         "there is no ClusterRole cloister:debuger (did you mean cloister:debugger?); create it, or correct the name; there is no \
-         AccessPolicy standart (did you mean standard?); publish it, or correct the name"
+         AccessPolicy standart (did you mean standard?); correct the name, or ask whoever publishes \
+         AccessPolicies (ClusterRole cloister:policy-admin) to publish it"
     );
 }
 
@@ -246,7 +247,8 @@ fn all_that_is_wrong_with_a_storage_is_said_at_once() {
          the name",
         "role reader: Secret weights in cloister-credentials does not say that StorageResource weights may hand it out",
         "role reader: Secret weights in cloister-credentials is empty",
-        "role writer: there is no AccessPolicy standrd (did you mean standard?); publish it, or correct the name",
+        "role writer: there is no AccessPolicy standrd (did you mean standard?); correct the name, or ask whoever publishes \
+         AccessPolicies (ClusterRole cloister:policy-admin) to publish it",
         "role writer: Secret cloister-credential/weights is outside the credentialNamespaces of CloisterConfig (did you mean \
          cloister-credentials?)",
         "role admin: AccessPolicy standard can approve with 0 people",

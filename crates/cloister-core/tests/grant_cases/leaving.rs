@@ -61,6 +61,50 @@ fn a_user_who_gets_it_leaves_as_well() {
     assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, "RequesterLeft".into()));
 }
 
+/// ServiceAccounts are members by kind: of the namespace itself, or of one where something makes pods for people.
+#[test]
+fn a_service_account_leaves_as_people_do() {
+    let asks = |home: &str| json!({"username": format!("system:serviceaccount:{home}:sync"), "groups": []});
+    let entry = |home: Option<&str>| {
+        let account = json!({"kind": "ServiceAccount", "name": "sync"});
+        home.map_or(account.clone(), |home| merged(account, json!({"namespace": home})))
+    };
+    let open = one_of_security(json!({"requesters": [
+        {"kind": "ServiceAccount", "namespace": "flux", "name": "sync"}, {"kind": "ServiceAccount", "namespace": "interp", "name": "sync"},
+    ]}));
+    for (home, member, other) in [
+        ("flux", entry(Some("flux")), entry(None)),
+        ("interp", entry(None), entry(Some("flux"))),
+        ("interp", entry(Some("interp")), json!({"kind": "ServiceAccount", "name": "sync2"})),
+    ] {
+        for approved in [false, true] {
+            let mut world = World { policy: policy(open.clone()), ..world() };
+            members(&mut world, json!([member]));
+            ask(&mut world, "role/debug", json!({"requestedBy": asks(home)}));
+            settle(&mut world);
+            assert_eq!(status(&world, "role/debug").members, [format!("system:serviceaccount:{home}:sync")]);
+            if approved {
+                for who in ["sam", "sue"] {
+                    review(&mut world, "role/debug", Decision::Approve, person(who, &["security"]));
+                }
+                settle(&mut world);
+                assert_eq!(told_of(&world).0, GrantPhase::Active);
+            }
+            members(&mut world, json!([other]));
+            settle(&mut world);
+            let phase = if approved { GrantPhase::Revoked } else { GrantPhase::Denied };
+            assert_eq!(told_of(&world), (phase, "RequesterLeft".into()));
+            assert!(message(&world, "role/debug").starts_with(&format!("ServiceAccount {home}/sync ")));
+        }
+    }
+    // One that gets it leaves as well.
+    let trainer = json!({"kind": "ServiceAccount", "name": "trainer"});
+    let mut world = opened(&trainer, "eval", json!({}), json!({}));
+    members(&mut world, json!([{"kind": "User", "name": "alice"}]));
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, "RequesterLeft".into()));
+}
+
 #[test]
 fn a_policy_may_keep_it_and_that_is_said() {
     let alice = json!({"kind": "User", "name": "alice"});

@@ -161,7 +161,7 @@ fn a_peer_that_is_not_there_is_told_from_one_that_has_not_agreed() {
     let world = settled(world);
     assert_eq!(
         of_need(&world, "to/data-prp").message,
-        "there is no ResearchNamespace data-prp (did you mean data-prep?); correct the name in egress.toResearchNamespaces, or ask a \
+        "there is no ResearchNamespace data-prp; correct the name in egress.toResearchNamespaces, or ask a \
          platform engineer to make it"
     );
     assert_eq!(

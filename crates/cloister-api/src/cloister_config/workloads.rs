@@ -37,7 +37,9 @@ pub struct WorkloadsConfig {
     #[schemars(schema_with = "annotation_entries")]
     pub service_account_annotations: Vec<String>,
     /// The namespaces whose ServiceAccounts may be members of research namespaces: where something runs that makes pods for
-    /// people. None of them can become a research namespace; an entry that names one that stands is not in force.
+    /// people. None of them can become a research namespace; an entry that names one that stands is not in force. The operator
+    /// keeps to that, and admission does not know it: whoever steals the operator's token can bind ServiceAccounts of a
+    /// namespace that is named here, also where that is a research namespace.
     #[schemars(schema_with = "crate::schema::own_dns_labels")]
     pub controller_namespaces: Vec<String>,
 }

@@ -92,6 +92,9 @@ async fn the_person_key_is_what_the_identity_provider_says() -> Result<()> {
             let mut generated = kind.json("");
             generated["metadata"] = json!({"generateName": "one-"});
             assert_eq!(person_of(&api.create(&dry_run(), &object(generated)).await?).as_deref(), Some("p1"));
+            // Null is as good as absent.
+            let made = api.create(&dry_run(), &object(kind.json_by("null", Value::Null))).await?;
+            assert_eq!((kind.username(&made), person_of(&made).as_deref()), (Some("alice"), Some("p1")));
             // What is true may be said, and what is left out of it is put in.
             for said in [by("alice", "p1"), by("alice", "")] {
                 let made = api.create(&dry_run(), &object(kind.json_by("one", said))).await?;

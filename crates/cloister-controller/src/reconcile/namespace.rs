@@ -19,7 +19,7 @@ use cloister_api::{
     GrantPhase, ResearchNamespace, ResearchNamespaceStatus, ServiceReference, StorageEndpoint, condition, labels,
 };
 use cloister_core::{
-    child::{ChildKey, Children},
+    child::{ChildKey, Children, GrantRef},
     egress::Opening,
     grant::{Grant, is_open, may_hold},
     names::Host,
@@ -27,6 +27,7 @@ use cloister_core::{
         self, Declared, GrantedRule, Input, Inspection, OwedReview, Peer, PeerFound, egress::KnownAllowlist, failed,
         plan, wants_inspection,
     },
+    ownership::is_made_for,
     plan::{About, Action, Plan},
     settings::Settings,
 };
@@ -225,7 +226,7 @@ pub fn named_services(index: &Index, name: &str, settings: &Settings, now: Times
         .unwrap_or_default()
 }
 
-/// The rules of a namespace's EgressGrants that are open now.
+/// The rules of a namespace's EgressGrants that are open now: also of one that has ended, while its policies stand.
 fn granted<'a>(index: &'a Index, namespace: &str, now: Timestamp) -> Vec<GrantedRule<'a>> {
     let rule = |grant: &'a Grant| {
         let Grant::Egress(egress) = grant else { return None };
@@ -234,7 +235,14 @@ fn granted<'a>(index: &'a Index, namespace: &str, now: Timestamp) -> Vec<Granted
         let fault = faults.next().map(|one| (one.reason.as_str(), one.message.as_str()));
         Some(GrantedRule { grant: grant.name(), rule: &egress.spec.rule, fault })
     };
-    active(index, namespace, now).filter_map(rule).collect()
+    let stands = |grant: &Grant| {
+        let this = GrantRef { kind: grant.kind(), name: grant.name().into() };
+        let uid = grant.metadata().uid.as_deref().unwrap_or_default();
+        let children = index.children.get(namespace).into_iter().flat_map(|children| &children.all);
+        children.into_iter().any(|(_, child)| is_made_for(child, &this, uid))
+    };
+    let counts = |grant: &&Grant| is_active(grant, now) || (grant.status().is_some_and(may_hold) && stands(grant));
+    readable(index, namespace).filter(counts).filter_map(rule).collect()
 }
 
 /// The endpoints of storage that a namespace's grants have open now, each with the account of its pods.
@@ -245,13 +253,16 @@ fn endpoints<'a>(index: &'a Index, namespace: &str, now: Timestamp) -> Vec<(&'a 
         let account = grant.spec.mount.as_ref().map(|mount| mount.service_account_name.as_str());
         Some((storage.spec.endpoint.as_ref()?, account))
     };
-    active(index, namespace, now).filter_map(endpoint).collect()
+    readable(index, namespace).filter(|grant| is_active(grant, now)).filter_map(endpoint).collect()
 }
 
-fn active<'a>(index: &'a Index, namespace: &str, now: Timestamp) -> impl Iterator<Item = &'a Grant> {
+fn readable<'a>(index: &'a Index, namespace: &str) -> impl Iterator<Item = &'a Grant> {
     let grants = index.grants.get(namespace).into_iter().flat_map(BTreeMap::values);
-    let readable = grants.filter_map(|grant| grant.object.as_ref().ok());
-    readable.filter(move |grant| grant.phase() == GrantPhase::Active && is_open(grant, now))
+    grants.filter_map(|grant| grant.object.as_ref().ok())
+}
+
+fn is_active(grant: &Grant, now: Timestamp) -> bool {
+    grant.phase() == GrantPhase::Active && is_open(grant, now)
 }
 
 fn found_peer<'a>(index: &'a Index, name: &str) -> PeerFound<'a> {

@@ -106,7 +106,7 @@ impl TargetError {
             TargetError::PolicyUndecodable(_) => "PolicyUndecodable",
             TargetError::ClusterRoleNotFound { .. } => "ClusterRoleNotFound",
             TargetError::RoleRefused { fault, .. } => fault.reason(),
-            TargetError::Several(all) => all.first().map_or("TargetNotFound", TargetError::reason),
+            TargetError::Several(all) => all.first().map_or("PolicyNotFound", TargetError::reason),
         }
     }
 

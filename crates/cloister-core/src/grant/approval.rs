@@ -11,6 +11,7 @@ use super::{
     not_counted::NotCounted,
     people::{is, is_known, is_service_account},
     satisfiable::can_be_met,
+    taken_back::may_always_end,
     words::{principals, seen},
 };
 use crate::{settings::Settings, text::written};
@@ -135,9 +136,7 @@ impl<'a> Case<'a> {
             return Err(NotCounted::ServiceAccount);
         }
         let is_approver = self.policy.approval_rules.iter().any(|rule| names(&rule.approvers, reviewer));
-        let is_requester = super::same_person(self.requester, reviewer);
-        let gets_it = self.subjects.iter().any(|subject| means(subject, reviewer));
-        if is_approver || is_requester || gets_it || self.is_member(reviewer, &[MemberRole::Owner]) {
+        if is_approver || may_always_end(Some(self.requester), self.subjects, self.members, reviewer) {
             Ok(())
         } else {
             Err(NotCounted::MayNotRevoke(reviewer.username.clone()))

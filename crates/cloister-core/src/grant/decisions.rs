@@ -4,7 +4,7 @@ use super::{
     Grant, Input,
     approval::{Case, Tally, in_words, recorded, reviews_of},
     bars::People,
-    people::same_person,
+    taken_back::Ended,
 };
 use cloister_api::{Decision, Identity, RecordedReview};
 use std::collections::{HashMap, HashSet};
@@ -18,7 +18,7 @@ pub struct Decisions<'a> {
     /// The accounts of everybody who has decided anything.
     pub accounts: Vec<&'a Identity>,
     /// The first that ends it.
-    pub refusal: Option<(&'static str, String, RecordedReview)>,
+    pub refusal: Option<Ended>,
     /// Those of people who agree and may: of each account the newest.
     pub agreed: Vec<RecordedReview>,
     /// How many who may decide have agreed to something that has changed since, and not to what it is now.
@@ -49,13 +49,8 @@ impl<'a> Decisions<'a> {
                     None
                 }
                 Decision::Deny => counts().then(|| ("Denied", said("refused it"))),
-                Decision::Revoke if same_person(case.requester, reviewer) => {
-                    Some(("Withdrawn", said("took it back before it was decided")))
-                }
-                Decision::Revoke => {
-                    let may = case.may_revoke(reviewer).is_ok();
-                    may.then(|| ("RevokedByReview", said("revoked it before it was decided")))
-                }
+                // That one counts is asked before anything else is (`ended_by`).
+                Decision::Revoke => None,
             };
             if let (Some((reason, message)), None) = (refused, &refusal) {
                 refusal = Some((reason, message, recorded(review, reviewer)));

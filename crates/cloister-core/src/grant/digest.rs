@@ -18,9 +18,22 @@ use std::{cell::OnceCell, collections::BTreeMap};
 
 /// The digest that a review must name: of the grant, of the policy that decides, and of what the grant is for.
 pub fn of(grant: &Grant, namespace: &str, target: &Target<'_>) -> String {
+    let mut document = request(grant, namespace);
+    document["policy"] = policy(target.policy);
+    document["target"] = target.meaning.clone();
+    format!("v1:sha256:{}", hash(&document))
+}
+
+/// The digest of a request alone, while it is not known what it is for: no review that names it approves anything.
+pub fn without_target(grant: &Grant, namespace: &str) -> String {
+    format!("v1:sha256:{}", hash(&request(grant, namespace)))
+}
+
+/// What a request says.
+fn request(grant: &Grant, namespace: &str) -> Value {
     // As it is written: how texts are read must not change what was decided about.
     let terms = grant.as_written();
-    let document = json!({
+    json!({
         "group": cloister_api::GROUP,
         "kind": grant.kind(),
         "namespace": namespace,
@@ -35,10 +48,7 @@ pub fn of(grant: &Grant, namespace: &str, target: &Target<'_>) -> String {
             "breakGlass": terms.break_glass,
             "requestedBy": terms.requested_by.map(identity),
         },
-        "policy": policy(target.policy),
-        "target": target.meaning,
-    });
-    format!("v1:sha256:{}", hash(&document))
+    })
 }
 
 /// The digest of what the grant is for alone, which must stay as it is while the grant lasts.

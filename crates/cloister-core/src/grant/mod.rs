@@ -48,6 +48,7 @@ mod share;
 mod status;
 mod storage;
 mod summary;
+mod taken_back;
 mod target;
 mod together;
 mod undecided;

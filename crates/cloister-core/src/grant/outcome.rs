@@ -15,6 +15,7 @@ use super::{
     mistakes::Mistakes,
     obstacle::{Obstacle, known_doubts, undeclared},
     people::is_known,
+    taken_back::Ended,
     target::too_weak,
     wait::{Wait, not_here},
     words::POLICY_WRITERS,
@@ -28,8 +29,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 pub enum Outcome {
     /// It goes on waiting.
     Wait(Wait),
-    /// It is refused for good.
-    Refuse { reason: &'static str, message: String, by: Option<RecordedReview> },
+    /// Somebody has refused it.
+    Refuse(Ended),
     /// It is refused for good, since it does not keep its policy's terms.
     Deny(Mistakes),
     /// It is approved.
@@ -87,8 +88,8 @@ pub fn outcome(
         status.target_parts = digest::parts(target).clone();
         status.target_rules = changed::written(target.rules);
     }
-    if let Some((reason, message, review)) = decisions.refusal {
-        return Outcome::Refuse { reason, message, by: Some(review) };
+    if let Some(refusal) = decisions.refusal {
+        return Outcome::Refuse(refusal);
     }
     let weak = target.sensitivity.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings));
     let weak = weak.map(|message| Missing { reason: "PolicyTooWeak", message });

@@ -2,7 +2,8 @@
 
 use super::{
     Declared, Grant, Input, approval::Case, bars::People, changed, digest, kind::TargetError, late::late,
-    not_counted::NotCounted, phases::stands_after_its_end,
+    not_counted::NotCounted, people::is_service_account, phases::stands_after_its_end, same_person,
+    taken_back::always_ends,
 };
 use crate::{
     child::GrantRef,
@@ -126,6 +127,9 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
     let Some(reviewer) = &review.spec.reviewer else {
         return refused(NotCounted::ReviewerUnknown.reason(), NotCounted::ReviewerUnknown.to_string());
     };
+    if grant.phase() == GrantPhase::Pending && always_ends(review, reviewer, grant, input) {
+        return Some(Judged::Counts(ENDS_IT.into()));
+    }
     let Some(requester) = grant.terms().requested_by else {
         return refused("RequesterUnknown", "the API server did not say who asked".into());
     };
@@ -134,7 +138,17 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
     let target = match kind.target(input) {
         Ok(target) => target,
         Err(error) if owes => return Some(waits_for(&error, grant.status())),
-        Err(error) if grant.phase() == GrantPhase::Pending => return refused(error.reason(), error.to_string()),
+        Err(error) if grant.phase() == GrantPhase::Pending => {
+            let never = if is_service_account(reviewer) {
+                Some(NotCounted::ServiceAccount)
+            } else {
+                same_person(requester, reviewer).then(|| NotCounted::Requester(reviewer.username.clone()))
+            };
+            return Some(match never {
+                Some(why) => refusal(why, review, grant, true),
+                None => Judged::Waits(error.reason(), UNDECIDABLE.into()),
+            });
+        }
         // It ends now, and then it is said how.
         Err(_) if matches!(grant.phase(), GrantPhase::Approved | GrantPhase::Active) => return None,
         Err(_) => return too_late(),
@@ -151,7 +165,7 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
             Err(why) => refused(why.reason(), why.to_string()),
             Ok(()) if is_over && settles() => Some(Judged::Counts(format!("{OWED}; the grant had ended already"))),
             Ok(()) if is_over => too_late(),
-            Ok(()) => Some(Judged::Counts("ends it".into())),
+            Ok(()) => Some(Judged::Counts(ENDS_IT.into())),
         };
     }
     let is_open_question = grant.phase() == GrantPhase::Pending || owes;
@@ -166,11 +180,7 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
     }
     let judged = if is_open_question { may_decide() } else { case.judge(reviewer, &people) };
     match judged {
-        Err(why) => {
-            let refuses = review.spec.decision == Decision::Deny && !is_over && case.may_revoke(reviewer).is_ok();
-            let instead = if refuses { instead_of_a_refusal(&why, grant) } else { "" };
-            refused(why.reason(), format!("{why}{instead}"))
-        }
+        Err(why) => Some(refusal(why, review, grant, !is_over && case.may_revoke(reviewer).is_ok())),
         Ok(_) if !is_open_question => too_late(),
         Ok(rules) => {
             let names: Vec<&str> =
@@ -206,6 +216,21 @@ fn waits_for(error: &TargetError, status: Option<&GrantStatus>) -> Judged {
         error.gone(status)
     );
     Judged::Waits(error.reason(), message)
+}
+
+/// What is said of a review that ends what it is about.
+const ENDS_IT: &str = "ends it";
+
+/// What is said of a review of a request while nobody knows who may decide about it.
+const UNDECIDABLE: &str = "whether it counts is not known while the request waits for what it names, which its status tells. It is \
+                           judged when that is there; whoever asked, gets it, or owns the namespace may end the request before, by a \
+                           review with the decision Revoke";
+
+/// What is said of the review of somebody who may not decide. Whoever may end the grant is told how.
+fn refusal(why: NotCounted, review: &AccessReview, grant: &Grant, may_end: bool) -> Judged {
+    let refuses = review.spec.decision == Decision::Deny && may_end;
+    let instead = if refuses { instead_of_a_refusal(&why, grant) } else { "" };
+    Judged::Refused(why.reason(), format!("{why}{instead}"))
 }
 
 /// What somebody can do whose refusal does not count, but who may end the grant.

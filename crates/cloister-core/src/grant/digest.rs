@@ -158,12 +158,32 @@ pub fn lacks_its_service(target: &Target<'_>) -> bool {
     target.meaning.get(SERVICE).is_some_and(Value::is_null)
 }
 
+/// The part that stands for the policy under which people decide.
+const POLICY: &str = "policy";
+
+/// The same, with the policy under which people decide about it.
+pub fn as_seen(target: &Target<'_>) -> BTreeMap<String, String> {
+    let mut parts = parts(target).clone();
+    parts.insert(POLICY.to_owned(), of_policy(target));
+    parts
+}
+
+/// Whether the policy is the one that people saw. `None` where it is not written down which that was.
+pub fn is_policy_as_seen(before: &BTreeMap<String, String>, target: &Target<'_>) -> Option<bool> {
+    before.get(POLICY).map(|seen| *seen == of_policy(target))
+}
+
+fn of_policy(target: &Target<'_>) -> String {
+    hash(&policy(target.policy)).chars().take(16).collect()
+}
+
 /// The parts of what a grant is for that are others than they were. A Service that is not there is no other: what it would
 /// open is closed as long.
 pub fn changed<'a>(before: &'a BTreeMap<String, String>, target: &Target<'_>) -> Vec<&'a str> {
     let now = parts(target);
     let is_absent = |part: &str| part == SERVICE && lacks_its_service(target);
-    let others = before.iter().filter(|(part, hash)| now.get(*part) != Some(*hash) && !is_absent(part));
+    let others =
+        before.iter().filter(|(part, hash)| *part != POLICY && now.get(*part) != Some(*hash) && !is_absent(part));
     others.map(|(part, _)| part.as_str()).collect()
 }
 

@@ -50,8 +50,8 @@ pub enum Ineligible {
     #[error("a grant that breaks the glass opens at once; leave spec.startTime out")]
     BreakGlassLater,
     #[error(
-        "{0} was a member of ResearchNamespace {1} when this was asked for, and is none any more; whoever still needs it must be \
-         a member (an owner of the namespace adds to spec.members), or ask under a policy that lets others ask"
+        "{0} was a member of ResearchNamespace {1} when this was asked for, and left before it was decided; whoever still needs it \
+         asks as a member (an owner of the namespace adds to spec.members), or under a policy that lets others ask"
     )]
     RequesterLeft(String, String),
     #[error("{}", .0.message)]

@@ -17,6 +17,7 @@ mod changed;
 mod credential;
 mod decisions;
 mod declared;
+mod did;
 pub mod digest;
 mod egress;
 pub(crate) mod eligibility;

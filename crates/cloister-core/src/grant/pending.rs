@@ -64,9 +64,9 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     let ttl = target.policy.spec.pending_request_ttl.map_or(PENDING_TTL, signed);
     let deadline = later(asked, ttl);
     if deadline <= input.now {
-        // Whatever would be decided now is decided too late.
+        let message = in_vain(grant, &target, asked, deadline, &status, input);
         let status = ended(status, GrantPhase::TimedOut, input.now);
-        return say.ready(plan, status, "TimedOut", format!("nobody decided by {deadline}. {ASK_AGAIN}"));
+        return say.ready(plan, status, "TimedOut", message);
     }
     status.digest = digest::of(grant, input.namespace, &target);
     status.summary.duration = summary::duration(eligibility::duration(grant, &target.policy.spec));
@@ -74,7 +74,12 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         return refused(plan, &say, status, ended, input.now);
     }
     match outcome(grant, &target, asked, &mut status, input) {
-        Outcome::Wait(wait) => wait_until(plan, &say, status, deadline, wait),
+        Outcome::Wait(wait) => {
+            if let Some(passes) = passes_at(grant, &target).filter(|passes| *passes > input.now) {
+                plan.look_again(passes);
+            }
+            wait_until(plan, &say, status, deadline, wait)
+        }
         Outcome::Refuse(by) => refused(plan, &say, status, by, input.now),
         Outcome::Deny(why) => denied(plan, &say, status, &why, input.now),
         Outcome::Approve { .. } if let Some(held) = input.held => {
@@ -89,6 +94,31 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
             }
             Err(why) => denied(plan, &say, status, &Mistakes::one(why.into()), input.now),
         },
+    }
+}
+
+/// When the window of a request that names its start has passed, so that nobody is asked any more.
+fn passes_at(grant: &Grant, target: &Target<'_>) -> Option<Timestamp> {
+    grant.terms().start_time?;
+    window(grant, target, Timestamp::MIN).ok().map(|end| end.0)
+}
+
+/// What is said of a request that has waited in vain: what held it up until then. Whatever would be decided now is decided too
+/// late.
+fn in_vain(
+    grant: &Grant,
+    target: &Target<'_>,
+    asked: Timestamp,
+    deadline: Timestamp,
+    status: &GrantStatus,
+    input: &Input<'_>,
+) -> String {
+    let mut status = status.clone();
+    status.digest = digest::of(grant, input.namespace, target);
+    match outcome(grant, target, asked, &mut status, input) {
+        Outcome::Wait(wait) => wait.in_vain(deadline),
+        Outcome::Deny(why) => format!("it was not decided by {deadline}: {why}. {ASK_AGAIN}"),
+        Outcome::Refuse(_) | Outcome::Approve { .. } => format!("nobody decided by {deadline}. {ASK_AGAIN}"),
     }
 }
 

@@ -138,7 +138,7 @@ fn that_nobody_is_left_who_could_approve_is_said() {
     assert_eq!(told(&asked(terms, json!({"subjects": owners})), "role/debug").1, "AwaitingApproval");
     for role in ["Owner", "Researcher"] {
         let members = serde_json::from_value(json!([{"role": role, "subjects": team}])).unwrap();
-        let mut world = World { policy: policy(by_team.clone()), members, ..world() };
+        let mut world = World { policy: policy(by_team.clone()), members, ..self::world() };
         ask(&mut world, "role/debug", json!({}));
         settle(&mut world);
         assert_eq!(told(&world, "role/debug").1, "NoApproverLeft");

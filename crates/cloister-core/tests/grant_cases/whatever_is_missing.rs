@@ -82,7 +82,8 @@ fn a_review_is_left_unanswered_while_nobody_knows_who_may_decide() {
         settle(&mut world);
         let by = |who: Identity, world: &mut World| {
             review(world, "eval", decision, who);
-            counted(world, world.reviews.len() - 1)
+            let at = world.reviews.len() - 1;
+            counted(world, at)
         };
         assert_eq!(by(sam(), &mut world), (false, "PolicyNotFound".into()));
         assert!(!is_answered(&world.reviews[0]));

@@ -160,7 +160,7 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
                 same_person(requester, reviewer).then(|| NotCounted::Requester(reviewer.username.clone()))
             };
             return Some(match never {
-                Some(why) => refusal(why, review, grant, true),
+                Some(why) => refusal(why, review, grant, !is_service_account(reviewer)),
                 None => Judged::Waits(error.reason(), UNDECIDABLE.into()),
             });
         }
@@ -201,7 +201,7 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
                 format!(", once for all reviews of {}: {before} says the same", reviewer.username)
             });
             let (names, policy) = (names.join(" or "), case.policy_name);
-            let waits = held_up(grant).map_or_else(String::new, |why| {
+            let waits = held_up(review, grant).map_or_else(String::new, |why| {
                 format!(", once the request does not wait for something else any more ({why}, see its status)")
             });
             Some(Judged::Counts(format!("counts for {names} of AccessPolicy {policy}{once}{waits}")))
@@ -210,8 +210,10 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
 }
 
 /// What a request waits for before anybody is asked, in one word.
-fn held_up(grant: &Grant) -> Option<&str> {
-    let status = grant.status().filter(|_| grant.phase() == GrantPhase::Pending)?;
+fn held_up<'a>(review: &AccessReview, grant: &'a Grant) -> Option<&'a str> {
+    // A refusal waits for nothing.
+    let agrees = review.spec.decision == Decision::Approve;
+    let status = grant.status().filter(|_| agrees && grant.phase() == GrantPhase::Pending)?;
     let asks = ["", "AwaitingApproval", "NoApproverLeft"].contains(&&*status.reason);
     (!asks).then_some(&*status.reason)
 }

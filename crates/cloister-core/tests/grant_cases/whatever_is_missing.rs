@@ -114,6 +114,7 @@ fn a_review_is_left_unanswered_while_nobody_knows_who_may_decide() {
     assert_eq!(counted(&mut world, 0), (false, "Requester".into()));
     review(&mut world, "eval", Decision::Deny, person("system:serviceaccount:a:b", &[]));
     assert_eq!(counted(&mut world, 1), (false, "ServiceAccount".into()));
+    assert_eq!(said_of(&world, 1), "a ServiceAccount does not review; a person must");
 }
 
 /// What is said of one that has ended stays true, whatever is published afterwards.

@@ -12,8 +12,10 @@ fn owned(world: World) -> World {
     World { members: serde_json::from_value(owner).unwrap(), ..world }
 }
 
+type Taken = (&'static str, fn(&mut World));
+
 /// What of a request is not there.
-fn missing() -> [(&'static str, fn(&mut World)); 6] {
+fn missing() -> [Taken; 6] {
     [
         ("PolicyNotFound", |world| world.policy = Shelf::Absent),
         ("PolicyUndecodable", |world| world.policy = Shelf::Undecodable),

@@ -153,7 +153,9 @@ fn one_that_is_owed_waits_while_nobody_knows_who_may_make_it() {
             assert_eq!(cloister_core::audit::of_review(&world.reviews[0], "interp"), None);
             (world.policy, world.storage) = before;
             settle(&mut world);
-            assert_eq!(owed(&world), ("Reviewed".into(), "reviewed by sam".into()));
+            let why = ", who says that it was not right: see AccessReview review-0";
+            let why = if decision == Decision::Approve { "" } else { why };
+            assert_eq!(owed(&world), ("Reviewed".into(), format!("reviewed by sam{why}")));
             assert_eq!(counted(&mut world, 0), (true, "Counted".into()));
         }
     }

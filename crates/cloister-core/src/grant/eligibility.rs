@@ -7,6 +7,7 @@ use super::{
     people::{is, is_service_account},
     words::{CONFIG_WRITERS, POLICY_WRITERS, principals, seen},
 };
+use crate::suggest::{closest, did_you_mean};
 use cloister_api::{AccessPolicy, AccessPolicySpec, Identity, Subject, SubjectKind};
 use jiff::{SignedDuration, Timestamp};
 use kube::core::Duration;
@@ -153,7 +154,7 @@ pub fn still(grant: &Grant, requester: &Identity, policy: &AccessPolicy) -> Vec<
     }
     let refused = grant.of_kind().subjects().iter().filter(|subject| !may_benefit(subject, requester, spec));
     wrong.extend(refused.map(|subject| Ineligible::SubjectNotAllowed {
-        subject: format!("{:?} {}", subject.kind, subject.name),
+        subject: format!("{:?} {}{}", subject.kind, subject.name, did_you_mean(meant(subject, requester, spec))),
         policy: policy.metadata.name.clone().unwrap_or_default(),
         beneficiaries: beneficiaries(spec),
     }));
@@ -238,6 +239,13 @@ fn may_benefit(subject: &Subject, requester: &Identity, policy: &AccessPolicySpe
     } else {
         policy.beneficiaries.contains(subject)
     }
+}
+
+/// Whom a grant may name that is like one which it may not.
+fn meant<'a>(subject: &Subject, requester: &'a Identity, policy: &'a AccessPolicySpec) -> Option<&'a str> {
+    let asks = (policy.beneficiaries.is_empty() && subject.kind == SubjectKind::User).then_some(&*requester.username);
+    let named = policy.beneficiaries.iter().filter(|one| one.kind == subject.kind).map(|one| one.name.as_str());
+    closest(&subject.name, named.chain(asks))
 }
 
 /// A pattern that does not compile matches nothing.

@@ -111,7 +111,7 @@ async fn a_decision_that_comes_too_late_is_none() -> Result<()> {
     story.ends(&grant, "TimedOut", "TimedOut", "nobody decided by").await?;
     for who in ["sam", "wendy"] {
         let review = story.review(&story.person(who).await?, &grant, "Approve").await?;
-        story.does_not_count(&review, "RequestTimedOut", "nobody decided about").await?;
+        story.does_not_count(&review, "RequestTimedOut", "was not decided in time").await?;
     }
     story.policy(json!({"pendingRequestTTL": "24h"})).await?;
     story.settle().await?;

@@ -150,7 +150,7 @@ async fn another_policy_is_another_decision() -> Result<()> {
         json!({"requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "8h", "autoApprove": ["true"]});
     story.publish("AccessPolicy", &weak, json!({"spec": policy})).await?;
     story.storage(role(&story, json!({"accessPolicy": weak}))).await?;
-    story.ends(&open, "Revoked", "PolicyGone", "another").await?;
+    story.ends(&open, "Revoked", "TargetChanged", "was made to name AccessPolicy").await?;
     story.settle().await?;
     let waiting = eventually("it to be said", async || {
         let waiting = story.again(&waiting).await?;

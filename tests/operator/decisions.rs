@@ -105,6 +105,27 @@ async fn what_is_said_of_a_review_follows_who_may_decide() -> Result<()> {
     said(&olga, (true, "Counted")).await
 }
 
+/// Whoever asked ends it all the same; who else may is not known, and nobody is told that theirs counts for nothing.
+#[tokio::test]
+async fn a_request_is_taken_back_while_its_policy_is_missing() -> Result<()> {
+    let court = Court::new("back", json!({})).await?;
+    court.scene.all::<AccessPolicy>().delete(&court.name, &DeleteParams::default()).await?;
+    court.ask_for_storage("run", json!({})).await?;
+    let sam = court.review("sam", &["security"], "Deny", STORAGE).await?;
+    assert_eq!(court.counted(&sam).await?, (false, "PolicyNotFound".into()));
+    let (_, waits) = court.status(STORAGE.0, "run").await?;
+    assert_eq!((waits.phase, &*waits.reason), (GrantPhase::Pending, "PolicyNotFound"));
+    let alice = court.review("alice", &[], "Revoke", STORAGE).await?;
+    assert_eq!(court.until(STORAGE.0, "run", GrantPhase::Denied).await?.reason, "Withdrawn");
+    assert_eq!(court.counted(&alice).await?, (true, "Counted".into()));
+    eventually("it to be said that the other came too late", async || {
+        let counted = court.counted(&sam).await?;
+        ensure!(counted == (false, "AlreadyDecided".into()), "{counted:?}");
+        Ok(())
+    })
+    .await
+}
+
 /// Also where only a few facts are kept of the grant and of its reviews.
 #[tokio::test]
 async fn a_review_of_a_grant_that_is_gone_says_so() -> Result<()> {

@@ -11,6 +11,7 @@ use super::{
     not_counted::NotCounted,
     people::{is, is_known, is_service_account},
     satisfiable::can_be_met,
+    taken_back::may_always_end,
     words::{principals, seen},
 };
 use crate::{settings::Settings, text::written};
@@ -135,12 +136,16 @@ impl<'a> Case<'a> {
             return Err(NotCounted::ServiceAccount);
         }
         let is_approver = self.policy.approval_rules.iter().any(|rule| names(&rule.approvers, reviewer));
-        let is_requester = super::same_person(self.requester, reviewer);
-        let gets_it = self.subjects.iter().any(|subject| means(subject, reviewer));
-        if is_approver || is_requester || gets_it || self.is_member(reviewer, &[MemberRole::Owner]) {
+        if is_approver || may_always_end(Some(self.requester), self.subjects, self.members, reviewer) {
             Ok(())
         } else {
-            Err(NotCounted::MayNotRevoke(reviewer.username.clone()))
+            let approvers = self.policy.approval_rules.iter().flat_map(|rule| rule.approvers.iter().cloned());
+            Err(NotCounted::MayNotRevoke {
+                who: reviewer.username.clone(),
+                policy: self.policy_name.to_owned(),
+                approvers: principals(&approvers.collect::<Vec<_>>()),
+                requester: self.requester.username.clone(),
+            })
         }
     }
 
@@ -153,9 +158,15 @@ impl<'a> Case<'a> {
     pub fn out_of_reach(&self, accounts: &[&Identity]) -> Option<String> {
         let people = People::of(self, accounts.iter().copied());
         let may_decide = |approver: &Principal| {
-            let account = Identity { username: approver.name.clone(), ..Identity::default() };
-            let is_barred = people.barred(&account).is_some() || self.bar(&account).is_some();
-            approver.kind != SubjectKind::User || !is_barred
+            let (name, groups) = (approver.name.clone(), Vec::new());
+            match approver.kind {
+                // Everybody of the group is barred by it.
+                SubjectKind::Group => self.bar(&Identity { groups: vec![name], ..Identity::default() }).is_none(),
+                _ => {
+                    let account = Identity { username: name, groups, ..Identity::default() };
+                    people.barred(&account).is_none() && self.bar(&account).is_none()
+                }
+            }
         };
         let left = self.policy.approval_rules.iter().zip(self.required()).map(|(rule, required)| ApprovalRule {
             required,

@@ -26,13 +26,19 @@ pub fn words(status: &GrantStatus, target: &Target<'_>) -> Vec<String> {
     words.collect()
 }
 
-/// What has changed since somebody read a request that says now what it said then: what it is for, or else its policy.
-pub fn since_read(status: &GrantStatus, target: &Target<'_>) -> String {
+/// What is known to have changed since somebody read a request: what it is for, or its policy.
+pub fn since_read(status: &GrantStatus, target: &Target<'_>) -> Option<String> {
     let words = words(status, target);
     let policy = target.policy.metadata.name.as_deref().unwrap_or_default();
-    match words.len() {
-        0 => format!("AccessPolicy {policy}, or what it is for, has changed since"),
-        _ => format!("what it is for has changed since: {}", words.join("; ")),
+    match (digest::is_policy_as_seen(&status.target_parts, target), words.is_empty()) {
+        // An older version did not write down which policy there was.
+        (None, true) => Some(format!("AccessPolicy {policy}, or what it is for, has changed since")),
+        (Some(false), true) => Some(format!("AccessPolicy {policy} has changed since")),
+        (Some(true), true) => None,
+        (Some(false), false) => {
+            Some(format!("AccessPolicy {policy} and what it is for have changed since: {}", words.join("; ")))
+        }
+        (_, false) => Some(format!("what it is for has changed since: {}", words.join("; "))),
     }
 }
 

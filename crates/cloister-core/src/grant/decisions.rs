@@ -4,10 +4,10 @@ use super::{
     Grant, Input,
     approval::{Case, Tally, in_words, recorded, reviews_of},
     bars::People,
-    people::same_person,
+    taken_back::Ended,
 };
 use cloister_api::{Decision, Identity, RecordedReview};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The most reviews that are recorded with a decision: with the groups of each, they must fit into one object. No policy
 /// asks for more people.
@@ -18,9 +18,11 @@ pub struct Decisions<'a> {
     /// The accounts of everybody who has decided anything.
     pub accounts: Vec<&'a Identity>,
     /// The first that ends it.
-    pub refusal: Option<(&'static str, String, RecordedReview)>,
+    pub refusal: Option<Ended>,
     /// Those of people who agree and may: of each account the newest.
     pub agreed: Vec<RecordedReview>,
+    /// What those who may decide have refused of something else than it is now, and not decided about since, in words.
+    pub refused_before: Vec<String>,
     /// How many who may decide have agreed to something that has changed since, and not to what it is now.
     pub of_before: usize,
 }
@@ -33,6 +35,7 @@ impl<'a> Decisions<'a> {
         let people = People::of(case, accounts.iter().copied());
         let mut newest: HashMap<&str, usize> = HashMap::new();
         let mut before: HashSet<Option<usize>> = HashSet::new();
+        let mut refused_before: BTreeMap<Option<usize>, String> = BTreeMap::new();
         let mut refusal = None;
         for (at, (review, reviewer)) in all.iter().enumerate() {
             let may = || case.may_decide_now(reviewer, &people, input.settings).is_ok();
@@ -48,14 +51,14 @@ impl<'a> Decisions<'a> {
                     }
                     None
                 }
-                Decision::Deny => counts().then(|| ("Denied", said("refused it"))),
-                Decision::Revoke if same_person(case.requester, reviewer) => {
-                    Some(("Withdrawn", said("took it back before it was decided")))
+                Decision::Deny => {
+                    if !is_of_this && may() {
+                        refused_before.insert(people.person(reviewer), said("refused it"));
+                    }
+                    counts().then(|| ("Denied", said("refused it")))
                 }
-                Decision::Revoke => {
-                    let may = case.may_revoke(reviewer).is_ok();
-                    may.then(|| ("RevokedByReview", said("revoked it before it was decided")))
-                }
+                // That one counts is asked before anything else is (`ended_by`).
+                Decision::Revoke => None,
             };
             if let (Some((reason, message)), None) = (refused, &refusal) {
                 refusal = Some((reason, message, recorded(review, reviewer)));
@@ -65,8 +68,10 @@ impl<'a> Decisions<'a> {
         agreed.sort_unstable();
         let again: HashSet<Option<usize>> = agreed.iter().map(|at| people.person(all[*at].1)).collect();
         let of_before = before.difference(&again).count();
+        let refused_before =
+            refused_before.into_iter().filter(|(who, _)| !again.contains(who)).map(|(_, said)| said).collect();
         let agreed = agreed.into_iter().map(|at| recorded(all[at].0, all[at].1)).collect();
-        Decisions { accounts, refusal, agreed, of_before }
+        Decisions { accounts, refusal, agreed, refused_before, of_before }
     }
 
     /// What is recorded of those who agreed: first those who count for a rule, so that nobody takes their places, and then

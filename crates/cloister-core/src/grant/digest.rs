@@ -18,9 +18,22 @@ use std::{cell::OnceCell, collections::BTreeMap};
 
 /// The digest that a review must name: of the grant, of the policy that decides, and of what the grant is for.
 pub fn of(grant: &Grant, namespace: &str, target: &Target<'_>) -> String {
+    let mut document = request(grant, namespace);
+    document["policy"] = policy(target.policy);
+    document["target"] = target.meaning.clone();
+    format!("v1:sha256:{}", hash(&document))
+}
+
+/// The digest of a request alone, while it is not known what it is for: no review that names it approves anything.
+pub fn without_target(grant: &Grant, namespace: &str) -> String {
+    format!("v1:sha256:{}", hash(&request(grant, namespace)))
+}
+
+/// What a request says.
+fn request(grant: &Grant, namespace: &str) -> Value {
     // As it is written: how texts are read must not change what was decided about.
     let terms = grant.as_written();
-    let document = json!({
+    json!({
         "group": cloister_api::GROUP,
         "kind": grant.kind(),
         "namespace": namespace,
@@ -35,10 +48,7 @@ pub fn of(grant: &Grant, namespace: &str, target: &Target<'_>) -> String {
             "breakGlass": terms.break_glass,
             "requestedBy": terms.requested_by.map(identity),
         },
-        "policy": policy(target.policy),
-        "target": target.meaning,
-    });
-    format!("v1:sha256:{}", hash(&document))
+    })
 }
 
 /// The digest of what the grant is for alone, which must stay as it is while the grant lasts.
@@ -148,12 +158,32 @@ pub fn lacks_its_service(target: &Target<'_>) -> bool {
     target.meaning.get(SERVICE).is_some_and(Value::is_null)
 }
 
+/// The part that stands for the policy under which people decide.
+const POLICY: &str = "policy";
+
+/// The same, with the policy under which people decide about it.
+pub fn as_seen(target: &Target<'_>) -> BTreeMap<String, String> {
+    let mut parts = parts(target).clone();
+    parts.insert(POLICY.to_owned(), of_policy(target));
+    parts
+}
+
+/// Whether the policy is the one that people saw. `None` where it is not written down which that was.
+pub fn is_policy_as_seen(before: &BTreeMap<String, String>, target: &Target<'_>) -> Option<bool> {
+    before.get(POLICY).map(|seen| *seen == of_policy(target))
+}
+
+fn of_policy(target: &Target<'_>) -> String {
+    hash(&policy(target.policy)).chars().take(16).collect()
+}
+
 /// The parts of what a grant is for that are others than they were. A Service that is not there is no other: what it would
 /// open is closed as long.
 pub fn changed<'a>(before: &'a BTreeMap<String, String>, target: &Target<'_>) -> Vec<&'a str> {
     let now = parts(target);
     let is_absent = |part: &str| part == SERVICE && lacks_its_service(target);
-    let others = before.iter().filter(|(part, hash)| now.get(*part) != Some(*hash) && !is_absent(part));
+    let others =
+        before.iter().filter(|(part, hash)| *part != POLICY && now.get(*part) != Some(*hash) && !is_absent(part));
     others.map(|(part, _)| part.as_str()).collect()
 }
 

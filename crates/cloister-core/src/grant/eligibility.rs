@@ -7,6 +7,7 @@ use super::{
     people::{is, is_service_account},
     words::{CONFIG_WRITERS, POLICY_WRITERS, principals, seen},
 };
+use crate::suggest::{closest, did_you_mean};
 use cloister_api::{AccessPolicy, AccessPolicySpec, Identity, Subject, SubjectKind};
 use jiff::{SignedDuration, Timestamp};
 use kube::core::Duration;
@@ -50,8 +51,8 @@ pub enum Ineligible {
     #[error("a grant that breaks the glass opens at once; leave spec.startTime out")]
     BreakGlassLater,
     #[error(
-        "{0} was a member of ResearchNamespace {1} when this was asked for, and is none any more; whoever still needs it must be \
-         a member (an owner of the namespace adds to spec.members), or ask under a policy that lets others ask"
+        "{0} was a member of ResearchNamespace {1} when this was asked for, and left before it was decided; whoever still needs it \
+         asks as a member (an owner of the namespace adds to spec.members), or under a policy that lets others ask"
     )]
     RequesterLeft(String, String),
     #[error("{}", .0.message)]
@@ -153,7 +154,7 @@ pub fn still(grant: &Grant, requester: &Identity, policy: &AccessPolicy) -> Vec<
     }
     let refused = grant.of_kind().subjects().iter().filter(|subject| !may_benefit(subject, requester, spec));
     wrong.extend(refused.map(|subject| Ineligible::SubjectNotAllowed {
-        subject: format!("{:?} {}", subject.kind, subject.name),
+        subject: format!("{:?} {}{}", subject.kind, subject.name, did_you_mean(meant(subject, requester, spec))),
         policy: policy.metadata.name.clone().unwrap_or_default(),
         beneficiaries: beneficiaries(spec),
     }));
@@ -238,6 +239,13 @@ fn may_benefit(subject: &Subject, requester: &Identity, policy: &AccessPolicySpe
     } else {
         policy.beneficiaries.contains(subject)
     }
+}
+
+/// Whom a grant may name that is like one which it may not.
+fn meant<'a>(subject: &Subject, requester: &'a Identity, policy: &'a AccessPolicySpec) -> Option<&'a str> {
+    let asks = (policy.beneficiaries.is_empty() && subject.kind == SubjectKind::User).then_some(&*requester.username);
+    let named = policy.beneficiaries.iter().filter(|one| one.kind == subject.kind).map(|one| one.name.as_str());
+    closest(&subject.name, named.chain(asks))
 }
 
 /// A pattern that does not compile matches nothing.

@@ -13,10 +13,10 @@ use super::{
     mistakes::Mistakes,
     remains::Remains,
     target::too_weak,
-    words::CONFIG_WRITERS,
+    words::{CONFIG_WRITERS, POLICY_WRITERS},
 };
 use cloister_api::{
-    Decision, GrantPhase, GrantStatus, Identity, RecordedReview, WhenRequesterLeaves, condition::reason,
+    AccessPolicy, Decision, GrantPhase, GrantStatus, Identity, RecordedReview, WhenRequesterLeaves, condition::reason,
 };
 use jiff::Timestamp;
 
@@ -42,10 +42,9 @@ impl End {
 pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>, End> {
     let status = grant.status().ok_or_else(end_unknown)?;
     over_by_itself(status, grant.is_deleted(), input)?;
-    let target = grant.of_kind().target(input).map_err(|error| End::early(gone(&error), error.gone(Some(status))))?;
-    if status.policy.as_ref().is_some_and(|policy| Some(&policy.uid) != target.policy.metadata.uid.as_ref()) {
-        let message = "the policy that it was approved under was deleted; one of the same name is another";
-        return Err(End::early("PolicyGone", message));
+    let target = grant.of_kind().target(input).map_err(|error| gone(&error, status))?;
+    if let Some(end) = of_another_policy(grant, status, target.policy) {
+        return Err(end);
     }
     if let Some(message) = target_changed(grant, status, &target) {
         return Err(End::early("TargetChanged", message));
@@ -69,7 +68,7 @@ fn over_by_itself(status: &GrantStatus, is_deleted: bool, input: &Input<'_>) -> 
         return Err(End::early("Deleted", "the grant was deleted"));
     }
     if matches!(input.home, Home::Closed | Home::Ending) {
-        let message = format!("the research namespace {} is closed", input.namespace);
+        let message = format!("the research namespace {} was closed; ask again in one that is open", input.namespace);
         return Err(End::early("NamespaceClosed", message));
     }
     not_invalidated(status, input)
@@ -121,8 +120,37 @@ fn target_changed(grant: &Grant, status: &GrantStatus, target: &Target<'_>) -> O
     ))
 }
 
-fn gone(error: &TargetError) -> &'static str {
-    if error.is_of_policy() { "PolicyGone" } else { "TargetGone" }
+/// Why a grant ends whose target cannot be found.
+fn gone(error: &TargetError, status: &GrantStatus) -> End {
+    if !error.is_of_policy() {
+        return End::early("TargetGone", error.ended());
+    }
+    match (error.policy_not_found(), &status.policy) {
+        (Some((name, named_by)), Some(agreed)) if agreed.name != name => {
+            let once = format!("ask again once AccessPolicy {name} is there, which {POLICY_WRITERS} can see to");
+            End::early("TargetChanged", names_another(named_by, name, &agreed.name, &once))
+        }
+        _ => End::early("PolicyGone", error.ended()),
+    }
+}
+
+/// Why a grant ends that was approved under another policy than the one that decides now.
+fn of_another_policy(grant: &Grant, status: &GrantStatus, policy: &AccessPolicy) -> Option<End> {
+    let agreed = status.policy.as_ref().filter(|agreed| Some(&agreed.uid) != policy.metadata.uid.as_ref())?;
+    let name = policy.metadata.name.as_deref().unwrap_or_default();
+    Some(if agreed.name == name {
+        let message = format!(
+            "AccessPolicy {name}, under which it was approved, was deleted; one of that name that was made again is another, so ask \
+             again"
+        );
+        End::early("PolicyGone", message)
+    } else {
+        End::early("TargetChanged", names_another(&grant.of_kind().entry(), name, &agreed.name, "ask again"))
+    })
+}
+
+fn names_another(named_by: &str, now: &str, then: &str, advice: &str) -> String {
+    format!("{named_by} was made to name AccessPolicy {now}, and this was approved under AccessPolicy {then}; {advice}")
 }
 
 /// Whether what was recorded still satisfies the policy as it is now, and nobody has revoked it.
@@ -140,12 +168,14 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         let message = format!("{} reviewed it and refused", review.reviewer.username);
         return Err(End { by: Some(Box::new(review)), ..End::early("ReviewRefused", message) });
     }
-    Mistakes::none(eligibility::still(grant, requester, target.policy))
-        .map_err(|why| End::early("RequesterNotEligible", format!("no longer eligible: {why}")))?;
+    Mistakes::none(eligibility::still(grant, requester, target.policy)).map_err(|why| {
+        End::early("RequesterNotEligible", format!("it could not be given any more: {why}; then ask again"))
+    })?;
     let leaves = || membership::left(grant, status, requester, input.members);
     if let (WhenRequesterLeaves::Revoke, Some(who)) = (target.policy.spec.when_requester_leaves, leaves()) {
         let message = format!(
-            "{who} had this as a member of ResearchNamespace {}, and is none any more; ask again if it is still needed",
+            "{who} had this as a member of ResearchNamespace {}, and was none any more; whoever still needs it asks again as a member (an \
+             owner of the namespace adds to spec.members)",
             input.namespace
         );
         return Err(End::early(REQUESTER_LEFT, message));
@@ -153,7 +183,7 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     if let Some(account) = undeclared_account(grant.of_kind(), input) {
         // What stands for an account that is gone would be for whoever declares one of that name again.
         let message = format!(
-            "ResearchNamespace {} has no ServiceAccount {account} any more, for which this was open; declare it in serviceAccounts if it \
+            "ResearchNamespace {} had no ServiceAccount {account} any more, for which this was open; declare it in serviceAccounts if it \
              is still needed, and ask again",
             input.namespace
         );
@@ -177,17 +207,24 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         // Nobody has agreed before it opened, so it follows from the policy alone: from what that says now.
         let asked = grant.metadata().creation_timestamp.as_ref().map_or(input.now, |at| at.0);
         if let Err(why) = Mistakes::none(eligibility::check(grant, requester, target.policy, asked)) {
-            return not_enough(format!("AccessPolicy {policy} as it is now does not give this: {why}"));
+            return not_enough(format!("AccessPolicy {policy} as it was then did not give this: {why}"));
         }
         if !grant.terms().break_glass && auto_approval(grant, requester, target, input).is_none() {
             return not_enough(format!(
-                "nobody has agreed, and AccessPolicy {policy} as it is now does not approve this by itself"
+                "nobody had agreed, and AccessPolicy {policy} as it was then did not approve this by itself"
             ));
         }
     } else {
         let accounts: Vec<&Identity> = reviews_of(grant.uid(), input).into_iter().map(|(_, who)| who).collect();
-        if !case.tally(&agreed(&status.reviews), &accounts).is_met {
-            return not_enough(format!("those who agreed are not enough under AccessPolicy {policy} as it is now"));
+        let agreed = agreed(&status.reviews);
+        let tally = case.tally(&agreed, &accounts);
+        if !tally.is_met {
+            let who: Vec<&str> = agreed.iter().map(|who| who.username.as_str()).collect();
+            return not_enough(format!(
+                "those who agreed ({}) were not enough under AccessPolicy {policy} as it was then: it asked for {}",
+                who.join(", "),
+                tally.missing(&case.policy.approval_rules)
+            ));
         }
     }
     borne_out::end(grant, status, target).map_err(|what| not_borne_out(&what, "the policy gives less than it did"))?;

@@ -93,6 +93,13 @@ fn right_of_policy(named_by: &str) -> String {
     }
 }
 
+/// What is said of a grant that ended since something could not be read.
+fn unreadable(what: &str) -> String {
+    format!(
+        "{what} could not be read by the version of the operator that ran then; ask again once its status says that it can"
+    )
+}
+
 impl TargetError {
     /// Why, in one word.
     pub fn reason(&self) -> &'static str {
@@ -152,6 +159,42 @@ impl TargetError {
             TargetError::Several(all) => all.iter().map(|one| one.gone(status)).collect::<Vec<_>>().join("; "),
             other => other.to_string(),
         }
+    }
+
+    /// What is said of a grant that ended by it: it stays true, whatever is published afterwards.
+    pub fn ended(&self) -> String {
+        match self {
+            TargetError::NotFound { kind, name, .. } => {
+                format!("{kind} {name} was deleted; ask again once it is there, which {CATALOGUE_WRITERS} can see to")
+            }
+            TargetError::RoleNotFound { storage, role, offered, .. } => format!(
+                "StorageResource {storage} offered no role {role} any more, but {offered}; ask again for a role that it offers, or once \
+                 it offers that one, which {CATALOGUE_WRITERS} can see to"
+            ),
+            TargetError::PolicyNotFound { name, .. } => {
+                format!(
+                    "AccessPolicy {name} was deleted; ask again once it is there, which {POLICY_WRITERS} can see to"
+                )
+            }
+            TargetError::ClusterRoleNotFound { name, named_by, .. } => format!(
+                "there was no ClusterRole {name} any more, which {named_by} named; ask again once it is there, which whoever runs the \
+                 cluster can see to, or once another is named, which {CATALOGUE_WRITERS} can see to"
+            ),
+            TargetError::Undecodable { kind, name } => unreadable(&format!("{kind} {name}")),
+            TargetError::PolicyUndecodable(name) => unreadable(&format!("AccessPolicy {name}")),
+            TargetError::RoleRefused { .. } => {
+                format!("what it was for could not be given any more: {self}; then ask again")
+            }
+            TargetError::Several(all) => all.iter().map(TargetError::ended).collect::<Vec<_>>().join("; "),
+        }
+    }
+
+    /// The policy that is named now and is not there, and what names it.
+    pub fn policy_not_found(&self) -> Option<(&str, &str)> {
+        self.all().iter().find_map(|one| match one {
+            TargetError::PolicyNotFound { name, named_by, .. } => Some((name.as_str(), named_by.as_str())),
+            _ => None,
+        })
     }
 
     /// Whether something is not there that may be on its way.

@@ -12,9 +12,7 @@ pub fn late(review: &AccessReview, grant: &Grant) -> Judged {
         (GrantPhase::Pending | GrantPhase::Denied, _) => ("AlreadyDecided", denied(&what, &status)),
         (GrantPhase::TimedOut, _) => (
             "RequestTimedOut",
-            format!(
-                "nobody decided about {what} in time, and it is over; whoever still needs it deletes it and asks again"
-            ),
+            format!("{what} was not decided in time, and is over; whoever still needs it deletes it and asks again"),
         ),
         (phase, Some(who)) if review.spec.decision != Decision::Revoke => {
             let end = if is_open(phase) { TO_END_IT } else { "" };

@@ -1,7 +1,7 @@
 //! How many grants for one target somebody may hold, and have waiting.
 
 use super::{Grant, Input, Target, eligibility::Ineligible, may_hold};
-use crate::egress::overlap;
+use crate::{egress::overlap, text::first_of};
 use cloister_api::{GrantKind, GrantPhase, Identity};
 use jiff::Timestamp;
 
@@ -18,9 +18,9 @@ pub struct Other<'a> {
 /// The grants of a requester for the same target.
 pub struct Others {
     /// Those that are approved, and not yet confirmed to be over.
-    held: u32,
+    held: Vec<String>,
     /// Those that were asked for earlier, and wait.
-    waiting: u32,
+    waiting: Vec<String>,
 }
 
 /// When a grant was approved, and which it is: of any two, one has the place before the other.
@@ -38,19 +38,19 @@ impl Others {
                 && place(other.grant) < place(grant)
                 && same_target(grant, other.grant)
         });
-        Others { held: u32::try_from(held.count()).unwrap_or(u32::MAX), waiting: 0 }
+        Others { held: held.map(name_of).collect(), waiting: Vec::new() }
     }
 
     /// Those that count against this request.
     pub fn of(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Self {
         let all = (input.catalogue.others)(requester);
         let same: Vec<&Other<'_>> = all.iter().filter(|other| same_target(grant, other.grant)).collect();
-        let count = |counts: &dyn Fn(&&&Other<'_>) -> bool| {
-            u32::try_from(same.iter().filter(counts).count()).unwrap_or(u32::MAX)
+        let those = |counts: &dyn Fn(&Other<'_>) -> bool| {
+            same.iter().filter(|other| counts(other)).map(|other| name_of(other)).collect()
         };
         Others {
-            held: count(&|other| other.grant.status().is_some_and(may_hold)),
-            waiting: count(&|other| other.is_earlier && other.grant.phase() == GrantPhase::Pending),
+            held: those(&|other| other.grant.status().is_some_and(may_hold)),
+            waiting: those(&|other| other.is_earlier && other.grant.phase() == GrantPhase::Pending),
         }
     }
 
@@ -61,7 +61,7 @@ impl Others {
     /// The policy allows no more.
     pub fn may_wait(&self, requester: &Identity, target: &Target<'_>) -> Result<(), Ineligible> {
         let limit = target.policy.spec.limits.pending;
-        self.within(self.waiting, limit, "requests for this that wait", requester, target)
+        within(&self.waiting, limit, "requests for this that wait", requester, target)
     }
 
     /// Whether one more may be held. What a policy approves by itself also leaves a place to each that waits.
@@ -71,28 +71,40 @@ impl Others {
     /// The policy allows no more.
     pub fn may_hold(&self, by_itself: bool, requester: &Identity, target: &Target<'_>) -> Result<(), Ineligible> {
         let limit = target.policy.spec.limits.active;
-        let waiting = if by_itself { self.waiting } else { 0 };
-        self.within(self.held.saturating_add(waiting), limit, "grants for this", requester, target)
+        let waiting: &[String] = if by_itself { &self.waiting } else { &[] };
+        within(&[&self.held, waiting].concat(), limit, "grants for this", requester, target)
     }
+}
 
-    fn within(
-        &self,
-        count: u32,
-        limit: u32,
-        what: &str,
-        requester: &Identity,
-        target: &Target<'_>,
-    ) -> Result<(), Ineligible> {
-        if count < limit {
-            return Ok(());
-        }
-        let policy = target.policy.metadata.name.as_deref().unwrap_or_default();
-        Err(Ineligible::TooMany(format!(
-            "{} already has {count} {what}, and AccessPolicy {policy} allows {limit} to one person (spec.limits); delete one that is \
-             not needed, or ask again when one has ended",
-            requester.username
-        )))
+/// How many of them are named.
+const NAMED: usize = 4;
+
+fn within(
+    those: &[String],
+    limit: u32,
+    what: &str,
+    requester: &Identity,
+    target: &Target<'_>,
+) -> Result<(), Ineligible> {
+    let count = those.len();
+    if u32::try_from(count).unwrap_or(u32::MAX) < limit {
+        return Ok(());
     }
+    let policy = target.policy.metadata.name.as_deref().unwrap_or_default();
+    let mut names: Vec<&str> = those.iter().map(String::as_str).collect();
+    names.sort_unstable();
+    let named = if names.is_empty() { String::new() } else { format!(" ({})", first_of(names, NAMED, ", ")) };
+    Err(Ineligible::TooMany(format!(
+        "{} already has {count} {what}{named}, and AccessPolicy {policy} allows {limit} to one person (spec.limits); delete one that \
+         is not needed, or ask again when one has ended",
+        requester.username
+    )))
+}
+
+/// Another grant, with the namespace that it is in: a person may have asked in several.
+fn name_of(other: &Other<'_>) -> String {
+    let namespace = other.grant.metadata().namespace.as_deref().unwrap_or_default();
+    format!("{} {namespace}/{}", other.grant.kind().as_str(), other.grant.name())
 }
 
 /// Whether two grants are for the same: the same role of a storage, the same role in the same namespace, or in the same

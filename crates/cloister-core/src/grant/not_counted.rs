@@ -30,8 +30,11 @@ pub enum NotCounted {
          wait for the end of that grant"
     )]
     RoleHolder(String, String),
-    #[error("{0} may not revoke it: only an approver, an owner of the namespace, the requester or a beneficiary may")]
-    MayNotRevoke(String),
+    #[error(
+        "{who} may not revoke it: an approver of AccessPolicy {policy} ({approvers}), an owner of the namespace, {requester}, who asked, \
+         or whoever gets it may"
+    )]
+    MayNotRevoke { who: String, policy: String, approvers: String, requester: String },
 }
 
 impl NotCounted {
@@ -47,7 +50,7 @@ impl NotCounted {
             NotCounted::InBeneficiaryGroup(..) => "InBeneficiaryGroup",
             NotCounted::Member(..) => "Member",
             NotCounted::RoleHolder(..) => "RoleHolder",
-            NotCounted::MayNotRevoke(_) => "MayNotRevoke",
+            NotCounted::MayNotRevoke { .. } => "MayNotRevoke",
         }
     }
 }

@@ -15,6 +15,7 @@ use super::{
     mistakes::Mistakes,
     obstacle::{Obstacle, known_doubts, undeclared},
     people::is_known,
+    taken_back::Ended,
     target::too_weak,
     wait::{Wait, not_here},
     words::POLICY_WRITERS,
@@ -28,8 +29,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 pub enum Outcome {
     /// It goes on waiting.
     Wait(Wait),
-    /// It is refused for good.
-    Refuse { reason: &'static str, message: String, by: Option<RecordedReview> },
+    /// Somebody has refused it.
+    Refuse(Ended),
     /// It is refused for good, since it does not keep its policy's terms.
     Deny(Mistakes),
     /// It is approved.
@@ -84,11 +85,11 @@ pub fn outcome(
     let decisions = Decisions::of(&case, grant, &status.digest, input);
     if decisions.of_before == 0 || status.target_parts.is_empty() {
         // As those saw it who decide now. What they saw is kept while somebody has agreed to something else.
-        status.target_parts = digest::parts(target).clone();
+        status.target_parts = digest::as_seen(target);
         status.target_rules = changed::written(target.rules);
     }
-    if let Some((reason, message, review)) = decisions.refusal {
-        return Outcome::Refuse { reason, message, by: Some(review) };
+    if let Some(refusal) = decisions.refusal {
+        return Outcome::Refuse(refusal);
     }
     let weak = target.sensitivity.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings));
     let weak = weak.map(|message| Missing { reason: "PolicyTooWeak", message });
@@ -175,24 +176,39 @@ fn waits_for_people(
         );
         return Wait::new("AwaitingApproval", message, false);
     }
-    let mut message = format!("waits for approval under AccessPolicy {policy}: {}{said}", tally.missing(rules));
-    match decisions.of_before {
-        0 => {}
-        1 => message.push_str(&format!(
-            "; 1 approval does not count any more ({}): whoever wrote it must look at the request again",
-            changed::since_read(status, target)
+    let missing = tally.missing(rules);
+    let mut message = format!("waits for approval under AccessPolicy {policy}: {missing}{said}");
+    let changed = changed::since_read(status, target);
+    match (decisions.of_before, changed.as_deref()) {
+        (0, _) => {}
+        (1, Some(why)) => message.push_str(&format!(
+            "; 1 approval does not count any more ({why}): whoever wrote it must look at the request again"
         )),
-        several => message.push_str(&format!(
-            "; {several} approvals do not count any more ({}): whoever wrote them must look at the request again",
-            changed::since_read(status, target)
+        (several, Some(why)) => message.push_str(&format!(
+            "; {several} approvals do not count any more ({why}): whoever wrote them must look at the request again"
+        )),
+        (1, None) => message.push_str(
+            "; 1 approval does not count, since it names another digest than the request has: whoever wrote it must look at the request \
+             again",
+        ),
+        (several, None) => message.push_str(&format!(
+            "; {several} approvals do not count, since they name another digest than the request has: whoever wrote them must look at \
+             the request again"
         )),
     }
+    for refusal in &decisions.refused_before {
+        let why = changed.as_deref().unwrap_or("by another digest than it has now");
+        message.push_str(&format!("; before you agree, note that {refusal} ({why})"));
+    }
+    let wait = |reason: &str, message: String, broken: bool| {
+        Wait::new(reason, message, broken).for_people(format!("{missing} had to agree under AccessPolicy {policy}"))
+    };
     match case.out_of_reach(&decisions.accounts) {
         Some(why) => {
             let advice = format!("Ask {POLICY_WRITERS} to do that, or delete the grant");
-            Wait::new("NoApproverLeft", format!("{message}; nobody is left who could: {why}. {advice}"), true)
+            wait("NoApproverLeft", format!("{message}; nobody is left who could: {why}. {advice}"), true)
         }
-        None => Wait::new("AwaitingApproval", message, false),
+        None => wait("AwaitingApproval", message, false),
     }
 }
 

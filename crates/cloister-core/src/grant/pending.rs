@@ -12,6 +12,7 @@ use super::{
     share::{Share, secret_name},
     status::{Say, ended},
     summary,
+    taken_back::{Ended, ended_by},
     undecided::without_target,
     wait::{Wait, wait_until},
 };
@@ -47,6 +48,13 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         Err(error) => {
             // The catalogue may come later than the request; nobody waits for ever, though.
             let deadline = later(asked, PENDING_TTL);
+            if status.digest.is_empty() {
+                // A review needs one, that of somebody who ends the request as well. Nothing is agreed to by this one.
+                status.digest = digest::without_target(grant, input.namespace);
+            }
+            if let Some(ended) = ended_by(grant, None, input).filter(|_| deadline > input.now) {
+                return refused(plan, &say, status, ended, input.now);
+            }
             return match without_target(grant, &status, &error, asked, deadline, input) {
                 Ok(wait) => wait_until(plan, &say, status, deadline, wait),
                 Err(why) => denied(plan, &say, status, &why, input.now),
@@ -56,19 +64,23 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     let ttl = target.policy.spec.pending_request_ttl.map_or(PENDING_TTL, signed);
     let deadline = later(asked, ttl);
     if deadline <= input.now {
-        // Whatever would be decided now is decided too late.
+        let message = in_vain(grant, &target, asked, deadline, &status, input);
         let status = ended(status, GrantPhase::TimedOut, input.now);
-        return say.ready(plan, status, "TimedOut", format!("nobody decided by {deadline}. {ASK_AGAIN}"));
+        return say.ready(plan, status, "TimedOut", message);
     }
     status.digest = digest::of(grant, input.namespace, &target);
     status.summary.duration = summary::duration(eligibility::duration(grant, &target.policy.spec));
+    if let Some(ended) = ended_by(grant, Some(&target), input) {
+        return refused(plan, &say, status, ended, input.now);
+    }
     match outcome(grant, &target, asked, &mut status, input) {
-        Outcome::Wait(wait) => wait_until(plan, &say, status, deadline, wait),
-        Outcome::Refuse { reason, message, by } => {
-            status = ended(status, GrantPhase::Denied, input.now);
-            status.reviews.extend(by);
-            say.ready(plan, status, reason, message)
+        Outcome::Wait(wait) => {
+            if let Some(passes) = passes_at(grant, &target).filter(|passes| *passes > input.now) {
+                plan.look_again(passes);
+            }
+            wait_until(plan, &say, status, deadline, wait)
         }
+        Outcome::Refuse(by) => refused(plan, &say, status, by, input.now),
         Outcome::Deny(why) => denied(plan, &say, status, &why, input.now),
         Outcome::Approve { .. } if let Some(held) = input.held => {
             wait_until(plan, &say, status, deadline, Wait::new(held.reason(), held.message(), false))
@@ -83,6 +95,44 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
             Err(why) => denied(plan, &say, status, &Mistakes::one(why.into()), input.now),
         },
     }
+}
+
+/// When the window of a request that names its start has passed, so that nobody is asked any more.
+fn passes_at(grant: &Grant, target: &Target<'_>) -> Option<Timestamp> {
+    grant.terms().start_time?;
+    window(grant, target, Timestamp::MIN).ok().map(|end| end.0)
+}
+
+/// What is said of a request that has waited in vain: what held it up until then. Whatever would be decided now is decided too
+/// late.
+fn in_vain(
+    grant: &Grant,
+    target: &Target<'_>,
+    asked: Timestamp,
+    deadline: Timestamp,
+    status: &GrantStatus,
+    input: &Input<'_>,
+) -> String {
+    let mut status = status.clone();
+    status.digest = digest::of(grant, input.namespace, target);
+    match outcome(grant, target, asked, &mut status, input) {
+        Outcome::Wait(wait) => wait.in_vain(deadline),
+        Outcome::Deny(why) => format!("it was not decided by {deadline}: {why}. {ASK_AGAIN}"),
+        Outcome::Refuse(_) | Outcome::Approve { .. } => format!("nobody decided by {deadline}. {ASK_AGAIN}"),
+    }
+}
+
+/// Somebody has ended it by a review.
+fn refused(
+    plan: Plan<GrantStatus>,
+    say: &Say<'_>,
+    status: GrantStatus,
+    (reason, message, by): Ended,
+    now: Timestamp,
+) -> Plan<GrantStatus> {
+    let mut status = ended(status, GrantPhase::Denied, now);
+    status.reviews.push(by);
+    say.ready(plan, status, reason, message)
 }
 
 /// It is refused, and nothing of it can be changed.

@@ -1,15 +1,26 @@
 //! What is said of a review: that it counts, or why not.
 
 use super::{
-    Declared, Grant, Input, approval::Case, bars::People, changed, digest, kind::TargetError, late::late,
-    not_counted::NotCounted, phases::stands_after_its_end,
+    Declared, Grant, Input,
+    approval::Case,
+    bars::People,
+    changed,
+    did::{OWED, recorded},
+    digest,
+    kind::TargetError,
+    late::late,
+    not_counted::NotCounted,
+    people::is_service_account,
+    phases::stands_after_its_end,
+    same_person,
+    taken_back::always_ends,
 };
 use crate::{
     child::GrantRef,
     condition::{Verdict, conditions},
 };
 use cloister_api::{
-    AccessReview, AccessReviewStatus, Decision, GrantPhase, GrantStatus, Identity, RecordedReview,
+    AccessReview, AccessReviewStatus, Decision, GrantPhase, GrantStatus, Identity,
     condition::{COUNTED, READY, reason},
 };
 use jiff::Timestamp;
@@ -104,6 +115,11 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
             return None;
         }
         let why = match elsewhere {
+            None if is_placeholder(&named.uid) => {
+                "that is the placeholder of an example: fill in the uid and the digest of the grant, and write the review under another \
+                 name (metadata.name), since this one cannot be changed"
+                    .to_owned()
+            }
             Some(GrantRef { kind, name }) => {
                 format!(
                     "that uid is of {} {name}. Write another review, with that kind and name in its requestRef",
@@ -126,6 +142,9 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
     let Some(reviewer) = &review.spec.reviewer else {
         return refused(NotCounted::ReviewerUnknown.reason(), NotCounted::ReviewerUnknown.to_string());
     };
+    if grant.phase() == GrantPhase::Pending && always_ends(review, reviewer, grant, input) {
+        return Some(Judged::Counts(ENDS_IT.into()));
+    }
     let Some(requester) = grant.terms().requested_by else {
         return refused("RequesterUnknown", "the API server did not say who asked".into());
     };
@@ -134,7 +153,17 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
     let target = match kind.target(input) {
         Ok(target) => target,
         Err(error) if owes => return Some(waits_for(&error, grant.status())),
-        Err(error) if grant.phase() == GrantPhase::Pending => return refused(error.reason(), error.to_string()),
+        Err(error) if grant.phase() == GrantPhase::Pending => {
+            let never = if is_service_account(reviewer) {
+                Some(NotCounted::ServiceAccount)
+            } else {
+                same_person(requester, reviewer).then(|| NotCounted::Requester(reviewer.username.clone()))
+            };
+            return Some(match never {
+                Some(why) => refusal(why, review, grant, !is_service_account(reviewer)),
+                None => Judged::Waits(error.reason(), UNDECIDABLE.into()),
+            });
+        }
         // It ends now, and then it is said how.
         Err(_) if matches!(grant.phase(), GrantPhase::Approved | GrantPhase::Active) => return None,
         Err(_) => return too_late(),
@@ -151,40 +180,72 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
             Err(why) => refused(why.reason(), why.to_string()),
             Ok(()) if is_over && settles() => Some(Judged::Counts(format!("{OWED}; the grant had ended already"))),
             Ok(()) if is_over => too_late(),
-            Ok(()) => Some(Judged::Counts("ends it".into())),
+            Ok(()) => Some(Judged::Counts(ENDS_IT.into())),
         };
     }
     let is_open_question = grant.phase() == GrantPhase::Pending || owes;
     let digest = if owes { grant.status()?.digest.clone() } else { digest::of(grant, input.namespace, &target) };
-    if is_open_question && review.spec.digest != digest {
-        let message = format!(
-            "it is about something else ({}), or its digest is mistyped; the digest is now {digest}. Look at the request again and \
-             review that",
-            grant.status().map_or_else(String::new, |status| changed::since_read(status, &target))
-        );
-        return refused("DigestDiffers", message);
-    }
     let judged = if is_open_question { may_decide() } else { case.judge(reviewer, &people) };
     match judged {
-        Err(why) => {
-            let refuses = review.spec.decision == Decision::Deny && !is_over && case.may_revoke(reviewer).is_ok();
-            let instead = if refuses { instead_of_a_refusal(&why, grant) } else { "" };
-            refused(why.reason(), format!("{why}{instead}"))
-        }
+        Err(why) => Some(refusal(why, review, grant, !is_over && case.may_revoke(reviewer).is_ok())),
         Ok(_) if !is_open_question => too_late(),
+        Ok(_) if review.spec.digest != digest => {
+            let why = grant.status().and_then(|status| changed::since_read(status, &target));
+            let anew = of_now(reviewer, &digest, grant, &people, input);
+            refused("DigestDiffers", digest_differs(why.as_deref(), &digest, anew))
+        }
         Ok(rules) => {
             let names: Vec<&str> =
                 rules.iter().filter_map(|at| Some(case.policy.approval_rules.get(*at)?.name.as_str())).collect();
             let once = said_before(review, reviewer, &people, input).map_or_else(String::new, |before| {
                 format!(", once for all reviews of {}: {before} says the same", reviewer.username)
             });
-            Some(Judged::Counts(format!(
-                "counts for {} of AccessPolicy {}{once}",
-                names.join(" or "),
-                case.policy_name
-            )))
+            let (names, policy) = (names.join(" or "), case.policy_name);
+            let waits = held_up(review, grant).map_or_else(String::new, |why| {
+                format!(", once the request does not wait for something else any more ({why}, see its status)")
+            });
+            Some(Judged::Counts(format!("counts for {names} of AccessPolicy {policy}{once}{waits}")))
         }
     }
+}
+
+/// What a request waits for before anybody is asked, in one word.
+fn held_up<'a>(review: &AccessReview, grant: &'a Grant) -> Option<&'a str> {
+    // A refusal waits for nothing.
+    let agrees = review.spec.decision == Decision::Approve;
+    let status = grant.status().filter(|_| agrees && grant.phase() == GrantPhase::Pending)?;
+    let asks = ["", "AwaitingApproval", "NoApproverLeft"].contains(&&*status.reason);
+    (!asks).then_some(&*status.reason)
+}
+
+/// Whether a uid is nobody's: zeros, as the examples have them.
+fn is_placeholder(uid: &str) -> bool {
+    uid.chars().all(|digit| matches!(digit, '0' | '-'))
+}
+
+/// What is said of a review that names another digest than its grant has.
+fn digest_differs(why: Option<&str>, digest: &str, anew: Option<&str>) -> String {
+    let why = match why {
+        Some(why) => format!("it is about something else ({why}), or its digest is mistyped"),
+        None => "it is about something else than the request as it is now: its digest is mistyped, or something has changed since \
+                 it was read"
+            .to_owned(),
+    };
+    let advice = match anew {
+        Some(other) => format!("{other}, of the same person, is about that"),
+        None => "Look at the request again and review that".to_owned(),
+    };
+    format!("{why}; the digest is now {digest}. {advice}")
+}
+
+/// A review by which the same person has decided about what is there now.
+fn of_now<'a>(who: &Identity, digest: &str, grant: &Grant, people: &People, input: &Input<'a>) -> Option<&'a str> {
+    let is_of_now = |other: &&&AccessReview| {
+        let spec = &other.spec;
+        let is_person = spec.reviewer.as_ref().is_some_and(|reviewer| people.person(reviewer) == people.person(who));
+        is_person && spec.request_ref.uid == grant.uid() && spec.digest == digest
+    };
+    input.reviews.iter().find(is_of_now).and_then(|other| other.metadata.name.as_deref())
 }
 
 /// The review by which the same person has agreed to the same before.
@@ -206,6 +267,31 @@ fn waits_for(error: &TargetError, status: Option<&GrantStatus>) -> Judged {
         error.gone(status)
     );
     Judged::Waits(error.reason(), message)
+}
+
+/// What is said of a review that ends what it is about.
+const ENDS_IT: &str = "ends it";
+
+/// What is said of a review of a request while nobody knows who may decide about it.
+const UNDECIDABLE: &str = "whether it counts is not known while the request waits for what it names, which its status tells. It is \
+                           judged when that is there; whoever asked, gets it, or owns the namespace may end the request before, by a \
+                           review with the decision Revoke";
+
+/// What is said of the review of somebody who may not decide. Whoever may end the grant is told how.
+fn refusal(why: NotCounted, review: &AccessReview, grant: &Grant, may_end: bool) -> Judged {
+    let refuses = review.spec.decision == Decision::Deny && may_end;
+    let instead = if refuses { instead_of_a_refusal(&why, grant) } else { somebody_else(&why) };
+    Judged::Refused(why.reason(), format!("{why}{instead}"))
+}
+
+/// Who can decide where somebody may not.
+fn somebody_else(why: &NotCounted) -> &'static str {
+    match why {
+        NotCounted::Requester(_) | NotCounted::Beneficiary(_) => "; ask another approver",
+        NotCounted::InBeneficiaryGroup(..) => "; ask an approver who is not in that group",
+        NotCounted::Member(..) => "; ask an approver who is no member",
+        _ => "",
+    }
 }
 
 /// What somebody can do whose refusal does not count, but who may end the grant.
@@ -247,44 +333,3 @@ const GONE: &str = "; there is no more ";
 
 /// Why a review says nothing of any grant that is there.
 const REQUEST_GONE: &str = "RequestGone";
-
-/// What is said of a review that its grant was decided by.
-fn recorded(review: &AccessReview, grant: &Grant) -> Option<String> {
-    let status = grant.status()?;
-    let uid = review.metadata.uid.as_deref().unwrap_or_default();
-    let says_so = |recorded: &&RecordedReview| {
-        recorded.uid == uid
-            && recorded.decision == review.spec.decision
-            && review.spec.reviewer.as_ref() == Some(&recorded.reviewer)
-    };
-    let recorded = status.reviews.iter().find(says_so)?;
-    let who = &recorded.reviewer.username;
-    let rule = status.approvals.iter().find(|rule| rule.approved_by.contains(who));
-    let is_owed = status.break_glass.as_ref().is_some_and(|glass| glass.reviewed_by.as_ref() == Some(who));
-    let ended = if status.approved_at.is_some() { "ended the grant" } else { "ended the request" };
-    Some(match (recorded.decision, rule) {
-        (Decision::Approve, Some(rule)) => format!("counts for {}", rule.rule),
-        (Decision::Approve, None) if is_owed => OWED.to_owned(),
-        (Decision::Approve, None) => "counts, beyond what was needed".to_owned(),
-        (Decision::Deny | Decision::Revoke, _) => match (is_owed, has_ended_it(recorded, status)) {
-            (true, true) => format!("{ended}, and {OWED}"),
-            (true, false) => format!("{OWED}; the grant had ended already"),
-            (false, _) => ended.to_owned(),
-        },
-    })
-}
-
-/// What is said of the review that a grant owed which broke the glass.
-const OWED: &str = "is the review that was owed because the glass was broken";
-
-/// Whether a grant that broke the glass ended by this review.
-fn has_ended_it(review: &RecordedReview, status: &GrantStatus) -> bool {
-    match &*status.reason {
-        "ReviewRefused" => true,
-        "RevokedByReview" => {
-            let mut revokes = status.reviews.iter().filter(|review| review.decision == Decision::Revoke);
-            revokes.next().is_some_and(|first| first.uid == review.uid)
-        }
-        _ => false,
-    }
-}

@@ -7,7 +7,7 @@ use crate::{
     plan::{About, Plan},
 };
 use cloister_api::{
-    BreakGlassStatus, GrantPhase, GrantStatus,
+    BreakGlassStatus, Decision, GrantPhase, GrantStatus,
     condition::{ACTIVE, APPROVED, DECIDED, READY, REVIEWED, REVOCATION_UNCONFIRMED},
 };
 use jiff::Timestamp;
@@ -190,7 +190,13 @@ fn reviewed(glass: &BreakGlassStatus, status: &GrantStatus, unreviewable: Option
     let unreviewable =
         unreviewable.map(|why| format!("; whether a review counts is not known before: {why}")).unwrap_or_default();
     match &glass.reviewed_by {
-        Some(who) => Verdict::new(REVIEWED, true, "Reviewed", format!("reviewed by {who}")),
+        Some(who) => {
+            let theirs = status.reviews.iter().find(|review| review.reviewer.username == *who);
+            let refused = theirs.filter(|review| review.decision != Decision::Approve);
+            let why =
+                refused.map(|review| format!(", who says that it was not right: see AccessReview {}", review.name));
+            Verdict::new(REVIEWED, true, "Reviewed", format!("reviewed by {who}{}", why.unwrap_or_default()))
+        }
         None if due <= now => {
             let message = format!(
                 "nobody has reviewed it by {due}; an approver of {policy} must, with an AccessReview{unreviewable}"

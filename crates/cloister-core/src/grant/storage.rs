@@ -110,6 +110,10 @@ impl Kind for StorageAccessGrant {
 
     fn conflict(&self, input: &Input<'_>) -> Result<(), Ineligible> {
         let Some((mount, share)) = self.spec.mount.as_ref().zip(Share::of_storage(self)) else { return Ok(()) };
+        if found(self, input).is_err() {
+            // It may be corrected to the one that is mounted there.
+            return Ok(());
+        }
         match mount::conflict(mount, &mount_name(&share), input) {
             Some((other, path)) => Err(Ineligible::MountConflict(other.to_owned(), path.to_owned())),
             None => Ok(()),
@@ -220,7 +224,7 @@ fn credential<'a>(grant: &StorageAccessGrant, input: &Input<'a>) -> Result<Optio
     let storage = &grant.spec.storage;
     let Some(facts) = (input.catalogue.credentials)(from) else {
         return missing(format!(
-            "there is no Secret {name} in {namespace}; ask the owners of StorageResource {storage} to put the credential there"
+            "there is no Secret {name} in {namespace}; ask whoever keeps the Secrets of that Namespace to put the credential there"
         ));
     };
     if let Some(message) = facts.not_offered(from, storage) {
@@ -229,7 +233,7 @@ fn credential<'a>(grant: &StorageAccessGrant, input: &Input<'a>) -> Result<Optio
     match facts.content {
         Some(version) => Ok(Some(Source { from, version })),
         None => missing(format!(
-            "Secret {name} in {namespace} is empty; ask the owners of StorageResource {storage} to put the credential there"
+            "Secret {name} in {namespace} is empty; ask whoever keeps the Secrets of that Namespace to put the credential there"
         )),
     }
 }

@@ -23,6 +23,8 @@ pub struct Wait {
     pub message: String,
     /// Whether somebody must change something before it can go on.
     pub broken: bool,
+    /// Whether people were asked to agree.
+    asks_people: bool,
     /// What is said once it has waited in vain.
     at_its_end: String,
     /// Until when what is missing may be on its way.
@@ -37,7 +39,24 @@ impl Wait {
 
     pub fn new(reason: &str, message: impl Into<String>, broken: bool) -> Self {
         let message = message.into();
-        Wait { reason: reason.to_owned(), at_its_end: message.clone(), message, broken, on_its_way_until: None }
+        let at_its_end = message.clone();
+        let reason = reason.to_owned();
+        Wait { reason, at_its_end, message, broken, asks_people: false, on_its_way_until: None }
+    }
+
+    /// The same where people were asked, and who of them has not agreed.
+    pub fn for_people(self, missing: String) -> Self {
+        Wait { asks_people: true, at_its_end: missing, ..self }
+    }
+
+    /// What is said of a request that has waited in vain, and what to do then.
+    pub fn in_vain(&self, deadline: Timestamp) -> String {
+        let what = &self.at_its_end;
+        if self.asks_people {
+            format!("nobody decided by {deadline}: {what}. {ASK_AGAIN}")
+        } else {
+            format!("it could not be decided by {deadline}: {what}. {ASK_AGAIN}")
+        }
     }
 
     /// The same, and what is said where nothing has changed until it times out.
@@ -67,8 +86,10 @@ pub fn not_here(asked: Timestamp, input: &Input<'_>) -> Option<Wait> {
             false,
         )),
         Home::Closed | Home::Ending => {
-            let message = format!("{} is not an open research namespace; ask in one that is", input.namespace);
-            Some(Wait::new("NotAResearchNamespace", message, true).for_what_may_come(asked))
+            let said =
+                |ask: &str| format!("{} is not an open research namespace; {ask} in one that is", input.namespace);
+            let wait = Wait::new("NotAResearchNamespace", said("delete the grant and ask"), true);
+            Some(wait.or_at_its_end(said("ask")).for_what_may_come(asked))
         }
     }
 }
@@ -83,12 +104,7 @@ pub fn wait_until(
 ) -> Plan<GrantStatus> {
     if deadline <= say.now {
         let status = ended(status, GrantPhase::TimedOut, say.now);
-        return say.ready(
-            plan,
-            status,
-            "TimedOut",
-            format!("nobody decided by {deadline}; {}. {ASK_AGAIN}", wait.at_its_end),
-        );
+        return say.ready(plan, status, "TimedOut", wait.in_vain(deadline));
     }
     plan.look_again(deadline);
     let Wait { reason, message, broken, on_its_way_until, .. } = wait;

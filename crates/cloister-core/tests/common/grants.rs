@@ -255,7 +255,10 @@ impl World {
                     None => Known::Absent,
                 },
                 roles: &|name| if name == "debugger" { self.role.known() } else { Known::Absent },
-                policies: &|name| if name == "standard" { self.policy.known() } else { Known::Absent },
+                policies: &|name| match &self.policy {
+                    Shelf::Read(policy) if policy.metadata.name.as_deref() != Some(name) => Known::Absent,
+                    policy => policy.known(),
+                },
                 meant: &|listed, name| {
                     let there = match listed {
                         Listed::Storage => "weights",

@@ -37,7 +37,7 @@ fn two_people_agree_to_what_an_account_asks_for() {
     for at in [1, 2] {
         let said =
             world.with_input("eval", |input| grant::review(&world.reviews[at], Some(input), None, world.now)).unwrap();
-        assert_eq!(said.conditions[1].message, "counts for security", "{at}");
+        assert_eq!(said.conditions[1].message, "counts for security of AccessPolicy standard", "{at}");
     }
 }
 

@@ -77,14 +77,14 @@ fn of_no_use() -> Vec<(Value, &'static str, &'static str)> {
         (
             json!({"requesters": account, "autoApprove": ["true"], "approvalRules": rule(1, "bob")}),
             "TooFewPeople",
-            "its approvalRules can never be met: where a ServiceAccount asks, 2 people must agree, and rule a asks for 2, and only 1 \
-             that no other rule needs are named; name more, or a group",
+            "its approvalRules can never be met: where a ServiceAccount asks, 2 people must agree, and rule a asks for 2, and names \
+             only 1 who can agree and whom no other rule needs; name more, or a group",
         ),
         (
             json!({"autoApprove": [], "beneficiaries": [{"kind": "User", "name": "nina"}], "approvalRules": rule(1, "nina")}),
             "TooFewPeople",
             "its approvalRules can never be met: whoever of its beneficiaries gets it does not decide, and without them rule a asks \
-             for 1, and only 0 that no other rule needs are named; name more, or a group",
+             for 1, and names only 0 who can agree and whom no other rule needs; name more, or a group",
         ),
     ]
 }

@@ -118,8 +118,8 @@ fn that_nobody_is_left_who_could_approve_is_said() {
     assert_eq!(told(&world, "role/debug"), (GrantPhase::Pending, "NoApproverLeft".into(), true));
     assert_eq!(
         message(&world, "role/debug"),
-        "waits for approval under AccessPolicy standard: 1 more of a (User alice); nobody is left who could: rule a asks for 1, and only \
-         0 that no other rule needs are named; name more, or a group. Ask whoever publishes AccessPolicies \
+        "waits for approval under AccessPolicy standard: 1 more of a (User alice); nobody is left who could: rule a asks for 1, and \
+         names only 0 who can agree and whom no other rule needs; name more, or a group. Ask whoever publishes AccessPolicies \
          (ClusterRole cloister:policy-admin) to do that, or delete the grant"
     );
     let to_sam = json!({"subjects": [{"kind": "User", "name": "sam"}]});
@@ -127,6 +127,22 @@ fn that_nobody_is_left_who_could_approve_is_said() {
     assert_eq!(told(&asked(terms, to_sam), "role/debug").1, "NoApproverLeft");
     assert_eq!(told(&asked(rule(&["alice", "sam"], 1), json!({})), "role/debug").1, "AwaitingApproval");
     assert_eq!(told(&asked(rule(&["alice", "sam"], 2), json!({})), "role/debug").1, "NoApproverLeft");
+    // Everybody of a group is barred by it: that it gets it, or is of the namespace whose pods do.
+    let (team, owners) = (json!([{"kind": "Group", "name": "team"}]), json!([{"kind": "Group", "name": "owners"}]));
+    let by_team = json!({"autoApprove": [], "approvalRules": [{"name": "a", "required": 1, "approvers": team}]});
+    let terms = merged(
+        by_team.clone(),
+        json!({"beneficiaries": [{"kind": "Group", "name": "team"}, {"kind": "Group", "name": "owners"}]}),
+    );
+    assert_eq!(told(&asked(terms.clone(), json!({"subjects": team})), "role/debug").1, "NoApproverLeft");
+    assert_eq!(told(&asked(terms, json!({"subjects": owners})), "role/debug").1, "AwaitingApproval");
+    for role in ["Owner", "Researcher"] {
+        let members = serde_json::from_value(json!([{"role": role, "subjects": team}])).unwrap();
+        let mut world = World { policy: policy(by_team.clone()), members, ..self::world() };
+        ask(&mut world, "role/debug", json!({}));
+        settle(&mut world);
+        assert_eq!(told(&world, "role/debug").1, "NoApproverLeft");
+    }
 }
 
 #[test]

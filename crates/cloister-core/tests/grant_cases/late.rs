@@ -63,7 +63,7 @@ fn one_that_comes_too_late_says_how_the_grant_stands() {
         is(
             said(false, &[], 24 * 60, sue(decision)),
             "RequestTimedOut",
-            "nobody decided about StorageAccessGrant eval in time, and it is over; whoever still needs it deletes it and asks again",
+            "StorageAccessGrant eval was not decided in time, and is over; whoever still needs it deletes it and asks again",
         );
         is(
             said(false, &approved, 30, sue(decision)),
@@ -93,7 +93,7 @@ fn one_that_comes_too_late_says_how_the_grant_stands() {
              Revoke",
         );
     }
-    let over = "alice asked for it, by this or another account, and cannot decide about it";
+    let over = "alice asked for it, by this or another account, and cannot decide about it; ask another approver";
     is(said(false, &approved, 30, alice()), "Requester", over);
     let approves = (Decision::Approve, person("alice", &["researchers"]));
     is(said(false, &[], 0, approves), "Requester", over);
@@ -110,9 +110,13 @@ fn one_that_is_owed_waits_while_nobody_knows_who_may_make_it() {
                         cloister:catalogue-admin) to publish it again";
     let take_policy = (|world: &mut World| world.policy = Shelf::Absent) as fn(&mut World);
     let take_storage = |world: &mut World| world.storage = Shelf::Absent;
-    for (reason, ended, gone, take) in [
-        ("PolicyNotFound", "PolicyGone", policy_gone, take_policy),
-        ("StorageNotFound", "TargetGone", storage_gone, take_storage),
+    let policy_ended = "AccessPolicy standard was deleted; ask again once it is there, which whoever publishes AccessPolicies (ClusterRole \
+                        cloister:policy-admin) can see to";
+    let storage_ended = "StorageResource weights was deleted; ask again once it is there, which whoever publishes the catalogue \
+                         (ClusterRole cloister:catalogue-admin) can see to";
+    for (reason, ended, said_ended, gone, take) in [
+        ("PolicyNotFound", "PolicyGone", policy_ended, policy_gone, take_policy),
+        ("StorageNotFound", "TargetGone", storage_ended, storage_gone, take_storage),
     ] {
         for decision in [Decision::Approve, Decision::Deny, Decision::Revoke] {
             let mut world = by_people(json!({"breakGlass": terms}));
@@ -122,7 +126,7 @@ fn one_that_is_owed_waits_while_nobody_knows_who_may_make_it() {
             take(&mut world);
             settle(&mut world);
             assert_eq!(super::desk::said(&world, "eval").1, ended);
-            assert_eq!(message(&world, "eval").split("; may outlast it").next(), Some(gone));
+            assert_eq!(message(&world, "eval").split("; may outlast it").next(), Some(said_ended));
             let due = status(&world, "eval").break_glass.unwrap().review_due_at.0;
             let owed = |world: &World| {
                 let conditions = status(world, "eval").conditions;
@@ -149,7 +153,9 @@ fn one_that_is_owed_waits_while_nobody_knows_who_may_make_it() {
             assert_eq!(cloister_core::audit::of_review(&world.reviews[0], "interp"), None);
             (world.policy, world.storage) = before;
             settle(&mut world);
-            assert_eq!(owed(&world), ("Reviewed".into(), "reviewed by sam".into()));
+            let why = ", who says that it was not right: see AccessReview review-0";
+            let why = if decision == Decision::Approve { "" } else { why };
+            assert_eq!(owed(&world), ("Reviewed".into(), format!("reviewed by sam{why}")));
             assert_eq!(counted(&mut world, 0), (true, "Counted".into()));
         }
     }

@@ -152,8 +152,8 @@ fn a_request_that_waits_is_denied_when_the_member_leaves() {
             assert_eq!(said(&world, key), denied, "{key}");
             assert_eq!(
                 message(&world, key),
-                "alice was a member of ResearchNamespace interp when this was asked for, and is none any more; whoever still needs it \
-                 must be a member (an owner of the namespace adds to spec.members), or ask under a policy that lets others ask. A \
+                "alice was a member of ResearchNamespace interp when this was asked for, and left before it was decided; whoever still \
+                 needs it asks as a member (an owner of the namespace adds to spec.members), or under a policy that lets others ask. A \
                  grant cannot be changed: delete it, and ask again"
             );
         }

@@ -124,7 +124,7 @@ fn what_made_approvals_of_before_void_is_said() {
     review(&mut world, "role/debug", Decision::Approve, person("sam", &["security"]));
     world.policy = by_people(json!({"maxDuration": "2h"})).policy;
     settle(&mut world);
-    assert!(message(&world, "role/debug").contains("(AccessPolicy standard, or what it is for, has changed since): "));
+    assert!(message(&world, "role/debug").contains("(AccessPolicy standard has changed since): "));
 }
 
 /// Nobody is sent to write another review that would be refused, or that they have written already.

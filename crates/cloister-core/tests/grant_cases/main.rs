@@ -33,3 +33,5 @@ mod said;
 mod steps;
 mod terms;
 mod together;
+mod whatever_is_missing;
+mod while_it_waits;

@@ -141,3 +141,21 @@ fn a_name_that_is_not_there_is_answered_with_the_one_that_was_meant() {
         assert!(message(&world, key).contains(said), "{}", message(&world, key));
     }
 }
+
+/// Whom they meant, where one whom it may name is like that.
+#[test]
+fn whoever_may_not_get_it_is_answered_with_who_was_meant() {
+    let asked = |policy: super::grants::Shelf<cloister_api::AccessPolicy>, name: &str| {
+        let mut world = World { policy, ..world() };
+        ask(&mut world, "role/debug", json!({"subjects": [{"kind": "User", "name": name}]}));
+        settle(&mut world);
+        assert_eq!(said(&world, "role/debug"), (GrantPhase::Denied, "SubjectNotAllowed".into()));
+        message(&world, "role/debug")
+    };
+    let told = asked(policy(json!({})), "Alice");
+    assert!(told.starts_with("User Alice (did you mean alice?) may not be given this: "), "{told}");
+    let told = asked(policy(json!({})), "nina");
+    assert!(told.starts_with("User nina may not be given this: "), "{told}");
+    let told = asked(policy(json!({"beneficiaries": [{"kind": "User", "name": "sophie"}]})), "sophi");
+    assert!(told.starts_with("User sophi (did you mean sophie?) may not be given this: "), "{told}");
+}

@@ -115,7 +115,7 @@ fn one_without_a_policy_says_what_is_wrong_with_its_rule() {
     let told = message(&world, "egress/lab");
     once(&told, &[&parts[..], &[AGAIN]].concat());
     assert!(
-        told.starts_with("nobody decided by ") && !told.contains(waits) && !told.contains("delete the grant"),
+        told.starts_with("it could not be decided by ") && !told.contains(waits) && !told.contains("delete the grant"),
         "{told}"
     );
 }

@@ -125,11 +125,11 @@ fn one_says_what_it_did() {
     let agree = ["olga", "otto", "ova"].map(|name| (Decision::Approve, person(name, &["owners"])));
     let [olga, otto, ova] = agree;
     let all = [olga, otto, (Decision::Approve, sam.clone())];
-    assert_eq!(said(false, false, &all), "counts for security");
+    assert_eq!(said(false, false, &all), "counts for security of AccessPolicy standard");
     let revoked = [&all[..], &[(Decision::Revoke, alice)]].concat();
     assert_eq!(said(false, false, &revoked), "ended the grant");
     let more = [&all[..2], &[ova, (Decision::Approve, sam)]].concat();
-    assert_eq!(said(false, false, &more), "counts for security");
+    assert_eq!(said(false, false, &more), "counts for security of AccessPolicy standard");
 }
 
 #[test]

@@ -261,6 +261,9 @@ fn a_policy_bounds_what_one_person_holds_and_has_waiting() {
     let later = (GrantPhase::Approved, "WaitingForStart".to_owned());
     let start = json!({"startTime": seconds(&world, 60)});
     assert_eq!(ask_for(&mut world, &["a", "b", "c"], start), [later.clone(), later, too_many.clone()]);
+    let told = message(&world, "c");
+    let wanted = "alice already has 2 grants for this (StorageAccessGrant interp/a, StorageAccessGrant interp/b), and AccessPolicy ";
+    assert!(told.starts_with(wanted), "{told}");
     // Another person, and another target, have their own.
     let bob = json!({"requestedBy": {"username": "bob", "groups": ["researchers"]}});
     assert_eq!(ask_for(&mut world, &["d"], bob), std::slice::from_ref(&active));

@@ -1,0 +1,50 @@
+//! Who may end a request or a grant, whatever else is missing, and the review by which a request that waits is ended.
+//!
+//! To end something waits for nothing: it needs no digest, no policy and no target. Approvers alone are known by the policy.
+
+use super::{
+    Grant, Input, Target,
+    approval::{Case, in_words, is_named, means, recorded, reviews_of},
+    people::{is_service_account, same_person},
+};
+use cloister_api::{AccessReview, Decision, Identity, Member, MemberRole, RecordedReview, Subject};
+
+/// Whether somebody may end a grant whatever decides about it: who asked, who gets it, and the owners of its namespace.
+pub fn may_always_end(
+    requester: Option<&Identity>,
+    subjects: &[Subject],
+    members: &[Member],
+    reviewer: &Identity,
+) -> bool {
+    let owners = members.iter().filter(|member| member.role == MemberRole::Owner);
+    let owns = || owners.flat_map(|member| &member.subjects).any(|one| is_named(one.kind, &one.name, reviewer));
+    !is_service_account(reviewer)
+        && (requester.is_some_and(|requester| same_person(requester, reviewer))
+            || subjects.iter().any(|subject| means(subject, reviewer))
+            || owns())
+}
+
+/// Whether a review ends its request, whatever is missing.
+pub fn always_ends(review: &AccessReview, reviewer: &Identity, grant: &Grant, input: &Input<'_>) -> bool {
+    let (requester, subjects) = (grant.terms().requested_by, grant.of_kind().subjects());
+    review.spec.decision == Decision::Revoke && may_always_end(requester, subjects, input.members, reviewer)
+}
+
+/// Why a request is over that somebody has revoked, in one word and in words, and the review of them.
+pub type Ended = (&'static str, String, RecordedReview);
+
+/// The first review by which somebody ends a request who may. Approvers may where it is known who they are.
+pub fn ended_by(grant: &Grant, target: Option<&Target<'_>>, input: &Input<'_>) -> Option<Ended> {
+    let requester = grant.terms().requested_by;
+    let case = requester.zip(target).map(|(who, target)| Case::of(grant.of_kind(), who, target.policy, input));
+    let ends = |review: &AccessReview, reviewer: &Identity| match &case {
+        Some(case) => review.spec.decision == Decision::Revoke && case.may_revoke(reviewer).is_ok(),
+        None => always_ends(review, reviewer, grant, input),
+    };
+    let (review, reviewer) = reviews_of(grant.uid(), input).into_iter().find(|(one, who)| ends(one, who))?;
+    let (reason, did) = match requester {
+        Some(requester) if same_person(requester, reviewer) => ("Withdrawn", "took it back before it was decided"),
+        _ => ("RevokedByReview", "revoked it before it was decided"),
+    };
+    Some((reason, in_words(review, reviewer, did), recorded(review, reviewer)))
+}

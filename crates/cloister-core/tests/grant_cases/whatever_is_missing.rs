@@ -1,0 +1,185 @@
+//! Who ends a request whatever is missing, and what is said of one that ended since something went missing.
+
+use super::desk::*;
+use super::grants::{Shelf, World};
+use super::said::{counted, said_of, sam};
+use cloister_api::{Decision, GrantPhase, Identity};
+use cloister_core::grant::{Home, is_answered};
+use serde_json::json;
+
+fn owned(world: World) -> World {
+    let owner = json!([{"role": "Owner", "subjects": [{"kind": "User", "name": "lea"}]}]);
+    World { members: serde_json::from_value(owner).unwrap(), ..world }
+}
+
+type Taken = (&'static str, fn(&mut World));
+
+/// What of a request is not there.
+fn missing() -> [Taken; 6] {
+    [
+        ("PolicyNotFound", |world| world.policy = Shelf::Absent),
+        ("PolicyUndecodable", |world| world.policy = Shelf::Undecodable),
+        ("AccessRoleNotFound", |world| world.role = Shelf::Absent),
+        ("ClusterRoleNotFound", |world| world.cluster_roles.clear()),
+        ("NamespaceNotEnforced", |world| world.home = Home::NotEnforced),
+        ("NotAResearchNamespace", |world| world.home = Home::Closed),
+    ]
+}
+
+#[test]
+fn whoever_asked_gets_it_or_owns_the_namespace_ends_a_request() {
+    let ben = json!([{"kind": "User", "name": "ben"}]);
+    let zeros = format!("v1:sha256:{:064}", 0);
+    for (reason, take) in missing() {
+        for (who, ended, did) in [
+            (person("alice", &[]), "Withdrawn", "alice took it back before it was decided"),
+            (person("ben", &[]), "RevokedByReview", "ben revoked it before it was decided"),
+            (person("lea", &[]), "RevokedByReview", "lea revoked it before it was decided"),
+        ] {
+            for digest in [None, Some(&zeros)] {
+                let mut world = owned(by_people(json!({"beneficiaries": ben})));
+                take(&mut world);
+                ask(&mut world, "role/debug", json!({"subjects": ben}));
+                settle(&mut world);
+                assert_eq!(said(&world, "role/debug"), (GrantPhase::Pending, reason.into()));
+                assert!(status(&world, "role/debug").digest.starts_with("v1:sha256:"), "a review needs one");
+                review(&mut world, "role/debug", Decision::Revoke, who.clone());
+                world.reviews[0].spec.digest = digest.cloned().unwrap_or_else(|| status(&world, "role/debug").digest);
+                let judge = |world: &World| {
+                    world.with_input("role/debug", |input| {
+                        cloister_core::grant::review(&world.reviews[0], Some(input), None, world.now)
+                    })
+                };
+                let before = judge(&world).unwrap().conditions[1].clone();
+                assert_eq!((&*before.status, &*before.message), ("True", "ends it"), "{reason}");
+                settle(&mut world);
+                assert_eq!(said(&world, "role/debug"), (GrantPhase::Denied, ended.into()), "{reason}");
+                assert_eq!(message(&world, "role/debug"), did);
+                assert_eq!(judge(&world).unwrap().conditions[1].message, "ended the request");
+            }
+        }
+    }
+}
+
+/// Also where the API server did not say who asked.
+#[test]
+fn an_owner_ends_a_request_of_nobody() {
+    let mut world = owned(by_people(json!({})));
+    ask(&mut world, "eval", json!({"requestedBy": null}));
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Pending, "RequesterUnknown".into()));
+    review(&mut world, "eval", Decision::Revoke, person("lea", &[]));
+    assert_eq!(counted(&mut world, 0), (true, "Counted".into()));
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Denied, "RevokedByReview".into()));
+}
+
+/// Who else may decide is not known without a policy: nobody is told that theirs does not count.
+#[test]
+fn a_review_is_left_unanswered_while_nobody_knows_who_may_decide() {
+    for decision in [Decision::Approve, Decision::Deny, Decision::Revoke] {
+        let mut world = owned(by_people(json!({})));
+        let policy = std::mem::replace(&mut world.policy, Shelf::Absent);
+        ask(&mut world, "eval", json!({}));
+        settle(&mut world);
+        let by = |who: Identity, world: &mut World| {
+            review(world, "eval", decision, who);
+            let at = world.reviews.len() - 1;
+            counted(world, at)
+        };
+        assert_eq!(by(sam(), &mut world), (false, "PolicyNotFound".into()));
+        assert!(!is_answered(&world.reviews[0]));
+        assert_eq!(
+            said_of(&world, 0),
+            "whether it counts is not known while the request waits for what it names, which its status tells. It is judged when \
+             that is there; whoever asked, gets it, or owns the namespace may end the request before, by a review with the decision \
+             Revoke"
+        );
+        settle(&mut world);
+        assert_eq!(said(&world, "eval").0, GrantPhase::Pending);
+        world.policy = policy;
+        settle(&mut world);
+        match decision {
+            // It was about a request of which nobody knew what it is for.
+            Decision::Approve | Decision::Deny => assert_eq!(counted(&mut world, 0), (false, "DigestDiffers".into())),
+            Decision::Revoke => {
+                assert_eq!(said(&world, "eval"), (GrantPhase::Denied, "RevokedByReview".into()));
+                assert_eq!(counted(&mut world, 0), (true, "Counted".into()));
+            }
+        }
+    }
+    let mut world = by_people(json!({}));
+    world.policy = Shelf::Absent;
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    review(&mut world, "eval", Decision::Approve, person("alice", &[]));
+    assert_eq!(counted(&mut world, 0), (false, "Requester".into()));
+    review(&mut world, "eval", Decision::Deny, person("system:serviceaccount:a:b", &[]));
+    assert_eq!(counted(&mut world, 1), (false, "ServiceAccount".into()));
+    assert_eq!(said_of(&world, 1), "a ServiceAccount does not review; a person must");
+}
+
+/// What is said of one that has ended stays true, whatever is published afterwards.
+#[test]
+fn one_that_ended_says_what_was_changed() {
+    let ended = |change: fn(&mut World)| {
+        let mut world = world();
+        ask(&mut world, "role/debug", json!({}));
+        settle(&mut world);
+        assert_eq!(said(&world, "role/debug").0, GrantPhase::Active);
+        change(&mut world);
+        settle(&mut world);
+        let told = message(&world, "role/debug").split("; may outlast it").next().unwrap().to_owned();
+        (said(&world, "role/debug").1, told)
+    };
+    let rename = |world: &mut World| {
+        let Shelf::Read(role) = &mut world.role else { unreachable!() };
+        role.spec.access_policy = "strict".into();
+    };
+    let is = |(reason, told): (String, String), wanted: &str, message: &str| {
+        assert_eq!((&*reason, &*told), (wanted, message));
+    };
+    const POLICIES: &str = "which whoever publishes AccessPolicies (ClusterRole cloister:policy-admin) can see to";
+    const CATALOGUE: &str = "which whoever publishes the catalogue (ClusterRole cloister:catalogue-admin) can see to";
+    let both = |world: &mut World| {
+        let Shelf::Read(role) = &mut world.role else { unreachable!() };
+        role.spec.access_policy = "strict".into();
+        let Shelf::Read(policy) = &mut world.policy else { unreachable!() };
+        policy.metadata.name = Some("strict".into());
+        policy.metadata.uid = Some("uid-strict".into());
+    };
+    let named = "AccessRole debugger was made to name AccessPolicy strict, and this was approved under AccessPolicy standard; ask again";
+    is(ended(both), "TargetChanged", named);
+    is(ended(rename), "TargetChanged", &format!("{named} once AccessPolicy strict is there, {POLICIES}"));
+    let again = |world: &mut World| {
+        let Shelf::Read(policy) = &mut world.policy else { unreachable!() };
+        policy.metadata.uid = Some("uid-again".into());
+    };
+    is(
+        ended(again),
+        "PolicyGone",
+        "AccessPolicy standard, under which it was approved, was deleted; one of that name that was made again is another, so ask again",
+    );
+    let gone = format!("AccessPolicy standard was deleted; ask again once it is there, {POLICIES}");
+    is(ended(|world| world.policy = Shelf::Absent), "PolicyGone", &gone);
+    let gone = format!("AccessRole debugger was deleted; ask again once it is there, {CATALOGUE}");
+    is(ended(|world| world.role = Shelf::Absent), "TargetGone", &gone);
+    is(
+        ended(|world| world.cluster_roles.clear()),
+        "TargetGone",
+        &format!(
+            "there was no ClusterRole cloister:debugger any more, which AccessRole debugger named; ask again once it is there, which \
+             whoever runs the cluster can see to, or once another is named, {CATALOGUE}"
+        ),
+    );
+    is(
+        ended(|world| world.policy = Shelf::Undecodable),
+        "PolicyGone",
+        "AccessPolicy standard could not be read by the version of the operator that ran then; ask again once its status says that it can",
+    );
+    is(
+        ended(|world| world.home = Home::Closed),
+        "NamespaceClosed",
+        "the research namespace interp was closed; ask again in one that is open",
+    );
+}

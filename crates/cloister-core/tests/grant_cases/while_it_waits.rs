@@ -1,0 +1,191 @@
+//! What is said of a request that waits, and that has waited in vain.
+
+use super::desk::*;
+use super::grants::{Shelf, World};
+use super::said::{counted, said_of, sam};
+use cloister_api::{Decision, GrantPhase};
+use jiff::SignedDuration;
+use serde_json::json;
+
+const AGAIN: &str = ". A grant cannot be changed: delete it, and ask again";
+
+fn in_vain(mut world: World, key: &str, request: serde_json::Value) -> String {
+    ask(&mut world, key, request);
+    settle(&mut world);
+    world.now += SignedDuration::from_hours(24);
+    let deadline = world.now.to_string();
+    settle(&mut world);
+    assert_eq!(said(&world, key), (GrantPhase::TimedOut, "TimedOut".into()));
+    message(&world, key).replace(&deadline, "THEN")
+}
+
+/// That nobody decided is said where people were asked.
+#[test]
+fn one_that_timed_out_tells_what_held_it_up() {
+    assert_eq!(
+        in_vain(by_people(json!({})), "eval", json!({})),
+        format!(
+            "nobody decided by THEN: 1 more of security (Group security), and 2 more of owners (Group owners) had to agree under \
+             AccessPolicy standard{AGAIN}"
+        )
+    );
+    assert_eq!(
+        in_vain(
+            by_people(json!({})),
+            "role/debug",
+            json!({"subjects": [{"kind": "ServiceAccount", "name": "trianer"}]})
+        ),
+        format!(
+            "it could not be decided by THEN: ResearchNamespace interp has no ServiceAccount trianer (did you mean trainer?); declare it \
+             in its serviceAccounts, or delete the grant and ask again for one that it has (`kubectl get serviceaccounts -n \
+             interp`){AGAIN}"
+        )
+    );
+    let told = in_vain(World { policy: Shelf::Absent, ..world() }, "eval", json!({}));
+    assert!(told.starts_with("it could not be decided by THEN: there is no AccessPolicy standard"), "{told}");
+}
+
+/// It is looked at when its window has passed, and nobody is asked any more.
+#[test]
+fn one_whose_window_passes_is_looked_at_then() {
+    let mut world = by_people(json!({}));
+    let start = seconds(&world, 60);
+    ask(&mut world, "eval", json!({"startTime": start, "requestedDuration": "5m"}));
+    settle(&mut world);
+    assert_eq!(said(&world, "eval").1, "AwaitingApproval");
+    assert_eq!(world.plan("eval").next, Some(world.now + SignedDuration::from_secs(360)));
+    world.now += SignedDuration::from_secs(360);
+    settle(&mut world);
+    assert_eq!(said(&world, "eval"), (GrantPhase::Denied, "WindowPassed".into()));
+}
+
+/// What it should have named may well be what is mounted there.
+#[test]
+fn a_mount_is_judged_once_it_is_known_of_what() {
+    let mut world = world();
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    ask(&mut world, "again", json!({"storage": "wieghts"}));
+    ask(&mut world, "role", json!({"role": "raeder"}));
+    settle(&mut world);
+    assert_eq!(said(&world, "again"), (GrantPhase::Pending, "StorageNotFound".into()));
+    assert_eq!(said(&world, "role"), (GrantPhase::Pending, "RoleNotFound".into()));
+    assert!(!message(&world, "again").contains("MountConflict"), "{}", message(&world, "again"));
+}
+
+/// Who may not decide is not sent to write what cannot count either.
+#[test]
+fn who_may_not_decide_is_told_that_whatever_the_digest() {
+    let mut world = by_people(json!({}));
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    for (who, reason) in [(person("alice", &["security"]), "Requester"), (person("pat", &["admins"]), "NotAnApprover")]
+    {
+        review(&mut world, "eval", Decision::Approve, who);
+        let at = world.reviews.len() - 1;
+        world.reviews[at].spec.digest.push('0');
+        assert_eq!(counted(&mut world, at), (false, reason.into()));
+    }
+}
+
+#[test]
+fn a_digest_that_differs_says_what_is_known_of_why() {
+    let mut world = by_people(json!({}));
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    review(&mut world, "eval", Decision::Approve, sam());
+    world.reviews[0].spec.digest.push('0');
+    settle(&mut world);
+    let digest = status(&world, "eval").digest;
+    let mistyped = "it is about something else than the request as it is now: its digest is mistyped, or something has changed since it \
+                    was read";
+    counted(&mut world, 0);
+    assert_eq!(
+        said_of(&world, 0),
+        format!("{mistyped}; the digest is now {digest}. Look at the request again and review that")
+    );
+    let told = "; 1 approval does not count, since it names another digest than the request has: whoever wrote it must look at the \
+                request again";
+    assert!(message(&world, "eval").ends_with(told), "{}", message(&world, "eval"));
+    review(&mut world, "eval", Decision::Approve, sam());
+    settle(&mut world);
+    counted(&mut world, 0);
+    assert_eq!(
+        said_of(&world, 0),
+        format!("{mistyped}; the digest is now {digest}. review-1, of the same person, is about that")
+    );
+    assert!(!message(&world, "eval").contains("does not count"), "{}", message(&world, "eval"));
+}
+
+/// That somebody refused it as it was before is told to those who decide now.
+#[test]
+fn a_refusal_of_what_it_was_before_is_told() {
+    let mut world = by_people(json!({}));
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    let olga = || person("olga", &["owners"]);
+    review(&mut world, "eval", Decision::Approve, olga());
+    settle(&mut world);
+    let before = status(&world, "eval").digest;
+    world.policy = by_people(json!({"maxDuration": "2h"})).policy;
+    settle(&mut world);
+    review(&mut world, "eval", Decision::Deny, sam());
+    world.reviews[1].spec.digest = before;
+    world.reviews[1].spec.comment = "too wide".into();
+    settle(&mut world);
+    let told = "; before you agree, note that sam refused it: too wide (AccessPolicy standard has changed since)";
+    assert!(message(&world, "eval").ends_with(told), "{}", message(&world, "eval"));
+    review(&mut world, "eval", Decision::Approve, sam());
+    settle(&mut world);
+    assert!(!message(&world, "eval").contains("note that"), "{}", message(&world, "eval"));
+}
+
+/// Whoever agrees to what is not asked yet is not told that all is done.
+#[test]
+fn an_approval_of_what_waits_for_something_else_says_so() {
+    let mut world = by_people(json!({}));
+    ask(&mut world, "role/debug", json!({"subjects": [{"kind": "ServiceAccount", "name": "trianer"}]}));
+    settle(&mut world);
+    review(&mut world, "role/debug", Decision::Approve, sam());
+    let said = world.with_input("role/debug", |input| {
+        cloister_core::grant::review(&world.reviews[0], Some(input), None, world.now).unwrap().conditions[1]
+            .message
+            .clone()
+    });
+    assert_eq!(
+        said,
+        "counts for security of AccessPolicy standard, once the request does not wait for something else any more \
+         (ServiceAccountNotFound, see its status)"
+    );
+}
+
+/// The files of the examples have zeros in the place of the uid and the digest.
+#[test]
+fn a_placeholder_that_was_not_filled_in_is_told() {
+    let mut world = by_people(json!({}));
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    review(&mut world, "eval", Decision::Approve, sam());
+    world.reviews[0].spec.request_ref.uid = "00000000-0000-0000-0000-000000000000".into();
+    assert_eq!(counted(&mut world, 0), (false, "RequestNotFound".into()));
+    assert_eq!(
+        said_of(&world, 0),
+        "there is no StorageAccessGrant eval with uid 00000000-0000-0000-0000-000000000000 here; that is the placeholder of an example: \
+         fill in the uid and the digest of the grant, and write the review under another name (metadata.name), since this one cannot be \
+         changed"
+    );
+}
+
+#[test]
+fn whoever_may_not_revoke_is_told_who_may() {
+    let mut world = by_people(json!({}));
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    review(&mut world, "eval", Decision::Revoke, person("bob", &[]));
+    assert_eq!(counted(&mut world, 0), (false, "MayNotRevoke".into()));
+    assert_eq!(
+        said_of(&world, 0),
+        "bob may not revoke it: an approver of AccessPolicy standard (Group security or Group owners), an owner of the namespace, alice, \
+         who asked, or whoever gets it may"
+    );
+}

@@ -93,7 +93,9 @@ fn alike_for_reviews(old: &Decoded<Grant>, new: &Decoded<Grant>) -> bool {
         let glass = status.break_glass.as_ref().map(|glass| glass.reviewed_by.is_some());
         // A review waits where what would say who may make it is not there.
         let owed = status.conditions.iter().find(|said| said.type_ == REVIEWED).map(|said| said.message.clone());
-        Some((status.phase, status.digest.clone(), status.reviews.len(), glass, owed))
+        // One that counts says what else the request waits for.
+        let waits = (status.phase == GrantPhase::Pending).then(|| status.reason.clone());
+        Some((status.phase, status.digest.clone(), status.reviews.len(), glass, owed, waits))
     };
     old.metadata.uid == new.metadata.uid && decided(was) == decided(is)
 }

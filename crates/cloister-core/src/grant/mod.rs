@@ -39,6 +39,7 @@ mod outcome;
 mod pending;
 mod people;
 mod phases;
+mod question;
 mod remains;
 mod residue;
 mod review;

@@ -6,12 +6,12 @@ use super::{
     bars::People,
     changed,
     did::{OWED, recorded},
-    digest,
     kind::TargetError,
     late::late,
     not_counted::NotCounted,
     people::is_service_account,
     phases::stands_after_its_end,
+    question::Question,
     same_person,
     taken_back::always_ends,
 };
@@ -34,11 +34,22 @@ pub fn review(
     elsewhere: Option<&GrantRef>,
     now: Timestamp,
 ) -> Option<AccessReviewStatus> {
+    let question = input.and_then(Question::of);
+    say(review, input, question.as_ref(), elsewhere, now)
+}
+
+fn say(
+    review: &AccessReview,
+    input: Option<&Input<'_>>,
+    question: Option<&Question<'_, '_>>,
+    elsewhere: Option<&GrantRef>,
+    now: Timestamp,
+) -> Option<AccessReviewStatus> {
     let before = review.status.as_ref();
     let (counts, why, message) = match counted_for_one_gone(review, input) {
         // It counted, and nobody is to believe that it does for a grant of that name which was made again.
         Some(message) => (Some(true), REQUEST_GONE, message),
-        None => match judge(review, input, elsewhere)? {
+        None => match judge(review, question, elsewhere)? {
             Judged::Counts(message) => (Some(true), "Counted", message),
             Judged::Refused(why, message) => (Some(false), why, message),
             Judged::Waits(why, message) => (None, why, message),
@@ -77,11 +88,12 @@ pub fn is_refused(review: &AccessReview) -> bool {
 /// The reviews of a grant that waits for people, of which something else is to be said: what they depend on changes while
 /// it waits, and a review that decides must not be said to count for nothing.
 pub fn to_answer<'a>(input: &Input<'a>) -> Vec<&'a AccessReview> {
-    let Declared::Read(grant) = input.declared else { return Vec::new() };
-    if grant.phase() != GrantPhase::Pending && !super::owes_review(grant, input.reviews) {
+    let Some(question) = Question::of(input) else { return Vec::new() };
+    if question.grant.phase() != GrantPhase::Pending && !question.owes() {
         return Vec::new();
     }
-    input.reviews.iter().copied().filter(|one| review(one, Some(input), None, input.now).is_some()).collect()
+    let differs = |one: &&AccessReview| say(one, Some(input), Some(&question), None, input.now).is_some();
+    input.reviews.iter().copied().filter(differs).collect()
 }
 
 /// Whether all is said of a review of a grant that has ended: that it decided, where the grant was decided by it.
@@ -102,14 +114,10 @@ pub enum Judged {
 }
 
 /// Whether a review counts. `None` where what was said of it before stays.
-fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&GrantRef>) -> Option<Judged> {
+fn judge(review: &AccessReview, question: Option<&Question<'_, '_>>, elsewhere: Option<&GrantRef>) -> Option<Judged> {
     let named = &review.spec.request_ref;
     let refused = |why, message: String| Some(Judged::Refused(why, message));
-    let found = input.and_then(|input| match input.declared {
-        Declared::Read(grant) if grant.uid() == named.uid => Some((grant, input)),
-        _ => None,
-    });
-    let Some((grant, input)) = found else {
+    let Some(question) = question.filter(|question| question.grant.uid() == named.uid) else {
         // That a grant is deleted, or cannot be read any more, changes nothing about what was decided by it.
         if is_answered(review) {
             return None;
@@ -131,10 +139,11 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
         let (kind, name) = (named.kind.as_str(), &named.name);
         return refused("RequestNotFound", format!("there is no {kind} {name} with uid {} here; {why}", named.uid));
     };
+    let Question { input, grant, .. } = *question;
     if let Some(recorded) = recorded(review, grant) {
         return Some(Judged::Counts(recorded));
     }
-    let owes = super::owes_review(grant, input.reviews);
+    let owes = question.owes();
     if owes && is_refused(review) {
         // It settles nothing any more, whatever has changed since.
         return None;
@@ -150,9 +159,9 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
     };
     let kind = grant.of_kind();
     let too_late = || Some(late(review, grant));
-    let target = match kind.target(input) {
+    let target = match question.target() {
         Ok(target) => target,
-        Err(error) if owes => return Some(waits_for(&error, grant.status())),
+        Err(error) if owes => return Some(waits_for(error, grant.status())),
         Err(error) if grant.phase() == GrantPhase::Pending => {
             let never = if is_service_account(reviewer) {
                 Some(NotCounted::ServiceAccount)
@@ -169,8 +178,8 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
         Err(_) => return too_late(),
     };
     let case = Case::of(kind, requester, target.policy, input);
-    let people = People::of(&case, input.reviews.iter().filter_map(|review| review.spec.reviewer.as_ref()));
-    let may_decide = || case.may_decide_now(reviewer, &people, input.settings);
+    let people = question.people(&case);
+    let may_decide = || case.may_decide_now(reviewer, people, input.settings);
     let ends = grant.phase().has_ended() || grant.phase() == GrantPhase::Revoking;
     let is_over = ends && !stands_after_its_end(grant, input);
     if review.spec.decision == Decision::Revoke {
@@ -184,20 +193,20 @@ fn judge(review: &AccessReview, input: Option<&Input<'_>>, elsewhere: Option<&Gr
         };
     }
     let is_open_question = grant.phase() == GrantPhase::Pending || owes;
-    let digest = if owes { grant.status()?.digest.clone() } else { digest::of(grant, input.namespace, &target) };
-    let judged = if is_open_question { may_decide() } else { case.judge(reviewer, &people) };
+    let digest = if owes { grant.status()?.digest.as_str() } else { question.digest(target) };
+    let judged = if is_open_question { may_decide() } else { case.judge(reviewer, people) };
     match judged {
         Err(why) => Some(refusal(why, review, grant, !is_over && case.may_revoke(reviewer).is_ok())),
         Ok(_) if !is_open_question => too_late(),
         Ok(_) if review.spec.digest != digest => {
-            let why = grant.status().and_then(|status| changed::since_read(status, &target));
-            let anew = of_now(reviewer, &digest, grant, &people, input);
-            refused("DigestDiffers", digest_differs(why.as_deref(), &digest, anew))
+            let why = grant.status().and_then(|status| changed::since_read(status, target));
+            let anew = of_now(reviewer, digest, grant, people, input);
+            refused("DigestDiffers", digest_differs(why.as_deref(), digest, anew))
         }
         Ok(rules) => {
             let names: Vec<&str> =
                 rules.iter().filter_map(|at| Some(case.policy.approval_rules.get(*at)?.name.as_str())).collect();
-            let once = said_before(review, reviewer, &people, input).map_or_else(String::new, |before| {
+            let once = said_before(review, reviewer, people, input).map_or_else(String::new, |before| {
                 format!(", once for all reviews of {}: {before} says the same", reviewer.username)
             });
             let (names, policy) = (names.join(" or "), case.policy_name);

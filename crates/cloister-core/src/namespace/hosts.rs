@@ -127,7 +127,7 @@ pub fn what_to_do(held: &Held) -> String {
         Standing::Unanswered(why) => {
             format!("no DNS server answers for {name}, which stays closed: {why}; see dns of CloisterConfig")
         }
-        Standing::Rebound(why @ Rebinding::OutsideExpected(_)) => format!(
+        Standing::Rebound(why @ Rebinding::OutsideExpected { .. }) => format!(
             "{name} leads where it must not, and is closed: {why}; look at the private DNS zone of the name, or correct expectedNetworks"
         ),
         // No privateEndpoint opens these either.

@@ -109,7 +109,9 @@ pub(super) fn without_shared(opening: &Opening, config: &EgressConfig) -> Narrow
                     }
                 });
             }
-            (None, Some(what)) => too_broad.push(TooBroad::Expected { name: host.to_string(), what }),
+            (None, Some(what)) => {
+                too_broad.push(TooBroad::Expected { name: host.to_string(), what, limit: config.max_public_prefix })
+            }
             (None, None) => left.push(host.clone()),
         }
     }
@@ -151,7 +153,7 @@ mod tests {
             panic!("all of it is closed")
         };
         assert_eq!(left.iter().map(ToString::to_string).collect::<Vec<_>>(), ["api.wandb.ai"]);
-        assert!(found.too_broad[0].to_string().starts_with("storage.googleapis.com is at or below"));
+        assert!(found.too_broad[0].told().starts_with("storage.googleapis.com is at or below"));
     }
 
     #[test]
@@ -183,7 +185,7 @@ mod tests {
                 said(networks),
                 format!(
                     "weights.blob.core.windows.net is at or below core.windows.net, where anybody can have storage, and of its \
-                     expectedNetworks this is public: {public}; name private networks alone"
+                     expectedNetworks this is public: {public}; name private networks alone, or ask for it with an EgressGrant"
                 )
             );
         }

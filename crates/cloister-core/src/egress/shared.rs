@@ -153,7 +153,7 @@ mod tests {
             panic!("all of it is closed")
         };
         assert_eq!(left.iter().map(ToString::to_string).collect::<Vec<_>>(), ["api.wandb.ai"]);
-        assert!(found.too_broad[0].told().starts_with("storage.googleapis.com is at or below"));
+        assert!(found.too_broad[0].to_string().starts_with("storage.googleapis.com is at or below"));
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
             let never = NeverOpened::new(&[]);
             let s = Surroundings { never: &never, services: &|_| None, wildcards: true };
             let opening = open_rule(&serde_json::from_value(rule).unwrap(), &s).unwrap();
-            narrowed(&[&opening], &EgressConfig::default()).remove(0).too_broad[0].to_string()
+            narrowed(&[&opening], &EgressConfig::default()).remove(0).too_broad[0].told()
         };
         for (networks, public) in [
             (&["10.0.0.0/7"][..], "11.0.0.0/8"),

@@ -88,11 +88,17 @@ impl Answer {
     }
 }
 
+/// Whether an address may be opened at all: what a change of the settings or of the cluster can make another.
+pub(super) fn check_never(address: IpAddr, never: &NeverOpened) -> Result<(), Rebinding> {
+    match never.contains(address) {
+        true => Err(Rebinding::NeverOpened { address, known: never.why(address.into()).known }),
+        false => Ok(()),
+    }
+}
+
 /// Whether an address is where it must be.
 pub(super) fn check(address: IpAddr, expected: Where<'_>, never: &NeverOpened) -> Result<(), Rebinding> {
-    if never.contains(address) {
-        return Err(Rebinding::NeverOpened { address, known: never.why(address.into()).known });
-    }
+    check_never(address, never)?;
     match expected {
         Where::Inside(networks) if networks.iter().any(|network| network.contains(&address)) => Ok(()),
         Where::Inside(networks) => Err(Rebinding::OutsideExpected { address, expected: networks.into() }),

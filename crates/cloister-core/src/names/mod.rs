@@ -247,7 +247,7 @@ impl Known {
         limits: &Limits,
     ) -> (Standing, Vec<IpAddr>) {
         match self.standing(now, limits) {
-            Standing::Held => match self.last_answer_astray(expected, never) {
+            Standing::Held => match self.last_answer_astray(never) {
                 Some(why) => (Standing::Rebound(why), Vec::new()),
                 None => (Standing::Held, self.held(now, limits).collect()),
             },
@@ -259,11 +259,11 @@ impl Known {
         }
     }
 
-    /// Why the last answer would not be believed now.
-    fn last_answer_astray(&self, expected: Where<'_>, never: &NeverOpened) -> Option<Rebinding> {
+    /// Why the last answer would not be believed now. Where its addresses must be has not changed: the name is known by that.
+    fn last_answer_astray(&self, never: &NeverOpened) -> Option<Rebinding> {
         let last = self.addresses.values().map(|seen| seen.last).max()?;
         let of_last = self.addresses.iter().filter(|(_, seen)| seen.last == last).map(|(address, _)| *address);
-        of_last.filter_map(|address| answer::check(address, expected, never).err()).next()
+        of_last.filter_map(|address| answer::check_never(address, never).err()).next()
     }
 
     /// When to ask again, or for the first time.

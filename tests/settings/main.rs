@@ -4,6 +4,7 @@
 mod around;
 mod cilium;
 mod cluster;
+mod kept_answers;
 mod place;
 mod references;
 mod servers;

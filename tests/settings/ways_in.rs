@@ -7,7 +7,7 @@ use cloister_api::{CloisterConfig, EgressState, ResearchNamespace};
 use cloister_tests::{denied, eventually, scene::condition};
 use k8s_openapi::api::{
     admissionregistration::v1::{ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding},
-    core::v1::ServiceAccount,
+    core::v1::{Namespace, ServiceAccount},
     networking::v1::NetworkPolicy,
     rbac::v1::RoleBinding,
 };
@@ -81,6 +81,11 @@ async fn what_is_listed_comes_in_and_goes_with_the_list() -> Result<()> {
         })
         .await
     };
+    // The gateway is listed before it is installed.
+    let (state, reason, _) = scene.need(name, "gateway/0").await?;
+    ensure!(state == EgressState::Refused && reason == "GatewayNamespaceNotFound", "{state:?} {reason}");
+    let hub: Namespace = serde_json::from_value(json!({"metadata": {"name": "jhub"}}))?;
+    scene.all().create(&PostParams::default(), &hub).await?;
     stands(true).await?;
     let all = scene.all::<ResearchNamespace>();
     scene.until_condition(&all, name, "Ready", "True").await?;

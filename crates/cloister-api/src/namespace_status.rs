@@ -10,7 +10,8 @@ pub enum EgressState {
     Active,
     /// Not, or not wholly, covered by an allowlist that the namespace may use; what is covered is open.
     NeedsGrant,
-    /// Agreed to, and closed in whole or in part because a name of it cannot be opened; the message says why.
+    /// Closed in whole or in part because of something beyond the rule: a name of it cannot be opened, or the other research
+    /// namespace has not agreed; the message says why.
     Unresolved,
     /// Closed, because it cannot be opened as it stands; the message says why.
     Refused,

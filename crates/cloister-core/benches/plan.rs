@@ -90,6 +90,7 @@ impl Snapshot {
             granted: &[],
             endpoints: &[],
             peers: &|_| PeerFound::NotEnforced,
+            is_namespace: &|_| true,
             services: &|_| None,
             hosts: &|_| None,
             dns_addresses: &[[10, 96, 0, 10].into()],

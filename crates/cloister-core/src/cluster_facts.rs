@@ -8,6 +8,12 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 /// How many labels of a selector are named.
 const NAMED: usize = 8;
 
+/// The label of the pods of NodeLocal DNSCache, as its manifest and those of the clouds have it.
+pub const NODE_CACHE_LABEL: &str = "k8s-app";
+
+/// The value of that label.
+pub const NODE_CACHE: &str = "node-local-dns";
+
 /// What is known of the cluster's own DNS.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DnsFacts {
@@ -19,6 +25,8 @@ pub struct DnsFacts {
     pub ports: Vec<PolicyPort>,
     /// The addresses of its endpoints that are ready.
     pub endpoints: Vec<IpAddr>,
+    /// Whether pods of NodeLocal DNSCache are in its namespace.
+    pub is_cached_on_nodes: bool,
 }
 
 /// Why pods do not reach the DNS that CloisterConfig names, as far as can be seen: the reason in one word, whether that is
@@ -63,6 +71,15 @@ pub fn dns_fault(
         );
         return Some(("DNSPodsUnknown", false, message));
     }
+    if facts.is_cached_on_nodes && dns.node_local_addresses.is_empty() {
+        let message = format!(
+            "pods of NodeLocal DNSCache are in namespace {} ({NODE_CACHE_LABEL}={NODE_CACHE}), and dns.nodeLocalAddresses names no address: \
+             where pods ask that cache, no name of any research namespace resolves; see the nameserver in /etc/resolv.conf of a pod, and \
+             where it is not the address of {service}, write it in dns.nodeLocalAddresses",
+            dns.namespace
+        );
+        return Some(("DNSCacheNotListed", false, message));
+    }
     None
 }
 
@@ -82,7 +99,7 @@ pub fn dns_is_wide(dns: &DnsConfig, facts: &DnsFacts) -> Option<String> {
 }
 
 /// A selector, short enough for a message.
-fn in_words(selector: &LabelSelector) -> String {
+pub(crate) fn in_words(selector: &LabelSelector) -> String {
     let labels = selector.match_labels.clone().unwrap_or_default();
     let expressions = selector.match_expressions.iter().flatten().map(|one| {
         let values = one.values.iter().flatten().take(NAMED).cloned().collect::<Vec<_>>().join("|");
@@ -114,6 +131,7 @@ mod tests {
             selector: [("k8s-app".to_owned(), "kube-dns".to_owned())].into(),
             ports: Vec::new(),
             endpoints: vec!["10.244.0.2".parse().unwrap()],
+            is_cached_on_nodes: false,
         }
     }
 
@@ -135,6 +153,22 @@ mod tests {
         assert_eq!(fault(usual(), &without), Some(("DNSWithoutEndpoints", true)));
         let on_nodes = DnsFacts { endpoints: vec!["192.0.2.5".parse().unwrap()], ..facts() };
         assert_eq!(fault(usual(), &on_nodes), Some(("DNSOnNodes", true)));
+    }
+
+    #[test]
+    fn a_cache_on_the_nodes_is_missed_where_no_address_of_it_is_listed() {
+        let cached = DnsFacts { is_cached_on_nodes: true, ..facts() };
+        let said = |dns: serde_json::Value| dns_fault(&serde_json::from_value(dns).unwrap(), &cached, &BTreeMap::new());
+        let (reason, is_certain, message) = said(json!({"nodeLocalAddresses": []})).unwrap();
+        assert_eq!((reason, is_certain), ("DNSCacheNotListed", false));
+        assert_eq!(
+            message,
+            "pods of NodeLocal DNSCache are in namespace kube-system (k8s-app=node-local-dns), and dns.nodeLocalAddresses names no \
+             address: where pods ask that cache, no name of any research namespace resolves; see the nameserver in /etc/resolv.conf of a \
+             pod, and where it is not the address of Service kube-system/kube-dns, write it in dns.nodeLocalAddresses"
+        );
+        // What most set-ups use is the default.
+        assert_eq!(said(json!({})), None);
     }
 
     /// Client-side apply merges what was written before with what is written now.

@@ -7,6 +7,8 @@ use crate::{
     egress::{Backend, Installed, NeverOpened, Source, canonical},
     grant::signed,
     names::{Host, Known, Limits, Names},
+    suggest::{closest, did_you_mean},
+    text::first_of,
 };
 use cloister_api::{CloisterConfigSpec, ResolutionConfig, Tier, labels};
 use ipnet::IpNet;
@@ -19,6 +21,9 @@ use std::{
 
 /// How far ahead the time may be before which nothing counts: clocks differ, and what closes does not wait for them.
 const AHEAD: SignedDuration = SignedDuration::from_hours(1);
+
+/// How many namespaces are named.
+const NAMESPACES: usize = 8;
 
 /// The settings of the cluster.
 #[derive(Clone, Debug)]
@@ -158,6 +163,18 @@ impl Settings {
             )),
             (class, _) => Ok(class),
         }
+    }
+
+    /// That no credential is kept in a namespace, where that is so, and which are for them.
+    pub fn keeps_no_credentials(&self, namespace: &str) -> Option<String> {
+        let listed = &self.spec.credential_namespaces;
+        (!listed.iter().any(|one| one == namespace)).then(|| {
+            let near = did_you_mean(closest(namespace, listed.iter().map(String::as_str)));
+            match listed.is_empty() {
+                true => "which list none".to_owned(),
+                false => format!("which are {}{near}", first_of(listed, NAMESPACES, ", ")),
+            }
+        })
     }
 
     /// Settings that cannot be read: nothing is opened.

@@ -1,6 +1,6 @@
 //! The cluster around the research namespaces: Namespaces, pods, Services and the credentials' Secrets.
 
-use super::{Dirty, Index, Indexed, dns::PORT as DNS, networks, relations, roots};
+use super::{Dirty, Index, Indexed, dns::PORT as DNS, named::of_named, networks, relations, roots};
 use crate::{
     decode::version,
     key::{Key, ObjectName},
@@ -49,14 +49,14 @@ impl Indexed for Namespace {
             relations::of_namespace(index, &name, dirty);
         }
         if index.namespaces.insert(name.clone(), (observed, version)).is_none() {
-            relations::of_named(index, Named::Namespace, &name, dirty);
+            of_named(index, Named::Namespace, &name, dirty);
         }
     }
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
         if index.namespaces.remove(&name.name).is_some() {
             relations::of_namespace(index, &name.name, dirty);
-            relations::of_named(index, Named::Namespace, &name.name, dirty);
+            of_named(index, Named::Namespace, &name.name, dirty);
         }
     }
 

@@ -125,6 +125,7 @@ impl Index {
             selector: facts.map(|facts| facts.selector.clone()).unwrap_or_default(),
             ports: ports.into_iter().collect(),
             endpoints,
+            is_cached_on_nodes: self.is_dns_cached_on_nodes(),
         }
     }
 

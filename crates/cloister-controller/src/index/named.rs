@@ -1,14 +1,18 @@
 //! What CloisterConfig names and nothing else depends on: of these kinds only the names are kept.
 
-use super::{Dirty, Index, Indexed, relations};
-use crate::{decode::Decoded, key::ObjectName};
+use super::{Dirty, Index, Indexed};
+use crate::{
+    decode::Decoded,
+    key::{Key, ObjectName},
+};
 use cloister_api::{GrantKind, ResearchNamespace, Tier};
-use cloister_core::references::{Named, There};
+use cloister_core::references::{Named, There, concerns};
 use k8s_openapi::api::{
     scheduling::v1::PriorityClass,
     storage::v1::{CSIDriver, StorageClass},
 };
 use kube::core::PartialObjectMeta;
+use std::collections::BTreeSet;
 
 /// Keeps the names of the objects of a kind.
 macro_rules! by_name {
@@ -19,13 +23,13 @@ macro_rules! by_name {
             fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
                 let ObjectName { name, .. } = ObjectName::of(&self.metadata);
                 if index.named.insert(($kind, name.clone())) {
-                    relations::of_named(index, $kind, &name, dirty);
+                    of_named(index, $kind, &name, dirty);
                 }
             }
 
             fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
                 if index.named.remove(&($kind, at.name.clone())) {
-                    relations::of_named(index, $kind, &at.name, dirty);
+                    of_named(index, $kind, &at.name, dirty);
                 }
             }
 
@@ -40,6 +44,31 @@ macro_rules! by_name {
 by_name!(StorageClass, Named::StorageClass);
 by_name!(CSIDriver, Named::CsiDriver);
 by_name!(PriorityClass, Named::PriorityClass);
+
+/// What the settings name concerns them, and what they may have meant where the one that they name is not there.
+pub fn of_named(index: &Index, kind: Named, name: &str, dirty: &mut Dirty) {
+    if kind == Named::Namespace {
+        of_gateways_in(index, name, dirty);
+    }
+    if index.config.is_some() && concerns(&index.settings.spec, kind, name, |named| index.is_there(kind, named)) {
+        dirty.insert(Key::Config);
+    }
+}
+
+/// A Namespace concerns those that name a gateway whose pods are in it.
+fn of_gateways_in(index: &Index, namespace: &str, dirty: &mut Dirty) {
+    let gateways = &index.settings.spec.gateways;
+    let there: BTreeSet<&str> =
+        gateways.iter().filter(|one| one.namespace == namespace).map(|one| one.name.as_str()).collect();
+    if there.is_empty() {
+        return;
+    }
+    let names = |research: &ResearchNamespace| {
+        research.spec.ingress.from_gateways.iter().any(|rule| there.contains(rule.gateway.as_str()))
+    };
+    let concerned = index.research.iter().filter(|(_, research)| research.object.as_ref().is_ok_and(names));
+    dirty.extend(concerned.map(|(name, _)| Key::Namespace(name.clone())));
+}
 
 /// Whether a research namespace stands: it was enforced once. One that cannot be read stands, too.
 pub fn stands(research: &Decoded<ResearchNamespace>) -> bool {

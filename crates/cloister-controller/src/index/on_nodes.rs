@@ -3,8 +3,11 @@
 //! A mirror pod is none of them: a kubelet makes such pods in all namespaces, and would close what others need.
 
 use super::{Dirty, Index, relations};
-use crate::key::ObjectName;
-use cloister_core::egress::PodOnNode;
+use crate::key::{Key, ObjectName};
+use cloister_core::{
+    cluster_facts::{NODE_CACHE, NODE_CACHE_LABEL},
+    egress::PodOnNode,
+};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What is known of a pod that is on the network of its node.
@@ -27,7 +30,7 @@ pub(super) fn note(index: &mut Index, at: &ObjectName, pod: Option<OnNode>, dirt
         here.filter_map(|(service, entry)| Some((service.clone(), index.pod_on_node(service, &entry.facts.selector)?)))
             .collect()
     };
-    let before = led(index);
+    let (before, was_cached) = (led(index), index.is_dns_cached_on_nodes());
     match pod {
         Some(pod) => drop(index.on_nodes.insert(at.clone(), pod)),
         None => drop(index.on_nodes.remove(at)),
@@ -36,9 +39,19 @@ pub(super) fn note(index: &mut Index, at: &ObjectName, pod: Option<OnNode>, dirt
     let all = before.keys().chain(after.keys().filter(|service| !before.contains_key(*service)));
     let others = all.filter(|service| before.get(*service) != after.get(*service));
     others.for_each(|service| relations::of_service(index, service, dirty));
+    if index.is_dns_cached_on_nodes() != was_cached {
+        dirty.insert(Key::Config);
+    }
 }
 
 impl Index {
+    /// Whether pods of NodeLocal DNSCache are in the namespace of the cluster's DNS.
+    pub fn is_dns_cached_on_nodes(&self) -> bool {
+        let is_cache = |of: &OnNode| of.labels.get(NODE_CACHE_LABEL).is_some_and(|value| value == NODE_CACHE);
+        let namespace = self.settings.spec.dns.namespace.as_str();
+        self.on_nodes.iter().any(|(pod, of)| *pod.namespace == *namespace && is_cache(of))
+    }
+
     /// The first pod of a Service that is on the network of its node.
     pub fn pod_on_node(&self, at: &ObjectName, selector: &BTreeMap<String, String>) -> Option<PodOnNode> {
         if selector.is_empty() {
@@ -58,7 +71,6 @@ mod tests {
     use crate::{
         decode::Decoded,
         index::{GatedPod, Indexed},
-        key::Key,
     };
     use cloister_api::EgressAllowlist;
     use serde_json::{Value, json};
@@ -91,6 +103,29 @@ mod tests {
         assert!(index.pod_on_node(&at("other", "exporter"), &selector).is_none());
         <GatedPod as Indexed>::remove(&mut index, &at("infra", "b"), &mut dirty);
         assert!(said(&index).is_none());
+    }
+
+    #[test]
+    fn a_cache_of_the_dns_on_the_nodes_concerns_the_settings_when_it_comes_and_goes() {
+        let (mut index, mut dirty) = (Index::default(), Dirty::new());
+        let cache = |name: &str, namespace: &str| -> GatedPod {
+            let metadata = json!({"name": name, "namespace": namespace, "labels": {"k8s-app": "node-local-dns"}});
+            serde_json::from_value(json!({"metadata": metadata, "spec": {"hostNetwork": true, "nodeName": "w1"}}))
+                .unwrap()
+        };
+        for (name, namespace, wakes) in [("a", "other", false), ("b", "kube-system", true), ("c", "kube-system", false)]
+        {
+            dirty.clear();
+            cache(name, namespace).upsert(&mut index, &mut dirty);
+            assert_eq!(dirty.contains(&Key::Config), wakes, "{name}");
+        }
+        assert!(index.dns_facts().is_cached_on_nodes);
+        for (name, wakes) in [("b", false), ("c", true)] {
+            dirty.clear();
+            <GatedPod as Indexed>::remove(&mut index, &at("kube-system", name), &mut dirty);
+            assert_eq!(dirty.contains(&Key::Config), wakes, "{name}");
+        }
+        assert!(!index.dns_facts().is_cached_on_nodes);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{
     Dirty, Index,
     grants::{News, gives_role},
+    named::of_named,
 };
 use crate::{
     decode::Decoded,
@@ -15,7 +16,7 @@ use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef, ObservedChild},
     grant::{ALREADY_OPEN, Grant, mount_of_secret},
     namespace::egress::{TOO_BROAD, allowlist_of_entry},
-    references::{Named, concerns},
+    references::Named,
 };
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -209,13 +210,6 @@ pub fn of_cluster_role(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
 pub fn of_bindable(index: &Index, dirty: &mut Dirty) {
     dirty.extend(index.storages.keys().cloned().map(Key::Storage));
     dirty.extend(index.roles.keys().cloned().map(Key::Role));
-}
-
-/// What the settings name concerns them, and what they may have meant where the one that they name is not there.
-pub fn of_named(index: &Index, kind: Named, name: &str, dirty: &mut Dirty) {
-    if index.config.is_some() && concerns(&index.settings.spec, kind, name, |named| index.is_there(kind, named)) {
-        dirty.insert(Key::Config);
-    }
 }
 
 /// A grant concerns itself, what is said of its reviews where that may be another, and a namespace that waits for its end

@@ -150,6 +150,7 @@ fn decide(
         granted: &granted(&index, name, now),
         endpoints: &endpoints(&index, name, now),
         peers: &|peer| found_peer(&index, peer),
+        is_namespace: &|name| index.namespaces.contains_key(name),
         services: &|service| service_named(&index, service),
         hosts: &|host| asking.known(host),
         dns_addresses: dns.addresses.as_deref().unwrap_or_default(),

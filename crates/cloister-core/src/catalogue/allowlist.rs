@@ -3,10 +3,12 @@
 use super::{NAMED, conditions_of};
 use crate::{
     condition::{Verdict, conditions, ready, stalled},
-    egress::{Opened, Refusal, ServiceFacts, Surroundings, is_as_published, narrowed, open_rule_in_part, published},
+    egress::{
+        Opened, Refusal, ServiceFacts, Surroundings, TooBroad, is_as_published, narrowed, open_rule_in_part, published,
+    },
     names::Standing,
     namespace::{
-        ASK, CORRECTED_BY,
+        CORRECTED_BY,
         egress::{TOO_BROAD, allowlist_of_entry, allows, is_meant_for, names},
         keeps_out,
         selected::label_of_owners,
@@ -139,7 +141,7 @@ fn beyond(message: &str, never: &NeverOpen) -> Option<String> {
     }
     // The first part says how much of it stays closed.
     let (_, left) = rest.split_once(": ").unwrap_or_default();
-    let left: Vec<&str> = left.split("; ").map(str::trim).filter(|part| !part.is_empty() && *part != ASK).collect();
+    let left: Vec<&str> = left.split("; ").map(str::trim).filter(|part| !part.is_empty()).collect();
     (!left.is_empty()).then(|| left.join("; "))
 }
 
@@ -238,8 +240,8 @@ fn never_open(
             }
         }
         let alone = opening.as_ref().map(|opening| narrowed(&[opening], &settings.spec.egress));
-        let broad = alone.into_iter().flatten().flat_map(|narrowed| narrowed.too_broad);
-        never.broken.extend(broad.map(|why| (TOO_BROAD, (rule.name.clone(), why.to_string()))));
+        let broad = alone.into_iter().flatten().flat_map(|narrowed| TooBroad::folded(narrowed.too_broad));
+        never.broken.extend(broad.map(|why| (TOO_BROAD, (rule.name.clone(), why.told()))));
     }
     never
 }

@@ -8,12 +8,12 @@ use crate::{
         Opened, Refusal, ServiceFacts, Surroundings, endpoint_refused, endpoint_too_broad, open_endpoint_in_part,
     },
     grant::{
-        CredentialFacts, Known, Listed, NOT_OFFERED, POLICY_NOT_ALLOWED, POLICY_WRITERS, secret_named, too_weak,
-        useless,
+        CONFIG_WRITERS, CredentialFacts, Known, Listed, NOT_OFFERED, POLICY_NOT_ALLOWED, POLICY_WRITERS, secret_named,
+        too_weak, useless,
     },
     namespace::egress::TOO_BROAD,
     settings::Settings,
-    suggest::{closest, did_you_mean},
+    suggest::did_you_mean,
     text::first_of,
 };
 use cloister_api::{
@@ -212,11 +212,10 @@ fn credential(
     input: &Input<'_>,
 ) -> Vec<Said> {
     let SecretReference { namespace, name, .. } = kept;
-    let allowed = &input.settings.spec.credential_namespaces;
-    if !allowed.contains(namespace) {
-        let meant = did_you_mean(closest(namespace, allowed.iter().map(String::as_str)));
+    if let Some(why) = input.settings.keeps_no_credentials(namespace) {
         let message = format!(
-            "Secret {namespace}/{name} is outside the credentialNamespaces of CloisterConfig{meant}; keep the credential in one of them"
+            "Secret {namespace}/{name} is outside the credentialNamespaces of CloisterConfig, {why}; keep the credential in one of them and \
+             correct the secretRef, or ask {CONFIG_WRITERS} to list {namespace}"
         );
         return vec![("CredentialNamespaceNotAllowed", message)];
     }

@@ -22,6 +22,7 @@ fn cluster() -> Cluster {
         selector: [("k8s-app".to_owned(), "kube-dns".to_owned())].into(),
         ports: Vec::new(),
         endpoints: vec!["10.244.0.2".parse().unwrap()],
+        is_cached_on_nodes: false,
     };
     let pods = [("10.244.0.0/24".parse().unwrap(), "a".into())].into();
     Cluster {

@@ -13,7 +13,7 @@ use super::public::public_part;
 use super::reach::first_few;
 use super::shared::without_shared;
 use super::{Opening, Peers, TooBroad};
-use cloister_api::EgressConfig;
+use cloister_api::{EgressConfig, MaxPublicPrefix};
 use ipnet::{IpNet, Ipv6Net};
 use std::net::IpAddr;
 
@@ -57,7 +57,7 @@ pub fn narrowed(openings: &[&Opening], config: &EgressConfig) -> Vec<Narrowed> {
     }
     out.sort_by_key(|(piece, _)| (piece.opening, piece.own.0));
     for (piece, together) in out {
-        piece.take_out(&mut found[piece.opening], together);
+        piece.take_out(&mut found[piece.opening], together, config.max_public_prefix);
     }
     found
 }
@@ -101,7 +101,7 @@ impl Piece {
     }
 
     /// Takes it out of its opening, and says why.
-    fn take_out(&self, of: &mut Narrowed, together: Option<String>) {
+    fn take_out(&self, of: &mut Narrowed, together: Option<String>, limit: MaxPublicPrefix) {
         let range = NetworkSet::range(self.own.0, self.own.1);
         let (first, last) = self.own;
         if let Some(Opening { peers: Peers::Networks(networks), declared, .. }) = &mut of.opening {
@@ -113,8 +113,8 @@ impl Piece {
                 _ => format!("{first} to {last}"),
             };
             of.too_broad.push(match together {
-                None => TooBroad::Wide { what, networks },
-                Some(size) => TooBroad::Together { what, networks, size },
+                None => TooBroad::Wide { what, networks, limit },
+                Some(size) => TooBroad::Together { what, networks, size, limit },
             });
         }
         of.opening.take_if(|opening| opening.peers == Peers::Networks(Vec::new()));
@@ -140,7 +140,7 @@ pub fn too_broad_with(one: &Opening, others: &[Opening], config: &EgressConfig) 
     // What is open already is opened no wider.
     let (_, size, _) = offending(&after, config.max_public_prefix).filter(|_| after != before)?;
     let networks = own.to_networks();
-    Some(TooBroad::Together { what: first_few(networks.iter()), networks, size })
+    Some(TooBroad::Together { what: first_few(networks.iter()), networks, size, limit: config.max_public_prefix })
 }
 
 impl Opening {

@@ -118,6 +118,7 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
     let mut covering = Vec::new();
     let mut by = Sources::default();
     for (at, source, other) in &allowed.rules {
+        by.apart.extend(own.reach.in_another_form(&other.reach).map(|form| (*source, form)));
         let Some(common) = own.reach.intersection(&other.reach) else {
             by.elsewhere.extend(own.reach.on_other_ports(&other.reach).map(|ports| (*source, ports)));
             continue;
@@ -213,12 +214,14 @@ struct Sources<'a> {
     for_some_pods: BTreeSet<Source<'a>>,
     /// Those that lead to the same place on other ports alone, and on which.
     elsewhere: BTreeSet<(Source<'a>, String)>,
+    /// Those that have the same names in another form, or led to other networks, and how.
+    apart: BTreeSet<(Source<'a>, String)>,
 }
 
 impl Sources<'_> {
     fn needs_grant(&self, uncovered: &[String]) -> String {
         let what = first_few_of(uncovered);
-        let ports = self.on_other_ports();
+        let ports = self.nearly();
         let pods = match named(&self.for_some_pods) {
             none if none.is_empty() => none,
             some => format!(
@@ -239,12 +242,13 @@ impl Sources<'_> {
         )
     }
 
-    /// A rule that differs in its ports alone is often a slip.
-    fn on_other_ports(&self) -> String {
+    /// A rule that differs in its ports, its form or its expectedNetworks alone is often a slip.
+    fn nearly(&self) -> String {
         const NAMED: usize = 3;
         let all = self.elsewhere.iter().filter(|(source, _)| !self.covering.contains(source));
         let all = all.map(|(source, ports)| format!("{} leads there on {ports} only", named(&[*source].into())));
-        let all: Vec<String> = all.take(NAMED).collect();
+        let apart = self.apart.iter().map(|(source, form)| format!("{} has {form}", named(&[*source].into())));
+        let all: Vec<String> = apart.chain(all).take(NAMED).collect();
         if all.is_empty() { String::new() } else { format!(" ({})", all.join("; ")) }
     }
 }

@@ -3,6 +3,7 @@
 use super::domain::{DomainName, NameFault};
 use super::networks::{NetworkSet, shortened};
 use super::public::public_part;
+use super::reach::first_few;
 use super::writable::is_writable;
 use super::{NeverOpened, Refusal};
 use crate::names::Host;
@@ -71,6 +72,21 @@ impl HostSet {
         };
         let names = self.names.iter().flat_map(common).collect();
         Self { names, expected }.unless_empty()
+    }
+
+    /// How another has some of its names, where it does not lead them wherever these lead.
+    pub(super) fn in_another_form(&self, other: &Self) -> Option<String> {
+        let networks = |expected: &NetworkSet| first_few(expected.to_networks().iter());
+        let form = match (&self.expected, &other.expected) {
+            (None, None) => return None,
+            (Some(own), Some(other)) if own.difference(other).is_empty() => return None,
+            (Some(_), Some(other)) => format!("with expectedNetworks {} only", networks(other)),
+            (None, Some(other)) => format!("as a privateEndpoint with expectedNetworks {}", networks(other)),
+            (Some(_), None) => "under domainNames".to_owned(),
+        };
+        let has = |name: &&DomainName| other.names.iter().any(|other| name.intersection(other).is_some());
+        let common: Vec<&DomainName> = self.names.iter().filter(has).collect();
+        (!common.is_empty()).then(|| format!("{} {form}", first_few(common.into_iter())))
     }
 
     /// The names that none of `others` covers, with all the places that their addresses may be in.

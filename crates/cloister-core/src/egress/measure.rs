@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// How many of the widest ranges a namespace may have in all.
-const RANGES: u128 = 16;
+pub(super) const RANGES: u128 = 16;
 
 /// The first public range of these networks that is wider than allowlists may open, in words.
 pub(super) fn too_wide(networks: &[IpNet], limit: MaxPublicPrefix) -> Option<String> {

@@ -56,7 +56,7 @@ pub use breadth::{Narrowed, narrowed, too_broad_with};
 pub use by_name::{Inexact, not_the_internet, not_to_be_reached};
 pub use covered::{Allowed, COVERED, Covered, NOT_COVERED, PARTLY_COVERED, open_covered, open_covered_by};
 pub use domain::{DomainName, NameFault};
-pub use endpoint::endpoint_refused;
+pub use endpoint::{endpoint_refused, grant_refused};
 pub use never::NeverOpened;
 pub(crate) use never::{is_link_local, is_local_nat64, is_metadata};
 pub use opening::{Opening, Peers, PolicyPort, PolicyPortNumber};
@@ -214,6 +214,6 @@ pub fn open_endpoint(
 pub fn endpoint_too_broad(endpoint: &StorageEndpoint, s: &Surroundings, config: &EgressConfig) -> Option<String> {
     let Opened { opening, closed } = open_endpoint_in_part(endpoint, None, s);
     let is_wide = |why: &&Refusal| matches!(why, Refusal::NetworksTooWide { .. } | Refusal::NetworksTooMany { .. });
-    let broad = || Some(narrowed(&[&opening?], config).pop()?.too_broad.first()?.to_string());
+    let broad = || Some(TooBroad::folded(narrowed(&[&opening?], config).pop()?.too_broad).first()?.told());
     closed.iter().find(is_wide).map(ToString::to_string).or_else(broad)
 }

@@ -186,6 +186,18 @@ impl Reach {
         }
     }
 
+    /// How another has names of it, where they lead elsewhere there, or are declared as something else.
+    pub(super) fn in_another_form(&self, other: &Self) -> Option<String> {
+        match (self, other) {
+            (Self::Hosts { hosts, ports }, Self::Hosts { hosts: others, ports: other_ports })
+                if !ports.intersection(other_ports).is_empty() =>
+            {
+                hosts.in_another_form(others)
+            }
+            _ => None,
+        }
+    }
+
     /// What none of `others` reaches, in words: `203.0.113.0/24 on TCP/22`. Empty where all of it is reached.
     pub(super) fn uncovered(&self, others: &[Self]) -> Vec<String> {
         match self {

@@ -109,7 +109,9 @@ pub(super) fn without_shared(opening: &Opening, config: &EgressConfig) -> Narrow
                     }
                 });
             }
-            (None, Some(what)) => too_broad.push(TooBroad::Expected { name: host.to_string(), what }),
+            (None, Some(what)) => {
+                too_broad.push(TooBroad::Expected { name: host.to_string(), what, limit: config.max_public_prefix })
+            }
             (None, None) => left.push(host.clone()),
         }
     }
@@ -172,7 +174,7 @@ mod tests {
             let never = NeverOpened::new(&[]);
             let s = Surroundings { never: &never, services: &|_| None, wildcards: true };
             let opening = open_rule(&serde_json::from_value(rule).unwrap(), &s).unwrap();
-            narrowed(&[&opening], &EgressConfig::default()).remove(0).too_broad[0].to_string()
+            narrowed(&[&opening], &EgressConfig::default()).remove(0).too_broad[0].told()
         };
         for (networks, public) in [
             (&["10.0.0.0/7"][..], "11.0.0.0/8"),
@@ -183,7 +185,7 @@ mod tests {
                 said(networks),
                 format!(
                     "weights.blob.core.windows.net is at or below core.windows.net, where anybody can have storage, and of its \
-                     expectedNetworks this is public: {public}; name private networks alone"
+                     expectedNetworks this is public: {public}; name private networks alone, or ask for it with an EgressGrant"
                 )
             );
         }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     child::Child,
-    egress::{self, Opened, Refusal, open_rule, open_rule_in_part},
+    egress::{self, Opened, Refusal, grant_refused, open_rule, open_rule_in_part},
     evaluator::{Declared, objection},
     names::{Held, Standing},
     namespace::{
@@ -69,7 +69,7 @@ impl Kind for EgressGrant {
         // Nobody is asked to agree to what cannot be opened, not even in part; all of what is wrong is told at once.
         let Opened { opening, closed } = as_told(&self.spec.rule, input);
         let names = opening.and_then(|opening| astray(opening, input)).filter(|why| !is_unknown(why));
-        let all: Vec<String> = closed.iter().map(ToString::to_string).chain(names.map(|why| why.message)).collect();
+        let all: Vec<String> = closed.iter().map(grant_refused).chain(names.map(|why| why.message)).collect();
         Some(Missing {
             reason: closed.first()?.reason(),
             message: format!("the rule stays closed: {}. {WHERE_THE_RULE_IS_WRONG}", all.join("; ")),
@@ -153,7 +153,10 @@ pub fn opened(
     let Some(opening) = opened.opening else { return Err(opened.closed.into_iter().next()) };
     let mut opening = at_addresses(opening, declared, grant, input);
     if let Some(first) = opened.closed.first() {
-        opening.note = Some(Missing { reason: first.reason(), message: format!("a part of it stays closed: {first}") });
+        opening.note = Some(Missing {
+            reason: first.reason(),
+            message: format!("a part of it stays closed: {}", grant_refused(first)),
+        });
     }
     Ok(opening)
 }
@@ -216,5 +219,5 @@ pub fn unanswered(opening: egress::Opening, input: &Input<'_>) -> Vec<String> {
 }
 
 fn refused(refusal: Refusal) -> Option<Missing> {
-    Some(Missing { reason: refusal.reason(), message: format!("the rule stays closed: {refusal}") })
+    Some(Missing { reason: refusal.reason(), message: format!("the rule stays closed: {}", grant_refused(&refusal)) })
 }

@@ -80,7 +80,7 @@ pub(crate) use storage::pods_of;
 pub(crate) use summary::destination;
 pub use target::{Known, policy_strength, too_weak};
 pub use together::Beside;
-pub(crate) use words::POLICY_WRITERS;
+pub(crate) use words::{CONFIG_WRITERS, POLICY_WRITERS};
 
 use cloister_api::GrantPhase;
 use jiff::Timestamp;

@@ -14,7 +14,7 @@ use super::{
     share::{Share, mount_key, mount_name},
     target::{Known, both, cluster_role, guard_of, policy_of, rules_of},
     together,
-    words::CATALOGUE_WRITERS,
+    words::{CATALOGUE_WRITERS, CONFIG_WRITERS},
 };
 use crate::{
     child::Child,
@@ -216,9 +216,10 @@ fn credential<'a>(grant: &StorageAccessGrant, input: &Input<'a>) -> Result<Optio
         );
     };
     let (namespace, name) = (&from.namespace, &from.name);
-    if !input.settings.spec.credential_namespaces.contains(namespace) {
+    if let Some(why) = input.settings.keeps_no_credentials(namespace) {
         return missing(format!(
-            "Secret {namespace}/{name} is outside the credentialNamespaces of CloisterConfig; keep the credential in one of them"
+            "Secret {namespace}/{name} is outside the credentialNamespaces of CloisterConfig, {why}; ask {CATALOGUE_WRITERS} to keep the \
+             credential in one of them and to correct the StorageResource, or {CONFIG_WRITERS} to list {namespace}"
         ));
     }
     let storage = &grant.spec.storage;

@@ -1,9 +1,15 @@
 //! What a resolver answered, and whether it may be so.
 
-use crate::egress::{KnownNetwork, NeverOpened, is_local_nat64, is_public};
+use crate::{
+    egress::{KnownNetwork, NeverOpened, is_local_nat64, is_public},
+    text::first_of,
+};
 use ipnet::IpNet;
 use jiff::SignedDuration;
 use std::net::IpAddr;
+
+/// How many of the networks that were expected are named.
+const NETWORKS: usize = 8;
 
 /// Addresses, each with the time for which the answer is good.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,8 +39,27 @@ pub enum Rebinding {
         known: KnownNetwork,
     },
     /// It leads out of the networks that were expected.
-    #[error("{0} is outside of expectedNetworks; the name no longer leads to the private endpoint")]
-    OutsideExpected(IpAddr),
+    #[error(
+        "{address} is outside of expectedNetworks ({}), so that the name does not lead to the private endpoint",
+        first_of(expected.iter(), NETWORKS, ", ")
+    )]
+    OutsideExpected {
+        /// The address.
+        address: IpAddr,
+        /// The networks that were expected.
+        expected: Box<[IpNet]>,
+    },
+}
+
+impl Rebinding {
+    /// The address that was answered.
+    pub fn address(&self) -> IpAddr {
+        match self {
+            Rebinding::NotPublic(address)
+            | Rebinding::NeverOpened { address, .. }
+            | Rebinding::OutsideExpected { address, .. } => *address,
+        }
+    }
 }
 
 impl Answer {
@@ -63,13 +88,20 @@ impl Answer {
     }
 }
 
-fn check(address: IpAddr, expected: Where<'_>, never: &NeverOpened) -> Result<(), Rebinding> {
-    if never.contains(address) {
-        return Err(Rebinding::NeverOpened { address, known: never.why(address.into()).known });
+/// Whether an address may be opened at all: what a change of the settings or of the cluster can make another.
+pub(super) fn check_never(address: IpAddr, never: &NeverOpened) -> Result<(), Rebinding> {
+    match never.contains(address) {
+        true => Err(Rebinding::NeverOpened { address, known: never.why(address.into()).known }),
+        false => Ok(()),
     }
+}
+
+/// Whether an address is where it must be.
+pub(super) fn check(address: IpAddr, expected: Where<'_>, never: &NeverOpened) -> Result<(), Rebinding> {
+    check_never(address, never)?;
     match expected {
         Where::Inside(networks) if networks.iter().any(|network| network.contains(&address)) => Ok(()),
-        Where::Inside(_) => Err(Rebinding::OutsideExpected(address)),
+        Where::Inside(networks) => Err(Rebinding::OutsideExpected { address, expected: networks.into() }),
         Where::Public if is_public(address) => Ok(()),
         Where::Public => Err(Rebinding::NotPublic(address)),
     }
@@ -136,7 +168,11 @@ mod tests {
         let inside = Where::Inside(&networks);
         assert_eq!(believed(&["10.40.1.1"], inside), Ok(1));
         let fallen_back = believed(&["10.40.1.1", "198.51.100.7"], inside);
-        assert_eq!(fallen_back, Err(Rebinding::OutsideExpected("198.51.100.7".parse().unwrap())));
+        assert_eq!(
+            fallen_back.unwrap_err().to_string(),
+            "198.51.100.7 is outside of expectedNetworks (10.40.0.0/16, 203.0.113.0/24), so that the name does not lead to the private \
+             endpoint"
+        );
         let in_the_cluster = believed(&["203.0.113.1"], inside).unwrap_err().to_string();
         assert_eq!(
             in_the_cluster,

@@ -63,13 +63,13 @@ impl Names<'_> {
     /// What is open of a name now.
     pub fn held(&self, host: &Host) -> Held {
         let known = (self.known)(host).unwrap_or_default();
-        let mut addresses = known.addresses(self.now, self.limits);
         // The settings may be newer than the answer.
+        let (standing, mut addresses) = known.judged(host.expected(), self.never, self.now, self.limits);
         addresses.retain(|address| !self.never.contains(*address));
         Held {
             host: host.clone(),
             addresses,
-            standing: known.standing(self.now, self.limits),
+            standing,
             answered: known.last_answer(),
             changes_at: known.changes_at(self.now, self.limits),
         }

@@ -13,6 +13,7 @@ mod host;
 pub use answer::{Answer, Rebinding, Where};
 pub use host::{Held, Host, Names};
 
+use crate::egress::NeverOpened;
 use jiff::{SignedDuration, Timestamp};
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -117,7 +118,7 @@ impl Standing {
             Standing::NoAddress => "NoAddress",
             Standing::TooMany(_) => "TooManyAddresses",
             Standing::Unanswered(_) => "DNSUnanswered",
-            Standing::Rebound(Rebinding::OutsideExpected(_)) => "OutsideExpectedNetworks",
+            Standing::Rebound(Rebinding::OutsideExpected { .. }) => "OutsideExpectedNetworks",
             Standing::Rebound(_) => "Rebinding",
         }
     }
@@ -234,6 +235,35 @@ impl Known {
             (None, None) => Standing::Unknown,
             (None, Some(_)) => Standing::NoAddress,
         }
+    }
+
+    /// How it stands and what to open, where what may be opened is newer than the answers: the last of them is judged as a
+    /// look-up would judge it now. What was refused and would not be now is waited for, because nothing of it was kept.
+    pub fn judged(
+        &self,
+        expected: Where<'_>,
+        never: &NeverOpened,
+        now: Timestamp,
+        limits: &Limits,
+    ) -> (Standing, Vec<IpAddr>) {
+        match self.standing(now, limits) {
+            Standing::Held => match self.last_answer_astray(never) {
+                Some(why) => (Standing::Rebound(why), Vec::new()),
+                None => (Standing::Held, self.held(now, limits).collect()),
+            },
+            Standing::Rebound(why) => match answer::check(why.address(), expected, never) {
+                Ok(()) => (Standing::Unknown, Vec::new()),
+                Err(why) => (Standing::Rebound(why), Vec::new()),
+            },
+            other => (other, Vec::new()),
+        }
+    }
+
+    /// Why the last answer would not be believed now. Where its addresses must be has not changed: the name is known by that.
+    fn last_answer_astray(&self, never: &NeverOpened) -> Option<Rebinding> {
+        let last = self.addresses.values().map(|seen| seen.last).max()?;
+        let of_last = self.addresses.iter().filter(|(_, seen)| seen.last == last).map(|(address, _)| *address);
+        of_last.filter_map(|address| answer::check_never(address, never).err()).next()
     }
 
     /// When to ask again, or for the first time.

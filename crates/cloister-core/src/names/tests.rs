@@ -121,3 +121,56 @@ fn a_name_that_is_led_astray_is_closed_at_once() {
     known.learn(answer(&["198.51.100.2"], 30), at(40), &limits);
     assert_eq!(open(&known, 40), ["198.51.100.2"]);
 }
+
+/// The networks of the cluster that no answer leads to.
+fn never(cluster: &[&str]) -> NeverOpened {
+    NeverOpened::new(&cluster.iter().map(|network| network.parse().unwrap()).collect::<Vec<_>>())
+}
+
+#[test]
+fn when_the_networks_change_an_answer_is_judged_as_a_look_up_would_judge_it() {
+    let limits = Limits::default();
+    let inside = ["10.20.0.0/16".parse().unwrap()];
+    let private = ["10.20.31.14", "10.20.47.9", "10.20.60.201"];
+    let public = ["198.51.100.7", "203.0.113.9"];
+    let all: [&[&str]; 5] =
+        [&[], &["10.20.32.0/19"], &["10.20.32.0/19", "10.20.0.0/19"], &["203.0.113.0/24"], &["192.0.2.0/24"]];
+    for (addresses, expected) in [(&private[..], Where::Inside(&inside)), (&public[..], Where::Public)] {
+        let asked = |never: &NeverOpened| {
+            let records = addresses.iter().map(|one| (one.parse().unwrap(), SignedDuration::from_secs(60)));
+            match Answer::believed(records, expected, never) {
+                Ok(answer) => Outcome::Answered(answer),
+                Err(why) => Outcome::Refused(why),
+            }
+        };
+        for (before, after) in all.iter().flat_map(|before| all.iter().map(move |after| (*before, *after))) {
+            let (before, after) = (never(before), never(after));
+            let (mut kept, mut anew) = (Known::default(), Known::default());
+            kept.learn(asked(&before), at(0), &limits);
+            anew.learn(asked(&after), at(0), &limits);
+            let judged = kept.judged(expected, &after, at(1), &limits);
+            // Of what was refused nothing was kept but the address that it was refused for.
+            if kept.is_rebound() {
+                let is_closed =
+                    matches!(judged, (Standing::Rebound(_) | Standing::Unknown, ref open) if open.is_empty());
+                assert!(is_closed && (judged.0 == Standing::Unknown || anew.is_rebound()), "{judged:?}");
+            } else {
+                assert_eq!(judged, anew.judged(expected, &after, at(1), &limits));
+                assert_eq!(judged, (anew.standing(at(1), &limits), anew.addresses(at(1), &limits)));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_address_that_the_last_answer_has_no_more_closes_itself_alone() {
+    let (mut known, limits) = (Known::default(), Limits::default());
+    known.learn(answer(&["203.0.113.9"], 30), at(0), &limits);
+    known.learn(answer(&["198.51.100.7"], 30), at(30), &limits);
+    let host = Host { name: "www.example.com".parse().unwrap(), expected: None };
+    let never = never(&["203.0.113.0/24"]);
+    let names = Names { known: &|_| Some(known.clone()), limits: &limits, never: &never, now: at(31) };
+    let held = names.held(&host);
+    assert_eq!(held.standing, Standing::Held);
+    assert_eq!(held.addresses, ["198.51.100.7".parse::<IpAddr>().unwrap()]);
+}

@@ -53,6 +53,7 @@ fn alone<T>(
         granted: &[],
         endpoints: &[],
         peers: &|_| PeerFound::NotEnforced,
+        is_namespace: &|_| false,
         services,
         hosts: &|_| None,
         dns_addresses: &[],

@@ -1,6 +1,10 @@
 //! Everything in a namespace that is not a NetworkPolicy: people, accounts, quota and limits.
 
-use crate::child::Child;
+use crate::{
+    child::Child,
+    grant::words::CONFIG_WRITERS,
+    suggest::{closest, did_you_mean},
+};
 use cloister_api::{LimitRangeItem, LimitType, ResearchNamespaceSpec, Subject, SubjectKind, WorkloadsConfig, labels};
 use k8s_openapi::{
     api::{
@@ -133,14 +137,15 @@ pub fn refused_annotations(spec: &ResearchNamespaceSpec, workloads: &WorkloadsCo
             let beginnings: Vec<&str> =
                 listed.iter().filter_map(|entry| entry.split_once('=')).filter(|(one, _)| one == key).map(|(_, b)| b).collect();
             let why = if beginnings.is_empty() {
-                "is not listed".to_owned()
+                let keys = listed.iter().map(|entry| entry.split_once('=').map_or(entry.as_str(), |(key, _)| key));
+                format!("is not listed{}", did_you_mean(closest(key, keys)))
             } else {
                 format!("is listed for values that begin with {}", beginnings.join(" or "))
             };
             format!(
                 "annotation {key} of ServiceAccount {name} is not written: it {why} in workloads.serviceAccountAnnotations of \
-                 CloisterConfig, because clouds hand out identities by annotations; take it out of spec.serviceAccounts, or ask \
-                 whoever writes CloisterConfig to list it"
+                 CloisterConfig, because clouds hand out identities by annotations; correct it in spec.serviceAccounts or take it out, or ask \
+                 {CONFIG_WRITERS} to list it"
             )
         })
         .collect()

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     child::Child,
+    cluster_facts::in_words,
     grant::words::{CATALOGUE_WRITERS, CONFIG_WRITERS},
     suggest::{closest, did_you_mean},
 };
@@ -22,6 +23,9 @@ pub const GATEWAY_NOT_FOUND: &str = "GatewayNotFound";
 
 /// Reason of a gateway that the namespace may not name.
 pub const GATEWAY_NOT_ALLOWED: &str = "GatewayNotAllowed";
+
+/// Reason of a gateway whose own namespace is not there.
+pub const GATEWAY_NAMESPACE_NOT_FOUND: &str = "GatewayNamespaceNotFound";
 
 /// Opens what comes in through gateways.
 pub fn open(needs: &mut Needs, namespace: &ResearchNamespace, input: &Input<'_>) {
@@ -34,10 +38,26 @@ pub fn open(needs: &mut Needs, namespace: &ResearchNamespace, input: &Input<'_>)
                 continue;
             }
         };
+        if !(input.is_namespace)(&gateway.namespace) {
+            // Nobody here is at fault, and a tool that waits must not hang until somebody installs the gateway.
+            let message = format!(
+                "gateway {} lets nobody in: its pods are in Namespace {}, which is not there; ask {CONFIG_WRITERS} to correct gateways, or \
+                 whoever runs the gateway to install it",
+                gateway.name, gateway.namespace
+            );
+            needs.states.push(need(entry, EgressState::Refused, GATEWAY_NAMESPACE_NOT_FOUND, message));
+            continue;
+        }
         match policies::from_gateway(input.name, position, rule, gateway) {
             Ok(policy) => {
                 needs.policies.push(Child::NetworkPolicy(policy));
-                needs.states.push(need(entry, EgressState::Active, "", String::new()));
+                let message = format!(
+                    "open from pods of Namespace {} ({}) to pods here ({}), as soon as there are such pods",
+                    gateway.namespace,
+                    in_words(&gateway.pod_selector),
+                    in_words(&rule.pod_selector)
+                );
+                needs.states.push(need(entry, EgressState::Active, "", message));
             }
             Err(refusal) => needs.mistake(entry, refusal.reason(), refusal.to_string()),
         }

@@ -122,12 +122,13 @@ pub fn what_to_do(held: &Held) -> String {
         ),
         Standing::TooMany(most) => format!(
             "{name} has had more than {most} addresses at a time (dns.resolution.maximumAddresses of CloisterConfig), and stays \
-             closed until it has had no more than that for a while (dns.resolution.stale); name hosts behind it, or use a network plugin that sees names"
+             closed until it has had no more than that for a while (dns.resolution.stale); name hosts behind it, or have an allowlist open it by a \
+             network plugin that sees names (egress.backend of CloisterConfig)"
         ),
         Standing::Unanswered(why) => {
             format!("no DNS server answers for {name}, which stays closed: {why}; see dns of CloisterConfig")
         }
-        Standing::Rebound(why @ Rebinding::OutsideExpected(_)) => format!(
+        Standing::Rebound(why @ Rebinding::OutsideExpected { .. }) => format!(
             "{name} leads where it must not, and is closed: {why}; look at the private DNS zone of the name, or correct expectedNetworks"
         ),
         // No privateEndpoint opens these either.

@@ -89,6 +89,8 @@ pub struct Input<'a> {
     pub endpoints: &'a [(&'a StorageEndpoint, Option<&'a str>)],
     /// Finds another research namespace.
     pub peers: &'a dyn Fn(&str) -> PeerFound<'a>,
+    /// Whether there is a Namespace of this name in the cluster.
+    pub is_namespace: &'a dyn Fn(&str) -> bool,
     /// Finds a Service.
     pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
     /// Finds what is known of a name.

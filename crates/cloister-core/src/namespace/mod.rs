@@ -37,7 +37,6 @@ pub use hosts::what_to_do;
 pub use input::{Input, ObservedNamespace, OwedReview, Peer, PeerFound};
 pub use labelled::is_owned_label;
 pub use members::namespace_owned;
-pub(crate) use opening::ASK;
 pub use refused::keeps_out;
 pub use status::failed;
 pub use takeover::{Account, Inspection, has_own_volume, wants_inspection};

@@ -9,13 +9,10 @@ use super::{
 };
 use crate::{
     child::Child,
-    egress::{Backend, Narrowed, Opening, Peers, Surroundings, narrowed},
+    egress::{Backend, Narrowed, Opening, Peers, Surroundings, TooBroad, narrowed},
     evaluator::{Agreements, Declared, objection},
 };
 use cloister_api::{EgressRule, EgressState};
-
-/// What to do where an agreement of its own is needed.
-pub const ASK: &str = "or ask for an EgressGrant of it";
 
 /// An opening that an allowlist agrees to.
 pub(super) struct Agreed<'a> {
@@ -44,12 +41,14 @@ impl Needs {
         };
         for (Agreed { need, rule, by, policy, .. }, Narrowed { opening, too_broad }) in agreed.into_iter().zip(narrowed)
         {
+            let mut not_granted = Vec::new();
             for why in too_broad {
-                let part = why.part_of(rule);
-                if !granted.opens(&part, self, need, input, surroundings) {
-                    let message = format!("{why}; {ASK}");
-                    self.tally(need).closes(EgressState::NeedsGrant, TOO_BROAD, &rule.name, message);
+                if !granted.opens(&why.part_of(rule), self, need, input, surroundings) {
+                    not_granted.push(why);
                 }
+            }
+            for why in TooBroad::folded(not_granted) {
+                self.tally(need).closes(EgressState::NeedsGrant, TOO_BROAD, &rule.name, why.told());
             }
             let Some(opening) = opening else { continue };
             let agreed: Agreements<'_> =

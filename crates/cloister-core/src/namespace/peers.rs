@@ -5,7 +5,7 @@ use super::{
     egress::{Needs, need},
     policies,
 };
-use crate::child::Child;
+use crate::{child::Child, cluster_facts::in_words, grant::words::CATALOGUE_WRITERS};
 use cloister_api::{EgressState, ResearchNamespace};
 use std::collections::BTreeSet;
 
@@ -46,23 +46,27 @@ pub fn research_namespaces(needs: &mut Needs, namespace: &ResearchNamespace, inp
             let policy = if egress { policies::to_peer(own, peer) } else { policies::from_peer(own, peer) };
             needs.policies.push(Child::NetworkPolicy(policy));
         } else {
-            state.state = EgressState::NeedsGrant;
-            let (reason, message) = match found {
+            // No grant opens it; and two that name each other may come one after the other, so that a tool which waits for one
+            // must not hang.
+            let (kind, reason, message) = match found {
                 // Owners list no ResearchNamespaces: no other name is told.
                 PeerFound::Absent => (
+                    EgressState::Refused,
                     PEER_NOT_FOUND,
                     format!(
-                        "there is no ResearchNamespace {peer}; correct the name in {own_field}, or ask a platform engineer to make it"
+                        "there is no ResearchNamespace {peer}; correct the name in {own_field}, or ask {CATALOGUE_WRITERS} to make it"
                     ),
                 ),
                 _ => (
+                    EgressState::Unresolved,
                     PEER_HAS_NOT_AGREED,
                     format!(
-                        "ResearchNamespace {peer} must be enforced and name {own} in {field}; ask its owners to add it"
+                        "ResearchNamespace {peer} must be enforced and name {own} in {field}; ask its owners to add it, or, where it has \
+                         none, {CATALOGUE_WRITERS}"
                     ),
                 ),
             };
-            (state.reason, state.message) = (reason.to_owned(), message);
+            (state.state, state.reason, state.message) = (kind, reason.to_owned(), message);
         }
         needs.states.push(state);
     }
@@ -76,7 +80,11 @@ pub fn access_networks(needs: &mut Needs, namespace: &ResearchNamespace, input: 
         match policies::access(input.name, position, rule, networks) {
             Ok(Some(policy)) => {
                 needs.policies.push(Child::NetworkPolicy(policy));
-                needs.states.push(need(entry, EgressState::Active, "", String::new()));
+                let pods = in_words(&rule.pod_selector);
+                let message = format!(
+                    "open from accessNetworks of CloisterConfig to pods here ({pods}), as soon as there are such pods"
+                );
+                needs.states.push(need(entry, EgressState::Active, "", message));
             }
             Ok(None) => needs.mistake(entry, NO_ACCESS_NETWORKS, NO_NETWORK_IS_LISTED.to_owned()),
             Err(refusal) => needs.mistake(entry, refusal.reason(), refusal.to_string()),

@@ -26,6 +26,9 @@ const SETTLE: SignedDuration = SignedDuration::from_secs(5);
 /// When a Namespace that cannot be taken over is looked at again: nobody tells of all that stands in the way.
 pub const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 
+/// Who may offer a Namespace and delete what is in it: nobody does by the ClusterRoles that Cloister ships.
+const ADMINISTRATOR: &str = "an administrator (whoever may change Namespaces)";
+
 /// How many of the objects in the way are named.
 const NAMED: usize = 8;
 
@@ -126,12 +129,13 @@ fn not_offered(name: &str, namespace: &ObservedNamespace) -> String {
     let other = other.unwrap_or_default();
     if namespace.belongs_to(name) && namespace.label(labels::RETAINED).is_some() {
         return format!(
-            "Namespace {name} was kept, closed, when the ResearchNamespace that it belonged to was deleted{other}; who looks after what it \
-             holds gives it to this one with: {how}"
+            "Namespace {name} was kept, closed, when the ResearchNamespace that it belonged to was deleted{other}; it is given to \
+             this one, with what it holds, by {ADMINISTRATOR} with: {how}"
         );
     }
     format!(
-        "a Namespace {name} exists already{other}; if its content is meant to become this research namespace, run: {how}"
+        "a Namespace {name} exists already{other}; if its content is meant to become this research namespace, ask {ADMINISTRATOR} to run: \
+         {how}"
     )
 }
 
@@ -193,8 +197,8 @@ fn in_the_way(found: &Inspection, retained: bool) -> Option<String> {
         return None;
     }
     Some(format!(
-        "holds what was never asked whether a research namespace may hold it: {}; delete them, and it is taken over. \
-         Nothing new of these kinds is admitted there until then; make afterwards what is still needed",
+        "holds what may have come while no policy of research namespaces looked at it: {}; ask {ADMINISTRATOR} to delete them, and it is \
+         taken over. Nothing new of these kinds is admitted there until then; make afterwards what is still needed",
         first_of(all, NAMED, ", ")
     ))
 }

@@ -51,6 +51,8 @@ pub struct World {
     /// The endpoints that storage grants have open, each for the pods of an account.
     pub endpoints: Vec<(StorageEndpoint, String)>,
     pub peers: BTreeMap<String, ResearchNamespaceSpec>,
+    /// The Namespaces that a gateway may be in and that are not there.
+    pub absent: BTreeSet<String>,
     pub dns_addresses: Vec<IpAddr>,
     pub dns_ports: Vec<PolicyPort>,
     /// What is known of names.
@@ -82,6 +84,7 @@ impl World {
             faults: BTreeMap::new(),
             endpoints: Vec::new(),
             peers: BTreeMap::new(),
+            absent: BTreeSet::new(),
             dns_addresses: vec![[10, 96, 0, 10].into()],
             dns_ports: Vec::new(),
             known: BTreeMap::new(),
@@ -127,6 +130,7 @@ impl World {
                 Some(spec) => PeerFound::Enforced(Peer { spec }),
                 None => PeerFound::Absent,
             },
+            is_namespace: &|name| !self.absent.contains(name),
             services: &service,
             hosts: &|host| self.known.get(&host.name.to_string()).cloned(),
             dns_addresses: &self.dns_addresses,

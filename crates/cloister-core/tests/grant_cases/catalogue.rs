@@ -249,8 +249,9 @@ fn all_that_is_wrong_with_a_storage_is_said_at_once() {
         "role reader: Secret weights in cloister-credentials is empty",
         "role writer: there is no AccessPolicy standrd (did you mean standard?); correct the name, or ask whoever publishes \
          AccessPolicies (ClusterRole cloister:policy-admin) to publish it",
-        "role writer: Secret cloister-credential/weights is outside the credentialNamespaces of CloisterConfig (did you mean \
-         cloister-credentials?)",
+        "role writer: Secret cloister-credential/weights is outside the credentialNamespaces of CloisterConfig, which are \
+         cloister-credentials (did you mean cloister-credentials?); keep the credential in one of them and correct the secretRef, or ask \
+         whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to list cloister-credential",
         "role admin: AccessPolicy standard can approve with 0 people",
         "role admin: there is no Secret gone in cloister-credentials",
     ] {

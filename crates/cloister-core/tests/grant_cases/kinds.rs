@@ -107,6 +107,27 @@ fn nobody_is_asked_about_a_rule_that_cannot_be_opened() {
     }
 }
 
+/// What a grant opens is held by addresses, whatever opens egress.
+#[test]
+fn a_wildcard_sends_to_an_allowlist_and_to_no_network_plugin() {
+    let mut world = by_people(json!({}));
+    ask(
+        &mut world,
+        "egress/lab",
+        json!({"rule": {"name": "lab", "ports": [{"port": 443}], "domainNames": ["*.hf.co"]}}),
+    );
+    settle(&mut world);
+    let status = status(&world, "egress/lab");
+    let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+    assert_eq!(
+        ready.message,
+        "the rule stays closed: *.hf.co cannot be opened by addresses, because nobody can list the names that it stands for, and a grant \
+         opens nothing else, whatever egress.backend of CloisterConfig is; name the hosts that are needed, or ask whoever publishes \
+         allowlists for one with this name, which covers egress.rules of the ResearchNamespace that name hosts below it. A grant cannot be \
+         changed: where its rule is at fault, delete it, and ask again with another"
+    );
+}
+
 /// Whoever may ask for an EgressGrant may not list the Services of others.
 #[test]
 fn a_service_that_no_allowlist_names_is_not_told_of() {

@@ -198,8 +198,8 @@ fn a_namespace_of_somebody_else_is_left_alone() {
     assert_eq!(
         world.plan().status.unwrap().conditions[0].message,
         "a Namespace interp exists already; its annotation cloister.dev/adopt says \"interpp\", which is another name; if its \
-         content is meant to become this research namespace, run: kubectl annotate --overwrite namespace interp \
-         cloister.dev/adopt=interp"
+         content is meant to become this research namespace, ask an administrator (whoever may change Namespaces) to run: kubectl \
+         annotate --overwrite namespace interp cloister.dev/adopt=interp"
     );
 
     // Kept, it is nobody's either: labels may be from before there was anybody to reserve them.
@@ -333,13 +333,13 @@ fn a_peer_opens_where_both_sides_agree() {
     let declared =
         json!({"egress": {"toResearchNamespaces": ["prep", NAME]}, "ingress": {"fromResearchNamespaces": ["prep"]}});
     let mut world = settled(world(declared));
-    assert_eq!(need(&world, "to/prep"), (EgressState::NeedsGrant, "PeerNotFound".to_owned()));
-    assert_eq!(need(&world, "from/prep"), (EgressState::NeedsGrant, "PeerNotFound".to_owned()));
+    assert_eq!(need(&world, "to/prep"), (EgressState::Refused, "PeerNotFound".to_owned()));
+    assert_eq!(need(&world, "from/prep"), (EgressState::Refused, "PeerNotFound".to_owned()));
     assert!(says(&world, "Ready", "True", "Reconciled"), "a tool that waits must not hang");
     world.peers.insert("prep".into(), spec(json!({"ingress": {"fromResearchNamespaces": [NAME]}})));
     let world = settled(world);
     assert_eq!(need(&world, "to/prep").0, EgressState::Active);
-    assert_eq!(need(&world, "from/prep"), (EgressState::NeedsGrant, "PeerHasNotAgreed".to_owned()));
+    assert_eq!(need(&world, "from/prep"), (EgressState::Unresolved, "PeerHasNotAgreed".to_owned()));
     assert!(policies(&world).contains(&"cloister-to.prep") && !policies(&world).contains(&"cloister-from.prep"));
 }
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 const ASK: &str = "(`kubectl explain egressgrant.spec`), ask whoever publishes allowlists for one that covers it, or narrow the \
                    rule; `kubectl get egressallowlists` lists what there is";
 
-fn of_need(world: &World, name: &str) -> cloister_api::EgressStatus {
+pub(super) fn of_need(world: &World, name: &str) -> cloister_api::EgressStatus {
     let status = world.declared.as_ref().unwrap().status.clone().unwrap();
     status.egress.into_iter().find(|need| need.name == name).unwrap_or_else(|| panic!("no {name}"))
 }
@@ -155,18 +155,68 @@ fn an_allowlist_that_leads_there_on_another_port_is_named() {
 }
 
 #[test]
+fn an_allowlist_that_has_the_name_in_another_form_is_named() {
+    let name = "acmeweights.blob.core.windows.net";
+    let private = |networks: &[&str]| json!({"privateEndpoint": {"domainName": name, "expectedNetworks": networks}, "ports": [{"port": 443}]});
+    let mut own = private(&["10.40.7.0/24"]);
+    own["name"] = json!("store");
+    let public = json!({"domainNames": [name], "ports": [{"port": 443}]});
+    let form = format!("EgressAllowlist lab has {name} as a privateEndpoint with expectedNetworks 10.40.7.0/24");
+    let networks = format!("EgressAllowlist lab has {name} with expectedNetworks 10.40.7.0/24 only");
+    for (rule, extent, near, rest, what) in [
+        (public, "nothing of it is open", form, "", "this rule"),
+        (private(&["10.41.0.0/16"]), "nothing of it is open", networks.clone(), "", "this rule"),
+        (
+            private(&["10.40.0.0/16"]),
+            "nothing of it is open",
+            networks,
+            "; the rest is covered by EgressAllowlist lab",
+            "this rule",
+        ),
+    ] {
+        let mut world = with_rule(rule);
+        world.allowlists.insert("lab".into(), allowlist(json!({"rules": [own]})));
+        world.known.insert(name.into(), Known::default());
+        let said = of_need(&settled(world), "rule/r").message;
+        let nothing = format!(
+            "{extent}: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers {name} on TCP/443 ({near}){rest}. \
+             Ask for an EgressGrant of {what} {ASK}"
+        );
+        assert!(said.starts_with(&nothing), "{said}");
+    }
+}
+
+#[test]
+fn like_sentences_about_ranges_are_one() {
+    let ranges: Vec<String> = (0..40).map(|at| format!("20.{}.0.0/16", at * 2)).collect();
+    let rule = json!({"name": "lab", "networks": ranges, "ports": [{"port": 443}]});
+    let mut world = world(json!({"egress": {"allowlists": ["lab"]}}));
+    world.allowlists.insert("lab".into(), allowlist(json!({"rules": [rule]})));
+    let said = of_need(&settled(world), "allowlist/lab");
+    assert_eq!((said.state, said.reason.as_str()), (EgressState::NeedsGrant, "TooBroad"));
+    assert_eq!(
+        said.message,
+        "a part stays closed, the rest is open: 20.0.0.0/16, 20.2.0.0/16, 20.4.0.0/16, 20.6.0.0/16, 20.8.0.0/16, 20.10.0.0/16, \
+         20.12.0.0/16, 20.14.0.0/16 and 16 more and what else is open here come to 40 public ranges, which is wider than allowlists \
+         may open together, 16 times a /16 or an IPv6 /32 (egress.maxPublicPrefix of CloisterConfig), neighbours counted as one; name \
+         fewer or narrower networks, or ask for an EgressGrant of it"
+    );
+}
+
+#[test]
 fn a_peer_that_is_not_there_is_told_from_one_that_has_not_agreed() {
     let mut world = world(json!({"egress": {"toResearchNamespaces": ["data-prp", "data-prep"]}}));
     world.peers.insert("data-prep".into(), super::spec(json!({})));
     let world = settled(world);
     assert_eq!(
         of_need(&world, "to/data-prp").message,
-        "there is no ResearchNamespace data-prp; correct the name in egress.toResearchNamespaces, or ask a \
-         platform engineer to make it"
+        "there is no ResearchNamespace data-prp; correct the name in egress.toResearchNamespaces, or ask whoever publishes the \
+         catalogue (ClusterRole cloister:catalogue-admin) to make it"
     );
     assert_eq!(
         of_need(&world, "to/data-prep").message,
-        "ResearchNamespace data-prep must be enforced and name interp in ingress.fromResearchNamespaces; ask its owners to add it"
+        "ResearchNamespace data-prep must be enforced and name interp in ingress.fromResearchNamespaces; ask its owners to add it, or, \
+         where it has none, whoever publishes the catalogue (ClusterRole cloister:catalogue-admin)"
     );
 }
 
@@ -182,6 +232,10 @@ fn an_access_rule_that_opens_to_nothing_is_told() {
     );
     let open = settled(World { settings: config(json!({"accessNetworks": ["10.8.0.0/16"]})), ..world(access) });
     assert_eq!(need(&open, "access/0"), (EgressState::Active, String::new()));
+    assert_eq!(
+        of_need(&open, "access/0").message,
+        "open from accessNetworks of CloisterConfig to pods here ({} (all pods)), as soon as there are such pods"
+    );
 }
 
 #[test]
@@ -192,7 +246,7 @@ fn a_member_account_that_is_not_declared_is_not_bound_and_told() {
     assert_eq!(
         ready(&world),
         "ServiceAccount trainr is not bound: spec.serviceAccounts declares none of that name (did you mean trainer?); correct it in \
-         spec.members, or declare it"
+         spec.members (one of another namespace has that in its namespace field), or declare it"
     );
     let status = world.declared.as_ref().unwrap().status.as_ref().unwrap();
     let refused: Vec<&str> = status.refused.iter().map(|part| part.reason.as_str()).collect();

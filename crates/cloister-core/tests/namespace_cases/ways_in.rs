@@ -1,6 +1,6 @@
 //! Who may do what in a namespace and with its declaration, and what comes in from elsewhere than research namespaces.
 
-use super::*;
+use super::{sentences::of_need, *};
 use cloister_api::labels::LISTED;
 
 fn child(world: &World, kind: ChildKind, name: &str) -> Value {
@@ -136,6 +136,22 @@ fn a_gateway_that_is_listed_lets_its_own_pods_in() {
     );
     assert_eq!(policy["metadata"]["labels"][LISTED], "true");
     assert_eq!(need(&world, "gateway/0"), (EgressState::Active, String::new()));
+    assert_eq!(
+        of_need(&world, "gateway/0").message,
+        "open from pods of Namespace jhub (app=proxy) to pods here (app=notebook), as soon as there are such pods"
+    );
+    // Where its own namespace is not there, nobody comes in by it; a tool that waits does not hang.
+    let world = settled(World { absent: ["jhub".to_owned()].into(), ..world });
+    assert_eq!(policies(&world), CLOSED);
+    assert_eq!(need(&world, "gateway/0"), (EgressState::Refused, "GatewayNamespaceNotFound".to_owned()));
+    assert_eq!(
+        message(&world, "Ready"),
+        "0 of 1 needs are open; gateway/0: gateway hub lets nobody in: its pods are in Namespace jhub, which is not there; ask whoever \
+         writes CloisterConfig (ClusterRole cloister:policy-admin) to correct gateways, or whoever runs the gateway to install it"
+    );
+    assert!(says(&world, "Ready", "True", "Reconciled"));
+    let world = settled(World { absent: [].into(), ..world });
+    assert_eq!(need(&world, "gateway/0").0, EgressState::Active);
     // Taken out of the list, it is closed.
     let world = settled(World { settings: config(json!({})), ..world });
     assert_eq!(policies(&world), CLOSED);

@@ -38,6 +38,7 @@ pub fn namespace(name: &str) -> Result<Plan<ResearchNamespaceStatus>> {
         granted: &[],
         endpoints: &[],
         peers: &|_| namespace::PeerFound::NotEnforced,
+        is_namespace: &|_| true,
         services: &|_| None,
         hosts: &|_| None,
         dns_addresses: &[],

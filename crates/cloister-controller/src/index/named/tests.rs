@@ -1,7 +1,7 @@
 //! What the settings name, as it comes and goes.
 
 use super::*;
-use crate::{index::tests::declared, key::Key};
+use crate::index::tests::declared;
 use cloister_api::CloisterConfig;
 use serde_json::{Value, json};
 
@@ -51,4 +51,34 @@ fn the_settings_are_looked_at_when_what_they_name_comes_or_goes() {
     PartialObjectMeta::<StorageClass>::remove(&mut index, &at, &mut dirty);
     assert!(dirty.contains(&Key::Config));
     assert_eq!(PartialObjectMeta::<StorageClass>::known(&index).len(), 2);
+}
+
+#[test]
+fn who_names_a_gateway_is_looked_at_when_its_namespace_comes_or_goes() {
+    let (mut index, mut dirty) = (Index::default(), Dirty::new());
+    let gateways = json!([
+        {"name": "hub", "namespace": "jhub", "podSelector": {}, "namespaceSelector": {}},
+        {"name": "istio", "namespace": "istio-system", "podSelector": {}, "namespaceSelector": {}},
+    ]);
+    settings(1, &json!({"gateways": gateways})).upsert(&mut index, &mut dirty);
+    for (version, (name, gateway)) in (2..).zip([("interp", "hub"), ("other", "istio")]) {
+        let rule = json!({"gateway": gateway, "podSelector": {}, "ports": [{"port": 8888}]});
+        let research: Decoded<ResearchNamespace> = serde_json::from_value(json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "ResearchNamespace",
+            "metadata": {"name": name, "resourceVersion": format!("{version}")},
+            "spec": {"tier": "Standard", "ingress": {"fromGateways": [rule]}},
+        }))
+        .unwrap();
+        research.upsert(&mut index, &mut dirty);
+    }
+    let concerned = |dirty: &Dirty| ["interp", "other"].map(|name| dirty.contains(&Key::Namespace(name.into())));
+    dirty.clear();
+    let namespace = json!({"metadata": {"name": "jhub", "resourceVersion": "9"}});
+    let namespace: k8s_openapi::api::core::v1::Namespace = serde_json::from_value(namespace).unwrap();
+    namespace.upsert(&mut index, &mut dirty);
+    assert_eq!(concerned(&dirty), [true, false]);
+    dirty.clear();
+    let at = ObjectName { namespace: "".into(), name: "jhub".into() };
+    <k8s_openapi::api::core::v1::Namespace as Indexed>::remove(&mut index, &at, &mut dirty);
+    assert_eq!(concerned(&dirty), [true, false]);
 }

@@ -98,6 +98,7 @@ impl<'a> Case<'a> {
         let who = reviewer.username.clone();
         // Who may not decide by any account is told that first.
         match people.barred(reviewer) {
+            None if self.policy.approval_rules.is_empty() => Err(NotCounted::NoApprovers(self.policy_name.to_owned())),
             None if rules.is_empty() => {
                 let all = self.policy.approval_rules.iter().flat_map(|rule| rule.approvers.iter().cloned());
                 let (policy, wanted) = (self.policy_name.to_owned(), principals(&all.collect::<Vec<_>>()));

@@ -1,5 +1,7 @@
 //! Why somebody's decision about a grant does not count.
 
+use super::words::POLICY_WRITERS;
+
 /// Why somebody's decision does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotCounted {
@@ -17,6 +19,8 @@ pub enum NotCounted {
          with an account that is one"
     )]
     NotAnApprover { who: String, policy: String, wanted: String, seen: String },
+    #[error("AccessPolicy {0} names no approvers, so that nobody decides about it; ask {POLICY_WRITERS} to name some")]
+    NoApprovers(String),
     #[error("{0} asked for it, by this or another account, and cannot decide about it")]
     Requester(String),
     #[error("{0} would get it, and cannot decide about it")]
@@ -44,7 +48,7 @@ impl NotCounted {
             NotCounted::ReviewerUnknown => "ReviewerUnknown",
             NotCounted::ServiceAccount => "ServiceAccount",
             NotCounted::PersonUnknown(..) => "PersonUnknown",
-            NotCounted::NotAnApprover { .. } => "NotAnApprover",
+            NotCounted::NotAnApprover { .. } | NotCounted::NoApprovers(_) => "NotAnApprover",
             NotCounted::Requester(_) => "Requester",
             NotCounted::Beneficiary(_) => "Beneficiary",
             NotCounted::InBeneficiaryGroup(..) => "InBeneficiaryGroup",

@@ -176,6 +176,21 @@ fn a_placeholder_that_was_not_filled_in_is_told() {
     );
 }
 
+/// Nobody is sent to an approver where there is none.
+#[test]
+fn that_nobody_decides_is_told() {
+    let mut world = World { policy: policy(json!({"autoApprove": []})), ..world() };
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    review(&mut world, "eval", Decision::Approve, sam());
+    assert_eq!(counted(&mut world, 0), (false, "NotAnApprover".into()));
+    assert_eq!(
+        said_of(&world, 0),
+        "AccessPolicy standard names no approvers, so that nobody decides about it; ask whoever publishes AccessPolicies (ClusterRole \
+         cloister:policy-admin) to name some"
+    );
+}
+
 #[test]
 fn whoever_may_not_revoke_is_told_who_may() {
     let mut world = by_people(json!({}));

@@ -1,6 +1,6 @@
 //! `cargo xtask audit verify FILE`: proves that nothing was changed in an audit record, taken out of it or put into it.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cloister_core::audit::Proof;
 use std::{
     fs::File,
@@ -43,6 +43,7 @@ pub fn run(args: &Args) -> Result<()> {
         proof.take(&line).with_context(|| format!("{name} does not hold"))?;
     }
     let Proof { records, chains, head, resumed } = proof;
+    ensure!(records > 0, "{name} holds no record: nothing is proved; see whether it is the file that the operator writes");
     for (line, why) in resumed {
         println!("line {line}: a new chain begins, because {why}");
     }

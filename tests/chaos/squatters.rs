@@ -140,6 +140,11 @@ async fn plant_all(stage: &mut Stage) -> Result<Vec<String>> {
     let mount = lasts.secret().and_then(|secret| secret.strip_prefix("cloister-grant-")).context("no mount")?;
     let elsewhere = json!({"spec": {"mountPath": "/planted"}});
     within::<GrantMount>(&admin).patch(mount, &PatchParams::default(), &Patch::Merge(elsewhere)).await?;
+    // What has lost its marks is nobody's: where the grant is looked at before its namespace is closed again, it is removed, and
+    // made anew.
+    for kind in ["NetworkPolicy", "RoleBinding"] {
+        stage.expect_another((kind, LAB.to_owned(), opened.clone()));
+    }
 
     let (egress, _) = stage.ask_ahead(GrantKind::EgressGrant).await?;
     let (role, _) = stage.ask_ahead(GrantKind::RoleGrant).await?;

@@ -145,6 +145,8 @@ async fn a_service_that_is_another_is_closed_until_its_rule_is_published_anew() 
             "ports": [{"port": "http", "protocol": "TCP"}],
         }])
     };
+    // It is enforced as soon as it is closed, and opens what it finds.
+    scene.has_policy(&name, &policy, true).await?;
     assert_eq!(opens().await?, peer("cache"));
 
     let moved = json!({"spec": {"selector": {"app": "other"}}});

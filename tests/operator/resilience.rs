@@ -341,6 +341,10 @@ async fn an_object_of_a_newer_version_closes_what_it_governs() -> Result<()> {
     )
     .await?;
     let raw = untyped("EgressAllowlist", "egressallowlists");
+    let events = || -> Result<usize> {
+        Ok(bare.writes()?.iter().filter(|write| write.starts_with("create events/ default/old.")).count())
+    };
+    let before = events()?;
     eventually("the newer field to be kept", async || {
         let rules = json!([{"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 22, "protocol": "TCP"}], "unless": "x"}]);
         let patched = raw.patch("lab", &PatchParams::default(), &Patch::Merge(json!({"spec": {"rules": rules}}))).await?;
@@ -355,6 +359,7 @@ async fn an_object_of_a_newer_version_closes_what_it_governs() -> Result<()> {
         ensure!(said.data["status"]["conditions"][0]["reason"] == "Undecodable", "{}", said.data["status"]);
         let old = serde_json::to_value(namespaces.get("old").await?.status)?;
         ensure!(old.to_string().contains("AllowlistUndecodable"), "{old}");
+        ensure!(events()? > before, "no Event tells of it");
         Ok(())
     })
     .await?;

@@ -235,6 +235,16 @@ impl<'a> Story<'a> {
         Ok(())
     }
 
+    /// Nobody can say yet whether it counts.
+    pub async fn waits(&self, review: &Value, reason: &str) -> Result<()> {
+        eventually("the review to wait", async || {
+            let judged = self.judged(review).await?;
+            ensure!(judged["status"] == "Unknown" && judged["reason"] == reason, "{judged}");
+            Ok(())
+        })
+        .await
+    }
+
     pub async fn counts(&self, review: &Value) -> Result<()> {
         eventually("the review to count", async || {
             let judged = self.judged(review).await?;

@@ -255,7 +255,7 @@ async fn refused(name: &'static str, prefix: &str, rule: Value, why: &str) -> Re
     ensure!(condition(&grant, "Stalled").is_some_and(|stalled| stalled["status"] == "True"));
     let reviews = story.root.list("AccessReview").await.ok()?;
     for review in reviews["items"].as_array().context("reviews")? {
-        story.does_not_count(review, "ClusterRoleRefused", why).await?;
+        story.waits(review, "ClusterRoleRefused").await?;
     }
     let role = story.root.get("AccessRole", &story.name).await.ok()?;
     ensure!(condition(&role, "Ready").is_some_and(|ready| ready["reason"] == "ClusterRoleRefused"), "{role}");

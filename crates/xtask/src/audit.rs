@@ -43,7 +43,10 @@ pub fn run(args: &Args) -> Result<()> {
         proof.take(&line).with_context(|| format!("{name} does not hold"))?;
     }
     let Proof { records, chains, head, resumed } = proof;
-    ensure!(records > 0, "{name} holds no record: nothing is proved; see whether it is the file that the operator writes");
+    ensure!(
+        records > 0,
+        "{name} holds no record: nothing is proved; see whether it is the file that the operator writes"
+    );
     for (line, why) in resumed {
         println!("line {line}: a new chain begins, because {why}");
     }

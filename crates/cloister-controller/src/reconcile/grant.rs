@@ -175,8 +175,8 @@ fn needs(index: &Index, namespace: &Arc<str>, grant: &GrantRef, plan: &Plan<Gran
 /// Takes up the names that a grant depends on, without doing anything else about it.
 pub fn ask(context: &Context, namespace: &Arc<str>, grant: &GrantRef, now: Timestamp) {
     let asking = Asking::new(context);
-    let _ = decide(context, namespace, grant, now, &asking);
     let index = context.index();
+    let _ = with_input(&asking, &index, namespace, grant, now, plan);
     let found = index.grant(namespace, grant).and_then(|found| found.object.as_ref().ok());
     let hosts = || found.and_then(Grant::status).into_iter().flat_map(|status| &status.hosts);
     let said = |host: &Host| remembered(hosts(), host, index.settings(), now);

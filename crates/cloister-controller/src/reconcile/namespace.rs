@@ -20,7 +20,7 @@ use cloister_api::{
 };
 use cloister_core::{
     child::{ChildKey, Children, GrantRef},
-    egress::Opening,
+    egress::{Opening, ServiceFacts},
     grant::{Grant, is_open, may_hold},
     names::Host,
     namespace::{
@@ -211,20 +211,31 @@ fn allowlists(index: &Index) -> BTreeMap<&str, KnownAllowlist<'_>> {
 
 /// What allowlists open in a research namespace.
 pub fn agreed(index: &Index, name: &str, settings: &Settings, now: Timestamp) -> Vec<Opening> {
-    let research = index.research.get(name).and_then(|found| found.object.as_ref().ok());
-    let services = |service: &ServiceReference| service_named(index, service);
-    research
-        .map(|declared| namespace::agreed(declared, &allowlists(index), &services, settings, now))
-        .unwrap_or_default()
+    of_allowlists(index, name, |declared, allowlists, services| {
+        namespace::agreed(declared, allowlists, services, settings, now)
+    })
 }
 
 /// The Services that the allowlists name which a research namespace may use.
 pub fn named_services(index: &Index, name: &str, settings: &Settings, now: Timestamp) -> BTreeSet<ServiceReference> {
+    of_allowlists(index, name, |declared, allowlists, services| {
+        namespace::named_services(declared, allowlists, services, settings, now)
+    })
+}
+
+/// Asks what the allowlists give a research namespace that can be read.
+fn of_allowlists<T: Default>(
+    index: &Index,
+    name: &str,
+    ask: impl FnOnce(
+        &ResearchNamespace,
+        &BTreeMap<&str, KnownAllowlist<'_>>,
+        &dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    ) -> T,
+) -> T {
     let research = index.research.get(name).and_then(|found| found.object.as_ref().ok());
     let services = |service: &ServiceReference| service_named(index, service);
-    research
-        .map(|declared| namespace::named_services(declared, &allowlists(index), &services, settings, now))
-        .unwrap_or_default()
+    research.map(|declared| ask(declared, &allowlists(index), &services)).unwrap_or_default()
 }
 
 /// The rules of a namespace's EgressGrants that are open now: also of one that has ended, while its policies stand.

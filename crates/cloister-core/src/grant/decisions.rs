@@ -38,30 +38,21 @@ impl<'a> Decisions<'a> {
         let mut refused_before: BTreeMap<Option<usize>, String> = BTreeMap::new();
         let mut refusal = None;
         for (at, (review, reviewer)) in all.iter().enumerate() {
-            let may = || case.may_decide_now(reviewer, &people, input.settings).is_ok();
             let is_of_this = review.spec.digest == digest;
-            let counts = || is_of_this && may();
-            let said = |did| in_words(review, reviewer, did);
-            let refused = match review.spec.decision {
-                Decision::Approve => {
-                    if may() && is_of_this {
-                        newest.insert(&reviewer.username, at);
-                    } else if may() {
-                        before.insert(people.person(reviewer));
-                    }
-                    None
+            let refused = || in_words(review, reviewer, "refused it");
+            // That a Revoke counts is asked before anything else is (`ended_by`).
+            if review.spec.decision == Decision::Revoke
+                || case.may_decide_now(reviewer, &people, input.settings).is_err()
+            {
+                continue;
+            }
+            match (review.spec.decision, is_of_this) {
+                (Decision::Approve, true) => drop(newest.insert(&reviewer.username, at)),
+                (Decision::Approve, false) => drop(before.insert(people.person(reviewer))),
+                (_, true) => {
+                    refusal.get_or_insert_with(|| ("Denied", refused(), recorded(review, reviewer)));
                 }
-                Decision::Deny => {
-                    if !is_of_this && may() {
-                        refused_before.insert(people.person(reviewer), said("refused it"));
-                    }
-                    counts().then(|| ("Denied", said("refused it")))
-                }
-                // That one counts is asked before anything else is (`ended_by`).
-                Decision::Revoke => None,
-            };
-            if let (Some((reason, message)), None) = (refused, &refusal) {
-                refusal = Some((reason, message, recorded(review, reviewer)));
+                (_, false) => drop(refused_before.insert(people.person(reviewer), refused())),
             }
         }
         let mut agreed: Vec<usize> = newest.into_values().collect();

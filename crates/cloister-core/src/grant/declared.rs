@@ -12,12 +12,7 @@ pub const ALREADY_OPEN: &str = "AlreadyOpen";
 
 /// Whether the namespace declares a rule of the same name that is another: who decides would take the one for the other.
 pub fn differs(rule: &EgressRule, input: &Input<'_>) -> Option<Obstacle> {
-    let declared = input.rules.iter().find(|declared| declared.name == rule.name)?;
-    let surroundings = input.surroundings();
-    let of_declared = Allowed::of(&[(declared.name.as_str(), declared)], &surroundings);
-    if open_covered_by(rule, &of_declared, &surroundings).state == EgressState::Active {
-        return None;
-    }
+    let declared = another(rule, input)?;
     let (name, namespace) = (&rule.name, input.namespace);
     let said = |what_to_do: &str| {
         format!(
@@ -31,6 +26,14 @@ pub fn differs(rule: &EgressRule, input: &Input<'_>) -> Option<Obstacle> {
     Some(Obstacle { reason: RULE_DIFFERS, waiting, refused })
 }
 
+/// The declared rule of the same name, where it does not hold all of this one.
+fn another<'a>(rule: &EgressRule, input: &Input<'a>) -> Option<&'a EgressRule> {
+    let declared = input.rules.iter().find(|declared| declared.name == rule.name)?;
+    let surroundings = input.surroundings();
+    let of_declared = Allowed::of(&[(declared.name.as_str(), declared)], &surroundings);
+    (open_covered_by(rule, &of_declared, &surroundings).state != EgressState::Active).then_some(declared)
+}
+
 /// That an open grant goes beyond what the namespace declares by now. What people agreed to stays open until it ends: the owners
 /// say what the namespace needs, and whoever wants less of it revokes the grant.
 pub fn goes_beyond(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
@@ -39,8 +42,7 @@ pub fn goes_beyond(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
     if let Some(undeclared) = is_undeclared(rule, input) {
         return Some(Missing { reason: ACTIVE, message: format!("{undeclared}, and {REVOKE}") });
     }
-    differs(rule, input)?;
-    let declared = input.rules.iter().find(|declared| declared.name == rule.name)?;
+    let declared = another(rule, input)?;
     let message = format!(
         "ResearchNamespace {} declares rule {} as {} by now, which does not hold all of {}, and {REVOKE}",
         input.namespace,

@@ -145,7 +145,7 @@ impl Context {
     /// Looks again at everything that waited for the clocks to agree.
     pub fn release_held(&self) {
         let held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
-        self.enqueue(held);
+        self.again(held);
     }
 
     /// Which of these kinds are not listed yet. If there are any, the key is looked at again when that has changed.
@@ -161,22 +161,28 @@ impl Context {
     /// Looks again at what waited for a kind to be listed.
     pub fn resume(&self) {
         let parked = std::mem::take(&mut *self.parked.lock().unwrap_or_else(PoisonError::into_inner));
-        self.enqueue(parked);
+        self.again(parked);
     }
 
     /// Looks again at once at everything that failed and waits for its next try.
     pub fn retry_all(&self) {
-        self.enqueue(self.queue.forget_failures());
+        self.again(self.queue.forget_failures());
     }
 
     /// Queues keys that a change concerns.
     pub fn enqueue(&self, keys: Dirty) {
         if keys.contains(&Key::Config) {
+            self.synced.settings_changed();
             self.settings_changed.send_replace(());
         }
         if keys.iter().any(|key| matches!(key, Key::Role(_) | Key::Storage(_))) {
             self.roles_changed.notify_one();
         }
+        self.again(keys);
+    }
+
+    /// Queues keys of which nothing has changed.
+    fn again(&self, keys: HashSet<Key>) {
         if !keys.is_empty() {
             self.queue.add_all(self.tickets(keys));
         }

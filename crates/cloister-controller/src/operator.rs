@@ -217,6 +217,7 @@ async fn begin(context: &Arc<Context>, following: &mut JoinSet<&'static str>) {
     let _ = in_time(context.synced.wait(Some(&needs::SETTINGS)).boxed()).await;
     let mut first_lists = Vec::new();
     let mut follow = |kind: &'static str, watch: &dyn Fn(watch::Sender<bool>) -> BoxFuture<'static, ()>| {
+        context.synced.follow(kind);
         let (sender, mut first) = watch::channel(false);
         spawn(kind, watch(sender));
         first_lists.push(async move {
@@ -247,6 +248,7 @@ async fn begin(context: &Arc<Context>, following: &mut JoinSet<&'static str>) {
         let watch = watches::plugin_policies::<ClusterNetworkPolicy>;
         Box::pin(watch(context.clone(), "ClusterNetworkPolicy", cluster, first))
     });
+    context.synced.complete();
     let ends = [&needs::GRANTS[..], &needs::OPENED[..]].concat();
     let seen = async {
         join_all(first_lists).await;

@@ -76,7 +76,9 @@ async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
             None => (StatusCode::SERVICE_UNAVAILABLE, format!("waits for Lease {LEASE}")),
         };
     };
-    let (missing, silent) = context.synced.missing_of_all_namespaces();
+    let Some((missing, silent)) = context.synced.missing_of_all_namespaces() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "starting: not every kind is watched yet".to_owned());
+    };
     let mut why = Vec::new();
     if !missing.is_empty() {
         why.push(format!("still listing: {}", missing.join(", ")));

@@ -2,8 +2,8 @@
 
 use crate::{clock::elapsed, connection::Ear};
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 use tokio::sync::watch;
@@ -14,10 +14,45 @@ const SILENT: Duration = Duration::from_secs(60);
 /// How long the first list of a kind may take until that is said.
 const LATE: Duration = Duration::from_secs(10);
 
-/// What is known of each watch.
+/// What is known of each watch. A kind of which no watch was begun is not known to have no objects: it is missing, as one
+/// whose list is under way.
 #[derive(Clone, Default)]
 pub struct Synced {
-    all: Arc<Mutex<Vec<Weak<Known>>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    watches: Vec<Weak<Known>>,
+    kinds: BTreeMap<&'static str, Begun>,
+    /// How often the settings may have changed, and with them what is to be watched.
+    settings: Version,
+    /// Whether every kind is among `kinds`.
+    complete: bool,
+}
+
+/// A version of the settings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, PartialOrd)]
+pub struct Version(u64);
+
+/// Which watches of a kind were begun.
+#[derive(Clone, Copy)]
+enum Begun {
+    /// The one that there is.
+    All,
+    /// Those that the settings of this version want; `None` before the first was looked at.
+    By(Option<Version>),
+}
+
+impl State {
+    /// Whether all watches of a kind that there should be were begun.
+    fn is_begun(&self, kind: &str) -> bool {
+        match self.kinds.get(kind) {
+            Some(Begun::All) => true,
+            Some(Begun::By(version)) => *version == Some(self.settings),
+            None => false,
+        }
+    }
 }
 
 /// What is known of one watch.
@@ -71,31 +106,65 @@ impl Watched {
 }
 
 impl Synced {
-    /// Takes up a watch.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up the one watch of a kind.
     pub fn begin(&self, kind: &'static str) -> Watched {
+        self.state().kinds.insert(kind, Begun::All);
         self.begin_in(kind, None)
     }
 
-    /// Takes up a watch of one namespace, or of all.
+    /// Takes up a kind whose watches follow the settings.
+    pub fn follow(&self, kind: &'static str) {
+        self.state().kinds.insert(kind, Begun::By(None));
+    }
+
+    /// Takes up a watch of one namespace, or of all, of a kind whose watches follow the settings.
     pub fn begin_in(&self, kind: &'static str, namespace: Option<Arc<str>>) -> Watched {
         let listed = watch::Sender::new(false);
         let known = Arc::new(Known { kind, namespace, begun: elapsed(), listed, ear: OnceLock::new() });
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|known| known.strong_count() > 0);
-        all.push(Arc::downgrade(&known));
+        let mut state = self.state();
+        state.watches.retain(|known| known.strong_count() > 0);
+        state.watches.push(Arc::downgrade(&known));
         Watched(known)
     }
 
-    fn all(&self) -> Vec<Arc<Known>> {
-        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.iter().filter_map(Weak::upgrade).collect()
+    /// Says that the settings may have changed: kinds whose watches follow them are missing until that was looked at.
+    pub fn settings_changed(&self) {
+        self.state().settings.0 += 1;
     }
 
-    /// The kinds among these, or of all, that are still being listed, each once.
+    /// The version of the settings now, to be asked before they are read.
+    pub fn settings(&self) -> Version {
+        self.state().settings
+    }
+
+    /// Says that the watches of a kind were begun by the settings of this version.
+    pub fn followed(&self, kind: &'static str, version: Version) {
+        self.state().kinds.insert(kind, Begun::By(Some(version)));
+    }
+
+    /// Says that every kind was taken up.
+    pub fn complete(&self) {
+        self.state().complete = true;
+    }
+
+    fn all(&self) -> Vec<Arc<Known>> {
+        self.state().watches.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    /// The kinds among these, or of all, that are not all listed, each once.
     pub fn missing(&self, among: Option<&[&'static str]>) -> Vec<&'static str> {
-        let all = self.all();
-        let wanted = all.iter().filter(|known| among.is_none_or(|among| among.contains(&known.kind)));
-        each_once(wanted.filter(|known| !*known.listed.borrow()))
+        let state = self.state();
+        let wanted = |kind| among.is_none_or(|among| among.contains(&kind));
+        let kinds = among.map_or_else(|| state.kinds.keys().copied().collect(), <[_]>::to_vec);
+        let not_begun = kinds.into_iter().filter(|kind| !state.is_begun(kind));
+        let all = state.watches.iter().filter_map(Weak::upgrade);
+        let unlisted = all.filter(|known| wanted(known.kind) && !*known.listed.borrow()).map(|known| known.kind);
+        let missing: BTreeSet<&'static str> = not_begun.chain(unlisted).collect();
+        missing.into_iter().collect()
     }
 
     /// The kinds of which nothing is heard for too long, each once.
@@ -103,12 +172,23 @@ impl Synced {
         each_once(self.all().iter().filter(|known| known.is_silent()))
     }
 
-    /// The same two of the kinds that the operator watches whatever the settings say. Whether it is ready does not depend on what
-    /// the settings alone name, such as a namespace in which it may not read: that is said of the settings.
-    pub fn missing_of_all_namespaces(&self) -> (Vec<&'static str>, Vec<&'static str>) {
-        let all = self.all();
+    /// The same two of the kinds that the operator watches whatever the settings say; nothing before all of them were taken up.
+    /// Whether it is ready does not depend on what the settings alone name, such as a namespace in which it may not read: that is
+    /// said of the settings.
+    pub fn missing_of_all_namespaces(&self) -> Option<(Vec<&'static str>, Vec<&'static str>)> {
+        let all = {
+            let state = self.state();
+            let is_begun = |begun: &Begun| !matches!(begun, Begun::By(None));
+            if !state.complete || !state.kinds.values().all(is_begun) {
+                return None;
+            }
+            state.watches.iter().filter_map(Weak::upgrade).collect::<Vec<_>>()
+        };
         let own = || all.iter().filter(|known| known.namespace.is_none());
-        (each_once(own().filter(|known| !*known.listed.borrow())), each_once(own().filter(|known| known.is_silent())))
+        Some((
+            each_once(own().filter(|known| !*known.listed.borrow())),
+            each_once(own().filter(|known| known.is_silent())),
+        ))
     }
 
     /// The namespaces in which a kind could not be listed for too long.
@@ -139,7 +219,10 @@ mod tests {
     #[tokio::test]
     async fn a_kind_is_listed_when_all_watches_of_it_are() {
         let synced = Synced::default();
-        let (one, other, pods) = (synced.begin("Secret"), synced.begin("Secret"), synced.begin("Pod"));
+        synced.follow("Secret");
+        let (one, other, pods) =
+            (synced.begin_in("Secret", None), synced.begin_in("Secret", None), synced.begin("Pod"));
+        synced.followed("Secret", synced.settings());
         assert_eq!(synced.missing(None), ["Pod", "Secret"]);
         one.complete();
         assert_eq!(synced.missing(None), ["Pod", "Secret"]);
@@ -155,13 +238,59 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_that_nobody_watches_yet_is_missing() {
+        let synced = Synced::default();
+        assert_eq!(synced.missing(Some(&["Namespace"])), ["Namespace"]);
+        synced.begin("Namespace").complete();
+        assert!(synced.missing(Some(&["Namespace"])).is_empty());
+    }
+
+    #[test]
+    fn a_kind_whose_watches_follow_the_settings_is_missing_until_they_were_looked_at() {
+        let synced = Synced::default();
+        synced.follow("CiliumNetworkPolicy");
+        assert_eq!(synced.missing(None), ["CiliumNetworkPolicy"]);
+        synced.followed("CiliumNetworkPolicy", synced.settings());
+        assert!(synced.missing(None).is_empty(), "the settings want none");
+        let before = synced.settings();
+        synced.settings_changed();
+        synced.followed("CiliumNetworkPolicy", before);
+        assert_eq!(synced.missing(None), ["CiliumNetworkPolicy"], "others are in force by now");
+        let cilium = synced.begin_in("CiliumNetworkPolicy", None);
+        synced.followed("CiliumNetworkPolicy", synced.settings());
+        assert_eq!(synced.missing(None), ["CiliumNetworkPolicy"], "its list is under way");
+        cilium.complete();
+        assert!(synced.missing(None).is_empty());
+    }
+
+    #[test]
+    fn nothing_is_ready_before_every_kind_was_taken_up() {
+        let synced = Synced::default();
+        assert_eq!(synced.missing_of_all_namespaces(), None, "nothing is watched");
+        let own = synced.begin("Namespace");
+        own.complete();
+        synced.follow("Node");
+        assert_eq!(synced.missing_of_all_namespaces(), None, "others are to come");
+        synced.complete();
+        assert_eq!(synced.missing_of_all_namespaces(), None, "it is not known which Nodes are to be watched");
+        synced.followed("Node", synced.settings());
+        assert_eq!(synced.missing_of_all_namespaces(), Some((vec![], vec![])));
+        // A change of the settings makes nothing unready that was ready.
+        synced.settings_changed();
+        assert_eq!(synced.missing_of_all_namespaces(), Some((vec![], vec![])));
+    }
+
+    #[test]
     fn what_the_settings_alone_name_does_not_make_the_operator_unready() {
         let synced = Synced::default();
+        synced.follow("Secret");
         let (_named, own) = (synced.begin_in("Secret", Some("vault".into())), synced.begin("Namespace"));
+        synced.followed("Secret", synced.settings());
+        synced.complete();
         assert_eq!(synced.missing(None), ["Namespace", "Secret"]);
-        assert_eq!(synced.missing_of_all_namespaces(), (vec!["Namespace"], vec![]));
+        assert_eq!(synced.missing_of_all_namespaces(), Some((vec!["Namespace"], vec![])));
         own.complete();
         assert_eq!(synced.missing(None), ["Secret"], "what depends on it waits");
-        assert_eq!(synced.missing_of_all_namespaces(), (vec![], vec![]));
+        assert_eq!(synced.missing_of_all_namespaces(), Some((vec![], vec![])));
     }
 }

@@ -156,6 +156,9 @@ async fn follow<K>(
     let mut tasks = JoinSet::new();
     let mut settings = context.settings_changed.subscribe();
     loop {
+        // What changes after this was seen is seen in the next round.
+        settings.borrow_and_update();
+        let version = context.synced.settings();
         let settings_now = context.index().settings().clone();
         let wanted = wanted(&settings_now);
         for ((namespace, _), (task, _)) in running.extract_if(.., |what, _| !wanted.contains(what)) {
@@ -175,6 +178,8 @@ async fn follow<K>(
             let task = tasks.spawn(run(context.clone(), api, scope, watched.clone()));
             running.insert(what, (task, watched));
         }
+        context.synced.followed(kind, version);
+        context.resume();
         if !*first.borrow() {
             let all = running.values().map(|(_, watched)| watched.listed());
             // One that may not be read does not hold up the rest.

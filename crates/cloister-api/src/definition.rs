@@ -83,6 +83,7 @@ fn finish(schema: &mut JSONSchemaProps, enums: &[Meanings], place: Place) {
         // A default here makes every client-side apply of the list one that changes it.
         schema.default = None;
     }
+    tell_default(schema);
     let required = schema.required.clone().unwrap_or_default();
     for (name, property) in schema.properties.iter_mut().flatten() {
         let place = Place { in_status: place.in_status || name == "status", ..place };
@@ -96,6 +97,30 @@ fn finish(schema: &mut JSONSchemaProps, enums: &[Meanings], place: Place) {
     }
     if let Some(JSONSchemaPropsOrBool::Schema(values)) = &mut schema.additional_properties {
         finish(values, enums, place);
+    }
+}
+
+/// Says in the description what an absent field stands for: `kubectl explain` shows no defaults.
+fn tell_default(schema: &mut JSONSchemaProps) {
+    let Some(default) = schema.default.as_ref().map(|default| &default.0).filter(|default| is_worth_saying(default))
+    else {
+        return;
+    };
+    let description = schema.description.take().unwrap_or_default();
+    let default = default.as_str().map_or_else(|| default.to_string(), str::to_owned);
+    let said = description.to_lowercase().contains("default");
+    schema.description =
+        Some(if said { description } else { format!("{description} Default: {default}.").trim_start().to_owned() });
+}
+
+/// Whether a default says something that the fields below it do not say.
+fn is_worth_saying(default: &Value) -> bool {
+    match default {
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(fields) => fields.values().all(|value| !value.is_object()) && !fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => true,
     }
 }
 

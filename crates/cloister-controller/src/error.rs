@@ -37,7 +37,8 @@ pub enum Error {
     },
     /// An object is not as it was written.
     #[error(
-        "{what} is not as it was written: something changes it on its way; look at the cluster's admission webhooks"
+        "{what} is not as it was written: something changes it on its way, and it is written again; see whether a mutating \
+         admission policy or webhook of the cluster is about it: kubectl get mutatingadmissionpolicies,mutatingwebhookconfigurations"
     )]
     NotAsWritten {
         /// The object.

@@ -30,11 +30,12 @@ pub struct DnsFacts {
 }
 
 /// Why pods do not reach the DNS that CloisterConfig names, as far as can be seen: the reason in one word, whether that is
-/// certain, and a message.
+/// certain, and a message. `by_cilium` says that Cilium enforces policies, whose rules by address match no Node.
 pub fn dns_fault(
     dns: &DnsConfig,
     facts: &DnsFacts,
     nodes: &BTreeMap<IpAddr, Arc<str>>,
+    by_cilium: bool,
 ) -> Option<(&'static str, bool, String)> {
     let service = format!("Service {}/{}", dns.namespace, dns.service);
     let correct = "correct dns of CloisterConfig";
@@ -70,6 +71,15 @@ pub fn dns_fault(
             labels_in_words(&facts.selector)
         );
         return Some(("DNSPodsUnknown", false, message));
+    }
+    if facts.is_cached_on_nodes && by_cilium {
+        let message = format!(
+            "pods of NodeLocal DNSCache in namespace {} ({NODE_CACHE_LABEL}={NODE_CACHE}) are on the network of their Nodes, and under \
+             Cilium no rule by address matches a Node: where pods ask that cache, no name of any research namespace resolves; run it in \
+             pods of their own behind a CiliumLocalRedirectPolicy, and have dns.podSelector select those as well as the pods of {service}",
+            dns.namespace
+        );
+        return Some(("DNSCacheOnNodes", false, message));
     }
     if facts.is_cached_on_nodes && dns.node_local_addresses.is_empty() {
         let message = format!(
@@ -138,7 +148,7 @@ mod tests {
     fn fault(selector: serde_json::Value, facts: &DnsFacts) -> Option<(&'static str, bool)> {
         let dns: DnsConfig = serde_json::from_value(json!({"podSelector": {"matchLabels": selector}})).unwrap();
         let nodes = [("192.0.2.5".parse().unwrap(), "a".into())].into();
-        dns_fault(&dns, facts, &nodes).map(|(reason, is_certain, _)| (reason, is_certain))
+        dns_fault(&dns, facts, &nodes, false).map(|(reason, is_certain, _)| (reason, is_certain))
     }
 
     #[test]
@@ -158,7 +168,8 @@ mod tests {
     #[test]
     fn a_cache_on_the_nodes_is_missed_where_no_address_of_it_is_listed() {
         let cached = DnsFacts { is_cached_on_nodes: true, ..facts() };
-        let said = |dns: serde_json::Value| dns_fault(&serde_json::from_value(dns).unwrap(), &cached, &BTreeMap::new());
+        let said =
+            |dns: serde_json::Value| dns_fault(&serde_json::from_value(dns).unwrap(), &cached, &BTreeMap::new(), false);
         let (reason, is_certain, message) = said(json!({"nodeLocalAddresses": []})).unwrap();
         assert_eq!((reason, is_certain), ("DNSCacheNotListed", false));
         assert_eq!(
@@ -171,12 +182,28 @@ mod tests {
         assert_eq!(said(json!({})), None);
     }
 
+    #[test]
+    fn under_cilium_a_cache_on_the_nodes_is_missed_whatever_is_listed() {
+        let cached = DnsFacts { is_cached_on_nodes: true, ..facts() };
+        let said = |facts: &DnsFacts| dns_fault(&DnsConfig::default(), facts, &BTreeMap::new(), true);
+        let (reason, is_certain, message) = said(&cached).unwrap();
+        assert_eq!((reason, is_certain), ("DNSCacheOnNodes", false));
+        assert_eq!(
+            message,
+            "pods of NodeLocal DNSCache in namespace kube-system (k8s-app=node-local-dns) are on the network of their Nodes, and under \
+             Cilium no rule by address matches a Node: where pods ask that cache, no name of any research namespace resolves; run it in \
+             pods of their own behind a CiliumLocalRedirectPolicy, and have dns.podSelector select those as well as the pods of Service \
+             kube-system/kube-dns"
+        );
+        assert_eq!(said(&facts()), None, "pods that are not on their nodes are no reason");
+    }
+
     /// Client-side apply merges what was written before with what is written now.
     #[test]
     fn other_labels_than_the_services_are_told_with_both() {
         let dns = |selector| serde_json::from_value::<DnsConfig>(json!({"podSelector": selector})).unwrap();
         let merged = dns(json!({"matchLabels": {"k8s-app": "kube-dns", "dns": "default"}}));
-        let (_, _, message) = dns_fault(&merged, &facts(), &BTreeMap::new()).unwrap();
+        let (_, _, message) = dns_fault(&merged, &facts(), &BTreeMap::new(), false).unwrap();
         assert_eq!(
             message,
             "dns.podSelector is dns=default,k8s-app=kube-dns, and the selector of Service kube-system/kube-dns is k8s-app=kube-dns: it \
@@ -188,7 +215,7 @@ mod tests {
         let some =
             dns(json!({"matchExpressions": [{"key": "k8s-app", "operator": "In", "values": ["a", "kube-dns"]}]}));
         for (selector, words) in [(dns(json!({})), "{} (all pods)"), (some, "k8s-app In a|kube-dns")] {
-            assert_eq!(dns_fault(&selector, &facts(), &BTreeMap::new()), None);
+            assert_eq!(dns_fault(&selector, &facts(), &BTreeMap::new(), false), None);
             assert_eq!(
                 dns_is_wide(&selector, &facts()),
                 Some(format!(

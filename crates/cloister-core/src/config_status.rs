@@ -185,7 +185,8 @@ fn backend(settings: &Settings) -> Verdict {
 /// Whether pods reach the DNS by which names are resolved.
 fn dns(settings: &Settings, around: &Around<'_>) -> Verdict {
     let unanswered = (!around.silent_servers.is_empty()).then(|| silent(settings, around.silent_servers));
-    match (dns_fault(&settings.spec.dns, around.dns, &around.networks.nodes), unanswered) {
+    let by_cilium = settings.backend == Backend::Cilium;
+    match (dns_fault(&settings.spec.dns, around.dns, &around.networks.nodes, by_cilium), unanswered) {
         (None, None) => match dns_is_wide(&settings.spec.dns, around.dns) {
             None => Verdict::new(
                 DNS_REACHABLE,

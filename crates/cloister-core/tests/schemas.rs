@@ -99,6 +99,24 @@ fn every_field_is_described_and_every_number_has_a_format() {
     }
 }
 
+/// `kubectl explain` shows no defaults.
+#[test]
+fn the_description_of_a_field_says_its_default() {
+    let default = |field: &Field| field.schema.default.as_ref().map(|default| default.0.clone());
+    let says = |field: &Field| match default(field) {
+        None => true,
+        Some(default) => {
+            let description = field.schema.description.clone().unwrap_or_default().to_lowercase();
+            let written = default.as_str().map_or_else(|| default.to_string(), str::to_owned).to_lowercase();
+            // What is empty, or has fields with defaults of their own, is no news.
+            let is_empty = default == json!([]) || default == json!("");
+            is_empty || default.is_object() || (description.contains("default") && description.contains(&written))
+        }
+    };
+    none(those_not(says), "these do not say");
+    assert!(fields().iter().filter(|field| default(field).is_some()).count() > 40);
+}
+
 /// `kubectl explain` shows the description alone.
 #[test]
 fn the_description_of_an_enum_says_what_each_value_means() {

@@ -143,7 +143,7 @@ fn collect(rows: &mut Vec<Row>, path: &str, schema: &JSONSchemaProps) {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         let about = cell(property.description.as_deref().unwrap_or_default());
         let required = required.contains(name);
-        rows.push(Row { path: path.clone(), required, type_: type_of(property), about: about + &default_of(property) });
+        rows.push(Row { path: path.clone(), required, type_: type_of(property), about });
         // Conditions and selectors are Kubernetes' own.
         if name != "conditions" && !is_selector(property) {
             descend(rows, &path, property);
@@ -216,23 +216,6 @@ fn looks_like(schema: &JSONSchemaProps, expression: &str) -> bool {
 
 fn is_selector(schema: &JSONSchemaProps) -> bool {
     schema.properties.as_ref().is_some_and(|properties| properties.contains_key("matchExpressions"))
-}
-
-fn default_of(schema: &JSONSchemaProps) -> String {
-    match &schema.default {
-        Some(default) if is_worth_saying(&default.0) => format!(" Default: {}.", code(&default.0)),
-        _ => String::new(),
-    }
-}
-
-fn is_worth_saying(default: &Value) -> bool {
-    match default {
-        Value::Null => false,
-        Value::String(text) => !text.is_empty(),
-        Value::Array(items) => !items.is_empty(),
-        Value::Object(fields) => fields.values().all(|value| !value.is_object()) && !fields.is_empty(),
-        Value::Bool(_) | Value::Number(_) => true,
-    }
 }
 
 fn code(value: &Value) -> String {

@@ -4,7 +4,8 @@ use super::{
     Grant, Input,
     digest::Hashes,
     eligibility::Ineligible,
-    obstacle::Obstacle,
+    obstacle::{Effect, Obstacle},
+    target::Sensitive,
     words::{CATALOGUE_WRITERS, POLICY_WRITERS},
 };
 use crate::{
@@ -24,7 +25,7 @@ pub struct Target<'a> {
     /// The policy that decides.
     pub policy: &'a AccessPolicy,
     /// How much is at stake, where that is said.
-    pub sensitivity: Option<Sensitivity>,
+    pub sensitive: Option<Sensitive>,
     /// Everything about the target that a decision rests on, by which its digest is made.
     pub meaning: Value,
     /// The hashes of that, once they were asked for.
@@ -100,6 +101,13 @@ fn unreadable(what: &str) -> String {
     )
 }
 
+impl Target<'_> {
+    /// How much is at stake, where that is said.
+    pub fn sensitivity(&self) -> Option<Sensitivity> {
+        self.sensitive.as_ref().map(|said| said.sensitivity)
+    }
+}
+
 impl TargetError {
     /// Why, in one word.
     pub fn reason(&self) -> &'static str {
@@ -137,7 +145,7 @@ impl TargetError {
                 }
                 other => other.to_string(),
             };
-            Obstacle { reason: one.reason(), waiting: one.to_string(), refused }
+            Obstacle { reason: one.reason(), waiting: one.to_string(), refused, effect: Effect::Holds }
         })
     }
 
@@ -297,7 +305,7 @@ pub trait Kind {
     }
 
     /// What is missing for now, in the kind's own matters.
-    fn missing(&self, _: &Target<'_>, _: &Input<'_>) -> Option<Missing> {
+    fn missing(&self, _: &Target<'_>, _: &Input<'_>) -> Option<Obstacle> {
         None
     }
 
@@ -341,9 +349,9 @@ pub fn undeclared_account<'a>(kind: &'a dyn Kind, input: &Input<'_>) -> Option<&
 }
 
 /// What is missing for now, so that nothing is opened.
-pub fn missing(kind: &dyn Kind, target: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
+pub fn missing(kind: &dyn Kind, target: &Target<'_>, input: &Input<'_>) -> Option<Obstacle> {
     let facts = target.cluster_role.map(|name| (name, (input.catalogue.cluster_roles)(name)));
     let fault = facts.and_then(|(name, facts)| bindable(name, facts).err());
     let unbound = fault.map(|fault| Missing { reason: fault.reason(), message: of_role(&fault, &kind.entry()) });
-    unbound.or_else(|| kind.missing(target, input))
+    unbound.map(Obstacle::from).or_else(|| kind.missing(target, input))
 }

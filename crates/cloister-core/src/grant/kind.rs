@@ -15,7 +15,7 @@ use crate::{
     plan::{Action, Chain},
     suggest::did_you_mean,
 };
-use cloister_api::{AccessPolicy, GrantStatus, HostStatus, ResidualExposure, Sensitivity, Subject, SubjectKind};
+use cloister_api::{AccessPolicy, GrantStatus, HostStatus, ResidualExposure, Subject, SubjectKind};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -99,13 +99,6 @@ fn unreadable(what: &str) -> String {
     format!(
         "{what} could not be read by the version of the operator that ran then; ask again once its status says that it can"
     )
-}
-
-impl Target<'_> {
-    /// How much is at stake, where that is said.
-    pub fn sensitivity(&self) -> Option<Sensitivity> {
-        self.sensitive.as_ref().map(|said| said.sensitivity)
-    }
 }
 
 impl TargetError {

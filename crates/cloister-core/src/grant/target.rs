@@ -2,7 +2,7 @@
 
 use super::{
     Input, Listed,
-    kind::{Kind, TargetError},
+    kind::{Kind, Target, TargetError},
     words::CATALOGUE_WRITERS,
 };
 use crate::{cluster_role::Fault, settings::Settings, text::counted};
@@ -47,6 +47,13 @@ impl Sensitive {
     pub fn highest(said: impl IntoIterator<Item = Self>) -> Option<Self> {
         let higher = |one: Self, other: Self| if other.sensitivity > one.sensitivity { other } else { one };
         said.into_iter().reduce(higher)
+    }
+}
+
+impl Target<'_> {
+    /// How much is at stake, where that is said.
+    pub fn sensitivity(&self) -> Option<Sensitivity> {
+        self.sensitive.as_ref().map(|said| said.sensitivity)
     }
 }
 

@@ -81,7 +81,7 @@ async fn two_credentials_are_not_mounted_in_one_folder() -> Result<()> {
         let ready = condition(&denied, "Ready").context("nothing is said")?;
         assert_eq!(ready.reason, "MountConflict", "{path}");
         assert!(
-            ready.message.contains("grant first mounts a credential at /var/run/cloister/data"),
+            ready.message.contains("grant first mounts another credential at /var/run/cloister/data"),
             "{}",
             ready.message
         );

@@ -72,11 +72,15 @@ pub fn of_grant(grant: &Grant, namespace: &str, children: &Children, is_known: i
             "breakGlass": status.break_glass.as_ref().map(broken),
         })
     });
-    add(
-        "activated",
-        status.activated_at.as_ref().filter(|_| was_approved),
-        &|| json!({"opened": opened(grant, children), "expiresAt": status.expires_at}),
-    );
+    add("activated", status.activated_at.as_ref().filter(|_| was_approved), &|| {
+        json!({
+            "opened": opened(grant, children),
+            // What that allows: the rules of the ClusterRole, and where the names of the endpoint or the rule led.
+            "clusterRoleRules": status.target_rules,
+            "hosts": status.hosts,
+            "expiresAt": status.expires_at,
+        })
+    });
     let end = match status.phase {
         GrantPhase::Expired => Some("expired"),
         GrantPhase::Revoked => Some("revoked"),

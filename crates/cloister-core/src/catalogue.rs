@@ -10,7 +10,7 @@ pub use offered::{Input, role, storage};
 use crate::{
     auto_approve,
     condition::{Verdict, conditions, ready, stalled},
-    grant::{NEVER_APPROVES, eligibility, satisfiable, useless},
+    grant::{NEVER_APPROVES, POLICY_WRITERS, eligibility, satisfiable, useless},
     text::first_of,
 };
 use cloister_api::{
@@ -46,7 +46,7 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
     let mut verdicts = broken(&faults).unwrap_or_else(|| {
         useless(spec).map_or_else(
             || ready(reason::RECONCILED, "the policy can be used"),
-            |(reason, message)| ready(reason, message),
+            |(reason, why)| ready(reason, format!("{why}{}", step(reason))),
         )
     });
     verdicts.extend(quorum(spec));
@@ -58,11 +58,19 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
     (before != Some(&status)).then_some(status)
 }
 
+/// What to do about a policy of no use, and who can, where that does not follow from why it is.
+fn step(reason: &str) -> String {
+    if reason != NEVER_APPROVES {
+        return String::new();
+    }
+    format!("; name who agrees in approvalRules, or correct autoApprove, which {POLICY_WRITERS} can do")
+}
+
 /// Whether the people who must agree are there at all, as far as is known.
 fn quorum(spec: &AccessPolicySpec) -> Option<Verdict> {
     if spec.approval_rules.is_empty() {
         let (_, why) = useless(spec).filter(|(reason, _)| *reason == NEVER_APPROVES)?;
-        return Some(Verdict::new(SATISFIABLE, false, NEVER_APPROVES, why));
+        return Some(Verdict::new(SATISFIABLE, false, NEVER_APPROVES, format!("{why}{}", step(NEVER_APPROVES))));
     }
     Some(match satisfiable(spec) {
         Ok(Some(())) => Verdict::new(SATISFIABLE, true, "EnoughPeople", "enough people are named for all rules"),

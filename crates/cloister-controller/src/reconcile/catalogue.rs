@@ -20,7 +20,7 @@ use cloister_core::{
     child::GrantRef,
     condition::conditions,
     config_status::{self, Around},
-    grant::{Listed, same_person},
+    grant::{Debt, Listed, same_person},
     references::Named,
     suggest::closest,
 };
@@ -32,13 +32,16 @@ use serde_json::{Value, json};
 use std::{fmt::Debug, sync::Arc};
 
 /// Another grant by which this person broke the glass, and which nobody has reviewed yet.
-pub fn debt(index: &Index, but: &(Arc<str>, GrantRef), person: &Identity) -> Option<String> {
+pub fn debt(index: &Index, but: &(Arc<str>, GrantRef), person: &Identity) -> Option<Debt> {
     let owing = index.owing().filter(|place| *place != but);
     let mut theirs = owing.filter(|(namespace, grant)| {
         let requester = index.grant(namespace, grant).and_then(Decoded::requested_by);
         requester.is_some_and(|requester| same_person(requester, person))
     });
-    theirs.next().map(|(namespace, grant)| format!("{} {namespace}/{}", grant.kind.as_str(), grant.name))
+    theirs.next().map(|(namespace, grant)| {
+        let status = index.grant(namespace, grant).and_then(Decoded::status);
+        Debt::of(format!("{} {namespace}/{}", grant.kind.as_str(), grant.name), status)
+    })
 }
 
 /// Says whether an AccessRole can be asked for.

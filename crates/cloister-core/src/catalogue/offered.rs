@@ -8,8 +8,8 @@ use crate::{
         Opened, Refusal, ServiceFacts, Surroundings, endpoint_refused, endpoint_too_broad, open_endpoint_in_part,
     },
     grant::{
-        CONFIG_WRITERS, CredentialFacts, Known, Listed, NOT_OFFERED, POLICY_NOT_ALLOWED, POLICY_WRITERS, secret_named,
-        too_weak, useless,
+        CONFIG_WRITERS, CredentialFacts, Known, Listed, NOT_OFFERED, POLICY_NOT_ALLOWED, POLICY_WRITERS, Sensitive,
+        secret_named, too_weak, useless,
     },
     namespace::egress::TOO_BROAD,
     settings::Settings,
@@ -109,7 +109,8 @@ fn cluster_role(name: &str, policy: Option<&AccessPolicy>, input: &Input<'_>) ->
     let Some((guard, policy)) = facts.map(|facts| &facts.guard).zip(policy) else { return Vec::new() };
     let of = policy.metadata.name.as_deref().unwrap_or_default();
     let refused = guard.refuses(&format!("ClusterRole {name}"), of).map(|message| (POLICY_NOT_ALLOWED, message));
-    let weak = guard.sensitivity.and_then(|sensitivity| too_weak(policy, sensitivity, input.settings));
+    let said = guard.sensitivity.map(|sensitivity| Sensitive { sensitivity, by: format!("ClusterRole {name}") });
+    let weak = said.and_then(|said| too_weak(policy, &said, input.settings));
     refused.into_iter().chain(weak.map(|message| ("PolicyTooWeak", message))).collect()
 }
 
@@ -189,8 +190,9 @@ fn role_faults(storage: &StorageResource, role: &StorageRole, input: &Input<'_>)
     let mut faults: Vec<Said> = no_policy.into_iter().collect();
     let source = role.credential.as_ref().and_then(|kept| kept.secret_ref.as_ref());
     let facts = source.and_then(|source| (input.credentials)(source));
-    let least = facts.as_ref().and_then(|facts| facts.sensitivity).unwrap_or(storage.spec.sensitivity);
-    let weak = policy.and_then(|policy| too_weak(policy, least.max(storage.spec.sensitivity), input.settings));
+    let of_secret = source.zip(facts.as_ref()).and_then(|(at, facts)| facts.says(at));
+    let said = Sensitive::highest([Sensitive::of_storage(storage)].into_iter().chain(of_secret));
+    let weak = policy.zip(said).and_then(|(policy, said)| too_weak(policy, &said, input.settings));
     faults.extend(weak.map(|message| ("PolicyTooWeak", message)));
     let of_role = role.cluster_role.iter().flat_map(|name| cluster_role(name, policy, input));
     for fault in of_role {

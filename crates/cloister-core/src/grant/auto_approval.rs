@@ -11,7 +11,7 @@ pub fn auto_approval(grant: &Grant, requester: &Identity, target: &Target<'_>, i
         return None;
     }
     let duration = eligibility::duration(grant, &target.policy.spec);
-    let request = auto_approve::Request::of(grant, input.namespace, requester, duration, target.sensitivity);
+    let request = auto_approve::Request::of(grant, input.namespace, requester, duration, target.sensitivity());
     // A request that cannot be written down is approved by nobody.
     match auto_approve::approves(expressions, &serde_json::to_value(request).ok()?) {
         auto_approve::Verdict::Approved { expression, .. } => {

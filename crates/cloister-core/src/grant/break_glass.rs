@@ -1,5 +1,9 @@
 //! Breaking the glass: a grant that opens at once, for a short time, and owes a review.
 
+mod debt;
+
+pub use debt::Debt;
+
 use super::{
     Declared, Grant, Home, Input, Target,
     afresh::is_new,
@@ -128,7 +132,7 @@ pub fn permitted<'a>(policy: &'a AccessPolicy, requester: &Identity) -> Result<&
 /// Another grant by which somebody broke the glass, where nothing of this one stands yet: an operator that was
 /// stopped may write an approval when another has taken over, and neither knew of what the other approved. Which of them was
 /// first is not known, so that none of them is opened any more.
-pub fn broken_twice(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Option<String> {
+pub fn broken_twice(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Option<Debt> {
     let opens = grant.terms().break_glass && grant.status().is_some_and(|status| is_new(status, input));
     if opens { (input.catalogue.debts)(requester) } else { None }
 }

@@ -1,6 +1,9 @@
 //! What the Secret of a credential says of itself, where it is kept: who publishes the catalogue cannot make it weaker.
 
-use super::guard::{Guard, listed};
+use super::{
+    guard::{Guard, listed},
+    target::Sensitive,
+};
 use crate::{
     shell::command,
     text::{first_of, shown},
@@ -64,6 +67,15 @@ impl CredentialFacts {
             self.sensitivity = Some(sensitivity);
             self.named_by = Some(storage.into());
         }
+    }
+
+    /// How sensitive it is at least, and what says so.
+    pub fn says(&self, at: &SecretReference) -> Option<Sensitive> {
+        let by = match &self.named_by {
+            Some(storage) => format!("StorageResource {storage}, which names the same Secret,"),
+            None => secret_named(at),
+        };
+        self.sensitivity.map(|sensitivity| Sensitive { sensitivity, by })
     }
 
     /// Why the Secret is not for this storage, if it is not.

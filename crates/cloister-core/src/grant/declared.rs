@@ -1,6 +1,11 @@
 //! How the rule of an EgressGrant stands to what its namespace declares and has: said before anybody is asked.
 
-use super::{Input, kind::Missing, obstacle::Obstacle, summary::destination};
+use super::{
+    Input,
+    kind::Missing,
+    obstacle::{Effect, Obstacle},
+    summary::destination,
+};
 use crate::egress::{Allowed, Opening, is_within, open_covered_by, overlap};
 use cloister_api::{EgressRule, EgressState, condition::ACTIVE};
 
@@ -23,7 +28,7 @@ pub fn differs(rule: &EgressRule, input: &Input<'_>) -> Option<Obstacle> {
         )
     };
     let (waiting, refused) = (said("delete the grant and ask again with"), said("ask with"));
-    Some(Obstacle { reason: RULE_DIFFERS, waiting, refused })
+    Some(Obstacle { reason: RULE_DIFFERS, waiting, refused, effect: Effect::Holds })
 }
 
 /// The declared rule of the same name, where it does not hold all of this one.
@@ -65,6 +70,7 @@ pub fn is_open(opening: &Opening, input: &Input<'_>) -> Option<Obstacle> {
         reason: ALREADY_OPEN,
         waiting: said("nobody is asked; delete the grant, or leave it to be decided should it be closed again"),
         refused: said("there is no need to ask"),
+        effect: Effect::Holds,
     })
 }
 

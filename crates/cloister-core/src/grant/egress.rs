@@ -4,7 +4,7 @@ use super::{
     Grant, Input, declared,
     digest::{self, Hashes},
     kind::{Kind, Missing, Opening, Target, TargetError},
-    obstacle::Obstacle,
+    obstacle::{Effect, Obstacle},
     summary,
     target::policy_of,
 };
@@ -56,7 +56,7 @@ impl Kind for EgressGrant {
         };
         Ok(Target {
             policy,
-            sensitivity: None,
+            sensitive: None,
             meaning,
             cluster_role: None,
             rules: &[],
@@ -65,15 +65,14 @@ impl Kind for EgressGrant {
         })
     }
 
-    fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
+    fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Obstacle> {
         // Nobody is asked to agree to what cannot be opened, not even in part; all of what is wrong is told at once.
         let Opened { opening, closed } = as_told(&self.spec.rule, input);
         let names = opening.and_then(|opening| astray(opening, input)).filter(|why| !is_unknown(why));
         let all: Vec<String> = closed.iter().map(grant_refused).chain(names.map(|why| why.message)).collect();
-        Some(Missing {
-            reason: closed.first()?.reason(),
-            message: format!("the rule stays closed: {}. {WHERE_THE_RULE_IS_WRONG}", all.join("; ")),
-        })
+        let (reason, refused) = (closed.first()?.reason(), format!("the rule stays closed: {}", all.join("; ")));
+        let waiting = format!("{refused}. {WHERE_THE_RULE_IS_WRONG}");
+        Some(Obstacle { reason, waiting, refused, effect: Effect::Holds })
     }
 
     fn faults(&self, input: &Input<'_>) -> Vec<Missing> {

@@ -1,9 +1,10 @@
 //! Whether a request keeps its policy's terms, before anybody is asked to agree.
 
 use super::{
-    Grant, break_glass,
+    Debt, Grant, break_glass,
     kind::Missing,
     membership::REQUESTER_LEFT,
+    mount,
     people::{is, is_service_account},
     words::{CONFIG_WRITERS, POLICY_WRITERS, principals, seen},
 };
@@ -57,8 +58,8 @@ pub enum Ineligible {
     RequesterLeft(String, String),
     #[error("{}", .0.message)]
     ServiceAccountNotFound(Missing),
-    #[error("{0} broke the glass with {1}, which nobody has reviewed yet; ask an approver to review it first")]
-    EarlierReviewOwed(String, String),
+    #[error("{0} broke the glass with {1}, which nobody has reviewed yet; ask {by} to review it first", by = .1.by())]
+    EarlierReviewOwed(String, Debt),
     #[error("{0}")]
     TooMany(String),
     #[error(
@@ -66,11 +67,8 @@ pub enum Ineligible {
          without one"
     )]
     WindowPassed(Timestamp),
-    #[error(
-        "grant {0} mounts a credential at {1} in the pods of the same ServiceAccount: the same credential is mounted at one \
-         path, and others not at that path, nor in it or above it; ask with another mountPath, or when that grant has ended"
-    )]
-    MountConflict(String, String),
+    #[error("{0}")]
+    MountConflict(mount::Conflict),
     #[error(
         "CloisterConfig refuses what was asked before {0} (invalidateGrantsBefore, which {CONFIG_WRITERS} can correct)"
     )]

@@ -20,6 +20,9 @@ use cloister_api::{
 };
 use jiff::Timestamp;
 
+/// What a reviewer did who says of a broken glass that it was not right.
+const REVIEWED_AND_REFUSED: &str = "reviewed it and refused";
+
 /// Why a grant ends.
 pub struct End {
     /// Whether its time came, or it ends before.
@@ -165,7 +168,11 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     let mut righted = status.clone();
     break_glass::put_right(&mut righted, grant, Some(target), input);
     if let Some(review) = break_glass::settled(grant, &righted, target, input).filter(break_glass::is_refusal) {
-        let message = format!("{} reviewed it and refused", review.reviewer.username);
+        let written = input.reviews.iter().find(|one| one.metadata.uid.as_deref() == Some(&*review.uid));
+        let message = written.map_or_else(
+            || format!("{} {REVIEWED_AND_REFUSED}", review.reviewer.username),
+            |written| in_words(written, &review.reviewer, REVIEWED_AND_REFUSED),
+        );
         return Err(End { by: Some(Box::new(review)), ..End::early("ReviewRefused", message) });
     }
     Mistakes::none(eligibility::still(grant, requester, target.policy)).map_err(|why| {
@@ -193,8 +200,8 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         let owed = Ineligible::EarlierReviewOwed(requester.username.clone(), other);
         return Err(End::early("BrokenTwice", owed.to_string()));
     }
-    let weak = target.sensitivity.filter(|_| input.settings.usable);
-    if let Some(message) = weak.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings)) {
+    let weak = target.sensitive.as_ref().filter(|_| input.settings.usable);
+    if let Some(message) = weak.and_then(|said| too_weak(target.policy, said, input.settings)) {
         return Err(End::early("PolicyTooWeak", message));
     }
     if let Some(message) = &target.unguarded {

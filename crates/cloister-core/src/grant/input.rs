@@ -1,6 +1,6 @@
 //! Everything that the decision about a grant depends on.
 
-use super::{Beside, CredentialFacts, Grant, Known, Neighbour, Other};
+use super::{Beside, CredentialFacts, Debt, Grant, Known, Neighbour, Other};
 use crate::{
     child::{Children, GrantRef},
     cluster_role::RoleFacts,
@@ -96,7 +96,7 @@ pub struct Catalogue<'a> {
     /// Finds the other grants of a person that have not ended.
     pub others: &'a dyn Fn(&Identity) -> Vec<Other<'a>>,
     /// Finds another grant by which this person broke the glass, and which is not yet reviewed.
-    pub debts: &'a dyn Fn(&Identity) -> Option<String>,
+    pub debts: &'a dyn Fn(&Identity) -> Option<Debt>,
 }
 
 /// Everything that the decision about one grant depends on.

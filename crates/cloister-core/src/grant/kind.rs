@@ -4,7 +4,8 @@ use super::{
     Grant, Input,
     digest::Hashes,
     eligibility::Ineligible,
-    obstacle::Obstacle,
+    obstacle::{Effect, Obstacle},
+    target::Sensitive,
     words::{CATALOGUE_WRITERS, POLICY_WRITERS},
 };
 use crate::{
@@ -14,7 +15,7 @@ use crate::{
     plan::{Action, Chain},
     suggest::did_you_mean,
 };
-use cloister_api::{AccessPolicy, GrantStatus, HostStatus, ResidualExposure, Sensitivity, Subject, SubjectKind};
+use cloister_api::{AccessPolicy, GrantStatus, HostStatus, ResidualExposure, Subject, SubjectKind};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -24,7 +25,7 @@ pub struct Target<'a> {
     /// The policy that decides.
     pub policy: &'a AccessPolicy,
     /// How much is at stake, where that is said.
-    pub sensitivity: Option<Sensitivity>,
+    pub sensitive: Option<Sensitive>,
     /// Everything about the target that a decision rests on, by which its digest is made.
     pub meaning: Value,
     /// The hashes of that, once they were asked for.
@@ -137,7 +138,7 @@ impl TargetError {
                 }
                 other => other.to_string(),
             };
-            Obstacle { reason: one.reason(), waiting: one.to_string(), refused }
+            Obstacle { reason: one.reason(), waiting: one.to_string(), refused, effect: Effect::Holds }
         })
     }
 
@@ -297,7 +298,7 @@ pub trait Kind {
     }
 
     /// What is missing for now, in the kind's own matters.
-    fn missing(&self, _: &Target<'_>, _: &Input<'_>) -> Option<Missing> {
+    fn missing(&self, _: &Target<'_>, _: &Input<'_>) -> Option<Obstacle> {
         None
     }
 
@@ -341,9 +342,9 @@ pub fn undeclared_account<'a>(kind: &'a dyn Kind, input: &Input<'_>) -> Option<&
 }
 
 /// What is missing for now, so that nothing is opened.
-pub fn missing(kind: &dyn Kind, target: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
+pub fn missing(kind: &dyn Kind, target: &Target<'_>, input: &Input<'_>) -> Option<Obstacle> {
     let facts = target.cluster_role.map(|name| (name, (input.catalogue.cluster_roles)(name)));
     let fault = facts.and_then(|(name, facts)| bindable(name, facts).err());
     let unbound = fault.map(|fault| Missing { reason: fault.reason(), message: of_role(&fault, &kind.entry()) });
-    unbound.or_else(|| kind.missing(target, input))
+    unbound.map(Obstacle::from).or_else(|| kind.missing(target, input))
 }

@@ -23,7 +23,7 @@ pub fn late(review: &AccessReview, grant: &Grant) -> Judged {
         }
         (phase, _) if is_open(phase) => {
             let end = status.expires_at.as_ref().map(|end| format!(", and ends at {}", end.0)).unwrap_or_default();
-            ("AlreadyApproved", format!("{what} was approved before this review was seen{end}{TO_END_IT}"))
+            ("AlreadyApproved", format!("{what} was approved before this review counted{end}{TO_END_IT}"))
         }
         _ => {
             let at = status.ended_at.as_ref().map(|at| format!(" at {}", at.0)).unwrap_or_default();
@@ -44,7 +44,7 @@ fn is_open(phase: GrantPhase) -> bool {
 
 fn denied(what: &str, status: &GrantStatus) -> String {
     format!(
-        "{what} was denied before this review was seen ({}), and stays so; whoever still needs it deletes it and asks again",
+        "{what} was denied before this review counted ({}), and stays so; whoever still needs it deletes it and asks again",
         status.reason
     )
 }

@@ -1,6 +1,10 @@
 //! All that is wrong with a request, said at once.
 
-use super::{eligibility::Ineligible, kind::Missing};
+use super::{
+    eligibility::Ineligible,
+    kind::Missing,
+    obstacle::{Effect, Obstacle},
+};
 use std::fmt;
 
 /// What to do about a request that was refused: its spec is immutable.
@@ -39,6 +43,19 @@ impl Mistakes {
     #[must_use]
     pub fn and(mut self, others: impl IntoIterator<Item = Missing>) -> Self {
         self.all.extend(others);
+        self
+    }
+
+    /// The same, and what else stands in the way of the request. What only leaves something closed is no mistake.
+    #[must_use]
+    pub fn and_obstacles(mut self, others: impl IntoIterator<Item = Obstacle>, said: fn(Obstacle) -> Missing) -> Self {
+        for other in others {
+            let (effect, other) = (other.effect, said(other));
+            match effect {
+                Effect::Holds => self.all.push(other),
+                Effect::LeavesClosed => self.notes.push(other.message),
+            }
+        }
         self
     }
 

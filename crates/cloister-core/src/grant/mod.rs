@@ -57,7 +57,7 @@ mod undecided;
 mod wait;
 pub(crate) mod words;
 
-pub use break_glass::{has_broken_glass, owes_review, owes_review_by};
+pub use break_glass::{Debt, has_broken_glass, owes_review, owes_review_by};
 pub use credential::{CredentialFacts, NOT_OFFERED, secret_named, version as content_version};
 pub use declared::ALREADY_OPEN;
 pub use eligibility::signed;
@@ -78,7 +78,7 @@ pub use status::{failed, is_given_up};
 pub use storage::mounted;
 pub(crate) use storage::pods_of;
 pub(crate) use summary::destination;
-pub use target::{Known, policy_strength, too_weak};
+pub use target::{Known, Sensitive, policy_strength, too_weak};
 pub use together::Beside;
 pub(crate) use words::{CONFIG_WRITERS, POLICY_WRITERS};
 

@@ -14,6 +14,10 @@ use super::{
     remains::Remains,
     share::{Behind, Share, grant_mount, mount_key, mount_name, secret_name, secret_of},
 };
+mod conflict;
+
+pub use conflict::{Conflict, conflict};
+
 use crate::{
     child::{Child, ChildKey, Children, ObservedChild},
     plan::{Action, Chain, Plan},
@@ -268,20 +272,6 @@ pub struct Neighbour<'a> {
     pub last_call: Option<Timestamp>,
 }
 
-/// The grant whose mount stands against one: a share is mounted at one path, and two shares at paths of which neither is
-/// in the other.
-pub fn conflict<'a>(mount: &Mount, name: &str, input: &Input<'a>) -> Option<(&'a str, &'a str)> {
-    let stands_against = |other: &&Neighbour<'_>| {
-        if other.mount == name {
-            other.mount_path != mount.mount_path
-        } else {
-            overlap(other.mount_path, &mount.mount_path)
-        }
-    };
-    let other = input.neighbours.iter().find(stands_against)?;
-    Some((other.name, other.mount_path))
-}
-
 /// Another grant that counts on the same mount at another path, and goes first: the one at whose path it is mounted, or else
 /// the one whose name comes first. Neither was there for the other when it was decided about.
 pub fn goes_first<'a>(grant: &str, mount: &Mount, name: &str, input: &Input<'a>) -> Option<(&'a str, &'a str)> {
@@ -316,7 +306,7 @@ pub fn in_the_way<'a>(mount: &Mount, name: &str, input: &Input<'a>) -> Option<&'
 }
 
 /// Whether one folder is the other, or in it.
-fn overlap(one: &str, other: &str) -> bool {
+pub(super) fn overlap(one: &str, other: &str) -> bool {
     let within = |inner: &str, outer: &str| {
         inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };

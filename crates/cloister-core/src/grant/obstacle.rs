@@ -18,6 +18,19 @@ pub struct Obstacle {
     pub waiting: String,
     /// The same once it is refused, and whoever asks anew corrects it.
     pub refused: String,
+    /// What it does to the request.
+    pub effect: Effect,
+}
+
+/// What an obstacle does to a request. What does not keep its policy's terms (`Ineligible`) denies it at once, and is no
+/// obstacle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It waits, and whoever asks anew corrects it, or others do: it is a mistake, and counted as one.
+    Holds,
+    /// The endpoint of a storage is closed. Nobody is asked to agree to what opens nothing; what the policy gives by itself is
+    /// given, with the endpoint closed until it can be opened. It is no mistake of a request, whatever else is wrong with that.
+    LeavesClosed,
 }
 
 impl Obstacle {
@@ -34,7 +47,7 @@ impl Obstacle {
 
 impl From<Missing> for Obstacle {
     fn from(Missing { reason, message }: Missing) -> Self {
-        Obstacle { reason, waiting: message.clone(), refused: message }
+        Obstacle { reason, waiting: message.clone(), refused: message, effect: Effect::Holds }
     }
 }
 
@@ -51,10 +64,10 @@ pub fn undeclared(kind: &dyn Kind, input: &Input<'_>) -> Option<Obstacle> {
     let meant = did_you_mean(closest(name, declared));
     let said = |instead: &str| {
         format!(
-            "ResearchNamespace {namespace} has no ServiceAccount {name}{meant}; declare it in its serviceAccounts, or {instead} one that \
-             it has (`kubectl get serviceaccounts -n {namespace}`)"
+            "ResearchNamespace {namespace} has no ServiceAccount {name}{meant}; ask an owner of it to declare it in serviceAccounts, or \
+             {instead} one that it has (`kubectl get serviceaccounts -n {namespace}`)"
         )
     };
     let (waiting, refused) = (said("delete the grant and ask again for"), said("name"));
-    Some(Obstacle { reason: "ServiceAccountNotFound", waiting, refused })
+    Some(Obstacle { reason: "ServiceAccountNotFound", waiting, refused, effect: Effect::Holds })
 }

@@ -64,7 +64,7 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     let kind = grant.of_kind();
     if let (Some(missing), GrantPhase::Approved) = (missing(kind, target, input), status.phase) {
         plan.close(not_ours);
-        return say.stalled(plan, status, missing.reason, missing.message);
+        return say.stalled(plan, status, missing.reason, missing.waiting);
     }
 
     let opening = kind.opening(grant, target, input);

@@ -9,7 +9,7 @@ use super::{
     digest,
     eligibility::{self, Ineligible},
     guard::POLICY_NOT_ALLOWED,
-    kind::{Missing, missing},
+    kind::{Kind, Missing, missing},
     limits::Others,
     membership,
     mistakes::Mistakes,
@@ -17,7 +17,7 @@ use super::{
     people::is_known,
     taken_back::Ended,
     target::too_weak,
-    wait::{Wait, not_here},
+    wait::{Wait, deadline_of, not_here},
     words::POLICY_WRITERS,
 };
 use crate::{auto_approve, condition::seconds};
@@ -52,13 +52,14 @@ pub fn outcome(
     status: &mut GrantStatus,
     input: &Input<'_>,
 ) -> Outcome {
-    if let Some(wait) = not_here(asked, input) {
+    if let Some(wait) = not_here(asked, deadline_of(target.policy, asked), input) {
         return Outcome::Wait(wait);
     }
     let Some(requester) = grant.terms().requested_by else {
-        let message = "the API server did not say who asked: the admission policy requester.cloister.dev is missing; install it, \
-                       delete the grant and ask again";
-        return Outcome::Wait(Wait::new("RequesterUnknown", message, true));
+        let at_its_end = "the API server did not say who asked: the admission policy requester.cloister.dev was missing; ask a platform \
+                          engineer to install it";
+        let message = format!("{}, delete the grant and ask again", at_its_end.replace(" was missing", " is missing"));
+        return Outcome::Wait(Wait::new("RequesterUnknown", message, at_its_end, true));
     };
     let kind = grant.of_kind();
     let others = Others::of(grant, requester, input);
@@ -78,8 +79,8 @@ pub fn outcome(
         wrong.extend(undeclared.clone().map(Obstacle::of_one_refused).map(Ineligible::ServiceAccountNotFound));
     }
     if let Err(why) = Mistakes::none(wrong) {
-        let doubts = known_doubts(kind, input).map(Obstacle::of_one_refused);
-        return Outcome::Deny(why.and(kind.faults(input)).and(doubts).noting(kind.unanswered(input)));
+        let why = why.and(kind.faults(input)).and_obstacles(known_doubts(kind, input), Obstacle::of_one_refused);
+        return Outcome::Deny(why.noting(kind.unanswered(input)));
     }
     let case = Case::of(kind, requester, target.policy, input);
     let decisions = Decisions::of(&case, grant, &status.digest, input);
@@ -91,15 +92,14 @@ pub fn outcome(
     if let Some(refusal) = decisions.refusal {
         return Outcome::Refuse(refusal);
     }
-    let weak = target.sensitivity.and_then(|sensitivity| too_weak(target.policy, sensitivity, input.settings));
+    let weak = target.sensitive.as_ref().and_then(|said| too_weak(target.policy, said, input.settings));
     let weak = weak.map(|message| Missing { reason: "PolicyTooWeak", message });
     let unguarded = target.unguarded.clone().map(|message| Missing { reason: POLICY_NOT_ALLOWED, message });
+    let of_policy = weak.into_iter().chain(unguarded).map(Obstacle::from);
     // Whoever declares an account of that name later would get what was opened for it.
-    let undeclared = undeclared.map(Obstacle::of_one_that_waits);
-    let missing = weak.into_iter().chain(unguarded).chain(missing(kind, target, input)).chain(undeclared);
-    if let Some(missing) = Mistakes::of(missing) {
-        let doubts = known_doubts(kind, input).map(Obstacle::of_one_that_waits);
-        return Outcome::Wait(Wait::for_all(&missing.and(doubts).noting(kind.unanswered(input))));
+    let missing: Vec<Obstacle> = of_policy.chain(missing(kind, target, input)).chain(undeclared).collect();
+    if !missing.is_empty() {
+        return Outcome::Wait(waits_for_all(missing, kind, input));
     }
     if grant.terms().break_glass {
         let permitted = break_glass::permitted(target.policy, requester);
@@ -126,11 +126,12 @@ pub fn outcome(
         return Outcome::Approve { reason: "AutoApproved", message, how: How::Policy };
     }
     // Nobody is asked to agree to what may never work.
-    if let Some(doubts) = Mistakes::of(known_doubts(kind, input).map(Obstacle::of_one_that_waits)) {
-        return Outcome::Wait(Wait::for_all(&doubts.noting(kind.unanswered(input))));
+    if known_doubts(kind, input).next().is_some() {
+        return Outcome::Wait(waits_for_all(Vec::new(), kind, input));
     }
     if let Some(unknown) = kind.doubts(input).into_iter().next() {
-        return Outcome::Wait(Wait::new(unknown.reason, unknown.waiting, false));
+        let at_its_end = "a name of it had not been looked up by then".to_owned();
+        return Outcome::Wait(Wait::new(unknown.reason, unknown.waiting, at_its_end, false));
     }
     let agreed: Vec<&Identity> = decisions.agreed.iter().map(|review| &review.reviewer).collect();
     let tally = case.tally(&agreed, &decisions.accounts);
@@ -149,6 +150,22 @@ pub fn outcome(
         wait.message.push_str(&format!(". Note that {caution}"));
     }
     Outcome::Wait(wait)
+}
+
+/// What holds a request up, and what of that is said once it has waited in vain.
+fn waits_for_all(missing: Vec<Obstacle>, kind: &dyn Kind, input: &Input<'_>) -> Wait {
+    let all = |said: fn(Obstacle) -> Missing| {
+        let doubts = || known_doubts(kind, input);
+        let all = match Mistakes::of(missing.iter().cloned().map(said)) {
+            Some(missing) => Some(missing.and_obstacles(doubts(), said)),
+            // Nobody is asked because of these alone.
+            None => Mistakes::of(doubts().map(said)),
+        };
+        all.map(|all| all.noting(kind.unanswered(input)))
+    };
+    let reason = all(Obstacle::of_one_that_waits).map_or("", |all| all.first_reason());
+    let text = |said| all(said).map(|all| all.to_string()).unwrap_or_default();
+    Wait::new(reason, text(Obstacle::of_one_that_waits), text(Obstacle::of_one_refused), true)
 }
 
 /// Who must still agree.
@@ -170,11 +187,11 @@ fn waits_for_people(
     });
     let said = format!("{}{}", fault.unwrap_or_default(), left.unwrap_or_default());
     if rules.is_empty() {
-        let message = format!(
-            "AccessPolicy {policy} does not approve this request by itself, and names nobody who could{said}. Ask {POLICY_WRITERS} \
-                 to name approvers, or delete the grant"
+        let at_its_end = format!(
+            "AccessPolicy {policy} does not approve this request by itself, and names nobody who could{said}. Ask {POLICY_WRITERS} to \
+             name approvers"
         );
-        return Wait::new("AwaitingApproval", message, false);
+        return Wait::new("AwaitingApproval", format!("{at_its_end}, or delete the grant"), at_its_end, false);
     }
     let missing = tally.missing(rules);
     let mut message = format!("waits for approval under AccessPolicy {policy}: {missing}{said}");
@@ -201,7 +218,7 @@ fn waits_for_people(
         message.push_str(&format!("; before you agree, note that {refusal} ({why})"));
     }
     let wait = |reason: &str, message: String, broken: bool| {
-        Wait::new(reason, message, broken).for_people(format!("{missing} had to agree under AccessPolicy {policy}"))
+        Wait::for_people(reason, message, format!("{missing} had to agree under AccessPolicy {policy}"), broken)
     };
     match case.out_of_reach(&decisions.accounts) {
         Some(why) => {

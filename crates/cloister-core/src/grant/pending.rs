@@ -3,9 +3,7 @@
 use super::{
     Grant, Input, Target,
     break_glass::later,
-    changed, digest,
-    eligibility::{self, signed},
-    membership,
+    changed, digest, eligibility, membership,
     mistakes::{ASK_AGAIN, Mistakes},
     outcome::{How, Outcome, outcome, window},
     phases::{add_finalizer, drop_finalizer, own, surplus},
@@ -14,15 +12,12 @@ use super::{
     summary,
     taken_back::{Ended, ended_by},
     undecided::without_target,
-    wait::{Wait, wait_until},
+    wait::{PENDING_TTL, Wait, deadline_of, wait_until},
 };
 use crate::{condition::seconds, plan::Plan};
 use cloister_api::{GrantPhase, GrantStatus, PolicyReference};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-
-/// How long a request waits where its policy does not say.
-const PENDING_TTL: SignedDuration = SignedDuration::from_hours(24);
 
 /// Waits for a decision, and takes it where it can be taken.
 pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
@@ -61,8 +56,7 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
             };
         }
     };
-    let ttl = target.policy.spec.pending_request_ttl.map_or(PENDING_TTL, signed);
-    let deadline = later(asked, ttl);
+    let deadline = deadline_of(target.policy, asked);
     if deadline <= input.now {
         let message = in_vain(grant, &target, asked, deadline, &status, input);
         let status = ended(status, GrantPhase::TimedOut, input.now);
@@ -83,7 +77,7 @@ pub fn decide(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         Outcome::Refuse(by) => refused(plan, &say, status, by, input.now),
         Outcome::Deny(why) => denied(plan, &say, status, &why, input.now),
         Outcome::Approve { .. } if let Some(held) = input.held => {
-            wait_until(plan, &say, status, deadline, Wait::new(held.reason(), held.message(), false))
+            wait_until(plan, &say, status, deadline, Wait::while_held(held))
         }
         Outcome::Approve { reason, message, how } => match window(grant, &target, input.now) {
             Ok(expires) => {
@@ -118,6 +112,7 @@ fn in_vain(
     match outcome(grant, target, asked, &mut status, input) {
         Outcome::Wait(wait) => wait.in_vain(deadline),
         Outcome::Deny(why) => format!("it was not decided by {deadline}: {why}. {ASK_AGAIN}"),
+        Outcome::Approve { .. } if let Some(held) = input.held => Wait::while_held(held).in_vain(deadline),
         Outcome::Refuse(_) | Outcome::Approve { .. } => format!("nobody decided by {deadline}. {ASK_AGAIN}"),
     }
 }
@@ -131,8 +126,14 @@ fn refused(
     now: Timestamp,
 ) -> Plan<GrantStatus> {
     let mut status = ended(status, GrantPhase::Denied, now);
+    let who = if reason == "Withdrawn" { String::new() } else { format!("talks to {}, ", by.reviewer.username) };
     status.reviews.push(by);
-    say.ready(plan, status, reason, message)
+    say.ready(
+        plan,
+        status,
+        reason,
+        format!("{message}. It stays denied: whoever still needs it {who}deletes it, and asks again"),
+    )
 }
 
 /// It is refused, and nothing of it can be changed.

@@ -1,7 +1,9 @@
 //! What is said of a review: that it counts, or why not.
 
+mod gone;
+
 use super::{
-    Declared, Grant, Input,
+    Grant, Input,
     approval::Case,
     bars::People,
     changed,
@@ -46,9 +48,9 @@ fn say(
     now: Timestamp,
 ) -> Option<AccessReviewStatus> {
     let before = review.status.as_ref();
-    let (counts, why, message) = match counted_for_one_gone(review, input) {
+    let (counts, why, message) = match gone::counted_for_one(review, input) {
         // It counted, and nobody is to believe that it does for a grant of that name which was made again.
-        Some(message) => (Some(true), REQUEST_GONE, message),
+        Some(message) => (Some(true), gone::REQUEST_GONE, message),
         None => match judge(review, question, elsewhere)? {
             Judged::Counts(message) => (Some(true), "Counted", message),
             Judged::Refused(why, message) => (Some(false), why, message),
@@ -70,15 +72,28 @@ fn say(
     (before != Some(&status)).then_some(status)
 }
 
-fn counted(review: &AccessReview) -> Option<&Condition> {
+pub(super) fn counted(review: &AccessReview) -> Option<&Condition> {
     let mut conditions = review.status.iter().flat_map(|status| &status.conditions);
     conditions.find(|condition| condition.type_ == COUNTED)
 }
 
-/// Whether it was said of a review that it counts, or why not. One that waits until it can be judged has no answer yet.
+/// Whether it was said of a review that it counts, or why not. One that waits until it can be judged has no answer yet, and
+/// one that counts as soon as its request waits for nothing else has none that lasts.
 pub fn is_answered(review: &AccessReview) -> bool {
+    has_answer(review) && !is_conditional(review)
+}
+
+fn has_answer(review: &AccessReview) -> bool {
     counted(review).is_some_and(|counted| counted.status != "Unknown")
 }
+
+/// Whether it is said of a review that it counts once its request does not wait for something else.
+fn is_conditional(review: &AccessReview) -> bool {
+    counted(review).is_some_and(|counted| counted.status == "True" && counted.message.contains(ONCE))
+}
+
+/// What is said of a review that agrees to what waits for something else.
+pub(super) const ONCE: &str = ", once the request does not wait for something else any more (";
 
 /// Whether it was said of a review that it does not count.
 pub fn is_refused(review: &AccessReview) -> bool {
@@ -86,14 +101,15 @@ pub fn is_refused(review: &AccessReview) -> bool {
 }
 
 /// The reviews of a grant that waits for people, of which something else is to be said: what they depend on changes while
-/// it waits, and a review that decides must not be said to count for nothing.
+/// it waits, and a review that decides must not be said to count for nothing. Once it is decided, those that were said to
+/// count as soon as it would wait for nothing else.
 pub fn to_answer<'a>(input: &Input<'a>) -> Vec<&'a AccessReview> {
     let Some(question) = Question::of(input) else { return Vec::new() };
-    if question.grant.phase() != GrantPhase::Pending && !question.owes() {
-        return Vec::new();
-    }
+    let is_decided = question.grant.phase() != GrantPhase::Pending && !question.owes();
     let differs = |one: &&AccessReview| say(one, Some(input), Some(&question), None, input.now).is_some();
-    input.reviews.iter().copied().filter(differs).collect()
+    // What was said of others stays.
+    let all = input.reviews.iter().copied().filter(|one| !is_decided || is_conditional(one));
+    all.filter(differs).collect()
 }
 
 /// Whether all is said of a review of a grant that has ended: that it decided, where the grant was decided by it.
@@ -119,25 +135,10 @@ fn judge(review: &AccessReview, question: Option<&Question<'_, '_>>, elsewhere: 
     let refused = |why, message: String| Some(Judged::Refused(why, message));
     let Some(question) = question.filter(|question| question.grant.uid() == named.uid) else {
         // That a grant is deleted, or cannot be read any more, changes nothing about what was decided by it.
-        if is_answered(review) {
+        if has_answer(review) {
             return None;
         }
-        let why = match elsewhere {
-            None if is_placeholder(&named.uid) => {
-                "that is the placeholder of an example: fill in the uid and the digest of the grant, and write the review under another \
-                 name (metadata.name), since this one cannot be changed"
-                    .to_owned()
-            }
-            Some(GrantRef { kind, name }) => {
-                format!(
-                    "that uid is of {} {name}. Write another review, with that kind and name in its requestRef",
-                    kind.as_str()
-                )
-            }
-            None => "one that was made again is another, and needs reviews of its own".to_owned(),
-        };
-        let (kind, name) = (named.kind.as_str(), &named.name);
-        return refused("RequestNotFound", format!("there is no {kind} {name} with uid {} here; {why}", named.uid));
+        return refused("RequestNotFound", gone::not_found(named, elsewhere));
     };
     let Question { input, grant, .. } = *question;
     if let Some(recorded) = recorded(review, grant) {
@@ -186,11 +187,16 @@ fn judge(review: &AccessReview, question: Option<&Question<'_, '_>>, elsewhere: 
         let settles =
             || owes && may_decide().is_ok() && grant.status().is_some_and(|status| status.digest == review.spec.digest);
         return match case.may_revoke(reviewer) {
-            Err(why) => refused(why.reason(), why.to_string()),
             Ok(()) if is_over && settles() => Some(Judged::Counts(format!("{OWED}; the grant had ended already"))),
+            // Nobody is sent to others who can do nothing either.
+            _ if is_over && !owes => too_late(),
+            Err(why) => refused(why.reason(), why.to_string()),
             Ok(()) if is_over => too_late(),
             Ok(()) => Some(Judged::Counts(ENDS_IT.into())),
         };
+    }
+    if is_over && !owes {
+        return too_late();
     }
     let is_open_question = grant.phase() == GrantPhase::Pending || owes;
     let digest = if owes { grant.status()?.digest.as_str() } else { question.digest(target) };
@@ -201,7 +207,7 @@ fn judge(review: &AccessReview, question: Option<&Question<'_, '_>>, elsewhere: 
         Ok(_) if review.spec.digest != digest => {
             let why = grant.status().and_then(|status| changed::since_read(status, target));
             let anew = of_now(reviewer, digest, grant, people, input);
-            refused("DigestDiffers", digest_differs(why.as_deref(), digest, anew))
+            refused("DigestDiffers", digest_differs(&review.spec.digest, why.as_deref(), digest, anew))
         }
         Ok(rules) => {
             let names: Vec<&str> =
@@ -210,9 +216,7 @@ fn judge(review: &AccessReview, question: Option<&Question<'_, '_>>, elsewhere: 
                 format!(", once for all reviews of {}: {before} says the same", reviewer.username)
             });
             let (names, policy) = (names.join(" or "), case.policy_name);
-            let waits = held_up(review, grant).map_or_else(String::new, |why| {
-                format!(", once the request does not wait for something else any more ({why}, see its status)")
-            });
+            let waits = held_up(review, grant).map_or_else(String::new, |why| format!("{ONCE}{why}, see its status)"));
             Some(Judged::Counts(format!("counts for {names} of AccessPolicy {policy}{once}{waits}")))
         }
     }
@@ -227,14 +231,14 @@ fn held_up<'a>(review: &AccessReview, grant: &'a Grant) -> Option<&'a str> {
     (!asks).then_some(&*status.reason)
 }
 
-/// Whether a uid is nobody's: zeros, as the examples have them.
-fn is_placeholder(uid: &str) -> bool {
-    uid.chars().all(|digit| matches!(digit, '0' | '-'))
-}
-
 /// What is said of a review that names another digest than its grant has.
-fn digest_differs(why: Option<&str>, digest: &str, anew: Option<&str>) -> String {
+fn digest_differs(written: &str, why: Option<&str>, digest: &str, anew: Option<&str>) -> String {
     let why = match why {
+        _ if gone::is_placeholder(written.rsplit(':').next().unwrap_or_default()) => {
+            "its digest is the placeholder of an example: look at the request, and write the grant's .status.digest there, in a review of \
+             another name (metadata.name), since this one cannot be changed"
+                .to_owned()
+        }
         Some(why) => format!("it is about something else ({why}), or its digest is mistyped"),
         None => "it is about something else than the request as it is now: its digest is mistyped, or something has changed since \
                  it was read"
@@ -312,33 +316,3 @@ fn instead_of_a_refusal(why: &NotCounted, grant: &Grant) -> &'static str {
         _ => "; to end it, write a review with the decision Revoke",
     }
 }
-
-/// Whether there is no grant any more that a review is about.
-fn is_gone(review: &AccessReview, input: Option<&Input<'_>>) -> bool {
-    let uid = input.and_then(|input| match input.declared {
-        Declared::Read(grant) => grant.metadata().uid.as_deref(),
-        Declared::Undecodable { metadata, .. } => metadata.uid.as_deref(),
-    });
-    uid != Some(&*review.spec.request_ref.uid)
-}
-
-/// What is said of a review that counted for a grant that is gone.
-fn counted_for_one_gone(review: &AccessReview, input: Option<&Input<'_>>) -> Option<String> {
-    let before = counted(review).filter(|condition| condition.status == "True")?;
-    let said = before.message.split_once(GONE).map_or(&*before.message, |(said, _)| said);
-    let named = &review.spec.request_ref;
-    is_gone(review, input).then(|| {
-        format!(
-            "{said}{GONE}{} {} with uid {}; one of that name that was made again is another, and needs reviews of its own",
-            named.kind.as_str(),
-            named.name,
-            named.uid
-        )
-    })
-}
-
-/// What stands between what was said of a review and that its grant is gone.
-const GONE: &str = "; there is no more ";
-
-/// Why a review says nothing of any grant that is there.
-const REQUEST_GONE: &str = "RequestGone";

@@ -46,10 +46,10 @@ impl Kind for RoleGrant {
         let rules = cluster_role(&role.spec.cluster_role, self, input);
         let (rules, policy) = both(rules, policy_of(&role.spec.access_policy, || self.entry(), input))?;
         let meaning = json!({"uid": role.metadata.uid, "clusterRole": role.spec.cluster_role, "rules": rules});
-        let (unguarded, sensitivity) = guard_of(&role.spec.cluster_role, &role.spec.access_policy, input);
+        let (unguarded, sensitive) = guard_of(&role.spec.cluster_role, &role.spec.access_policy, input);
         let allows = rules_of(&role.spec.cluster_role, input);
         let cluster_role = Some(role.spec.cluster_role.as_str());
-        Ok(Target { policy, sensitivity, meaning, cluster_role, rules: allows, unguarded, hashes: Hashes::default() })
+        Ok(Target { policy, sensitive, meaning, cluster_role, rules: allows, unguarded, hashes: Hashes::default() })
     }
 
     fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure> {

@@ -113,7 +113,8 @@ pub fn can_be_met(rules: &[ApprovalRule]) -> Result<Option<()>, String> {
         let filled = assigned.iter().filter(|rule| **rule == Some(at)).count() as u64;
         if filled < u64::from(*required) {
             return Err(format!(
-                "rule {} asks for {}, and names only {filled} who can agree and whom no other rule needs; name more, or a group",
+                "rule {} asks for {}, and names only {filled} who can agree and whom no other rule needs; name more people, or \
+                 another group, of those who neither ask for it nor get it",
                 rule.name, rule.required
             ));
         }

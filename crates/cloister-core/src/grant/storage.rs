@@ -9,10 +9,10 @@ use super::{
     end,
     kind::{Kind, Missing, Opening, Target, TargetError, is_for_accounts},
     mount::{self, Source},
-    obstacle::Obstacle,
+    obstacle::{Effect, Obstacle},
     residue,
     share::{Share, mount_key, mount_name},
-    target::{Known, both, cluster_role, guard_of, policy_of, rules_of},
+    target::{Known, Sensitive, both, cluster_role, guard_of, policy_of, rules_of},
     together,
     words::{CATALOGUE_WRITERS, CONFIG_WRITERS},
 };
@@ -101,11 +101,12 @@ impl Kind for StorageAccessGrant {
         let (of_role, least) = cluster_role.map(|name| guard_of(name, &role.access_policy, input)).unwrap_or_default();
         let of_credential =
             kept.as_ref().and_then(|(at, facts)| facts.guard.refuses(&secret_named(at), &role.access_policy));
-        let said = [kept.as_ref().and_then(|(_, facts)| facts.sensitivity), least, Some(storage.spec.sensitivity)];
-        let sensitivity = said.into_iter().flatten().max();
+        let own = Sensitive::of_storage(storage);
+        let said = [Some(own), kept.as_ref().and_then(|(at, facts)| facts.says(at)), least];
+        let sensitive = Sensitive::highest(said.into_iter().flatten());
         let allows = cluster_role.map(|name| rules_of(name, input)).unwrap_or_default();
         let unguarded = of_credential.or(of_role);
-        Ok(Target { policy, sensitivity, meaning, cluster_role, rules: allows, unguarded, hashes: Hashes::default() })
+        Ok(Target { policy, sensitive, meaning, cluster_role, rules: allows, unguarded, hashes: Hashes::default() })
     }
 
     fn conflict(&self, input: &Input<'_>) -> Result<(), Ineligible> {
@@ -115,17 +116,15 @@ impl Kind for StorageAccessGrant {
             return Ok(());
         }
         match mount::conflict(mount, &mount_name(&share), input) {
-            Some((other, path)) => Err(Ineligible::MountConflict(other.to_owned(), path.to_owned())),
+            Some(conflict) => Err(Ineligible::MountConflict(conflict)),
             None => Ok(()),
         }
     }
 
-    fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
+    fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Obstacle> {
         let endpoint = || found(self, input).ok()?.0.spec.endpoint.as_ref();
-        credential(self, input)
-            .err()
-            .or_else(|| too_broad(&self.spec.storage, endpoint()?, input))
-            .or_else(|| together::too_broad(endpoint()?, input))
+        let missing = credential(self, input).err().or_else(|| too_broad(&self.spec.storage, endpoint()?, input));
+        missing.map(Obstacle::from).or_else(|| together::too_broad(endpoint()?, input))
     }
 
     fn doubts(&self, input: &Input<'_>) -> Vec<Obstacle> {
@@ -137,7 +136,7 @@ impl Kind for StorageAccessGrant {
             Ok(open) => astray(open, input).map(|missing| led_astray(storage, missing)),
             Err(refusal) => Some(closed_by(storage, &refusal)),
         };
-        doubt.into_iter().map(Obstacle::from).collect()
+        doubt.into_iter().map(|doubt| Obstacle { effect: Effect::LeavesClosed, ..Obstacle::from(doubt) }).collect()
     }
 
     fn caution(&self, input: &Input<'_>) -> Vec<String> {
@@ -316,8 +315,10 @@ fn closed_by(storage: &str, refusal: &Refusal) -> Missing {
 }
 
 fn of_endpoint(storage: &str, reason: &'static str, why: &str) -> Missing {
+    // Of two who are named, one can act: the one whose mistake it is.
+    let or = if why.contains("ask whoever") { "or, where the StorageResource is wrong, " } else { "" };
     let message = format!(
-        "the endpoint of StorageResource {storage} stays closed: {why}; ask {CATALOGUE_WRITERS} to correct the StorageResource"
+        "the endpoint of StorageResource {storage} stays closed: {why}; {or}ask {CATALOGUE_WRITERS} to correct the StorageResource"
     );
     Missing { reason, message }
 }

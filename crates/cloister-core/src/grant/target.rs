@@ -2,11 +2,11 @@
 
 use super::{
     Input, Listed,
-    kind::{Kind, TargetError},
+    kind::{Kind, Target, TargetError},
     words::CATALOGUE_WRITERS,
 };
 use crate::{cluster_role::Fault, settings::Settings, text::counted};
-use cloister_api::{AccessPolicy, AccessPolicySpec, Sensitivity};
+use cloister_api::{AccessPolicy, AccessPolicySpec, Sensitivity, StorageResource};
 
 /// An object of the catalogue, as it was found.
 #[derive(Debug)]
@@ -26,6 +26,36 @@ impl<K> Clone for Known<'_, K> {
 }
 
 impl<K> Copy for Known<'_, K> {}
+
+/// How much is at stake, and what says so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sensitive {
+    /// How much.
+    pub sensitivity: Sensitivity,
+    /// The object that says so.
+    pub by: String,
+}
+
+impl Sensitive {
+    /// What a storage says of itself.
+    pub fn of_storage(storage: &StorageResource) -> Self {
+        let name = storage.metadata.name.as_deref().unwrap_or_default();
+        Sensitive { sensitivity: storage.spec.sensitivity, by: format!("StorageResource {name}") }
+    }
+
+    /// The highest of what is said: of two that are the same, the first.
+    pub fn highest(said: impl IntoIterator<Item = Self>) -> Option<Self> {
+        let higher = |one: Self, other: Self| if other.sensitivity > one.sensitivity { other } else { one };
+        said.into_iter().reduce(higher)
+    }
+}
+
+impl Target<'_> {
+    /// How much is at stake, where that is said.
+    pub fn sensitivity(&self) -> Option<Sensitivity> {
+        self.sensitive.as_ref().map(|said| said.sensitivity)
+    }
+}
 
 /// The policy of this name.
 pub fn policy_of<'a>(
@@ -74,10 +104,11 @@ pub fn rules_of<'a>(name: &str, input: &Input<'a>) -> &'a [Box<str>] {
 }
 
 /// Why a policy may not decide about a ClusterRole, if it may not, and how sensitive that is, where it says so.
-pub fn guard_of(role: &str, policy: &str, input: &Input<'_>) -> (Option<String>, Option<Sensitivity>) {
+pub fn guard_of(role: &str, policy: &str, input: &Input<'_>) -> (Option<String>, Option<Sensitive>) {
     let facts = (input.catalogue.cluster_roles)(role);
     let refusal = facts.and_then(|facts| facts.guard.refuses(&format!("ClusterRole {role}"), policy));
-    (refusal, facts.and_then(|facts| facts.guard.sensitivity))
+    let sensitivity = facts.and_then(|facts| facts.guard.sensitivity);
+    (refusal, sensitivity.map(|sensitivity| Sensitive { sensitivity, by: format!("ClusterRole {role}") }))
 }
 
 /// How many people a policy asks to agree, at the least: none where it may approve by itself. `None` where it can never
@@ -91,13 +122,14 @@ pub fn policy_strength(policy: &AccessPolicySpec) -> Option<u32> {
 }
 
 /// Why a policy is too weak for content of this sensitivity, if it is.
-pub fn too_weak(policy: &AccessPolicy, sensitivity: Sensitivity, settings: &Settings) -> Option<String> {
-    let least = settings.spec.minimum_approvals.of(sensitivity);
+pub fn too_weak(policy: &AccessPolicy, said: &Sensitive, settings: &Settings) -> Option<String> {
+    let Sensitive { sensitivity, by } = said;
+    let least = settings.spec.minimum_approvals.of(*sensitivity);
     let strength = policy_strength(&policy.spec)?;
     (strength < least).then(|| {
         format!(
-            "AccessPolicy {} can approve with {}, and content of sensitivity {sensitivity:?} needs {least} at least \
-             (minimumApprovals of CloisterConfig); ask {CATALOGUE_WRITERS} to name a stronger policy",
+            "AccessPolicy {} can approve with {}, and content of sensitivity {sensitivity:?}, as {by} says, needs \
+             {least} at least (minimumApprovals of CloisterConfig); ask {CATALOGUE_WRITERS} to name a stronger policy",
             policy.metadata.name.as_deref().unwrap_or_default(),
             counted(strength as usize, "person", "people")
         )

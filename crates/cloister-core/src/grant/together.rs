@@ -1,7 +1,12 @@
 //! What the endpoints of a namespace's storage open together, and with what allowlists open there: each was agreed to by
 //! itself.
 
-use super::{Declared, Grant, Input, Known, kind::Missing, limits::place, may_hold};
+use super::{
+    Declared, Grant, Input, Known,
+    limits::place,
+    may_hold,
+    obstacle::{Effect, Obstacle},
+};
 use crate::{
     egress::{Opening, open_endpoint_in_part, too_broad_with},
     namespace::egress::TOO_BROAD,
@@ -28,7 +33,7 @@ impl Default for Beside<'_> {
 
 /// Why a grant is not given its endpoint for now: with it, what is open in the namespace would be wider than allowlists may
 /// open. What is open already stays.
-pub fn too_broad(endpoint: &StorageEndpoint, input: &Input<'_>) -> Option<Missing> {
+pub fn too_broad(endpoint: &StorageEndpoint, input: &Input<'_>) -> Option<Obstacle> {
     let Declared::Read(grant) = input.declared else { return None };
     let surroundings = input.surroundings();
     let opened = |endpoint: &StorageEndpoint| open_endpoint_in_part(endpoint, None, &surroundings).opening;
@@ -42,12 +47,14 @@ pub fn too_broad(endpoint: &StorageEndpoint, input: &Input<'_>) -> Option<Missin
     });
     let others: Vec<Opening> = storages.filter_map(opened).chain((input.beside.agreed)()).collect();
     let why = too_broad_with(&own, &others, &input.settings.spec.egress)?;
-    let message = format!(
-        "the endpoint stays closed: {why}. Revoke a grant in {} whose storage is not needed any more; this one is given when there \
-         is room",
-        input.namespace
-    );
-    Some(Missing { reason: TOO_BROAD, message })
+    let said = |then: &str| {
+        format!(
+            "the endpoint stays closed: {why}. Revoke a grant in {} whose storage is not needed any more{then}",
+            input.namespace
+        )
+    };
+    let (waiting, refused) = (said("; this one is given when there is room"), said(""));
+    Some(Obstacle { reason: TOO_BROAD, waiting, refused, effect: Effect::Holds })
 }
 
 /// Whether a grant has its endpoint before another has. Of two that are approved and not open yet, exactly one does.

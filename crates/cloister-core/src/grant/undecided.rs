@@ -45,12 +45,12 @@ pub fn without_target(
     let all = |said: fn(Obstacle) -> Missing| {
         let mut of_target = error.obstacles().map(said);
         let first = of_target.next().unwrap_or_else(|| Missing { reason: error.reason(), message: error.to_string() });
-        let doubts = undeclared(kind, input).into_iter().chain(known_doubts(kind, input)).map(said);
+        let doubts = undeclared(kind, input).into_iter().chain(known_doubts(kind, input));
         Mistakes::one(first)
             .and(of_target)
             .and(wrong.clone())
             .and(kind.faults(input))
-            .and(doubts)
+            .and_obstacles(doubts, said)
             .noting(kind.unanswered(input))
     };
     let at_its_end = all(Obstacle::of_one_refused);
@@ -70,6 +70,6 @@ pub fn without_target(
         all(Obstacle::of_one_that_waits),
         left.unwrap_or_default()
     );
-    let wait = Wait::new(error.reason(), message, true).or_at_its_end(at_its_end.to_string());
+    let wait = Wait::new(error.reason(), message, at_its_end.to_string(), true);
     Ok(if error.is_of_what_may_come() { wait.for_what_may_come(asked) } else { wait })
 }

@@ -3,12 +3,13 @@
 use super::{
     Home, Input,
     break_glass::later,
-    mistakes::{ASK_AGAIN, Mistakes},
+    eligibility::signed,
+    mistakes::ASK_AGAIN,
     open,
     status::{Say, ended},
 };
-use crate::plan::Plan;
-use cloister_api::{GrantPhase, GrantStatus, condition::reason};
+use crate::{hold::Held, plan::Plan};
+use cloister_api::{AccessPolicy, GrantPhase, GrantStatus, condition::reason};
 use jiff::{SignedDuration, Timestamp};
 
 /// How long what a request names may be on its way before the request is said to be broken: who applies a set of objects
@@ -32,21 +33,24 @@ pub struct Wait {
 }
 
 impl Wait {
-    /// Somebody must change all of this.
-    pub fn for_all(missing: &Mistakes) -> Self {
-        Wait::new(missing.first_reason(), missing.to_string(), true)
-    }
-
-    pub fn new(reason: &str, message: impl Into<String>, broken: bool) -> Self {
-        let message = message.into();
-        let at_its_end = message.clone();
-        let reason = reason.to_owned();
+    /// What is said while it waits, and once it has waited in vain: what helps one that waits does not help one that is over.
+    pub fn new(reason: &str, message: impl Into<String>, at_its_end: impl Into<String>, broken: bool) -> Self {
+        let (message, at_its_end, reason) = (message.into(), at_its_end.into(), reason.to_owned());
         Wait { reason, at_its_end, message, broken, asks_people: false, on_its_way_until: None }
     }
 
     /// The same where people were asked, and who of them has not agreed.
-    pub fn for_people(self, missing: String) -> Self {
-        Wait { asks_people: true, at_its_end: missing, ..self }
+    pub fn for_people(reason: &str, message: String, missing: String, broken: bool) -> Self {
+        Wait { asks_people: true, ..Wait::new(reason, message, missing, broken) }
+    }
+
+    /// While nothing is approved or opened, whatever it is.
+    pub fn while_held(held: Held) -> Self {
+        let at_its_end = match held {
+            Held::ClockSkew => "the clocks of the operator and of the API server were too far apart",
+            Held::AuditUnavailable => "the audit record could not be written",
+        };
+        Wait::new(held.reason(), held.message(), at_its_end, false)
     }
 
     /// What is said of a request that has waited in vain, and what to do then.
@@ -59,37 +63,51 @@ impl Wait {
         }
     }
 
-    /// The same, and what is said where nothing has changed until it times out.
-    pub fn or_at_its_end(self, at_its_end: String) -> Self {
-        Wait { at_its_end, ..self }
-    }
-
     /// The same where something is missing that may have been applied together with the request.
     pub fn for_what_may_come(self, asked: Timestamp) -> Self {
         Wait { on_its_way_until: Some(later(asked, ON_ITS_WAY)), ..self }
     }
 }
 
+/// How long a request waits where its policy does not say.
+pub const PENDING_TTL: SignedDuration = SignedDuration::from_hours(24);
+
+/// Until when a request waits under this policy.
+pub fn deadline_of(policy: &AccessPolicy, asked: Timestamp) -> Timestamp {
+    later(asked, policy.spec.pending_request_ttl.map_or(PENDING_TTL, signed))
+}
+
 /// Why nothing can be decided in this namespace now.
-pub fn not_here(asked: Timestamp, input: &Input<'_>) -> Option<Wait> {
+pub fn not_here(asked: Timestamp, deadline: Timestamp, input: &Input<'_>) -> Option<Wait> {
+    let namespace = input.namespace;
     match input.home {
-        Home::Enforced if input.settings.held => Some(Wait::new(reason::CLOCK_SKEW, open::CLOCK_SKEW, false)),
+        Home::Enforced if input.settings.held => {
+            let at_its_end = "the operator's clock and the API server's did not agree";
+            Some(Wait::new(reason::CLOCK_SKEW, open::CLOCK_SKEW, at_its_end, false))
+        }
         Home::Enforced if input.settings.usable => None,
         Home::Enforced => Some(Wait::new(
             reason::CONFIG_UNDECODABLE,
             "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can",
+            "CloisterConfig cloister could not be read by the version of the operator that ran then",
             true,
         )),
         Home::NotEnforced => Some(Wait::new(
             "NamespaceNotEnforced",
-            format!("waits for ResearchNamespace {} to be enforced", input.namespace),
+            format!("waits for ResearchNamespace {namespace} to be enforced"),
+            format!("ResearchNamespace {namespace} was not enforced"),
             false,
         )),
         Home::Closed | Home::Ending => {
-            let said =
-                |ask: &str| format!("{} is not an open research namespace; {ask} in one that is", input.namespace);
-            let wait = Wait::new("NotAResearchNamespace", said("delete the grant and ask"), true);
-            Some(wait.or_at_its_end(said("ask")).for_what_may_come(asked))
+            let said = |ask: &str| {
+                format!(
+                    "{namespace} is not an open research namespace; {ask} in one that is (`kubectl get researchnamespaces` lists those that \
+                     there are)"
+                )
+            };
+            let waiting =
+                format!("{}. The request waits until {deadline}, and then times out", said("delete the grant and ask"));
+            Some(Wait::new("NotAResearchNamespace", waiting, said("ask"), true).for_what_may_come(asked))
         }
     }
 }

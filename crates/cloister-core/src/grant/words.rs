@@ -34,6 +34,9 @@ pub fn principals(all: &[Principal]) -> String {
     named
 }
 
+/// Who puts people into groups.
+const MISSING: &str = "where one is missing, ask whoever runs the identity provider";
+
 /// An account and its groups, as the API server saw them when it made the object.
 pub fn seen(identity: &Identity) -> String {
     let who = &identity.username;
@@ -43,9 +46,9 @@ pub fn seen(identity: &Identity) -> String {
     let mut groups: Vec<&str> = identity.groups.iter().map(String::as_str).collect();
     groups.sort_unstable();
     if groups.is_empty() {
-        return format!("the API server saw {who} in no group");
+        return format!("the API server saw {who} in no group ({MISSING})");
     }
-    format!("the API server saw {who} in groups {}", first_of(groups, GROUPS, ", "))
+    format!("the API server saw {who} in groups {} ({MISSING})", first_of(groups, GROUPS, ", "))
 }
 
 /// What is still to end, in words.

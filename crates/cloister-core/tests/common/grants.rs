@@ -10,7 +10,7 @@ use cloister_core::{
     cluster_role::RoleFacts,
     egress::{Opening, ServiceFacts},
     grant::{
-        self, Beside, Catalogue, CredentialFacts, Declared, Grant, Holder, Home, Input, Known, Listed, Neighbour,
+        self, Beside, Catalogue, CredentialFacts, Debt, Declared, Grant, Holder, Home, Input, Known, Listed, Neighbour,
         Other, SETTLING, Share, has_begun, is_approved, is_open, last_call, may_hold, mount_name, mount_named_by,
         owes_review, same_person, secret_name,
     },
@@ -333,13 +333,13 @@ impl World {
     }
 
     /// Another grant by which somebody broke the glass, and which is not reviewed.
-    fn debt(&self, but: &str, requester: &Identity) -> Option<String> {
+    fn debt(&self, but: &str, requester: &Identity) -> Option<Debt> {
         let theirs = |grant: &Grant| grant.terms().requested_by.is_some_and(|other| same_person(other, requester));
         let mut owing = self.grants.iter().filter(|(key, grant)| {
             let reviews: Vec<&AccessReview> = self.reviews.iter().collect();
             *key != but && owes_review(grant, &reviews) && theirs(grant)
         });
-        owing.next().map(|(key, _)| reference(key).to_string())
+        owing.next().map(|(key, grant)| Debt::of(reference(key).to_string(), grant.status()))
     }
 
     /// Does one action for a grant.

@@ -74,6 +74,20 @@ fn who_owes_a_review_does_not_break_it_again() {
         settle(&mut world);
         said(&world, "role/again")
     };
+    let mut whom = broken();
+    ask(&mut whom, "role/again", asked(json!({})));
+    settle(&mut whom);
+    assert_eq!(
+        message(&whom, "role/again"),
+        "alice broke the glass with StorageAccessGrant/eval, which nobody has reviewed yet; ask an approver of AccessPolicy standard, one \
+         of security (Group security) or owners (Group owners) to review it first. A grant cannot be changed: delete it, and ask again"
+    );
+    review(&mut whom, "eval", Decision::Deny, person("sam", &["security"]));
+    whom.reviews[0].spec.comment = "it could have waited".into();
+    settle(&mut whom);
+    assert_eq!(said(&whom, "eval"), (GrantPhase::Revoked, "ReviewRefused".into()));
+    let told = message(&whom, "eval");
+    assert!(told.starts_with("sam reviewed it and refused: it could have waited"), "{told}");
     let owed = (GrantPhase::Denied, "EarlierReviewOwed".to_owned());
     assert_eq!(again(json!({"username": "alice", "groups": ["oncall"]})), owed);
     assert_eq!(again(json!({"username": "alice-admin", "groups": ["oncall"], "personKey": "p1"})), owed);

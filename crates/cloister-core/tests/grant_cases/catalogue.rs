@@ -57,6 +57,10 @@ fn whether_there_are_enough_people_for_a_policy_is_said_where_it_is_known() {
     assert_eq!(of(&one, "Satisfiable"), said("True", "EnoughPeople"));
 }
 
+/// What is said of a policy that never approves, where whoever publishes it looks.
+const STEP: &str = "; name who agrees in approvalRules, or correct autoApprove, which whoever publishes AccessPolicies (ClusterRole \
+                    cloister:policy-admin) can do";
+
 /// Policies that give nothing to anybody, the reason, and why.
 fn of_no_use() -> Vec<(Value, &'static str, &'static str)> {
     let rule = |required: u32, name: &str| json!([{"name": "a", "required": required, "approvers": [{"kind": "User", "name": name}]}]);
@@ -78,13 +82,15 @@ fn of_no_use() -> Vec<(Value, &'static str, &'static str)> {
             json!({"requesters": account, "autoApprove": ["true"], "approvalRules": rule(1, "bob")}),
             "TooFewPeople",
             "its approvalRules can never be met: where a ServiceAccount asks, 2 people must agree, and rule a asks for 2, and names \
-             only 1 who can agree and whom no other rule needs; name more, or a group",
+             only 1 who can agree and whom no other rule needs; name more people, or another group, of \
+             those who neither ask for it nor get it",
         ),
         (
             json!({"autoApprove": [], "beneficiaries": [{"kind": "User", "name": "nina"}], "approvalRules": rule(1, "nina")}),
             "TooFewPeople",
             "its approvalRules can never be met: whoever of its beneficiaries gets it does not decide, and without them rule a asks \
-             for 1, and names only 0 who can agree and whom no other rule needs; name more, or a group",
+             for 1, and names only 0 who can agree and whom no other rule needs; name more people, or another group, of \
+             those who neither ask for it nor get it",
         ),
     ]
 }
@@ -96,7 +102,7 @@ fn a_policy_that_nobody_can_fulfil_says_so_and_so_does_what_names_it() {
         let ready = conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
         assert_eq!(
             (ready.status.as_str(), ready.reason.as_str(), ready.message.as_str()),
-            ("True", reason, why),
+            ("True", reason, &*format!("{why}{}", if reason == "NeverApproves" { STEP } else { "" })),
             "{more}"
         );
         if reason != "NobodyMayAsk" {
@@ -242,7 +248,7 @@ fn all_that_is_wrong_with_a_storage_is_said_at_once() {
     let (reason, message) = of_storage(json!({"sensitivity": "High", "roles": roles}));
     assert_eq!(reason, "PolicyTooWeak");
     for words in [
-        "role reader: AccessPolicy standard can approve with 0 people, and content of sensitivity High needs 1 at least",
+        "role reader: AccessPolicy standard can approve with 0 people, and content of sensitivity High, as StorageResource weights says, needs 1 at least",
         "role reader: there is no ClusterRole cloister:storage-reder (did you mean cloister:storage-reader?); create it, or correct \
          the name",
         "role reader: Secret weights in cloister-credentials does not say that StorageResource weights may hand it out",

@@ -87,7 +87,10 @@ fn a_requester_takes_a_request_back() {
     review(&mut world, "eval", Decision::Revoke, person("alice", &["researchers"]));
     settle(&mut world);
     assert_eq!(said(&world, "eval"), (GrantPhase::Denied, "Withdrawn".into()));
-    assert_eq!(message(&world, "eval"), "alice took it back before it was decided");
+    assert_eq!(
+        message(&world, "eval"),
+        "alice took it back before it was decided. It stays denied: whoever still needs it deletes it, and asks again"
+    );
 }
 
 /// An approver, or who gets it, asked for nothing that could be taken back.
@@ -98,7 +101,10 @@ fn whoever_else_revokes_a_request_does_not_take_it_back() {
     world.reviews[0].spec.comment = "not this week".into();
     settle(&mut world);
     assert_eq!(said(&world, "eval"), (GrantPhase::Denied, "RevokedByReview".into()));
-    assert_eq!(message(&world, "eval"), "sam revoked it before it was decided: not this week");
+    assert_eq!(
+        message(&world, "eval"),
+        "sam revoked it before it was decided: not this week. It stays denied: whoever still needs it talks to sam, deletes it, and asks again"
+    );
 }
 
 /// The only one who could decide asks, or gets it.
@@ -119,7 +125,8 @@ fn that_nobody_is_left_who_could_approve_is_said() {
     assert_eq!(
         message(&world, "role/debug"),
         "waits for approval under AccessPolicy standard: 1 more of a (User alice); nobody is left who could: rule a asks for 1, and \
-         names only 0 who can agree and whom no other rule needs; name more, or a group. Ask whoever publishes AccessPolicies \
+         names only 0 who can agree and whom no other rule needs; name more people, or another group, of those \
+         who neither ask for it nor get it. Ask whoever publishes AccessPolicies \
          (ClusterRole cloister:policy-admin) to do that, or delete the grant"
     );
     let to_sam = json!({"subjects": [{"kind": "User", "name": "sam"}]});

@@ -70,7 +70,31 @@ pub fn settle(world: &mut World) {
     for key in world.grants.keys() {
         let plan = world.plan(key);
         assert!(plan.is_empty(), "{key} does not come to rest: {plan:#?}");
+        if status(world, key).phase.has_ended() {
+            is_said_of_one_that_is_over(&message(world, key));
+        }
     }
+}
+
+/// What helps one that waits is not said of one that is over, and nothing is said twice.
+fn is_said_of_one_that_is_over(told: &str) {
+    const WAITS: [&str; 6] = [
+        "waits until",
+        "waits for",
+        "leave it",
+        "once the request",
+        "delete the grant and ask again",
+        "nobody is asked",
+    ];
+    for words in WAITS {
+        assert!(!told.contains(words), "{words}: {told}");
+    }
+    assert!(told.matches("A grant cannot be changed").count() < 2, "it says something twice: {told}");
+    let mut sentences: Vec<&str> = told.split(". ").collect();
+    let all = sentences.len();
+    sentences.sort_unstable();
+    sentences.dedup();
+    assert_eq!(sentences.len(), all, "it says something twice: {told}");
 }
 
 /// What is said of a grant.

@@ -55,6 +55,32 @@ fn a_name_is_answered_before_anybody_is_asked() {
     assert_eq!(after(Some(address("198.51.100.7"))), ("AwaitingApproval".into(), false, true));
 }
 
+/// What was open is in the record: the names with the addresses that they had then, and the rules of a role.
+#[test]
+fn the_record_of_what_was_opened_says_where_it_led_and_what_it_allowed() {
+    let mut world = by_name();
+    answered(&mut world, address("198.51.100.7"));
+    approved(
+        &mut world,
+        "egress/lab",
+        json!({"rule": {"name": "lab", "domainNames": [HOST], "ports": [{"port": 443}]}}),
+    );
+    approved(&mut world, "role/debug", json!({}));
+    let activated = |key: &str| {
+        let records = cloister_core::audit::of_grant(
+            &world.grants[key],
+            super::grants::NAMESPACE,
+            &world.objects.observe(),
+            |_| false,
+        );
+        records.into_iter().find(|record| record.r#type.ends_with(".activated.v1")).unwrap().data
+    };
+    let hosts = activated("egress/lab")["hosts"].to_string();
+    assert!(hosts.contains(HOST) && hosts.contains("198.51.100.7"), "{hosts}");
+    let rules = activated("role/debug")["clusterRoleRules"].to_string();
+    assert!(rules.contains("pods/exec"), "{rules}");
+}
+
 #[test]
 fn a_storage_that_cannot_be_reached_is_not_put_to_anybody() {
     let with = |endpoint: Value| {

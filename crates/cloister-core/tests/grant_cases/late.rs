@@ -43,7 +43,7 @@ fn one_that_comes_too_late_says_how_the_grant_stands() {
         assert_eq!(
             message,
             format!(
-                "StorageAccessGrant eval was approved before this review was seen, and ends at {end}; to end it earlier, write a review \
+                "StorageAccessGrant eval was approved before this review counted, and ends at {end}; to end it earlier, write a review \
                  with the decision Revoke"
             )
         );
@@ -73,7 +73,7 @@ fn one_that_comes_too_late_says_how_the_grant_stands() {
         is(
             said(false, &denied, 0, sue(decision)),
             "AlreadyDecided",
-            "StorageAccessGrant eval was denied before this review was seen (Denied), and stays so; whoever still needs it deletes it and \
+            "StorageAccessGrant eval was denied before this review counted (Denied), and stays so; whoever still needs it deletes it and \
              asks again",
         );
     }
@@ -94,7 +94,15 @@ fn one_that_comes_too_late_says_how_the_grant_stands() {
         );
     }
     let over = "alice asked for it, by this or another account, and cannot decide about it; ask another approver";
-    is(said(false, &approved, 30, alice()), "Requester", over);
+    let ended = "StorageAccessGrant eval ended at NOW (Expired), so that there is nothing to decide";
+    is(said(false, &approved, 30, alice()), "AlreadyEnded", ended);
+    // Of what is over, nobody is sent to somebody else, whoever they are.
+    for who in [person("pat", &["admins"]), person("alice", &["researchers"])] {
+        for decision in [Decision::Approve, Decision::Deny, Decision::Revoke] {
+            let (why, _) = said(false, &denied, 0, (decision, who.clone()));
+            assert_eq!(why, "AlreadyDecided", "{decision:?} {}", who.username);
+        }
+    }
     let approves = (Decision::Approve, person("alice", &["researchers"]));
     is(said(false, &[], 0, approves), "Requester", over);
 }

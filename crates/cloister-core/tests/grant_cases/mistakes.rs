@@ -54,12 +54,20 @@ fn who_may_not_is_told_who_may_and_who_they_were_seen_to_be() {
     let many: Vec<String> = (10..30).map(|at| format!("group-{at}")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     for (key, groups, seen) in [
-        ("egress/none", &["system:authenticated"][..], "the API server saw alice in groups system:authenticated. "),
-        ("egress/no", &[], "the API server saw alice in no group. "),
+        (
+            "egress/none",
+            &["system:authenticated"][..],
+            "the API server saw alice in groups system:authenticated (where one is missing, ask whoever runs the identity provider). ",
+        ),
+        (
+            "egress/no",
+            &[],
+            "the API server saw alice in no group (where one is missing, ask whoever runs the identity provider). ",
+        ),
         (
             "egress/many",
             &many,
-            "in groups group-10, group-11, group-12, group-13, group-14, group-15, group-16, group-17 and 12 more. ",
+            "in groups group-10, group-11, group-12, group-13, group-14, group-15, group-16, group-17 and 12 more (where one is missing, ",
         ),
     ] {
         ask(&mut world, key, by(groups));
@@ -79,7 +87,7 @@ fn who_may_not_is_told_who_may_and_who_they_were_seen_to_be() {
     assert!(
         told.starts_with(
             "sam is not among the approvers of AccessPolicy standard (Group security or Group owners): the API server saw sam in \
-             groups system:authenticated. "
+             groups system:authenticated (where one is missing, ask whoever runs the identity provider). "
         ),
         "{told}"
     );

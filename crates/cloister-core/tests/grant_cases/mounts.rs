@@ -1,7 +1,7 @@
 //! The credential that overlapping grants share.
 
 use super::desk::*;
-use super::grants::Shelf;
+use super::grants::{Shelf, World};
 use cloister_api::{GrantMount, GrantPhase};
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},
@@ -20,6 +20,41 @@ fn one_credential_is_mounted_at_one_path() {
         ask(&mut world, "second", elsewhere.clone());
         settle(&mut world);
         assert_eq!(told(&world, "second"), (GrantPhase::Denied, "MountConflict".into(), false));
+        let message = message(&world, "second");
+        let path = message.split("; ask with mountPath ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+        let mount = json!({"serviceAccountName": "trainer", "mountPath": path});
+        ask(&mut world, "third", merged(elsewhere.clone(), json!({"mount": mount})));
+        settle(&mut world);
+        assert_ne!(said(&world, "third").1, "MountConflict", "it works where it is sent to: {message}");
+    }
+}
+
+/// Whoever publishes the catalogue corrects an endpoint: it is no mistake of a request, and the same without the mistake is given.
+#[test]
+fn an_endpoint_that_stays_closed_is_no_mistake_of_a_request() {
+    use cloister_core::names::{Answer, Known, Limits, Outcome, Where};
+    let never = cloister_core::egress::NeverOpened::new(&[]);
+    let inside = [("10.0.0.1".parse().unwrap(), SignedDuration::from_secs(30))];
+    let host = "weights.example.com";
+    let endpoint = json!({"domainNames": [host], "ports": [{"port": 443}]});
+    let mut world = World { storage: storage(json!({"endpoint": endpoint})), ..world() };
+    let mut known = Known::default();
+    let rebound = Answer::believed(inside, Where::Public, &never).unwrap_err();
+    known.learn(Outcome::Refused(rebound), world.now, &Limits::default());
+    world.known.insert(host.into(), known);
+    ask(&mut world, "first", json!({}));
+    let elsewhere = json!({"mount": {"serviceAccountName": "trainer", "mountPath": "/data"}});
+    settle(&mut world);
+    assert_eq!(said(&world, "first"), (GrantPhase::Active, "Rebinding".into()), "with a mount it is given");
+    ask(&mut world, "second", elsewhere);
+    ask(&mut world, "third", json!({"mount": null}));
+    ask(&mut world, "fourth", json!({"requestedDuration": "9h"}));
+    settle(&mut world);
+    assert_eq!(said(&world, "third"), (GrantPhase::Active, "Rebinding".into()), "and without one");
+    for (key, reason) in [("second", "MountConflict"), ("fourth", "DurationTooLong")] {
+        assert_eq!(said(&world, key), (GrantPhase::Denied, reason.into()));
+        let told = message(&world, key);
+        assert!(told.contains(". Note that the endpoint of StorageResource weights stays closed: "), "{told}");
     }
 }
 

@@ -30,13 +30,13 @@ fn breaking(mut world: World, group: &str, more: Value) -> String {
 #[test]
 fn nobody_is_sent_to_what_would_be_refused_too() {
     let may_ask = "bob is not among those who may break the glass under AccessPolicy standard (Group oncall): the API server saw bob \
-                   in groups researchers. Ask without spec.breakGlass";
+                   in groups researchers (where one is missing, ask whoever runs the identity provider). Ask without spec.breakGlass";
     assert_eq!(breaking(with_glass(), "researchers", json!({})), format!("{may_ask}. {AGAIN}"));
     assert_eq!(
         breaking(with_glass(), "guests", json!({})),
         format!(
             "bob is not among those who may break the glass under AccessPolicy standard (Group oncall), and bob is not among its \
-             requesters either (Group researchers or ServiceAccount flux/sync): the API server saw bob in groups guests. Ask whoever \
+             requesters either (Group researchers or ServiceAccount flux/sync): the API server saw bob in groups guests (where one is missing, ask whoever runs the identity provider). Ask whoever \
              publishes AccessPolicies (ClusterRole cloister:policy-admin) to add you. {AGAIN}"
         )
     );

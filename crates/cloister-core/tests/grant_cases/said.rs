@@ -262,7 +262,12 @@ fn one_of_another_kind_or_name_is_told_which_grant_has_its_uid() {
     };
     let not_found = "there is no RoleGrant eval with uid uid-eval here; ";
     let told = |rest: &str| ("RequestNotFound".to_owned(), format!("{not_found}{rest}"));
-    assert_eq!(said(None), told("one that was made again is another, and needs reviews of its own"));
+    assert_eq!(
+        said(None),
+        told(
+            "a review stands in the namespace of its grant, and one that was made again is another, and needs reviews of its own"
+        )
+    );
     assert_eq!(
         said(Some("eval")),
         told("that uid is of StorageAccessGrant eval. Write another review, with that kind and name in its requestRef")

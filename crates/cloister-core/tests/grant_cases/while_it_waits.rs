@@ -4,8 +4,9 @@ use super::desk::*;
 use super::grants::{Shelf, World};
 use super::said::{counted, said_of, sam};
 use cloister_api::{Decision, GrantPhase};
+use cloister_core::{grant::Home, hold::Held};
 use jiff::SignedDuration;
-use serde_json::json;
+use serde_json::{Value, json};
 
 const AGAIN: &str = ". A grant cannot be changed: delete it, and ask again";
 
@@ -36,13 +37,73 @@ fn one_that_timed_out_tells_what_held_it_up() {
             json!({"subjects": [{"kind": "ServiceAccount", "name": "trianer"}]})
         ),
         format!(
-            "it could not be decided by THEN: ResearchNamespace interp has no ServiceAccount trianer (did you mean trainer?); declare it \
-             in its serviceAccounts, or delete the grant and ask again for one that it has (`kubectl get serviceaccounts -n \
-             interp`){AGAIN}"
+            "it could not be decided by THEN: ResearchNamespace interp has no ServiceAccount trianer (did you mean trainer?); ask an \
+             owner of it to declare it in serviceAccounts, or name one that it has (`kubectl get serviceaccounts -n interp`){AGAIN}"
         )
     );
     let told = in_vain(World { policy: Shelf::Absent, ..world() }, "eval", json!({}));
     assert!(told.starts_with("it could not be decided by THEN: there is no AccessPolicy standard"), "{told}");
+}
+
+/// What helps one that waits is not said of it, whatever held it up (`is_said_of_one_that_is_over`).
+#[test]
+fn whatever_held_it_up_is_told_in_the_words_for_one_that_is_over() {
+    let rule = |networks: Value| json!({"rule": {"name": "lab", "networks": networks, "ports": [{"port": 443}]}});
+    let declares = |networks: Value| World {
+        rules: vec![serde_json::from_value(rule(networks)["rule"].clone()).unwrap()],
+        ..by_people(json!({}))
+    };
+    let open = |world: World| {
+        let rule = serde_json::from_value(rule(json!(["203.0.113.0/24"]))["rule"].clone()).unwrap();
+        let never = cloister_core::egress::NeverOpened::new(&[]);
+        let surroundings = cloister_core::egress::Surroundings { never: &never, services: &|_| None, wildcards: false };
+        World { agreed: vec![cloister_core::egress::open_rule(&rule, &surroundings).unwrap()], ..world }
+    };
+    let none = || World { policy: policy(json!({"autoApprove": []})), ..world() };
+    let secret = || World { credential: None, ..by_people(json!({})) };
+    let cases: Vec<(World, &str, Value, &str)> = vec![
+        (open(by_people(json!({}))), "egress/lab", json!({}), "so that there is no need to ask"),
+        (declares(json!(["198.51.100.0/24"])), "egress/lab", json!({}), "ask with the rule as it is declared"),
+        (by_people(json!({})), "egress/lab", rule(json!(["169.254.169.254/32"])), "the rule stays closed"),
+        (declares(json!(["198.51.100.0/24"])), "egress/lab", rule(json!(["169.254.169.254/32"])), "2 mistakes: "),
+        (World { home: Home::NotEnforced, ..world() }, "eval", json!({}), "interp was not enforced"),
+        (World { home: Home::Closed, ..world() }, "eval", json!({}), "ask in one that is (`kubectl get"),
+        (World { held: Some(Held::ClockSkew), ..world() }, "eval", json!({}), "were too far apart"),
+        (World { held: Some(Held::AuditUnavailable), ..world() }, "eval", json!({}), "could not be written"),
+        (none(), "eval", json!({}), "names nobody who could. Ask whoever"),
+        (secret(), "eval", json!({}), "there is no Secret weights in cloister-credentials"),
+        (World { storage: Shelf::Absent, ..world() }, "eval", json!({}), "; name one that is there"),
+        (World { role: Shelf::Absent, ..world() }, "role/debug", json!({}), "; name one that is there"),
+    ];
+    for (world, key, request, words) in cases {
+        let told = in_vain(world, key, request);
+        assert!(told.contains(words) && told.ends_with(AGAIN), "{words}: {told}");
+    }
+}
+
+/// What was said of it follows once the request is over: it counts never.
+#[test]
+fn an_approval_of_what_waited_for_something_else_follows_its_end() {
+    for times_out in [true, false] {
+        let mut world = by_people(json!({}));
+        ask(&mut world, "eval", json!({"subjects": [{"kind": "ServiceAccount", "name": "trianer"}]}));
+        settle(&mut world);
+        review(&mut world, "eval", Decision::Approve, sam());
+        assert_eq!(counted(&mut world, 0), (true, "Counted".into()));
+        assert!(!cloister_core::grant::is_answered(&world.reviews[0]), "there is more to say of it");
+        if times_out {
+            world.now += SignedDuration::from_hours(24);
+        } else {
+            review(&mut world, "eval", Decision::Revoke, person("alice", &["researchers"]));
+        }
+        settle(&mut world);
+        let again = world.with_input("eval", |input| {
+            cloister_core::grant::to_answer(input).iter().any(|one| one.metadata.name == world.reviews[0].metadata.name)
+        });
+        assert!(again, "it is looked at again");
+        let why = if times_out { "RequestTimedOut" } else { "AlreadyDecided" };
+        assert_eq!(counted(&mut world, 0), (false, why.into()));
+    }
 }
 
 /// It is looked at when its window has passed, and nobody is asked any more.
@@ -166,6 +227,17 @@ fn a_placeholder_that_was_not_filled_in_is_told() {
     ask(&mut world, "eval", json!({}));
     settle(&mut world);
     review(&mut world, "eval", Decision::Approve, sam());
+    let digest = std::mem::replace(&mut world.reviews[0].spec.digest, format!("v1:sha256:{}", "0".repeat(64)));
+    assert_eq!(counted(&mut world, 0), (false, "DigestDiffers".into()));
+    assert_eq!(
+        said_of(&world, 0),
+        format!(
+            "its digest is the placeholder of an example: look at the request, and write the grant's .status.digest there, in a review \
+             of another name (metadata.name), since this one cannot be changed; the digest is now {digest}. Look at the request again and \
+             review that"
+        )
+    );
+    world.reviews[0].status = None;
     world.reviews[0].spec.request_ref.uid = "00000000-0000-0000-0000-000000000000".into();
     assert_eq!(counted(&mut world, 0), (false, "RequestNotFound".into()));
     assert_eq!(

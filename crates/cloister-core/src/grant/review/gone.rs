@@ -1,0 +1,64 @@
+//! What is said of a review whose grant is not there.
+
+use super::{ONCE, counted};
+use crate::{
+    child::GrantRef,
+    grant::{Declared, Input},
+};
+use cloister_api::{AccessReview, RequestReference};
+
+/// Why a review says nothing of any grant that is there.
+pub const REQUEST_GONE: &str = "RequestGone";
+
+/// What stands between what was said of a review and that its grant is gone.
+const GONE: &str = "; there is no more ";
+
+/// Whether a uid or a digest is nobody's: zeros, as the examples have them.
+pub fn is_placeholder(text: &str) -> bool {
+    text.chars().all(|digit| matches!(digit, '0' | '-'))
+}
+
+/// What is said of a review that names what is not in its namespace. `elsewhere` is the grant there that has the uid.
+pub fn not_found(named: &RequestReference, elsewhere: Option<&GrantRef>) -> String {
+    let why = match elsewhere {
+        None if is_placeholder(&named.uid) => {
+            "that is the placeholder of an example: fill in the uid and the digest of the grant, and write the review under another \
+             name (metadata.name), since this one cannot be changed"
+                .to_owned()
+        }
+        Some(GrantRef { kind, name }) => {
+            format!(
+                "that uid is of {} {name}. Write another review, with that kind and name in its requestRef",
+                kind.as_str()
+            )
+        }
+        None => "a review stands in the namespace of its grant, and one that was made again is another, and needs reviews of its own"
+            .to_owned(),
+    };
+    format!("there is no {} {} with uid {} here; {why}", named.kind.as_str(), named.name, named.uid)
+}
+
+/// Whether there is no grant any more that a review is about.
+fn is_gone(review: &AccessReview, input: Option<&Input<'_>>) -> bool {
+    let uid = input.and_then(|input| match input.declared {
+        Declared::Read(grant) => grant.metadata().uid.as_deref(),
+        Declared::Undecodable { metadata, .. } => metadata.uid.as_deref(),
+    });
+    uid != Some(&*review.spec.request_ref.uid)
+}
+
+/// What is said of a review that counted for a grant that is gone.
+pub fn counted_for_one(review: &AccessReview, input: Option<&Input<'_>>) -> Option<String> {
+    let before = counted(review).filter(|condition| condition.status == "True")?;
+    let cut = |said: &str, at: &str| said.split_once(at).map_or(said.to_owned(), |(said, _)| said.to_owned());
+    let said = cut(&cut(&before.message, GONE), ONCE);
+    let named = &review.spec.request_ref;
+    is_gone(review, input).then(|| {
+        format!(
+            "{said}{GONE}{} {} with uid {}; one of that name that was made again is another, and needs reviews of its own",
+            named.kind.as_str(),
+            named.name,
+            named.uid
+        )
+    })
+}

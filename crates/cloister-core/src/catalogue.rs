@@ -113,7 +113,7 @@ mod tests {
         for (pattern, told) in [
             ("^SEC-[0-9+$", "unclosed character class, at character 6"),
             ("(", "unclosed group, at character 1"),
-            ("a**{", "repetition quantifier expects a valid decimal, at character 5"),
+            ("a**{", "unclosed counted repetition, at character 4"),
         ] {
             let error = pattern_error(pattern).unwrap();
             assert!(!in_one_line(&error).contains("  "), "{error}");

@@ -95,7 +95,9 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (S
         (0, _) if no_selector => {
             "it has no namespaceSelector, and so it allows no research namespace; write one ({} allows all)".to_owned()
         }
-        (0, _) if users.selects_none => "its namespaceSelector selects no research namespace".to_owned(),
+        (0, _) if users.selects_none && kept_out.is_empty() => {
+            "its namespaceSelector selects no research namespace".to_owned()
+        }
         (0, Attach::Always) => "its namespaceSelector selects no research namespace".to_owned(),
         (0, Attach::OnRequest) if kept_out.is_empty() => "no research namespace uses it".to_owned(),
         (0, Attach::OnRequest) => "it is open in no research namespace".to_owned(),

@@ -94,7 +94,8 @@ fn one_that_allows_nobody_says_so() {
     assert_eq!((reason.as_str(), message.as_str()), ("Reconciled", "no research namespace uses it"));
     // Nobody may use it, on request or not; where there is nobody yet, that is nobody's mistake.
     let mistyped = json!({"namespaceSelector": {"matchLabels": {"team": "interpp"}}, "attach": "OnRequest"});
-    let (status, reason, message) = said_of(mistyped.clone(), &[vis()]);
+    let (status, reason, message) =
+        said_of(mistyped.clone(), &[research("vis", json!({"team": "vis"}), &[], json!([]))]);
     assert_eq!(
         (status.as_str(), reason.as_str(), message.as_str()),
         ("True", "AllowsNone", "its namespaceSelector selects no research namespace")

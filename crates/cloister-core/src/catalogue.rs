@@ -40,7 +40,10 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
         .map(|fault| ("ExpressionInvalid", format!("autoApprove: {fault}; it counts as false until it is corrected")));
     let pattern = spec.ticket.pattern.as_deref().and_then(eligibility::pattern_error);
     let pattern = pattern.map(|error| {
-        ("PatternInvalid", format!("ticket.pattern: {error}; no ticket is accepted until it is corrected"))
+        (
+            "PatternInvalid",
+            format!("ticket.pattern: {}; no ticket is accepted until it is corrected", in_one_line(&error)),
+        )
     });
     let faults: Vec<(&'static str, String)> = expressions.chain(pattern).collect();
     let mut verdicts = broken(&faults).unwrap_or_else(|| {
@@ -64,6 +67,17 @@ fn step(reason: &str) -> String {
         return String::new();
     }
     format!("; name who agrees in approvalRules, or correct autoApprove, which {POLICY_WRITERS} can do")
+}
+
+/// What is wrong with an expression, where it is said by a mark in a line of its own: by the number of the character.
+fn in_one_line(error: &str) -> String {
+    let lines: Vec<&str> = error.lines().collect();
+    let [begin, _, mark, what] = lines[..] else { return error.split_whitespace().collect::<Vec<_>>().join(" ") };
+    match (begin.strip_suffix(" parse error:"), mark.find('^'), what.strip_prefix("error: ")) {
+        // Both lines are indented by four.
+        (Some(_), Some(at), Some(what)) => format!("{what}, at character {}", at.saturating_sub(4) + 1),
+        _ => error.split_whitespace().collect::<Vec<_>>().join(" "),
+    }
 }
 
 /// Whether the people who must agree are there at all, as far as is known.
@@ -95,4 +109,23 @@ pub fn undecodable(error: &str) -> Vec<Verdict> {
 
 pub(crate) fn conditions_of(before: Option<&Vec<Condition>>) -> &[Condition] {
     before.map(Vec::as_slice).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::in_one_line;
+    use crate::grant::eligibility::pattern_error;
+
+    #[test]
+    fn what_is_wrong_with_a_pattern_is_said_in_one_line() {
+        for (pattern, told) in [
+            ("^SEC-[0-9+$", "unclosed character class, at character 6"),
+            ("(", "unclosed group, at character 1"),
+            ("a**{", "unclosed counted repetition, at character 4"),
+        ] {
+            let error = pattern_error(pattern).unwrap();
+            assert!(!in_one_line(&error).contains("  "), "{error}");
+            assert_eq!(in_one_line(&error), told, "{error}");
+        }
+    }
 }

@@ -5,7 +5,7 @@
 
 mod lasting;
 
-use crate::grant::{Guard, digest::hash};
+use crate::grant::{CLUSTER_ADMINS, Guard, digest::hash};
 use cloister_api::{ResidualExposure, labels};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use lasting::{Accepted, lasting};
@@ -53,7 +53,7 @@ impl RoleFacts {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// There is none.
-    #[error("there is no ClusterRole {0}; create it, or correct the name")]
+    #[error("there is no ClusterRole {0}; correct the name, or ask {CLUSTER_ADMINS} to create it")]
     NotFound(String),
     /// It would outlive the grant.
     #[error("ClusterRole {role} would let its holder keep access after the end: {rule}; take that out of the role")]

@@ -155,7 +155,7 @@ fn references(settings: &Settings, around: &Around<'_>) -> Verdict {
     if missing.is_empty() {
         return Verdict::new(REFERENCES_FOUND, true, "Found", "what the settings name is there, as far as it is used");
     }
-    let message = format!("{}; create what is missing, or correct the name", missing.join("; "));
+    let message = format!("{}; create what is missing, or name another there", missing.join("; "));
     Verdict::new(REFERENCES_FOUND, false, "ReferenceNotFound", message)
 }
 

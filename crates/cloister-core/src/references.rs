@@ -120,10 +120,8 @@ pub fn references(spec: &CloisterConfigSpec) -> Vec<Reference<'_>> {
 /// What the settings name that is not there, in words, the worst first. A default that nobody uses is not missed.
 pub fn missing(spec: &CloisterConfigSpec, there: &There<'_>) -> Vec<String> {
     let is_missed = |reference: &Reference<'_>| match reference.kind {
-        Named::AccessPolicy => {
-            there.egress_grants || spec.egress.access_policy != EgressConfig::default().access_policy
-        }
-        Named::RuntimeClass => there.sandboxed || spec.runtime_classes != CloisterConfigSpec::default().runtime_classes,
+        Named::AccessPolicy => there.egress_grants || !is_default(spec, reference.kind),
+        Named::RuntimeClass => there.sandboxed || !is_default(spec, reference.kind),
         _ => true,
     };
     let absent = references(spec).into_iter().filter(is_missed).filter_map(|reference| {
@@ -131,7 +129,9 @@ pub fn missing(spec: &CloisterConfigSpec, there: &There<'_>) -> Vec<String> {
         let names = there.names.get(&kind).filter(|names| !names.contains(&name))?;
         let like = || closest(name, names.iter().copied());
         let meant = did_you_mean(kind.may_be_suggested().then(like).flatten());
-        Some(format!("{field} names {} {name}, and there is none{meant}: {without}", kind.as_str()))
+        // Nobody wrote a default.
+        let by_default = if is_default(spec, kind) { ", by default," } else { "" };
+        Some(format!("{field} names{by_default} {} {name}, and there is none{meant}: {without}", kind.as_str()))
     });
     let is_there = |name: &str| there.names.get(&Named::Namespace).is_none_or(|names| names.contains(&name));
     let unreadable = there.unreadable.iter().filter(|name| is_there(name)).map(|name| {
@@ -141,6 +141,15 @@ pub fn missing(spec: &CloisterConfigSpec, there: &There<'_>) -> Vec<String> {
         )
     });
     absent.chain(unreadable).collect()
+}
+
+/// Whether what the settings name of this kind is what they have where nobody writes it.
+fn is_default(spec: &CloisterConfigSpec, kind: Named) -> bool {
+    match kind {
+        Named::AccessPolicy => spec.egress.access_policy == EgressConfig::default().access_policy,
+        Named::RuntimeClass => spec.runtime_classes == CloisterConfigSpec::default().runtime_classes,
+        _ => false,
+    }
 }
 
 /// Whether the settings name an object of this kind and name, or one of the kind that is not there and might be meant to be

@@ -5,9 +5,8 @@ mod addresses;
 use crate::{
     cluster_networks::ClusterNetworks,
     egress::{Backend, Installed, NeverOpened, Source, canonical},
-    grant::signed,
+    grant::{CONFIG_WRITERS, signed},
     names::{Host, Known, Limits, Names},
-    suggest::{closest, did_you_mean},
     text::first_of,
 };
 use cloister_api::{CloisterConfigSpec, ResolutionConfig, Tier, labels};
@@ -152,14 +151,15 @@ impl Settings {
     /// They need one that is not there, so that no pod would be admitted: what to do.
     pub fn runtime_class(&self, tier: Tier) -> Result<Option<&str>, String> {
         let Ok(class) = self.spec.runtime_class(tier) else {
-            return Err("tier Sandboxed needs a RuntimeClass, and no pod is admitted without; name it in \
-                 runtimeClasses.Sandboxed of CloisterConfig cloister"
-                .to_owned());
+            return Err(format!(
+                "tier Sandboxed needs a RuntimeClass, and no pod is admitted without; ask {CONFIG_WRITERS} to name it in \
+                 runtimeClasses.Sandboxed"
+            ));
         };
         match (class, &self.runtime_classes) {
             (Some(class), Some(there)) if !there.contains(class) => Err(format!(
                 "tier Sandboxed needs RuntimeClass {class} (runtimeClasses.Sandboxed of CloisterConfig), and there is none of that \
-                 name, so that no pod is admitted; whoever runs the nodes creates it, or names another"
+                 name, so that no pod is admitted; ask whoever runs the nodes to create it, or {CONFIG_WRITERS} to name another"
             )),
             (class, _) => Ok(class),
         }
@@ -168,12 +168,9 @@ impl Settings {
     /// That no credential is kept in a namespace, where that is so, and which are for them.
     pub fn keeps_no_credentials(&self, namespace: &str) -> Option<String> {
         let listed = &self.spec.credential_namespaces;
-        (!listed.iter().any(|one| one == namespace)).then(|| {
-            let near = did_you_mean(closest(namespace, listed.iter().map(String::as_str)));
-            match listed.is_empty() {
-                true => "which list none".to_owned(),
-                false => format!("which are {}{near}", first_of(listed, NAMESPACES, ", ")),
-            }
+        (!listed.iter().any(|one| one == namespace)).then(|| match listed.is_empty() {
+            true => "which list none".to_owned(),
+            false => format!("which are {}", first_of(listed, NAMESPACES, ", ")),
         })
     }
 

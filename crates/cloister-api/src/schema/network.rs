@@ -4,6 +4,17 @@ use super::rule::{looks_like_or, matches, rule};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::Value;
 
+/// That no bits are set after the prefix, and what to write instead.
+fn own_address() -> Value {
+    let mut answer = rule(
+        "!isCIDR(self) || cidr(self) == cidr(self).masked()",
+        "must be the network's own address: no bits set after the prefix",
+    );
+    answer["messageExpression"] =
+        "\"must be the network's own address, with no bits set after the prefix; write \" + string(cidr(self).masked())".into();
+    answer
+}
+
 /// One network in CIDR notation, written canonically: no host bits set, no IPv4-mapped IPv6.
 fn cidr() -> Schema {
     json_schema!({
@@ -11,7 +22,7 @@ fn cidr() -> Schema {
         "maxLength": 43,
         "x-kubernetes-validations": [
             rule("isCIDR(self)", "must be a network in CIDR notation, such as 203.0.113.0/24; one address is 203.0.113.7/32"),
-            rule("!isCIDR(self) || cidr(self) == cidr(self).masked()", "must be the network's own address: no bits set after the prefix"),
+            own_address(),
         ],
     })
 }

@@ -31,8 +31,11 @@ pub fn of_research_namespace(
     // It names people.
     dirty.insert(Key::Impersonation);
     of_grants_in(index, name, dirty);
+    // Of one that nobody uses it is said whether its selector selects anybody.
+    let unused = |allowlist: &EgressAllowlist| allowlist.status.as_ref().is_none_or(|status| status.namespaces == 0);
     let always = index.allowlists.iter().filter(|(_, allowlist)| {
-        allowlist.object.as_ref().is_ok_and(|allowlist| allowlist.spec.attach == Attach::Always)
+        let selects = |allowlist: &EgressAllowlist| allowlist.spec.attach == Attach::Always || unused(allowlist);
+        allowlist.object.as_ref().is_ok_and(selects)
     });
     dirty.extend(always.map(|(name, _)| Key::Allowlist(name.clone())));
     let Some(Ok(object)) = object.map(|object| &object.object) else { return };

@@ -44,6 +44,8 @@ pub struct Users<'a> {
     pub in_part: Vec<(&'a str, &'a EgressStatus)>,
     /// The research namespaces that name it and that it does not allow, in order, each with what keeps it out.
     pub kept_out: Vec<(&'a str, String)>,
+    /// Whether there are research namespaces, and it allows none of them.
+    pub selects_none: bool,
 }
 
 /// Who uses an allowlist, or would like to.
@@ -55,7 +57,9 @@ pub fn users<'a>(
 ) -> Users<'a> {
     let mut users = Users::default();
     let has_ended = allowlist.spec.expires_at.as_ref().is_some_and(|end| end.0 <= now);
+    let (mut any, mut allowed) = (false, false);
     for (namespace, research) in declared {
+        (any, allowed) = (true, allowed || allows(allowlist, research));
         let meant = is_meant_for(name, allowlist, research);
         if meant && has_ended {
             users.without.push(namespace);
@@ -73,6 +77,7 @@ pub fn users<'a>(
             users.kept_out.push((namespace, keeps_out(allowlist, research)));
         }
     }
+    users.selects_none = any && !allowed;
     users.names.sort_unstable();
     users.without.sort_unstable();
     users.in_part.sort_unstable_by_key(|(namespace, _)| *namespace);
@@ -89,6 +94,9 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (S
     let mut said = vec![match (names.len(), spec.attach) {
         (0, _) if no_selector => {
             "it has no namespaceSelector, and so it allows no research namespace; write one ({} allows all)".to_owned()
+        }
+        (0, _) if users.selects_none && kept_out.is_empty() => {
+            "its namespaceSelector selects no research namespace".to_owned()
         }
         (0, Attach::Always) => "its namespaceSelector selects no research namespace".to_owned(),
         (0, Attach::OnRequest) if kept_out.is_empty() => "no research namespace uses it".to_owned(),
@@ -119,7 +127,8 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (S
         let help = if no_selector { "" } else { "; widen namespaceSelector, or label them" };
         said.push(format!("{all}: {named}{help}"));
     }
-    let allows_none = names.is_empty() && (no_selector || !kept_out.is_empty() || spec.attach == Attach::Always);
+    let allows_none = names.is_empty()
+        && (no_selector || users.selects_none || !kept_out.is_empty() || spec.attach == Attach::Always);
     let reason: &str = match in_part.first() {
         _ if allows_none => ALLOWS_NONE,
         Some((_, need)) if *in_whole == 0 => &need.reason,
@@ -193,7 +202,11 @@ fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now
     match never.broken.first() {
         Some((reason, _)) => {
             let said = never.said();
-            stalled(*reason, format!("what stays closed wherever it is used: {said}; for the rest: {used}"))
+            let message = match never.leaves_some {
+                true => format!("what stays closed wherever it is used: {said}; for the rest: {used}"),
+                false => format!("all of it stays closed wherever it is used: {said}; {used}"),
+            };
+            stalled(*reason, message)
         }
         None if never.covering.is_empty() => ready(reason, used),
         None => ready(reason, format!("{used}; {}", never.said())),
@@ -209,6 +222,8 @@ struct NeverOpen {
     broken: Vec<(&'static str, OfRule)>,
     /// What only covers rules of namespaces.
     covering: Vec<OfRule>,
+    /// Whether something of it opens, or covers rules of namespaces.
+    leaves_some: bool,
 }
 
 impl NeverOpen {
@@ -224,7 +239,7 @@ fn never_open(
     settings: &Settings,
 ) -> NeverOpen {
     let surroundings = Surroundings { never: &settings.never, services, wildcards: settings.opens_wildcards() };
-    let mut never = NeverOpen { broken: Vec::new(), covering: Vec::new() };
+    let mut never = NeverOpen { broken: Vec::new(), covering: Vec::new(), leaves_some: false };
     for rule in &allowlist.spec.rules {
         if let Err(refusal) = is_as_published(allowlist, rule, services) {
             never.broken.push((refusal.reason(), (rule.name.clone(), refusal.to_string())));
@@ -240,8 +255,11 @@ fn never_open(
             }
         }
         let alone = opening.as_ref().map(|opening| narrowed(&[opening], &settings.spec.egress));
-        let broad = alone.into_iter().flatten().flat_map(|narrowed| TooBroad::folded(narrowed.too_broad));
+        let alone: Vec<_> = alone.into_iter().flatten().collect();
+        never.leaves_some |= alone.iter().any(|narrowed| narrowed.opening.is_some());
+        let broad = alone.into_iter().flat_map(|narrowed| TooBroad::folded(narrowed.too_broad));
         never.broken.extend(broad.map(|why| (TOO_BROAD, (rule.name.clone(), why.told()))));
     }
+    never.leaves_some |= !never.covering.is_empty();
     never
 }

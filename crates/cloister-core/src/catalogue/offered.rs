@@ -8,8 +8,8 @@ use crate::{
         Opened, Refusal, ServiceFacts, Surroundings, endpoint_refused, endpoint_too_broad, open_endpoint_in_part,
     },
     grant::{
-        CONFIG_WRITERS, CredentialFacts, Known, Listed, NOT_OFFERED, POLICY_NOT_ALLOWED, POLICY_WRITERS, Sensitive,
-        secret_named, too_weak, useless,
+        CLUSTER_ADMINS, CONFIG_WRITERS, CredentialFacts, Known, Listed, NOT_OFFERED, POLICY_NOT_ALLOWED,
+        POLICY_WRITERS, SECRET_KEEPERS, Sensitive, secret_named, too_weak, useless,
     },
     namespace::egress::TOO_BROAD,
     settings::Settings,
@@ -100,9 +100,9 @@ fn cluster_role(name: &str, policy: Option<&AccessPolicy>, input: &Input<'_>) ->
         let message = match &fault {
             Fault::NotFound(name) => {
                 let meant = did_you_mean((input.meant)(Listed::ClusterRole, name).as_deref());
-                format!("there is no ClusterRole {name}{meant}; create it, or correct the name")
+                format!("there is no ClusterRole {name}{meant}; correct the name, or ask {CLUSTER_ADMINS} to create it")
             }
-            fault => fault.to_string(),
+            fault => format!("{fault}: ask {CLUSTER_ADMINS} to do that, or name another ClusterRole"),
         };
         return vec![(fault.reason(), message)];
     }
@@ -222,15 +222,20 @@ fn credential(
         return vec![("CredentialNamespaceNotAllowed", message)];
     }
     let Some(facts) = facts else {
-        let message = format!("there is no Secret {name} in {namespace}; put the credential there");
+        let message = format!(
+            "there is no Secret {name} in {namespace}; ask {SECRET_KEEPERS} to put the credential there, or correct the secretRef"
+        );
         return vec![("CredentialMissing", message)];
     };
     let guarded = facts.guard.refuses(&secret_named(kept), &role.access_policy);
     let guarded = guarded.map(|message| (POLICY_NOT_ALLOWED, message));
     let own = storage.metadata.name.as_deref().unwrap_or_default();
     let withheld = facts.not_offered(kept, own).map(|message| (NOT_OFFERED, message));
-    let empty = || ("CredentialMissing", format!("Secret {name} in {namespace} is empty; put the credential there"));
-    let empty = facts.content.is_none().then(empty);
+    let empty = facts.content.is_none().then(|| {
+        let message =
+            format!("Secret {name} in {namespace} is empty; ask {SECRET_KEEPERS} to put the credential there");
+        ("CredentialMissing", message)
+    });
     // What cannot be read of it is said by both.
     let withheld = withheld.filter(|(_, why)| guarded.as_ref().is_none_or(|(_, said)| said != why));
     guarded.into_iter().chain(withheld).chain(empty).collect()

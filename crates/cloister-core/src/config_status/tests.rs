@@ -127,7 +127,7 @@ fn ready_says_the_worst_of_what_does_not_work_and_where_to_read_of_the_rest() {
     assert_eq!(
         message,
         "in force, but: egress.accessPolicy names AccessPolicy egres, and there is none (did you mean egress?): no EgressGrant can be \
-         decided; create what is missing, or correct the name; see also PolicyKindsWatched"
+         decided; create what is missing, or name another there; see also PolicyKindsWatched"
     );
     cluster.dns = DnsFacts::default();
     assert!(cluster.is(json!({}), "Ready", "True", "DNSServiceNotFound"));

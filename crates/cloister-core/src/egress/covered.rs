@@ -148,6 +148,7 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
         return Covered { openings, agreed_by, refused, state, reason, message };
     }
     let reason = if openings.is_empty() { NOT_COVERED } else { PARTLY_COVERED };
+    by.meant = own.reach.meant(allowed.rules.iter().map(|(_, _, other)| &other.reach));
     let message = by.needs_grant(&uncovered);
     Covered { openings, agreed_by, refused, state: EgressState::NeedsGrant, reason: reason.to_owned(), message }
 }
@@ -216,11 +217,14 @@ struct Sources<'a> {
     elsewhere: BTreeSet<(Source<'a>, String)>,
     /// Those that have the same names in another form, or led to other networks, and how.
     apart: BTreeSet<(Source<'a>, String)>,
+    /// The name of theirs that may be meant by one that is not theirs.
+    meant: Option<String>,
 }
 
 impl Sources<'_> {
     fn needs_grant(&self, uncovered: &[String]) -> String {
         let what = first_few_of(uncovered);
+        let meant = did_you_mean(self.meant.as_deref());
         let ports = self.nearly();
         let pods = match named(&self.for_some_pods) {
             none if none.is_empty() => none,
@@ -236,7 +240,7 @@ impl Sources<'_> {
         let is_granted = self.covering.iter().chain(&self.for_some_pods).any(|one| matches!(one, Source::Grant(_)));
         let missing = if is_granted { "what is missing" } else { "this rule" };
         format!(
-            "no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers {what}{ports}{pods}{rest}. Ask for an \
+            "no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers {what}{meant}{ports}{pods}{rest}. Ask for an \
              EgressGrant of {missing} (`kubectl explain egressgrant.spec`), ask whoever publishes allowlists for one that covers it, \
              or narrow the rule; `kubectl get egressallowlists` lists what there is"
         )

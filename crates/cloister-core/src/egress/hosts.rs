@@ -6,7 +6,7 @@ use super::public::public_part;
 use super::reach::first_few;
 use super::writable::is_writable;
 use super::{NeverOpened, Refusal};
-use crate::names::Host;
+use crate::{names::Host, suggest::closest};
 use cloister_api::PrivateEndpoint;
 use std::collections::BTreeSet;
 
@@ -99,6 +99,22 @@ impl HostSet {
         let others: Vec<&HostSet> = others.filter(wide_enough).collect();
         let covered = |name: &DomainName| others.iter().any(|other| other.names.iter().any(|other| other.covers(name)));
         without_covered(self.names.iter().filter(|name| !covered(name)).cloned().collect()).into_iter().collect()
+    }
+
+    /// Which name of others may be meant by the one name that none of them covers. Names of hosts are alike without being meant
+    /// (`api`, `www`), so that they may differ in less than other names.
+    pub(super) fn meant(&self, others: &[&HostSet]) -> Option<String> {
+        const LETTERS: usize = 2;
+        let uncovered = self.not_in(others.iter().copied());
+        let [name] = uncovered.as_slice() else { return None };
+        let name = name.to_string();
+        let known: BTreeSet<String> =
+            others.iter().flat_map(|other| other.names.iter().map(ToString::to_string)).collect();
+        if known.contains(&name) {
+            return None;
+        }
+        let near = known.iter().map(String::as_str).filter(|known| strsim::osa_distance(&name, known) <= LETTERS);
+        closest(&name, near).map(str::to_owned)
     }
 
     /// The names, in their order, without those that others cover.

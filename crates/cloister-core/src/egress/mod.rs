@@ -215,5 +215,7 @@ pub fn endpoint_too_broad(endpoint: &StorageEndpoint, s: &Surroundings, config: 
     let Opened { opening, closed } = open_endpoint_in_part(endpoint, None, s);
     let is_wide = |why: &&Refusal| matches!(why, Refusal::NetworksTooWide { .. } | Refusal::NetworksTooMany { .. });
     let broad = || Some(TooBroad::folded(narrowed(&[&opening?], config).pop()?.too_broad).first()?.told());
-    closed.iter().find(is_wide).map(ToString::to_string).or_else(broad)
+    let said = closed.iter().find(is_wide).map(ToString::to_string).or_else(broad)?;
+    // What allowlists may open is what an endpoint may.
+    Some(said.replace("than allowlists may open", "than allowlists and endpoints of StorageResources may open"))
 }

@@ -198,6 +198,16 @@ impl Reach {
         }
     }
 
+    /// Which name of others may be meant by the one name of it that none of them covers.
+    pub(super) fn meant<'a>(&self, others: impl Iterator<Item = &'a Self>) -> Option<String> {
+        let Self::Hosts { hosts, .. } = self else { return None };
+        let others = others.filter_map(|other| match other {
+            Self::Hosts { hosts, .. } => Some(hosts),
+            Self::Networks { .. } | Self::Service(_) => None,
+        });
+        hosts.meant(&others.collect::<Vec<_>>())
+    }
+
     /// What none of `others` reaches, in words: `203.0.113.0/24 on TCP/22`. Empty where all of it is reached.
     pub(super) fn uncovered(&self, others: &[Self]) -> Vec<String> {
         match self {

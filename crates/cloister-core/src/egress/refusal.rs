@@ -76,12 +76,14 @@ pub enum Refusal {
     #[error("Service {}/{} is of type ExternalName and could be pointed anywhere; declare the addresses behind it as networks", .0.namespace, .0.name)]
     ServiceExternalName(ServiceReference),
     /// The Service has no such port.
-    #[error("Service {}/{} has no port {ports}; a rule names the Service's own ports: correct the rule or the Service", .service.namespace, .service.name)]
+    #[error("Service {}/{} has no port {ports}; a rule names the Service's own ports, {has}: correct the rule, or ask whoever runs namespace {} to add the port", .service.namespace, .service.name, .service.namespace)]
     ServicePortNotFound {
         /// The Service.
         service: ServiceReference,
         /// The ports that it does not have, as `TCP/8080`.
         ports: String,
+        /// Those that it has, in words.
+        has: String,
     },
     /// Nothing is left of the networks.
     #[error("{networks} is never opened by address: {why}")]

@@ -1,6 +1,7 @@
 //! From a Service's ports to its pods'.
 
 use super::ports::{self, PortSet};
+use super::reach::first_few;
 use super::{PolicyPortNumber, Refusal};
 use cloister_api::{Port, Protocol, ServiceReference};
 use serde_json::{Value, json};
@@ -22,6 +23,16 @@ pub struct ServiceFacts {
 }
 
 impl ServiceFacts {
+    /// The ports by which rules name it.
+    fn ports_in_words(&self) -> String {
+        let leading = self.ports.iter().filter(|fact| fact.target != PolicyPortNumber::Number(0));
+        let named: Vec<String> = leading.map(|fact| ports::written(fact.protocol, &(fact.port..=fact.port))).collect();
+        match named.is_empty() {
+            true => "of which it has none".to_owned(),
+            false => format!("which are {}", first_few(named.iter())),
+        }
+    }
+
     /// Everything by which whoever may change the Service could lead these of its ports elsewhere.
     pub fn pinned(&self, ports: &[Port]) -> Value {
         let is_named = |fact: &&ServicePortFacts| {
@@ -122,7 +133,8 @@ impl ServicePorts {
                 .peekable();
             if named.peek().is_none() {
                 let ports = ports::written(port.protocol, &range);
-                return Err(Refusal::ServicePortNotFound { service: reference.clone(), ports });
+                let has = facts.ports_in_words();
+                return Err(Refusal::ServicePortNotFound { service: reference.clone(), ports, has });
             }
             targets.extend(named.map(|fact| ((fact.protocol, fact.port), fact.target.clone())));
         }

@@ -101,7 +101,8 @@ impl CredentialFacts {
         let how = command(["kubectl", "annotate", "--overwrite", "secret", name, "-n", namespace, &annotation]);
         Some(format!(
             "Secret {name} in {namespace} does not say that StorageResource {storage} may hand it out; whoever keeps it says so{left_out} \
-             with: {how}"
+             with: {how} (who may not read it has `Forbidden` from that, and writes this one annotation with kubectl apply \
+             --server-side --force-conflicts --field-manager=offers)"
         ))
     }
 }

@@ -80,7 +80,7 @@ pub(crate) use storage::pods_of;
 pub(crate) use summary::destination;
 pub use target::{Known, Sensitive, policy_strength, too_weak};
 pub use together::Beside;
-pub(crate) use words::{CONFIG_WRITERS, POLICY_WRITERS};
+pub(crate) use words::{CLUSTER_ADMINS, CONFIG_WRITERS, POLICY_WRITERS, SECRET_KEEPERS};
 
 use cloister_api::GrantPhase;
 use jiff::Timestamp;

@@ -6,11 +6,14 @@ use super::{
     policies,
 };
 use crate::{child::Child, cluster_facts::in_words, grant::words::CATALOGUE_WRITERS};
-use cloister_api::{EgressState, ResearchNamespace};
+use cloister_api::{EgressState, EgressStatus, ResearchNamespace};
 use std::collections::BTreeSet;
 
 /// Reason of a peer that is not there.
 pub const PEER_NOT_FOUND: &str = "PeerNotFound";
+
+/// Reason of a peer that is the namespace itself.
+pub const PEER_IS_ITSELF: &str = "PeerIsItself";
 
 /// Reason of a peer that is not enforced, or does not name this namespace.
 pub const PEER_HAS_NOT_AGREED: &str = "PeerHasNotAgreed";
@@ -27,8 +30,12 @@ pub fn research_namespaces(needs: &mut Needs, namespace: &ResearchNamespace, inp
     let own = input.name;
     let to = namespace.spec.egress.to_research_namespaces.iter().map(|peer| (true, peer));
     let from = namespace.spec.ingress.from_research_namespaces.iter().map(|peer| (false, peer));
-    let distinct: BTreeSet<(bool, &String)> = to.chain(from).filter(|(_, peer)| peer.as_str() != own).collect();
+    let distinct: BTreeSet<(bool, &String)> = to.chain(from).collect();
     for (egress, peer) in distinct {
+        if peer == own {
+            needs.states.push(itself(egress, own));
+            continue;
+        }
         let found = (input.peers)(peer);
         let names = |list: &[String]| list.iter().any(|name| name == own);
         let agreed = match &found {
@@ -70,6 +77,17 @@ pub fn research_namespaces(needs: &mut Needs, namespace: &ResearchNamespace, inp
         }
         needs.states.push(state);
     }
+}
+
+/// That a namespace names itself as a peer, which opens nothing.
+fn itself(egress: bool, own: &str) -> EgressStatus {
+    let (direction, field) =
+        if egress { ("to", "egress.toResearchNamespaces") } else { ("from", "ingress.fromResearchNamespaces") };
+    let message = format!(
+        "ResearchNamespace {own} names itself in {field}, which opens nothing: peers are other research namespaces, and the pods of one \
+         reach each other anyway; take it out, or name the one that was meant"
+    );
+    need(format!("{direction}/{own}"), EgressState::Refused, PEER_IS_ITSELF, message)
 }
 
 /// Lets people in from the access networks.

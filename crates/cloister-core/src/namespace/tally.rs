@@ -95,7 +95,14 @@ impl Tally {
                 said.push(named);
             }
         }
-        let corrected_by = if need.state == EgressState::Refused { self.corrected_by.as_str() } else { "" };
+        // What DNS has not answered is nobody's mistake.
+        let of_dns = [Standing::Unknown.reason(), Standing::Unanswered(String::new()).reason()];
+        let is_mistake = match need.state {
+            EgressState::Refused => true,
+            EgressState::Unresolved => !of_dns.contains(&need.reason.as_str()),
+            _ => false,
+        };
+        let corrected_by = if is_mistake { self.corrected_by.as_str() } else { "" };
         need.message = format!("{}: {}{corrected_by}", self.extent(), said.join("; "));
     }
 

@@ -219,8 +219,8 @@ fn all_that_is_wrong_with_a_role_is_said_at_once() {
     assert_eq!(ready.reason, "ClusterRoleNotFound");
     assert_eq!(
         ready.message,
-        "there is no ClusterRole cloister:debuger (did you mean cloister:debugger?); create it, or correct the name; there is no \
-         AccessPolicy standart (did you mean standard?); correct the name, or ask whoever publishes \
+        "there is no ClusterRole cloister:debuger (did you mean cloister:debugger?); correct the name, or ask whoever runs the \
+         cluster to create it; there is no AccessPolicy standart (did you mean standard?); correct the name, or ask whoever publishes \
          AccessPolicies (ClusterRole cloister:policy-admin) to publish it"
     );
 }
@@ -249,14 +249,15 @@ fn all_that_is_wrong_with_a_storage_is_said_at_once() {
     assert_eq!(reason, "PolicyTooWeak");
     for words in [
         "role reader: AccessPolicy standard can approve with 0 people, and content of sensitivity High, as StorageResource weights says, needs 1 at least",
-        "role reader: there is no ClusterRole cloister:storage-reder (did you mean cloister:storage-reader?); create it, or correct \
-         the name",
+        "role reader: there is no ClusterRole cloister:storage-reder (did you mean cloister:storage-reader?); correct the \
+         name, or ask whoever runs the cluster to create it",
         "role reader: Secret weights in cloister-credentials does not say that StorageResource weights may hand it out",
-        "role reader: Secret weights in cloister-credentials is empty",
+        "role reader: Secret weights in cloister-credentials is empty; ask whoever keeps the Secrets of that Namespace to put the \
+         credential there",
         "role writer: there is no AccessPolicy standrd (did you mean standard?); correct the name, or ask whoever publishes \
          AccessPolicies (ClusterRole cloister:policy-admin) to publish it",
         "role writer: Secret cloister-credential/weights is outside the credentialNamespaces of CloisterConfig, which are \
-         cloister-credentials (did you mean cloister-credentials?); keep the credential in one of them and correct the secretRef, or ask \
+         cloister-credentials; keep the credential in one of them and correct the secretRef, or ask \
          whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to list cloister-credential",
         "role admin: AccessPolicy standard can approve with 0 people",
         "role admin: there is no Secret gone in cloister-credentials",

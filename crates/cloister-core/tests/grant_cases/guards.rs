@@ -171,13 +171,15 @@ fn a_command_holds_nothing_that_is_no_name() {
     let begin = "role reader: Secret weights in cloister-credentials does not say that StorageResource weights may hand it out; whoever \
                  keeps it says so";
     let command = "kubectl annotate --overwrite secret weights -n cloister-credentials cloister.dev/storage-resources";
+    let unread = " (who may not read it has `Forbidden` from that, and writes this one annotation with kubectl apply --server-side \
+                  --force-conflicts --field-manager=offers)";
     for (storages, left_out, names) in [
         ("", "", "weights"),
         ("other", "", "other,weights"),
         ("a; touch /tmp/x; #, b", ", which leaves out what is no name in it (\"a; touch /tmp/x; #\")", "b,weights"),
         ("z1;z2", ", which leaves out what is no name in it (\"z1;z2\")", "weights"),
     ] {
-        assert_eq!(told(storages), format!("{begin}{left_out} with: {command}={names}"), "{storages}");
+        assert_eq!(told(storages), format!("{begin}{left_out} with: {command}={names}{unread}"), "{storages}");
     }
 }
 

@@ -92,6 +92,16 @@ fn one_that_allows_nobody_says_so() {
     );
     let (_, reason, message) = said_of(json!({"namespaceSelector": {}}), &[unnamed]);
     assert_eq!((reason.as_str(), message.as_str()), ("Reconciled", "no research namespace uses it"));
+    // Nobody may use it, on request or not; where there is nobody yet, that is nobody's mistake.
+    let mistyped = json!({"namespaceSelector": {"matchLabels": {"team": "interpp"}}, "attach": "OnRequest"});
+    let (status, reason, message) =
+        said_of(mistyped.clone(), &[research("vis", json!({"team": "vis"}), &[], json!([]))]);
+    assert_eq!(
+        (status.as_str(), reason.as_str(), message.as_str()),
+        ("True", "AllowsNone", "its namespaceSelector selects no research namespace")
+    );
+    let (_, reason, message) = said_of(mistyped, &[]);
+    assert_eq!((reason.as_str(), message.as_str()), ("Reconciled", "no research namespace uses it"));
 }
 
 #[test]
@@ -131,6 +141,10 @@ fn what_never_opens_and_who_uses_the_rest_are_two_sentences() {
     let (status, reason, message) = said_of(json!({"namespaceSelector": {}, "rules": rules}), &[]);
     assert_eq!((status.as_str(), reason.as_str()), ("False", "NetworksNeverOpened"));
     assert!(message.ends_with("; for the rest: no research namespace uses it"), "{message}");
+    let rules = json!([{"name": "meta", "networks": ["169.254.169.254/32"], "ports": [{"port": 80}]}]);
+    let (_, _, message) = said_of(json!({"namespaceSelector": {}, "rules": rules}), &[]);
+    assert!(message.starts_with("all of it stays closed wherever it is used: rule meta: "), "{message}");
+    assert!(message.ends_with("; no research namespace uses it") && !message.contains("for the rest"), "{message}");
 }
 
 /// What never opens is said once, and not again for each namespace in which it is not open; what else is not open there stays.

@@ -4,10 +4,12 @@
 //! wait in a bounded queue, and where that is full they are dropped and counted.
 
 use crate::{
-    context::Context,
     error::Error,
     key::{Key, ObjectName},
+    metrics::Metrics,
     news::News,
+    queue::Queue,
+    requests::Requests,
 };
 use cloister_api::{GROUP, ResearchNamespace, VERSION};
 use cloister_core::grant::Grant;
@@ -16,7 +18,7 @@ use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
-        Arc, Mutex, PoisonError,
+        Mutex, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Duration,
@@ -176,13 +178,13 @@ impl Alerts {
         }
     }
 
-    /// Writes the Events, one after the other, until the process ends.
-    pub async fn write(context: Arc<Context>) {
-        let Some(mut receiver) = context.alerts.receiver.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+    /// Writes the Events, one after the other, until the process ends, and after all that opens or closes.
+    pub async fn write(&self, requests: &Requests, queue: &Queue, metrics: &Metrics) {
+        let Some(mut receiver) = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return;
         };
         let reporter = Reporter { controller: "cloister".into(), instance: None };
-        let recorder = Recorder::new(context.client.clone(), reporter);
+        let recorder = Recorder::new(requests.client(), reporter);
         while let Some((about, news)) = receiver.recv().await {
             let event = Event {
                 type_: if news.alarm { EventType::Warning } else { EventType::Normal },
@@ -191,12 +193,12 @@ impl Alerts {
                 note: Some(clipped(news.message)),
                 secondary: None,
             };
-            context.queue.calm().await;
-            if !context.leadership.holds() {
+            queue.calm().await;
+            if !requests.may_act() {
                 debug!("another operator may act by now; an Event is dropped");
                 continue;
             }
-            context.metrics.wrote("create", "Event");
+            metrics.wrote("create", "Event");
             match timeout(LIMIT, recorder.publish(&event, &about)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => debug!(%error, "an Event could not be written"),

@@ -2,10 +2,10 @@
 //! which come and go.
 
 use crate::{
-    context::Context,
     index::Dirty,
+    store::Store,
     synced::Watched,
-    watch::{Soon, with_ends},
+    watch::{Soon, Watches, with_ends},
 };
 use cloister_api::{
     GROUP,
@@ -43,14 +43,15 @@ struct Known {
 }
 
 /// Watches the definitions, and tells `watched` when it is known which there are.
-pub async fn watch(context: Arc<Context>, watched: Watched) {
-    let api: Api<Definition> = Api::all(context.client.clone());
-    watched.listens(context.connection.listen(api.resource_url()));
+pub async fn watch(watches: Arc<Watches>, watched: Watched) {
+    let store = &watches.store;
+    let api: Api<Definition> = Api::all(watches.connection.client());
+    watched.listens(watches.connection.listen(api.resource_url()));
     let config = with_ends(Config::default());
     let begin = || watcher(api.clone(), config.clone()).backoff(Soon).boxed();
     let mut known: HashMap<String, Known> = HashMap::new();
     let mut listed: HashSet<String> = HashSet::new();
-    let mut restored = context.restored.subscribe();
+    let mut restored = store.restored.subscribe();
     let mut events = begin();
     loop {
         let event = tokio::select! {
@@ -68,12 +69,12 @@ pub async fn watch(context: Arc<Context>, watched: Watched) {
             }
             Ok(Event::InitApply(definition)) => {
                 listed.insert(definition.name_any());
-                note(&context, &definition, &mut known);
+                note(store, &definition, &mut known);
                 // Those that are still to come are not gone.
                 continue;
             }
             Ok(Event::InitDone) => known.retain(|name, _| listed.contains(name)),
-            Ok(Event::Apply(definition)) => note(&context, &definition, &mut known),
+            Ok(Event::Apply(definition)) => note(store, &definition, &mut known),
             Ok(Event::Delete(definition)) => {
                 known.remove(&definition.name_any());
             }
@@ -82,15 +83,15 @@ pub async fn watch(context: Arc<Context>, watched: Watched) {
                 continue;
             }
         }
-        install(&context, &known);
+        install(store, &known);
         watched.complete();
-        context.resume();
+        store.resume();
     }
 }
 
 /// Takes note of a definition. The API server goes on sending objects as the old one has them for a while, without the
 /// fields that a newer one brought; so when one of ours changes, all of the kind are read anew.
-fn note(context: &Arc<Context>, definition: &Definition, known: &mut HashMap<String, Known>) {
+fn note(store: &Arc<Store>, definition: &Definition, known: &mut HashMap<String, Known>) {
     let name = definition.name_any();
     if definition.metadata.deletion_timestamp.is_some() {
         known.remove(&name);
@@ -101,12 +102,12 @@ fn note(context: &Arc<Context>, definition: &Definition, known: &mut HashMap<Str
     let before = known.insert(name.clone(), Known { generation, experimental });
     if name.ends_with(&format!(".{GROUP}")) && before.is_some_and(|before| before.generation != generation) {
         info!(definition = name, "a kind's definition has changed; its objects are read anew");
-        let context = context.clone();
+        let store = store.clone();
         tokio::spawn(async move {
             // Each API server takes it over in its own time.
             for wait in REREAD {
                 tokio::time::sleep(wait).await;
-                context.definitions.send_modify(|count| *count += 1);
+                store.definitions.send_modify(|count| *count += 1);
             }
         });
     }
@@ -121,22 +122,22 @@ fn unwatched<'a>(definitions: impl Iterator<Item = &'a String>) -> BTreeSet<Stri
 }
 
 /// What could open egress, beside NetworkPolicies.
-fn install(context: &Context, known: &HashMap<String, Known>) {
+fn install(store: &Store, known: &HashMap<String, Known>) {
     let cluster = known.get(ClusterNetworkPolicy::DEFINITION);
     let installed = Installed {
         cilium: known.contains_key(CiliumNetworkPolicy::DEFINITION),
         cluster: cluster.map(|known| if known.experimental { Channel::Experimental } else { Channel::Standard }),
     };
     let mut dirty = Dirty::new();
-    context.index_mut().unwatched(unwatched(known.keys()), &mut dirty);
-    if context.index().installed() == installed {
-        context.enqueue(dirty);
+    store.index_mut().unwatched(unwatched(known.keys()), &mut dirty);
+    if store.index().installed() == installed {
+        store.enqueue(dirty);
         return;
     }
-    context.index_mut().install(installed, &mut dirty);
-    let backend = context.index().settings().backend;
+    store.index_mut().install(installed, &mut dirty);
+    let backend = store.index().settings().backend;
     info!(?installed, ?backend, "what egress could be opened by has changed");
-    context.enqueue(dirty);
+    store.enqueue(dirty);
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! What cannot be looked at is told of: then the Namespace is not taken over.
 
-use crate::{context::Context, index::GatedPod};
+use crate::{index::GatedPod, requests::Requests};
 use cloister_api::{GrantMount, labels, plugin::CiliumNetworkPolicy};
 use cloister_core::{
     child::{Child, ChildKind},
@@ -58,8 +58,8 @@ const FOUND: &str = "denied request: found Secret ";
 
 /// Looks at everything that must not stand in a Namespace that is taken over: one that was kept as a research namespace, or
 /// any other. The volumes are those that are listed for research namespaces.
-pub async fn inspect(context: &Context, namespace: &str, retained: bool, volumes: &[String]) -> Inspection {
-    let mut look = Look { context, namespace, found: Inspection::default() };
+pub async fn inspect(requests: &Requests, namespace: &str, retained: bool, volumes: &[String]) -> Inspection {
+    let mut look = Look { requests, namespace, found: Inspection::default() };
     look.at_children("NetworkPolicies", Child::NetworkPolicy).await;
     look.at_children::<RoleBinding>("RoleBindings", Child::RoleBinding).await;
     look.at_children::<Role>("Roles", Child::Role).await;
@@ -78,7 +78,7 @@ pub async fn inspect(context: &Context, namespace: &str, retained: bool, volumes
 }
 
 struct Look<'a> {
-    context: &'a Context,
+    requests: &'a Requests,
     namespace: &'a str,
     found: Inspection,
 }
@@ -88,7 +88,7 @@ impl Look<'_> {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
-        let api: Api<K> = Api::namespaced(self.context.client.clone(), self.namespace);
+        let api: Api<K> = Api::namespaced(self.requests.client(), self.namespace);
         for object in self.all(&api, what).await {
             let uid = object.uid().unwrap_or_default();
             let child = child(object);
@@ -107,7 +107,7 @@ impl Look<'_> {
 
     /// Policies of network plugins add up with NetworkPolicies: each kind that is called so is looked at.
     async fn at_policies_of_others(&mut self) {
-        let client = self.context.client.clone();
+        let client = self.requests.client();
         let discovered = self.request(Discovery::new(client.clone()).run_aggregated()).await;
         let discovery = match discovered {
             Ok(discovery) => discovery,
@@ -135,7 +135,7 @@ impl Look<'_> {
     /// What runs, makes what runs, or leads to it: none of it was asked by an admission policy. Of a claim it is its data
     /// that matters, which may be another team's.
     async fn at_workloads(&mut self, volumes: &[String]) {
-        let client = self.context.client.clone();
+        let client = self.requests.client();
         let pods: Api<GatedPod> = Api::namespaced(client.clone(), self.namespace);
         let all = self.all(&pods, "Pods").await;
         self.others("Pod", all.iter().filter(|pod| !pod.has_ended()).map(ResourceExt::name_any));
@@ -164,7 +164,7 @@ impl Look<'_> {
     /// The operator may read no Secrets here, and needs not. It asks whether it may delete these, without deleting any:
     /// admission refuses that for each that there is, and names one. An answer without a refusal is that there is none.
     async fn at_secrets(&mut self, which: ListParams) {
-        let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.context.client.clone(), self.namespace);
+        let api: Api<PartialObjectMeta<Secret>> = Api::namespaced(self.requests.client(), self.namespace);
         let only_ask = DeleteParams { dry_run: true, ..DeleteParams::default() };
         match self.request(api.delete_collection(&only_ask, &which)).await {
             Ok(either::Either::Left(there)) => {
@@ -204,7 +204,7 @@ impl Look<'_> {
     }
 
     async fn request<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
-        let _permit = self.context.requests.permit().await;
+        let _permit = self.requests.permit().await;
         match tokio::time::timeout(LIMIT, request).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(kube::Error::Api(status))) => Err(status.message.clone()),

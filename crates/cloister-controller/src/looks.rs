@@ -4,11 +4,11 @@
 //! the next one.
 
 use crate::{
-    context::Context,
     error::Error,
     index::{Dirty, GatedPod, HeldCopy, Indexed},
     key::ObjectName,
-    write::Writer,
+    requests::Requests,
+    store::Store,
 };
 use kube::{Api, api::ListParams};
 use std::{
@@ -56,7 +56,12 @@ impl Looks {
     /// # Errors
     ///
     /// The API server does not answer, or refuses.
-    pub async fn at(&self, context: &Context, namespace: &Arc<str>) -> Result<Arc<[Seen]>, Arc<Error>> {
+    pub async fn at(
+        &self,
+        requests: &Requests,
+        store: &Store,
+        namespace: &Arc<str>,
+    ) -> Result<Arc<[Seen]>, Arc<Error>> {
         let asked = self.asked.fetch_add(1, Ordering::SeqCst);
         let place = self.places().entry(namespace.clone()).or_default().clone();
         let mut last = place.0.lock().await;
@@ -64,7 +69,7 @@ impl Looks {
             Some(look) if look.began > asked => look.result.clone(),
             _ => {
                 let began = self.asked.load(Ordering::SeqCst);
-                let result = look(context, namespace).await.map_err(Arc::new);
+                let result = look(requests, store, namespace).await.map_err(Arc::new);
                 *last = Some(Look { began, result: result.clone() });
                 result
             }
@@ -85,10 +90,10 @@ impl Looks {
 }
 
 /// Lists the pods page by page, and puts right what is known of them.
-async fn look(context: &Context, namespace: &Arc<str>) -> Result<Arc<[Seen]>, Error> {
-    let api: Api<GatedPod> = Api::namespaced(context.client.clone(), namespace);
+async fn look(requests: &Requests, store: &Store, namespace: &Arc<str>) -> Result<Arc<[Seen]>, Error> {
+    let api: Api<GatedPod> = Api::namespaced(requests.client(), namespace);
     let before: Vec<(ObjectName, Box<str>)> = {
-        let index = context.index();
+        let index = store.index();
         let pods = index.pods.get(namespace).into_iter().flatten();
         let at = |name: &Arc<str>| ObjectName { namespace: namespace.clone(), name: name.clone() };
         pods.map(|(name, pod)| (at(name), pod.uid.clone())).collect()
@@ -97,10 +102,10 @@ async fn look(context: &Context, namespace: &Arc<str>) -> Result<Arc<[Seen]>, Er
     let mut params = ListParams::default().limit(PAGE);
     loop {
         let what = || format!("list the pods of {namespace}");
-        let page = Writer::new(context).request(what, api.list(&params)).await?;
+        let page = requests.request(what, api.list(&params)).await?;
         let mut dirty = Dirty::new();
         {
-            let mut index = context.index_mut();
+            let mut index = store.index_mut();
             for pod in page.items {
                 let at = ObjectName::of(kube::Resource::meta(&pod));
                 let copies = pod.copies();
@@ -111,7 +116,7 @@ async fn look(context: &Context, namespace: &Arc<str>) -> Result<Arc<[Seen]>, Er
                 pod.upsert(&mut index, &mut dirty);
             }
         }
-        context.enqueue(dirty);
+        store.enqueue(dirty);
         match page.metadata.continue_.filter(|more| !more.is_empty()) {
             Some(more) => params.continue_token = Some(more),
             None => break,
@@ -120,7 +125,7 @@ async fn look(context: &Context, namespace: &Arc<str>) -> Result<Arc<[Seen]>, Er
     let mut dirty = Dirty::new();
     {
         // What was there before and is not there now is gone, whatever the watch has missed.
-        let mut index = context.index_mut();
+        let mut index = store.index_mut();
         for (at, uid) in before.into_iter().filter(|(at, _)| !seen.contains(at)) {
             let same =
                 index.pods.get(&at.namespace).and_then(|pods| pods.get(&at.name)).is_some_and(|pod| pod.uid == uid);
@@ -129,6 +134,6 @@ async fn look(context: &Context, namespace: &Arc<str>) -> Result<Arc<[Seen]>, Er
             }
         }
     }
-    context.enqueue(dirty);
+    store.enqueue(dirty);
     Ok(holding.into())
 }

@@ -1,11 +1,11 @@
 //! The operator's metrics, in OpenMetrics.
 
-use crate::{context::Context, index::Index};
+use crate::index::Index;
 use cloister_api::{
     GrantPhase,
     condition::{REVIEWED, REVOCATION_UNCONFIRMED},
 };
-use cloister_core::{clock::Agreement, cluster_networks::not_believed_of};
+use cloister_core::cluster_networks::not_believed_of;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -54,6 +54,30 @@ pub struct Lookup {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Phase {
     phase: &'static str,
+}
+
+/// What is counted at the moment of asking, beside the index.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// The names that are looked up, and those of them that were led astray.
+    pub names: usize,
+    pub rebound: usize,
+    /// The audit records that wait, and those that were written.
+    pub records: (usize, u64),
+    /// Whether nothing can be recorded.
+    pub record_fails: bool,
+    /// The keys that are ready, and those that wait for their time.
+    pub queue: (usize, usize),
+    /// The bindings by which tenants may act as somebody else.
+    pub impersonators: usize,
+    /// Whether the clocks disagree.
+    pub clocks_disagree: bool,
+    /// The kinds of which nothing is heard.
+    pub silent: usize,
+    /// The objects whose status is refused.
+    pub refused: usize,
+    /// The copies of credentials that somebody else has written.
+    pub replaced: usize,
 }
 
 /// The metrics.
@@ -218,14 +242,13 @@ impl Metrics {
     }
 
     /// All metrics as text, with what is counted at the moment of asking.
-    pub fn render(&self, context: &Context, index: &Index) -> String {
-        let (names, rebound) = context.names.count();
-        self.attention(index, context, rebound);
-        let (waiting, written) = context.audit.counts();
+    pub fn render(&self, counts: &Counts, index: &Index) -> String {
+        self.attention(index, counts);
+        let (waiting, written) = counts.records;
         self.audit_waiting.set(gauge(waiting));
         self.audit_written.inner().store(written, Ordering::Relaxed);
-        self.store_objects.get_or_create(&Kind { kind: "Name" }).set(gauge(names));
-        let (ready, later) = context.queue.depth();
+        self.store_objects.get_or_create(&Kind { kind: "Name" }).set(gauge(counts.names));
+        let (ready, later) = counts.queue;
         self.queue_depth.set(gauge(ready));
         self.queue_later.set(gauge(later));
         for (kind, size) in index.sizes() {
@@ -255,7 +278,7 @@ impl Metrics {
 }
 
 impl Metrics {
-    fn attention(&self, index: &Index, context: &Context, rebound: usize) {
+    fn attention(&self, index: &Index, counts: &Counts) {
         // What has ended and is settled needs nobody's attention.
         let says = |type_: &str, reason: Option<&str>| {
             let grants = index.all_grants().filter_map(|grant| grant.status());
@@ -267,16 +290,16 @@ impl Metrics {
             ("ReviewOwed", says(REVIEWED, Some("ReviewOwed"))),
             ("ReviewOverdue", says(REVIEWED, Some("ReviewOverdue"))),
             ("RevocationUnconfirmed", says(REVOCATION_UNCONFIRMED, None)),
-            ("Impersonation", context.impersonators.count()),
-            ("ClockSkew", usize::from(matches!(context.clock.agreement(), Agreement::Skewed(_)))),
-            ("WatchStale", context.synced.silent().len()),
-            ("Rebinding", rebound),
+            ("Impersonation", counts.impersonators),
+            ("ClockSkew", usize::from(counts.clocks_disagree)),
+            ("WatchStale", counts.silent),
+            ("Rebinding", counts.rebound),
             ("DenyDefeated", index.defeated()),
             ("NodeNotBelieved", not_believed_of(&index.cluster, &index.settings().never).len()),
             ("ForeignObjects", index.intruded()),
-            ("StatusRefused", context.alerts.refused()),
-            ("CredentialReplaced", context.replaced.count()),
-            ("AuditSinkFailed", usize::from(context.audit.failure().is_some())),
+            ("StatusRefused", counts.refused),
+            ("CredentialReplaced", counts.replaced),
+            ("AuditSinkFailed", usize::from(counts.record_fails)),
         ] {
             self.alerts.get_or_create(&Alert { alert }).set(gauge(count));
         }

@@ -1,6 +1,5 @@
 //! The life of the operator: connect, watch, work, and end.
 
-use crate::index::NodeNetworks;
 use crate::{
     alerts::Alerts,
     args::Run,
@@ -8,13 +7,23 @@ use crate::{
     bindable,
     clock::Clock,
     connection::Connection,
-    context::Context,
-    definitions, heartbeat,
-    leader::{self, Keeper, Lost},
-    liveness, names, needs,
-    reconcile::{self, remember_names},
-    server::{self, Standing},
-    standby, watches, work,
+    definitions,
+    dns::{Names, Resolution},
+    heartbeat::{self, Heartbeat},
+    index::{Index, NodeNetworks, Recorder},
+    leader::{self, Keeper, Leadership, Lost},
+    liveness::{self, Liveness},
+    metrics::Metrics,
+    needs,
+    reconcile::Reconciler,
+    requests::Requests,
+    server::{self, Acting, Standing},
+    snapshot::Sources,
+    standby,
+    store::Store,
+    watch::Watches,
+    watches, work,
+    write::Writer,
 };
 use cloister_api::plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy};
 use cloister_core::egress::Installed;
@@ -121,155 +130,200 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
         () = stop.clone() => return Ok(()),
     }
     // Whoever does not act has no record to keep.
-    let audit = Audit::new(&args.audit);
-    let context = Context::new(connection, standing.leadership.clone(), clock, audit, args.workers, args.max_requests);
-    context.audit.begin();
+    let operator = Operator::new(connection, clock, standing.leadership.clone(), &args);
+    let audit = &operator.reconciler.sources.audit;
+    audit.begin();
     // It is set once.
-    let _ = standing.context.set(context.clone());
-    liveness::watch(context.clone()).map_err(cannot("cannot look after the process".into()))?;
+    let acting = Acting { reconciler: operator.reconciler.clone(), liveness: operator.liveness.clone() };
+    let _ = standing.acting.set(acting);
+    let store = operator.watches.store.clone();
+    liveness::watch(operator.liveness.clone(), move || store.try_index().is_some())
+        .map_err(cannot("cannot look after the process".into()))?;
     let ended = {
-        let acting = act(&context, Duration::from_secs(args.compare_copies.into()), stop);
+        let acting = operator.act(Duration::from_secs(args.compare_copies.into()), stop);
         tokio::select! {
             ended = acting => ended,
             lost = keeper.keep() => Err(Fatal::Lost(lost)),
         }
     };
-    context.audit.close(LAST_RECORDS).await;
+    audit.close(LAST_RECORDS).await;
     if ended.is_ok() {
         keeper.release().await;
     }
     ended
 }
 
-/// Watches and works until it is told to end.
-async fn act(
-    context: &Arc<Context>,
-    compare_copies: Duration,
-    stop: impl Future<Output = ()> + Clone,
-) -> Result<(), Fatal> {
-    let mut watching = watches::start(context);
-    tokio::spawn(Alerts::write(context.clone()));
-    tokio::spawn(Audit::follow(context.clone()));
-    let beating = tokio::spawn({
-        let context = context.clone();
-        async move { context.liveness.runtime.during(heartbeat::run(context.clone())).await }
-    });
-    let comparing = tokio::spawn(reconcile::compare_copies(context.clone(), compare_copies));
-    let working = work(context.clone(), stop.clone());
-    let until_drained = async {
-        stop.clone().await;
-        info!("told to end");
-        tokio::time::sleep(DRAIN).await;
-    };
-    tokio::select! {
-        ended = working => ended,
-        dead = first_to_end(&mut watching) => Err(dead),
-        _ = beating => Err(Fatal::HeartbeatDead),
-        _ = comparing => Err(Fatal::ComparingDead),
-        () = until_drained => Err(Fatal::NotDrained(DRAIN)),
-    }
+/// The parts of an operator that acts.
+struct Operator {
+    watches: Arc<Watches>,
+    reconciler: Arc<Reconciler>,
+    liveness: Arc<Liveness>,
 }
 
-/// Works until it is told to end.
-async fn work(context: Arc<Context>, stop: impl Future<Output = ()> + Clone) -> Result<(), Fatal> {
-    let mut following = JoinSet::new();
-    tokio::select! {
-        () = begin(&context, &mut following) => {}
-        () = stop.clone() => return Ok(()),
+impl Operator {
+    fn new(connection: Connection, clock: Clock, leadership: Arc<Leadership>, args: &Run) -> Self {
+        let (alerts, metrics) = (Arc::new(Alerts::default()), Arc::new(Metrics::default()));
+        let audit = Arc::new(Audit::new(&args.audit));
+        let index = Index { recorder: Recorder(Some(audit.clone())), ..Index::default() };
+        let store = Arc::new(Store::new(index, clock, args.workers));
+        let requests = Arc::new(Requests::new(connection.client(), leadership, args.max_requests));
+        let sources = Sources { store: store.clone(), names: Arc::new(Names::default()), audit };
+        let writer = Writer::new(requests, store.clone(), metrics.clone(), alerts.clone());
+        let reconciler = Arc::new(Reconciler::new(sources, writer, alerts, metrics.clone()));
+        let watches = Arc::new(Watches { connection, store, metrics });
+        Operator { watches, reconciler, liveness: Arc::default() }
     }
-    // What is open by name stays so: its addresses are known again before anything is decided.
-    let looking = tokio::spawn(names::run(context.clone()));
-    remember_names(&context);
-    tokio::select! {
-        () = names::first_answers(&context, FIRST_ANSWERS) => {}
-        () = stop.clone() => return Ok(()),
-    }
-    // Otherwise all would be looked at twice.
-    tokio::select! {
-        () = context.audit.opened(FIRST_RECORDS) => {}
-        () = stop.clone() => return Ok(()),
-    }
-    let all = context.index().all_keys();
-    context.enqueue(all);
-    let dispatching = work::run(context.clone(), stop);
-    tokio::select! {
-        () = context.liveness.dispatcher.during(dispatching) => Ok(()),
-        _ = looking => Err(Fatal::NamesDead),
-        dead = first_to_end(&mut following) => Err(dead),
-    }
-}
 
-/// Waits for the first lists, though not for ever, and takes away what is overdue as soon as it can be seen.
-async fn begin(context: &Arc<Context>, following: &mut JoinSet<&'static str>) {
-    let begun = Instant::now();
-    let in_time = |lists| timeout(LISTS.saturating_sub(begun.elapsed()), lists);
-    let of_definitions = context.synced.begin("CustomResourceDefinition");
-    let of_bindable = context.synced.begin(needs::BINDABLE);
-    let mut spawn = |kind: &'static str, watch: BoxFuture<'static, ()>| {
-        following.spawn(async move {
-            watch.await;
-            kind
+    /// Watches and works until it is told to end.
+    async fn act(&self, compare_copies: Duration, stop: impl Future<Output = ()> + Clone) -> Result<(), Fatal> {
+        let mut watching = watches::start(&self.watches);
+        tokio::spawn({
+            let reconciler = self.reconciler.clone();
+            async move {
+                let Reconciler { sources, alerts, metrics, writer, .. } = &*reconciler;
+                alerts.write(&writer.requests, &sources.store.queue, metrics).await;
+            }
         });
-    };
-    spawn("CustomResourceDefinition", Box::pin(definitions::watch(context.clone(), of_definitions)));
-    spawn("ClusterRole", Box::pin(bindable::ask(context.clone(), of_bindable)));
-    // What else is watched depends on the settings, or on what they default to.
-    let _ = in_time(context.synced.wait(Some(&needs::SETTINGS)).boxed()).await;
-    let mut first_lists = Vec::new();
-    let mut follow = |kind: &'static str, watch: &dyn Fn(watch::Sender<bool>) -> BoxFuture<'static, ()>| {
-        context.synced.follow(kind);
-        let (sender, mut first) = watch::channel(false);
-        spawn(kind, watch(sender));
-        first_lists.push(async move {
-            let _ = first.wait_for(|complete| *complete).await;
+        tokio::spawn({
+            let reconciler = self.reconciler.clone();
+            async move {
+                let Reconciler { sources, alerts, .. } = &*reconciler;
+                sources.audit.follow(&sources.store, alerts).await;
+            }
         });
-    };
-    follow("Secret", &|first| Box::pin(watches::credentials(context.clone(), first)));
-    follow("EndpointSlice", &|first| Box::pin(watches::dns_endpoints(context.clone(), first)));
-    follow("Node", &|first| Box::pin(watches::everywhere::<NodeNetworks>(context.clone(), "Node", first)));
-    follow("ServiceCIDR", &|first| Box::pin(watches::everywhere::<ServiceCIDR>(context.clone(), "ServiceCIDR", first)));
-    macro_rules! follow_names {
-        ($kind:literal, $type:ty) => {
-            follow($kind, &|first| {
-                Box::pin(watches::everywhere::<PartialObjectMeta<$type>>(context.clone(), $kind, first))
+        let beating = tokio::spawn({
+            let (connection, store) = (self.watches.connection.clone(), self.watches.store.clone());
+            let heart = Heartbeat { connection, store, alerts: self.reconciler.alerts.clone() };
+            let liveness = self.liveness.clone();
+            async move { liveness.runtime.during(heartbeat::run(heart)).await }
+        });
+        let comparing = tokio::spawn({
+            let reconciler = self.reconciler.clone();
+            async move { reconciler.compare_copies(compare_copies).await }
+        });
+        let working = self.work(stop.clone());
+        let until_drained = async {
+            stop.clone().await;
+            info!("told to end");
+            tokio::time::sleep(DRAIN).await;
+        };
+        tokio::select! {
+            ended = working => ended,
+            dead = first_to_end(&mut watching) => Err(dead),
+            _ = beating => Err(Fatal::HeartbeatDead),
+            _ = comparing => Err(Fatal::ComparingDead),
+            () = until_drained => Err(Fatal::NotDrained(DRAIN)),
+        }
+    }
+
+    /// Works until it is told to end.
+    async fn work(&self, stop: impl Future<Output = ()> + Clone) -> Result<(), Fatal> {
+        let Sources { store, names, audit } = &self.reconciler.sources;
+        let mut following = JoinSet::new();
+        tokio::select! {
+            () = self.begin(&mut following) => {}
+            () = stop.clone() => return Ok(()),
+        }
+        // What is open by name stays so: its addresses are known again before anything is decided.
+        let (alerts, metrics) = (self.reconciler.alerts.clone(), self.reconciler.metrics.clone());
+        let resolution = Resolution { names: names.clone(), store: store.clone(), alerts, metrics };
+        let looking = tokio::spawn(resolution.run());
+        self.reconciler.remember_names();
+        tokio::select! {
+            () = names.first_answers(FIRST_ANSWERS) => {}
+            () = stop.clone() => return Ok(()),
+        }
+        // Otherwise all would be looked at twice.
+        tokio::select! {
+            () = audit.opened(FIRST_RECORDS) => {}
+            () = stop.clone() => return Ok(()),
+        }
+        let all = store.index().all_keys();
+        store.enqueue(all);
+        let dispatching = work::run(self.reconciler.clone(), stop);
+        tokio::select! {
+            () = self.liveness.dispatcher.during(dispatching) => Ok(()),
+            _ = looking => Err(Fatal::NamesDead),
+            dead = first_to_end(&mut following) => Err(dead),
+        }
+    }
+
+    /// Waits for the first lists, though not for ever, and takes away what is overdue as soon as it can be seen.
+    async fn begin(&self, following: &mut JoinSet<&'static str>) {
+        let (watches, reconciler) = (&self.watches, &self.reconciler);
+        let store = &watches.store;
+        let begun = Instant::now();
+        let in_time = |lists| timeout(LISTS.saturating_sub(begun.elapsed()), lists);
+        let of_definitions = store.synced.begin("CustomResourceDefinition");
+        let of_bindable = store.synced.begin(needs::BINDABLE);
+        let mut spawn = |kind: &'static str, watch: BoxFuture<'static, ()>| {
+            following.spawn(async move {
+                watch.await;
+                kind
             });
         };
+        spawn("CustomResourceDefinition", Box::pin(definitions::watch(watches.clone(), of_definitions)));
+        spawn("ClusterRole", Box::pin(bindable::ask(reconciler.writer.requests.clone(), store.clone(), of_bindable)));
+        // What else is watched depends on the settings, or on what they default to.
+        let _ = in_time(store.synced.wait(Some(&needs::SETTINGS)).boxed()).await;
+        let mut first_lists = Vec::new();
+        let mut follow = |kind: &'static str, watch: &dyn Fn(watch::Sender<bool>) -> BoxFuture<'static, ()>| {
+            store.synced.follow(kind);
+            let (sender, mut first) = watch::channel(false);
+            spawn(kind, watch(sender));
+            first_lists.push(async move {
+                let _ = first.wait_for(|complete| *complete).await;
+            });
+        };
+        follow("Secret", &|first| Box::pin(watches::credentials(watches.clone(), first)));
+        follow("EndpointSlice", &|first| Box::pin(watches::dns_endpoints(watches.clone(), first)));
+        follow("Node", &|first| Box::pin(watches::everywhere::<NodeNetworks>(watches.clone(), "Node", first)));
+        follow("ServiceCIDR", &|first| {
+            Box::pin(watches::everywhere::<ServiceCIDR>(watches.clone(), "ServiceCIDR", first))
+        });
+        macro_rules! follow_names {
+            ($kind:literal, $type:ty) => {
+                follow($kind, &|first| {
+                    Box::pin(watches::everywhere::<PartialObjectMeta<$type>>(watches.clone(), $kind, first))
+                });
+            };
+        }
+        follow_names!("StorageClass", StorageClass);
+        follow_names!("CSIDriver", CSIDriver);
+        follow_names!("PriorityClass", PriorityClass);
+        let cilium = |installed: Installed| installed.cilium;
+        follow("CiliumNetworkPolicy", &|first| {
+            let watch = watches::plugin_policies::<CiliumNetworkPolicy>;
+            Box::pin(watch(watches.clone(), "CiliumNetworkPolicy", cilium, first))
+        });
+        let cluster = |installed: Installed| installed.cluster.is_some();
+        follow("ClusterNetworkPolicy", &|first| {
+            let watch = watches::plugin_policies::<ClusterNetworkPolicy>;
+            Box::pin(watch(watches.clone(), "ClusterNetworkPolicy", cluster, first))
+        });
+        store.synced.complete();
+        let ends = [&needs::GRANTS[..], &needs::OPENED[..]].concat();
+        let seen = async {
+            join_all(first_lists).await;
+            store.synced.wait(Some(&ends)).await;
+        };
+        let _ = in_time(seen.boxed()).await;
+        // What ended while nobody was there goes before anything is opened.
+        let overdue = store.index().overdue(store.clock.now());
+        work::once(reconciler, overdue).await;
+        let _ = in_time(store.synced.wait(None).boxed()).await;
+        let missing = store.synced.missing(None);
+        if missing.is_empty() {
+            reconciler.sources.audit.forget_the_gone(&store.index());
+        } else {
+            warn!(?missing, "not all kinds are listed; what depends on them waits");
+        }
+        let (objects, backend) = {
+            let index = store.index();
+            (index.sizes(), index.settings().backend)
+        };
+        info!(?objects, ?backend, "the stores are filled");
     }
-    follow_names!("StorageClass", StorageClass);
-    follow_names!("CSIDriver", CSIDriver);
-    follow_names!("PriorityClass", PriorityClass);
-    let cilium = |installed: Installed| installed.cilium;
-    follow("CiliumNetworkPolicy", &|first| {
-        let watch = watches::plugin_policies::<CiliumNetworkPolicy>;
-        Box::pin(watch(context.clone(), "CiliumNetworkPolicy", cilium, first))
-    });
-    let cluster = |installed: Installed| installed.cluster.is_some();
-    follow("ClusterNetworkPolicy", &|first| {
-        let watch = watches::plugin_policies::<ClusterNetworkPolicy>;
-        Box::pin(watch(context.clone(), "ClusterNetworkPolicy", cluster, first))
-    });
-    context.synced.complete();
-    let ends = [&needs::GRANTS[..], &needs::OPENED[..]].concat();
-    let seen = async {
-        join_all(first_lists).await;
-        context.synced.wait(Some(&ends)).await;
-    };
-    let _ = in_time(seen.boxed()).await;
-    // What ended while nobody was there goes before anything is opened.
-    let overdue = context.index().overdue(context.clock.now());
-    work::once(context, overdue).await;
-    let _ = in_time(context.synced.wait(None).boxed()).await;
-    let missing = context.synced.missing(None);
-    if missing.is_empty() {
-        context.audit.forget_the_gone(&context.index());
-    } else {
-        warn!(?missing, "not all kinds are listed; what depends on them waits");
-    }
-    let (objects, backend) = {
-        let index = context.index();
-        (index.sizes(), index.settings().backend)
-    };
-    info!(?objects, ?backend, "the stores are filled");
 }
 
 /// A watch never ends by itself. One that does, or panics, leaves the operator blind.

@@ -1,9 +1,11 @@
 //! The one way in: a watch for each kind, which fills the index and queues the keys that a change concerns.
 
 use crate::{
-    context::Context,
+    connection::Connection,
     index::{Dirty, Index, Indexed, Listed},
     key::ObjectName,
+    metrics::Metrics,
+    store::Store,
     synced::Watched,
 };
 use futures::StreamExt;
@@ -25,6 +27,16 @@ const WATCH: RangeInclusive<u32> = 28..=36;
 
 /// The milliseconds to wait before a list or a watch that failed is begun again.
 const AGAIN: RangeInclusive<u64> = 500..=3_000;
+
+/// What watches need: where they listen, and what they fill.
+pub struct Watches {
+    /// The connection to the API server.
+    pub connection: Connection,
+    /// What they fill.
+    pub store: Arc<Store>,
+    /// Where it is counted how often they begin again.
+    pub metrics: Arc<Metrics>,
+}
 
 /// What a watch is of.
 pub struct Scope {
@@ -57,20 +69,21 @@ pub fn with_ends(config: Config) -> Config {
 }
 
 /// Watches a kind until the process ends, and tells `watched` what it hears.
-pub async fn run<K>(context: Arc<Context>, api: Api<K>, scope: Scope, watched: Watched)
+pub async fn run<K>(watches: Arc<Watches>, api: Api<K>, scope: Scope, watched: Watched)
 where
     K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
+    let Watches { connection, store, metrics } = &*watches;
     let Scope { kind, namespace, config } = scope;
     // One object at a time is read and decoded, so that the largest one decides how much memory that takes.
     let mut config = with_ends(config.page_size(PAGE).streaming_lists());
-    watched.listens(context.connection.listen(api.resource_url()));
+    watched.listens(connection.listen(api.resource_url()));
     let ours = K::group(&()) == cloister_api::GROUP;
     let begin = |config: &Config| watcher(api.clone(), config.clone()).backoff(Soon).boxed();
     let mut events = begin(&config);
-    let mut definitions = context.definitions.subscribe();
-    let mut restored = context.restored.subscribe();
-    context.metrics.watches(kind);
+    let mut definitions = store.definitions.subscribe();
+    let mut restored = store.restored.subscribe();
+    metrics.watches(kind);
     let mut intake = Intake { namespace, ..Intake::default() };
     let mut failing = false;
     loop {
@@ -100,7 +113,7 @@ where
                 continue;
             }
             Err(error) => {
-                context.metrics.watch_restarted(kind);
+                metrics.watch_restarted(kind);
                 // Said once: it is tried again soon and often.
                 if std::mem::replace(&mut failing, true) {
                     debug!(kind, %error, "the watch failed again");
@@ -112,7 +125,7 @@ where
         };
         if matches!(event, Event::Init) {
             if watched.is_listed() {
-                context.metrics.watch_restarted(kind);
+                metrics.watch_restarted(kind);
                 debug!(kind, "the watch began again");
             }
         } else if std::mem::take(&mut failing) {
@@ -120,11 +133,11 @@ where
         }
         let complete = matches!(event, Event::InitDone);
         let mut dirty = Dirty::new();
-        intake.take(event, &mut context.index_mut(), &mut dirty);
-        context.enqueue(dirty);
+        intake.take(event, &mut store.index_mut(), &mut dirty);
+        store.enqueue(dirty);
         if complete {
             watched.complete();
-            context.resume();
+            store.resume();
         }
     }
 }
@@ -176,23 +189,6 @@ fn does_not_stream(error: &Error) -> bool {
     matches!(error, Error::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 400 | 422))
 }
 
-/// Makes a streamed list one of what is stored, as other lists are: the client asks for whatever the API server has in its
-/// cache, which may be old.
-pub fn consistent<B>(mut request: http::Request<B>) -> http::Request<B> {
-    let Some((path, query)) = request.uri().path_and_query().and_then(|all| all.as_str().split_once('?')) else {
-        return request;
-    };
-    if query.split('&').any(|part| part == "sendInitialEvents=true") {
-        let kept: Vec<&str> = query.split('&').filter(|part| *part != "resourceVersion=0").collect();
-        let mut parts = request.uri().clone().into_parts();
-        parts.path_and_query = format!("{path}?{}", kept.join("&")).parse().ok();
-        if let Ok(uri) = http::Uri::from_parts(parts) {
-            *request.uri_mut() = uri;
-        }
-    }
-    request
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,19 +237,5 @@ mod tests {
     #[test]
     fn waits_are_short() {
         assert!(Soon.take(200).all(|wait| wait <= Duration::from_secs(3)));
-    }
-
-    fn asked(uri: &str) -> String {
-        consistent(http::Request::get(uri).body(()).unwrap()).uri().to_string()
-    }
-
-    #[test]
-    fn a_streamed_list_is_never_an_old_one() {
-        let streamed =
-            "https://api:6443/api/v1/pods?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
-        assert_eq!(asked(&format!("{streamed}&resourceVersion=0")), streamed);
-        let watched = "https://api:6443/api/v1/pods?watch=true&resourceVersion=0";
-        assert_eq!(asked(watched), watched);
-        assert_eq!(asked("https://api:6443/livez"), "https://api:6443/livez");
     }
 }

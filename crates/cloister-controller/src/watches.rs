@@ -1,12 +1,12 @@
 //! Which kinds are watched.
 
 use crate::{
-    context::Context,
     decode::Decoded,
     index::{API_SERVER, API_SERVER_NAMESPACE, Dirty, GatedPod, Indexed, SERVICE_NAME, Secret},
     needs,
+    store::Store,
     synced::Watched,
-    watch::{Scope, run},
+    watch::{Scope, Watches, run},
 };
 use cloister_api::{
     AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, EgressGrant, GrantMount,
@@ -37,13 +37,13 @@ use tokio::{
 use tracing::debug;
 
 /// Starts all watches. Each task ends only when its watch is dead, and says of which kind it was.
-pub fn start(context: &Arc<Context>) -> JoinSet<&'static str> {
-    let client = || context.client.clone();
+pub fn start(watches: &Arc<Watches>) -> JoinSet<&'static str> {
+    let client = || watches.connection.client();
     let all = Config::default;
     let managed = || Config::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGER));
     let mut tasks = JoinSet::new();
     let mut begin = |kind: &'static str, watch: &dyn Fn(Watched) -> BoxFuture<'static, ()>| {
-        let watch = watch(context.synced.begin(kind));
+        let watch = watch(watches.store.synced.begin(kind));
         tasks.spawn(async move {
             watch.await;
             kind
@@ -54,7 +54,7 @@ pub fn start(context: &Arc<Context>) -> JoinSet<&'static str> {
         ($kind:literal, $type:ty, $config:expr) => {
             begin($kind, &|watched| {
                 let scope = Scope { kind: $kind, namespace: None, config: $config };
-                Box::pin(run(context.clone(), Api::<$type>::all(client()), scope, watched))
+                Box::pin(run(watches.clone(), Api::<$type>::all(client()), scope, watched))
             })
         };
     }
@@ -69,11 +69,11 @@ pub fn start(context: &Arc<Context>) -> JoinSet<&'static str> {
     watch!("RoleGrant", Decoded<RoleGrant>, all());
     // Where the grants are known first, no review of one that has ended is ever kept whole.
     begin("AccessReview", &|watched| {
-        let (context, api) = (context.clone(), Api::<Decoded<AccessReview>>::all(client()));
+        let (watches, api) = (watches.clone(), Api::<Decoded<AccessReview>>::all(client()));
         let scope = Scope { kind: "AccessReview", namespace: None, config: all() };
         Box::pin(async move {
-            let _ = timeout(FIRST_LIST, context.synced.wait(Some(&needs::GRANTS))).await;
-            run(context, api, scope, watched).await;
+            let _ = timeout(FIRST_LIST, watches.store.synced.wait(Some(&needs::GRANTS))).await;
+            run(watches, api, scope, watched).await;
         })
     });
     watch!("GrantMount", GrantMount, all());
@@ -94,57 +94,57 @@ pub fn start(context: &Arc<Context>) -> JoinSet<&'static str> {
 }
 
 /// Watches the Secrets of the credential namespaces, which the settings name, and of no other.
-pub async fn credentials(context: Arc<Context>, first: watch::Sender<bool>) {
+pub async fn credentials(watches: Arc<Watches>, first: watch::Sender<bool>) {
     let wanted = |settings: &Settings| {
         settings.spec.credential_namespaces.iter().map(|namespace| (namespace.clone(), String::new())).collect()
     };
     let within = |client, namespace: &str| Api::<Secret>::namespaced(client, namespace);
-    follow(context, "Secret", wanted, within, first).await;
+    follow(watches, "Secret", wanted, within, first).await;
 }
 
 /// Watches the endpoints of the cluster's own DNS, which the settings name, and those of the API server.
-pub async fn dns_endpoints(context: Arc<Context>, first: watch::Sender<bool>) {
+pub async fn dns_endpoints(watches: Arc<Watches>, first: watch::Sender<bool>) {
     let wanted = |settings: &Settings| {
         let dns = &settings.spec.dns;
         let of = |namespace: &str, service: &str| (namespace.to_owned(), format!("{SERVICE_NAME}={service}"));
         [of(&dns.namespace, &dns.service), of(API_SERVER_NAMESPACE, API_SERVER)].into()
     };
     let within = |client, namespace: &str| Api::<EndpointSlice>::namespaced(client, namespace);
-    follow(context, "EndpointSlice", wanted, within, first).await;
+    follow(watches, "EndpointSlice", wanted, within, first).await;
 }
 
 /// Watches all policies of a network plugin's kind, as long as there is such a kind.
 pub async fn plugin_policies<K>(
-    context: Arc<Context>,
+    watches: Arc<Watches>,
     kind: &'static str,
     is_there: fn(Installed) -> bool,
     first: watch::Sender<bool>,
 ) where
     K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let known = context.clone();
+    let known = watches.clone();
     let wanted = move |_: &Settings| {
-        let everywhere = is_there(known.index().installed()).then(Default::default);
+        let everywhere = is_there(known.store.index().installed()).then(Default::default);
         everywhere.into_iter().collect()
     };
-    follow(context, kind, wanted, |client, _: &str| Api::<K>::all(client), first).await;
+    follow(watches, kind, wanted, |client, _: &str| Api::<K>::all(client), first).await;
 }
 
 /// Watches all objects of a kind on which no decision waits, such as what says what the cluster's own networks are. That it
 /// cannot be listed holds up nothing: it is said.
-pub async fn everywhere<K>(context: Arc<Context>, kind: &'static str, first: watch::Sender<bool>)
+pub async fn everywhere<K>(watches: Arc<Watches>, kind: &'static str, first: watch::Sender<bool>)
 where
     K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let wanted = |_: &Settings| [Default::default()].into();
-    follow(context, kind, wanted, |client, _: &str| Api::<K>::all(client), first).await;
+    follow(watches, kind, wanted, |client, _: &str| Api::<K>::all(client), first).await;
 }
 
 /// Watches the namespaces that the settings name, each with a label selector, as the settings change; the one without a
 /// name stands for all. What is watched no more is known no more. Ends only when one of the watches is dead. `first` is
 /// told when those that the settings name at first are complete.
 async fn follow<K>(
-    context: Arc<Context>,
+    watches: Arc<Watches>,
     kind: &'static str,
     wanted: impl Fn(&Settings) -> BTreeSet<(String, String)>,
     api: impl Fn(Client, &str) -> Api<K>,
@@ -152,18 +152,19 @@ async fn follow<K>(
 ) where
     K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
+    let store = &watches.store;
     let mut running: BTreeMap<(String, String), (AbortHandle, Watched)> = BTreeMap::new();
     let mut tasks = JoinSet::new();
-    let mut settings = context.settings_changed.subscribe();
+    let mut settings = store.settings_changed.subscribe();
     loop {
         // What changes after this was seen is seen in the next round.
         settings.borrow_and_update();
-        let version = context.synced.settings();
-        let settings_now = context.index().settings().clone();
+        let version = store.synced.settings();
+        let settings_now = store.index().settings().clone();
         let wanted = wanted(&settings_now);
         for ((namespace, _), (task, _)) in running.extract_if(.., |what, _| !wanted.contains(what)) {
             task.abort();
-            forget::<K>(&context, &namespace);
+            forget::<K>(store, &namespace);
         }
         for what in wanted {
             if running.contains_key(&what) {
@@ -171,15 +172,15 @@ async fn follow<K>(
             }
             let (namespace, labels) = &what;
             debug!(kind, %namespace, "watching");
-            let api = api(context.client.clone(), namespace);
+            let api = api(watches.connection.client(), namespace);
             let only: Option<Arc<str>> = (!namespace.is_empty()).then(|| namespace.as_str().into());
-            let watched = context.synced.begin_in(kind, only.clone());
+            let watched = store.synced.begin_in(kind, only.clone());
             let scope = Scope { kind, namespace: only, config: Config::default().labels(labels) };
-            let task = tasks.spawn(run(context.clone(), api, scope, watched.clone()));
+            let task = tasks.spawn(run(watches.clone(), api, scope, watched.clone()));
             running.insert(what, (task, watched));
         }
-        context.synced.followed(kind, version);
-        context.resume();
+        store.synced.followed(kind, version);
+        store.resume();
         if !*first.borrow() {
             let all = running.values().map(|(_, watched)| watched.listed());
             // One that may not be read does not hold up the rest.
@@ -198,16 +199,16 @@ async fn follow<K>(
 }
 
 /// Forgets all objects of a kind, in one namespace or all.
-fn forget<K: Indexed>(context: &Context, namespace: &str) {
+fn forget<K: Indexed>(store: &Store, namespace: &str) {
     let mut dirty = Dirty::new();
-    let mut index = context.index_mut();
+    let mut index = store.index_mut();
     for name in K::known(&index) {
         if namespace.is_empty() || *name.namespace == *namespace {
             K::remove(&mut index, &name, &mut dirty);
         }
     }
     drop(index);
-    context.enqueue(dirty);
+    store.enqueue(dirty);
 }
 
 /// How long the first list of a namespace that the settings name may take.

@@ -1,6 +1,6 @@
 //! The dispatcher: works on what the queue hands out, until it is told to stop.
 
-use crate::{context::Context, error::Error, key::Key, queue::Job, reconcile::reconcile, requests};
+use crate::{error::Error, key::Key, queue::Job, reconcile::Reconciler, requests};
 use futures::StreamExt;
 use std::{
     future::Future,
@@ -17,21 +17,22 @@ const AT_ONCE: usize = 64;
 const SOON: Duration = Duration::from_secs(3);
 
 /// Works until `stop`, then lets what is under way come to its end.
-pub async fn run(context: Arc<Context>, stop: impl Future<Output = ()>) {
+pub async fn run(reconciler: Arc<Reconciler>, stop: impl Future<Output = ()>) {
+    let store = &reconciler.sources.store;
     let mut tasks = JoinSet::new();
     tokio::pin!(stop);
     loop {
         let job = tokio::select! {
             () = &mut stop => break,
-            job = context.queue.next(|| context.clock.now(), |keys| context.tickets(keys)) => job,
+            job = store.queue.next(|| store.clock.now(), |keys| store.tickets(keys)) => job,
         };
         while let Some(ended) = tasks.try_join_next() {
             report(ended);
         }
-        let context = context.clone();
+        let reconciler = reconciler.clone();
         tasks.spawn(async move {
             let span = info_span!("reconcile", object = %job.key);
-            work(&context, job).instrument(span).await;
+            work(&reconciler, job).instrument(span).await;
         });
     }
     debug!(under_way = tasks.len(), "waiting for what is under way");
@@ -41,37 +42,39 @@ pub async fn run(context: Arc<Context>, stop: impl Future<Output = ()>) {
 }
 
 /// Works on these keys once, before there is a dispatcher. One that fails comes again by the queue.
-pub async fn once(context: &Context, keys: Vec<Key>) {
+pub async fn once(reconciler: &Reconciler, keys: Vec<Key>) {
     if !keys.is_empty() {
         info!(grants = keys.len(), "taking away what ended while no operator was there");
     }
+    let store = &reconciler.sources.store;
     let each = |(key, ticket)| async move {
         let span = info_span!("reconcile", object = %key);
-        let job = context.queue.take(key, ticket);
-        work(context, job).instrument(span).await;
+        let job = store.queue.take(key, ticket);
+        work(reconciler, job).instrument(span).await;
     };
-    futures::stream::iter(context.tickets(keys)).for_each_concurrent(AT_ONCE, each).await;
+    futures::stream::iter(store.tickets(keys)).for_each_concurrent(AT_ONCE, each).await;
 }
 
-async fn work(context: &Context, job: Job) {
-    context.metrics.waited(job.age);
+async fn work(reconciler: &Reconciler, job: Job) {
+    let store = &reconciler.sources.store;
+    reconciler.metrics.waited(job.age);
     let began = Instant::now();
-    let result = requests::within(job.ticket.lane, reconcile(context, &job)).await;
-    context.metrics.reconciled(job.key.kind(), began.elapsed());
-    let now = context.clock.now();
-    let mut wait = context.queue.done(&job.key, result.is_ok(), now);
+    let result = requests::within(job.ticket.lane, reconciler.reconcile(&job)).await;
+    reconciler.metrics.reconciled(job.key.kind(), began.elapsed());
+    let now = store.clock.now();
+    let mut wait = store.queue.done(&job.key, result.is_ok(), now);
     if result.as_ref().is_err_and(Error::is_outage) && wait.is_some_and(|wait| wait > SOON) {
         // Nothing is wrong with the object.
-        context.queue.add_at(job.key.clone(), now + SOON);
+        store.queue.add_at(job.key.clone(), now + SOON);
         wait = Some(SOON);
     }
     match result {
         Ok(()) => {
-            context.alerts.status_taken(&job.key);
+            reconciler.alerts.status_taken(&job.key);
             debug!(took = ?began.elapsed(), "done");
         }
         Err(error) => {
-            context.metrics.failed(job.key.kind(), error.category());
+            reconciler.metrics.failed(job.key.kind(), error.category());
             if error.is_conflict() {
                 debug!(%error, ?wait, "changed meanwhile; looking again");
             } else {

@@ -6,11 +6,15 @@
 mod credential;
 
 use crate::{
-    context::Context,
+    alerts::Alerts,
     decode::Decoded,
     error::Error,
     index::{Answer, Dirty, HeldCopy, Indexed},
     key::{Key, ObjectName},
+    looks::Looks,
+    metrics::Metrics,
+    requests::Requests,
+    store::Store,
 };
 use cloister_api::{
     AccessReview, EgressGrant, GrantKind, GrantMount, GrantPhase, OnExpiry, RoleGrant, StorageAccessGrant, labels,
@@ -22,6 +26,7 @@ use cloister_core::{
     namespace::{children::DEFAULT_ACCOUNT, is_owned_label},
     plan::{Action, NamespaceLabels},
 };
+pub use credential::Destroyed;
 use either::Either;
 use jiff::Timestamp;
 use k8s_openapi::{
@@ -42,13 +47,8 @@ use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
-    future::Future,
     sync::Arc,
-    time::Duration,
 };
-
-/// How long the API server may take to answer.
-const LIMIT: Duration = Duration::from_secs(15);
 
 /// The object that actions are done for.
 pub struct Target<K> {
@@ -107,14 +107,29 @@ pub enum Removal {
 }
 
 /// Makes the requests.
-pub struct Writer<'a> {
-    context: &'a Context,
+pub struct Writer {
+    /// By which they are made.
+    pub requests: Arc<Requests>,
+    /// What takes note of the answers.
+    pub store: Arc<Store>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What hears that a status was taken.
+    pub alerts: Arc<Alerts>,
+    /// The copies of credentials that are known to be gone.
+    pub destroyed: Destroyed,
+    /// The looks at pods that must not rest on a watch.
+    looks: Looks,
 }
 
-impl<'a> Writer<'a> {
+impl Writer {
     /// A writer.
-    pub fn new(context: &'a Context) -> Self {
-        Writer { context }
+    pub fn new(requests: Arc<Requests>, store: Arc<Store>, metrics: Arc<Metrics>, alerts: Arc<Alerts>) -> Self {
+        Writer { requests, store, metrics, alerts, destroyed: Destroyed::default(), looks: Looks::default() }
+    }
+
+    fn client(&self) -> Client {
+        self.requests.client()
     }
 
     /// Does one action.
@@ -170,10 +185,10 @@ impl<'a> Writer<'a> {
         let request = kube::core::Request::new(target.api.resource_url())
             .replace_subresource("status", name, &create_params(), body.to_string().into_bytes())
             .map_err(kube::Error::BuildRequest);
-        let client = self.context.client.clone();
-        self.context.metrics.wrote("update", target.key.kind());
+        let client = self.client();
+        self.metrics.wrote("update", target.key.kind());
         let request = async move { client.request(request?).await };
-        self.said(target, self.request(|| format!("write the status of {}", target.key), request).await)
+        self.said(target, self.requests.request(|| format!("write the status of {}", target.key), request).await)
     }
 
     /// Writes the status of an object, whole, in whatever version it is: its finalizer is written too. One that is in another
@@ -195,9 +210,9 @@ impl<'a> Writer<'a> {
         let patch: json_patch::Patch = serde_json::from_value(json!(patch)).unwrap_or_default();
         let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
         let patch = Patch::Json::<()>(patch);
-        self.context.metrics.wrote("patch", target.key.kind());
+        self.metrics.wrote("patch", target.key.kind());
         let request = target.api.patch_status(name, &params, &patch);
-        self.said(target, self.request(|| format!("write the status of {}", target.key), request).await)
+        self.said(target, self.requests.request(|| format!("write the status of {}", target.key), request).await)
     }
 
     fn said<K>(&self, target: &Target<K>, answer: Result<Decoded<K>, Error>) -> Result<(), Error>
@@ -206,7 +221,7 @@ impl<'a> Writer<'a> {
     {
         match answer {
             Ok(object) => {
-                self.context.alerts.status_written();
+                self.alerts.status_written();
                 self.note_of(target, object);
                 Ok(())
             }
@@ -239,12 +254,12 @@ impl<'a> Writer<'a> {
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
-        let api: Api<PartialObjectMeta<K>> = Api::namespaced(self.context.client.clone(), namespace);
+        let api: Api<PartialObjectMeta<K>> = Api::namespaced(self.client(), namespace);
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
         let params = DeleteParams::default().preconditions(preconditions);
         let what = || format!("remove {kind} {namespace}/{name}, which has been kept long enough");
-        self.context.metrics.wrote("delete", kind);
-        match self.request(what, api.delete(name, &params)).await {
+        self.metrics.wrote("delete", kind);
+        match self.requests.request(what, api.delete(name, &params)).await {
             Ok(_) => Ok(()),
             Err(error) if error.is_conflict() => Ok(()),
             Err(error) => Err(error),
@@ -270,8 +285,9 @@ impl<'a> Writer<'a> {
         let patch = Patch::Json::<()>(patch);
         let verb = if add { "put the finalizer on" } else { "take the finalizer off" };
         let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
-        self.context.metrics.wrote("patch", target.key.kind());
-        let result = self.request(|| format!("{verb} {}", target.key), target.api.patch(name, &params, &patch)).await;
+        self.metrics.wrote("patch", target.key.kind());
+        let result =
+            self.requests.request(|| format!("{verb} {}", target.key), target.api.patch(name, &params, &patch)).await;
         match result {
             Ok(object) if object.metadata.deletion_timestamp.is_some() && finalizers.is_empty() => {
                 self.forget::<Decoded<K>>(&target.key, &ObjectName::of(&object.metadata));
@@ -287,8 +303,8 @@ impl<'a> Writer<'a> {
     }
 
     async fn apply_namespace(&self, key: &Key, name: &str, labels: &NamespaceLabels) -> Result<(), Error> {
-        let api: Api<Namespace> = Api::all(self.context.client.clone());
-        let known = self.context.index().namespaces.get(name).map(|(observed, _)| observed.clone());
+        let api: Api<Namespace> = Api::all(self.client());
+        let known = self.store.index().namespaces.get(name).map(|(observed, _)| observed.clone());
         let what = || format!("write Namespace {name}");
         let namespace = match known {
             None => {
@@ -296,8 +312,8 @@ impl<'a> Writer<'a> {
                 let metadata =
                     ObjectMeta { name: Some(name.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
                 let namespace = Namespace { metadata, ..Namespace::default() };
-                self.context.metrics.wrote("create", "Namespace");
-                self.request(what, api.create(&create_params(), &namespace)).await?
+                self.metrics.wrote("create", "Namespace");
+                self.requests.request(what, api.create(&create_params(), &namespace)).await?
             }
             Some(observed) => {
                 let gone = observed.labels.keys().filter(|key| is_owned_label(key) && !labels.contains_key(&***key));
@@ -306,8 +322,8 @@ impl<'a> Writer<'a> {
                 let all: serde_json::Map<_, _> = gone.chain(wanted).collect();
                 let patch = json!({"metadata": {"labels": all, "uid": observed.uid}});
                 let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
-                self.context.metrics.wrote("patch", "Namespace");
-                self.request(what, api.patch(name, &params, &Patch::Merge(&patch))).await?
+                self.metrics.wrote("patch", "Namespace");
+                self.requests.request(what, api.patch(name, &params, &Patch::Merge(&patch))).await?
             }
         };
         self.note(key, namespace);
@@ -315,27 +331,27 @@ impl<'a> Writer<'a> {
     }
 
     async fn mark_adopting(&self, key: &Key, name: &str, since: Option<Timestamp>) -> Result<(), Error> {
-        let Some(uid) = self.context.index().namespaces.get(name).map(|(observed, _)| observed.uid.clone()) else {
+        let Some(uid) = self.store.index().namespaces.get(name).map(|(observed, _)| observed.uid.clone()) else {
             return Ok(());
         };
-        let api: Api<Namespace> = Api::all(self.context.client.clone());
+        let api: Api<Namespace> = Api::all(self.client());
         let since = since.map(|since| since.as_second().to_string());
         let patch = json!({"metadata": {"labels": {labels::ADOPTING: since}, "uid": uid}});
         let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
-        self.context.metrics.wrote("patch", "Namespace");
+        self.metrics.wrote("patch", "Namespace");
         let what = || format!("write label {} of Namespace {name}", labels::ADOPTING);
-        let namespace = self.request(what, api.patch(name, &params, &Patch::Merge(&patch))).await?;
+        let namespace = self.requests.request(what, api.patch(name, &params, &Patch::Merge(&patch))).await?;
         self.note(key, namespace);
         Ok(())
     }
 
     /// Deletes an account. The watch tells that it is gone, and the plan after that makes it anew where Kubernetes does not.
     async fn renew_account(&self, namespace: &str, name: &str, uid: String) -> Result<(), Error> {
-        let api: Api<ServiceAccount> = Api::namespaced(self.context.client.clone(), namespace);
+        let api: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
         let params = DeleteParams::default().preconditions(Preconditions { uid: Some(uid), resource_version: None });
         let what = || format!("delete ServiceAccount {namespace}/{name}, so that old tokens of it are worth nothing");
-        self.context.metrics.wrote("delete", "ServiceAccount");
-        match self.request(what, api.delete(name, &params)).await {
+        self.metrics.wrote("delete", "ServiceAccount");
+        match self.requests.request(what, api.delete(name, &params)).await {
             Ok(Either::Left(account)) if !account.metadata.finalizers.as_deref().unwrap_or_default().is_empty() => {
                 Err(Error::NotGone { what: format!("ServiceAccount {namespace}/{name}") })
             }
@@ -347,10 +363,10 @@ impl<'a> Writer<'a> {
     }
 
     async fn delete_namespace(&self, key: &Key, name: &str, uid: String) -> Result<(), Error> {
-        let api: Api<Namespace> = Api::all(self.context.client.clone());
+        let api: Api<Namespace> = Api::all(self.client());
         let params = DeleteParams::default().preconditions(Preconditions { uid: Some(uid), resource_version: None });
-        self.context.metrics.wrote("delete", "Namespace");
-        match self.request(|| format!("delete Namespace {name}"), api.delete(name, &params)).await {
+        self.metrics.wrote("delete", "Namespace");
+        match self.requests.request(|| format!("delete Namespace {name}"), api.delete(name, &params)).await {
             Ok(Either::Left(namespace)) => self.note(key, namespace),
             Ok(Either::Right(_)) => {}
             Err(error) if error.is_conflict() => {}
@@ -361,7 +377,7 @@ impl<'a> Writer<'a> {
 
     async fn apply(&self, key: &Key, namespace: &str, child: Child) -> Result<(), Error> {
         let known = {
-            let index = self.context.index();
+            let index = self.store.index();
             index.children.get(namespace).and_then(|children| children.versions.get(&child.key()).copied())
         };
         match child {
@@ -402,17 +418,17 @@ impl<'a> Writer<'a> {
     where
         C: ChildObject,
     {
-        let api = C::api(self.context.client.clone(), namespace);
+        let api = C::api(self.client(), namespace);
         let name = object.meta().name.clone().unwrap_or_default();
         let kind = C::kind(&());
         let what = || format!("write {kind} {namespace}/{name}");
         let written = match known {
             None => {
-                self.context.metrics.wrote("create", child(object.clone()).kind().as_str());
-                match self.request(what, api.create(&create_params(), &object)).await {
+                self.metrics.wrote("create", child(object.clone()).kind().as_str());
+                match self.requests.request(what, api.create(&create_params(), &object)).await {
                     Err(error) if error.category() == "already_exists" => {
                         // It is there after all, and not yet known. Nobody else has a say in what has this name.
-                        let there = self.request(what, api.get(&name)).await?;
+                        let there = self.requests.request(what, api.get(&name)).await?;
                         object.meta_mut().resource_version = there.meta().resource_version.clone();
                         self.replace(&api, what, object.clone(), &child).await?
                     }
@@ -434,7 +450,7 @@ impl<'a> Writer<'a> {
     fn answered(&self, namespace: &str, wanted: &Child, came_back: &Child) -> Result<(), Error> {
         let key = wanted.key();
         let answer = Answer { wanted: wanted.fingerprint(), came_back: came_back.fingerprint() };
-        let mut index = self.context.index_mut();
+        let mut index = self.store.index_mut();
         if answer.wanted == answer.came_back {
             index.wrote(namespace, &key, None);
             return Ok(());
@@ -464,8 +480,8 @@ impl<'a> Writer<'a> {
     {
         let name = object.meta().name.clone().unwrap_or_default();
         let kind = child(object.clone()).kind();
-        self.context.metrics.wrote("update", kind.as_str());
-        match self.request(&what, api.replace(&name, &create_params(), &object)).await {
+        self.metrics.wrote("update", kind.as_str());
+        match self.requests.request(&what, api.replace(&name, &create_params(), &object)).await {
             Err(error) if error.category() == "invalid" => {
                 object.meta_mut().resource_version = None;
                 let is_anothers = match kind {
@@ -478,8 +494,8 @@ impl<'a> Writer<'a> {
                 if !is_anothers {
                     return Err(error);
                 }
-                self.request(&what, api.delete(&name, &DeleteParams::default())).await?;
-                self.request(&what, api.create(&create_params(), &object)).await
+                self.requests.request(&what, api.delete(&name, &DeleteParams::default())).await?;
+                self.requests.request(&what, api.create(&create_params(), &object)).await
             }
             result => result,
         }
@@ -491,23 +507,23 @@ impl<'a> Writer<'a> {
         T: Clone + Debug + DeserializeOwned + Serialize,
     {
         let only_ask = PostParams { dry_run: true, ..create_params() };
-        let answer = self.request(what, api.create(&only_ask, object)).await;
+        let answer = self.requests.request(what, api.create(&only_ask, object)).await;
         answer.is_err_and(|error| error.category() == "already_exists")
     }
 
     async fn merge(&self, key: &Key, namespace: &str, account: ServiceAccount) -> Result<(), Error> {
-        let api: Api<ServiceAccount> = Api::namespaced(self.context.client.clone(), namespace);
+        let api: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
         let name = account.metadata.name.clone().unwrap_or_default();
         let what = || format!("write ServiceAccount {namespace}/{name}");
-        self.context.metrics.wrote("patch", "ServiceAccount");
+        self.metrics.wrote("patch", "ServiceAccount");
         let params = PatchParams::apply(labels::MANAGER).force();
-        let mut written = self.request(what, api.patch(&name, &params, &Patch::Apply(&account))).await?;
+        let mut written = self.requests.request(what, api.patch(&name, &params, &Patch::Apply(&account))).await?;
         // What is somebody else's is left as it is by applying one's own.
         let others = of_others(&account, &written);
         if others != json!({}) {
             let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
-            self.context.metrics.wrote("patch", "ServiceAccount");
-            written = self.request(what, api.patch(&name, &params, &Patch::Merge(&others))).await?;
+            self.metrics.wrote("patch", "ServiceAccount");
+            written = self.requests.request(what, api.patch(&name, &params, &Patch::Merge(&others))).await?;
         }
         let came_back = Child::ServiceAccount(written.clone());
         self.note(key, written);
@@ -531,13 +547,13 @@ impl<'a> Writer<'a> {
     }
 
     async fn delete_one<C: ChildObject>(&self, key: &Key, namespace: &str, child: &ChildKey) -> Result<(), Error> {
-        let api = C::api(self.context.client.clone(), namespace);
+        let api = C::api(self.client(), namespace);
         let what = || format!("delete {} {namespace}/{}", child.kind.as_str(), child.name);
-        self.context.metrics.wrote("delete", child.kind.as_str());
-        match self.request(what, api.delete(&child.name, &DeleteParams::default())).await {
+        self.metrics.wrote("delete", child.kind.as_str());
+        match self.requests.request(what, api.delete(&child.name, &DeleteParams::default())).await {
             Ok(Either::Left(object)) if !object.meta().finalizers.as_deref().unwrap_or_default().is_empty() => {
                 self.note(key, object);
-                self.context.index_mut().wrote(namespace, child, None);
+                self.store.index_mut().wrote(namespace, child, None);
                 return Err(Error::NotGone { what: format!("{} {namespace}/{}", child.kind.as_str(), child.name) });
             }
             Ok(_) => {}
@@ -545,15 +561,15 @@ impl<'a> Writer<'a> {
             Err(error) => return Err(error),
         }
         self.forget::<C>(key, &ObjectName { namespace: namespace.into(), name: (*child.name).into() });
-        self.context.index_mut().wrote(namespace, child, None);
+        self.store.index_mut().wrote(namespace, child, None);
         Ok(())
     }
 
     async fn release(&self, key: &Key, namespace: &str, child: &ChildKey) -> Result<(), Error> {
         // Only policies are held.
-        let api: Api<NetworkPolicy> = Api::namespaced(self.context.client.clone(), namespace);
+        let api: Api<NetworkPolicy> = Api::namespaced(self.client(), namespace);
         let what = || format!("take the finalizer off {child} in {namespace}");
-        let policy = match self.request(what, api.get(&child.name)).await {
+        let policy = match self.requests.request(what, api.get(&child.name)).await {
             Ok(policy) => policy,
             Err(error) if error.category() == "not_found" => return Ok(()),
             Err(error) => return Err(error),
@@ -562,8 +578,8 @@ impl<'a> Writer<'a> {
         let left: Vec<&String> = held.collect();
         let patch = json!({"metadata": {"finalizers": left, "resourceVersion": policy.metadata.resource_version}});
         let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
-        self.context.metrics.wrote("patch", child.kind.as_str());
-        self.request(what, api.patch(&child.name, &params, &Patch::Merge(&patch))).await?;
+        self.metrics.wrote("patch", child.kind.as_str());
+        self.requests.request(what, api.patch(&child.name, &params, &Patch::Merge(&patch))).await?;
         if left.is_empty() {
             self.forget::<NetworkPolicy>(key, &ObjectName { namespace: namespace.into(), name: (*child.name).into() });
         }
@@ -576,13 +592,13 @@ impl<'a> Writer<'a> {
     ///
     /// The request failed. That it is gone is no failure.
     pub async fn unmount(&self, key: &Key, namespace: &str, name: &str, at: Timestamp) -> Result<(), Error> {
-        let api: Api<GrantMount> = Api::namespaced(self.context.client.clone(), namespace);
+        let api: Api<GrantMount> = Api::namespaced(self.client(), namespace);
         let annotations = json!({labels::CREDENTIAL_VERSION: "", labels::UNMOUNTED_AT: at.to_string()});
         let patch = json!({"metadata": {"annotations": annotations}});
         let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
-        self.context.metrics.wrote("patch", "GrantMount");
+        self.metrics.wrote("patch", "GrantMount");
         let what = || format!("write GrantMount {namespace}/{name}");
-        match self.request(what, api.patch(name, &params, &Patch::Merge(&patch))).await {
+        match self.requests.request(what, api.patch(name, &params, &Patch::Merge(&patch))).await {
             Ok(mount) => self.note(key, mount),
             Err(error) if error.category() == "not_found" => {
                 self.forget::<GrantMount>(key, &ObjectName { namespace: namespace.into(), name: name.into() });
@@ -597,7 +613,7 @@ impl<'a> Writer<'a> {
         /// How many pods are named.
         const NAMED: usize = 8;
         let namespace_name = namespace.to_string();
-        let seen = match self.context.looks.at(self.context, namespace).await {
+        let seen = match self.looks.at(&self.requests, &self.store, namespace).await {
             Ok(seen) => seen,
             Err(source) => return Err(Error::Unseen { namespace: namespace_name, secret, source }),
         };
@@ -608,37 +624,16 @@ impl<'a> Writer<'a> {
     }
 
     async fn delete_pod(&self, namespace: &str, name: &str, uid: String) -> Result<(), Error> {
-        let api: Api<Pod> = Api::namespaced(self.context.client.clone(), namespace);
+        let api: Api<Pod> = Api::namespaced(self.client(), namespace);
         let params = DeleteParams::default()
             .grace_period(GRACE)
             .preconditions(Preconditions { uid: Some(uid), resource_version: None });
-        self.context.metrics.wrote("delete", "Pod");
-        match self.request(|| format!("delete Pod {namespace}/{name}"), api.delete(name, &params)).await {
+        self.metrics.wrote("delete", "Pod");
+        match self.requests.request(|| format!("delete Pod {namespace}/{name}"), api.delete(name, &params)).await {
             Ok(_) => Ok(()),
             // Gone, or another pod by now.
             Err(error) if error.is_conflict() => Ok(()),
             Err(error) => Err(error),
-        }
-    }
-
-    /// Waits for a permit and for the answer.
-    ///
-    /// # Errors
-    ///
-    /// The request failed.
-    pub async fn request<T>(
-        &self,
-        what: impl Fn() -> String,
-        request: impl Future<Output = kube::Result<T>>,
-    ) -> Result<T, Error> {
-        let _permit = self.context.requests.permit().await;
-        if !self.context.leadership.holds() {
-            return Err(Error::NotLeading { what: what() });
-        }
-        match tokio::time::timeout(LIMIT, request).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(source)) => Err(Error::Request { what: what(), source: Box::new(source) }),
-            Err(_) => Err(Error::Timeout { what: what(), limit: LIMIT }),
         }
     }
 
@@ -651,22 +646,22 @@ impl<'a> Writer<'a> {
         let changed = is_another(&target.metadata, &object.metadata);
         self.note(&target.key, object);
         if changed {
-            self.context.enqueue([target.key.clone()].into());
+            self.store.enqueue([target.key.clone()].into());
         }
     }
 
     fn note<T: Indexed>(&self, own: &Key, object: T) {
         let mut dirty = Dirty::new();
-        object.upsert(&mut self.context.index_mut(), &mut dirty);
+        object.upsert(&mut self.store.index_mut(), &mut dirty);
         dirty.remove(own);
-        self.context.enqueue(dirty);
+        self.store.enqueue(dirty);
     }
 
     fn forget<T: Indexed>(&self, own: &Key, name: &ObjectName) {
         let mut dirty = Dirty::new();
-        T::remove(&mut self.context.index_mut(), name, &mut dirty);
+        T::remove(&mut self.store.index_mut(), name, &mut dirty);
         dirty.remove(own);
-        self.context.enqueue(dirty);
+        self.store.enqueue(dirty);
     }
 }
 

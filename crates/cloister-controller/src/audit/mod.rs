@@ -17,12 +17,12 @@ mod tests;
 mod writer;
 
 use crate::{
-    alerts,
-    context::Context,
+    alerts::{Alerts, settings_reference},
     index::{Index, Recorded},
     key::Key,
     needs,
     news::News,
+    store::Store,
 };
 use cloister_api::{AccessReview, condition::reason};
 use cloister_core::{
@@ -142,7 +142,7 @@ impl Audit {
     }
 
     /// Records what is new of a grant.
-    pub fn take_grant(&self, context: &Context, namespace: &Arc<str>, grant: &GrantRef) {
+    pub fn take_grant(&self, store: &Store, namespace: &Arc<str>, grant: &GrantRef) {
         static NOTHING: Children = Children::new();
         let Some(shared) = &self.shared else { return };
         let key = Key::Grant(namespace.clone(), grant.clone());
@@ -150,42 +150,42 @@ impl Audit {
             return;
         }
         let records = {
-            let index = context.index();
+            let index = store.index();
             let Some(Ok(found)) = index.grant(namespace, grant).map(|found| found.object.as_ref()) else { return };
             let children = index.children.get(namespace).map_or(&NOTHING, |children| &children.all);
             of_grant(found, namespace, children, |id| shared.has(id))
         };
-        self.hand_over(context, records, &key);
+        self.hand_over(store, records, &key);
     }
 
     /// Records what is new of a review.
-    pub fn take_review(&self, context: &Context, namespace: &Arc<str>, name: &Arc<str>) {
+    pub fn take_review(&self, store: &Store, namespace: &Arc<str>, name: &Arc<str>) {
         let Some(shared) = &self.shared else { return };
         let key = Key::Review(namespace.clone(), name.clone());
         if !shared.takes(&key) {
             return;
         }
         let record = {
-            let index = context.index();
+            let index = store.index();
             let found = index.reviews.get(namespace).and_then(|reviews| reviews.get(name));
             found.and_then(|found| of_review(found.object.as_ref().ok()?, namespace))
         };
-        self.hand_over(context, record.into_iter().collect(), &key);
+        self.hand_over(store, record.into_iter().collect(), &key);
     }
 
-    fn hand_over(&self, context: &Context, records: Vec<Record>, key: &Key) {
+    fn hand_over(&self, store: &Store, records: Vec<Record>, key: &Key) {
         let (Some(shared), false) = (&self.shared, records.is_empty()) else { return };
         shared.hand_over(records, key);
         // What was not listed yet is not gone.
         let kinds = [&needs::GRANTS[..], &["AccessReview"]].concat();
-        if context.synced.missing(Some(&kinds)).is_empty() {
-            self.forget_the_gone(&context.index());
+        if store.synced.missing(Some(&kinds)).is_empty() {
+            self.forget_the_gone(&store.index());
         }
     }
 
     /// Follows how the sink stands: raises the alarm, and has looked at again what waits for it. Never ends.
-    pub async fn follow(context: Arc<Context>) {
-        let Some(shared) = context.audit.shared.clone() else { return std::future::pending().await };
+    pub async fn follow(&self, store: &Store, alerts: &Alerts) {
+        let Some(shared) = self.shared.clone() else { return std::future::pending().await };
         let mut tick = interval(LOOK);
         let mut said: Option<String> = None;
         loop {
@@ -198,24 +198,22 @@ impl Audit {
             let Due { mut keys, all } = shared.due(changed);
             if all {
                 // Of grants that have ended only a few facts are kept. What is to be recorded of them is read again.
-                context.restored.send_modify(|count| *count += 1);
+                store.restored.send_modify(|count| *count += 1);
                 let of_grants = |key: &Key| matches!(key, Key::Grant(..) | Key::Review(..));
-                keys.extend(context.index().all_keys().into_iter().filter(of_grants));
+                keys.extend(store.index().all_keys().into_iter().filter(of_grants));
             }
             if failure != said {
                 // Also where there is no CloisterConfig to say it in, somebody is told.
                 if let Some(why) = &failure {
                     let news = News::warning(reason::AUDIT_UNAVAILABLE, why.clone());
-                    context.alerts.raise(alerts::settings_reference(), news);
+                    alerts.raise(settings_reference(), news);
                 } else {
                     info!("the audit record can be written again");
                 }
                 keys.insert(Key::Config);
                 said = failure;
             }
-            if !keys.is_empty() {
-                context.queue.add_all(context.tickets(keys));
-            }
+            store.again(keys);
         }
     }
 }

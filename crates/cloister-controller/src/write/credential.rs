@@ -12,24 +12,57 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 /// The type of a Secret that says nothing of what is in it, as that of a copy does.
 const OPAQUE: &str = "Opaque";
 
-impl Writer<'_> {
+/// The copies that this process has destroyed, or found gone, and not made again since: by the names of their Secrets.
+#[derive(Debug, Default)]
+pub struct Destroyed(Mutex<BTreeSet<(Arc<str>, Arc<str>)>>);
+
+impl Destroyed {
+    /// Whether a copy is among them.
+    pub fn has(&self, namespace: &str, secret: &str) -> bool {
+        self.all().contains(&(namespace.into(), secret.into()))
+    }
+
+    /// One is gone.
+    pub fn note(&self, namespace: &str, secret: &str) {
+        self.all().insert((namespace.into(), secret.into()));
+    }
+
+    /// One is made.
+    pub fn forget(&self, namespace: &str, secret: &str) {
+        self.all().remove(&(namespace.into(), secret.into()));
+    }
+
+    pub fn keep_in(&self, exists: impl Fn(&str) -> bool) {
+        self.all().retain(|(namespace, _)| exists(namespace));
+    }
+
+    fn all(&self) -> MutexGuard<'_, BTreeSet<(Arc<str>, Arc<str>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Writer {
     /// Writes a copy. What stands under its name and cannot be made one, or is more than one, is another's, and goes.
     pub(super) async fn copy_credential(&self, namespace: &str, from: &SecretReference, to: &str) -> Result<(), Error> {
-        self.context.destroyed.forget(namespace, to);
-        let source: Api<Secret> = Api::namespaced(self.context.client.clone(), &from.namespace);
+        self.destroyed.forget(namespace, to);
+        let source: Api<Secret> = Api::namespaced(self.client(), &from.namespace);
         let what = || format!("read Secret {}/{}", from.namespace, from.name);
-        let kept = self.request(what, source.get(&from.name)).await?;
+        let kept = self.requests.request(what, source.get(&from.name)).await?;
         let Some(data) = kept.data.filter(|data| !data.is_empty()) else {
             return Err(Error::CredentialGone { namespace: from.namespace.clone(), name: from.name.clone() });
         };
         // Whatever becomes of this operator meanwhile, the copy does not outlive its mount.
         let mount = mount_of_secret(to).unwrap_or(to);
         let uid = {
-            let index = self.context.index();
+            let index = self.store.index();
             let known = index.children.get(namespace).and_then(|children| children.all.get(&mount_key(mount)));
             known.and_then(|known| known.uid.clone())
         };
@@ -37,11 +70,11 @@ impl Writer<'_> {
             return Err(Error::MountGone { namespace: namespace.to_owned(), name: mount.to_owned() });
         };
         let copy = Secret { metadata: copy_meta(namespace, mount, &uid), data: Some(data), ..Secret::default() };
-        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), namespace);
+        let api: Api<Secret> = Api::namespaced(self.client(), namespace);
         let what = || format!("write Secret {namespace}/{to}");
-        self.context.metrics.wrote("patch", "Secret");
+        self.metrics.wrote("patch", "Secret");
         let params = PatchParams::apply(labels::MANAGER).force();
-        match self.request(what, api.patch(to, &params, &Patch::Apply(&copy))).await {
+        match self.requests.request(what, api.patch(to, &params, &Patch::Apply(&copy))).await {
             Ok(written) if is_copy(&written, &copy) => return Ok(()),
             Ok(_) => {}
             // What is of another type, or immutable, refuses for good to be written.
@@ -49,8 +82,8 @@ impl Writer<'_> {
             Err(error) => return Err(error),
         }
         self.delete_secret(&api, namespace, to).await?;
-        self.context.metrics.wrote("create", "Secret");
-        let written = self.request(what, api.create(&create_params(), &copy)).await?;
+        self.metrics.wrote("create", "Secret");
+        let written = self.requests.request(what, api.create(&create_params(), &copy)).await?;
         if is_copy(&written, &copy) {
             Ok(())
         } else {
@@ -60,18 +93,18 @@ impl Writer<'_> {
 
     pub(super) async fn destroy_credential(&self, namespace: &str, name: &str) -> Result<(), Error> {
         self.empty_and_delete(namespace, name).await?;
-        self.context.destroyed.note(namespace, name);
+        self.destroyed.note(namespace, name);
         Ok(())
     }
 
     async fn empty_and_delete(&self, namespace: &str, name: &str) -> Result<(), Error> {
-        let api: Api<Secret> = Api::namespaced(self.context.client.clone(), namespace);
+        let api: Api<Secret> = Api::namespaced(self.client(), namespace);
         // Emptied first: the kubelets take an emptied Secret out of running pods, too.
         let empty = json!({"data": null});
         let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
-        self.context.metrics.wrote("patch", "Secret");
+        self.metrics.wrote("patch", "Secret");
         let what = || format!("empty Secret {namespace}/{name}");
-        match self.request(what, api.patch(name, &params, &Patch::Merge(&empty))).await {
+        match self.requests.request(what, api.patch(name, &params, &Patch::Merge(&empty))).await {
             Ok(_) => {}
             Err(error) if error.category() == "not_found" => return Ok(()),
             // What cannot be emptied, such as one that is immutable, goes all the same.
@@ -83,8 +116,8 @@ impl Writer<'_> {
 
     async fn delete_secret(&self, api: &Api<Secret>, namespace: &str, name: &str) -> Result<(), Error> {
         let what = || format!("delete Secret {namespace}/{name}");
-        self.context.metrics.wrote("delete", "Secret");
-        match self.request(what, api.delete(name, &DeleteParams::default())).await {
+        self.metrics.wrote("delete", "Secret");
+        match self.requests.request(what, api.delete(name, &DeleteParams::default())).await {
             Ok(Either::Left(secret)) if secret.metadata.finalizers.as_ref().is_some_and(|held| !held.is_empty()) => {
                 Err(Error::NotGone { what: format!("Secret {namespace}/{name}") })
             }

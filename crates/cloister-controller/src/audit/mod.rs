@@ -8,10 +8,12 @@
 //! A file is read back when it is opened, so that nothing is there twice. Standard output cannot be read back: a new chain
 //! begins there with each start, with what happened of late.
 
+mod destination;
 mod error;
 mod file;
 mod known;
 mod sink;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -70,9 +72,9 @@ impl Audit {
             "none" => (None, None),
             "stdout" => {
                 let since = Timestamp::now().checked_sub(OF_LATE).unwrap_or(Timestamp::MIN);
-                (shared(since), Some(sink::named(to)))
+                (shared(since), Some(destination::named(to)))
             }
-            path => (shared(Timestamp::MIN), Some(sink::named(path))),
+            path => (shared(Timestamp::MIN), Some(destination::named(path))),
         };
         Audit { shared, sink: Mutex::new(sink), forget_at: AtomicUsize::new(0) }
     }

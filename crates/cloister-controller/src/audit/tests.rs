@@ -1,8 +1,9 @@
 //! The sink and its thread, with real files and with a sink that fails as it is told.
 
 use super::{
+    destination,
     error::AuditError,
-    sink::{self, Opened, Sink},
+    sink::{Opened, Sink},
     writer::{Due, Shared},
 };
 use crate::key::Key;
@@ -71,7 +72,7 @@ impl Running {
     }
 
     fn file(path: &Path) -> Self {
-        Self::on(sink::named(path.to_str().unwrap()))
+        Self::on(destination::named(path.to_str().unwrap()))
     }
 
     fn is_fine(&self) -> bool {

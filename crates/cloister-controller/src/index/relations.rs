@@ -2,7 +2,7 @@
 
 use super::{
     Dirty, Index,
-    grants::{News, gives_role},
+    grant_news::{News, gives_role},
     named::of_named,
 };
 use crate::{

@@ -4,6 +4,7 @@
 mod carry_out;
 mod catalogue;
 mod copies;
+mod counted;
 mod ended;
 mod grant;
 mod impersonation;
@@ -13,6 +14,8 @@ mod retention;
 mod review;
 
 pub use copies::Replaced;
+
+use counted::Counted;
 
 use crate::{
     alerts::{Alerts, Impersonators},
@@ -47,7 +50,7 @@ pub struct Reconciler {
     pub impersonators: Arc<Impersonators>,
     /// The copies of credentials that somebody else has written.
     pub replaced: Arc<Replaced>,
-    counted: catalogue::Counted,
+    counted: Counted,
 }
 
 impl Reconciler {

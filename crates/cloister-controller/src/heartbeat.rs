@@ -4,10 +4,9 @@
 //! to an earlier state, a watch that hears nothing, and clocks that disagree or agree again; and it tells of them.
 
 use crate::{
-    alerts::{Alerts, settings_reference},
     connection::Connection,
     key::Key,
-    news::News,
+    report::{Alerts, News, settings_reference},
     store::Store,
 };
 use cloister_core::clock::{Agreement, Skew};

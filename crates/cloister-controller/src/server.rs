@@ -1,12 +1,11 @@
 //! `/livez`, `/readyz` and `/metrics`, on a thread of their own: they answer whatever keeps the rest of the process.
 
 use crate::{
-    exposition::Format,
     heartbeat::in_words,
     leader::{LEASE, Leadership},
     liveness::Liveness,
-    metrics::Counts,
     reconcile::Reconciler,
+    report::{Counts, Format},
 };
 use axum::{
     Router,

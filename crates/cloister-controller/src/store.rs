@@ -6,7 +6,7 @@ use crate::{
     index::{Dirty, Index},
     key::Key,
     queue::{Queue, Ticket},
-    synced::Synced,
+    watch::Synced,
 };
 use cloister_core::settings::Settings;
 use std::{

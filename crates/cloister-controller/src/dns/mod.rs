@@ -5,11 +5,9 @@ mod resolver;
 mod silence;
 
 use crate::{
-    alerts::{Alerts, settings_reference},
     index::Index,
     key::Key,
-    metrics::Metrics,
-    news::News,
+    report::{Alerts, Metrics, News, settings_reference},
     store::Store,
 };
 use cloister_core::{

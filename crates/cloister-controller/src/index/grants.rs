@@ -1,13 +1,11 @@
 //! Grants of every kind, and what people decided about them.
 
-use super::{Dirty, Index, Indexed, grant_news::News, relations};
+use super::{Dirty, Index, Indexed, grant_news::News, grant_relations};
 use crate::{
     decode::{Decoded, Undecodable},
     key::{Key, ObjectName},
 };
-use cloister_api::{
-    EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant,
-};
+use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant};
 use cloister_core::{
     child::GrantRef,
     grant::{Grant, LastEnd, has_broken_glass, may_hold, mount_named_by, owes_review, owes_review_by},
@@ -40,12 +38,12 @@ fn upsert<K: Into<Grant>>(object: Decoded<K>, kind: GrantKind, index: &mut Index
         index.take_grant(&at.namespace, &grant);
         index.settle_reviews(&at.namespace, &grant);
         if !was_ended || index.is_unfinished(&at.namespace, &grant) {
-            relations::of_grant(index, &at.namespace, &grant, news, dirty);
+            grant_relations::of_grant(index, &at.namespace, &grant, news, dirty);
         }
         return;
     }
     index.insert_grant(&at.namespace, &grant, object);
-    relations::of_grant(index, &at.namespace, &grant, news, dirty);
+    grant_relations::of_grant(index, &at.namespace, &grant, news, dirty);
 }
 
 impl Index {
@@ -220,12 +218,12 @@ fn remove(at: &ObjectName, kind: GrantKind, index: &mut Index, dirty: &mut Dirty
     let grant = GrantRef { kind, name: at.name.clone() };
     if index.forget_ended(&at.namespace, &grant) {
         // Somebody may wait for it, and something may stand in its name.
-        relations::of_reviews_of_gone(index, &at.namespace, &grant, dirty);
+        grant_relations::of_reviews_of_gone(index, &at.namespace, &grant, dirty);
         dirty.insert(Key::Grant(at.namespace.clone(), grant));
         return;
     }
     let Some(old) = index.take_grant(&at.namespace, &grant) else { return };
-    relations::of_removed_grant(index, &at.namespace, &grant, &old, dirty);
+    grant_relations::of_removed_grant(index, &at.namespace, &grant, &old, dirty);
 }
 
 fn known(index: &Index, kind: GrantKind) -> Vec<ObjectName> {

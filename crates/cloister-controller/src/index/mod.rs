@@ -10,6 +10,7 @@ mod dns;
 mod ended;
 mod facts;
 mod grant_news;
+mod grant_relations;
 mod grants;
 mod keys;
 mod listed;

@@ -1,7 +1,7 @@
 //! Carries out a plan, and writes the status that says so.
 
 use super::Reconciler;
-use crate::{decode::Decoded, error::Error, index::Indexed, write::Target};
+use crate::{apply::Target, decode::Decoded, error::Error, index::Indexed};
 use cloister_core::{
     carry_out::{self, Outcome, Told},
     plan::{Action, Plan},

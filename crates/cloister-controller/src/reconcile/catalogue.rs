@@ -2,10 +2,9 @@
 
 use super::Reconciler;
 use crate::{
-    alerts::settings_reference,
     error::Error,
     key::Key,
-    news::of_settings,
+    report::{of_settings, settings_reference},
     snapshot::{Said, Snapshot},
 };
 use cloister_api::{AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, StorageResource};

@@ -9,7 +9,7 @@ use super::Reconciler;
 use crate::{
     error::Error,
     key::Key,
-    news::News,
+    report::News,
     snapshot::{Snapshot, reference_of},
 };
 use cloister_api::SecretReference;

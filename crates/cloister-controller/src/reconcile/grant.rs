@@ -2,15 +2,14 @@
 
 use super::Reconciler;
 use crate::{
-    alerts,
+    apply::Target,
     decode::Decoded,
     error::Error,
     index::Indexed,
     key::Key,
-    news,
     queue::Ticket,
+    report,
     snapshot::{GrantDecision, Snapshot},
-    write::Target,
 };
 use cloister_api::{EgressGrant, GrantKind, GrantStatus, RoleGrant, StorageAccessGrant, labels};
 use cloister_core::{
@@ -87,10 +86,10 @@ impl Reconciler {
             .await;
         if let (Some(object), Some(said)) = (&object, &worked.said) {
             let done = worked.outcome.failures.is_empty();
-            let mut news = news::of_grant(object.status(), said);
+            let mut news = report::of_grant(object.status(), said);
             // That the glass was broken is so when it is written.
             news.retain(|news| done || !news.is("BreakGlass"));
-            self.alerts.tell(&target.key, &alerts::reference(object), news, done);
+            self.alerts.tell(&target.key, &report::reference(object), news, done);
             moved_on(object, said);
             if let Some(since) = over_since.filter(|_| said.phase.has_ended()) {
                 self.metrics.revoked(store.clock.now().duration_since(since).as_secs_f64());

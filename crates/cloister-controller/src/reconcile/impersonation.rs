@@ -2,9 +2,8 @@
 
 use super::Reconciler;
 use crate::{
-    alerts::{binding_kind, binding_reference},
     key::ObjectName,
-    news::News,
+    report::{News, binding_kind, binding_reference},
 };
 use cloister_core::impersonation::Tenants;
 use std::collections::BTreeMap;

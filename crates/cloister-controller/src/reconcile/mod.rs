@@ -18,15 +18,14 @@ pub use copies::Replaced;
 use counted::Counted;
 
 use crate::{
-    alerts::{Alerts, Impersonators},
+    apply::{Found, Target, Writer},
     decode::Decoded,
     error::Error,
     key::Key,
-    metrics::Metrics,
-    needs,
     queue::Job,
+    report::{Alerts, Impersonators, Metrics},
     snapshot::{Snapshot, Sources},
-    write::{Found, Target, Writer},
+    watch::needs,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{

@@ -3,10 +3,10 @@
 
 use super::Reconciler;
 use crate::{
+    apply::{Found, Target},
     error::Error,
     key::Key,
     snapshot::Snapshot,
-    write::{Found, Target},
 };
 use cloister_api::{StorageAccessGrant, labels};
 use cloister_core::grant::secret_of;

@@ -2,13 +2,11 @@
 
 use super::Reconciler;
 use crate::{
-    alerts,
+    apply::{Found, Target},
     error::Error,
-    inspect::inspect,
     key::Key,
-    news,
-    snapshot::{NamespaceDecision, Snapshot},
-    write::{Found, Target},
+    report,
+    snapshot::{NamespaceDecision, Snapshot, inspect},
 };
 use cloister_api::{ResearchNamespace, ResearchNamespaceStatus, labels};
 use cloister_core::{
@@ -62,8 +60,8 @@ impl Reconciler {
                 // Times in objects have no parts of a second.
                 first_seen.into_iter().for_each(|since| self.metrics.enforced(since.elapsed().as_secs_f64()));
             }
-            let about = alerts::namespace_reference(declared);
-            let news = news::of_namespace(declared.status.as_ref(), said);
+            let about = report::namespace_reference(declared);
+            let news = report::of_namespace(declared.status.as_ref(), said);
             self.alerts.tell(&target.key, &about, news, worked.outcome.failures.is_empty());
         }
         worked.result()

@@ -4,7 +4,7 @@
 //! go first, because one whose request is gone would be said to be about nothing.
 
 use super::Reconciler;
-use crate::{error::Error, index::Index, key::Key, write::Removal};
+use crate::{apply::Removal, error::Error, index::Index, key::Key};
 use cloister_core::{child::GrantRef, grant::signed};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};

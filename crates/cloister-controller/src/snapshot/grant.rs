@@ -2,13 +2,13 @@
 
 use super::{Purpose, Snapshot, credential, debt, known, meant, namespace, others, policy_named, service_named};
 use crate::{
-    alerts,
+    apply::Found,
     decode::Decoded,
     index::{Dirty, Index, mount_of},
     key::Key,
-    needs,
     queue::{Lane, Mode, Ticket},
-    write::Found,
+    report,
+    watch::needs,
 };
 use cloister_api::{GrantPhase, GrantStatus, ResearchNamespaceSpec, SecretReference, Subject};
 use cloister_core::{
@@ -42,7 +42,7 @@ pub struct GrantDecision {
 
 /// A grant as an Event refers to it.
 pub fn reference_of(index: &Index, namespace: &Arc<str>, grant: &GrantRef) -> Option<ObjectReference> {
-    index.grant(namespace, grant)?.object.as_ref().ok().map(alerts::reference)
+    index.grant(namespace, grant)?.object.as_ref().ok().map(report::reference)
 }
 
 impl Snapshot<'_> {

@@ -5,20 +5,22 @@
 
 mod catalogue;
 mod grant;
+mod inspect;
 mod mount;
 mod namespace;
 
 pub use catalogue::Said;
 pub use grant::{GrantDecision, reference_of};
+pub use inspect::inspect;
 pub use namespace::NamespaceDecision;
 
 use crate::{
-    audit::Audit,
     decode::Decoded,
     dns::Names,
     guard::Reading,
     index::Index,
     key::{Key, ObjectName},
+    report::Audit,
     store::Store,
 };
 use cloister_api::{AccessPolicy, HostStatus, Identity, SecretReference, ServiceReference};

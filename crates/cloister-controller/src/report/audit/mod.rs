@@ -18,13 +18,15 @@ mod stream;
 mod tests;
 mod writer;
 
-use crate::{
+use super::{
     alerts::{Alerts, settings_reference},
+    news::News,
+};
+use crate::{
     index::{Index, Recorded},
     key::Key,
-    needs,
-    news::News,
     store::Store,
+    watch::needs,
 };
 use cloister_api::{AccessReview, condition::reason};
 use cloister_core::{

@@ -1,6 +1,7 @@
 //! Which ClusterRoles the operator may bind: the API server is asked, because only it knows.
 
-use crate::{index::Dirty, requests::Requests, store::Store, synced::Watched};
+use super::synced::Watched;
+use crate::{index::Dirty, requests::Requests, store::Store};
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{Api, api::PostParams};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

@@ -1,7 +1,7 @@
 //! The copies of credentials. The operator writes them and can read none: what stands under the name of one it knows by
 //! what the API server answers to a write.
 
-use super::{Writer, create_params};
+use super::writer::{Writer, create_params, patch_params};
 use crate::error::Error;
 use cloister_api::{SecretReference, labels};
 use cloister_core::grant::{copy_meta, mount_key, mount_of_secret};
@@ -12,42 +12,9 @@ use kube::{
     api::{DeleteParams, Patch, PatchParams},
 };
 use serde_json::json;
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
 
 /// The type of a Secret that says nothing of what is in it, as that of a copy does.
 const OPAQUE: &str = "Opaque";
-
-/// The copies that this process has destroyed, or found gone, and not made again since: by the names of their Secrets.
-#[derive(Debug, Default)]
-pub struct Destroyed(Mutex<BTreeSet<(Arc<str>, Arc<str>)>>);
-
-impl Destroyed {
-    /// Whether a copy is among them.
-    pub fn has(&self, namespace: &str, secret: &str) -> bool {
-        self.all().contains(&(namespace.into(), secret.into()))
-    }
-
-    /// One is gone.
-    pub fn note(&self, namespace: &str, secret: &str) {
-        self.all().insert((namespace.into(), secret.into()));
-    }
-
-    /// One is made.
-    pub fn forget(&self, namespace: &str, secret: &str) {
-        self.all().remove(&(namespace.into(), secret.into()));
-    }
-
-    pub fn keep_in(&self, exists: impl Fn(&str) -> bool) {
-        self.all().retain(|(namespace, _)| exists(namespace));
-    }
-
-    fn all(&self) -> MutexGuard<'_, BTreeSet<(Arc<str>, Arc<str>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl Writer {
     /// Writes a copy. What stands under its name and cannot be made one, or is more than one, is another's, and goes.
@@ -101,7 +68,7 @@ impl Writer {
         let api: Api<Secret> = Api::namespaced(self.client(), namespace);
         // Emptied first: the kubelets take an emptied Secret out of running pods, too.
         let empty = json!({"data": null});
-        let params = PatchParams { field_manager: Some(labels::MANAGER.to_owned()), ..PatchParams::default() };
+        let params = patch_params();
         self.metrics.wrote("patch", "Secret");
         let what = || format!("empty Secret {namespace}/{name}");
         match self.requests.request(what, api.patch(name, &params, &Patch::Merge(&empty))).await {

@@ -1,12 +1,12 @@
 //! The one way in: a watch for each kind, which fills the index and queues the keys that a change concerns.
 
+use super::synced::Watched;
 use crate::{
     connection::Connection,
     index::{Dirty, Index, Indexed, Listed},
     key::ObjectName,
-    metrics::Metrics,
+    report::Metrics,
     store::Store,
-    synced::Watched,
 };
 use futures::StreamExt;
 use kube::{

@@ -1,12 +1,11 @@
 //! The definitions of kinds: of our own, which may change under what was read by them, and of those of network plugins,
 //! which come and go.
 
-use crate::{
-    index::Dirty,
-    store::Store,
+use super::{
+    feed::{Soon, Watches, with_ends},
     synced::Watched,
-    watch::{Soon, Watches, with_ends},
 };
+use crate::{index::Dirty, store::Store};
 use cloister_api::{
     GROUP,
     plugin::{CHANNEL, CiliumNetworkPolicy, ClusterNetworkPolicy, EXPERIMENTAL},

@@ -1,12 +1,14 @@
 //! Which kinds are watched.
 
+use super::{
+    feed::{Scope, Watches, run},
+    needs,
+    synced::Watched,
+};
 use crate::{
     decode::Decoded,
     index::{API_SERVER, API_SERVER_NAMESPACE, Dirty, GatedPod, Indexed, SERVICE_NAME, Secret},
-    needs,
     store::Store,
-    synced::Watched,
-    watch::{Scope, Watches, run},
 };
 use cloister_api::{
     AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, EgressGrant, GrantMount,

@@ -3,11 +3,10 @@
 //! Events are for people who look; what must not be lost is in the status, the metrics and the audit record. So they
 //! wait in a bounded queue, and where that is full they are dropped and counted.
 
+use super::{metrics::Metrics, news::News};
 use crate::{
     error::Error,
     key::{Key, ObjectName},
-    metrics::Metrics,
-    news::News,
     queue::Queue,
     requests::Requests,
 };

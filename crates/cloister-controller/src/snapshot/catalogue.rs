@@ -1,6 +1,9 @@
 //! What is said of the catalogue's objects, of the settings and of reviews, and what that is made from.
 
-use super::{Snapshot, credential, meant, policy_named, service_named};
+use super::{
+    find::{credential, meant, policy_named, service_named},
+    taken::Snapshot,
+};
 use crate::{
     decode::Decoded,
     dns,

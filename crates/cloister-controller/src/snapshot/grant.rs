@@ -1,6 +1,10 @@
 //! What the decision about a grant is made from, and those about its reviews.
 
-use super::{Purpose, Snapshot, credential, debt, known, meant, namespace, others, policy_named, service_named};
+use super::{
+    find::{credential, debt, known, meant, others, policy_named, service_named},
+    namespace,
+    taken::{Purpose, Snapshot},
+};
 use crate::{
     apply::Found,
     decode::Decoded,

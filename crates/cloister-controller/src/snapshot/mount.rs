@@ -1,8 +1,8 @@
 //! What the decision about a mount that no grant speaks for is made from.
 
 use super::{
-    Snapshot,
     grant::{holders, is_claimed},
+    taken::Snapshot,
 };
 use cloister_api::GrantStatus;
 use cloister_core::{

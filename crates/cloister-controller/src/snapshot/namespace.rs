@@ -1,6 +1,6 @@
 //! What the decision about a research namespace is made from.
 
-use super::{Snapshot, service_named};
+use super::{find::service_named, taken::Snapshot};
 use crate::{decode::Decoded, index::Index, key::Key};
 use cloister_api::{
     GrantPhase, ResearchNamespace, ResearchNamespaceStatus, ServiceReference, StorageEndpoint, condition,

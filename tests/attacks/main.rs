@@ -6,6 +6,7 @@ mod clocks;
 mod copies;
 mod endpoints;
 mod forged;
+mod furnish;
 mod identity;
 mod impersonation;
 mod ledger;

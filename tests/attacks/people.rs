@@ -1,6 +1,6 @@
 //! The people, what they can try, and what they are told.
 
-use crate::stage::{PERSON_KEY, Stage};
+use crate::stage::Stage;
 use anyhow::{Context, Result, bail, ensure};
 use kube::{
     Client, Config,
@@ -8,6 +8,9 @@ use kube::{
     config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Value, json};
+
+/// The key of `userInfo.extra` that ties a person's accounts together.
+pub const PERSON_KEY: &str = "example.com/person";
 
 /// The groups of the cluster, and the ClusterRoles that they have.
 pub const GROUPS: &[(&str, &[&str])] = &[

@@ -70,36 +70,6 @@ pub enum OnExpiry {
     Empty,
 }
 
-/// The kinds of grants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
-pub enum GrantKind {
-    /// Asks for a role of a StorageResource.
-    StorageAccessGrant,
-    /// Asks for one egress rule.
-    EgressGrant,
-    /// Asks for an AccessRole.
-    RoleGrant,
-}
-
-impl GrantKind {
-    /// All kinds.
-    pub const ALL: [GrantKind; 3] = [GrantKind::StorageAccessGrant, GrantKind::EgressGrant, GrantKind::RoleGrant];
-
-    /// The kind as it is written.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            GrantKind::StorageAccessGrant => "StorageAccessGrant",
-            GrantKind::EgressGrant => "EgressGrant",
-            GrantKind::RoleGrant => "RoleGrant",
-        }
-    }
-
-    /// The kind of this name, if there is one.
-    pub fn named(name: &str) -> Option<Self> {
-        GrantKind::ALL.into_iter().find(|kind| kind.as_str() == name)
-    }
-}
-
 /// What every kind of grant asks for in the same words.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms<'a> {

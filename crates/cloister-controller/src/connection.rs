@@ -5,10 +5,7 @@
 //! anew: what is sent from then on goes over new connections, and what still waits on old ones is given up once the new
 //! ones answer.
 
-use crate::{
-    clock::{Clock, elapsed},
-    watch::consistent,
-};
+use crate::clock::{Clock, elapsed};
 use futures::future::BoxFuture;
 use http::{Method, Request, Response};
 use kube::{
@@ -251,6 +248,23 @@ impl Service<Request<Body>> for Through {
     }
 }
 
+/// Makes a streamed list one of what is stored, as other lists are: the client asks for whatever the API server has in its
+/// cache, which may be old.
+fn consistent<B>(mut request: http::Request<B>) -> http::Request<B> {
+    let Some((path, query)) = request.uri().path_and_query().and_then(|all| all.as_str().split_once('?')) else {
+        return request;
+    };
+    if query.split('&').any(|part| part == "sendInitialEvents=true") {
+        let kept: Vec<&str> = query.split('&').filter(|part| *part != "resourceVersion=0").collect();
+        let mut parts = request.uri().clone().into_parts();
+        parts.path_and_query = format!("{path}?{}", kept.join("&")).parse().ok();
+        if let Ok(uri) = http::Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+    request
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -318,5 +332,18 @@ mod tests {
         assert_eq!(ask(&client).await.unwrap(), "{}");
         let error = waiting.await.unwrap().unwrap_err();
         assert!(error.to_string().contains("given up"), "{error}");
+    }
+
+    fn asked(uri: &str) -> String {
+        consistent(http::Request::get(uri).body(()).unwrap()).uri().to_string()
+    }
+    #[test]
+    fn a_streamed_list_is_never_an_old_one() {
+        let streamed =
+            "https://api:6443/api/v1/pods?watch=true&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+        assert_eq!(asked(&format!("{streamed}&resourceVersion=0")), streamed);
+        let watched = "https://api:6443/api/v1/pods?watch=true&resourceVersion=0";
+        assert_eq!(asked(watched), watched);
+        assert_eq!(asked("https://api:6443/livez"), "https://api:6443/livez");
     }
 }

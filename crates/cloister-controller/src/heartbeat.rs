@@ -3,7 +3,12 @@
 //! Its answers keep the clock, it notices a connection that is dead, an API server that is back, a store that was put back
 //! to an earlier state, a watch that hears nothing, and clocks that disagree or agree again; and it tells of them.
 
-use crate::{alerts::settings_reference, context::Context, key::Key, news::News};
+use crate::{
+    connection::Connection,
+    key::Key,
+    report::{Alerts, News, settings_reference},
+    store::Store,
+};
 use cloister_core::clock::{Agreement, Skew};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::ListParams, core::PartialObjectMeta};
@@ -29,28 +34,35 @@ struct Before {
     skewed: bool,
     silent: Vec<&'static str>,
     unreadable: BTreeSet<Arc<str>>,
-    store: Store,
+    version: StoreVersion,
+}
+
+/// What beats.
+pub struct Heartbeat {
+    pub connection: Connection,
+    pub store: Arc<Store>,
+    pub alerts: Arc<Alerts>,
 }
 
 /// Beats until the process ends.
-pub async fn run(context: Arc<Context>) {
+pub async fn run(heart: Heartbeat) {
     let mut before = Before::default();
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        ask(&context, &mut before).await;
-        look_at_clocks(&context, &mut before);
-        look_at_watches(&context, &mut before);
+        ask(&heart, &mut before).await;
+        look_at_clocks(&heart, &mut before);
+        look_at_watches(&heart, &mut before);
     }
 }
 
-async fn ask(context: &Context, before: &mut Before) {
-    let number = context.connection.generation();
+async fn ask(heart: &Heartbeat, before: &mut Before) {
+    let number = heart.connection.generation();
     let version = http::Request::get("/version").body(Vec::new());
     let answer = async {
         let version = version.map_err(kube::Error::HttpError)?;
-        context.client.request_text(version).await.map(drop)
+        heart.connection.client().request_text(version).await.map(drop)
     };
     match timeout(ANSWER, answer).await {
         // That it refuses is an answer, too.
@@ -63,7 +75,7 @@ async fn ask(context: &Context, before: &mut Before) {
             return;
         }
         Err(_) => {
-            context.connection.renew(number);
+            heart.connection.renew(number);
             before.away = true;
             return;
         }
@@ -71,19 +83,19 @@ async fn ask(context: &Context, before: &mut Before) {
     if std::mem::take(&mut before.away) {
         info!("the API server answers again");
         // What failed meanwhile need not wait for its turn.
-        context.retry_all();
+        heart.store.retry_all();
     }
     before.count += 1;
     if before.count % STORE_EVERY == 1 {
-        look_at_store(context, before).await;
+        look_at_store(heart, before).await;
     }
 }
 
 /// How far the API server's store has come. It never goes back, unless it was put back.
 #[derive(Debug, Default)]
-struct Store(u64);
+struct StoreVersion(u64);
 
-impl Store {
+impl StoreVersion {
     /// Takes note of a version of the store, and answers from which one to which it went back, if it did.
     fn went_back(&mut self, version: u64) -> Option<(u64, u64)> {
         let before = std::mem::replace(&mut self.0, version);
@@ -91,35 +103,35 @@ impl Store {
     }
 }
 
-async fn look_at_store(context: &Context, before: &mut Before) {
-    let api: Api<PartialObjectMeta<Namespace>> = Api::all(context.client.clone());
+async fn look_at_store(heart: &Heartbeat, before: &mut Before) {
+    let api: Api<PartialObjectMeta<Namespace>> = Api::all(heart.connection.client());
     // Not from a cache: this is the newest version at the time of asking, whichever API server answers.
     let Ok(Ok(list)) = timeout(ANSWER, api.list(&ListParams::default().limit(1))).await else { return };
     let version = list.metadata.resource_version.and_then(|version| version.parse().ok());
-    let Some((from, to)) = version.and_then(|version| before.store.went_back(version)) else { return };
+    let Some((from, to)) = version.and_then(|version| before.version.went_back(version)) else { return };
     let message = format!(
         "the API server's store went back from version {from} to {to}: it was restored. Everything is read anew. What was revoked \
          since may stand again: set invalidateGrantsBefore of CloisterConfig to the time of the restore"
     );
-    context.alerts.raise(settings_reference(), News::warning("StoreRestored", message));
-    context.restored.send_modify(|count| *count += 1);
+    heart.alerts.raise(settings_reference(), News::warning("StoreRestored", message));
+    heart.store.restored.send_modify(|count| *count += 1);
 }
 
-fn look_at_clocks(context: &Context, before: &mut Before) {
-    let (skewed, message) = match context.clock.agreement() {
+fn look_at_clocks(heart: &Heartbeat, before: &mut Before) {
+    let (skewed, message) = match heart.store.clock.agreement() {
         Agreement::Unknown => return,
         Agreement::Sane => (false, String::new()),
         Agreement::Skewed(skew) => (true, in_words(&skew)),
     };
     let was = std::mem::replace(&mut before.skewed, skewed);
     if skewed && !was {
-        context.alerts.raise(settings_reference(), News::warning("ClockSkew", message));
+        heart.alerts.raise(settings_reference(), News::warning("ClockSkew", message));
     }
     if !skewed {
         if was {
             info!("the clocks agree again");
         }
-        context.release_held();
+        heart.store.release_held();
     }
 }
 
@@ -135,24 +147,24 @@ pub fn in_words(skew: &Skew) -> String {
     )
 }
 
-fn look_at_watches(context: &Context, before: &mut Before) {
-    let silent = context.synced.silent();
+fn look_at_watches(heart: &Heartbeat, before: &mut Before) {
+    let silent = heart.store.synced.silent();
     for kind in silent.iter().filter(|kind| !before.silent.contains(kind)) {
         let message = format!(
             "nothing is heard of {kind} from the API server: what depends on it is not decided, and is not confirmed. See the \
              operator's log for the reason; it may be a missing right to list and watch"
         );
-        context.alerts.raise(settings_reference(), News::warning("WatchStale", message));
+        heart.alerts.raise(settings_reference(), News::warning("WatchStale", message));
     }
     for kind in before.silent.iter().filter(|kind| !silent.contains(kind)) {
         info!(kind, "it is heard of again");
     }
     before.silent = silent;
     // What the settings name may be there and not be readable.
-    let unreadable = context.synced.late_in("Secret");
+    let unreadable = heart.store.synced.late_in("Secret");
     if before.unreadable != unreadable {
         before.unreadable = unreadable;
-        context.enqueue([Key::Config].into());
+        heart.store.enqueue([Key::Config].into());
     }
 }
 
@@ -162,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_store_that_goes_back_was_restored() {
-        let mut store = Store::default();
+        let mut store = StoreVersion::default();
         assert_eq!([7, 7, 9].map(|version| store.went_back(version)), [None; 3]);
         assert_eq!(store.went_back(3), Some((9, 3)));
         assert_eq!([3, 4].map(|version| store.went_back(version)), [None; 2], "it is said once");

@@ -1,6 +1,5 @@
 //! Whether the process still does its work: a thread of its own looks, because what is stuck cannot say so.
 
-use crate::context::Context;
 use std::{
     future::Future,
     pin::pin,
@@ -80,18 +79,18 @@ impl Liveness {
     }
 }
 
-/// Looks until the process ends, on a thread that needs nothing of what it looks at.
+/// Looks until the process ends, on a thread that needs nothing of what it looks at; `is_free` says whether the index can be
+/// read at once.
 ///
 /// # Errors
 ///
 /// There can be no thread.
-pub fn watch(context: Arc<Context>) -> std::io::Result<()> {
+pub fn watch(liveness: Arc<Liveness>, is_free: impl Fn() -> bool + Send + 'static) -> std::io::Result<()> {
     let look = move || {
         let mut before = (None, None);
         loop {
             thread::sleep(LOOK);
-            let index = is_within_reach(&context);
-            let liveness = &context.liveness;
+            let index = is_within_reach(&is_free);
             let now = (liveness.runtime.beats(), liveness.dispatcher.beats());
             let beats = |now: Option<u64>, before: Option<u64>| now.is_none() || now != before;
             let (runtime, dispatcher) = (beats(now.0, before.0), beats(now.1, before.1));
@@ -111,10 +110,10 @@ pub fn watch(context: Arc<Context>) -> std::io::Result<()> {
 }
 
 /// Whether the index can be read, though perhaps not at once.
-fn is_within_reach(context: &Context) -> bool {
+fn is_within_reach(is_free: impl Fn() -> bool) -> bool {
     let (tries, wait) = TRIES;
     (0..tries).any(|_| {
-        let free = context.try_index().is_some();
+        let free = is_free();
         if !free {
             thread::sleep(wait);
         }

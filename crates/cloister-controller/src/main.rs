@@ -1,42 +1,33 @@
 //! The operator of Cloister.
 //!
-//! Watches fill an index; a queue hands out the keys that a change concerns; each is decided by a pure function of
-//! `cloister-core` from a snapshot of the index, and what it decides is carried out in one place, `write`.
+//! Watches (`watch`) fill an index (`index`); a queue (`queue`) hands out the keys that a change concerns. Each is reconciled
+//! (`reconcile`): a snapshot of what is known (`snapshot`) is decided by a pure function of `cloister-core`, its plan is carried
+//! out in one place (`apply`), and what became of it is told (`report`).
 
-mod alerts;
+mod apply;
 mod args;
-mod audit;
-mod bindable;
 mod clock;
 mod connection;
-mod context;
 mod decode;
-mod definitions;
+mod dispatcher;
+mod dns;
 mod error;
-mod exposition;
 mod guard;
 mod heartbeat;
 mod index;
-mod inspect;
 mod key;
 mod leader;
 mod liveness;
-mod looks;
-mod metrics;
-mod names;
-mod needs;
-mod news;
-mod operator;
 mod queue;
 mod reconcile;
+mod report;
 mod requests;
 mod server;
+mod snapshot;
 mod standby;
-mod synced;
+mod startup;
+mod store;
 mod watch;
-mod watches;
-mod work;
-mod write;
 
 use args::{Args, Command, LogFormat, Run};
 use clap::Parser;
@@ -51,7 +42,7 @@ async fn main() -> ExitCode {
         eprintln!("error: --log {}: {error}", run.log);
         return ExitCode::from(2);
     }
-    match operator::run(run).await {
+    match startup::run(run).await {
         Ok(()) => {
             info!("ended");
             ExitCode::SUCCESS

@@ -1,10 +1,18 @@
-//! How many requests may be under way: a share of them is kept for what closes, and one for grants that must end.
+//! Requests to the API server: by whom they are made, and how many may be under way. A share of them is kept for what
+//! closes, and one for grants that must end.
 //!
 //! A request counts against the lane of the key that it is made for, which goes with the task.
 
-use crate::queue::Lane;
-use std::future::Future;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use crate::{error::Error, leader::Leadership, queue::Lane};
+use kube::Client;
+use std::{future::Future, sync::Arc, time::Duration};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
+
+/// How long the API server may take to answer.
+const LIMIT: Duration = Duration::from_secs(15);
 
 tokio::task_local! {
     static LANE: Lane;
@@ -15,27 +23,76 @@ pub async fn within<T>(lane: Lane, work: impl Future<Output = T>) -> T {
     LANE.scope(lane, work).await
 }
 
+/// Makes requests as the operator that acts.
+pub struct Requests {
+    client: Client,
+    leadership: Arc<Leadership>,
+    permits: Permits,
+}
+
+impl Requests {
+    /// So many at a time, and three at the least.
+    pub fn new(client: Client, leadership: Arc<Leadership>, most: usize) -> Self {
+        Requests { client, leadership, permits: Permits::new(most) }
+    }
+
+    /// The client to make them by.
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    /// Whether this operator may act now.
+    pub fn may_act(&self) -> bool {
+        self.leadership.holds()
+    }
+
+    /// Waits for a permit for the work that is under way.
+    pub async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        self.permits.permit().await
+    }
+
+    /// Waits for a permit and for the answer.
+    ///
+    /// # Errors
+    ///
+    /// The request failed, or another operator may act by now.
+    pub async fn request<T>(
+        &self,
+        what: impl Fn() -> String,
+        request: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, Error> {
+        let _permit = self.permit().await;
+        if !self.may_act() {
+            return Err(Error::NotLeading { what: what() });
+        }
+        match timeout(LIMIT, request).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(source)) => Err(Error::Request { what: what(), source: Box::new(source) }),
+            Err(_) => Err(Error::Timeout { what: what(), limit: LIMIT }),
+        }
+    }
+}
+
 /// The permits for requests.
 #[derive(Debug)]
-pub struct Requests {
+struct Permits {
     ending: Semaphore,
     closing: Semaphore,
     all: Semaphore,
 }
 
-impl Requests {
-    /// So many at a time, and three at the least.
-    pub fn new(most: usize) -> Self {
+impl Permits {
+    fn new(most: usize) -> Self {
         let kept = (most / 8).max(1);
-        Requests {
+        Permits {
             ending: Semaphore::new(kept),
             closing: Semaphore::new(kept),
             all: Semaphore::new(most.saturating_sub(2 * kept).max(1)),
         }
     }
 
-    /// Waits for a permit for the work that is under way. None of the semaphores is ever closed.
-    pub async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+    /// Waits for one. None of the semaphores is ever closed.
+    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
         let lane = LANE.try_with(|lane| *lane).unwrap_or_default();
         let permit = match lane {
             Lane::Ending => tokio::select! {
@@ -60,14 +117,14 @@ mod tests {
     use super::*;
     use futures::FutureExt;
 
-    fn now<'a>(requests: &'a Requests, lane: Lane) -> Option<SemaphorePermit<'a>> {
+    fn now<'a>(requests: &'a Permits, lane: Lane) -> Option<SemaphorePermit<'a>> {
         within(lane, requests.permit()).now_or_never().flatten()
     }
 
     #[tokio::test]
     async fn what_closes_needs_no_permit_of_what_opens() {
         for most in [1, 3, 8, 32] {
-            let requests = Requests::new(most);
+            let requests = Permits::new(most);
             let opening: Vec<_> = std::iter::from_fn(|| now(&requests, Lane::Normal)).collect();
             assert!(!opening.is_empty());
             let closing: Vec<_> = std::iter::from_fn(|| now(&requests, Lane::Closing)).collect();
@@ -80,7 +137,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_ends_may_use_all() {
-        let requests = Requests::new(32);
+        let requests = Permits::new(32);
         let ending: Vec<_> = std::iter::from_fn(|| now(&requests, Lane::Ending)).collect();
         assert_eq!(ending.len(), 32);
     }

@@ -1,10 +1,11 @@
 //! `/livez`, `/readyz` and `/metrics`, on a thread of their own: they answer whatever keeps the rest of the process.
 
 use crate::{
-    context::Context,
-    exposition::Format,
     heartbeat::in_words,
     leader::{LEASE, Leadership},
+    liveness::Liveness,
+    reconcile::Reconciler,
+    report::{Counts, Format},
 };
 use axum::{
     Router,
@@ -34,8 +35,16 @@ const INDEX: Duration = Duration::from_secs(2);
 pub struct Standing {
     /// Whether this operator acts, or who does instead.
     pub leadership: Arc<Leadership>,
-    /// What every part of the operator shares, once it acts.
-    pub context: OnceLock<Arc<Context>>,
+    /// What acts, once this operator does.
+    pub acting: OnceLock<Acting>,
+}
+
+/// What acts.
+pub struct Acting {
+    /// What reconciles.
+    pub reconciler: Arc<Reconciler>,
+    /// Whether the process still does its work.
+    pub liveness: Arc<Liveness>,
 }
 
 /// Serves until the process ends.
@@ -62,7 +71,7 @@ pub fn start(listener: TcpListener, standing: Arc<Standing>) -> std::io::Result<
 }
 
 async fn livez(State(standing): State<Arc<Standing>>) -> (StatusCode, &'static str) {
-    if standing.context.get().is_some_and(|context| context.liveness.is_dead()) {
+    if standing.acting.get().is_some_and(|acting| acting.liveness.is_dead()) {
         (StatusCode::SERVICE_UNAVAILABLE, "stuck: it must be started again")
     } else {
         (StatusCode::OK, "ok")
@@ -70,13 +79,14 @@ async fn livez(State(standing): State<Arc<Standing>>) -> (StatusCode, &'static s
 }
 
 async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
-    let Some(context) = standing.context.get() else {
+    let Some(Acting { reconciler, .. }) = standing.acting.get() else {
         return match standing.leadership.held_by() {
             Some(holder) => (StatusCode::OK, format!("standby: {holder} acts{}", late(standing.leadership.overdue()))),
             None => (StatusCode::SERVICE_UNAVAILABLE, format!("waits for Lease {LEASE}")),
         };
     };
-    let Some((missing, silent)) = context.synced.missing_of_all_namespaces() else {
+    let Reconciler { sources, alerts, .. } = &**reconciler;
+    let Some((missing, silent)) = sources.store.synced.missing_of_all_namespaces() else {
         return (StatusCode::SERVICE_UNAVAILABLE, "starting: not every kind is watched yet".to_owned());
     };
     let mut why = Vec::new();
@@ -86,10 +96,10 @@ async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
     if !silent.is_empty() {
         why.push(format!("nothing is heard of: {}", silent.join(", ")));
     }
-    if let Agreement::Skewed(skew) = context.clock.agreement() {
+    if let Agreement::Skewed(skew) = sources.store.clock.agreement() {
         why.push(in_words(&skew));
     }
-    if context.alerts.refused_always() {
+    if alerts.refused_always() {
         why.push(format!(
             "the API server refuses every status that this operator writes: see that it runs as the ServiceAccount {}/{}, which \
              the admission policies let write, and that its ClusterRole is bound; the Events with reason StatusRefused and the log \
@@ -99,8 +109,8 @@ async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
         ));
     }
     // It goes on closing, and so is ready.
-    let record = context.audit.failure().map(|why| format!("; nothing is opened: {why}")).unwrap_or_default();
-    let refused = match context.alerts.refused() {
+    let record = sources.audit.failure().map(|why| format!("; nothing is opened: {why}")).unwrap_or_default();
+    let refused = match alerts.refused() {
         0 => String::new(),
         many => format!(
             "; the status of {} is refused, see the Events with reason StatusRefused",
@@ -140,20 +150,39 @@ async fn metrics(State(standing): State<Arc<Standing>>, headers: HeaderMap) -> R
 
 /// The metrics as OpenMetrics, where they can be had in time.
 async fn measured(standing: &Standing) -> Option<String> {
-    let Some(context) = standing.context.get() else {
+    let Some(Acting { reconciler, .. }) = standing.acting.get() else {
         let overdue = standing.leadership.overdue();
         return Some(format!(
             "# HELP cloister_alerts What deserves attention now.\n# TYPE cloister_alerts gauge\n\
              cloister_alerts{{alert=\"LeaderAbsent\"}} {overdue}\n# EOF\n"
         ));
     };
+    let counts = counts(reconciler);
     let text = async {
         loop {
-            if let Some(index) = context.try_index() {
-                return context.metrics.render(context, &index);
+            if let Some(index) = reconciler.sources.store.try_index() {
+                return reconciler.metrics.render(&counts, &index);
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::time::timeout(INDEX, text).await.ok()
+}
+
+/// What is counted beside the index.
+fn counts(reconciler: &Reconciler) -> Counts {
+    let Reconciler { sources, alerts, impersonators, replaced, .. } = reconciler;
+    let (names, rebound) = sources.names.count();
+    Counts {
+        names,
+        rebound,
+        records: sources.audit.counts(),
+        record_fails: sources.audit.failure().is_some(),
+        queue: sources.store.queue.depth(),
+        impersonators: impersonators.count(),
+        clocks_disagree: matches!(sources.store.clock.agreement(), Agreement::Skewed(_)),
+        silent: sources.store.synced.silent().len(),
+        refused: alerts.refused(),
+        replaced: replaced.count(),
+    }
 }

@@ -1,7 +1,7 @@
 //! What stands in the namespaces: a fingerprint of each policy, Role and RoleBinding, whoever wrote it and whatever it says
 //! of itself, and of the other objects that carry a mark of the operator.
 
-use super::{Dirty, Index, Indexed, rbac, relations};
+use super::{Dirty, Index, Indexed, relations};
 use crate::{
     decode::version,
     key::{Key, ObjectName},
@@ -17,7 +17,6 @@ use cloister_core::{
 use k8s_openapi::api::{
     core::v1::{LimitRange, ResourceQuota, ServiceAccount},
     networking::v1::NetworkPolicy,
-    rbac::v1::{Role, RoleBinding},
 };
 
 fn upsert(child: Child, index: &mut Index, dirty: &mut Dirty) {
@@ -65,7 +64,7 @@ pub(super) fn remove(index: &mut Index, at: &ObjectName, kind: ChildKind, dirty:
     dirty.insert(Key::Namespace(at.namespace.clone()));
 }
 
-fn known(index: &Index, kind: ChildKind) -> Vec<ObjectName> {
+pub(super) fn known(index: &Index, kind: ChildKind) -> Vec<ObjectName> {
     let mut names = Vec::new();
     for (namespace, children) in &index.children {
         let of_kind = children.all.keys().filter(|key| key.kind == kind);
@@ -98,38 +97,6 @@ child!(CiliumNetworkPolicy, |policy| Child::CiliumNetworkPolicy(Box::new(policy)
 child!(ResourceQuota, Child::ResourceQuota);
 child!(LimitRange, Child::LimitRange);
 child!(ServiceAccount, Child::ServiceAccount);
-
-impl Indexed for RoleBinding {
-    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
-        rbac::take_binding(&self, index, dirty);
-        upsert(Child::RoleBinding(self), index, dirty);
-    }
-
-    fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
-        rbac::drop_binding(name, index, dirty);
-        remove(index, name, ChildKind::RoleBinding, dirty);
-    }
-
-    fn known(index: &Index) -> Vec<ObjectName> {
-        known(index, ChildKind::RoleBinding)
-    }
-}
-
-impl Indexed for Role {
-    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
-        rbac::take_role(&self, index, dirty);
-        upsert(Child::Role(self), index, dirty);
-    }
-
-    fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
-        rbac::drop_role(name, index, dirty);
-        remove(index, name, ChildKind::Role, dirty);
-    }
-
-    fn known(index: &Index) -> Vec<ObjectName> {
-        known(index, ChildKind::Role)
-    }
-}
 
 child!(GrantMount, |mount| Child::GrantMount(Box::new(mount)));
 

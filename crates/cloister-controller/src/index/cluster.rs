@@ -1,6 +1,8 @@
 //! The cluster around the research namespaces: Namespaces, pods, Services and the credentials' Secrets.
 
-use super::{Dirty, Index, Indexed, dns::PORT as DNS, named::of_named, networks, relations, roots};
+use super::{
+    Dirty, Index, Indexed, dns::PORT as DNS, facts::ServiceEntry, named::of_named, networks, relations, roots,
+};
 use crate::{
     decode::version,
     key::{Key, ObjectName},
@@ -19,7 +21,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 /// The Secret of a credential. Nothing of its content is kept but a hash.
 pub type Secret = k8s_openapi::api::core::v1::Secret;
@@ -75,17 +77,6 @@ fn held_by(status: &NamespaceStatus) -> Option<Box<str>> {
     let said: Vec<&str> = conditions.filter_map(|condition| condition.message.as_deref()).collect();
     let said: String = said.join("; ").chars().take(HELD_BY).collect();
     (!said.is_empty()).then(|| said.into())
-}
-
-/// What is known of a Service.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceEntry {
-    /// What a rule needs to know.
-    pub facts: ServiceFacts,
-    /// Its addresses inside the cluster.
-    pub addresses: Vec<IpAddr>,
-    /// The names of its ports that are port 53: their numbers at the pods are told by the endpoints.
-    pub dns_ports: BTreeSet<Box<str>>,
 }
 
 impl Indexed for Service {

@@ -1,6 +1,6 @@
 //! The endpoints of the cluster's own DNS.
 
-use super::{API_SERVER_NAMESPACE, Dirty, Index, Indexed, networks};
+use super::{API_SERVER_NAMESPACE, Dirty, Index, Indexed, facts::DnsEndpoints, networks};
 use crate::key::{Key, ObjectName};
 use cloister_api::Protocol;
 use cloister_core::{
@@ -18,15 +18,6 @@ pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
 /// The port of DNS.
 pub(super) const PORT: u16 = 53;
-
-/// The endpoints in one EndpointSlice.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DnsEndpoints {
-    service: Box<str>,
-    sockets: Vec<SocketAddr>,
-    /// The ports by the names that the Service has for them.
-    ports: BTreeSet<(Box<str>, Protocol, u16)>,
-}
 
 impl Indexed for EndpointSlice {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {

@@ -4,85 +4,17 @@
 //! A grant is kept whole until its end is handed over to the audit record, its break-glass review is made and something is
 //! said of each of its reviews. Whoever needs the whole of one afterwards reads it again.
 
-use super::{Dirty, Index, Indexed, reviews::reviewed};
+use super::{
+    Dirty, Index, Indexed,
+    facts::{EndedGrant, SaidReview, created, reviewed},
+};
 use crate::decode::{Decoded, version};
-use cloister_api::{AccessReview, GrantPhase, labels};
+use cloister_api::AccessReview;
 use cloister_core::{
     child::GrantRef,
-    grant::{Grant, has_broken_glass, is_answered, is_answered_by, owes_review, owes_review_by},
+    grant::{Grant, is_answered, is_answered_by, owes_review},
 };
-use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use std::{fmt, sync::Arc};
-
-/// Takes what is to be in the audit record, so that nothing is forgotten before it is on its way there.
-pub trait Recorded: Send + Sync {
-    /// Takes what is not yet recorded of a grant that has ended. Whether there was room for it is returned.
-    fn takes_grant(&self, grant: &Grant, namespace: &str) -> bool;
-    /// Takes what was said of a review, if it is not recorded. Whether there was room for it is returned.
-    fn takes_review(&self, review: &AccessReview, namespace: &str) -> bool;
-}
-
-/// Who takes it. Where nobody does, nothing is taken for recorded.
-#[derive(Clone, Default)]
-pub struct Recorder(pub Option<Arc<dyn Recorded>>);
-
-impl fmt::Debug for Recorder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "Recorder" } else { "no Recorder" })
-    }
-}
-
-/// A grant that has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndedGrant {
-    /// Its uid.
-    pub uid: Box<str>,
-    /// The version that it was seen at.
-    pub version: u64,
-    /// How it ended.
-    pub phase: GrantPhase,
-    /// When.
-    pub ended_at: Option<Timestamp>,
-    /// Whether it is being deleted, and the operator holds it.
-    pub is_held: bool,
-    /// Whether it broke the glass: then the review that it owed must stay to be seen.
-    pub broke_the_glass: bool,
-    /// Whether a review of one that broke the glass is gone since: then it may be owed again.
-    pub lost_a_review: bool,
-}
-
-/// A review of a grant that has ended, of which all is said.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SaidReview {
-    /// Its uid.
-    pub uid: Box<str>,
-    /// The version that it was seen at.
-    pub version: u64,
-    /// When it was made.
-    pub created: Option<Timestamp>,
-    /// The grant that it is about.
-    pub grant: GrantRef,
-    /// The whole of it, where the grant broke the glass: it may be what settles that.
-    pub whole: Option<Box<AccessReview>>,
-}
-
-impl EndedGrant {
-    fn of(grant: &Decoded<Grant>) -> Option<Self> {
-        let object = grant.object.as_ref().ok()?;
-        let status = object.status().filter(|status| status.phase.has_ended() && !owes_review_by(status))?;
-        Some(EndedGrant {
-            uid: grant.metadata.uid.as_deref().unwrap_or_default().into(),
-            version: grant.version(),
-            phase: status.phase,
-            ended_at: status.ended_at.as_ref().map(|at| at.0),
-            broke_the_glass: has_broken_glass(object),
-            lost_a_review: false,
-            is_held: grant.metadata.deletion_timestamp.is_some()
-                && grant.metadata.finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER),
-        })
-    }
-}
+use std::sync::Arc;
 
 impl Index {
     /// A grant that has ended and of which only a few facts are kept.
@@ -261,9 +193,4 @@ impl Index {
         let children = self.children.get(namespace).into_iter().flat_map(|children| children.all.values());
         children.into_iter().any(|child| child.grant.as_ref() == Some(at))
     }
-}
-
-/// When an object was made.
-pub(super) fn created(metadata: &ObjectMeta) -> Option<Timestamp> {
-    metadata.creation_timestamp.as_ref().map(|at| at.0)
 }

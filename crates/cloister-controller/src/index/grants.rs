@@ -1,13 +1,11 @@
 //! Grants of every kind, and what people decided about them.
 
-use super::{Dirty, Index, Indexed, relations};
+use super::{Dirty, Index, Indexed, grant_news::News, grant_relations};
 use crate::{
     decode::{Decoded, Undecodable},
     key::{Key, ObjectName},
 };
-use cloister_api::{
-    EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant, condition::REVIEWED,
-};
+use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant};
 use cloister_core::{
     child::GrantRef,
     grant::{Grant, LastEnd, has_broken_glass, may_hold, mount_named_by, owes_review, owes_review_by},
@@ -40,64 +38,12 @@ fn upsert<K: Into<Grant>>(object: Decoded<K>, kind: GrantKind, index: &mut Index
         index.take_grant(&at.namespace, &grant);
         index.settle_reviews(&at.namespace, &grant);
         if !was_ended || index.is_unfinished(&at.namespace, &grant) {
-            relations::of_grant(index, &at.namespace, &grant, news, dirty);
+            grant_relations::of_grant(index, &at.namespace, &grant, news, dirty);
         }
         return;
     }
     index.insert_grant(&at.namespace, &grant, object);
-    relations::of_grant(index, &at.namespace, &grant, news, dirty);
-}
-
-/// What is new of a grant, beyond that it is another.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct News {
-    /// What is said of its reviews may be another.
-    pub for_reviews: bool,
-    /// It opens something, or did.
-    pub for_namespace: bool,
-    /// Somebody else has an AccessRole here, or has it no more: they may not decide about what the namespace gets.
-    pub for_deciders: bool,
-    /// Storage is opened, or is closed again: there may be room for the endpoint of another.
-    pub for_endpoints: bool,
-}
-
-impl News {
-    fn of(old: Option<&Decoded<Grant>>, new: &Decoded<Grant>) -> Self {
-        let opens = |grant: &Decoded<Grant>| {
-            grant.status().map_or(grant.object.is_err(), |status| may_hold(status) || owes_review_by(status))
-        };
-        News {
-            for_reviews: !old.is_some_and(|old| alike_for_reviews(old, new)),
-            for_namespace: opens(new) || old.is_some_and(opens),
-            for_deciders: gives_role(new) != old.is_some_and(gives_role),
-            for_endpoints: opens_storage(new) != old.is_some_and(opens_storage),
-        }
-    }
-}
-
-/// Whether somebody has an AccessRole by this grant.
-pub(super) fn gives_role(grant: &Decoded<Grant>) -> bool {
-    matches!(&grant.object, Ok(Grant::Role(role)) if role.status.as_ref().is_some_and(may_hold))
-}
-
-/// Whether storage may be open by this grant.
-fn opens_storage(grant: &Decoded<Grant>) -> bool {
-    matches!(&grant.object, Ok(Grant::Storage(storage)) if storage.status.as_ref().is_some_and(may_hold))
-}
-
-/// Whether what is said of a grant's reviews is the same.
-fn alike_for_reviews(old: &Decoded<Grant>, new: &Decoded<Grant>) -> bool {
-    let (Ok(was), Ok(is)) = (&old.object, &new.object) else { return false };
-    let decided = |grant: &Grant| {
-        let status = grant.status()?;
-        let glass = status.break_glass.as_ref().map(|glass| glass.reviewed_by.is_some());
-        // A review waits where what would say who may make it is not there.
-        let owed = status.conditions.iter().find(|said| said.type_ == REVIEWED).map(|said| said.message.clone());
-        // One that counts says what else the request waits for.
-        let waits = (status.phase == GrantPhase::Pending).then(|| status.reason.clone());
-        Some((status.phase, status.digest.clone(), status.reviews.len(), glass, owed, waits))
-    };
-    old.metadata.uid == new.metadata.uid && decided(was) == decided(is)
+    grant_relations::of_grant(index, &at.namespace, &grant, news, dirty);
 }
 
 impl Index {
@@ -272,12 +218,12 @@ fn remove(at: &ObjectName, kind: GrantKind, index: &mut Index, dirty: &mut Dirty
     let grant = GrantRef { kind, name: at.name.clone() };
     if index.forget_ended(&at.namespace, &grant) {
         // Somebody may wait for it, and something may stand in its name.
-        relations::of_reviews_of_gone(index, &at.namespace, &grant, dirty);
+        grant_relations::of_reviews_of_gone(index, &at.namespace, &grant, dirty);
         dirty.insert(Key::Grant(at.namespace.clone(), grant));
         return;
     }
     let Some(old) = index.take_grant(&at.namespace, &grant) else { return };
-    relations::of_removed_grant(index, &at.namespace, &grant, &old, dirty);
+    grant_relations::of_removed_grant(index, &at.namespace, &grant, &old, dirty);
 }
 
 fn known(index: &Index, kind: GrantKind) -> Vec<ObjectName> {

@@ -2,22 +2,13 @@
 //!
 //! A mirror pod is none of them: a kubelet makes such pods in all namespaces, and would close what others need.
 
-use super::{Dirty, Index, relations};
+use super::{Dirty, Index, facts::OnNode, relations};
 use crate::key::{Key, ObjectName};
 use cloister_core::{
     cluster_facts::{NODE_CACHE, NODE_CACHE_LABEL},
     egress::PodOnNode,
 };
-use std::{collections::BTreeMap, sync::Arc};
-
-/// What is known of a pod that is on the network of its node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct OnNode {
-    /// Its labels.
-    pub(crate) labels: BTreeMap<String, String>,
-    /// The name of its Node.
-    pub(crate) node: Arc<str>,
-}
+use std::collections::BTreeMap;
 
 /// Takes note of a pod on the network of its node, or that it is none. Services that lead there, or no longer do, are others
 /// to whoever names them.

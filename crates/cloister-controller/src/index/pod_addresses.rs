@@ -1,8 +1,8 @@
 //! Addresses that pods have: of each part of a network one, with the pod that has it, and how many others have. By them it
 //! is seen whether the networks of pods are known; nothing is opened or closed by them.
 
-use super::{Dirty, Index, Listed, listed::number};
-use crate::key::{Key, ObjectName};
+use super::listed::{Listed, number};
+use crate::key::ObjectName;
 use cloister_core::cluster_networks::seen_in;
 use ipnet::IpNet;
 use std::{
@@ -56,7 +56,7 @@ fn each((ipv4, ipv6): Parts) -> impl Iterator<Item = IpNet> {
 impl PodAddresses {
     /// Takes note of the addresses of a pod. Those are returned that are the first of their part of a network, and those that
     /// were the last.
-    fn note(&mut self, at: &ObjectName, node: &str, addresses: &[IpAddr]) -> Vec<IpAddr> {
+    pub(super) fn note(&mut self, at: &ObjectName, node: &str, addresses: &[IpAddr]) -> Vec<IpAddr> {
         let has_room = |part: &IpNet| self.by_part.contains_key(part) || self.by_part.len() < MOST;
         let (ipv4, ipv6) = parts_of(addresses);
         let is_kept = |part: IpNet| has_room(&part);
@@ -148,17 +148,10 @@ impl Seen {
     }
 }
 
-/// A pod has these addresses, or none any more.
-pub(super) fn of_pod(index: &mut Index, at: &ObjectName, node: &str, addresses: &[IpAddr], dirty: &mut Dirty) {
-    let changed = index.pod_addresses.note(at, node, addresses);
-    if changed.iter().any(|address| !index.settings.never.contains(*address)) {
-        dirty.insert(Key::Config);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::index::{Dirty, Index};
 
     fn at(name: &str) -> ObjectName {
         ObjectName { namespace: "infra".into(), name: name.into() }

@@ -1,7 +1,7 @@
 //! What a pod's spec says: where the pod runs, and which copies of credentials it references, in any form. It is read without
 //! being kept.
 
-use super::pods::HeldCopy;
+use super::facts::HeldCopy;
 use cloister_api::labels;
 use serde::{
     Deserialize, Deserializer,

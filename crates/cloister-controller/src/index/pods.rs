@@ -2,40 +2,17 @@
 
 use super::{
     Dirty, Index, Indexed,
+    facts::{HeldCopy, OnNode, PodFacts},
     listed::Listed,
-    on_nodes::{self, OnNode},
-    pod_addresses, pod_metadata,
+    on_nodes, pod_metadata,
     pod_references::References,
     relations,
 };
 use crate::key::{Key, ObjectName};
-use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, de::IgnoredAny};
 use std::{borrow::Cow, net::IpAddr};
-
-/// What is known of a pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PodFacts {
-    /// Its uid.
-    pub uid: Box<str>,
-    /// The seconds of grace that it is being deleted with, if it is.
-    pub grace: Option<i64>,
-    /// When it was made.
-    pub created: Option<Timestamp>,
-    /// The copies of credentials that it references, in any form.
-    pub copies: Vec<HeldCopy>,
-}
-
-/// The copy of a credential that a pod references.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldCopy {
-    /// The name of the Secret.
-    pub secret: Box<str>,
-    /// Whether the kubelet takes it out of the pod when it is emptied: every reference is a whole volume that is optional.
-    pub emptied: bool,
-}
 
 /// A pod as far as it is read: its name, and what it references.
 #[derive(Clone, Debug, Deserialize)]
@@ -174,7 +151,7 @@ impl Indexed for GatedPod {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let at = ObjectName::of(&self.metadata);
         on_nodes::note(index, &at, self.on_node(), dirty);
-        pod_addresses::of_pod(index, &at, self.node(), &self.addresses(), dirty);
+        take_addresses(index, &at, self.node(), &self.addresses(), dirty);
         let Some(facts) = self.facts() else { return <Self as Indexed>::remove(index, &at, dirty) };
         if facts.copies.is_empty() {
             let held = take_holder(index, &at);
@@ -195,7 +172,7 @@ impl Indexed for GatedPod {
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
         on_nodes::note(index, at, None, dirty);
-        pod_addresses::of_pod(index, at, "", &[], dirty);
+        take_addresses(index, at, "", &[], dirty);
         let pod = take_holder(index, at);
         let was_known = index.other_pods.remove(at) || pod.is_some();
         if was_known && index.pods_in(&at.namespace) == 0 && index.research.contains_key(&at.namespace) {
@@ -229,6 +206,14 @@ impl Indexed for GatedPod {
                 dirty.insert(Key::Namespace(namespace));
             }
         }
+    }
+}
+
+/// A pod has these addresses, or none any more.
+fn take_addresses(index: &mut Index, at: &ObjectName, node: &str, addresses: &[IpAddr], dirty: &mut Dirty) {
+    let changed = index.pod_addresses.note(at, node, addresses);
+    if changed.iter().any(|address| !index.settings.never.contains(*address)) {
+        dirty.insert(Key::Config);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Dirty, Index, Indexed,
-    children::{file, remove},
+    children::{file, known, remove},
     relations,
     roots::cluster_names,
 };
@@ -72,8 +72,42 @@ fn owners_roles(index: &Index, kind: ChildKind) -> impl Iterator<Item = ObjectNa
     of_kind.map(|key| ObjectName { namespace: "".into(), name: (*key.name).into() })
 }
 
+impl Indexed for RoleBinding {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        take_binding(&self, index, dirty);
+        let at = ObjectName::of(&self.metadata);
+        file(at, Child::RoleBinding(self), index, dirty);
+    }
+
+    fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
+        drop_binding(name, index, dirty);
+        remove(index, name, ChildKind::RoleBinding, dirty);
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        known(index, ChildKind::RoleBinding)
+    }
+}
+
+impl Indexed for Role {
+    fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
+        take_role(&self, index, dirty);
+        let at = ObjectName::of(&self.metadata);
+        file(at, Child::Role(self), index, dirty);
+    }
+
+    fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
+        drop_role(name, index, dirty);
+        remove(index, name, ChildKind::Role, dirty);
+    }
+
+    fn known(index: &Index) -> Vec<ObjectName> {
+        known(index, ChildKind::Role)
+    }
+}
+
 /// Takes note of whether a Role lets its holders act as somebody else.
-pub fn take_role(role: &Role, index: &mut Index, dirty: &mut Dirty) {
+fn take_role(role: &Role, index: &mut Index, dirty: &mut Dirty) {
     let at = ObjectName::of(&role.metadata);
     let changed = if role.rules.iter().flatten().any(impersonates) {
         index.impersonating_roles.insert(at)
@@ -86,7 +120,7 @@ pub fn take_role(role: &Role, index: &mut Index, dirty: &mut Dirty) {
 }
 
 /// Forgets a Role.
-pub fn drop_role(at: &ObjectName, index: &mut Index, dirty: &mut Dirty) {
+fn drop_role(at: &ObjectName, index: &mut Index, dirty: &mut Dirty) {
     if index.impersonating_roles.remove(at) {
         dirty.insert(Key::Impersonation);
     }
@@ -114,7 +148,7 @@ impl Indexed for ClusterRoleBinding {
 }
 
 /// Takes note of a RoleBinding, whatever it says of itself.
-pub fn take_binding(binding: &RoleBinding, index: &mut Index, dirty: &mut Dirty) {
+fn take_binding(binding: &RoleBinding, index: &mut Index, dirty: &mut Dirty) {
     let at = ObjectName::of(&binding.metadata);
     take(at, Binding::of(&binding.role_ref, binding.subjects.as_deref()), index, dirty);
 }
@@ -132,7 +166,7 @@ fn take(at: ObjectName, binding: Binding, index: &mut Index, dirty: &mut Dirty) 
 }
 
 /// Forgets a binding.
-pub fn drop_binding(at: &ObjectName, index: &mut Index, dirty: &mut Dirty) {
+fn drop_binding(at: &ObjectName, index: &mut Index, dirty: &mut Dirty) {
     if index.bindings.remove(at).is_some_and(|before| index.lets_impersonate(at, &before)) {
         dirty.insert(Key::Impersonation);
     }

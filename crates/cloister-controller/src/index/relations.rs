@@ -1,10 +1,6 @@
 //! Which keys a change concerns.
 
-use super::{
-    Dirty, Index,
-    grants::{News, gives_role},
-    named::of_named,
-};
+use super::{Dirty, Index, named::of_named};
 use crate::{
     decode::Decoded,
     key::{Key, ObjectName},
@@ -101,7 +97,7 @@ pub fn of_namespace(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     }
 }
 
-fn of_grants_in(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
+pub fn of_grants_in(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
     let grants = index.grants.get(namespace).into_iter().flat_map(|grants| grants.keys());
     dirty.extend(grants.map(|grant| Key::Grant(namespace.clone(), grant.clone())));
 }
@@ -213,75 +209,6 @@ pub fn of_cluster_role(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
 pub fn of_bindable(index: &Index, dirty: &mut Dirty) {
     dirty.extend(index.storages.keys().cloned().map(Key::Storage));
     dirty.extend(index.roles.keys().cloned().map(Key::Role));
-}
-
-/// A grant concerns itself, what is said of its reviews where that may be another, and a namespace that waits for its end
-/// or whose rule it covers.
-pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, news: News, dirty: &mut Dirty) {
-    dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
-    if news.for_reviews {
-        of_reviews(index, namespace, grant, dirty);
-    }
-    if news.for_deciders {
-        of_grants_in(index, namespace, dirty);
-    }
-    if news.for_endpoints {
-        of_those_without_room(index, namespace, dirty);
-    }
-    let is_closing = index.research.get(namespace).is_some_and(|home| home.metadata.deletion_timestamp.is_some());
-    let opens_networks = match grant.kind {
-        GrantKind::EgressGrant => true,
-        // What is open by address must not be denied elsewhere.
-        GrantKind::StorageAccessGrant => index.settings.backend.minds_grants(),
-        GrantKind::RoleGrant => false,
-    };
-    if grant.kind == GrantKind::EgressGrant && !index.policies.contains_key(&*index.settings.spec.egress.access_policy)
-    {
-        // Only now is the AccessPolicy missed.
-        dirty.insert(Key::Config);
-    }
-    if is_closing || (opens_networks && news.for_namespace) {
-        dirty.insert(Key::Namespace(namespace.clone()));
-    }
-}
-
-/// The reviews of a grant of which there may be something else to say.
-fn of_reviews(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut Dirty) {
-    let of = index.reviews_of.get(&(namespace.clone(), grant.clone()));
-    let names = of.into_iter().flat_map(|of| &of.names);
-    let whole = names.filter(|(_, name)| index.said(namespace, name).is_none());
-    dirty.extend(whole.map(|(_, name)| Key::Review(namespace.clone(), name.clone())));
-}
-
-/// All reviews of a grant that is gone, but where they go with it.
-pub fn of_reviews_of_gone(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut Dirty) {
-    if index.is_ending(namespace) {
-        return;
-    }
-    let of = index.reviews_of.get(&(namespace.clone(), grant.clone()));
-    let names = of.into_iter().flat_map(|of| &of.names);
-    dirty.extend(names.map(|(_, name)| Key::Review(namespace.clone(), name.clone())));
-}
-
-/// A grant that is gone concerns its reviews, the mount that it may have left, and the namespace that may wait for its
-/// end.
-pub fn of_removed_grant(
-    index: &Index,
-    namespace: &Arc<str>,
-    grant: &GrantRef,
-    object: &Decoded<Grant>,
-    dirty: &mut Dirty,
-) {
-    dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
-    of_reviews_of_gone(index, namespace, grant, dirty);
-    dirty.insert(Key::Namespace(namespace.clone()));
-    if gives_role(object) {
-        of_grants_in(index, namespace, dirty);
-    }
-    of_those_without_room(index, namespace, dirty);
-    if let Some(mount) = object.mount() {
-        dirty.insert(Key::Mount(namespace.clone(), mount.into()));
-    }
 }
 
 /// A child concerns the grant or the namespace that wants it, and the namespace where it is being deleted and held. A mount

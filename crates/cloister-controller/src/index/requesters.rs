@@ -1,8 +1,8 @@
 //! The grants of each person that have not ended, by all that the person is known by.
 
-use super::{Decoded, Grant};
+use crate::decode::Decoded;
 use cloister_api::Identity;
-use cloister_core::child::GrantRef;
+use cloister_core::{child::GrantRef, grant::Grant};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,

@@ -2,7 +2,7 @@
 
 use super::{
     Dirty, Index, Indexed,
-    ended::{SaidReview, created},
+    facts::{SaidReview, created, reviewed},
 };
 use crate::{
     decode::Decoded,
@@ -11,22 +11,7 @@ use crate::{
 use cloister_api::{AccessReview, Decision};
 use cloister_core::{child::GrantRef, grant::is_answered};
 use jiff::Timestamp;
-use std::{collections::BTreeSet, sync::Arc};
-
-/// The grant that a review names.
-pub fn reviewed(review: &AccessReview) -> GrantRef {
-    let named = &review.spec.request_ref;
-    GrantRef { kind: named.kind, name: named.name.as_str().into() }
-}
-
-/// The reviews of a grant, whole ones and others.
-#[derive(Debug, Default)]
-pub(crate) struct ReviewsOf {
-    /// Their names, in the order in which they were made.
-    pub names: BTreeSet<(Option<Timestamp>, Arc<str>)>,
-    /// Those that ask for its end.
-    pub revokes: BTreeSet<Arc<str>>,
-}
+use std::sync::Arc;
 
 impl Indexed for Decoded<AccessReview> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {

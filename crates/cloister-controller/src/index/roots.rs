@@ -8,7 +8,7 @@ use crate::{
 use cloister_api::{
     AccessPolicy, AccessRole, CloisterConfig, CloisterConfigSpec, EgressAllowlist, ResearchNamespace, StorageResource,
 };
-use cloister_core::settings::Settings;
+use cloister_core::{egress::Installed, settings::Settings};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::object::HasSpec;
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
@@ -236,6 +236,26 @@ impl Indexed for Decoded<CloisterConfig> {
 
     fn known(index: &Index) -> Vec<ObjectName> {
         index.config.iter().map(|config| ObjectName::of(&config.metadata)).collect()
+    }
+}
+
+impl Index {
+    /// What could open egress beside NetworkPolicies is installed, or gone.
+    pub fn install(&mut self, installed: Installed, dirty: &mut Dirty) {
+        if self.installed != installed {
+            self.installed = installed;
+            take_settings(self, dirty);
+            // Also where there is no CloisterConfig: who follows the settings must know.
+            dirty.insert(Key::Config);
+        }
+    }
+
+    /// These kinds of network policies are installed, and watched by nobody.
+    pub fn unwatched(&mut self, kinds: BTreeSet<String>, dirty: &mut Dirty) {
+        if self.unwatched != kinds {
+            self.unwatched = kinds;
+            dirty.insert(Key::Config);
+        }
     }
 }
 

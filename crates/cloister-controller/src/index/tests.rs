@@ -2,7 +2,7 @@
 
 use super::{
     Dirty, GatedPod, Index, Indexed, Listed, Recorded, Recorder,
-    ended::{EndedGrant, SaidReview},
+    facts::{EndedGrant, SaidReview},
 };
 use crate::{
     decode::Decoded,

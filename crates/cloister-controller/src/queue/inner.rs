@@ -1,8 +1,7 @@
 //! The state of the queue, whose steps take no time.
 
 use super::{
-    Job, PATIENCE,
-    lane::{Group, Lane, Ticket},
+    lane::{Group, Job, Lane, Ticket},
     turns::Turns,
 };
 use crate::key::Key;
@@ -11,6 +10,9 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
 };
+
+/// How many keys go past one of which there is only something to say.
+pub const PATIENCE: u32 = 64;
 
 /// How many keys of each lane are worked on at a time.
 #[derive(Clone, Copy, Debug)]

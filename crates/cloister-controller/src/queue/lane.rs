@@ -1,6 +1,7 @@
 //! Which keys go first, and which must not be worked on at the same time.
 
-use std::sync::Arc;
+use crate::key::Key;
+use std::{sync::Arc, time::Duration};
 
 /// Which of the waiting keys go first. Each lane has places of its own, so that none waits for one behind it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,4 +86,15 @@ impl Ticket {
         };
         other.turns.iter().all(|(group, mode)| held(group, *mode))
     }
+}
+
+/// A key to be worked on now.
+#[derive(Debug)]
+pub struct Job {
+    /// The key.
+    pub key: Key,
+    /// How long it waited.
+    pub age: Duration,
+    /// Its lane, and the turns that it holds.
+    pub ticket: Ticket,
 }

@@ -14,7 +14,7 @@ mod lane;
 mod laws;
 mod turns;
 
-pub use lane::{Group, Lane, Mode, Ticket};
+pub use lane::{Group, Job, Lane, Mode, Ticket};
 
 use crate::key::Key;
 use inner::{FEW, Inner, Places};
@@ -37,9 +37,6 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 
 /// The longest wait after a failure.
 const LAST_BACKOFF: Duration = Duration::from_secs(120);
-
-/// How many keys go past one of which there is only something to say.
-const PATIENCE: u32 = 64;
 
 /// How long what is only to be said waits for what opens and closes.
 const COURTESY: Duration = Duration::from_secs(3);
@@ -64,17 +61,6 @@ pub struct Queue {
 pub struct Turn<'a> {
     _seat: Option<SemaphorePermit<'a>>,
     _one_of_few: Option<SemaphorePermit<'a>>,
-}
-
-/// A key to be worked on now.
-#[derive(Debug)]
-pub struct Job {
-    /// The key.
-    pub key: Key,
-    /// How long it waited.
-    pub age: Duration,
-    /// Its lane, and the turns that it holds.
-    pub ticket: Ticket,
 }
 
 impl Queue {

@@ -1,4 +1,4 @@
-use super::*;
+use super::{inner::PATIENCE, *};
 
 const WORKERS: usize = 64;
 

@@ -1,45 +1,49 @@
 //! Grants that have ended and of which only a few facts are kept: the whole is read again where it is needed.
 
-use crate::{context::Context, decode::Decoded, error::Error, write::Writer};
+use super::Reconciler;
+use crate::{decode::Decoded, error::Error};
 use cloister_api::{AccessReview, EgressGrant, GrantKind, RoleGrant, StorageAccessGrant};
 use cloister_core::{child::GrantRef, grant::Grant};
 use kube::{Api, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, sync::Arc};
 
-/// Reads an ended grant again and keeps it whole until it is settled.
-pub async fn take_back(context: &Context, namespace: &Arc<str>, grant: &GrantRef) -> Result<(), Error> {
-    let name = &grant.name;
-    let found = match grant.kind {
-        GrantKind::StorageAccessGrant => read::<StorageAccessGrant>(context, namespace, name).await?.map(any),
-        GrantKind::EgressGrant => read::<EgressGrant>(context, namespace, name).await?.map(any),
-        GrantKind::RoleGrant => read::<RoleGrant>(context, namespace, name).await?.map(any),
-    };
-    if let Some(found) = found {
-        context.index_mut().take_back(namespace, grant, found);
+impl Reconciler {
+    /// Reads an ended grant again and keeps it whole until it is settled.
+    pub(super) async fn take_back(&self, namespace: &Arc<str>, grant: &GrantRef) -> Result<(), Error> {
+        let name = &grant.name;
+        let found = match grant.kind {
+            GrantKind::StorageAccessGrant => self.read::<StorageAccessGrant>(namespace, name).await?.map(any),
+            GrantKind::EgressGrant => self.read::<EgressGrant>(namespace, name).await?.map(any),
+            GrantKind::RoleGrant => self.read::<RoleGrant>(namespace, name).await?.map(any),
+        };
+        if let Some(found) = found {
+            self.sources.store.index_mut().take_back(namespace, grant, found);
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Reads a review again of which only a few facts are kept: its grant is gone, which is to be said of it.
-pub async fn take_back_review(context: &Context, namespace: &Arc<str>, name: &Arc<str>) -> Result<(), Error> {
-    if let Some(found) = read::<AccessReview>(context, namespace, name).await? {
-        context.index_mut().take_back_review(namespace, name, found);
+    /// Reads a review again of which only a few facts are kept: its grant is gone, which is to be said of it.
+    pub(super) async fn take_back_review(&self, namespace: &Arc<str>, name: &Arc<str>) -> Result<(), Error> {
+        if let Some(found) = self.read::<AccessReview>(namespace, name).await? {
+            self.sources.store.index_mut().take_back_review(namespace, name, found);
+        }
+        Ok(())
     }
-    Ok(())
-}
 
-/// An object as it is now, if it is there: that it is gone, the watch will tell.
-async fn read<K>(context: &Context, namespace: &str, name: &str) -> Result<Option<Decoded<K>>, Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-{
-    let api: Api<Decoded<K>> = Api::namespaced(context.client.clone(), namespace);
-    let what = || format!("read {} {namespace}/{name}", K::kind(&()));
-    match Writer::new(context).request(what, api.get(name)).await {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.category() == "not_found" => Ok(None),
-        Err(error) => Err(error),
+    /// An object as it is now, if it is there: that it is gone, the watch will tell.
+    async fn read<K>(&self, namespace: &str, name: &str) -> Result<Option<Decoded<K>>, Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+    {
+        let requests = &self.writer.requests;
+        let api: Api<Decoded<K>> = Api::namespaced(requests.client(), namespace);
+        let what = || format!("read {} {namespace}/{name}", K::kind(&()));
+        match requests.request(what, api.get(name)).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.category() == "not_found" => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -1,41 +1,42 @@
 //! The alarm when a tenant may act as somebody else.
 
+use super::Reconciler;
 use crate::{
-    alerts::{binding_kind, binding_reference},
-    context::Context,
     key::ObjectName,
-    news::News,
+    report::{News, binding_kind, binding_reference},
 };
 use cloister_core::impersonation::Tenants;
 use std::collections::BTreeMap;
 
-/// Looks at all bindings, and raises an alarm for each that is new.
-pub fn reconcile(context: &Context) {
-    let found: BTreeMap<ObjectName, String> = {
-        let index = context.index();
-        let mut tenants = Tenants::default();
-        for (name, research) in &index.research {
-            if let Ok(research) = &research.object {
-                tenants.add_namespace(name, &research.spec);
+impl Reconciler {
+    /// Looks at all bindings, and raises an alarm for each that is new.
+    pub(super) fn impersonation(&self) {
+        let found: BTreeMap<ObjectName, String> = {
+            let index = self.sources.store.index();
+            let mut tenants = Tenants::default();
+            for (name, research) in &index.research {
+                if let Ok(research) = &research.object {
+                    tenants.add_namespace(name, &research.spec);
+                }
             }
-        }
-        for policy in index.policies.values().filter_map(|policy| policy.object.as_ref().ok()) {
-            tenants.add_policy(&policy.spec);
-        }
-        let suspects = index.bindings.iter().filter_map(|(at, binding)| {
-            let who = binding.impersonators(index.lets_impersonate(at, binding), &tenants);
-            let who: Vec<String> = who.iter().map(|subject| subject.to_string()).collect();
-            (!who.is_empty()).then(|| (at.clone(), who.join(", ")))
-        });
-        suspects.collect()
-    };
-    for (at, who) in context.impersonators.replace(found) {
-        let message = format!(
-            "{who} may act as somebody else by {} {}; a review made so cannot be told from a real one. Take \
+            for policy in index.policies.values().filter_map(|policy| policy.object.as_ref().ok()) {
+                tenants.add_policy(&policy.spec);
+            }
+            let suspects = index.bindings.iter().filter_map(|(at, binding)| {
+                let who = binding.impersonators(index.lets_impersonate(at, binding), &tenants);
+                let who: Vec<String> = who.iter().map(|subject| subject.to_string()).collect();
+                (!who.is_empty()).then(|| (at.clone(), who.join(", ")))
+            });
+            suspects.collect()
+        };
+        for (at, who) in self.impersonators.replace(found) {
+            let message = format!(
+                "{who} may act as somebody else by {} {}; a review made so cannot be told from a real one. Take \
              impersonate out of the role, or the tenant out of the binding",
-            binding_kind(&at),
-            at.name
-        );
-        context.alerts.raise(binding_reference(&at), News::warning("Impersonation", message));
+                binding_kind(&at),
+                at.name
+            );
+            self.alerts.raise(binding_reference(&at), News::warning("Impersonation", message));
+        }
     }
 }

@@ -3,13 +3,8 @@
 //! Only what is settled is removed: its end is in the audit record, and nobody owes or waits for a review of it. The reviews
 //! go first, because one whose request is gone would be said to be about nothing.
 
-use crate::{
-    context::Context,
-    error::Error,
-    index::Index,
-    key::Key,
-    write::{Removal, Writer},
-};
+use super::Reconciler;
+use crate::{apply::Removal, error::Error, index::Index, key::Key};
 use cloister_core::{child::GrantRef, grant::signed};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -36,29 +31,43 @@ struct Due {
     reviews: Vec<(Arc<str>, Box<str>)>,
 }
 
-/// Removes what has been kept long enough, and looks again when the next is due.
-pub async fn reconcile(context: &Context) -> Result<(), Error> {
-    let now = context.clock.now();
-    let (due, next) = {
-        let index = context.index();
-        let Some(kept) = kept_for(&index) else { return Ok(()) };
-        due(&index, kept, now)
-    };
-    if let Some(next) = next {
-        context.queue.add_at(Key::Retention, next);
+impl Reconciler {
+    /// Removes what has been kept long enough, and looks again when the next is due.
+    pub(super) async fn retention(&self) -> Result<(), Error> {
+        let store = &self.sources.store;
+        let now = store.clock.now();
+        let (due, next) = {
+            let index = store.index();
+            let Some(kept) = kept_for(&index) else { return Ok(()) };
+            due(&index, kept, now)
+        };
+        if let Some(next) = next {
+            store.queue.add_at(Key::Retention, next);
+        }
+        if due.is_empty() {
+            return Ok(());
+        }
+        info!(grants = due.len(), "removing ended grants that were kept long enough");
+        stream::iter(due.iter().map(Ok)).try_for_each_concurrent(TOGETHER, |due| self.remove(due)).await
     }
-    if due.is_empty() {
-        return Ok(());
-    }
-    info!(grants = due.len(), "removing ended grants that were kept long enough");
-    stream::iter(due.iter().map(Ok)).try_for_each_concurrent(TOGETHER, |due| remove(context, due)).await
-}
 
-/// A grant has ended: it is to be looked at when it has been kept long enough.
-pub fn look_again(context: &Context) {
-    let kept = kept_for(&context.index());
-    if let Some(kept) = kept {
-        context.queue.add_at(Key::Retention, later(context.clock.now(), kept));
+    /// A grant has ended: it is to be looked at when it has been kept long enough.
+    pub(super) fn look_again(&self) {
+        let store = &self.sources.store;
+        let kept = kept_for(&store.index());
+        if let Some(kept) = kept {
+            store.queue.add_at(Key::Retention, later(store.clock.now(), kept));
+        }
+    }
+
+    async fn remove(&self, due: &Due) -> Result<(), Error> {
+        let removal = |kind: Removal, name: &str, uid: &str| {
+            let (namespace, name, uid) = (due.namespace.clone(), name.to_owned(), uid.to_owned());
+            async move { self.writer.remove(kind, &namespace, &name, &uid).await }
+        };
+        let reviews = stream::iter(due.reviews.iter()).map(Ok);
+        reviews.try_for_each_concurrent(TOGETHER, |(name, uid)| removal(Removal::Review, name, uid)).await?;
+        removal(Removal::Grant(due.grant.kind), &due.grant.name, &due.uid).await
     }
 }
 
@@ -90,16 +99,4 @@ fn due(index: &Index, kept: SignedDuration, now: Timestamp) -> (Vec<Due>, Option
         }
     }
     (due, next)
-}
-
-async fn remove(context: &Context, due: &Due) -> Result<(), Error> {
-    let writer = Writer::new(context);
-    let removal = |kind: Removal, name: &str, uid: &str| {
-        let (namespace, name, uid) = (due.namespace.clone(), name.to_owned(), uid.to_owned());
-        let writer = &writer;
-        async move { writer.remove(kind, &namespace, &name, &uid).await }
-    };
-    let reviews = stream::iter(due.reviews.iter()).map(Ok);
-    reviews.try_for_each_concurrent(TOGETHER, |(name, uid)| removal(Removal::Review, name, uid)).await?;
-    removal(Removal::Grant(due.grant.kind), &due.grant.name, &due.uid).await
 }

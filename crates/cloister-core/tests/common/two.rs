@@ -1,7 +1,7 @@
 //! A plan that is carried out request by request, while others act: an operator may be stopped in the midst of it, and go on
 //! when another has taken over.
 //!
-//! What each request asks of what is there is what `cloister-controller/src/write.rs` asks, and nothing more. A version is
+//! What each request asks of what is there is what `cloister-controller/src/apply` asks, and nothing more. A version is
 //! the same where the content is: of an object that was changed and changed back, the same is decided.
 
 use super::{grants::World, objects::Failed};

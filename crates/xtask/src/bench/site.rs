@@ -4,7 +4,6 @@ use super::{
     audit::{Audit, Mark, Writes},
     fixture,
     raw::Raw,
-    scenario::stand,
     watch::Watch,
 };
 use crate::{
@@ -28,9 +27,6 @@ pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How long nothing may be written before the operator is called quiet.
 const QUIET: Duration = Duration::from_secs(1);
-
-/// How many namespaces stand in each cluster before anything is measured.
-const WARM_UP: usize = 10;
 
 /// A cluster, and what is known of it.
 pub struct Site {
@@ -59,10 +55,7 @@ impl Site {
         install(&admin, &workspace_root()?.join("deploy"), Parts::WithoutWorkloads).await?;
         fixture::write_catalogue(&admin).await?;
         fixture::until_watchable(&admin).await?;
-        let site = Site { cluster, admin, audit: Audit::new(audit), operator: operator.to_owned(), folder };
-        // The first writes of each kind are slow, whoever makes them.
-        stand(&site, &(0..WARM_UP).map(|at| format!("warm-up-{at}")).collect::<Vec<_>>()).await?;
-        Ok(site)
+        Ok(Site { cluster, admin, audit: Audit::new(audit), operator: operator.to_owned(), folder })
     }
 
     /// Ends the cluster.

@@ -1,10 +1,10 @@
 //! The chapters about people: a grant that three of them decide, and one that was opened first.
 
 use super::{
-    Person, Stage, examples,
+    examples,
     say::Say,
     see::Sighting,
-    story::{INTERP, SOON, eventually, since},
+    stage::{INTERP, NIGHT, Person, SOON, Stage, WEIGHTS, eventually, since},
 };
 use anyhow::{Context, Result, ensure};
 use jiff::Timestamp;
@@ -15,14 +15,10 @@ use kube::{
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// The grant that three people decide.
-pub const WEIGHTS: &str = "weights";
 const WEIGHTS_OPENED: &str = "cloister-grant.weights";
 const WEIGHTS_COPY: &str = "cloister-grant-frontier-weights.reader.trainer";
 const WEIGHTS_MOUNT: &str = "frontier-weights.reader.trainer";
 
-/// The grant that was opened first.
-pub const NIGHT: &str = "night-shift";
 const NIGHT_OPENED: &str = "cloister-role-grant.night-shift";
 
 /// Three people of two groups, and somebody who is in both.

@@ -6,6 +6,7 @@ pub mod examples;
 mod record;
 pub mod say;
 pub mod see;
+mod stage;
 mod story;
 
 use crate::{
@@ -14,9 +15,9 @@ use crate::{
     operator::{self, Operator},
 };
 use anyhow::{Context, Result, ensure};
-use kube::Client;
 use say::Say;
 use see::Watch;
+use stage::{Person, Stage};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -31,38 +32,6 @@ pub struct Args {
     /// Leave the cluster and the operator running until Ctrl-C, to look around
     #[arg(long)]
     keep: bool,
-}
-
-/// What the story plays on.
-pub(crate) struct Stage<'a> {
-    /// Whoever installed the cluster: in the group system:masters.
-    pub admin: Person,
-    /// A platform engineer.
-    pub pat: Person,
-    /// Somebody of security.
-    pub sam: Person,
-    /// A researcher, who is one of the owners of the weights too.
-    pub alice: Person,
-    /// Somebody who is in security and among the owners of the weights.
-    pub olga: Person,
-    /// One of the owners of the weights.
-    pub otto: Person,
-    /// Whoever is on call tonight.
-    pub ida: Person,
-    /// What is seen of it all.
-    pub watch: Watch,
-    /// The operator.
-    pub operator: &'a Operator,
-    /// The operator's audit record.
-    pub audit: &'a Path,
-}
-
-/// Somebody with a client certificate.
-pub(crate) struct Person {
-    /// Who they are, and what.
-    pub name: &'static str,
-    /// What they are to the API server.
-    pub client: Client,
 }
 
 /// Runs the demo.

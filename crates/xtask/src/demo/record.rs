@@ -1,10 +1,8 @@
 //! The last chapter: what was decided is on record, and the record holds.
 
 use super::{
-    Stage,
-    decisions::{NIGHT, WEIGHTS},
     say::Say,
-    story::{INTERP, eventually},
+    stage::{INTERP, NIGHT, Stage, WEIGHTS, eventually},
 };
 use anyhow::{Context, Result, bail, ensure};
 use cloister_core::audit::Proof;

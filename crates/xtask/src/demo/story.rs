@@ -1,9 +1,10 @@
 //! The story: each step is done by somebody, and shown by what is then seen in the cluster.
 
 use super::{
-    Person, Stage, decisions, examples, record,
+    decisions, examples, record,
     say::Say,
     see::{Sighting, opens},
+    stage::{INTERP, Person, SOON, Stage, eventually, since},
 };
 use anyhow::{Context, Result, bail, ensure};
 use cloister_api::{ResearchNamespace, StorageAccessGrant, labels};
@@ -19,10 +20,6 @@ use kube::{
 use serde_json::json;
 use std::time::Duration;
 
-/// How long anything may take that the operator does at once.
-pub(crate) const SOON: Duration = Duration::from_secs(10);
-
-pub(crate) const INTERP: &str = "interp";
 const DATA_PREP: &str = "data-prep";
 const GRANT: &str = "eval-run";
 /// What the operator names after the grant: its binding and its policy.
@@ -457,21 +454,4 @@ fn state(seen: &Sighting, need: &str) -> String {
 
 fn kind_of(object: &DynamicObject) -> String {
     object.types.as_ref().map(|types| types.kind.clone()).unwrap_or_default()
-}
-
-pub(crate) fn since(before: Timestamp, at: Timestamp) -> Duration {
-    at.duration_since(before).try_into().unwrap_or_default()
-}
-
-pub(crate) async fn eventually(what: &str, mut check: impl AsyncFnMut() -> Result<()>) -> Result<()> {
-    let began = std::time::Instant::now();
-    loop {
-        match check().await {
-            Ok(()) => return Ok(()),
-            Err(error) if began.elapsed() > SOON => {
-                return Err(error.context(format!("waited {} s in vain for {what}", SOON.as_secs())));
-            }
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
 }

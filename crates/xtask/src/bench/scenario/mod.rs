@@ -18,6 +18,9 @@ use cloister_core::plan::Plan;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 
+/// How many namespaces stand in each cluster before anything is measured.
+const WARM_UP: usize = 10;
+
 /// What all scenarios are given.
 #[derive(Debug)]
 pub struct Bench {
@@ -36,7 +39,10 @@ impl Bench {
     }
 
     async fn site(&self) -> Result<Site> {
-        Site::open(&self.operator).await
+        let site = Site::open(&self.operator).await?;
+        // The first writes of each kind are slow, whoever makes them.
+        stand(&site, &(0..WARM_UP).map(|at| format!("warm-up-{at}")).collect::<Vec<_>>()).await?;
+        Ok(site)
     }
 }
 

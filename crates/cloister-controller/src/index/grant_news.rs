@@ -1,0 +1,57 @@
+//! What is new of a grant that has changed.
+
+use crate::decode::Decoded;
+use cloister_api::{GrantPhase, condition::REVIEWED};
+use cloister_core::grant::{Grant, may_hold, owes_review_by};
+
+/// What is new of a grant, beyond that it is another.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct News {
+    /// What is said of its reviews may be another.
+    pub for_reviews: bool,
+    /// It opens something, or did.
+    pub for_namespace: bool,
+    /// Somebody else has an AccessRole here, or has it no more: they may not decide about what the namespace gets.
+    pub for_deciders: bool,
+    /// Storage is opened, or is closed again: there may be room for the endpoint of another.
+    pub for_endpoints: bool,
+}
+
+impl News {
+    pub(super) fn of(old: Option<&Decoded<Grant>>, new: &Decoded<Grant>) -> Self {
+        let opens = |grant: &Decoded<Grant>| {
+            grant.status().map_or(grant.object.is_err(), |status| may_hold(status) || owes_review_by(status))
+        };
+        News {
+            for_reviews: !old.is_some_and(|old| alike_for_reviews(old, new)),
+            for_namespace: opens(new) || old.is_some_and(opens),
+            for_deciders: gives_role(new) != old.is_some_and(gives_role),
+            for_endpoints: opens_storage(new) != old.is_some_and(opens_storage),
+        }
+    }
+}
+
+/// Whether somebody has an AccessRole by this grant.
+pub(super) fn gives_role(grant: &Decoded<Grant>) -> bool {
+    matches!(&grant.object, Ok(Grant::Role(role)) if role.status.as_ref().is_some_and(may_hold))
+}
+
+/// Whether storage may be open by this grant.
+fn opens_storage(grant: &Decoded<Grant>) -> bool {
+    matches!(&grant.object, Ok(Grant::Storage(storage)) if storage.status.as_ref().is_some_and(may_hold))
+}
+
+/// Whether what is said of a grant's reviews is the same.
+fn alike_for_reviews(old: &Decoded<Grant>, new: &Decoded<Grant>) -> bool {
+    let (Ok(was), Ok(is)) = (&old.object, &new.object) else { return false };
+    let decided = |grant: &Grant| {
+        let status = grant.status()?;
+        let glass = status.break_glass.as_ref().map(|glass| glass.reviewed_by.is_some());
+        // A review waits where what would say who may make it is not there.
+        let owed = status.conditions.iter().find(|said| said.type_ == REVIEWED).map(|said| said.message.clone());
+        // One that counts says what else the request waits for.
+        let waits = (status.phase == GrantPhase::Pending).then(|| status.reason.clone());
+        Some((status.phase, status.digest.clone(), status.reviews.len(), glass, owed, waits))
+    };
+    old.metadata.uid == new.metadata.uid && decided(was) == decided(is)
+}

@@ -1,0 +1,145 @@
+//! What is known of the cluster, and who is woken when it changes.
+
+use crate::{
+    clock::Clock,
+    guard::{Guarded, Reading, Writing},
+    index::{Dirty, Index},
+    key::Key,
+    queue::{Queue, Ticket},
+    watch::Synced,
+};
+use cloister_core::settings::Settings;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+use tokio::sync::{Notify, watch};
+
+/// The index, the watches that fill it, and the queue of the keys that a change concerns.
+pub struct Store {
+    index: Guarded<Index>,
+    /// What is known of the watches that fill the index.
+    pub synced: Synced,
+    /// What is to be reconciled.
+    pub queue: Queue,
+    /// The time.
+    pub clock: Clock,
+    /// Told when the settings may have changed.
+    pub settings_changed: watch::Sender<()>,
+    /// Told when other ClusterRoles may be named, or the operator may bind others.
+    pub roles_changed: Notify,
+    /// Grows when the definition of one of our kinds has changed, so that what was read by the old one is read anew.
+    pub definitions: watch::Sender<u64>,
+    /// Grows when everything is to be read anew: the API server's store was put back to an earlier state, or records are
+    /// missing of what is not kept whole.
+    pub restored: watch::Sender<u64>,
+    /// What was decided while the clocks disagreed, to be looked at again when they agree.
+    held: Mutex<HashSet<Key>>,
+    /// What waits until the kinds that it depends on are listed.
+    parked: Mutex<HashSet<Key>>,
+}
+
+impl Store {
+    /// A store of this index, whose queue hands out so many keys at a time.
+    pub fn new(index: Index, clock: Clock, workers: usize) -> Self {
+        Store {
+            index: Guarded::new(index),
+            synced: Synced::default(),
+            queue: Queue::new(workers),
+            clock,
+            settings_changed: watch::Sender::new(()),
+            roles_changed: Notify::new(),
+            definitions: watch::Sender::new(0),
+            restored: watch::Sender::new(0),
+            held: Mutex::default(),
+            parked: Mutex::default(),
+        }
+    }
+
+    /// Reads the index.
+    pub fn index(&self) -> Reading<'_, Index> {
+        self.index.read()
+    }
+
+    /// Reads the index, if nobody is writing it.
+    pub fn try_index(&self) -> Option<Reading<'_, Index>> {
+        self.index.try_read()
+    }
+
+    /// Writes the index.
+    pub fn index_mut(&self) -> Writing<'_, Index> {
+        self.index.write()
+    }
+
+    /// The settings, with which nothing more is opened for this key while the clocks disagree. It is then looked at again when
+    /// they agree.
+    pub fn settings_for(&self, index: &Index, key: impl FnOnce() -> Key) -> Arc<Settings> {
+        if self.clock.is_sane() {
+            return index.settings().clone();
+        }
+        locked(&self.held).insert(key());
+        Arc::new(Settings { held: true, ..Settings::clone(index.settings()) })
+    }
+
+    /// Looks again at everything that waited for the clocks to agree.
+    pub fn release_held(&self) {
+        let held = std::mem::take(&mut *locked(&self.held));
+        self.again(held);
+    }
+
+    /// Which of these kinds are not listed yet. If there are any, the key is looked at again when that has changed.
+    pub fn park(&self, key: &Key, needs: &[&'static str]) -> Vec<&'static str> {
+        let mut parked = locked(&self.parked);
+        let missing = self.synced.missing(Some(needs));
+        if !missing.is_empty() {
+            parked.insert(key.clone());
+        }
+        missing
+    }
+
+    /// Looks again at what waited for a kind to be listed.
+    pub fn resume(&self) {
+        let parked = std::mem::take(&mut *locked(&self.parked));
+        self.again(parked);
+    }
+
+    /// Looks again at once at everything that failed and waits for its next try.
+    pub fn retry_all(&self) {
+        self.again(self.queue.forget_failures());
+    }
+
+    /// Queues keys that a change concerns.
+    pub fn enqueue(&self, keys: Dirty) {
+        if keys.contains(&Key::Config) {
+            self.synced.settings_changed();
+            self.settings_changed.send_replace(());
+        }
+        if keys.iter().any(|key| matches!(key, Key::Role(_) | Key::Storage(_))) {
+            self.roles_changed.notify_one();
+        }
+        self.again(keys);
+    }
+
+    /// Queues keys of which nothing has changed.
+    pub fn again(&self, keys: HashSet<Key>) {
+        if !keys.is_empty() {
+            self.queue.add_all(self.tickets(keys));
+        }
+    }
+
+    /// Gives each key a ticket by what is known now.
+    pub fn tickets(&self, keys: impl IntoIterator<Item = Key>) -> Vec<(Key, Ticket)> {
+        let now = self.clock.now();
+        let index = self.index();
+        let ticket = |key: Key| {
+            let ticket = index.ticket(&key, now);
+            (key, ticket)
+        };
+        keys.into_iter().map(ticket).collect()
+    }
+}
+
+fn locked<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No step leaves it half changed.
+    all.lock().unwrap_or_else(PoisonError::into_inner)
+}

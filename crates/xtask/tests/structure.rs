@@ -104,7 +104,7 @@ impl Crate {
         let mut circles = BTreeSet::new();
         for (module, reached) in all.iter().filter(|(module, reached)| reached.contains(**module)) {
             let together = reached.iter().filter(|other| all.get(other).is_some_and(|back| back.contains(*module)));
-            circles.insert(together.map(|module| name_of(module)).collect::<Vec<_>>());
+            circles.insert(together.map(name_of).collect::<Vec<_>>());
         }
         circles.into_iter().collect()
     }
@@ -187,7 +187,8 @@ impl Reader<'_> {
                 }
                 TokenTree::Ident(first) if !goes_on(&tokens[..at]) => {
                     let start = first.to_string();
-                    let is_child = self.modules.contains(&[self.module.as_slice(), &[start.clone()]].concat());
+                    let is_child =
+                        self.modules.contains(&[self.module.as_slice(), std::slice::from_ref(&start)].concat());
                     let is_path = matches!(start.as_str(), "crate" | "self" | "super") || is_child;
                     if !(is_path && is_colon(tokens.get(at + 1)) && is_colon(tokens.get(at + 2))) {
                         at += 1;

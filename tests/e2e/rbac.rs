@@ -172,6 +172,43 @@ fn the_auditor_reads_alarms_with_whatever_tool() -> Result<()> {
     Ok(())
 }
 
+/// What messages and alarms send a person of security to look at. Of the Leases, it is the operator's alone.
+#[test]
+fn the_auditor_sees_what_alarms_send_there_and_no_secrets() -> Result<()> {
+    const LOOKED_AT: [(&str, &str); 9] = [
+        ("", "namespaces"),
+        ("", "pods"),
+        ("", "services"),
+        ("", "serviceaccounts"),
+        ("networking.k8s.io", "networkpolicies"),
+        ("rbac.authorization.k8s.io", "roles"),
+        ("rbac.authorization.k8s.io", "rolebindings"),
+        ("rbac.authorization.k8s.io", "clusterroles"),
+        ("rbac.authorization.k8s.io", "clusterrolebindings"),
+    ];
+    let roles = shipped("ClusterRole")?;
+    let role =
+        roles.iter().find(|role| role.metadata.name.as_deref() == Some("cloister:auditor")).context("the role")?;
+    let rules = rules(role)?;
+    let of = |group: &str, resource: &str| {
+        let is_in = |all: &Option<Vec<String>>, one: &str| all.iter().flatten().any(|of| of == one);
+        let found = rules.iter().filter(|rule| is_in(&rule.api_groups, group) && is_in(&rule.resources, resource));
+        found.cloned().collect::<Vec<_>>()
+    };
+    let all = |rule: &PolicyRule, verbs: &[&str]| verbs.iter().all(|verb| rule.verbs.iter().any(|one| one == verb));
+    for (group, resource) in LOOKED_AT {
+        let sees = |rule: &PolicyRule| rule.resource_names.is_none() && all(rule, &["get", "list"]);
+        assert!(of(group, resource).iter().any(sees), "{resource} of {group:?}");
+    }
+    let leases = of("coordination.k8s.io", "leases");
+    let own = |rule: &PolicyRule| rule.resource_names.as_deref() == Some(&["cloister-operator".to_owned()]);
+    assert!(leases.iter().any(|rule| own(rule) && all(rule, &["get"])) && leases.iter().all(own), "{leases:?}");
+    for secret in ["secrets", "pods/log", "pods/exec", "*"] {
+        assert_eq!(of("", secret), [], "{secret}");
+    }
+    Ok(())
+}
+
 /// A second identity that a tenant may take on would review what the first one asks. In a research namespace nobody but
 /// the operator binds, and the operator binds what its own list names; elsewhere it is not Cloister's to refuse.
 #[tokio::test]

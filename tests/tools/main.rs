@@ -6,4 +6,6 @@ mod kstatus;
 mod kubectl;
 mod manifests;
 mod metrics;
+mod phases;
+mod reviews;
 mod stage;

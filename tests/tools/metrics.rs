@@ -2,7 +2,7 @@
 
 use crate::stage::{lines, stage, tool};
 use anyhow::{Context, Result, ensure};
-use cloister_tests::world::{address, world};
+use cloister_tests::world::address;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -38,9 +38,7 @@ fn parsed(content_type: &str, page: &str) -> Result<Scraped> {
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_reads_both_formats() -> Result<()> {
     // Something to count.
-    if stage().await.is_none() {
-        world().await;
-    }
+    stage().await;
     let address = address().await;
     let (plain_type, plain) = scrape(address, "*/*").await?;
     ensure!(plain_type == "text/plain; version=0.0.4; charset=utf-8", "{plain_type}");

@@ -12,7 +12,7 @@ use std::{
     process::{Command, Stdio},
 };
 use tokio::sync::OnceCell;
-use xtask::cluster::{build_tools, build_validate, workspace_root};
+use xtask::cluster::{build_kubectl, build_tools, build_validate, workspace_root};
 
 /// The people, as examples/00-people.yaml has them.
 const PEOPLE: [(&str, &[&str]); 4] =
@@ -71,15 +71,11 @@ pub struct Stage {
     folder: tempfile::TempDir,
 }
 
-/// The stage of this process. Without kubectl on the machine there is none.
-pub async fn stage() -> Option<&'static Stage> {
+/// The stage of this process.
+pub async fn stage() -> &'static Stage {
     static STAGE: OnceCell<Result<Stage>> = OnceCell::const_new();
-    if !Command::new("kubectl").args(["version", "--client"]).output().is_ok_and(|out| out.status.success()) {
-        eprintln!("kubectl is not on this machine: what other tools do is NOT tried");
-        return None;
-    }
     match STAGE.get_or_init(Stage::set).await {
-        Ok(stage) => Some(stage),
+        Ok(stage) => stage,
         Err(error) => panic!("there is no stage: {error:#}"),
     }
 }
@@ -121,7 +117,7 @@ impl Stage {
 
     /// Runs kubectl as somebody.
     pub fn kubectl(&self, who: &str, arguments: &[&str], input: &str) -> Result<Printed> {
-        let mut command = Command::new("kubectl");
+        let mut command = Command::new(build_kubectl()?);
         command.args(arguments).current_dir(workspace_root()?);
         command.env("KUBECONFIG", self.kubeconfig(who)).env("KUBECTL_APPLYSET", "true");
         run(command, input)

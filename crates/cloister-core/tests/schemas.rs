@@ -117,21 +117,53 @@ fn the_description_of_a_field_says_its_default() {
     assert!(fields().iter().filter(|field| default(field).is_some()).count() > 40);
 }
 
+/// Whether a description says of a value what it means: after the name a colon, and a sentence or two words before the name
+/// of another value.
+fn explains(description: &str, value: &str, values: &[&str]) -> bool {
+    let is_word = |letter: char| letter.is_ascii_alphanumeric();
+    let named = |text: &str, name: &str| {
+        let found = text.match_indices(name).map(|(at, _)| at);
+        let whole = found.filter(|at| !text[..*at].ends_with(is_word) && !text[at + name.len()..].starts_with(is_word));
+        whole.collect::<Vec<_>>()
+    };
+    let others: Vec<&str> = values.iter().copied().filter(|other| *other != value).collect();
+    named(description, value).into_iter().any(|at| {
+        let Some(rest) = description[at + value.len()..].strip_prefix(':') else { return false };
+        let end = others.iter().flat_map(|other| named(rest, other)).min().unwrap_or(rest.len());
+        let meaning = rest[..end].trim();
+        meaning.split_whitespace().filter(|word| word.contains(is_word)).count() >= 2 || meaning.ends_with('.')
+    })
+}
+
+#[test]
+fn a_bare_list_of_values_explains_none() {
+    let values = ["In", "NotIn"];
+    let explained = |description: &str| values.map(|value| explains(description, value, &values));
+    for bare in ["In or NotIn.", "In, NotIn", "The operator: In, NotIn. Each as in Kubernetes.", "In: , NotIn: "] {
+        assert_eq!(explained(bare), [false, false], "{bare}");
+    }
+    assert_eq!(explained("In: it is one. NotIn"), [true, false]);
+    assert_eq!(explained("In: one of them. NotIn: Looks."), [true, true]);
+}
+
 /// `kubectl explain` shows the description alone.
 #[test]
 fn the_description_of_an_enum_says_what_each_value_means() {
     let says = |field: &Field, values: &JSONSchemaProps| {
         let description = field.schema.description.clone().unwrap_or_default();
-        let values = values.enum_.iter().flatten().filter_map(|value| value.0.as_str());
-        values.into_iter().all(|value| description.contains(value))
+        let values = values.enum_.iter().flatten().filter_map(|value| value.0.as_str()).collect::<Vec<_>>();
+        values.iter().all(|value| explains(&description, value, &values))
     };
     let of_items = |field: &Field| match &field.schema.items {
-        Some(JSONSchemaPropsOrArray::Schema(items)) => says(field, items),
+        // Where the items say it themselves, the list need not.
+        Some(JSONSchemaPropsOrArray::Schema(items)) => items.description.is_some() || says(field, items),
         _ => true,
     };
+    // Items without a description are their list's.
+    let is_own = |field: &Field| field.optional.is_some() || field.schema.description.is_some();
     none(
-        those_not(|field| (field.optional.is_none() || says(field, &field.schema)) && of_items(field)),
-        "these do not say",
+        those_not(|field| (!is_own(field) || says(field, &field.schema)) && of_items(field)),
+        "these do not say of each value, after its name and a colon, what it means",
     );
 }
 

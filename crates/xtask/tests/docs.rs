@@ -12,21 +12,22 @@ use cloister_api::labels;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
     Api, Client, ResourceExt,
-    api::{DynamicObject, Patch, PatchParams, PostParams},
+    api::{DynamicObject, Patch, PatchParams},
 };
 use serde_json::json;
 use std::{
     collections::HashMap,
+    env,
+    ffi::OsString,
     fs,
     path::{Path, PathBuf},
     process::Command,
-    time::{Duration, Instant},
 };
 use xtask::{
     cargo,
-    cluster::{Cluster, Options, workspace_root},
+    cluster::{Cluster, Options, build_kubectl, workspace_root},
     demo::examples,
-    install::{self, Parts},
+    install,
     operator::{self, Operator},
     reference,
 };
@@ -57,21 +58,6 @@ const PEOPLE: [(&str, &[&str]); 8] = [
     ("nina", &["researchers", "interp-team"]),
     ("ida", &["oncall"]),
     ("lea", &["interp-leads"]),
-];
-
-/// What there is before anybody asks for anything, in the order in which it is applied.
-const CATALOGUE: [&str; 11] = [
-    "00-people.yaml",
-    "10-infra.yaml",
-    "20-policies.yaml",
-    "automatic/1-policy.yaml",
-    "strict/1-policy.yaml",
-    "30-catalogue.yaml",
-    "31-credentials.yaml",
-    "automatic/2-catalogue.yaml",
-    "strict/2-catalogue.yaml",
-    "40-research-namespaces.yaml",
-    "gitops/0-people.yaml",
 ];
 
 /// A fenced block of a page.
@@ -124,15 +110,44 @@ fn links_lead_somewhere() -> Result<()> {
         let path = root.join(page);
         let text = fs::read_to_string(&path)?;
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let file = link.split('#').next().unwrap_or_default();
-            if file.is_empty() || file.contains("://") {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            if file.contains("://") {
                 continue;
             }
-            let target = path.parent().unwrap_or(Path::new("")).join(file);
+            let target = match file {
+                "" => path.clone(),
+                file => path.parent().unwrap_or(Path::new("")).join(file),
+            };
             ensure!(target.exists(), "{page} links to {link}, which is not there");
+            if !anchor.is_empty() {
+                let anchors = anchors(&fs::read_to_string(&target)?);
+                ensure!(
+                    anchors.iter().any(|one| one == anchor),
+                    "{page} links to {link}: no heading there is so called"
+                );
+            }
         }
     }
     Ok(())
+}
+
+/// What links call the headings of a page.
+fn anchors(page: &str) -> Vec<String> {
+    let mut inside = false;
+    let outside = page.lines().filter(|line| {
+        inside ^= line.starts_with("```");
+        !inside
+    });
+    let headings =
+        outside.filter_map(|line| line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#')));
+    let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
+    headings.map(|heading| heading.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
+#[test]
+fn headings_are_called_as_they_are_written() {
+    let page = "# The page\n```sh\n# no heading\n```\n### If `etcd` is lost, what then?\n#also-none\n";
+    assert_eq!(anchors(page), ["the-page", "if-etcd-is-lost-what-then"]);
 }
 
 /// A reason that the code gives is a reason that the page explains.
@@ -141,8 +156,8 @@ fn every_reason_is_explained() -> Result<()> {
     let root = workspace_root()?;
     let page = fs::read_to_string(root.join("docs/conditions.md"))?;
     let mut missing = Vec::new();
-    for folder in ["grant", "namespace", "egress", "catalogue.rs", "cluster_role.rs", "condition.rs"] {
-        for file in files(&root.join("crates/cloister-core/src").join(folder))? {
+    for folder in ["crates/cloister-core/src", "crates/cloister-controller/src"] {
+        for file in files(&root.join(folder))? {
             missing.extend(unexplained(&fs::read_to_string(&file)?, &page));
         }
     }
@@ -167,28 +182,51 @@ fn files(path: &Path) -> Result<Vec<PathBuf>> {
 
 /// The words in quotes that look like reasons (of two words or more), and are not in the page.
 fn unexplained(source: &str, page: &str) -> Vec<String> {
-    // What looks like a reason, and is the name of a kind, a type or an operator.
-    const NO_REASONS: [&str; 17] = [
+    // What looks like a reason, and is a value of Kubernetes or of ours.
+    const VALUES: [&str; 7] =
+        ["AuditRecord", "DoesNotExist", "ExternalIP", "ExternalName", "InternalIP", "NotIn", "RuntimeDefault"];
+    // Kinds; a reason is none of these with an "s" either.
+    const KINDS: [&str; 34] = [
         "AccessPolicy",
         "AccessReview",
         "AccessRole",
-        "EgressGrant",
-        "RoleGrant",
+        "CSIDriver",
+        "CiliumNetworkPolicy",
         "CloisterConfig",
+        "ClusterNetworkPolicy",
         "ClusterRole",
-        "DoesNotExist",
+        "ClusterRoleBinding",
+        "CronJob",
+        "CustomResourceDefinition",
+        "DaemonSet",
         "EgressAllowlist",
-        "ExternalName",
+        "EgressGrant",
+        "EndpointSlice",
         "GrantMount",
         "LimitRange",
         "NetworkPolicy",
-        "NotIn",
         "PersistentVolumeClaim",
+        "PriorityClass",
+        "ReplicaSet",
+        "ReplicationController",
         "ResearchNamespace",
         "ResourceQuota",
+        "RoleBinding",
+        "RoleGrant",
+        "RuntimeClass",
+        "SelfSubjectAccessReview",
+        "ServiceAccount",
+        "ServiceCIDR",
+        "StatefulSet",
+        "StorageAccessGrant",
+        "StorageClass",
+        "StorageResource",
     ];
-    const MORE: [&str; 6] =
-        ["RoleBinding", "RuntimeDefault", "ServiceAccount", "StorageAccessGrant", "StorageResource", "StatefulSet"];
+    let is_kind = |word: &str| {
+        let one =
+            word.strip_suffix('s').map(|one| one.strip_suffix("ie").map_or(one.to_owned(), |stem| format!("{stem}y")));
+        KINDS.contains(&word) || one.is_some_and(|one| KINDS.contains(&one.as_str()))
+    };
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let quoted = code.split('"').filter(|word| {
         let humps = word.chars().filter(char::is_ascii_uppercase).count();
@@ -197,7 +235,7 @@ fn unexplained(source: &str, page: &str) -> Vec<String> {
             && word.chars().all(|letter| letter.is_ascii_alphabetic())
             && word.chars().any(|letter| letter.is_ascii_lowercase())
     });
-    let reasons = quoted.filter(|word| !NO_REASONS.contains(word) && !MORE.contains(word));
+    let reasons = quoted.filter(|word| !VALUES.contains(word) && !is_kind(word));
     reasons.filter(|word| !page.contains(&format!("`{word}`"))).map(str::to_owned).collect()
 }
 
@@ -235,7 +273,8 @@ struct World {
     cluster: Cluster,
     operator: Operator,
     folder: tempfile::TempDir,
-    has_kubectl: bool,
+    /// The search path of the commands, in which kubectl is the cluster's own.
+    path: OsString,
 }
 
 impl World {
@@ -244,22 +283,17 @@ impl World {
         let admin = cluster.admin_client().await?;
         let folder = tempfile::tempdir()?;
         let deploy = workspace_root()?.join("deploy");
-        let has_kubectl =
-            Command::new("kubectl").args(["version", "--client"]).output().is_ok_and(|o| o.status.success());
-        if has_kubectl {
-            // By the hand that the README says, or its own commands would meet another one's fields.
-            let mut kubectl = Command::new("kubectl");
-            kubectl.args(["apply", "--server-side", "-k"]).arg(deploy).env("KUBECONFIG", cluster.kubeconfig_path());
-            let output = kubectl.output()?;
-            ensure!(output.status.success(), "cannot install: {}", String::from_utf8_lossy(&output.stderr));
-            install::wait_until_in_force(&admin).await?;
-            // As the README says, for an operator that runs in no pod.
-            let outside = Patch::Merge(json!({"metadata": {"labels": {labels::OPERATOR: labels::OUTSIDE}}}));
-            let namespaces: Api<Namespace> = Api::all(admin.clone());
-            namespaces.patch(labels::SYSTEM_NAMESPACE, &PatchParams::default(), &outside).await?;
-        } else {
-            install::install(&admin, &deploy, Parts::WithoutWorkloads).await?;
-        }
+        let kubectl = tokio::task::spawn_blocking(build_kubectl).await??;
+        // By the hand that the README says, or its own commands would meet another one's fields.
+        let mut apply = Command::new(&kubectl);
+        apply.args(["apply", "--server-side", "-k"]).arg(deploy).env("KUBECONFIG", cluster.kubeconfig_path());
+        let output = apply.output()?;
+        ensure!(output.status.success(), "cannot install: {}", String::from_utf8_lossy(&output.stderr));
+        install::wait_until_in_force(&admin).await?;
+        // As the README says, for an operator that runs in no pod.
+        let outside = Patch::Merge(json!({"metadata": {"labels": {labels::OPERATOR: labels::OUTSIDE}}}));
+        let namespaces: Api<Namespace> = Api::all(admin.clone());
+        namespaces.patch(labels::SYSTEM_NAMESPACE, &PatchParams::default(), &outside).await?;
         let binary = tokio::task::spawn_blocking(operator::build).await??;
         let audit = folder.path().join(AUDIT).to_string_lossy().into_owned();
         let log = folder.path().join("operator.log");
@@ -270,29 +304,7 @@ impl World {
             fs::write(folder.path().join(name), serde_saphyr::to_string_with_options(&kubeconfig, options)?)?;
         }
         fs::copy(cluster.kubeconfig_path(), folder.path().join("admin"))?;
-        let world = World { admin, cluster, operator, folder, has_kubectl };
-        if !has_kubectl {
-            eprintln!(
-                "kubectl is not on this machine: the commands of the documentation are NOT run, only its manifests"
-            );
-            world.as_if_the_readme_was_followed().await?;
-        }
-        Ok(world)
-    }
-
-    /// What the commands of the README bring, so that the manifests find their namespaces.
-    async fn as_if_the_readme_was_followed(&self) -> Result<()> {
-        for file in CATALOGUE {
-            for object in examples::load(file)? {
-                examples::api(&self.admin, &object).await?.create(&PostParams::default(), &object).await?;
-            }
-        }
-        let began = Instant::now();
-        while examples::dry_run(&self.admin, &examples::load("50-notebook.yaml")?[0]).await.is_err() {
-            ensure!(began.elapsed() < Duration::from_secs(20), "interp is not enforced");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
+        Ok(World { admin, cluster, operator, folder, path: first_in_path(&kubectl)? })
     }
 
     async fn accepts(&self, block: &Block) -> Result<()> {
@@ -322,9 +334,6 @@ impl World {
     }
 
     async fn runs(&self, block: &Block) -> Result<()> {
-        if !self.has_kubectl {
-            return Ok(());
-        }
         let who = &block.options["as"];
         let kubeconfig = self.folder.path().join(who);
         ensure!(kubeconfig.exists(), "nobody is called {who}");
@@ -336,6 +345,7 @@ impl World {
             let output = bash
                 .args(["-c", &format!("set -o pipefail\n{known}{command}")])
                 .current_dir(workspace_root()?)
+                .env("PATH", &self.path)
                 .env("KUBECONFIG", &kubeconfig)
                 .env("CLOISTER_AUDIT", self.folder.path().join(AUDIT))
                 .output()?;
@@ -359,6 +369,13 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// The search path of this process, with the folder of a program before all others.
+fn first_in_path(program: &Path) -> Result<OsString> {
+    let folder = program.parent().context("a program is in a folder")?.to_owned();
+    let path = env::var_os("PATH").unwrap_or_default();
+    Ok(env::join_paths(std::iter::once(folder).chain(env::split_paths(&path)))?)
 }
 
 /// The commands of a block, each with the lines below it.

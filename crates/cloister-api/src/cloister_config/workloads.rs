@@ -12,8 +12,9 @@ pub struct WorkloadsConfig {
     /// Where the cluster has a default PriorityClass, list it: Kubernetes gives it to every pod that names none.
     #[schemars(schema_with = "priority_classes")]
     pub priority_classes: Vec<String>,
-    /// The types that Services may have: ClusterIP, NodePort, LoadBalancer, ExternalName. Each as in Kubernetes; all but
-    /// ClusterIP are reached from outside of the cluster, or lead out of it.
+    /// The types that Services may have. ClusterIP: Reached inside of the cluster alone. NodePort: Reached at a port of every
+    /// Node. LoadBalancer: Reached by a load balancer, from outside of the cluster too. ExternalName: A name that leads out of
+    /// the cluster.
     #[schemars(schema_with = "service_types")]
     pub service_types: Vec<String>,
     /// The volumes that pods may use beyond those of their own namespace: `csi:DRIVER` (inline), `image`,

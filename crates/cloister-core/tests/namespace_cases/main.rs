@@ -2,7 +2,9 @@
 
 mod allowlists;
 mod backends;
+mod dns;
 mod endings;
+mod failed_writes;
 mod items;
 #[path = "../common/namespaces.rs"]
 mod namespaces;
@@ -14,13 +16,13 @@ mod steps;
 mod ways_in;
 
 use cloister_api::{
-    CloisterConfigSpec, EgressAllowlist, EgressState, Protocol, ResearchNamespace, ResearchNamespaceSpec,
-    ServiceReference, labels,
+    CloisterConfigSpec, EgressAllowlist, EgressState, ResearchNamespace, ResearchNamespaceSpec, ServiceReference,
+    labels,
 };
 use cloister_core::{
     catalogue,
     child::{Child, ChildKey, ChildKind},
-    egress::{NeverOpened, PolicyPort, PolicyPortNumber, ServiceFacts},
+    egress::{NeverOpened, PolicyPortNumber, ServiceFacts},
     names,
     namespace::ObservedNamespace,
     plan::{Action, Chain},
@@ -104,20 +106,6 @@ fn a_namespace_that_declares_nothing_has_dns_and_its_own_pods() {
     assert_eq!(policies(&world), CLOSED);
     assert!(says(&world, "Ready", "True", "Reconciled") && says(&world, "Enforced", "True", "Reconciled"));
     assert_eq!(world.names(ChildKind::ServiceAccount), ["default"]);
-}
-
-#[test]
-fn the_ports_that_the_dns_service_leads_to_are_open_at_its_pods() {
-    let mut world = world(json!({}));
-    world.dns_ports = [Protocol::Udp, Protocol::Tcp].map(|protocol| PolicyPort::number(protocol, 5353)).into();
-    world.dns_ports.push(PolicyPort::number(Protocol::Udp, 53));
-    let world = settled(world);
-    let key = ChildKey::new(ChildKind::NetworkPolicy, "cloister-dns");
-    let Child::NetworkPolicy(policy) = &world.objects.0[&key] else { unreachable!() };
-    let egress = serde_json::to_value(policy.spec.as_ref().unwrap().egress.as_ref().unwrap()).unwrap();
-    let ports = json!([{"port": 5353, "protocol": "TCP"}, {"port": 5353, "protocol": "UDP"}]);
-    assert_eq!((&egress[1]["ports"], egress[1]["to"].as_array().map(Vec::len)), (&ports, Some(1)));
-    assert!(egress[1]["to"][0]["podSelector"].is_object() && egress.as_array().map(Vec::len) == Some(2));
 }
 
 #[test]

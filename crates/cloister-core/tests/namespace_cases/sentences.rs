@@ -3,7 +3,11 @@
 use super::{allowlist, config, learn, need, settled, world};
 use crate::namespaces::{World, at};
 use cloister_api::{EgressState, Enforcement};
-use cloister_core::names::Known;
+use cloister_core::{
+    egress::NeverOpened,
+    names::{self, Known},
+};
+use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
@@ -316,4 +320,27 @@ fn a_deletion_says_what_is_left() {
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
         assert_eq!((ready.reason.as_str(), ready.message.as_str()), (reason, message));
     }
+}
+
+#[test]
+fn a_name_with_too_many_addresses_is_told_how_many_it_may_have() {
+    let rule = json!({"name": "r", "domainNames": ["export.arxiv.org"], "ports": [{"port": 443}]});
+    let mut world = world(json!({"egress": {"rules": [rule]}}));
+    world.allowlists.insert("papers".into(), allowlist(json!({"rules": [rule]})));
+    world.settings = config(json!({"dns": {"resolution": {"maximumAddresses": 2}}}));
+    let mut known = Known::default();
+    let addresses = ["198.51.100.7", "198.51.100.8", "198.51.100.9"];
+    let records = addresses.map(|address| (address.parse().unwrap(), SignedDuration::from_secs(30)));
+    let answer = names::Answer::believed(records, names::Where::Public, &NeverOpened::new(&[])).unwrap();
+    known.learn(names::Outcome::Answered(answer), world.now, &world.settings.names);
+    world.known.insert("export.arxiv.org".into(), known);
+    let world = settled(world);
+    let why = "export.arxiv.org has had more than 2 addresses at a time (dns.resolution.maximumAddresses of CloisterConfig), and \
+               stays closed until it has had no more than that for a while (dns.resolution.stale); name hosts behind it, or have \
+               an allowlist open it by a network plugin that sees names (egress.backend of CloisterConfig)";
+    assert_eq!(need(&world, "rule/r"), (EgressState::Unresolved, "TooManyAddresses".into()));
+    assert_eq!(of_need(&world, "rule/r").message, format!("nothing of it is open: {why}"));
+    let conditions = world.declared.unwrap().status.unwrap().conditions;
+    let stable = conditions.iter().find(|condition| condition.type_ == "ResolutionStable").unwrap();
+    assert_eq!((stable.reason.as_str(), stable.message.as_str()), ("TooManyAddresses", why));
 }

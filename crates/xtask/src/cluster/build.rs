@@ -20,12 +20,15 @@ struct Program {
     title: &'static str,
     /// The folder of its module, inside that of the cluster.
     module: &'static str,
-    /// The folder of its package, inside the module.
+    /// Its package: a folder inside the module, or one that the module's `go.mod` names as a tool.
     package: &'static str,
 }
 
 const CLUSTER: Program = Program { name: "cloister-cluster", title: "the embedded cluster", module: ".", package: "." };
 const CYCLONUS: Program = Program { name: "cyclonus", title: "Cyclonus", module: ".", package: "./cyclonus" };
+// Of the version of the cluster, whose module names it as a tool.
+const KUBECTL: Program =
+    Program { name: "kubectl", title: "kubectl", module: ".", package: "k8s.io/kubernetes/cmd/kubectl" };
 // Modules of their own, so that they do not move the versions that the API server is built with.
 const COREDNS: Program = Program { name: "coredns", title: "CoreDNS", module: "coredns", package: "." };
 const PLUGINS: Program =
@@ -62,6 +65,16 @@ pub fn built_from() -> Result<String> {
 /// As [`build`].
 pub fn build_cyclonus() -> Result<PathBuf> {
     CYCLONUS.build()
+}
+
+/// Builds kubectl of the cluster's own version, as [`build`] does. The binary is called `kubectl`, so that a shell with its
+/// folder first in `PATH` runs it.
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_kubectl() -> Result<PathBuf> {
+    KUBECTL.build()
 }
 
 /// Builds the DNS server of the tests, as [`build`] does.
@@ -151,7 +164,7 @@ impl Program {
     /// Of all that decides what the binary is: the source, the versions and checksums of what it imports, the flags.
     fn hash(&self, module: &Path) -> Result<String> {
         let mut files = sources(module)?;
-        if self.package != "." {
+        if self.package.starts_with("./") {
             files.extend(sources(&module.join(self.package))?);
         }
         files.sort();

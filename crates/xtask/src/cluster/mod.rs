@@ -21,7 +21,8 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 
 pub use build::{
-    build, build_coredns, build_cyclonus, build_plugins, build_tools, build_validate, built_from, network_policy_api,
+    build, build_coredns, build_cyclonus, build_kubectl, build_plugins, build_tools, build_validate, built_from,
+    network_policy_api,
 };
 pub use error::{Error, Result};
 pub use options::{DEFAULT_NAME, Options};

@@ -66,7 +66,12 @@ const SENTENCES: &[(&str, &str, &str, &str)] = &[
     ("CloisterConfig", "/egress/sharedSuffixes/0", "https://blob.example", "is a URL"),
     ("EgressAllowlist", "/rules/1/networks/0", "https://x.org", "must be a network in CIDR notation"),
     ("EgressAllowlist", "/rules/1/networks/0", "203.0.113.7", "one address is 203.0.113.7/32"),
-    ("EgressAllowlist", "/rules/1/networks/0", "203.0.113.7/24", "no bits set after the prefix: 203.0.113.0/24 in the place of 203.0.113.7/24"),
+    (
+        "EgressAllowlist",
+        "/rules/1/networks/0",
+        "203.0.113.7/24",
+        "no bits set after the prefix: 203.0.113.0/24 in the place of 203.0.113.7/24",
+    ),
     ("EgressAllowlist", "/rules/0/ports/0/protocol", "tcp", "must be TCP, UDP or SCTP"),
     ("EgressAllowlist", "/rules/0/name", "My_Rule", "must be in lower case"),
     ("EgressAllowlist", "/rules/0/name", "my_rule", "must be a name of lower-case letters, digits and -"),

@@ -40,7 +40,11 @@ pub enum Refusal {
         what: String,
     },
     /// There is no such Service.
-    #[error("Service {}/{} does not exist; create it, or correct the rule", .0.namespace, .0.name)]
+    #[error(
+        "Service {}/{} does not exist; ask whoever runs namespace {} to create it, or correct the rule. Where one of that name was \
+         agreed to before, a new one must be agreed to again",
+        .0.namespace, .0.name, .0.namespace
+    )]
     ServiceNotFound(ServiceReference),
     /// No allowlist here names the Service, and it cannot be opened. Which Services others have, and how they are made, is not
     /// for whoever asks to learn.

@@ -69,7 +69,7 @@ pub fn is_open(opening: &Opening, input: &Input<'_>) -> Option<Obstacle> {
     is_within(opening, &(input.beside.agreed)()).then(|| Obstacle {
         reason: ALREADY_OPEN,
         waiting: said("nobody is asked; delete the grant, or leave it to be decided should it be closed again"),
-        refused: said("there is no need to ask"),
+        refused: said("there is no need to ask before it is closed again"),
         effect: Effect::Holds,
     })
 }

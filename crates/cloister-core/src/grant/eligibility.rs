@@ -40,6 +40,11 @@ pub enum Ineligible {
     TicketMissing,
     #[error("ticket {0:?} does not look like the policy's pattern {1}")]
     TicketMalformed(String, String),
+    #[error(
+        "the pattern that AccessPolicy {policy} has for tickets, {pattern:?}, cannot be read, so that no ticket is accepted: ask \
+         {POLICY_WRITERS} to correct ticket.pattern"
+    )]
+    PatternInvalid { policy: String, pattern: String },
     #[error("{asked} is longer than the policy's {field} {longest}; ask for less")]
     TooLong { asked: String, field: &'static str, longest: String },
     #[error(
@@ -85,6 +90,7 @@ impl Ineligible {
             Ineligible::JustificationMissing => "JustificationMissing",
             Ineligible::TicketMissing => "TicketMissing",
             Ineligible::TicketMalformed(..) => "TicketMalformed",
+            Ineligible::PatternInvalid { .. } => "PatternInvalid",
             Ineligible::TooLong { .. } => "DurationTooLong",
             Ineligible::StartTooLate(..) => "StartTooLate",
             Ineligible::BreakGlassNotAllowed(_) => "BreakGlassNotAllowed",
@@ -109,6 +115,10 @@ pub fn check(grant: &Grant, requester: &Identity, policy: &AccessPolicy, asked: 
     }
     match (terms.ticket_ref, &spec.ticket.pattern) {
         (None, _) if spec.ticket.required => wrong.push(Ineligible::TicketMissing),
+        (Some(_), Some(pattern)) if pattern_error(pattern).is_some() => {
+            let policy = policy.metadata.name.clone().unwrap_or_default();
+            wrong.push(Ineligible::PatternInvalid { policy, pattern: pattern.clone() });
+        }
         (Some(ticket), Some(pattern)) if !looks_like(ticket, pattern) => {
             wrong.push(Ineligible::TicketMalformed(ticket.to_owned(), pattern.clone()));
         }

@@ -68,7 +68,8 @@ fn over_by_itself(status: &GrantStatus, is_deleted: bool, input: &Input<'_>) -> 
         return Err(End { phase: GrantPhase::Expired, reason: "Expired", message, by: None });
     }
     if is_deleted {
-        return Err(End::early("Deleted", "the grant was deleted"));
+        let stays = if break_glass::owes_review_by(status) { "; it stays to be seen until it is reviewed" } else { "" };
+        return Err(End::early("Deleted", format!("the grant was deleted{stays}")));
     }
     if matches!(input.home, Home::Closed | Home::Ending) {
         let message = format!("the research namespace {} was closed; ask again in one that is open", input.namespace);

@@ -155,7 +155,9 @@ pub fn outcome(
 /// What holds a request up, and what of that is said once it has waited in vain.
 fn waits_for_all(missing: Vec<Obstacle>, kind: &dyn Kind, input: &Input<'_>) -> Wait {
     let all = |said: fn(Obstacle) -> Missing| {
-        let doubts = || known_doubts(kind, input);
+        // What is missing already is not told twice.
+        let is_told = |doubt: &Obstacle| missing.iter().any(|missing| missing.reason == doubt.reason);
+        let doubts = || known_doubts(kind, input).filter(|doubt| !is_told(doubt));
         let all = match Mistakes::of(missing.iter().cloned().map(said)) {
             Some(missing) => Some(missing.and_obstacles(doubts(), said)),
             // Nobody is asked because of these alone.

@@ -3,6 +3,7 @@
 use super::{
     approval::FOR_SERVICE_ACCOUNTS,
     assignment::{Person, assign},
+    eligibility::pattern_error,
 };
 use crate::auto_approve;
 use cloister_api::{AccessPolicySpec, ApprovalRule, Principal, Subject, SubjectKind};
@@ -52,6 +53,10 @@ pub fn useless(policy: &AccessPolicySpec) -> Option<(&'static str, String)> {
     let but = if policy.break_glass.is_some() { ", except by breaking the glass" } else { "" };
     if policy.requesters.is_empty() {
         return Some(("NobodyMayAsk", format!("requesters is empty, so that nobody may ask{but}")));
+    }
+    if policy.ticket.required && policy.ticket.pattern.as_deref().and_then(pattern_error).is_some() {
+        let why = "a ticket must be named, and ticket.pattern cannot be read, so that none is accepted".to_owned();
+        return Some(("PatternInvalid", why));
     }
     let people_ask = policy.requesters.iter().any(|one| one.kind != SubjectKind::ServiceAccount);
     let is_evaluated = || auto_approve::check(&policy.auto_approve).len() < policy.auto_approve.len();

@@ -121,9 +121,10 @@ impl Kind for StorageAccessGrant {
         }
     }
 
-    fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Obstacle> {
+    fn missing(&self, target: &Target<'_>, input: &Input<'_>) -> Option<Obstacle> {
         let endpoint = || found(self, input).ok()?.0.spec.endpoint.as_ref();
         let missing = credential(self, input).err().or_else(|| too_broad(&self.spec.storage, endpoint()?, input));
+        let missing = missing.or_else(|| unmade(self, target, input));
         missing.map(Obstacle::from).or_else(|| together::too_broad(endpoint()?, input))
     }
 
@@ -282,6 +283,17 @@ fn add_mount(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_
     }
     opening.chain = mount::mounting(grant, mount, source, input);
     opening.next = opening.next.into_iter().chain(last_call).min();
+}
+
+/// That the Service of the endpoint of a request is not there: one that was made later is another than was agreed to, and would
+/// end what was given meanwhile.
+fn unmade(asked: &StorageAccessGrant, target: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
+    let is_request = matches!(input.declared, Declared::Read(grant) if grant.phase() == GrantPhase::Pending);
+    if !is_request || !digest::lacks_its_service(target) {
+        return None;
+    }
+    let service = found(asked, input).ok()?.0.spec.endpoint.as_ref()?.service.clone()?;
+    Some(closed_by(&asked.spec.storage, &Refusal::ServiceNotFound(service)))
 }
 
 /// Opens the storage's endpoint for the pods of the mount, or of the whole namespace.

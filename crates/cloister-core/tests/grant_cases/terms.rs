@@ -49,7 +49,7 @@ fn a_request_that_does_not_keep_the_terms_is_denied() {
             json!({"ticketRef": "\u{a0}\u{2060}"}),
         ),
         ("TicketMalformed", json!({"ticket": {"pattern": "^SEC-[0-9]+$"}}), json!({"ticketRef": "SEC-x"})),
-        ("TicketMalformed", json!({"ticket": {"pattern": "("}}), json!({"ticketRef": "SEC-1"})),
+        ("PatternInvalid", json!({"ticket": {"pattern": "("}}), json!({"ticketRef": "SEC-1"})),
         ("DurationTooLong", json!({}), json!({"requestedDuration": "61m"})),
         ("StartTooLate", json!({}), json!({"startTime": later})),
         ("StartTooLate", json!({"maxStartDelay": "1s"}), json!({"startTime": seconds(&base, 2)})),
@@ -176,13 +176,46 @@ fn an_endpoint_by_name_stays_closed_and_the_rest_opens() {
             false,
         ),
         (json!({"networks": ["169.254.169.254/32"]}), "NetworksNeverOpened", true),
-        (json!({"service": {"namespace": "infra", "name": "gone"}}), "ServiceNotFound", true),
         (json!({"networks": ["203.0.113.0/24"]}), "Active", false),
     ];
     for (target, reason, stalled) in cases {
         let world = World { storage: endpoint(target), ..world() };
         assert_eq!(answer(world, json!({})), (GrantPhase::Active, reason.to_owned(), stalled));
     }
+}
+
+/// A Service that comes later is another than was agreed to, and would end what was given without it.
+#[test]
+fn a_storage_behind_a_service_that_is_not_there_is_given_when_it_is() {
+    let endpoint = json!({"endpoint": {"service": {"namespace": "infra", "name": "cache"}, "ports": [{"port": 80}]}});
+    let mut world = World { storage: storage(endpoint), ..world() };
+    world.service.is_absent = true;
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    assert_eq!(told(&world, "eval"), (GrantPhase::Pending, "ServiceNotFound".into(), true));
+    let said = message(&world, "eval");
+    assert!(said.contains("ask whoever runs namespace infra to create it"), "{said}");
+    assert_eq!(said.matches("does not exist").count(), 1, "{said}");
+    world.service.is_absent = false;
+    settle(&mut world);
+    assert_eq!(told(&world, "eval").0, GrantPhase::Active, "{}", message(&world, "eval"));
+}
+
+#[test]
+fn a_pattern_for_tickets_that_cannot_be_read_is_no_mistake_of_the_ticket() {
+    let ticket = json!({"ticket": {"required": true, "pattern": "^SEC-[0-9+$"}});
+    let mut world = World { policy: policy(ticket), ..world() };
+    ask(&mut world, "eval", json!({"ticketRef": "SEC-1"}));
+    settle(&mut world);
+    assert_eq!(told(&world, "eval").1, "PatternInvalid");
+    let said = message(&world, "eval");
+    assert!(
+        said.starts_with(
+            "the pattern that AccessPolicy standard has for tickets, \"^SEC-[0-9+$\", cannot be read, so that no ticket is accepted: ask \
+             whoever publishes AccessPolicies (ClusterRole cloister:policy-admin) to correct ticket.pattern"
+        ),
+        "{said}"
+    );
 }
 
 #[test]

@@ -133,6 +133,11 @@ async fn two_sets_apply_wait_and_are_pruned() -> Result<()> {
     Ok(())
 }
 
+/// What the operator says of a research namespace.
+fn said_of(stage: &Stage, name: &str) -> Result<String> {
+    stage.ok("admin", &["get", "researchnamespace", name, "-o", "jsonpath={.status.conditions}"], "")
+}
+
 /// One Kustomization that has the Namespace too, offered for adoption.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_set_with_the_namespace_in_it() -> Result<()> {
@@ -148,7 +153,7 @@ metadata:
     let set = format!("{namespace}{}{}", catalogue("one-set", "203.0.113.32/28"), content("one-set"));
     all(&stage.flux("flux", "apply", &set)?, "created")?;
     let waited = stage.flux("flux", "wait", &set)?;
-    ensure!(waited.success, "{}", waited.text);
+    ensure!(waited.success, "{}: {}", waited.text, said_of(stage, "one-set")?);
     let labels = stage.ok("admin", &["get", "namespace", "one-set", "-o", "jsonpath={.metadata.labels}"], "")?;
     ensure!(labels.contains("cloister.dev/enforced"), "{labels}");
     eventually("nothing to change", async || all(&stage.flux("flux", "apply", &set)?, "unchanged")).await?;
@@ -162,7 +167,7 @@ metadata:
     ensure!(back.get("ResearchNamespace/one-set").is_some_and(|action| action == "created"), "{back:?}");
     // A grant that is seen before its namespace is not stalled, because that is on its way.
     let waited = stage.flux("flux", "wait", &set)?;
-    ensure!(waited.success, "{}", waited.text);
+    ensure!(waited.success, "{}: {}", waited.text, said_of(stage, "one-set")?);
     Ok(())
 }
 

@@ -12,8 +12,11 @@ use cloister_api::{
     EgressState, EgressStatus, RefusedPart, ResearchNamespace, ResearchNamespaceStatus,
     condition::{ENFORCED, READY, RESOLUTION_STABLE, reason},
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+/// How long after a ResearchNamespace was made an allowlist that it names may be seen later than it.
+const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(10);
 
 /// The longest list of needs in a status.
 const LIMIT: usize = 256;
@@ -58,7 +61,7 @@ impl<'a> Say<'a> {
     /// The namespace stands, and its needs are as they are.
     pub fn enforced(
         &self,
-        plan: Plan<ResearchNamespaceStatus>,
+        mut plan: Plan<ResearchNamespaceStatus>,
         needs: &Needs,
         foreign: &Foreign<'_>,
         usable: bool,
@@ -102,7 +105,15 @@ impl<'a> Say<'a> {
             }
             (None, true, None, Some(first)) => {
                 let more = others(needs.mistakes.len() - 1, "", "status.egress");
-                condition::stalled("EgressRefused", format!("{}{more}", brief(first)))
+                let message = format!("{}{more}", brief(first));
+                match self.arrives_until() {
+                    // What it names may have been applied together with it, and be seen after it.
+                    Some(until) => {
+                        plan.next = Some(plan.next.map_or(until, |next| next.min(until)));
+                        vec![Verdict::new(READY, false, "EgressRefused", message)]
+                    }
+                    None => condition::stalled("EgressRefused", message),
+                }
             }
             (None, true, None, None) => {
                 condition::ready(reason::RECONCILED, standing(&states, open, needs.states.len()))
@@ -126,6 +137,12 @@ impl<'a> Say<'a> {
             ..before
         };
         self.written(plan, status, verdicts)
+    }
+
+    /// Until when what was applied together with it may still be on its way, if that is to come.
+    fn arrives_until(&self) -> Option<Timestamp> {
+        let made = self.metadata.creation_timestamp.as_ref()?.0;
+        Some(made + ON_ITS_WAY).filter(|until| *until > self.now)
     }
 
     /// Broken until somebody changes something.

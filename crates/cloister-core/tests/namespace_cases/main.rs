@@ -371,6 +371,21 @@ fn a_rule_by_name_opens_at_the_addresses_of_the_name() {
     assert!(says(&open, "ResolutionStable", "False", "Rebinding"));
 }
 
+/// A tool that waits gives up where an object is Stalled, and an allowlist of the same commit may be seen after it.
+#[test]
+fn a_mistake_of_a_namespace_that_was_just_made_is_told_and_is_not_final() {
+    let mut world = world(json!({"egress": {"allowlists": ["lab"]}}));
+    world.now = at(0);
+    let metadata = &mut world.declared.as_mut().unwrap().metadata;
+    metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(-1)));
+    let mut world = settled(world);
+    assert!(says(&world, "Ready", "False", "EgressRefused") && !says(&world, "Stalled", "True", "EgressRefused"));
+    assert_eq!(need(&world, "allowlist/lab"), (EgressState::Refused, "AllowlistNotFound".to_owned()));
+    assert_eq!(world.plan().next, Some(at(9)));
+    world.now = at(9);
+    assert!(says(&settled(world), "Stalled", "True", "EgressRefused"));
+}
+
 #[test]
 fn a_rule_that_cannot_be_opened_is_a_mistake() {
     let rule = |target: &str, value: Value| json!({"name": "r", target: value, "ports": [{"port": 443}]});

@@ -2,34 +2,44 @@
 
 use super::Reconciler;
 use crate::{
+    decode::Decoded,
     error::Error,
+    index::Indexed,
     key::Key,
     report::{of_settings, settings_reference},
     snapshot::{Said, Snapshot},
 };
 use cloister_api::{AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, StorageResource};
-use std::sync::Arc;
+use kube::{Resource, core::ClusterResourceScope};
+use serde::de::DeserializeOwned;
+use std::{fmt::Debug, sync::Arc};
 
 impl Reconciler {
     /// Says whether an AccessRole can be asked for.
     pub(super) async fn role(&self, name: &Arc<str>) -> Result<(), Error> {
         let said = Snapshot::look(&self.sources).role(name);
-        let Some(Said { metadata, status, .. }) = said else { return Ok(()) };
-        self.tell(self.cluster_wide::<AccessRole>(Key::Role(name.clone()), metadata), status).await
+        self.say::<AccessRole>(Key::Role(name.clone()), said).await
     }
 
     /// Says whether a StorageResource can be asked for.
     pub(super) async fn storage(&self, name: &Arc<str>) -> Result<(), Error> {
         let said = Snapshot::look(&self.sources).storage(name);
-        let Some(Said { metadata, status, .. }) = said else { return Ok(()) };
-        self.tell(self.cluster_wide::<StorageResource>(Key::Storage(name.clone()), metadata), status).await
+        self.say::<StorageResource>(Key::Storage(name.clone()), said).await
     }
 
     /// Says whether an AccessPolicy can be used.
     pub(super) async fn policy(&self, name: &Arc<str>) -> Result<(), Error> {
         let said = Snapshot::look(&self.sources).policy(name);
+        self.say::<AccessPolicy>(Key::Policy(name.clone()), said).await
+    }
+
+    async fn say<K>(&self, key: Key, said: Option<Said>) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + Debug + DeserializeOwned,
+        Decoded<K>: Indexed,
+    {
         let Some(Said { metadata, status, .. }) = said else { return Ok(()) };
-        self.tell(self.cluster_wide::<AccessPolicy>(Key::Policy(name.clone()), metadata), status).await
+        self.tell(self.cluster_wide::<K>(key, metadata), status).await
     }
 
     /// Says how an allowlist is used.

@@ -17,7 +17,7 @@ use cloister_core::{
     grant::{self, Grant, failed},
 };
 use jiff::Timestamp;
-use kube::{Api, Resource, core::NamespaceResourceScope};
+use kube::{Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, mem, sync::Arc};
 use tracing::info;
@@ -71,12 +71,9 @@ impl Reconciler {
         let over_since = object.as_ref().zip(plan.status.as_ref());
         let over_since = over_since.and_then(|(before, after)| grant::over_since(before, after, now));
         let target: Target<K> = Target {
-            key: Key::Grant(namespace.clone(), grant.clone()),
-            namespace: namespace.clone(),
-            api: Api::namespaced(self.writer.requests.client(), namespace),
-            metadata,
             finalizer: labels::GRANT_FINALIZER,
             found,
+            ..self.namespaced(Key::Grant(namespace.clone(), grant.clone()), namespace, metadata)
         };
         let before = store.index().grant(namespace, grant).and_then(|found| found.status().cloned());
         let worked = self

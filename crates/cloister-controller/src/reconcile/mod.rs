@@ -27,6 +27,7 @@ use crate::{
     snapshot::{Snapshot, Sources},
     watch::needs,
 };
+use cloister_core::grant::plan;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource,
@@ -96,7 +97,8 @@ impl Reconciler {
             let snapshot = Snapshot::at_the_start(&self.sources);
             match &key {
                 Key::Namespace(name) => drop(snapshot.decide_namespace(name, None)),
-                Key::Grant(namespace, grant) => drop(snapshot.decide_grant(namespace, grant)),
+                // Of its reviews nothing is said now.
+                Key::Grant(namespace, grant) => drop(snapshot.with_grant(namespace, grant, plan)),
                 _ => {}
             }
         }

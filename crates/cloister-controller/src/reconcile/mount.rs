@@ -2,15 +2,10 @@
 //! behind, and a pod may have come to its copy when nobody looked.
 
 use super::Reconciler;
-use crate::{
-    apply::{Found, Target},
-    error::Error,
-    key::Key,
-    snapshot::Snapshot,
-};
+use crate::{apply::Target, error::Error, key::Key, snapshot::Snapshot};
 use cloister_api::{StorageAccessGrant, labels};
 use cloister_core::grant::secret_of;
-use kube::Api;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::sync::Arc;
 
 impl Reconciler {
@@ -20,12 +15,8 @@ impl Reconciler {
         let plan = Snapshot::take(&self.sources).decide_mount(namespace, name, is_destroyed);
         let Some(plan) = plan else { return Ok(()) };
         let target: Target<StorageAccessGrant> = Target {
-            key: Key::Mount(namespace.clone(), name.clone()),
-            namespace: namespace.clone(),
-            api: Api::namespaced(self.writer.requests.client(), namespace),
-            metadata: Default::default(),
             finalizer: labels::GRANT_FINALIZER,
-            found: Found::Anyhow,
+            ..self.namespaced(Key::Mount(namespace.clone(), name.clone()), namespace, ObjectMeta::default())
         };
         self.work_off(&target, plan, |_, _| None).await.result()
     }

@@ -2,7 +2,7 @@
 
 use super::Reconciler;
 use crate::{
-    apply::{Found, Target},
+    apply::Target,
     error::Error,
     key::Key,
     report,
@@ -13,7 +13,6 @@ use cloister_core::{
     namespace::{Inspection, failed},
     plan::About,
 };
-use kube::Api;
 use std::sync::Arc;
 use tracing::info;
 
@@ -27,12 +26,9 @@ impl Reconciler {
         };
         let NamespaceDecision { metadata, plan, declared, first_seen, drifted } = decision;
         let target: Target<ResearchNamespace> = Target {
-            key: Key::Namespace(name.clone()),
             namespace: name.clone(),
-            api: Api::all(self.writer.requests.client()),
-            metadata,
             finalizer: labels::NAMESPACE_FINALIZER,
-            found: Found::Anyhow,
+            ..self.cluster_wide(Key::Namespace(name.clone()), metadata)
         };
         if plan.does_nothing()
             && let Some(children) = self.sources.store.index_mut().children.get_mut(name)

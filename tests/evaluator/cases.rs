@@ -1,7 +1,7 @@
 //! Random pods, policies and flows. Everything comes from a few values, so that they meet often.
 
 use cloister_api::Protocol;
-use cloister_core::evaluator::{Labels, NamedPort, Pod};
+use cloister_core::proof::{Labels, NamedPort, Pod};
 use cloister_tests::cyclonus::{Asked, Case, Side};
 use fastrand::Rng;
 use k8s_openapi::{

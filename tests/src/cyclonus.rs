@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use cloister_api::Protocol;
-use cloister_core::evaluator::{End, Flow, Labels, NamedPort, Pod, Policies, Verdict};
+use cloister_core::proof::{End, Flow, Labels, NamedPort, Pod, Policies, Verdict};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::Serialize;
 use std::{

@@ -8,7 +8,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use cloister_api::{Protocol, labels};
-use cloister_core::evaluator::{Labels, NamedPort, Pod};
+use cloister_core::proof::{Labels, NamedPort, Pod};
 use futures::StreamExt;
 use ipnet::IpNet;
 use k8s_openapi::{

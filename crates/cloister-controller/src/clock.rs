@@ -1,6 +1,6 @@
 //! The clock: what the machine says, what the API server's answers say, and what `cloister_core::clock` makes of both.
 
-use cloister_core::clock::{Agreement, Judge, Moment};
+use cloister_core::cluster::clock::{Agreement, Judge, Moment};
 use jiff::Timestamp;
 use rustix::time::{ClockId, clock_gettime};
 use std::{

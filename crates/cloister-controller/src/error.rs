@@ -102,7 +102,7 @@ fn said(error: &kube::Error) -> String {
     }
 }
 
-impl cloister_core::carry_out::Failure for Error {
+impl cloister_core::model::carry_out::Failure for Error {
     fn is_final(&self) -> bool {
         Error::is_final(self)
     }

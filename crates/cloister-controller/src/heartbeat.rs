@@ -9,7 +9,7 @@ use crate::{
     report::{Alerts, News, settings_reference},
     store::Store,
 };
-use cloister_core::clock::{Agreement, Skew};
+use cloister_core::cluster::clock::{Agreement, Skew};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::ListParams, core::PartialObjectMeta};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -141,7 +141,7 @@ pub fn in_words(skew: &Skew) -> String {
     format!(
         "the operator's clock and the API server's differ by more than {} s (the operator's is {} s off, the API server's \
          {} s); nothing is opened until they agree, and what is open ends at its time. Correct the clock that is wrong",
-        cloister_core::clock::SKEW_LIMIT.as_secs(),
+        cloister_core::cluster::clock::SKEW_LIMIT.as_secs(),
         machine_ahead.as_secs(),
         server_ahead.as_secs(),
     )

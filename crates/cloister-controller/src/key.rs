@@ -1,6 +1,6 @@
 //! What the operator works on: one key is one object to reconcile.
 
-use cloister_core::child::GrantRef;
+use cloister_core::model::child::GrantRef;
 use std::{fmt, sync::Arc};
 
 /// Names an object to reconcile.

@@ -2,7 +2,7 @@
 
 use crate::clock::elapsed;
 use cloister_api::labels;
-use cloister_core::lease::{ACTS, Candidate, Claim, DURATION, Seen};
+use cloister_core::cluster::lease::{ACTS, Candidate, Claim, DURATION, Seen};
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},

@@ -18,7 +18,7 @@ use axum::{
     routing::get,
 };
 use cloister_api::labels;
-use cloister_core::{clock::Agreement, text::counted};
+use cloister_core::{cluster::clock::Agreement, model::text::counted};
 use std::{
     net::TcpListener,
     sync::{Arc, OnceLock},

@@ -8,7 +8,7 @@ use crate::{
     queue::{Queue, Ticket},
     watch::Synced,
 };
-use cloister_core::settings::Settings;
+use cloister_core::cluster::settings::Settings;
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},

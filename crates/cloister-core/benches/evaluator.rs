@@ -3,8 +3,8 @@
 
 use cloister_api::{EgressRule, Protocol};
 use cloister_core::{
-    egress::NeverOpened,
-    evaluator::{Declared, End, Facts, Flow, Labels, Pod, Policies, excess},
+    address::NeverOpened,
+    proof::{Declared, End, Facts, Flow, Labels, Pod, Policies, excess},
 };
 use divan::{Bencher, black_box};
 use k8s_openapi::api::networking::v1::NetworkPolicy;

@@ -2,10 +2,9 @@
 
 use cloister_api::{EgressAllowlist, EgressAllowlistSpec, ResearchNamespace, ResearchNamespaceSpec};
 use cloister_core::{
-    child::Children,
+    cluster::settings::Settings,
+    model::{child::Children, plan::Action},
     namespace::{Declared, Input, KnownAllowlist, ObservedNamespace, PeerFound, plan},
-    plan::Action,
-    settings::Settings,
 };
 use divan::Bencher;
 use jiff::Timestamp;
@@ -81,7 +80,7 @@ impl Snapshot {
     fn plan(
         &self,
         allowlists: &BTreeMap<&str, KnownAllowlist<'_>>,
-    ) -> cloister_core::plan::Plan<cloister_api::ResearchNamespaceStatus> {
+    ) -> cloister_core::model::plan::Plan<cloister_api::ResearchNamespaceStatus> {
         plan(&Input {
             name: NAME,
             declared: Declared::Read(&self.declared),

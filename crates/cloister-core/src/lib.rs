@@ -2,38 +2,19 @@
 //!
 //! Each kind has a `plan`: from what is declared, what is observed and the time, to what must be done and said. It is
 //! total, synchronous and deterministic. Reading the cluster and writing to it are the controller's matter.
+//!
+//! Each module after those that it uses: [`model`], [`address`], [`dns`], [`egress`], [`cluster`], [`proof`], [`policies`],
+//! [`namespace`], [`auto_approve`], [`grant`], [`catalogue`], [`audit`].
 
+pub mod address;
 pub mod audit;
 pub mod auto_approve;
-mod canonical_json;
-pub mod carry_out;
 pub mod catalogue;
-pub mod child;
-pub mod clock;
-pub mod cluster_facts;
-pub mod cluster_networks;
-pub mod cluster_role;
-pub mod condition;
-pub mod config_status;
-pub mod durations;
+pub mod cluster;
+pub mod dns;
 pub mod egress;
-pub mod evaluator;
-mod finalizers;
 pub mod grant;
-mod hash;
-pub mod hold;
-pub mod impersonation;
-pub mod lease;
-pub mod names;
+pub mod model;
 pub mod namespace;
-pub mod networks_condition;
-pub mod node_networks;
-pub mod ownership;
-pub mod plan;
-pub mod quantity;
-pub mod references;
-pub mod settings;
-mod shell;
-pub mod suggest;
-pub mod text;
-mod writers;
+pub mod policies;
+pub mod proof;

@@ -1,7 +1,10 @@
 //! Laws of how wide an opening is, on random rules in clusters with random networks of their own.
 
 use cloister_api::{EgressConfig, EgressRule};
-use cloister_core::egress::{NeverOpened, Peers, Surroundings, narrowed, open_rule_in_part};
+use cloister_core::{
+    address::NeverOpened,
+    egress::{Peers, Surroundings, narrowed, open_rule_in_part},
+};
 use ipnet::IpNet;
 use proptest::prelude::*;
 

@@ -1,6 +1,6 @@
 //! The laws of time: whatever becomes of one clock, nothing ends before its time, and nothing is kept open past it.
 
-use cloister_core::clock::{Agreement, Judge, Moment};
+use cloister_core::cluster::clock::{Agreement, Judge, Moment};
 use jiff::{SignedDuration, Timestamp};
 use proptest::{collection::vec, prelude::*};
 use std::time::Duration;

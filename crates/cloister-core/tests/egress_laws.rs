@@ -5,11 +5,9 @@ mod egress_probe;
 
 use cloister_api::{EgressRule, EgressState, Port, Protocol};
 use cloister_core::{
-    egress::{
-        Covered, NeverOpened, Opened, Opening, Peers, Refusal, Surroundings, Target, open, open_covered, open_rule,
-        open_rule_in_part,
-    },
-    evaluator::{Declared, Facts, excess},
+    address::{NeverOpened, Refusal},
+    egress::{Covered, Opened, Opening, Peers, Surroundings, Target, open, open_covered, open_rule, open_rule_in_part},
+    proof::{Declared, Facts, excess},
 };
 use egress_probe::{
     Probe, held, opening_admits, probe, probe_of, resolved, rule, rule_admits, rule_and_allowed, scenario, service,

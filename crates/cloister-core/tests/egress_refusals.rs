@@ -1,9 +1,12 @@
 //! Each way in which a rule stays closed, and what it says of itself.
 
 use cloister_api::{EgressRule, EgressState, ServiceReference, StorageEndpoint};
-use cloister_core::egress::{
-    COVERED, Covered, NOT_COVERED, NeverOpened, Opened, PARTLY_COVERED, Peers, PodOnNode, PolicyPortNumber, Refusal,
-    ServiceFacts, ServicePortFacts, Source, Surroundings, open_covered, open_endpoint, open_rule, open_rule_in_part,
+use cloister_core::{
+    address::{NeverOpened, PolicyPortNumber, Refusal, Source},
+    egress::{
+        COVERED, Covered, NOT_COVERED, Opened, PARTLY_COVERED, Peers, PodOnNode, ServiceFacts, ServicePortFacts,
+        Surroundings, open_covered, open_endpoint, open_rule, open_rule_in_part,
+    },
 };
 use serde_json::{Value, json};
 

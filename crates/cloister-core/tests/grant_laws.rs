@@ -11,10 +11,12 @@ mod common {
 
 use cloister_api::{AccessPolicy, GrantPhase, GrantStatus, OnExpiry, condition::reason, labels};
 use cloister_core::{
-    child::{Child, ChildKey, ChildKind, ObservedChild},
     grant::{Grant, Home, SETTLING, has_begun, is_open, last_call, may_hold},
-    ownership::is_made_for,
-    plan::{Action, Plan},
+    model::{
+        child::{Child, ChildKey, ChildKind, ObservedChild},
+        ownership::is_made_for,
+        plan::{Action, Plan},
+    },
 };
 use common::{
     events::{Event, NAMES, PLANTED, event, happen, hold, policy, storage},

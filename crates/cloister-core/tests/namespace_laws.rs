@@ -12,7 +12,10 @@ mod common {
 }
 
 use cloister_api::{DeletionPolicy, labels};
-use cloister_core::{child::ChildKind, namespace::ObservedNamespace, plan::Action};
+use cloister_core::{
+    model::{child::ChildKind, plan::Action},
+    namespace::ObservedNamespace,
+};
 use common::{
     declared::world,
     namespaces::{NAME, RENEWED, World, at, is_of_grant, opens},

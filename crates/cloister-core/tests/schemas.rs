@@ -2,7 +2,7 @@
 
 mod walk;
 
-use cloister_core::egress::{DomainName, NameFault};
+use cloister_core::address::{DomainName, NameFault};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSONSchemaProps, JSONSchemaPropsOrArray};
 use proptest::prelude::*;
 use regex::Regex;

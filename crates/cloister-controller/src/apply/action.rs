@@ -2,7 +2,7 @@
 
 use super::{target::Target, writer::Writer};
 use crate::{decode::Decoded, error::Error, index::Indexed};
-use cloister_core::plan::Action;
+use cloister_core::model::plan::Action;
 use kube::Resource;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;

@@ -10,7 +10,7 @@ use cloister_api::{
     GrantMount, labels,
     plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
 };
-use cloister_core::child::{Child, ChildKey, ChildKind};
+use cloister_core::model::child::{Child, ChildKey, ChildKind};
 use either::Either;
 use k8s_openapi::api::{
     core::v1::{LimitRange, ResourceQuota, ServiceAccount},

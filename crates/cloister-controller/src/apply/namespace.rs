@@ -3,7 +3,7 @@
 use super::writer::{Writer, create_params, patch_params};
 use crate::{error::Error, key::Key};
 use cloister_api::labels;
-use cloister_core::{namespace::is_owned_label, plan::NamespaceLabels};
+use cloister_core::{model::plan::NamespaceLabels, namespace::is_owned_label};
 use either::Either;
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};

@@ -11,7 +11,7 @@ use crate::{
     store::Store,
 };
 use cloister_core::{
-    names::{Answer, Held, Host, Known, Limits, Outcome, Standing},
+    dns::{Answer, Held, Host, Known, Limits, Outcome, Standing},
     namespace::what_to_do,
 };
 use jiff::Timestamp;

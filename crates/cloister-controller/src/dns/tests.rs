@@ -1,5 +1,5 @@
 use super::*;
-use cloister_core::{egress::NeverOpened, names::Where};
+use cloister_core::{address::NeverOpened, dns::Where};
 use jiff::SignedDuration;
 use proptest::{collection::vec, prelude::*};
 

@@ -9,10 +9,11 @@ use crate::{
 };
 use cloister_api::{Protocol, labels};
 use cloister_core::{
-    egress::{PolicyPortNumber, ServiceFacts, ServicePortFacts},
+    address::PolicyPortNumber,
+    cluster::references::Named,
+    egress::{ServiceFacts, ServicePortFacts},
     grant::{CredentialFacts, content_version},
     namespace::{ObservedNamespace, is_owned_label},
-    references::Named,
 };
 use k8s_openapi::{
     api::{

@@ -4,8 +4,8 @@ use super::{API_SERVER_NAMESPACE, Dirty, Index, Indexed, facts::DnsEndpoints, ne
 use crate::key::{Key, ObjectName};
 use cloister_api::Protocol;
 use cloister_core::{
-    cluster_facts::DnsFacts,
-    egress::{PolicyPort, PolicyPortNumber},
+    address::{PolicyPort, PolicyPortNumber},
+    cluster::dns_service::DnsFacts,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use std::{

@@ -11,8 +11,8 @@ use super::{
 use crate::decode::{Decoded, version};
 use cloister_api::AccessReview;
 use cloister_core::{
-    child::GrantRef,
     grant::{Grant, is_answered, is_answered_by, owes_review},
+    model::child::GrantRef,
 };
 use std::sync::Arc;
 

@@ -3,9 +3,9 @@
 use crate::decode::Decoded;
 use cloister_api::{AccessReview, GrantPhase, Protocol, labels};
 use cloister_core::{
-    child::GrantRef,
     egress::ServiceFacts,
     grant::{Grant, has_broken_glass, owes_review_by},
+    model::child::GrantRef,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

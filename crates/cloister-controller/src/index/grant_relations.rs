@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{decode::Decoded, key::Key};
 use cloister_api::GrantKind;
-use cloister_core::{child::GrantRef, grant::Grant};
+use cloister_core::{grant::Grant, model::child::GrantRef};
 use std::sync::Arc;
 
 /// A grant concerns itself, what is said of its reviews where that may be another, and a namespace that waits for its end

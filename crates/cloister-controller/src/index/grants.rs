@@ -7,8 +7,8 @@ use crate::{
 };
 use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant};
 use cloister_core::{
-    child::GrantRef,
     grant::{Grant, LastEnd, has_broken_glass, may_hold, mount_named_by, owes_review, owes_review_by},
+    model::child::GrantRef,
 };
 use std::sync::Arc;
 

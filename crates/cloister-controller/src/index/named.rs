@@ -6,7 +6,7 @@ use crate::{
     key::{Key, ObjectName},
 };
 use cloister_api::{GrantKind, ResearchNamespace, Tier};
-use cloister_core::references::{Named, There, concerns};
+use cloister_core::cluster::references::{Named, There, concerns};
 use k8s_openapi::api::{
     scheduling::v1::PriorityClass,
     storage::v1::{CSIDriver, StorageClass},

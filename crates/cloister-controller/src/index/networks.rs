@@ -3,9 +3,11 @@
 use super::{Dirty, Index, Indexed, Listed, roots};
 use crate::key::{Key, ObjectName};
 use cloister_core::{
-    cluster_networks::{ClusterNetworks, shown_by},
-    egress::Source,
-    node_networks::{NodeNetworks as Believed, NodeSays},
+    address::Source,
+    cluster::{
+        known_networks::{ClusterNetworks, shown_by},
+        node_networks::{NodeNetworks as Believed, NodeSays},
+    },
 };
 use ipnet::IpNet;
 use k8s_openapi::{api::networking::v1::ServiceCIDR, apimachinery::pkg::apis::meta::v1::ObjectMeta};

@@ -5,7 +5,7 @@
 use super::{Dirty, Index, facts::OnNode, relations};
 use crate::key::{Key, ObjectName};
 use cloister_core::{
-    cluster_facts::{NODE_CACHE, NODE_CACHE_LABEL},
+    cluster::dns_service::{NODE_CACHE, NODE_CACHE_LABEL},
     egress::PodOnNode,
 };
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 
 use super::listed::{Listed, number};
 use crate::key::ObjectName;
-use cloister_core::cluster_networks::seen_in;
+use cloister_core::cluster::known_networks::seen_in;
 use ipnet::IpNet;
 use std::{
     collections::{BTreeMap, HashMap},

@@ -8,9 +8,11 @@ use super::{
 };
 use crate::key::{Key, ObjectName};
 use cloister_core::{
-    child::{Child, ChildKind, names::namespace_owned},
-    cluster_role::{RoleFacts, impersonates},
-    impersonation::Binding,
+    cluster::{
+        impersonation::Binding,
+        role_facts::{RoleFacts, impersonates},
+    },
+    model::child::{Child, ChildKind, names::namespace_owned},
 };
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use std::sync::Arc;

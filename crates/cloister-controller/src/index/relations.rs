@@ -9,11 +9,11 @@ use cloister_api::{
     Attach, EgressAllowlist, EgressRule, EgressState, GrantKind, GrantPhase, ResearchNamespace, ServiceReference, Tier,
 };
 use cloister_core::{
-    child::{ChildKey, ChildKind, GrantRef, ObservedChild},
+    cluster::references::Named,
     egress::TOO_BROAD,
     grant::{ALREADY_OPEN, Grant, mount_of_secret},
+    model::child::{ChildKey, ChildKind, GrantRef, ObservedChild},
     namespace::allowlist_of_entry,
-    references::Named,
 };
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -2,7 +2,7 @@
 
 use crate::decode::Decoded;
 use cloister_api::Identity;
-use cloister_core::{child::GrantRef, grant::Grant};
+use cloister_core::{grant::Grant, model::child::GrantRef};
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,

@@ -9,7 +9,7 @@ use crate::{
     key::{Key, ObjectName},
 };
 use cloister_api::{AccessReview, Decision};
-use cloister_core::{child::GrantRef, grant::is_answered};
+use cloister_core::{grant::is_answered, model::child::GrantRef};
 use jiff::Timestamp;
 use std::sync::Arc;
 

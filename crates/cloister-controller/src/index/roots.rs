@@ -8,7 +8,7 @@ use crate::{
 use cloister_api::{
     AccessPolicy, AccessRole, CloisterConfig, CloisterConfigSpec, EgressAllowlist, ResearchNamespace, StorageResource,
 };
-use cloister_core::{egress::Installed, settings::Settings};
+use cloister_core::{cluster::settings::Settings, egress::Installed};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::object::HasSpec;
 use std::{collections::BTreeSet, sync::Arc, time::Instant};

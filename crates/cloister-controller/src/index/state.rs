@@ -15,16 +15,18 @@ use cloister_api::{
     StorageResource,
 };
 use cloister_core::{
-    child::{ChildKey, Children, Fingerprint, GrantRef},
-    cluster_networks::ClusterNetworks,
-    cluster_role::RoleFacts,
+    cluster::{
+        impersonation::{Binding, impersonates},
+        known_networks::ClusterNetworks,
+        node_networks::NodeNetworks as NodeBelieved,
+        references::Named,
+        role_facts::RoleFacts,
+        settings::Settings,
+    },
     egress::Installed,
     grant::{CredentialFacts, Grant, LastEnd},
-    impersonation::{Binding, impersonates},
+    model::child::{ChildKey, Children, Fingerprint, GrantRef},
     namespace::ObservedNamespace,
-    node_networks::NodeNetworks as NodeBelieved,
-    references::Named,
-    settings::Settings,
 };
 use ipnet::IpNet;
 use std::{

@@ -12,7 +12,7 @@ use crate::{
 use cloister_api::{
     AccessReview, EgressAllowlist, EgressGrant, GrantKind, GrantPhase, ResearchNamespace, StorageAccessGrant,
 };
-use cloister_core::{child::GrantRef, grant::Grant};
+use cloister_core::{grant::Grant, model::child::GrantRef};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::sync::{

@@ -8,8 +8,8 @@ use crate::{
 };
 use cloister_api::{GrantPhase, ResearchNamespace};
 use cloister_core::{
-    child::GrantRef,
     grant::{Grant, Share, is_approved},
+    model::child::GrantRef,
 };
 use jiff::Timestamp;
 use std::sync::Arc;

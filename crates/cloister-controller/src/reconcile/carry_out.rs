@@ -2,8 +2,9 @@
 
 use super::Reconciler;
 use crate::{apply::Target, decode::Decoded, error::Error, index::Indexed};
-use cloister_core::{
-    carry_out::{self, Outcome, Told},
+use cloister_core::model::{
+    carry_out,
+    carry_out::{Outcome, Told},
     plan::{Action, Plan},
 };
 use jiff::Timestamp;

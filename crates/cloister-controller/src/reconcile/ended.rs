@@ -3,7 +3,7 @@
 use super::Reconciler;
 use crate::{decode::Decoded, error::Error};
 use cloister_api::{AccessReview, EgressGrant, GrantKind, RoleGrant, StorageAccessGrant};
-use cloister_core::{child::GrantRef, grant::Grant};
+use cloister_core::{grant::Grant, model::child::GrantRef};
 use kube::{Api, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, sync::Arc};

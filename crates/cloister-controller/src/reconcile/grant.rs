@@ -13,8 +13,9 @@ use crate::{
 };
 use cloister_api::{EgressGrant, GrantKind, GrantStatus, RoleGrant, StorageAccessGrant, labels};
 use cloister_core::{
-    child::GrantRef,
-    grant::{self, Grant, failed},
+    grant,
+    grant::{Grant, failed},
+    model::child::GrantRef,
 };
 use jiff::Timestamp;
 use kube::{Resource, core::NamespaceResourceScope};

@@ -5,7 +5,7 @@ use crate::{
     key::ObjectName,
     report::{News, binding_kind, binding_reference},
 };
-use cloister_core::impersonation::Tenants;
+use cloister_core::cluster::impersonation::Tenants;
 use std::collections::BTreeMap;
 
 impl Reconciler {

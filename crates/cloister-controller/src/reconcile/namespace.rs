@@ -10,8 +10,8 @@ use crate::{
 };
 use cloister_api::{ResearchNamespace, ResearchNamespaceStatus, labels};
 use cloister_core::{
+    model::plan::About,
     namespace::{Inspection, failed},
-    plan::About,
 };
 use std::sync::Arc;
 use tracing::info;

@@ -12,12 +12,11 @@ use crate::{
 };
 use cloister_api::{AccessReview, CloisterConfig, EgressAllowlist, ServiceReference};
 use cloister_core::{
-    catalogue::{self, Input, Users},
-    child::GrantRef,
-    condition::conditions,
-    config_status::{self, Around},
+    catalogue,
+    catalogue::{Input, Users, config_status, config_status::Around},
+    cluster::references::Named,
     grant,
-    references::Named,
+    model::{child::GrantRef, condition::conditions},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};

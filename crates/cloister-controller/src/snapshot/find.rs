@@ -3,10 +3,9 @@
 use crate::{decode::Decoded, index::Index, key::ObjectName};
 use cloister_api::{AccessPolicy, Identity, SecretReference, ServiceReference};
 use cloister_core::{
-    child::GrantRef,
     egress::ServiceFacts,
     grant::{CredentialFacts, Debt, Known, Listed, Other, same_person},
-    suggest::closest,
+    model::{child::GrantRef, suggest::closest},
 };
 use std::sync::Arc;
 

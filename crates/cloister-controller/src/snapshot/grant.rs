@@ -16,13 +16,16 @@ use crate::{
 };
 use cloister_api::{GrantPhase, GrantStatus, ResearchNamespaceSpec, SecretReference, Subject};
 use cloister_core::{
-    child::{ChildKind, GrantRef},
+    grant,
     grant::{
-        self, Beside, Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, has_begun, is_approved, is_open,
-        last_call, may_hold, mounted, plan, secret_of,
+        Beside, Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, has_begun, is_approved, is_open, last_call,
+        may_hold, mounted, plan, secret_of,
     },
-    hold::Held,
-    plan::{Action, Plan},
+    model::{
+        child::{ChildKind, GrantRef},
+        hold::Held,
+        plan::{Action, Plan},
+    },
 };
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};

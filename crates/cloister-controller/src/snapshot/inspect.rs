@@ -5,7 +5,7 @@
 use crate::{index::GatedPod, requests::Requests};
 use cloister_api::{GrantMount, labels, plugin::CiliumNetworkPolicy};
 use cloister_core::{
-    child::{Child, ChildKind},
+    model::child::{Child, ChildKind},
     namespace::{Account, Inspection, has_own_volume},
 };
 use k8s_openapi::{

@@ -7,7 +7,7 @@ use super::{
 use cloister_api::GrantStatus;
 use cloister_core::{
     grant::{Copy, secret_of, unclaimed},
-    plan::Plan,
+    model::plan::Plan,
 };
 use std::sync::Arc;
 

@@ -6,16 +6,18 @@ use cloister_api::{
     GrantPhase, ResearchNamespace, ResearchNamespaceStatus, ServiceReference, StorageEndpoint, condition,
 };
 use cloister_core::{
-    child::{ChildKey, GrantRef},
+    cluster::settings::Settings,
     egress::{Opening, ServiceFacts},
     grant::{Grant, is_open, may_hold},
+    model::{
+        child::{ChildKey, GrantRef},
+        ownership::is_made_for,
+        plan::{Action, Plan},
+    },
     namespace,
     namespace::{
         Declared, GrantedRule, Input, Inspection, KnownAllowlist, OwedReview, Peer, PeerFound, plan, wants_inspection,
     },
-    ownership::is_made_for,
-    plan::{Action, Plan},
-    settings::Settings,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;

@@ -3,10 +3,11 @@
 use crate::{dns::Names, guard::Reading, index::Index, key::Key, report::Audit, store::Store};
 use cloister_api::HostStatus;
 use cloister_core::{
-    child::Children,
-    names::{self, Answer, Host},
+    cluster::settings::Settings,
+    dns,
+    dns::{Answer, Host},
+    model::child::Children,
     namespace::is_fresh,
-    settings::Settings,
 };
 use jiff::{SignedDuration, Timestamp};
 use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
@@ -68,7 +69,7 @@ impl<'a> Snapshot<'a> {
     }
 
     /// What is known of a name for a decision about this object.
-    pub(super) fn known_of(&self, key: &Key, host: &Host) -> Option<names::Known> {
+    pub(super) fn known_of(&self, key: &Key, host: &Host) -> Option<dns::Known> {
         if self.purpose == Purpose::Look {
             return self.sources.names.known(host);
         }
@@ -81,7 +82,7 @@ impl<'a> Snapshot<'a> {
     }
 
     /// What the status of an object says of a name.
-    fn remembered(&self, key: &Key, host: &Host) -> Option<names::Known> {
+    fn remembered(&self, key: &Key, host: &Host) -> Option<dns::Known> {
         let (settings, now) = (self.index.settings(), self.now);
         match key {
             Key::Namespace(name) => {
@@ -119,10 +120,10 @@ fn remembered<'a>(
     host: &Host,
     settings: &Settings,
     now: Timestamp,
-) -> Option<names::Known> {
+) -> Option<dns::Known> {
     let fresh = hosts.filter(|said| said.name == host.name.to_string() && is_fresh(said, now, &settings.names));
     let said = fresh.flat_map(|said| said.addresses.iter());
     let addresses = said.filter_map(|address| Some((address.parse().ok()?, SignedDuration::ZERO)));
     let answer = Answer::believed(addresses, host.expected(), &settings.never).ok()?;
-    Some(names::Known::remembered(&answer, now))
+    Some(dns::Known::remembered(&answer, now))
 }

@@ -14,7 +14,7 @@ use cloister_api::{
     AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, EgressGrant, GrantMount,
     ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource, labels,
 };
-use cloister_core::{egress::Installed, settings::Settings};
+use cloister_core::{cluster::settings::Settings, egress::Installed};
 use futures::future::{BoxFuture, join_all};
 use k8s_openapi::api::{
     core::v1::{LimitRange, Namespace, ResourceQuota, Service, ServiceAccount},

@@ -94,7 +94,7 @@ pub fn of_end(kind: GrantKind) -> Vec<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cloister_core::child::GrantRef;
+    use cloister_core::model::child::GrantRef;
 
     #[test]
     fn an_end_needs_no_more_than_any_decision_about_the_grant() {

@@ -1,9 +1,11 @@
 //! The records that follow from what is written in the cluster.
 
 use crate::{
-    child::{Children, GrantRef},
     grant::{Grant, is_given_up},
-    ownership::is_made_for,
+    model::{
+        child::{Children, GrantRef},
+        ownership::is_made_for,
+    },
 };
 use cloister_api::{
     AccessReview, BreakGlassStatus, GrantPhase, GrantStatus, Identity, RecordedReview,

@@ -37,7 +37,7 @@ pub const FUNCTIONS: &[&str] = &[
 ];
 
 /// What is wrong with an expression that parses; CEL itself would notice only when it is evaluated, or not at all.
-pub(super) fn check(expression: &Expression) -> Result<(), Fault> {
+pub(crate) fn check(expression: &Expression) -> Result<(), Fault> {
     visit(expression, None)
 }
 

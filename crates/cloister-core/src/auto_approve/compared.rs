@@ -4,7 +4,7 @@ use super::{
     fault::{Fault, fault},
     types::Type,
 };
-use crate::{
+use crate::model::{
     suggest::{closest, did_you_mean},
     text::shown,
 };
@@ -14,7 +14,7 @@ use cel::{
 };
 
 /// Checks a call of `name` on values of these types.
-pub(super) fn check(at: &Expression, name: &str, args: &[Expression], types: &[Type]) -> Result<(), Fault> {
+pub(crate) fn check(at: &Expression, name: &str, args: &[Expression], types: &[Type]) -> Result<(), Fault> {
     let ([one, other], [left, right]) = (args, types) else { return Ok(()) };
     match name {
         operators::EQUALS | operators::NOT_EQUALS => {
@@ -69,14 +69,14 @@ fn is_value(written: &Expression, type_: &Type) -> Result<(), Fault> {
 }
 
 /// The type of `value.orValue(text)`, where the text is written out beside the values of a field.
-pub(super) fn or_value(found: &Type, alternative: &Expression) -> Option<Type> {
+pub(crate) fn or_value(found: &Type, alternative: &Expression) -> Option<Type> {
     let Type::Optional(of) = found else { return None };
     let (Type::Enum(values), Some(text)) = (&**of, text(alternative)) else { return None };
     Some(Type::Enum(values.iter().cloned().chain([text.to_owned()]).collect()))
 }
 
 /// The text of a literal.
-pub(super) fn text(part: &Expression) -> Option<&str> {
+pub(crate) fn text(part: &Expression) -> Option<&str> {
     match &part.expr {
         Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
         _ => None,

@@ -12,7 +12,7 @@ use cel::{
 use std::sync::Arc;
 
 /// Evaluates each call in an expression that depends on nothing.
-pub(super) fn check(expression: &Expression) -> Result<(), Fault> {
+pub(crate) fn check(expression: &Expression) -> Result<(), Fault> {
     visit(expression).map(drop)
 }
 

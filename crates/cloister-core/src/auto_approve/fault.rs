@@ -1,6 +1,6 @@
 //! What is wrong with an expression.
 
-use crate::text::shown;
+use crate::model::text::shown;
 use cel::{ExecutionError, parser::Expression};
 
 /// What is wrong with an expression, and with which part of it.
@@ -40,6 +40,6 @@ pub fn brief(message: &str) -> String {
     line
 }
 
-pub(super) fn fault<T>(at: &Expression, what: impl Into<String>) -> Result<T, Fault> {
+pub(crate) fn fault<T>(at: &Expression, what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault { at: at.id, what: what.into() })
 }

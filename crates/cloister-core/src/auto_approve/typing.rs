@@ -18,7 +18,7 @@ const FIELDS_NAMED: usize = 24;
 type Scope<'a> = Vec<(&'a str, Type)>;
 
 /// Checks that an expression is true or false.
-pub(super) fn check(expression: &Expression, variable: &str, type_: &Type) -> Result<(), Fault> {
+pub(crate) fn check(expression: &Expression, variable: &str, type_: &Type) -> Result<(), Fault> {
     let mut scope = vec![(variable, type_.clone())];
     expect(expression, &Type::Bool, "its value", &mut scope)
 }

@@ -1,16 +1,19 @@
 //! What is said of an allowlist: where it is open, what of it opens nowhere, and whom it keeps out.
 
-use super::{NAMED, conditions_of};
+use super::{access_policy::NAMED, conditions_of};
 use crate::{
-    condition::{Verdict, conditions, ready, stalled},
+    address::Refusal,
+    cluster::settings::Settings,
+    dns::Standing,
     egress::{
-        Opened, Refusal, ServiceFacts, Surroundings, TOO_BROAD, TooBroad, is_as_published, narrowed, open_rule_in_part,
+        Opened, ServiceFacts, Surroundings, TOO_BROAD, TooBroad, is_as_published, narrowed, open_rule_in_part,
         published,
     },
-    names::Standing,
-    namespace::{CORRECTED_BY, allowlist_of_entry, allows, is_meant_for, keeps_out, names, selected::label_of_owners},
-    settings::Settings,
-    text::first_of,
+    model::{
+        condition::{ConditionUpdate, conditions, ready, stalled},
+        text::first_of,
+    },
+    namespace::{CORRECTED_BY, allowlist_of_entry, allows, is_meant_for, keeps_out, names, selects::label_of_owners},
 };
 use cloister_api::{
     Attach, EgressAllowlist, EgressAllowlistStatus, EgressState, EgressStatus, ResearchNamespace, ServiceReference,
@@ -172,7 +175,7 @@ pub fn allowlist(
     (before != Some(&status)).then_some(status)
 }
 
-fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now: Timestamp) -> Vec<Verdict> {
+fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now: Timestamp) -> Vec<ConditionUpdate> {
     if let Some(end) = allowlist.spec.expires_at.as_ref().filter(|end| end.0 <= now) {
         let all = users.without.len();
         let closed = match all {

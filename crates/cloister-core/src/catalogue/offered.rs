@@ -1,20 +1,26 @@
 //! What is said of what can be asked for: storage, and ClusterRoles.
 
-use super::{NAMED, broken, conditions_of};
+use super::{
+    access_policy::{NAMED, broken},
+    conditions_of,
+};
 use crate::{
-    cluster_role::{Fault, RoleFacts, bindable},
-    condition::{conditions, ready},
+    address::Refusal,
+    cluster::{
+        guard::POLICY_NOT_ALLOWED,
+        role_facts::{Fault, RoleFacts, bindable},
+        settings::Settings,
+    },
     egress::{
-        Opened, Refusal, ServiceFacts, Surroundings, TOO_BROAD, endpoint_refused, endpoint_too_broad,
-        open_endpoint_in_part,
+        Opened, ServiceFacts, Surroundings, TOO_BROAD, endpoint_refused, endpoint_too_broad, open_endpoint_in_part,
     },
-    grant::{
-        CredentialFacts, Known, Listed, NOT_OFFERED, POLICY_NOT_ALLOWED, Sensitive, secret_named, too_weak, useless,
+    grant::{CredentialFacts, Known, Listed, NOT_OFFERED, Sensitive, secret_named, too_weak, useless},
+    model::{
+        condition::{conditions, ready},
+        suggest::did_you_mean,
+        text::first_of,
+        writers::{CLUSTER_ADMINS, CONFIG_WRITERS, POLICY_WRITERS, SECRET_KEEPERS},
     },
-    settings::Settings,
-    suggest::did_you_mean,
-    text::first_of,
-    writers::{CLUSTER_ADMINS, CONFIG_WRITERS, POLICY_WRITERS, SECRET_KEEPERS},
 };
 use cloister_api::{
     AccessPolicy, AccessRole, AccessRoleStatus, SecretReference, ServiceReference, StorageResource,

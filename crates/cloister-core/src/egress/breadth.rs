@@ -9,13 +9,17 @@
 use super::{
     Opening, Peers, TooBroad,
     measure::{most, offending, size},
-    networks::NetworkSet,
-    public::public_part,
     shared::without_shared,
-    special::{NAT64, SIX_TO_FOUR, meant},
     too_broad::Narrowed,
 };
-use crate::text::first_few;
+use crate::{
+    address::{
+        networks::NetworkSet,
+        public::public_part,
+        special::{NAT64, SIX_TO_FOUR, meant},
+    },
+    model::text::first_few,
+};
 use cloister_api::{EgressConfig, MaxPublicPrefix};
 use ipnet::{IpNet, Ipv6Net};
 use std::net::IpAddr;
@@ -149,13 +153,16 @@ fn public(opening: &Opening) -> NetworkSet {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
-    use crate::egress::{NeverOpened, Pieces, Refusal, Surroundings, open_rule, open_rule_in_part};
+    use crate::{
+        address::{never::NeverOpened, refusal::Refusal, writable::Pieces},
+        egress::{Surroundings, open_rule, open_rule_in_part},
+    };
     use serde_json::{Value, json};
 
     /// Of which of these, opened in one namespace, something is too broad.
-    pub(in crate::egress) fn broad(targets: &[Value]) -> Vec<bool> {
+    pub(crate) fn broad(targets: &[Value]) -> Vec<bool> {
         let never = NeverOpened::new(&[]);
         let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: true };
         let openings: Vec<Opening> = targets

@@ -1,13 +1,15 @@
 //! A namespace's own rules: each opens as far as allowlists cover it.
 
 use super::{
-    Opening, Refusal, Surroundings, Target,
+    Opening, Surroundings, Target,
     reach::{InPart, Reach},
-    selector,
 };
 use crate::{
-    suggest::{closest, did_you_mean},
-    text::{first_few, first_of},
+    address::{Refusal, selector},
+    model::{
+        suggest::{closest, did_you_mean},
+        text::{first_few, first_of},
+    },
 };
 use cloister_api::{EgressRule, EgressState, ServiceReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;

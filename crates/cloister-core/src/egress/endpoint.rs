@@ -1,7 +1,8 @@
 //! Why the endpoint of a storage resource, or the rule of a grant, stays closed, in words for whoever wrote it: a grant opens
 //! addresses alone.
 
-use super::{Opened, Refusal, Surroundings, breadth::narrowed, open_endpoint_in_part, too_broad::TooBroad};
+use super::{Opened, Surroundings, breadth::narrowed, open_endpoint_in_part, too_broad::TooBroad};
+use crate::address::Refusal;
 use cloister_api::{EgressConfig, StorageEndpoint};
 
 /// Why an endpoint stays closed. It has no rule that could be corrected, and is opened by addresses alone.

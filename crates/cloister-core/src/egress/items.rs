@@ -1,13 +1,12 @@
 //! The items of a rule, each judged by itself: a name or a network that cannot be opened closes itself, and none of its
 //! neighbours.
 
-use super::{
-    NeverOpened, NeverWhy, Refusal,
+use crate::address::{
+    CutBy, NeverWhy, Refusal, Source,
     blocks::fitting,
-    cuts::CutBy,
     networks::{NetworkSet, parse, shortened},
+    never::NeverOpened,
     public::public_part,
-    source::Source,
     special::meant,
     writable::{Pieces, is_writable},
 };
@@ -29,7 +28,7 @@ struct Item {
 ///
 /// What a policy may open in all is bounded too: where that is exceeded, the widest networks stay closed. It is measured as
 /// it was declared first, so that nothing opens because something else is cut out or stays closed.
-pub(super) fn networks(declared: &[String], never: &NeverOpened) -> (Networks, Vec<Refusal>) {
+pub(crate) fn networks(declared: &[String], never: &NeverOpened) -> (Networks, Vec<Refusal>) {
     let mut closed = Closed::default();
     let mut items = Vec::new();
     for text in declared {
@@ -130,7 +129,7 @@ impl Closed {
 
 impl CutBy {
     /// Those that have a network in this one.
-    pub(super) fn of(never: &NeverOpened, network: IpNet) -> Self {
+    pub(crate) fn of(never: &NeverOpened, network: IpNet) -> Self {
         let nodes = never.sources_in(network).filter_map(|source| match source {
             Source::PodCidr(node) | Source::NodeAddress(node) => Some(node.clone()),
             _ => None,
@@ -141,16 +140,16 @@ impl CutBy {
 
 /// Networks that a rule reaches.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Networks {
+pub(crate) struct Networks {
     /// What was declared.
-    pub(super) declared: NetworkSet,
+    pub(crate) declared: NetworkSet,
     /// The same without what is never opened.
-    pub(super) open: NetworkSet,
+    pub(crate) open: NetworkSet,
 }
 
 impl Networks {
     /// Those that a policy holds for it.
-    pub(super) fn to_write(&self) -> Vec<IpNet> {
+    pub(crate) fn to_write(&self) -> Vec<IpNet> {
         fitting(&self.declared, &self.open).unwrap_or_else(|| self.open.to_networks())
     }
 }

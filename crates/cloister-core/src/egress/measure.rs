@@ -1,22 +1,22 @@
 //! How wide a range of the Internet is, and how wide it may be.
 
-use super::{networks::NetworkSet, public::public_part};
+use crate::address::{networks::NetworkSet, public::public_part};
 use cloister_api::MaxPublicPrefix;
 use ipnet::IpNet;
 use std::net::IpAddr;
 
 /// How many of the widest ranges a namespace may have in all.
-pub(super) const RANGES: u128 = 16;
+pub(crate) const RANGES: u128 = 16;
 
 /// The first public range of these networks that is wider than allowlists may open, in words.
-pub(super) fn too_wide(networks: &[IpNet], limit: MaxPublicPrefix) -> Option<String> {
+pub(crate) fn too_wide(networks: &[IpNet], limit: MaxPublicPrefix) -> Option<String> {
     let public = public_part(networks);
     let wide = public.ranges().find(|(first, last)| size(*first, *last) > most(*first, limit));
     wide.map(|(first, last)| format!("{first} to {last}"))
 }
 
 /// How many addresses a public range without a gap may have.
-pub(super) fn most(first: IpAddr, most: MaxPublicPrefix) -> u128 {
+pub(crate) fn most(first: IpAddr, most: MaxPublicPrefix) -> u128 {
     1_u128
         << match first {
             IpAddr::V4(_) => 32 - u32::from(most.ipv4.clamp(1, 32)),
@@ -25,7 +25,7 @@ pub(super) fn most(first: IpAddr, most: MaxPublicPrefix) -> u128 {
 }
 
 /// The part of a union that is too much, in words too, and by how many addresses.
-pub(super) fn offending(union: &NetworkSet, limit: MaxPublicPrefix) -> Option<(NetworkSet, String, u128)> {
+pub(crate) fn offending(union: &NetworkSet, limit: MaxPublicPrefix) -> Option<(NetworkSet, String, u128)> {
     for (first, last) in union.ranges() {
         if size(first, last) > most(first, limit) {
             // The range falls apart where anything is taken out: one at a time.
@@ -47,7 +47,7 @@ pub(super) fn offending(union: &NetworkSet, limit: MaxPublicPrefix) -> Option<(N
 }
 
 /// How many addresses.
-pub(super) fn size(first: IpAddr, last: IpAddr) -> u128 {
+pub(crate) fn size(first: IpAddr, last: IpAddr) -> u128 {
     match (first, last) {
         (IpAddr::V4(first), IpAddr::V4(last)) => u128::from(u32::from(last) - u32::from(first)) + 1,
         (IpAddr::V6(first), IpAddr::V6(last)) => (u128::from(last) - u128::from(first)).saturating_add(1),

@@ -5,7 +5,10 @@
 //! opened is refused with a reason, and stays closed; the others open ([`open_rule_in_part`]).
 //!
 //! ```
-//! use cloister_core::egress::{NeverOpened, Surroundings, open_rule};
+//! use cloister_core::{
+//!     address::NeverOpened,
+//!     egress::{Surroundings, open_rule},
+//! };
 //!
 //! let never = NeverOpened::new(&[]);
 //! let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: false };
@@ -22,63 +25,38 @@
 //! ```
 
 mod backend;
-mod blocks;
 mod breadth;
-mod by_name;
 mod covered;
-mod cuts;
-mod domain;
+mod denied_to_names;
+pub(crate) mod destination;
 mod endpoint;
-mod hosts;
+mod host_set;
 mod items;
-mod label;
 mod measure;
-mod networks;
-mod never;
-mod open;
+pub(crate) mod open_rule;
 mod opening;
 pub(crate) mod overlap;
-mod ports;
-mod public;
 pub(crate) mod published;
 mod reach;
-mod refusal;
-mod selector;
-mod service;
+mod service_facts;
 mod shared;
-mod source;
-mod special;
 mod surroundings;
-pub(crate) mod target;
 mod too_broad;
 mod within;
-mod writable;
 
 pub use backend::{Backend, Channel, Installed};
 pub use breadth::{narrowed, too_broad_with};
-pub use by_name::{Inexact, not_the_internet, not_to_be_reached};
 pub use covered::{
     Allowed, COVERED, Covered, NOT_COVERED, PARTLY_COVERED, REACH_EXCEEDS_INTENT, open_covered, open_covered_by,
 };
-pub use cuts::CutBy;
-pub use domain::{DomainName, NameFault};
+pub use denied_to_names::{Inexact, not_the_internet, not_to_be_reached};
+pub use destination::Target;
 pub use endpoint::{endpoint_refused, endpoint_too_broad, grant_refused};
-pub use never::NeverOpened;
-pub(crate) use never::is_metadata;
-pub use open::{Opened, open, open_endpoint, open_endpoint_in_part, open_rule, open_rule_in_part};
-pub use opening::{Opening, Peers, PolicyPort, PolicyPortNumber};
+pub use open_rule::{Opened, open, open_endpoint, open_endpoint_in_part, open_rule, open_rule_in_part};
+pub use opening::{Opening, Peers};
 pub use overlap::overlap;
-pub use public::is_public;
 pub use published::{is_as_published, published};
-pub use refusal::Refusal;
-pub use selector::selector_matches;
-pub(crate) use selector::{canonical, selector_implies, selector_implies_labels, selectors_can_meet};
-pub use service::{PodOnNode, ServiceFacts, ServicePortFacts};
-pub use source::{KnownNetwork, NeverWhy, Source};
-pub(crate) use special::{is_link_local, is_local_nat64};
+pub use service_facts::{PodOnNode, ServiceFacts, ServicePortFacts};
 pub use surroundings::Surroundings;
-pub use target::Target;
 pub use too_broad::{Narrowed, TOO_BROAD, TooBroad};
 pub use within::is_within;
-pub use writable::Pieces;
-pub(crate) use writable::fits;

@@ -1,12 +1,13 @@
 //! What is opened, and its NetworkPolicy.
 
-use super::{networks::NetworkSet, selector};
-use crate::names::{Held, Host, Names};
-use cloister_api::Protocol;
+use crate::{
+    address::{PolicyPort, networks::NetworkSet, selector},
+    dns::{Held, Host, Names},
+};
 use ipnet::IpNet;
 use k8s_openapi::{
-    api::networking::v1::{IPBlock, NetworkPolicyEgressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec},
-    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
+    api::networking::v1::{IPBlock, NetworkPolicyEgressRule, NetworkPolicyPeer, NetworkPolicySpec},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use std::{cmp::Ordering, collections::BTreeMap};
 
@@ -25,7 +26,7 @@ pub struct Opening {
     /// On which ports. No ports open nothing.
     pub ports: Vec<PolicyPort>,
     /// Where it opens networks: what was declared, with what is never opened of it. By this its breadth is measured.
-    pub(super) declared: Vec<IpNet>,
+    pub(crate) declared: Vec<IpNet>,
 }
 
 /// What may be reached.
@@ -44,29 +45,9 @@ pub enum Peers {
     },
 }
 
-/// Ports of one protocol, at the peer.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct PolicyPort {
-    /// TCP, UDP or SCTP.
-    pub protocol: Protocol,
-    /// The port, or the first of a range.
-    pub port: PolicyPortNumber,
-    /// The last port of a range; the port alone where it is absent. A named port has none.
-    pub end_port: Option<u16>,
-}
-
-/// A port by number or by name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PolicyPortNumber {
-    /// A port from 1 to 65535.
-    Number(u16),
-    /// The name of a container port of the pods that are reached.
-    Name(String),
-}
-
 impl Opening {
     /// The networks by which its breadth is measured.
-    pub(super) fn measured(&self) -> &[IpNet] {
+    pub(crate) fn measured(&self) -> &[IpNet] {
         match &self.peers {
             Peers::Networks(networks) if self.declared.is_empty() => networks,
             Peers::Networks(_) => &self.declared,
@@ -113,7 +94,7 @@ impl Opening {
     }
 
     /// An order of openings, so that a list of them does not depend on the order of what they came from.
-    pub(super) fn compare(&self, other: &Self) -> Ordering {
+    pub(crate) fn compare(&self, other: &Self) -> Ordering {
         (&self.peers, &self.ports)
             .cmp(&(&other.peers, &other.ports))
             .then_with(|| selector::compare(&self.pods, &other.pods))
@@ -122,7 +103,7 @@ impl Opening {
     }
 
     /// Whether both open the same to the same pods, by whatever agreement.
-    pub(super) fn opens_what(&self, other: &Self) -> bool {
+    pub(crate) fn opens_what(&self, other: &Self) -> bool {
         (&self.pods, &self.peers, &self.ports) == (&other.pods, &other.peers, &other.ports)
     }
 
@@ -146,28 +127,11 @@ fn pod_peer(namespace: &str, selector: &BTreeMap<String, String>) -> NetworkPoli
     }
 }
 
-impl PolicyPort {
-    /// One port by its number.
-    pub fn number(protocol: Protocol, port: u16) -> Self {
-        PolicyPort { protocol, port: PolicyPortNumber::Number(port), end_port: None }
-    }
-
-    /// The same as a NetworkPolicy has it.
-    pub(crate) fn to_network_policy_port(&self) -> NetworkPolicyPort {
-        NetworkPolicyPort {
-            protocol: Some(self.protocol.as_str().to_owned()),
-            port: Some(match &self.port {
-                PolicyPortNumber::Number(number) => IntOrString::Int(i32::from(*number)),
-                PolicyPortNumber::Name(name) => IntOrString::String(name.clone()),
-            }),
-            end_port: self.end_port.map(i32::from),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::policy_port::PolicyPortNumber;
+    use cloister_api::Protocol;
     use serde_json::json;
 
     fn tcp(port: u16, end_port: Option<u16>) -> PolicyPort {

@@ -1,6 +1,6 @@
 //! Whether two rules lead to a common destination, by what is written in them.
 
-use super::DomainName;
+use crate::address::DomainName;
 use cloister_api::EgressRule;
 use ipnet::IpNet;
 

@@ -1,8 +1,8 @@
 //! The Services that allowlists name, as they were when security published them: whoever may change a Service must not lead a
 //! rule elsewhere by it.
 
-use super::{Refusal, ServiceFacts};
-use crate::hash;
+use super::ServiceFacts;
+use crate::address::Refusal;
 use cloister_api::{EgressAllowlist, EgressRule, PublishedService, ServiceReference};
 
 type Services<'a> = &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>;
@@ -35,5 +35,5 @@ fn known<'a>(allowlist: &'a EgressAllowlist, rule: &EgressRule) -> Option<&'a st
 
 fn hash(rule: &EgressRule, services: Services<'_>) -> Option<String> {
     let facts = services(rule.service.as_ref()?)?;
-    Some(hash::hash(&facts.pinned(&rule.ports)))
+    Some(hash(&facts.pinned(&rule.ports)))
 }

@@ -1,15 +1,19 @@
 //! What a rule reaches once it is resolved: the sets that openings are made from and coverage is computed on.
 
 use super::{
-    Opening, Peers, PolicyPort, Refusal, Surroundings, Target,
-    domain::DomainName,
-    hosts::HostSet,
+    Opening, Peers, Surroundings, Target,
+    host_set::HostSet,
     items::{self, Networks},
-    networks::NetworkSet,
-    ports::{self, PortSet},
-    service::ServicePorts,
+    service_facts::ServicePorts,
 };
-use crate::text::first_few;
+use crate::{
+    address::{
+        DomainName, PolicyPort, Refusal,
+        networks::NetworkSet,
+        ports::{self, PortSet},
+    },
+    model::text::first_few,
+};
 use cloister_api::{Port, Protocol};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -20,7 +24,7 @@ use std::{
 
 /// What a rule reaches. Nothing in it is empty.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Reach {
+pub(crate) enum Reach {
     Networks { networks: Networks, ports: PortSet },
     Hosts { hosts: HostSet, ports: PortSet },
     Service(ServicePorts),
@@ -28,9 +32,9 @@ pub(super) enum Reach {
 
 /// What a rule reaches as far as its items can be opened, and why the others stay closed: one of the two is there.
 #[derive(Debug, Default)]
-pub(super) struct InPart {
-    pub(super) reach: Option<Reach>,
-    pub(super) closed: Vec<Refusal>,
+pub(crate) struct InPart {
+    pub(crate) reach: Option<Reach>,
+    pub(crate) closed: Vec<Refusal>,
 }
 
 impl From<Result<Reach, Refusal>> for InPart {
@@ -44,7 +48,7 @@ impl From<Result<Reach, Refusal>> for InPart {
 
 impl InPart {
     /// The same without what cannot be held by what opens it.
-    pub(super) fn enforceable(mut self, s: &Surroundings) -> Self {
+    pub(crate) fn enforceable(mut self, s: &Surroundings) -> Self {
         match self.reach.take() {
             Some(Reach::Hosts { hosts, ports }) if !s.wildcards => {
                 let (hosts, wildcards) = hosts.split();
@@ -62,7 +66,7 @@ impl InPart {
 
 impl Reach {
     /// Resolves what a rule declares, item by item. Of a network, what is never opened is left out.
-    pub(super) fn resolve(target: &Target, ports: &[Port], s: &Surroundings) -> InPart {
+    pub(crate) fn resolve(target: &Target, ports: &[Port], s: &Surroundings) -> InPart {
         // In a fixed order: of several things that are wrong, the message names the first.
         let ports = &sorted(ports);
         let parsed = match (target, PortSet::parse(ports)) {
@@ -92,7 +96,7 @@ impl Reach {
     }
 
     /// The opening of all of it, for these pods.
-    pub(super) fn opening(&self, pods: LabelSelector) -> Opening {
+    pub(crate) fn opening(&self, pods: LabelSelector) -> Opening {
         match self {
             Self::Networks { networks, ports } => Opening {
                 pods,
@@ -125,7 +129,7 @@ impl Reach {
     }
 
     /// What both reach; nothing where they have no port or no destination in common.
-    pub(super) fn intersection(&self, other: &Self) -> Option<Self> {
+    pub(crate) fn intersection(&self, other: &Self) -> Option<Self> {
         match (self, other) {
             (Self::Networks { networks, ports }, Self::Networks { networks: other_networks, ports: other_ports }) => {
                 if networks.open.is_apart(&other_networks.open) {
@@ -156,7 +160,7 @@ impl Reach {
     }
 
     /// The ports on which another leads to some of the same, where those are others than its own.
-    pub(super) fn on_other_ports(&self, other: &Self) -> Option<String> {
+    pub(crate) fn on_other_ports(&self, other: &Self) -> Option<String> {
         match (self, other) {
             (Self::Networks { networks, .. }, Self::Networks { networks: others, ports }) => {
                 let (own, other) = (&networks.open, &others.open);
@@ -174,7 +178,7 @@ impl Reach {
     }
 
     /// How another has names of it, where they lead elsewhere there, or are declared as something else.
-    pub(super) fn in_another_form(&self, other: &Self) -> Option<String> {
+    pub(crate) fn in_another_form(&self, other: &Self) -> Option<String> {
         match (self, other) {
             (Self::Hosts { hosts, ports }, Self::Hosts { hosts: others, ports: other_ports })
                 if !ports.intersection(other_ports).is_empty() =>
@@ -186,7 +190,7 @@ impl Reach {
     }
 
     /// Which name of others may be meant by the one name of it that none of them covers.
-    pub(super) fn meant<'a>(&self, others: impl Iterator<Item = &'a Self>) -> Option<String> {
+    pub(crate) fn meant<'a>(&self, others: impl Iterator<Item = &'a Self>) -> Option<String> {
         let Self::Hosts { hosts, .. } = self else { return None };
         let others = others.filter_map(|other| match other {
             Self::Hosts { hosts, .. } => Some(hosts),
@@ -196,7 +200,7 @@ impl Reach {
     }
 
     /// What none of `others` reaches, in words: `203.0.113.0/24 on TCP/22`. Empty where all of it is reached.
-    pub(super) fn uncovered(&self, others: &[Self]) -> Vec<String> {
+    pub(crate) fn uncovered(&self, others: &[Self]) -> Vec<String> {
         match self {
             Self::Networks { networks, ports } => uncovered_networks(&networks.open, ports, others),
             Self::Hosts { hosts, ports } => uncovered_hosts(hosts, ports, others),

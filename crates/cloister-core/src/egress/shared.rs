@@ -1,7 +1,10 @@
 //! Names under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
 
-use super::{DomainName, Narrowed, Opening, Peers, TooBroad, measure::too_wide, public::public_part};
-use crate::text::first_few;
+use super::{Narrowed, Opening, Peers, TooBroad, measure::too_wide};
+use crate::{
+    address::{DomainName, public::public_part},
+    model::text::first_few,
+};
 use cloister_api::EgressConfig;
 
 /// Domains under which anybody can have storage: those of the object stores and of what delivers from them, as their vendors
@@ -85,7 +88,7 @@ const AWS: [&str; 3] = ["amazonaws.com", "amazonaws.com.cn", "amazonaws.eu"];
 
 /// An opening without the names that anybody can have storage under, unless they lead to private networks alone; and
 /// without those that are expected nearly anywhere.
-pub(super) fn without_shared(opening: &Opening, config: &EgressConfig) -> Narrowed {
+pub(crate) fn without_shared(opening: &Opening, config: &EgressConfig) -> Narrowed {
     let Peers::Hosts(hosts) = &opening.peers else {
         return Narrowed { opening: Some(opening.clone()), too_broad: Vec::new() };
     };
@@ -139,7 +142,10 @@ fn is_s3(name: &str, aws: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::{NeverOpened, Surroundings, breadth::tests::broad, narrowed, open_rule};
+    use crate::{
+        address::never::NeverOpened,
+        egress::{Surroundings, breadth::tests::broad, narrowed, open_rule},
+    };
     use serde_json::json;
 
     #[test]

@@ -1,7 +1,7 @@
 //! What is known of the cluster around a rule.
 
-use super::{never::NeverOpened, service::ServiceFacts};
-use crate::{evaluator::Facts, names::Held};
+use super::service_facts::ServiceFacts;
+use crate::address::never::NeverOpened;
 use cloister_api::ServiceReference;
 
 /// What is known of the cluster around a rule.
@@ -13,11 +13,4 @@ pub struct Surroundings<'a> {
     pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
     /// Whether a name can stand for all names below it: whether what opens it sees names.
     pub wildcards: bool,
-}
-
-impl<'a> Surroundings<'a> {
-    /// What declarations about these names speak of.
-    pub(crate) fn facts(&self, names: &'a [Held]) -> Facts<'a> {
-        Facts { names, services: self.services, never: self.never }
-    }
 }

@@ -1,7 +1,7 @@
 //! What an agreement of its own is needed for, in words.
 
 use super::{Opening, measure::RANGES};
-use crate::text::first_few;
+use crate::model::text::first_few;
 use cloister_api::{EgressRule, MaxPublicPrefix};
 use ipnet::IpNet;
 

@@ -1,7 +1,10 @@
 //! Whether what is opened is open already.
 
-use super::{Opening, Peers, PolicyPort, PolicyPortNumber, networks::NetworkSet, selector};
-use crate::names::Host;
+use super::{Opening, Peers};
+use crate::{
+    address::{PolicyPort, PolicyPortNumber, networks::NetworkSet, selector},
+    dns::Host,
+};
 use ipnet::IpNet;
 
 /// Whether others open all that an opening opens. A false "no" is possible, a false "yes" is not: each of its ports is looked
@@ -49,7 +52,10 @@ fn includes(other: &PolicyPort, port: &PolicyPort) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::egress::{NeverOpened, Surroundings, open_rule};
+    use crate::{
+        address::never::NeverOpened,
+        egress::{Surroundings, open_rule},
+    };
     use serde_json::{Value, json};
 
     fn opening(target: Value, ports: Value, pods: Value) -> Opening {

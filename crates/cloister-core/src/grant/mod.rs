@@ -5,85 +5,36 @@
 //! written down with it, and is asked again of the policy as it is now at every look. What was opened is taken away in an
 //! order that leaves no gap, and only when all of it is confirmed gone is the grant called ended.
 
-mod afresh;
-mod approval;
-mod assignment;
-mod auto_approval;
-mod bars;
-mod borne_out;
 mod break_glass;
-mod case;
-mod changed;
 mod credential;
-mod decisions;
-mod declared;
-mod did;
-pub mod digest;
-mod egress;
-pub(crate) mod eligibility;
-mod end;
-mod found;
-mod guard;
-mod ineligible;
-mod input;
-mod kind;
-mod lag;
-mod late;
-mod limits;
-mod lookups;
-mod membership;
-mod mistakes;
-mod mount;
-mod not_counted;
-mod object;
-mod obstacle;
-mod open;
-mod outcome;
-mod own;
-mod pending;
-mod people;
-mod permission;
-mod phases;
-mod question;
-mod remains;
-mod residue;
-mod resolve;
+mod decide;
+mod kinds;
+mod lifecycle;
+mod model;
 mod review;
-mod reviews;
-mod revoke;
-mod role;
-pub(crate) mod satisfiable;
-mod sensitivity;
-mod share;
-mod status;
-mod storage;
-mod summary;
-mod taken_back;
-mod target_error;
-mod together;
-mod undecided;
-mod wait;
-pub(crate) mod words;
 
-pub use break_glass::{
-    Debt,
-    owed::{has_broken_glass, owes_review_by},
-    owes_review,
+pub use break_glass::settle::owes_review;
+pub use credential::mount::{Copy, GRACE, LastEnd, SETTLING, goes_with, last_call, unclaimed};
+pub use decide::satisfiable::{NEVER_APPROVES, satisfiable, useless};
+pub use kinds::declared::ALREADY_OPEN;
+pub use lifecycle::{
+    lag::over_since,
+    mounted::mounted,
+    phases::plan,
+    status::{failed, is_given_up},
 };
-pub use credential::{CredentialFacts, NOT_OFFERED, secret_named, version as content_version};
-pub use declared::ALREADY_OPEN;
-pub use guard::{Guard, POLICY_NOT_ALLOWED};
-pub use input::{Beside, Declared, Holder, Home, Input, Neighbour};
-pub use lag::over_since;
-pub use lookups::{Catalogue, Known, Listed, Other};
-pub use mount::{Copy, GRACE, LastEnd, SETTLING, goes_with, last_call, unclaimed};
-pub use object::{Grant, Terms, has_begun, is_approved, is_open};
-pub use people::same_person;
-pub use phases::plan;
-pub use remains::{may_hold, mount_named_by};
-pub use review::{answer::is_answered, is_answered_by, review, to_answer};
-pub use satisfiable::{NEVER_APPROVES, satisfiable, useless};
-pub use sensitivity::{Sensitive, policy_strength, too_weak};
-pub use share::{Share, copy_meta, mount_key, mount_name, mount_of_secret, secret_name, secret_of};
-pub use status::{failed, is_given_up};
-pub use storage::mounted;
+pub use model::{
+    any_grant::{Grant, Terms, has_begun, is_approved, is_open},
+    credential_facts::{CredentialFacts, NOT_OFFERED, secret_named, version as content_version},
+    debt::Debt,
+    digest,
+    input::{Beside, Declared, Holder, Home, Input, Neighbour},
+    judged::is_answered,
+    lookups::{Catalogue, Known, Listed, Other},
+    owed::{has_broken_glass, owes_review_by},
+    people::same_person,
+    remains::{may_hold, mount_named_by},
+    sensitivity::{Sensitive, policy_strength, too_weak},
+    share::{Share, copy_meta, mount_key, mount_name, mount_of_secret, secret_name, secret_of},
+};
+pub use review::{is_answered_by, review, to_answer};

@@ -2,9 +2,9 @@
 
 use super::{Declared, Input, PeerFound, input::KnownAllowlist, needs::Needs};
 use crate::{
-    child::Children,
+    cluster::settings::Settings,
     egress::{Opening, ServiceFacts},
-    settings::Settings,
+    model::child::Children,
 };
 use cloister_api::{ResearchNamespace, ServiceReference};
 use jiff::Timestamp;

@@ -1,6 +1,6 @@
 //! Everything in a namespace that is not a NetworkPolicy: people, accounts, quota and limits.
 
-use crate::{
+use crate::model::{
     child::{Child, build::object_meta, names::DEFAULT_ACCOUNT},
     suggest::{closest, did_you_mean},
     writers::CONFIG_WRITERS,

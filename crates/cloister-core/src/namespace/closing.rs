@@ -1,12 +1,15 @@
 //! The end of a namespace, and what is left of one whose declaration is gone or cannot be read.
 
-use super::{Input, ObservedNamespace, OwedReview, cluster, labelled::with, policies, put_right::surplus, status::Say};
+use super::{Input, ObservedNamespace, OwedReview, labelled::with, put_right::surplus, status::StatusBuilder};
 use crate::{
-    child::{Child, ChildKey, ChildKind, names},
-    finalizers::{has_finalizer, of_others},
-    plan::{Action, After, Chain, NamespaceLabels, Plan},
-    shell::command,
-    text::counted,
+    model::{
+        child::{Child, ChildKey, ChildKind, names},
+        finalizers::{has_finalizer, of_others},
+        plan::{Action, After, Chain, NamespaceLabels, Plan},
+        shell::command,
+        text::counted,
+    },
+    policies::{cluster_policy, network_policies},
 };
 use cloister_api::{
     DeletionPolicy, ResearchNamespace, ResearchNamespaceStatus,
@@ -21,7 +24,7 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
     if !has_finalizer(&declared.metadata, NAMESPACE_FINALIZER) {
         return held_by_others(declared, input);
     }
-    let say = Say::about(declared, input.now).of_closed();
+    let say = StatusBuilder::about(declared, input.now).of_closed();
     let Some(namespace) = input.namespace.filter(|namespace| namespace.belongs_to(input.name)) else {
         // Never made, never ours, or gone by now.
         unbind(&mut plan, input);
@@ -84,7 +87,7 @@ fn held_by_others(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Resea
         "{left}, and Cloister is done with it; the ResearchNamespace is held by the finalizers of others: {held}. The tools that \
          put them on take them off; where such a tool is gone, a platform engineer does: {how}"
     );
-    Say::about(declared, input.now).over(plan, reason::HELD_BY_FINALIZERS, message)
+    StatusBuilder::about(declared, input.now).over(plan, reason::HELD_BY_FINALIZERS, message)
 }
 
 /// A namespace without a ResearchNamespace: retained, or its finalizer was taken by force. It stays closed, and may end.
@@ -105,7 +108,7 @@ pub fn undecodable(
     error: &str,
     input: &Input<'_>,
 ) -> Plan<ResearchNamespaceStatus> {
-    let say = Say { metadata, before: status, now: input.now, is_closed: true };
+    let say = StatusBuilder { metadata, before: status, now: input.now, is_closed: true };
     let mut plan = closed_if_ours(input);
     if metadata.deletion_timestamp.is_some() {
         // Its deletionPolicy is unknown, so the namespace stays. Without a declaration it is retained.
@@ -159,7 +162,7 @@ fn close(plan: &mut Plan<ResearchNamespaceStatus>, namespace: &ObservedNamespace
         sealed = with(sealed, labels::RETAINED, "true");
     }
     plan.close((!namespace.has(&sealed)).then_some(Action::ApplyNamespace(sealed)));
-    let deny = Child::NetworkPolicy(policies::deny_all(input.name));
+    let deny = Child::NetworkPolicy(network_policies::deny_all(input.name));
     let key = deny.key();
     let observed = input.children.get(&key);
     if !observed.is_some_and(|child| child.is(&deny)) {
@@ -169,7 +172,7 @@ fn close(plan: &mut Plan<ResearchNamespaceStatus>, namespace: &ObservedNamespace
         let quota = input.children.get(&quota).filter(|child| child.marked).map(|_| Action::Delete(quota));
         plan.close_by(Chain::default().attempt(quota).then(ending).then_if_done([Action::Apply(Box::new(deny))]));
     }
-    let bound = cluster::deny_key(input.name);
+    let bound = cluster_policy::deny_key(input.name);
     plan.close(surplus(input, |key| {
         let opens = key.kind.is_policy() || key.kind.is_access() || key.kind.is_cluster_wide();
         opens && &*key.name != names::DENY_ALL && *key != bound

@@ -6,15 +6,17 @@
 use super::{
     Input,
     needs::{Needs, need},
-    policies,
     refused::{missing, useless},
-    selected::selects,
+    selects::selects,
 };
 use crate::{
-    child::Child,
-    cluster_facts::in_words,
-    suggest::{closest, did_you_mean},
-    writers::{CATALOGUE_WRITERS, CONFIG_WRITERS},
+    cluster::dns_service::in_words,
+    model::{
+        child::Child,
+        suggest::{closest, did_you_mean},
+        writers::{CATALOGUE_WRITERS, CONFIG_WRITERS},
+    },
+    policies::network_policies,
 };
 use cloister_api::{EgressState, GatewayConfig, GatewayRule, ResearchNamespace};
 
@@ -48,7 +50,7 @@ pub fn open(needs: &mut Needs, namespace: &ResearchNamespace, input: &Input<'_>)
             needs.states.push(need(entry, EgressState::Refused, GATEWAY_NAMESPACE_NOT_FOUND, message));
             continue;
         }
-        match policies::from_gateway(input.name, position, rule, gateway) {
+        match network_policies::from_gateway(input.name, position, rule, gateway) {
             Ok(policy) => {
                 needs.policies.push(Child::NetworkPolicy(policy));
                 let message = format!(

@@ -2,8 +2,8 @@
 
 use super::{Input, input::GrantedRule, needs::Needs, tally::Tally};
 use crate::{
-    egress::{Allowed, Covered, Peers, Surroundings, open_covered_by, open_rule_in_part, target::destination},
-    names::Held,
+    dns::Held,
+    egress::{Allowed, Covered, Peers, Surroundings, destination::destination, open_covered_by, open_rule_in_part},
 };
 use cloister_api::{EgressRule, EgressState, ResearchNamespace};
 use std::collections::BTreeSet;
@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 const BEYOND_DECLARED: &str = "BeyondDeclared";
 
 /// Tells what EgressGrants have open of which the declared rules do not hold all: nobody would find it in the declaration.
-pub(super) fn beyond_declared(
+pub(crate) fn beyond_declared(
     needs: &mut Needs,
     namespace: &ResearchNamespace,
     input: &Input<'_>,
@@ -46,7 +46,7 @@ pub(super) fn beyond_declared(
 
 /// The rules that the grants open, resolved once for all needs of a namespace.
 #[derive(Default)]
-pub(super) struct Granted<'a> {
+pub(crate) struct Granted<'a> {
     /// Those that are open, after the rules of the allowlists that they stand beside.
     open: Allowed<'a>,
     /// At which place the first of the grants is.

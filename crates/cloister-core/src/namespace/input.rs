@@ -1,11 +1,14 @@
 //! Everything that the decision about a research namespace depends on.
 
 use crate::{
-    child::{Children, GrantRef},
-    egress::{PolicyPort, ServiceFacts},
-    names::{Host, Known, Names},
-    plan::NamespaceLabels,
-    settings::Settings,
+    address::PolicyPort,
+    cluster::settings::Settings,
+    dns::{Host, Names, known::Known},
+    egress::ServiceFacts,
+    model::{
+        child::{Children, GrantRef},
+        plan::NamespaceLabels,
+    },
 };
 use cloister_api::{
     EgressAllowlist, EgressRule, EgressStatus, GrantKind, ResearchNamespace, ResearchNamespaceSpec,
@@ -33,7 +36,7 @@ pub struct ObservedNamespace {
 
 impl ObservedNamespace {
     /// What holds its deletion up, to end a sentence with.
-    pub(super) fn why_held(&self) -> String {
+    pub(crate) fn why_held(&self) -> String {
         self.held_by.as_ref().map(|why| format!("; Kubernetes says: {why}")).unwrap_or_default()
     }
 
@@ -47,11 +50,11 @@ impl ObservedNamespace {
         self.label(labels::ENFORCED) == Some("true")
     }
 
-    pub(super) fn label(&self, key: &str) -> Option<&str> {
+    pub(crate) fn label(&self, key: &str) -> Option<&str> {
         self.labels.get(key).map(|value| &**value)
     }
 
-    pub(super) fn has(&self, wanted: &NamespaceLabels) -> bool {
+    pub(crate) fn has(&self, wanted: &NamespaceLabels) -> bool {
         wanted.len() == self.labels.len() && wanted.iter().all(|(key, value)| self.label(key) == Some(value))
     }
 }
@@ -135,12 +138,12 @@ pub struct OwedReview<'a> {
 }
 
 impl Input<'_> {
-    pub(super) fn names(&self) -> Names<'_> {
+    pub(crate) fn names(&self) -> Names<'_> {
         self.settings.names_at(self.hosts, self.now)
     }
 
     /// What was said of the needs before.
-    pub(super) fn said(&self) -> &[EgressStatus] {
+    pub(crate) fn said(&self) -> &[EgressStatus] {
         match self.declared {
             Declared::Read(declared) => declared.status.as_ref().map(|status| status.egress.as_slice()),
             _ => None,

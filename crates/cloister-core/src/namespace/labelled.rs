@@ -1,10 +1,10 @@
 //! The labels of a Namespace that are the operator's to set.
 
-use crate::{plan::NamespaceLabels, settings::Settings};
+use crate::{cluster::settings::Settings, model::plan::NamespaceLabels};
 use cloister_api::{Tier, labels};
 
 /// The labels of a Namespace of this tier that is not yet enforced, and why no pod of it would be admitted, if so.
-pub(super) fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLabels, Result<(), String>) {
+pub(crate) fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLabels, Result<(), String>) {
     let mut all = NamespaceLabels::from([
         (labels::MANAGED_BY, labels::MANAGER.to_owned()),
         (labels::RESEARCH_NAMESPACE, name.to_owned()),

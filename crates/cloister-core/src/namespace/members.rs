@@ -5,14 +5,16 @@
 //! writes no ClusterRoles but these, deploy/admission/operator-owners.yaml.
 
 use crate::{
-    child::{
-        Child,
-        build::{object_meta, role_ref},
-        names::{DEFAULT_ACCOUNT, OWNERS_PREFIX},
+    cluster::settings::Settings,
+    model::{
+        child::{
+            Child,
+            build::{object_meta, role_ref},
+            names::{DEFAULT_ACCOUNT, OWNERS_PREFIX},
+        },
+        suggest::{closest, did_you_mean},
+        writers::CONFIG_WRITERS,
     },
-    settings::Settings,
-    suggest::{closest, did_you_mean},
-    writers::CONFIG_WRITERS,
 };
 use cloister_api::{GROUP, MemberRole, MemberSubject, ResearchNamespaceSpec, SubjectKind, labels};
 use k8s_openapi::{
@@ -121,5 +123,9 @@ fn undeclared(name: &str, spec: &ResearchNamespaceSpec) -> Option<String> {
 
 fn rbac_subject(namespace: &str, subject: &MemberSubject) -> Subject {
     let home = || subject.namespace.clone().unwrap_or_else(|| namespace.to_owned());
-    crate::child::build::subject(subject.kind, &subject.name, (subject.kind == SubjectKind::ServiceAccount).then(home))
+    crate::model::child::build::subject(
+        subject.kind,
+        &subject.name,
+        (subject.kind == SubjectKind::ServiceAccount).then(home),
+    )
 }

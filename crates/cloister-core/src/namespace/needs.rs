@@ -1,17 +1,17 @@
 //! What was found out about a namespace's needs of egress, and what is said of each.
 
-use super::{selected::selects, tally::Tally};
+use super::{selects::selects, tally::Tally};
 use crate::{
-    child::{Child, ChildKey, ChildKind},
+    dns::Held,
     egress::{Opening, REACH_EXCEEDS_INTENT},
-    names::Held,
+    model::child::{Child, ChildKey, ChildKind},
 };
 use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
 /// An opening that an allowlist agrees to.
-pub(super) struct Agreed<'a> {
+pub(crate) struct Agreed<'a> {
     /// The place of its need among the states.
     pub need: usize,
     pub rule: &'a EgressRule,
@@ -49,9 +49,9 @@ pub struct Needs {
     /// Those among them that are the declaration's own mistake.
     pub mistakes: Vec<String>,
     /// What of each need stays closed, at the same places as the states.
-    pub(super) tallies: Vec<Option<Tally>>,
+    pub(crate) tallies: Vec<Option<Tally>>,
     /// The names of each need that are held by addresses.
-    pub(super) held_by: BTreeMap<usize, Vec<Held>>,
+    pub(crate) held_by: BTreeMap<usize, Vec<Held>>,
     /// The names that are open, or would be if their addresses were known.
     pub held: Vec<Held>,
     /// When the first of the allowlists in use ends, or the addresses of a name change.
@@ -59,7 +59,7 @@ pub struct Needs {
 }
 
 /// The name of the need that a policy opens, by the policy's name.
-pub(super) fn need_of(policy: &ChildKey) -> Option<String> {
+pub(crate) fn need_of(policy: &ChildKey) -> Option<String> {
     let name = match policy.kind {
         ChildKind::NetworkPolicy | ChildKind::CiliumNetworkPolicy => &*policy.name,
         ChildKind::ClusterNetworkPolicy => policy.name.splitn(3, '.').nth(2)?,
@@ -74,7 +74,7 @@ pub(super) fn need_of(policy: &ChildKey) -> Option<String> {
     Some(format!("{kind}/{}", parts.next()?))
 }
 
-pub(super) fn need(name: String, state: EgressState, reason: &str, message: String) -> EgressStatus {
+pub(crate) fn need(name: String, state: EgressState, reason: &str, message: String) -> EgressStatus {
     EgressStatus {
         name,
         state,
@@ -103,14 +103,14 @@ pub fn is_meant_for(name: &str, allowlist: &EgressAllowlist, namespace: &Researc
 
 impl Needs {
     /// Begins what is said of a need; the rest is said when it is known what of it opens.
-    pub(super) fn state(&mut self, name: String, tally: Tally) {
+    pub(crate) fn state(&mut self, name: String, tally: Tally) {
         self.states.push(need(name, EgressState::Active, "", String::new()));
         self.tallies.resize_with(self.states.len() - 1, || None);
         self.tallies.push(Some(tally));
     }
 
     /// Says of each need what stays closed of it.
-    pub(super) fn tell(&mut self) {
+    pub(crate) fn tell(&mut self) {
         for (need, tally) in self.states.iter_mut().zip(std::mem::take(&mut self.tallies)) {
             let Some(tally) = tally else { continue };
             tally.tell(need);
@@ -122,13 +122,13 @@ impl Needs {
         }
     }
 
-    pub(super) fn tally(&mut self, need: usize) -> &mut Tally {
+    pub(crate) fn tally(&mut self, need: usize) -> &mut Tally {
         self.tallies.resize_with(self.states.len(), || None);
         self.tallies[need].get_or_insert_with(Tally::of_rule)
     }
 
     /// Whether an allowlist has not ended yet; if so, its end is when to look again.
-    pub(super) fn lasts(&mut self, allowlist: &EgressAllowlist, now: Timestamp) -> bool {
+    pub(crate) fn lasts(&mut self, allowlist: &EgressAllowlist, now: Timestamp) -> bool {
         let Some(end) = &allowlist.spec.expires_at else { return true };
         if end.0 > now {
             self.next = Some(self.next.map_or(end.0, |next| next.min(end.0)));
@@ -136,7 +136,7 @@ impl Needs {
         end.0 > now
     }
 
-    pub(super) fn mistake(&mut self, name: String, reason: &str, message: String) {
+    pub(crate) fn mistake(&mut self, name: String, reason: &str, message: String) {
         self.mistakes.push(message.clone());
         self.states.push(need(name, EgressState::Refused, reason, message));
     }

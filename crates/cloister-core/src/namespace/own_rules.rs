@@ -13,7 +13,7 @@ use cloister_api::{EgressRule, EgressState, ResearchNamespace};
 
 impl Needs {
     /// The rules of the allowlists that a namespace may use, each with its allowlist's name.
-    pub(super) fn rules_to_use<'a>(
+    pub(crate) fn rules_to_use<'a>(
         &mut self,
         namespace: &ResearchNamespace,
         input: &Input<'a>,
@@ -31,7 +31,7 @@ impl Needs {
         rules
     }
 
-    pub(super) fn own_rules<'a: 'b, 'b>(
+    pub(crate) fn own_rules<'a: 'b, 'b>(
         &mut self,
         namespace: &'b ResearchNamespace,
         input: &Input<'a>,

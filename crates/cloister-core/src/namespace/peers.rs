@@ -3,9 +3,12 @@
 use super::{
     Input, PeerFound,
     needs::{Needs, need},
-    policies,
 };
-use crate::{child::Child, cluster_facts::in_words, writers::CATALOGUE_WRITERS};
+use crate::{
+    cluster::dns_service::in_words,
+    model::{child::Child, writers::CATALOGUE_WRITERS},
+    policies::network_policies,
+};
 use cloister_api::{EgressState, EgressStatus, ResearchNamespace};
 use std::collections::BTreeSet;
 
@@ -50,7 +53,8 @@ pub fn research_namespaces(needs: &mut Needs, namespace: &ResearchNamespace, inp
         };
         let mut state = need(format!("{direction}/{peer}"), EgressState::Active, "", String::new());
         if agreed {
-            let policy = if egress { policies::to_peer(own, peer) } else { policies::from_peer(own, peer) };
+            let policy =
+                if egress { network_policies::to_peer(own, peer) } else { network_policies::from_peer(own, peer) };
             needs.policies.push(Child::NetworkPolicy(policy));
         } else {
             // No grant opens it; and two that name each other may come one after the other, so that a tool which waits for one
@@ -95,7 +99,7 @@ pub fn access_networks(needs: &mut Needs, namespace: &ResearchNamespace, input: 
     let networks = &input.settings.spec.access_networks;
     for (position, rule) in namespace.spec.ingress.from_access_networks.iter().enumerate() {
         let entry = format!("access/{position}");
-        match policies::access(input.name, position, rule, networks) {
+        match network_policies::access(input.name, position, rule, networks) {
             Ok(Some(policy)) => {
                 needs.policies.push(Child::NetworkPolicy(policy));
                 let pods = in_words(&rule.pod_selector);

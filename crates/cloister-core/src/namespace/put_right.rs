@@ -1,17 +1,20 @@
 //! What makes the objects of a research namespace what they should be, and what of others stands among them.
 
-use super::{Input, policies};
+use super::Input;
 use crate::{
-    child::{Child, ChildKey, ChildKind, IfRefused, is_deny},
-    ownership::{Whose, whose},
-    plan::{Action, Chain, Plan},
+    model::{
+        child::{Child, ChildKey, ChildKind, IfRefused, names::is_deny},
+        ownership::{Whose, whose},
+        plan::{Action, Chain, Plan},
+    },
+    policies::network_policies,
 };
 use cloister_api::ResearchNamespaceStatus;
 use std::collections::BTreeSet;
 
 /// Makes the children what they should be. What stands already is put right together with all that closes, since it may
 /// be narrowed; what is new opens after that.
-pub(super) fn put_right(
+pub(crate) fn put_right(
     plan: &mut Plan<ResearchNamespaceStatus>,
     desired: Vec<Child>,
     wanted: &BTreeSet<ChildKey>,
@@ -79,7 +82,7 @@ pub(super) fn put_right(
 
 /// Deletes what carries a mark of the operator and is wanted no more, or never was: what it once wrote for the namespace,
 /// and what calls itself so. What stands in the name of a grant is that grant's matter, as long as there is one.
-pub(super) fn surplus(input: &Input<'_>, unwanted: impl Fn(&ChildKey) -> bool) -> Vec<Action> {
+pub(crate) fn surplus(input: &Input<'_>, unwanted: impl Fn(&ChildKey) -> bool) -> Vec<Action> {
     let ours = input
         .children
         .iter()
@@ -89,7 +92,7 @@ pub(super) fn surplus(input: &Input<'_>, unwanted: impl Fn(&ChildKey) -> bool) -
 
 /// What others have in a research namespace that opens it.
 #[derive(Debug, Default)]
-pub(super) struct Foreign<'a> {
+pub(crate) struct Foreign<'a> {
     /// Policies that allow something: policies add up, so that what is denied is not.
     pub policies: Vec<&'a ChildKey>,
     /// Roles and bindings: they give what nobody agreed to.
@@ -102,7 +105,7 @@ impl<'a> Foreign<'a> {
     }
 }
 
-pub(super) fn foreign<'a>(input: &Input<'a>, wanted: &BTreeSet<ChildKey>) -> Foreign<'a> {
+pub(crate) fn foreign<'a>(input: &Input<'a>, wanted: &BTreeSet<ChildKey>) -> Foreign<'a> {
     let mut foreign = Foreign::default();
     for (key, child) in input.children {
         let theirs = match whose(key, child, input.has_grant) {
@@ -127,7 +130,7 @@ pub(super) fn foreign<'a>(input: &Input<'a>, wanted: &BTreeSet<ChildKey>) -> For
 
 /// Whether the policy that denies everything stands as it should.
 pub fn denies(input: &Input<'_>) -> bool {
-    let deny = Child::NetworkPolicy(policies::deny_all(input.name));
+    let deny = Child::NetworkPolicy(network_policies::deny_all(input.name));
     let observed = input.children.get(&deny.key());
     observed.is_some_and(|observed| observed.is(&deny))
 }

@@ -4,11 +4,12 @@ use super::{
     Input,
     input::KnownAllowlist,
     needs::{allows, names},
-    selected::{label_of_owners, valid},
+    selects::{label_of_owners, valid},
 };
 use crate::{
-    egress::{Allowed, Surroundings, open_covered_by, selector_matches},
-    suggest::closest,
+    address::selector::selector_matches,
+    egress::{Allowed, Surroundings, open_covered_by},
+    model::suggest::closest,
 };
 use cloister_api::{EgressAllowlist, EgressRule, ResearchNamespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};

@@ -1,16 +1,15 @@
 //! What is said of a namespace.
 
-use super::{hosts, needs::Needs, put_right::Foreign};
-use crate::{
-    carry_out::{Outcome, Told},
+use super::{host_status, needs::Needs, put_right::Foreign};
+use crate::model::{
     child::{ChildKey, ChildKind},
-    condition::{self, Verdict, conditions, seconds},
-    plan::{About, Plan},
+    condition::{self, ConditionUpdate, conditions, seconds},
+    plan::Plan,
     text::others,
 };
 use cloister_api::{
     EgressState, EgressStatus, RefusedPart, ResearchNamespace, ResearchNamespaceStatus,
-    condition::{ENFORCED, READY, RESOLUTION_STABLE, reason},
+    condition::{ENFORCED, READY, reason},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -19,7 +18,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 const ON_ITS_WAY: SignedDuration = SignedDuration::from_secs(10);
 
 /// The longest list of needs in a status.
-const LIMIT: usize = 256;
+pub const LIMIT: usize = 256;
 
 /// How many refused parts of a declaration are listed.
 const REFUSED: usize = 64;
@@ -39,7 +38,7 @@ pub fn reserved(declared: &ResearchNamespace, name: &str, why: &str) -> String {
 }
 
 /// Writes the status of one ResearchNamespace, where it differs from the one before.
-pub struct Say<'a> {
+pub struct StatusBuilder<'a> {
     pub metadata: &'a ObjectMeta,
     pub before: Option<&'a ResearchNamespaceStatus>,
     pub now: Timestamp,
@@ -47,15 +46,15 @@ pub struct Say<'a> {
     pub is_closed: bool,
 }
 
-impl<'a> Say<'a> {
+impl<'a> StatusBuilder<'a> {
     pub fn about(declared: &'a ResearchNamespace, now: Timestamp) -> Self {
-        Say { metadata: &declared.metadata, before: declared.status.as_ref(), now, is_closed: false }
+        StatusBuilder { metadata: &declared.metadata, before: declared.status.as_ref(), now, is_closed: false }
     }
 
     /// The same about a namespace that is closed.
     #[must_use]
     pub fn of_closed(self) -> Self {
-        Say { is_closed: true, ..self }
+        StatusBuilder { is_closed: true, ..self }
     }
 
     /// The namespace stands, and its needs are as they are.
@@ -76,7 +75,7 @@ impl<'a> Say<'a> {
             EgressState::Active => 3,
         });
         states.truncate(LIMIT);
-        hosts::bound(&mut states);
+        host_status::bound(&mut states);
         let defeat = defeat(&foreign.policies);
         let intrusion = intrusion(&foreign.access);
         let mut verdicts = match (
@@ -110,7 +109,7 @@ impl<'a> Say<'a> {
                     // What it names may have been applied together with it, and be seen after it.
                     Some(until) => {
                         plan.next = Some(plan.next.map_or(until, |next| next.min(until)));
-                        vec![Verdict::new(READY, false, "EgressRefused", message)]
+                        vec![ConditionUpdate::new(READY, false, "EgressRefused", message)]
                     }
                     None => condition::stalled("EgressRefused", message),
                 }
@@ -120,12 +119,15 @@ impl<'a> Say<'a> {
             }
         };
         verdicts.push(match defeat {
-            Some(defeat) => Verdict::new(ENFORCED, false, reason::DENY_DEFEATED, defeat),
-            None => {
-                Verdict::new(ENFORCED, true, reason::RECONCILED, "traffic is denied by default, and pods are admitted")
-            }
+            Some(defeat) => ConditionUpdate::new(ENFORCED, false, reason::DENY_DEFEATED, defeat),
+            None => ConditionUpdate::new(
+                ENFORCED,
+                true,
+                reason::RECONCILED,
+                "traffic is denied by default, and pods are admitted",
+            ),
         });
-        verdicts.extend(hosts::verdict(&needs.held));
+        verdicts.extend(host_status::verdict(&needs.held));
         let before = self.before.cloned().unwrap_or_default();
         let status = ResearchNamespaceStatus {
             enforced_at: before.enforced_at.clone().or_else(|| Some(seconds(self.now))),
@@ -162,7 +164,7 @@ impl<'a> Say<'a> {
         reason: &str,
         message: String,
     ) -> Plan<ResearchNamespaceStatus> {
-        self.kept(plan, vec![Verdict::new(READY, false, reason, message)])
+        self.kept(plan, vec![ConditionUpdate::new(READY, false, reason, message)])
     }
 
     /// Nothing of it is open, or will be.
@@ -173,16 +175,20 @@ impl<'a> Say<'a> {
         message: String,
     ) -> Plan<ResearchNamespaceStatus> {
         let before = self.before.cloned().unwrap_or_default();
-        let mut verdicts = vec![Verdict::new(READY, false, reason, message)];
+        let mut verdicts = vec![ConditionUpdate::new(READY, false, reason, message)];
         if before.conditions.iter().any(|condition| condition.type_ == ENFORCED) {
-            verdicts.push(Verdict::new(ENFORCED, false, "Sealed", "no new pod is admitted"));
+            verdicts.push(ConditionUpdate::new(ENFORCED, false, "Sealed", "no new pod is admitted"));
         }
         let status = ResearchNamespaceStatus { egress: Vec::new(), egress_summary: String::new(), ..before };
         self.written(plan, status, verdicts)
     }
 
     /// With what was said before about everything but readiness.
-    fn kept(&self, plan: Plan<ResearchNamespaceStatus>, mut verdicts: Vec<Verdict>) -> Plan<ResearchNamespaceStatus> {
+    fn kept(
+        &self,
+        plan: Plan<ResearchNamespaceStatus>,
+        mut verdicts: Vec<ConditionUpdate>,
+    ) -> Plan<ResearchNamespaceStatus> {
         let mut status = self.before.cloned().unwrap_or_default();
         if self.is_closed {
             // An entry says what is open.
@@ -190,12 +196,14 @@ impl<'a> Say<'a> {
             status.egress_summary.clear();
         }
         let sealed = plan.actions().any(|action| {
-            matches!(action, crate::plan::Action::ApplyNamespace(labels) if !labels.contains_key(cloister_api::labels::ENFORCED))
+            matches!(action, crate::model::plan::Action::ApplyNamespace(labels) if !labels.contains_key(cloister_api::labels::ENFORCED))
         });
         let enforced = status.conditions.iter().find(|condition| condition.type_ == ENFORCED);
         match enforced {
-            Some(_) if sealed => verdicts.push(Verdict::new(ENFORCED, false, "Sealed", "no new pod is admitted")),
-            Some(enforced) => verdicts.push(Verdict::new(
+            Some(_) if sealed => {
+                verdicts.push(ConditionUpdate::new(ENFORCED, false, "Sealed", "no new pod is admitted"))
+            }
+            Some(enforced) => verdicts.push(ConditionUpdate::new(
                 ENFORCED,
                 enforced.status == "True",
                 enforced.reason.clone(),
@@ -206,11 +214,11 @@ impl<'a> Say<'a> {
         self.written(plan, status, verdicts)
     }
 
-    fn written(
+    pub fn written(
         &self,
         mut plan: Plan<ResearchNamespaceStatus>,
         mut status: ResearchNamespaceStatus,
-        verdicts: Vec<Verdict>,
+        verdicts: Vec<ConditionUpdate>,
     ) -> Plan<ResearchNamespaceStatus> {
         let generation = self.metadata.generation;
         let before = self.before.map(|before| before.conditions.as_slice()).unwrap_or_default();
@@ -262,7 +270,7 @@ fn standing(states: &[EgressStatus], open: usize, declared: usize) -> String {
 /// What is said of a need, as short as a condition has it.
 fn brief(message: &str) -> String {
     let mut message = message.to_owned();
-    hosts::shorten(&mut message, "the rest is in status.egress");
+    host_status::shorten(&mut message, "the rest is in status.egress");
     message
 }
 
@@ -278,7 +286,7 @@ pub fn is_announced(status: Option<&ResearchNamespaceStatus>) -> bool {
 /// The first thing to be said of an object: that nothing was decided yet. A tool that finds no Ready condition would
 /// take it for healthy.
 pub fn first_sight(declared: &ResearchNamespace, now: Timestamp) -> Option<ResearchNamespaceStatus> {
-    let verdicts = vec![Verdict::unknown(READY, "seen, and not yet decided")];
+    let verdicts = vec![ConditionUpdate::unknown(READY, "seen, and not yet decided")];
     let status = ResearchNamespaceStatus {
         conditions: conditions(&[], verdicts, declared.metadata.generation, now),
         ..ResearchNamespaceStatus::default()
@@ -286,73 +294,7 @@ pub fn first_sight(declared: &ResearchNamespace, now: Timestamp) -> Option<Resea
     (!is_announced(declared.status.as_ref())).then_some(status)
 }
 
-/// The status of a namespace of whose plan something failed: what was planned to be said of the rest, and what failed.
-pub fn failed(
-    declared: &ResearchNamespace,
-    planned: Option<ResearchNamespaceStatus>,
-    outcome: &Outcome<Told>,
-    now: Timestamp,
-) -> Option<ResearchNamespaceStatus> {
-    let say = Say::about(declared, now);
-    let before = declared.status.clone().unwrap_or_default();
-    let mut status = planned.unwrap_or_else(|| before.clone());
-    let mut verdicts = condition::failed(&outcome.failures);
-    let said = |status: &ResearchNamespaceStatus| status.conditions.iter().filter_map(Verdict::of).collect::<Vec<_>>();
-    let seal_failed = outcome.failures.iter().any(|failed| failed.closes && failed.about == About::Namespace);
-    let is_sealed = outcome.last_is_left && declared.metadata.deletion_timestamp.is_none();
-    let enforced = |verdict: &Verdict| verdict.type_ == ENFORCED;
-    if seal_failed {
-        verdicts.extend(said(&before).into_iter().filter(enforced));
-    } else if is_sealed {
-        let message = "no new pod is admitted until what failed stands";
-        verdicts.push(Verdict::new(ENFORCED, false, "Sealed", message));
-    } else {
-        verdicts.extend(said(&status).into_iter().filter(enforced));
-    }
-    verdicts.extend(said(&status).into_iter().filter(|verdict| verdict.type_ == RESOLUTION_STABLE));
-    if is_sealed {
-        status.enforced_at.clone_from(&before.enforced_at);
-    }
-    correct(&mut status, &before, outcome);
-    say.written(Plan::default(), status, verdicts).status
-}
-
-/// Puts right what is said of needs whose policies could not be written, or could not be taken away.
-fn correct(status: &mut ResearchNamespaceStatus, before: &ResearchNamespaceStatus, outcome: &Outcome<Told>) {
-    let was_open = |name: &str| before.egress.iter().any(|need| need.name == name && is_open(need.state));
-    if outcome.kept_closed() {
-        for need in status.egress.iter_mut().filter(|need| is_open(need.state) && !was_open(&need.name)) {
-            need.state = EgressState::Unresolved;
-            reason::APPLY_FAILED.clone_into(&mut need.reason);
-            "waits for what must stand before anything opens; see the condition Ready".clone_into(&mut need.message);
-        }
-    }
-    for failed in &outcome.failures {
-        let About::Child(key) = &failed.about else { continue };
-        let Some(name) = super::needs::need_of(key) else { continue };
-        let need = status.egress.iter_mut().find(|need| need.name == name);
-        let Told { message, is_final } = &failed.error;
-        match need {
-            Some(need) if *is_final || !failed.closes => {
-                let (state, why) = match is_final {
-                    true => (EgressState::Refused, reason::APPLY_REFUSED),
-                    false => (EgressState::Unresolved, reason::APPLY_FAILED),
-                };
-                (need.state, need.reason, need.message) = (state, why.to_owned(), message.clone());
-            }
-            Some(_) => {}
-            // It has left the spec, and is still open.
-            None => status.egress.extend(before.egress.iter().find(|need| need.name == name).cloned()),
-        }
-    }
-    let open = status.egress.iter().filter(|need| is_open(need.state)).count();
-    let all = status.egress_summary.split_once('/').and_then(|(_, all)| all.parse().ok()).unwrap_or(0);
-    if status.egress.len() < LIMIT {
-        status.egress_summary = format!("{open}/{}", status.egress.len().max(all));
-    }
-}
-
 /// Whether an entry of the status says that something is open.
-fn is_open(state: EgressState) -> bool {
+pub fn is_open(state: EgressState) -> bool {
     state == EgressState::Active
 }

@@ -12,7 +12,7 @@ use super::{
     Declared, Input, ObservedNamespace,
     input::{Account, Inspection},
 };
-use crate::{
+use crate::model::{
     child::{ChildKey, ChildKind, ObservedChild, names::DEFAULT_ACCOUNT},
     finalizers::has_finalizer,
     ownership::{Whose, whose},

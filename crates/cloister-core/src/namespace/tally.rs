@@ -1,9 +1,9 @@
 //! What of a need stays closed, and why: gathered rule by rule, and said in one message.
 
-use super::hosts::what_to_do;
+use super::host_status::what_to_do;
 use crate::{
-    names::{Held, Standing},
-    text::others,
+    dns::{Held, Standing},
+    model::text::others,
 };
 use cloister_api::{EgressState, EgressStatus};
 use std::collections::BTreeSet;

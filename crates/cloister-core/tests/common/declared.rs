@@ -3,8 +3,8 @@
 use super::namespaces::{Allowlists, NAME, World, at};
 use cloister_api::{CloisterConfigSpec, EgressAllowlist, ResearchNamespace, ResearchNamespaceSpec};
 use cloister_core::{
+    cluster::settings::Settings,
     egress::{Channel, Installed},
-    settings::Settings,
 };
 use proptest::{prelude::*, sample::subsequence};
 use serde_json::{Value, json};

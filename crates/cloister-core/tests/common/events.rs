@@ -6,8 +6,8 @@ use super::{
 };
 use cloister_api::*;
 use cloister_core::{
-    child::{Child, names::name_of_opened},
     grant::Home,
+    model::child::{Child, names::name_of_opened},
 };
 use jiff::SignedDuration;
 use k8s_openapi::{

@@ -6,19 +6,21 @@ use super::{
 };
 use cloister_api::*;
 use cloister_core::{
-    child::{ChildKey, ChildKind, GrantRef},
-    cluster_role::RoleFacts,
+    cluster::{role_facts::RoleFacts, settings::Settings},
+    dns,
     egress::{Opening, ServiceFacts},
+    grant,
     grant::{
-        self, Beside, Catalogue, CredentialFacts, Debt, Declared, Grant, Holder, Home, Input, Known, Listed, Neighbour,
+        Beside, Catalogue, CredentialFacts, Debt, Declared, Grant, Holder, Home, Input, Known, Listed, Neighbour,
         Other, SETTLING, Share, has_begun, is_approved, is_open, last_call, may_hold, mount_name, mount_named_by,
         owes_review, same_person, secret_name,
     },
-    hold::Held,
-    names,
-    plan::{Action, Plan},
-    settings::Settings,
-    suggest::closest,
+    model::{
+        child::{ChildKey, ChildKind, GrantRef},
+        hold::Held,
+        plan::{Action, Plan},
+        suggest::closest,
+    },
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -98,7 +100,7 @@ pub struct World {
     pub service: ServiceState,
     pub settings: Settings,
     /// What is known of names.
-    pub known: BTreeMap<String, names::Known>,
+    pub known: BTreeMap<String, dns::Known>,
     /// Why nothing is opened.
     pub held: Option<Held>,
     /// Whether the record holds all that was said.

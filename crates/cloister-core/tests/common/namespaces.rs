@@ -6,16 +6,20 @@ use super::{
 };
 use cloister_api::*;
 use cloister_core::{
-    child::{Child, ChildKey, ChildKind, GrantRef, build, names::DENY_ALL},
-    egress::PolicyPort,
+    address::PolicyPort,
+    cluster::settings::Settings,
+    dns::Known,
     grant::{Share, mount_name},
-    names::Known,
-    namespace::{
-        self, Declared, GrantedRule, Input, Inspection, KnownAllowlist, ObservedNamespace, OwedReview, Peer, PeerFound,
-        is_owned_label, policies,
+    model::{
+        child::{Child, ChildKey, ChildKind, GrantRef, build, names::DENY_ALL},
+        plan::{Action, NamespaceLabels, Plan},
     },
-    plan::{Action, NamespaceLabels, Plan},
-    settings::Settings,
+    namespace,
+    namespace::{
+        Declared, GrantedRule, Input, Inspection, KnownAllowlist, ObservedNamespace, OwedReview, Peer, PeerFound,
+        is_owned_label,
+    },
+    policies::network_policies,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{networking::v1::NetworkPolicy, rbac::v1::RoleBinding};
@@ -321,7 +325,7 @@ fn of_grants() -> Objects {
     let of_grant = metadata.labels.get_or_insert_default();
     of_grant.insert(labels::GRANT.to_owned(), "eval".to_owned());
     of_grant.insert(labels::GRANT_KIND.to_owned(), GrantKind::StorageAccessGrant.as_str().to_owned());
-    let spec = policies::own_pods(NAME).spec;
+    let spec = network_policies::own_pods(NAME).spec;
     let policy = NetworkPolicy { metadata: metadata.clone(), spec };
     let binding = build::role_binding(metadata, "cloister:storage-reader", NAME, &[]);
     let share = Share { storage: "weights".into(), role: "reader".into(), account: "trainer".into() };

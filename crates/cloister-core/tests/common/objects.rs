@@ -2,8 +2,9 @@
 
 use cloister_api::{GrantMount, Protocol, ServiceReference, labels};
 use cloister_core::{
-    child::{Child, ChildKey, Children, ObservedChild},
-    egress::{PolicyPortNumber, ServiceFacts, ServicePortFacts},
+    address::PolicyPortNumber,
+    egress::{ServiceFacts, ServicePortFacts},
+    model::child::{Child, ChildKey, Children, ObservedChild},
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Serialize, de::DeserializeOwned};
@@ -25,7 +26,7 @@ impl std::fmt::Display for Failed {
     }
 }
 
-impl cloister_core::carry_out::Failure for Failed {
+impl cloister_core::model::carry_out::Failure for Failed {
     fn is_final(&self) -> bool {
         *self == Failed::ForGood
     }

@@ -6,8 +6,9 @@ use super::{
 };
 use cloister_api::labels;
 use cloister_core::{
-    child::{Child, ChildKey},
-    namespace::{Account, ObservedNamespace, policies},
+    model::child::{Child, ChildKey},
+    namespace::{Account, ObservedNamespace},
+    policies::network_policies,
 };
 use k8s_openapi::{
     api::{
@@ -72,7 +73,7 @@ pub fn tamper(world: &mut World, drift: &Drift) {
         Drift::Disown(at) if !keys.is_empty() => objects.edit(at.get(&keys), |metadata| metadata.labels = None),
         Drift::LetGo => objects.edit(&deny_all(), |metadata| metadata.finalizers = None),
         Drift::Leftover => {
-            let policy = policies::to_peer(NAME, "former");
+            let policy = network_policies::to_peer(NAME, "former");
             objects.apply(&Child::NetworkPolicy(policy)).unwrap();
         }
         Drift::Label(key, value) => {
@@ -112,7 +113,7 @@ pub fn foreign() -> impl Strategy<Value = (World, bool)> {
         });
         let metadata = ObjectMeta { name: Some("theirs".into()), ..ObjectMeta::default() };
         let child = match theirs {
-            0 => Some(Child::NetworkPolicy(NetworkPolicy { metadata, spec: policies::own_pods(NAME).spec })),
+            0 => Some(Child::NetworkPolicy(NetworkPolicy { metadata, spec: network_policies::own_pods(NAME).spec })),
             1 => Some(Child::ServiceAccount(ServiceAccount { metadata, ..ServiceAccount::default() })),
             2 => Some(Child::RoleBinding(RoleBinding { metadata, ..RoleBinding::default() })),
             3 => Some(Child::ResourceQuota(ResourceQuota { metadata, ..ResourceQuota::default() })),

@@ -7,12 +7,15 @@ use super::{
 };
 use cloister_api::{GrantKind, labels};
 use cloister_core::{
-    child::{
-        Child, ChildKey, ChildKind, GrantRef,
-        names::{name_of_opened, named_after},
+    model::{
+        child::{
+            Child, ChildKey, ChildKind, GrantRef,
+            names::{name_of_opened, named_after},
+        },
+        plan::Action,
     },
-    namespace::{ObservedNamespace, policies},
-    plan::Action,
+    namespace::ObservedNamespace,
+    policies::network_policies,
 };
 use k8s_openapi::{
     api::{
@@ -123,7 +126,8 @@ fn plant() -> impl Strategy<Value = Plant> {
         };
         let child = match kind {
             ChildKind::NetworkPolicy => {
-                let spec = if allows { policies::own_pods(NAME).spec } else { policies::deny_all(NAME).spec };
+                let spec =
+                    if allows { network_policies::own_pods(NAME).spec } else { network_policies::deny_all(NAME).spec };
                 Child::NetworkPolicy(NetworkPolicy { metadata, spec })
             }
             ChildKind::RoleBinding => Child::RoleBinding(RoleBinding { metadata, ..RoleBinding::default() }),

@@ -1,8 +1,9 @@
 //! How the simulated clusters carry plans out: as the controller does, in an order that differs from round to round.
 
 use super::objects::Failed;
-use cloister_core::{
-    carry_out::{self, Outcome},
+use cloister_core::model::{
+    carry_out,
+    carry_out::Outcome,
     plan::{Action, Plan},
 };
 use std::{

@@ -3,9 +3,11 @@
 use super::grants::{World, mount_of, secret_of};
 use cloister_api::{GrantPhase, GrantStatus, labels};
 use cloister_core::{
-    child::{ChildKey, ChildKind},
     grant::{Copy, Grant, LastEnd, unclaimed},
-    plan::Plan,
+    model::{
+        child::{ChildKey, ChildKind},
+        plan::Plan,
+    },
 };
 use std::collections::BTreeSet;
 

@@ -6,7 +6,7 @@ use cloister_api::{
     BreakGlassStatus, Decision, GrantPhase, GrantStatus, Identity, Member, MemberRole, MemberSubject, RecordedReview,
     RuleApprovals, SubjectKind,
 };
-use cloister_core::child::{ChildKey, ChildKind};
+use cloister_core::model::child::{ChildKey, ChildKind};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 

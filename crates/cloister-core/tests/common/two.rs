@@ -7,10 +7,12 @@
 use super::{grants::World, objects::Failed};
 use cloister_api::{GrantPhase, GrantStatus, labels};
 use cloister_core::{
-    carry_out::{Failure, Outcome, carry_out},
-    child::{Child, ChildKey, ChildKind},
     grant::{Grant, failed, mount_key, mount_of_secret},
-    plan::{Action, Plan},
+    model::{
+        carry_out::{Failure, Outcome, carry_out},
+        child::{Child, ChildKey, ChildKind},
+        plan::{Action, Plan},
+    },
 };
 use futures::channel::oneshot;
 use jiff::Timestamp;

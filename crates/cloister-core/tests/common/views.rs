@@ -5,7 +5,7 @@ use super::{
     spoil::sorted,
 };
 use cloister_api::{Attach, EgressAllowlist};
-use cloister_core::child::Child;
+use cloister_core::model::child::Child;
 
 impl World {
     /// The same cluster in which everything is declared as in another.

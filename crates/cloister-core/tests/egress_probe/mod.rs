@@ -2,8 +2,9 @@
 
 use cloister_api::{EgressRule, Port, Protocol, ServiceReference};
 use cloister_core::{
-    egress::{NeverOpened, Opening, PolicyPortNumber, ServiceFacts, ServicePortFacts},
-    names::{Answer, Held, Host, Known, Limits, Names, Outcome, Where},
+    address::{NeverOpened, PolicyPortNumber},
+    dns::{Answer, Held, Host, Known, Limits, Names, Outcome, Where},
+    egress::{Opening, ServiceFacts, ServicePortFacts},
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;

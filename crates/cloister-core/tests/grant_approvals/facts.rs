@@ -6,7 +6,7 @@ use super::{
     model::Catalogue,
 };
 use cloister_api::*;
-use cloister_core::{child::Child, grant::Grant};
+use cloister_core::{grant::Grant, model::child::Child};
 use std::collections::BTreeSet;
 
 /// What a review or an approval is about: the grant's uid, the policy, and what it is for.

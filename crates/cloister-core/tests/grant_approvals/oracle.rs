@@ -11,9 +11,8 @@ use super::{
 };
 use cloister_api::*;
 use cloister_core::{
-    child::ChildKind,
     grant::{Grant, Home},
-    plan::Action,
+    model::{child::ChildKind, plan::Action},
 };
 use jiff::{SignedDuration, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};

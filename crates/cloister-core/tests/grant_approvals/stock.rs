@@ -6,7 +6,7 @@ use super::{
     model::ACCOUNTS,
 };
 use cloister_api::*;
-use cloister_core::cluster_role::RoleFacts;
+use cloister_core::cluster::role_facts::RoleFacts;
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::LazyLock};
 

@@ -2,7 +2,7 @@
 
 use super::{desk::*, grants::World};
 use cloister_api::{Decision, GrantPhase, Identity};
-use cloister_core::{grant, settings::Settings};
+use cloister_core::{cluster::settings::Settings, grant};
 use serde_json::{Value, json};
 
 fn account() -> Value {

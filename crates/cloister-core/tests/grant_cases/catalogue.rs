@@ -6,9 +6,10 @@ use super::{
 };
 use cloister_api::{AccessPolicy, AccessRole};
 use cloister_core::{
-    catalogue::{self, Input},
+    catalogue,
+    catalogue::Input,
     grant::{CredentialFacts, Known},
-    suggest::closest,
+    model::suggest::closest,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use serde_json::{Value, json};

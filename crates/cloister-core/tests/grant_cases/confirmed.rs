@@ -5,7 +5,7 @@ use super::{
     grants::{Pod, World},
 };
 use cloister_api::{GrantPhase, ResidualExposure};
-use cloister_core::plan::Action;
+use cloister_core::model::plan::Action;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;

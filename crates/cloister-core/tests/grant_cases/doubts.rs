@@ -2,7 +2,7 @@
 
 use super::{desk::*, grants::World};
 use cloister_api::{Decision, GrantPhase};
-use cloister_core::names::{Answer, Known, Limits, Outcome, Where};
+use cloister_core::dns::{Answer, Known, Limits, Outcome, Where};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ fn answered(world: &mut World, outcome: Outcome) {
 
 fn address(text: &str) -> Outcome {
     let records = [(text.parse().unwrap(), SignedDuration::from_secs(30))];
-    match Answer::believed(records, Where::Public, &cloister_core::egress::NeverOpened::new(&[])) {
+    match Answer::believed(records, Where::Public, &cloister_core::address::NeverOpened::new(&[])) {
         Ok(answer) => Outcome::Answered(answer),
         Err(why) => Outcome::Refused(why),
     }

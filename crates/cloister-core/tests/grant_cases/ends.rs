@@ -6,9 +6,11 @@ use super::{
 };
 use cloister_api::{GrantPhase, GrantStatus, labels};
 use cloister_core::{
-    carry_out::{Failed, Outcome, Told},
     grant::{Home, SETTLING, failed, over_since},
-    plan::{About, Action, HoldsUp},
+    model::{
+        carry_out::{Failed, Outcome, Told},
+        plan::{About, Action, HoldsUp},
+    },
 };
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};

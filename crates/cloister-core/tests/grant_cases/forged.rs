@@ -5,7 +5,7 @@ use super::{
     grants::{Pod, World, mount_of},
 };
 use cloister_api::{Decision, GrantPhase, GrantStatus, Identity, RecordedReview};
-use cloister_core::{child::ChildKind, grant};
+use cloister_core::{grant, model::child::ChildKind};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;

@@ -6,10 +6,10 @@ use super::{
 };
 use cloister_api::{GrantPhase, StorageResource, labels};
 use cloister_core::{
-    catalogue::{self, Input},
-    cluster_role::{self, RoleFacts},
+    catalogue,
+    catalogue::Input,
+    cluster::{role_facts, role_facts::RoleFacts, settings::Settings},
     grant::{CredentialFacts, Known},
-    settings::Settings,
 };
 use serde_json::{Value, json};
 
@@ -159,7 +159,7 @@ fn a_label_guards_nothing_and_closes() {
     let role = |labels: Value| {
         let role = json!({"metadata": {"labels": labels}, "rules": []});
         let facts = RoleFacts::of(&serde_json::from_value(role).unwrap(), true);
-        cluster_role::bindable("debugger", Some(&facts)).map_err(|fault| fault.to_string())
+        role_facts::bindable("debugger", Some(&facts)).map_err(|fault| fault.to_string())
     };
     assert_eq!(role(json!({"cloister.dev/aggregate-to-viewer": "true", "app": "x"})), Ok(()));
     let told = role(json!({POLICIES: "strict"})).unwrap_err();
@@ -223,6 +223,6 @@ fn an_endpoint_opens_no_more_than_an_allowlist() {
     world.settings = Settings::new(Some(&settings));
     settle(&mut world);
     assert_eq!(said(&world, "eval").0, GrantPhase::Active);
-    let open = world.objects.0.keys().filter(|key| key.kind == cloister_core::child::ChildKind::NetworkPolicy);
+    let open = world.objects.0.keys().filter(|key| key.kind == cloister_core::model::child::ChildKind::NetworkPolicy);
     assert_eq!(open.count(), 0, "its endpoint is closed, and the rest stands");
 }

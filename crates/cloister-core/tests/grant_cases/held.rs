@@ -2,7 +2,7 @@
 
 use super::{desk::*, grants::World};
 use cloister_api::{Decision, GrantPhase};
-use cloister_core::hold::Held;
+use cloister_core::model::hold::Held;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::json;
 

@@ -5,7 +5,7 @@ use super::{
     grants::{Shelf, World, debugger, role_facts},
 };
 use cloister_api::GrantPhase;
-use cloister_core::child::{Child, ChildKey, ChildKind};
+use cloister_core::model::child::{Child, ChildKey, ChildKind};
 use serde_json::{Value, json};
 
 fn opened(key: &str, more: Value) -> World {

@@ -5,7 +5,7 @@ use super::{
     grants::{Shelf, World},
 };
 use cloister_api::{GrantMount, GrantPhase};
-use cloister_core::{
+use cloister_core::model::{
     child::{Child, ChildKey, ChildKind},
     plan::Action,
 };
@@ -34,8 +34,8 @@ fn one_credential_is_mounted_at_one_path() {
 /// Whoever publishes the catalogue corrects an endpoint: it is no mistake of a request, and the same without the mistake is given.
 #[test]
 fn an_endpoint_that_stays_closed_is_no_mistake_of_a_request() {
-    use cloister_core::names::{Answer, Known, Limits, Outcome, Where};
-    let never = cloister_core::egress::NeverOpened::new(&[]);
+    use cloister_core::dns::{Answer, Known, Limits, Outcome, Where};
+    let never = cloister_core::address::NeverOpened::new(&[]);
     let inside = [("10.0.0.1".parse().unwrap(), SignedDuration::from_secs(30))];
     let host = "weights.example.com";
     let endpoint = json!({"domainNames": [host], "ports": [{"port": 443}]});

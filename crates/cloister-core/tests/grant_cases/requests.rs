@@ -3,9 +3,10 @@
 use super::{desk::*, grants::World};
 use cloister_api::{CloisterConfigSpec, GrantPhase};
 use cloister_core::{
-    egress::{NeverOpened, Opening, Surroundings, open_rule},
-    names::{Known, Limits, Outcome},
-    settings::Settings,
+    address::NeverOpened,
+    cluster::settings::Settings,
+    dns::{Known, Limits, Outcome},
+    egress::{Opening, Surroundings, open_rule},
 };
 use jiff::SignedDuration;
 use serde_json::{Value, json};

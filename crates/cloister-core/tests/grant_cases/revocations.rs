@@ -5,7 +5,7 @@ use super::{
     grants::{Shelf, World},
 };
 use cloister_api::{AccessPolicy, CloisterConfigSpec, Decision, GrantPhase, Identity};
-use cloister_core::settings::Settings;
+use cloister_core::cluster::settings::Settings;
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};

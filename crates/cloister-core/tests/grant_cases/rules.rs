@@ -5,7 +5,7 @@ use super::{
     grants::{Shelf, World},
 };
 use cloister_api::GrantPhase;
-use cloister_core::names::{Answer, Known, Limits, Outcome, Where};
+use cloister_core::dns::{Answer, Known, Limits, Outcome, Where};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -25,7 +25,7 @@ fn world_of(policy: Value) -> World {
     let declared = json!({"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]});
     let mut world = World { rules: vec![serde_json::from_value(declared).unwrap()], ..by_people(policy) };
     let address = ("10.0.0.9".parse().unwrap(), SignedDuration::from_secs(30));
-    let never = cloister_core::egress::NeverOpened::new(&[]);
+    let never = cloister_core::address::NeverOpened::new(&[]);
     let rebound = Answer::believed([address], Where::Public, &never).unwrap_err();
     for (name, outcome) in [
         ("gone", Outcome::NoSuchName),

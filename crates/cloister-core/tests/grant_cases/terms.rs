@@ -5,7 +5,7 @@ use super::{
     grants::{Shelf, World},
 };
 use cloister_api::{GrantPhase, labels};
-use cloister_core::{grant::Home, settings::Settings};
+use cloister_core::{cluster::settings::Settings, grant::Home};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 

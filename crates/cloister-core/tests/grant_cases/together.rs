@@ -5,7 +5,10 @@ use super::{
     grants::{Shelf, World},
 };
 use cloister_api::{EgressRule, GrantPhase, StorageResource};
-use cloister_core::egress::{NeverOpened, Opening, Surroundings, open_rule};
+use cloister_core::{
+    address::NeverOpened,
+    egress::{Opening, Surroundings, open_rule},
+};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 

@@ -6,7 +6,7 @@ use super::{
     said::{counted, said_of, sam},
 };
 use cloister_api::{Decision, GrantPhase};
-use cloister_core::{grant::Home, hold::Held};
+use cloister_core::{grant::Home, model::hold::Held};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ fn whatever_held_it_up_is_told_in_the_words_for_one_that_is_over() {
     };
     let open = |world: World| {
         let rule = serde_json::from_value(rule(json!(["203.0.113.0/24"]))["rule"].clone()).unwrap();
-        let never = cloister_core::egress::NeverOpened::new(&[]);
+        let never = cloister_core::address::NeverOpened::new(&[]);
         let surroundings = cloister_core::egress::Surroundings { never: &never, services: &|_| None, wildcards: false };
         World { agreed: vec![cloister_core::egress::open_rule(&rule, &surroundings).unwrap()], ..world }
     };

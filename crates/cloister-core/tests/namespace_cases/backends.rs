@@ -3,10 +3,10 @@
 use crate::namespaces::{NAME, World};
 use cloister_api::{CloisterConfigSpec, EgressAllowlist, EgressState, Enforcement, ResearchNamespace, StorageEndpoint};
 use cloister_core::{
-    child::{Child, ChildKey, ChildKind},
+    cluster::settings::Settings,
+    dns::{Answer, Known, Limits, Outcome, Where},
     egress::{Channel, Installed},
-    names::{Answer, Known, Limits, Outcome, Where},
-    settings::Settings,
+    model::child::{Child, ChildKey, ChildKind},
 };
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -137,8 +137,8 @@ fn what_denies_above_all_stands_last_and_goes_last() {
     let plan = world.plan();
     let deny = ChildKey::new(ChildKind::ClusterNetworkPolicy, "cloister.interp.deny");
     let of_bound = plan.open.iter().position(|stage| {
-        let mut actions = stage.iter().flat_map(cloister_core::plan::Chain::actions);
-        actions.any(|action| matches!(action, cloister_core::plan::Action::Apply(child) if child.key() == deny))
+        let mut actions = stage.iter().flat_map(cloister_core::model::plan::Chain::actions);
+        actions.any(|action| matches!(action, cloister_core::model::plan::Action::Apply(child) if child.key() == deny))
     });
     assert_eq!(of_bound, Some(plan.open.len() - 1), "only pods are admitted after it");
     assert!(plan.close.is_empty() && plan.last.is_some());

@@ -4,8 +4,8 @@ use super::{config, settled, world};
 use crate::namespaces::World;
 use cloister_api::Protocol;
 use cloister_core::{
-    child::{Child, ChildKey, ChildKind},
-    egress::PolicyPort,
+    address::PolicyPort,
+    model::child::{Child, ChildKey, ChildKind},
 };
 use serde_json::{Value, json};
 

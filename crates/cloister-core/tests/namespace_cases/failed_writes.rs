@@ -9,9 +9,11 @@ use crate::{
 };
 use cloister_api::EgressState;
 use cloister_core::{
-    child::{ChildKey, ChildKind},
+    model::{
+        child::{ChildKey, ChildKind},
+        plan::Action,
+    },
     namespace,
-    plan::Action,
 };
 use serde_json::{Value, json};
 

@@ -3,10 +3,7 @@
 use super::{allowlist, blocks, learn, need, policies, said, settled, world};
 use crate::namespaces::{NAME, World, at};
 use cloister_api::EgressState;
-use cloister_core::{
-    catalogue::{self, Users},
-    names::Known,
-};
+use cloister_core::{catalogue, catalogue::Users, dns::Known};
 use serde_json::{Value, json};
 
 fn message(world: &World, name: &str) -> String {

@@ -20,13 +20,16 @@ use cloister_api::{
     labels,
 };
 use cloister_core::{
+    address::{NeverOpened, PolicyPortNumber},
     catalogue,
-    child::{Child, ChildKey, ChildKind},
-    egress::{NeverOpened, PolicyPortNumber, ServiceFacts},
-    names,
+    cluster::settings::Settings,
+    dns,
+    egress::ServiceFacts,
+    model::{
+        child::{Child, ChildKey, ChildKind},
+        plan::{Action, Chain},
+    },
     namespace::ObservedNamespace,
-    plan::{Action, Chain},
-    settings::Settings,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::Time};
@@ -92,10 +95,10 @@ fn blocks(world: &World, name: &str) -> Vec<String> {
     peers.map(|peer| peer.ip_block.as_ref().unwrap().cidr.clone()).collect()
 }
 
-fn learn(known: &mut names::Known, addresses: &[&str], now: Timestamp) {
+fn learn(known: &mut dns::Known, addresses: &[&str], now: Timestamp) {
     let records = addresses.iter().map(|address| (address.parse().unwrap(), SignedDuration::from_secs(30)));
-    let answer = names::Answer::believed(records, names::Where::Public, &NeverOpened::new(&[])).unwrap();
-    known.learn(names::Outcome::Answered(answer), now, &names::Limits::default());
+    let answer = dns::Answer::believed(records, dns::Where::Public, &NeverOpened::new(&[])).unwrap();
+    known.learn(dns::Outcome::Answered(answer), now, &dns::Limits::default());
 }
 
 const CLOSED: [&str; 3] = ["cloister-deny-all", "cloister-dns", "cloister-own-pods"];
@@ -203,7 +206,7 @@ fn a_namespace_of_somebody_else_is_left_alone() {
 
     world.namespace = namespace(&[], Some(NAME));
     world.objects.0.retain(|_, _| false);
-    let mut theirs = cloister_core::namespace::policies::own_pods(NAME);
+    let mut theirs = cloister_core::policies::network_policies::own_pods(NAME);
     theirs.metadata.labels = None;
     let theirs = Child::NetworkPolicy(theirs);
     world.objects.apply(&theirs).unwrap();
@@ -345,7 +348,7 @@ fn a_rule_by_name_opens_at_the_addresses_of_the_name() {
     assert!(says(&asked, "Ready", "True", "Reconciled") && says(&asked, "ResolutionStable", "Unknown", "Progressing"));
     assert_eq!(blocks(&asked, "cloister-rule.r.0"), Vec::<String>::new());
 
-    let mut known = names::Known::default();
+    let mut known = dns::Known::default();
     learn(&mut known, &["198.51.100.7", "2001:db8::7"], world.now);
     world.known.insert("export.arxiv.org".into(), known.clone());
     let mut open = settled(world.clone());
@@ -362,8 +365,8 @@ fn a_rule_by_name_opens_at_the_addresses_of_the_name() {
     open = settled(open);
     assert_eq!(blocks(&open, "cloister-rule.r.0"), ["198.51.100.7/32"]);
 
-    let astray = names::Rebinding::NotPublic("10.0.0.1".parse().unwrap());
-    known.learn(names::Outcome::Refused(astray), open.now, &open.settings.names);
+    let astray = dns::Rebinding::NotPublic("10.0.0.1".parse().unwrap());
+    known.learn(dns::Outcome::Refused(astray), open.now, &open.settings.names);
     open.known.insert("export.arxiv.org".into(), known);
     open = settled(open);
     assert_eq!(need(&open, "rule/r"), (EgressState::Unresolved, "Rebinding".to_owned()));

@@ -3,10 +3,7 @@
 use super::{allowlist, config, learn, need, settled, world};
 use crate::namespaces::{World, at};
 use cloister_api::{EgressState, Enforcement};
-use cloister_core::{
-    egress::NeverOpened,
-    names::{self, Known},
-};
+use cloister_core::{address::NeverOpened, dns, dns::Known};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
@@ -331,8 +328,8 @@ fn a_name_with_too_many_addresses_is_told_how_many_it_may_have() {
     let mut known = Known::default();
     let addresses = ["198.51.100.7", "198.51.100.8", "198.51.100.9"];
     let records = addresses.map(|address| (address.parse().unwrap(), SignedDuration::from_secs(30)));
-    let answer = names::Answer::believed(records, names::Where::Public, &NeverOpened::new(&[])).unwrap();
-    known.learn(names::Outcome::Answered(answer), world.now, &world.settings.names);
+    let answer = dns::Answer::believed(records, dns::Where::Public, &NeverOpened::new(&[])).unwrap();
+    known.learn(dns::Outcome::Answered(answer), world.now, &world.settings.names);
     world.known.insert("export.arxiv.org".into(), known);
     let world = settled(world);
     let why = "export.arxiv.org has had more than 2 addresses at a time (dns.resolution.maximumAddresses of CloisterConfig), and \

@@ -7,13 +7,15 @@ use cloister_api::{
     StorageAccessGrant, StorageResource, labels,
 };
 use cloister_core::{
-    child::{Children, GrantRef},
+    cluster::settings::Settings,
     grant,
     grant::{Catalogue, Grant, Home, Known},
+    model::{
+        child::{Children, GrantRef},
+        plan::Plan,
+    },
     namespace,
     namespace::KnownAllowlist,
-    plan::Plan,
-    settings::Settings,
 };
 use jiff::Timestamp;
 use kube::{Api, Client};

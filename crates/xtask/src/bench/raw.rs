@@ -5,7 +5,7 @@
 
 use anyhow::{Result, bail};
 use cloister_api::{GrantMount, SecretReference, labels, plugin::CiliumNetworkPolicy};
-use cloister_core::{
+use cloister_core::model::{
     carry_out::{Failure, carry_out},
     child::{Child, ChildKey, ChildKind, build::object_meta},
     plan::{Action, Plan},
@@ -181,7 +181,7 @@ impl Raw {
         }
     }
 
-    async fn namespace(&self, name: &str, labels: &cloister_core::plan::NamespaceLabels) -> Result<()> {
+    async fn namespace(&self, name: &str, labels: &cloister_core::model::plan::NamespaceLabels) -> Result<()> {
         let api: Api<Namespace> = Api::all(self.client());
         let first = self.namespaces.lock().is_ok_and(|mut known| known.insert(name.to_owned()));
         if !first {

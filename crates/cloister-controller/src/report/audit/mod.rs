@@ -31,8 +31,8 @@ use crate::{
 use cloister_api::{AccessReview, condition::reason};
 use cloister_core::{
     audit::{Record, of_grant, of_review},
-    child::{Children, GrantRef},
     grant::Grant,
+    model::child::{Children, GrantRef},
 };
 use jiff::{SignedDuration, Timestamp};
 use sink::Sink;

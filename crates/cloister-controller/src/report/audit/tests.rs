@@ -10,7 +10,7 @@ use crate::key::Key;
 use cloister_api::GrantKind;
 use cloister_core::{
     audit::{Proof, Record},
-    child::GrantRef,
+    model::child::GrantRef,
 };
 use jiff::Timestamp;
 use serde_json::json;

@@ -1,9 +1,11 @@
 //! What is said of a review whose grant is not there.
 
-use super::answer::{ONCE, counted};
 use crate::{
-    child::GrantRef,
-    grant::{Declared, Input},
+    grant::{
+        Declared, Input,
+        model::judged::{ONCE, counted},
+    },
+    model::child::GrantRef,
 };
 use cloister_api::{AccessReview, RequestReference};
 

@@ -1,18 +1,20 @@
 //! (f): many grants end at the same moment.
 
 use super::{Bench, all_done, stand};
-use crate::bench::{
-    fixture::{self, GRANTS_PER_NAMESPACE, GROUPS, PERSON},
-    outcome::{Goal, Meter, Outcome, Side},
-    people::{PEOPLE, names},
-    plans,
-    site::{PATIENCE, Site},
-    watch::Sighting,
+use crate::{
+    bench::{
+        fixture::{self, GRANTS_PER_NAMESPACE, GROUPS, PERSON},
+        outcome::{Goal, Meter, Outcome, Side},
+        people::{PEOPLE, names},
+        plans,
+        site::{PATIENCE, Site},
+        watch::Sighting,
+    },
+    operator::Operator,
 };
-use crate::operator::Operator;
 use anyhow::{Result, ensure};
 use cloister_api::{AccessPolicy, GrantMount, GrantStatus, StorageAccessGrant, StorageResource, labels};
-use cloister_core::{
+use cloister_core::model::{
     child::{Child, Children},
     plan::Plan,
 };

@@ -14,7 +14,7 @@ pub mod repair;
 use super::{people, plans, raw::Raw, site::Site};
 use anyhow::Result;
 use cloister_api::{ResearchNamespace, ResearchNamespaceStatus};
-use cloister_core::plan::Plan;
+use cloister_core::model::plan::Plan;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 

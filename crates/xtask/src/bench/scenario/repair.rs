@@ -10,7 +10,7 @@ use crate::bench::{
     stats::Spread,
 };
 use anyhow::{Context, Result};
-use cloister_core::{
+use cloister_core::model::{
     child::{Child, names::DENY_ALL},
     plan::Action,
 };

@@ -1,0 +1,26 @@
+//! Addresses, ports, selectors and names: what they are, and which of them nobody opens.
+
+pub(crate) mod blocks;
+mod cuts;
+mod domain;
+mod label;
+pub(crate) mod networks;
+pub(crate) mod never;
+mod policy_port;
+pub(crate) mod ports;
+pub(crate) mod public;
+mod refusal;
+pub(crate) mod selector;
+mod source;
+pub(crate) mod special;
+pub(crate) mod writable;
+
+pub use cuts::CutBy;
+pub use domain::{DomainName, NameFault};
+pub use never::NeverOpened;
+pub use policy_port::{PolicyPort, PolicyPortNumber};
+pub use public::is_public;
+pub use refusal::Refusal;
+pub use selector::selector_matches;
+pub use source::{KnownNetwork, NeverWhy, Source};
+pub use writable::Pieces;

@@ -1,0 +1,50 @@
+//! Another grant whose mount stands against one that is asked for, and what can be done about it.
+
+use super::mount::overlap;
+use crate::grant::{Input, Neighbour};
+use cloister_api::Mount;
+use std::fmt;
+
+/// The grant whose mount stands against one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// Its name.
+    grant: String,
+    /// Where it mounts its credential.
+    path: String,
+    /// Whether that is the same credential.
+    is_same: bool,
+}
+
+/// The grant whose mount stands against one: a share is mounted at one path, and two shares at paths of which neither is
+/// in the other. One of the same share goes first: it leaves one path.
+pub fn conflict(mount: &Mount, name: &str, input: &Input<'_>) -> Option<Conflict> {
+    let is_same = |other: &&Neighbour<'_>| other.mount == name && other.mount_path != mount.mount_path;
+    let is_in_the_way = |other: &&Neighbour<'_>| other.mount != name && overlap(other.mount_path, &mount.mount_path);
+    let all = || input.neighbours.iter();
+    let (other, is_same) = match all().find(is_same) {
+        Some(other) => (other, true),
+        None => (all().find(is_in_the_way)?, false),
+    };
+    Some(Conflict { grant: other.name.to_owned(), path: other.mount_path.to_owned(), is_same })
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Conflict { grant, path, is_same } = self;
+        if *is_same {
+            write!(
+                formatter,
+                "grant {grant} mounts the same credential at {path} in the pods of the same ServiceAccount, and one credential is \
+                 mounted at one path; ask with mountPath {path}, or when that grant has ended"
+            )
+        } else {
+            write!(
+                formatter,
+                "grant {grant} mounts another credential at {path} in the pods of the same ServiceAccount, and of two credentials \
+                 neither is mounted in the folder of the other; ask with another mountPath, neither in {path} nor above it, or when \
+                 that grant has ended"
+            )
+        }
+    }
+}

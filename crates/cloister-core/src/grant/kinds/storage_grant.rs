@@ -1,0 +1,215 @@
+//! A StorageAccessGrant: a RoleBinding, the storage's endpoint, and the credential mounted into the pods of an account.
+
+use super::{
+    egress_grant::{astray, unanswered},
+    ineligible::Ineligible,
+    kind::{Kind, Opening, is_for_accounts},
+    obstacle::{Effect, Missing, Obstacle},
+    residue,
+    resolve::{both, cluster_role, guard_of, policy_of, rules_of},
+    storage_endpoint::{add_endpoint, closed_by, led_astray, too_broad, unmade},
+    storage_role::{credential, found},
+    target_error::TargetError,
+    together,
+};
+use crate::{
+    egress::open_endpoint,
+    grant::{
+        Grant, Input, NOT_OFFERED, Sensitive,
+        credential::{
+            mount::{self, Source},
+            mount_conflict,
+        },
+        model::{
+            digest,
+            share::{Share, mount_name},
+            target::{Hashes, Target},
+        },
+        secret_named,
+    },
+    model::child::{Child, build::role_binding},
+};
+use cloister_api::{Mount, OnExpiry, ResidualExposure, StorageAccessGrant, Subject};
+use serde_json::{Value, json};
+
+impl Kind for StorageAccessGrant {
+    fn subjects(&self) -> &[Subject] {
+        &self.spec.subjects
+    }
+
+    fn mounted_account(&self) -> Option<&str> {
+        self.spec.mount.as_ref().map(|mount| mount.service_account_name.as_str())
+    }
+
+    fn is_for_namespace(&self, input: &Input<'_>) -> bool {
+        // Without a mount the endpoint is opened to all pods of the namespace, whoever is named.
+        let opens_to_all = || found(self, input).map_or(true, |(storage, _)| storage.spec.endpoint.is_some());
+        is_for_accounts(&self.spec.subjects) || (self.spec.mount.is_none() && opens_to_all())
+    }
+
+    fn withdrawn(&self, input: &Input<'_>) -> Option<Missing> {
+        let (_, role) = found(self, input).ok()?;
+        let from = role.credential.as_ref()?.secret_ref.as_ref().filter(|_| self.spec.mount.is_some())?;
+        let facts = (input.catalogue.credentials)(from)?;
+        // Where nothing is said there is nothing that was taken back: it stays until its end, and is not given again.
+        let fault = facts.offered.as_ref().and_then(|_| facts.not_offered(from, &self.spec.storage))?;
+        Some(Missing { reason: NOT_OFFERED, message: fault })
+    }
+
+    fn names_target(&self) -> String {
+        format!("{}/{}", self.spec.storage, self.spec.role)
+    }
+
+    fn entry(&self) -> String {
+        format!("role {} of StorageResource {}", self.spec.role, self.spec.storage)
+    }
+
+    fn asks(&self) -> Value {
+        let spec = &self.spec;
+        let mount = spec.mount.as_ref();
+        json!({
+            "storage": spec.storage,
+            "role": spec.role,
+            "mount": mount.map(|m| json!({"serviceAccountName": m.service_account_name, "mountPath": m.mount_path})),
+            "onExpiry": spec.on_expiry,
+            "subjects": digest::subjects(&spec.subjects),
+        })
+    }
+
+    fn target<'a>(&self, input: &Input<'a>) -> Result<Target<'a>, TargetError> {
+        let (storage, role) = found(self, input)?;
+        let rules = role.cluster_role.as_deref().map(|name| cluster_role(name, self, input)).transpose();
+        let (rules, policy) = both(rules, policy_of(&role.access_policy, || self.entry(), input))?;
+        let credential = role.credential.as_ref().and_then(|credential| credential.secret_ref.as_ref());
+        let mut meaning = json!({
+            "uid": storage.metadata.uid,
+            "sensitivity": storage.spec.sensitivity,
+            "endpoint": storage.spec.endpoint.as_ref().map(digest::endpoint),
+            "permissions": digest::texts(&role.permissions),
+            "clusterRole": role.cluster_role,
+            "rules": rules,
+            "credential": credential.map(|secret| json!({"namespace": secret.namespace, "name": secret.name})),
+        });
+        if let Some((service, ports)) =
+            storage.spec.endpoint.as_ref().and_then(|endpoint| Some((endpoint.service.as_ref()?, &endpoint.ports)))
+        {
+            meaning["service"] = digest::service_as_it_is(service, ports, input.catalogue.services);
+        }
+        let cluster_role = role.cluster_role.as_deref();
+        // What else is said of the credential and of the role makes them no less sensitive.
+        let kept = credential.and_then(|secret| Some((secret, (input.catalogue.credentials)(secret)?)));
+        let (of_role, least) = cluster_role.map(|name| guard_of(name, &role.access_policy, input)).unwrap_or_default();
+        let of_credential =
+            kept.as_ref().and_then(|(at, facts)| facts.guard.refuses(&secret_named(at), &role.access_policy));
+        let own = Sensitive::of_storage(storage);
+        let said = [Some(own), kept.as_ref().and_then(|(at, facts)| facts.says(at)), least];
+        let sensitive = Sensitive::highest(said.into_iter().flatten());
+        let allows = cluster_role.map(|name| rules_of(name, input)).unwrap_or_default();
+        let unguarded = of_credential.or(of_role);
+        Ok(Target { policy, sensitive, meaning, cluster_role, rules: allows, unguarded, hashes: Hashes::default() })
+    }
+
+    fn conflict(&self, input: &Input<'_>) -> Result<(), Ineligible> {
+        let Some((mount, share)) = self.spec.mount.as_ref().zip(Share::of_storage(self)) else { return Ok(()) };
+        if found(self, input).is_err() {
+            // It may be corrected to the one that is mounted there.
+            return Ok(());
+        }
+        match mount_conflict::conflict(mount, &mount_name(&share), input) {
+            Some(conflict) => Err(Ineligible::MountConflict(conflict)),
+            None => Ok(()),
+        }
+    }
+
+    fn missing(&self, target: &Target<'_>, input: &Input<'_>) -> Option<Obstacle> {
+        let endpoint = || found(self, input).ok()?.0.spec.endpoint.as_ref();
+        let missing = credential(self, input).err().or_else(|| too_broad(&self.spec.storage, endpoint()?, input));
+        let missing = missing.or_else(|| unmade(self, target, input));
+        missing.map(Obstacle::from).or_else(|| together::too_broad(endpoint()?, input))
+    }
+
+    fn doubts(&self, input: &Input<'_>) -> Vec<Obstacle> {
+        let storage = &self.spec.storage;
+        let Some(endpoint) = found(self, input).ok().and_then(|(storage, _)| storage.spec.endpoint.as_ref()) else {
+            return Vec::new();
+        };
+        let doubt = match open_endpoint(endpoint, None, &input.surroundings()) {
+            Ok(open) => astray(open, input).map(|missing| led_astray(storage, missing)),
+            Err(refusal) => Some(closed_by(storage, &refusal)),
+        };
+        doubt.into_iter().map(|doubt| Obstacle { effect: Effect::LeavesClosed, ..Obstacle::from(doubt) }).collect()
+    }
+
+    fn caution(&self, input: &Input<'_>) -> Vec<String> {
+        Kind::unanswered(self, input)
+    }
+
+    fn unanswered(&self, input: &Input<'_>) -> Vec<String> {
+        let endpoint = || found(self, input).ok()?.0.spec.endpoint.as_ref();
+        let opening = endpoint().and_then(|endpoint| open_endpoint(endpoint, None, &input.surroundings()).ok());
+        opening.map(|opening| unanswered(opening, input)).unwrap_or_default()
+    }
+
+    fn residue(&self, target: &Target<'_>, input: &Input<'_>) -> Vec<ResidualExposure> {
+        let mut left = residue::of_role(target.cluster_role, input);
+        let has_endpoint = found(self, input).is_ok_and(|(storage, _)| storage.spec.endpoint.is_some());
+        left.extend(has_endpoint.then_some(ResidualExposure::Connections));
+        if self.spec.mount.is_some() {
+            left.push(ResidualExposure::CredentialRead);
+            left.extend((self.spec.on_expiry == OnExpiry::Empty).then_some(ResidualExposure::MountedFiles));
+        }
+        left
+    }
+
+    fn opening(&self, grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Opening {
+        let mut opening = Opening::default();
+        if let Some(role) = target.cluster_role {
+            let metadata = grant.owned_meta(input.namespace);
+            let binding = role_binding(metadata, role, input.namespace, &self.spec.subjects);
+            opening.children.push(Child::RoleBinding(binding));
+        }
+        add_endpoint(self, grant, input, &mut opening);
+        match (credential(self, input), &self.spec.mount) {
+            (Ok(Some(source)), Some(mount)) => add_mount(grant, mount, &source, input, &mut opening),
+            (Ok(_), _) => {}
+            (Err(missing), _) => opening.fault = Some(missing),
+        }
+        opening
+    }
+}
+
+/// Mounts the credential, unless another stands in its way or its end is near.
+fn add_mount(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_>, opening: &mut Opening) {
+    let Some(share) = Share::of(grant) else { return };
+    let name = mount_name(&share);
+    if let Some(other) = mount::in_the_way(mount, &name, input) {
+        let message = format!(
+            "the credential is not mounted: {other} is mounted in the same pods, in the same folder or in one that holds the \
+             other; ask again with another mountPath"
+        );
+        opening.fault = Some(Missing { reason: "MountConflict", message });
+        opening.close.extend(mount::unmount(&name, input.children, input.now));
+        return;
+    }
+    if let Some((other, path)) = mount::goes_first(grant.name(), mount, &name, input) {
+        let message = format!(
+            "the credential is not mounted at {}: grant {other} has it mounted at {path}; ask again with that mountPath, or when \
+             that grant has ended",
+            mount.mount_path
+        );
+        opening.fault = Some(Missing { reason: "MountConflict", message });
+        return;
+    }
+    let own = grant.status().and_then(mount::last_call);
+    let others = input.neighbours.iter().filter(|other| other.mount == name && other.counts_on_it);
+    let last_call = others.filter_map(|other| other.last_call).chain(own).max();
+    if last_call.is_some_and(|last_call| last_call <= input.now) {
+        opening.close.extend(mount::unmount(&name, input.children, input.now));
+        return;
+    }
+    if mount::is_anothers(&share, mount, input) {
+        opening.close.extend(mount::unmount(&name, input.children, input.now));
+    }
+    opening.chain = mount::mounting(grant, mount, source, input);
+    opening.next = opening.next.into_iter().chain(last_call).min();
+}

@@ -1,0 +1,290 @@
+//! Why a grant ends.
+
+use crate::{
+    cluster::POLICY_NOT_ALLOWED,
+    grant::{
+        Grant, Home, Input,
+        break_glass::settle,
+        decide::{
+            afresh::{self, Against},
+            auto_approval::auto_approval,
+            borne_out,
+            case::Case,
+            changed, eligibility, membership,
+            mistakes::Mistakes,
+        },
+        kinds::{
+            ineligible::{Ineligible, REQUESTER_LEFT},
+            kind::undeclared_account,
+            target_error::TargetError,
+        },
+        model::{
+            digest, owed,
+            remains::Remains,
+            reviews::{agreed, in_words, recorded, reviews_of},
+            target::Target,
+        },
+        too_weak,
+    },
+    model::writers::{CONFIG_WRITERS, POLICY_WRITERS},
+};
+use cloister_api::{
+    AccessPolicy, Decision, GrantPhase, GrantStatus, Identity, RecordedReview, WhenRequesterLeaves, condition::reason,
+};
+use jiff::Timestamp;
+
+/// What a reviewer did who says of a broken glass that it was not right.
+const REVIEWED_AND_REFUSED: &str = "reviewed it and refused";
+
+/// Why a grant ends.
+pub struct End {
+    /// Whether its time came, or it ends before.
+    pub phase: GrantPhase,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// Why, in words.
+    pub message: String,
+    /// The review that ends it.
+    pub by: Option<Box<RecordedReview>>,
+}
+
+impl End {
+    fn early(reason: &'static str, message: impl Into<String>) -> Self {
+        End { phase: GrantPhase::Revoked, reason, message: message.into(), by: None }
+    }
+}
+
+/// What an open grant is for, or why it ends now.
+pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>, End> {
+    let status = grant.status().ok_or_else(end_unknown)?;
+    over_by_itself(status, grant.is_deleted(), input)?;
+    let target = grant.of_kind().target(input).map_err(|error| gone(&error, status))?;
+    if let Some(end) = of_another_policy(grant, status, target.policy) {
+        return Err(end);
+    }
+    if let Some(message) = target_changed(grant, status, &target) {
+        return Err(End::early("TargetChanged", message));
+    }
+    borne_out::target(status, &target).map_err(|what| not_borne_out(&what, "it was written by another version"))?;
+    if let Some(withdrawn) = grant.of_kind().withdrawn(input) {
+        return Err(End::early(withdrawn.reason, withdrawn.message));
+    }
+    still_approved(grant, status, &target, input)?;
+    Ok(target)
+}
+
+/// Whether it is over by what was written down of it, whatever it is for.
+fn over_by_itself(status: &GrantStatus, is_deleted: bool, input: &Input<'_>) -> Result<(), End> {
+    let end = status.expires_at.as_ref().ok_or_else(end_unknown)?.0;
+    if end <= input.now {
+        let message = format!("the grant ended at {end}");
+        return Err(End { phase: GrantPhase::Expired, reason: "Expired", message, by: None });
+    }
+    if is_deleted {
+        let stays = if owed::owes_review_by(status) { "; it stays to be seen until it is reviewed" } else { "" };
+        return Err(End::early("Deleted", format!("the grant was deleted{stays}")));
+    }
+    if matches!(input.home, Home::Closed | Home::Ending) {
+        let message = format!("the research namespace {} was closed; ask again in one that is open", input.namespace);
+        return Err(End::early("NamespaceClosed", message));
+    }
+    not_invalidated(status, input)
+}
+
+fn end_unknown() -> End {
+    End::early("EndUnknown", "the grant has no end written down, so it ends now")
+}
+
+/// After etcd was restored, what was approved before may have been revoked since.
+fn not_invalidated(status: &GrantStatus, input: &Input<'_>) -> Result<(), End> {
+    let approved = status.approved_at.as_ref().map_or(Timestamp::MIN, |at| at.0);
+    match input.settings.invalidates(approved, input.now) {
+        None => Ok(()),
+        Some(before) => {
+            let message = format!(
+                "CloisterConfig ends what was approved before {before} (invalidateGrantsBefore, which {CONFIG_WRITERS} can correct); ask \
+                 again"
+            );
+            Err(End::early("Invalidated", message))
+        }
+    }
+}
+
+/// What has changed of what a grant is for since it was approved, if something has.
+fn target_changed(grant: &Grant, status: &GrantStatus, target: &Target<'_>) -> Option<String> {
+    if status.target_digest == digest::of_target(target) {
+        return None;
+    }
+    if status.target_parts.is_empty() {
+        // It was approved by a version that did not write them down.
+        let message = "what it is for has changed since it was approved: the target, its role, its endpoint, the Service behind \
+                       it, where its credential is kept, or what its ClusterRole allows; ask again";
+        return Some(message.to_owned());
+    }
+    // The digest decides, and the parts say what has changed. Only while a Service is not there do they decide, too: what it
+    // would open is closed as long.
+    let is_same = digest::changed(&status.target_parts, target).is_empty()
+        && digest::parts(target).len() == status.target_parts.len();
+    if is_same && digest::lacks_its_service(target) {
+        return None;
+    }
+    let words = changed::words(status, target);
+    let words = if words.is_empty() { "what it consists of".to_owned() } else { words.join("; ") };
+    Some(format!(
+        "what {} {} is for has changed since it was approved: {words}; ask again",
+        grant.kind().as_str(),
+        grant.name()
+    ))
+}
+
+/// Why a grant ends whose target cannot be found.
+fn gone(error: &TargetError, status: &GrantStatus) -> End {
+    if !error.is_of_policy() {
+        return End::early("TargetGone", error.ended());
+    }
+    match (error.policy_not_found(), &status.policy) {
+        (Some((name, named_by)), Some(agreed)) if agreed.name != name => {
+            let once = format!("ask again once AccessPolicy {name} is there, which {POLICY_WRITERS} can see to");
+            End::early("TargetChanged", names_another(named_by, name, &agreed.name, &once))
+        }
+        _ => End::early("PolicyGone", error.ended()),
+    }
+}
+
+/// Why a grant ends that was approved under another policy than the one that decides now.
+fn of_another_policy(grant: &Grant, status: &GrantStatus, policy: &AccessPolicy) -> Option<End> {
+    let agreed = status.policy.as_ref().filter(|agreed| Some(&agreed.uid) != policy.metadata.uid.as_ref())?;
+    let name = policy.metadata.name.as_deref().unwrap_or_default();
+    Some(if agreed.name == name {
+        let message = format!(
+            "AccessPolicy {name}, under which it was approved, was deleted; one of that name that was made again is another, so ask \
+             again"
+        );
+        End::early("PolicyGone", message)
+    } else {
+        End::early("TargetChanged", names_another(&grant.of_kind().entry(), name, &agreed.name, "ask again"))
+    })
+}
+
+fn names_another(named_by: &str, now: &str, then: &str, advice: &str) -> String {
+    format!("{named_by} was made to name AccessPolicy {now}, and this was approved under AccessPolicy {then}; {advice}")
+}
+
+/// Whether what was recorded still satisfies the policy as it is now, and nobody has revoked it.
+fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, input: &Input<'_>) -> Result<(), End> {
+    let Some(requester) = grant.terms().requested_by else {
+        return Err(End::early("RequesterUnknown", "nobody is known to have asked for it"));
+    };
+    let case = Case::of(grant.of_kind(), requester, target.policy, input);
+    if let Some((review, message)) = revoked_by(&case, grant, input) {
+        return Err(End { by: Some(Box::new(review)), ..End::early("RevokedByReview", message) });
+    }
+    let mut righted = status.clone();
+    settle::put_right(&mut righted, grant, Some(target), input);
+    if let Some(review) = settle::settled(grant, &righted, target, input).filter(settle::is_refusal) {
+        let written = input.reviews.iter().find(|one| one.metadata.uid.as_deref() == Some(&*review.uid));
+        let message = written.map_or_else(
+            || format!("{} {REVIEWED_AND_REFUSED}", review.reviewer.username),
+            |written| in_words(written, &review.reviewer, REVIEWED_AND_REFUSED),
+        );
+        return Err(End { by: Some(Box::new(review)), ..End::early("ReviewRefused", message) });
+    }
+    Mistakes::none(eligibility::still(grant, requester, target.policy)).map_err(|why| {
+        End::early("RequesterNotEligible", format!("it could not be given any more: {why}; then ask again"))
+    })?;
+    let leaves = || membership::left(grant, status, requester, input.members);
+    if let (WhenRequesterLeaves::Revoke, Some(who)) = (target.policy.spec.when_requester_leaves, leaves()) {
+        let message = format!(
+            "{who} had this as a member of ResearchNamespace {}, and was none any more; whoever still needs it asks again as a member (an \
+             owner of the namespace adds to spec.members)",
+            input.namespace
+        );
+        return Err(End::early(REQUESTER_LEFT, message));
+    }
+    if let Some(account) = undeclared_account(grant.of_kind(), input) {
+        // What stands for an account that is gone would be for whoever declares one of that name again.
+        let message = format!(
+            "ResearchNamespace {} had no ServiceAccount {account} any more, for which this was open; declare it in serviceAccounts if it \
+             is still needed, and ask again",
+            input.namespace
+        );
+        return Err(End::early("ServiceAccountGone", message));
+    }
+    if let Some(other) = settle::broken_twice(grant, requester, input) {
+        let owed = Ineligible::EarlierReviewOwed(requester.username.clone(), other);
+        return Err(End::early("BrokenTwice", owed.to_string()));
+    }
+    let weak = target.sensitive.as_ref().filter(|_| input.settings.usable);
+    if let Some(message) = weak.and_then(|said| too_weak(target.policy, said, input.settings)) {
+        return Err(End::early("PolicyTooWeak", message));
+    }
+    if let Some(message) = &target.unguarded {
+        return Err(End::early(POLICY_NOT_ALLOWED, message.clone()));
+    }
+    borne_out::approval(grant, status, input).map_err(|what| not_borne_out(&what, "a review was deleted"))?;
+    let not_enough = |why: String| Err(End::early("ApprovalsNotEnough", format!("{why}; ask again")));
+    let policy = case.policy_name;
+    if grant.terms().break_glass || status.reviews.is_empty() {
+        // Nobody has agreed before it opened, so it follows from the policy alone: from what that says now.
+        let asked = grant.metadata().creation_timestamp.as_ref().map_or(input.now, |at| at.0);
+        if let Err(why) = Mistakes::none(eligibility::check(grant, requester, target.policy, asked)) {
+            return not_enough(format!("AccessPolicy {policy} as it was then did not give this: {why}"));
+        }
+        if !grant.terms().break_glass && auto_approval(grant, requester, target, input).is_none() {
+            return not_enough(format!(
+                "nobody had agreed, and AccessPolicy {policy} as it was then did not approve this by itself"
+            ));
+        }
+    } else {
+        let accounts: Vec<&Identity> = reviews_of(grant.uid(), input).into_iter().map(|(_, who)| who).collect();
+        let agreed = agreed(&status.reviews);
+        let tally = case.tally(&agreed, &accounts);
+        if !tally.is_met {
+            let who: Vec<&str> = agreed.iter().map(|who| who.username.as_str()).collect();
+            return not_enough(format!(
+                "those who agreed ({}) were not enough under AccessPolicy {policy} as it was then: it asked for {}",
+                who.join(", "),
+                tally.missing(&case.policy.approval_rules)
+            ));
+        }
+    }
+    borne_out::end(grant, status, target).map_err(|what| not_borne_out(&what, "the policy gives less than it did"))?;
+    afresh::check(&case, grant, status, target, input).map_err(|against| match against {
+        Against::Refusal(review, message) => {
+            let message = format!("{message}; that was before it was approved");
+            End { by: Some(review), ..End::early("ReviewRefused", message) }
+        }
+        Against::NotBorneOut(what) => not_borne_out(&what, "that has changed since"),
+    })
+}
+
+fn not_borne_out(what: &str, cause: &str) -> End {
+    let message = format!(
+        "what its status says of its approval is not borne out: {what}. Either {cause}, or somebody else than the operator has \
+         written the status; ask again"
+    );
+    End::early(reason::RECORD_NOT_BORNE_OUT, message)
+}
+
+/// Why a grant ends again that is said to have ended.
+pub fn stands(grant: &Grant) -> End {
+    let message = format!(
+        "its status said {}, and something that it opened stood: somebody else than the operator has written the status, or has \
+         put that there",
+        grant.phase().as_str()
+    );
+    End::early(reason::RECORD_NOT_BORNE_OUT, message)
+}
+
+fn revoked_by(case: &Case<'_>, grant: &Grant, input: &Input<'_>) -> Option<(RecordedReview, String)> {
+    reviews_of(grant.uid(), input).into_iter().find_map(|(review, reviewer)| {
+        let revokes = review.spec.decision == Decision::Revoke && case.may_revoke(reviewer).is_ok();
+        revokes.then(|| (recorded(review, reviewer), in_words(review, reviewer, "revoked it")))
+    })
+}
+
+/// Why a grant that cannot be read ends now, if it does: by what was written down of it.
+pub fn reason_to_end_unread(remains: &Remains<'_>, input: &Input<'_>) -> Option<End> {
+    let status = remains.status?;
+    over_by_itself(status, remains.is_deleted(), input).err()
+}

@@ -1,0 +1,49 @@
+//! How people are named in messages.
+
+use super::people::is_service_account;
+use crate::model::text::{counted, first_of};
+use cloister_api::{Identity, Principal};
+
+/// How many principals are named.
+const PRINCIPALS: usize = 4;
+
+/// How many groups of a person are named.
+const GROUPS: usize = 8;
+
+/// Principals in words.
+pub fn principals(all: &[Principal]) -> String {
+    let named = all.iter().take(PRINCIPALS).map(|principal| match &principal.namespace {
+        Some(namespace) => format!("{:?} {namespace}/{}", principal.kind, principal.name),
+        None => format!("{:?} {}", principal.kind, principal.name),
+    });
+    let mut named = named.collect::<Vec<_>>().join(" or ");
+    if all.is_empty() {
+        named.push_str("nobody");
+    } else if all.len() > PRINCIPALS {
+        named.push_str(" or others");
+    }
+    named
+}
+
+/// Who puts people into groups.
+const MISSING: &str = "where one is missing, ask whoever runs the identity provider";
+
+/// An account and its groups, as the API server saw them when it made the object.
+pub fn seen(identity: &Identity) -> String {
+    let who = &identity.username;
+    if is_service_account(identity) {
+        return format!("{who} is a ServiceAccount, which is named by its kind, and by no group of accounts");
+    }
+    let mut groups: Vec<&str> = identity.groups.iter().map(String::as_str).collect();
+    groups.sort_unstable();
+    if groups.is_empty() {
+        return format!("the API server saw {who} in no group ({MISSING})");
+    }
+    format!("the API server saw {who} in groups {} ({MISSING})", first_of(groups, GROUPS, ", "))
+}
+
+/// What is still to end, in words.
+pub fn left(pods: usize, held: usize) -> String {
+    let pods = counted(pods, "pod that holds the credential", "pods that hold the credential");
+    format!("{pods}, and {}", counted(held, "object", "objects"))
+}

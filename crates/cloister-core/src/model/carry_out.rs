@@ -1,0 +1,200 @@
+//! How a plan is carried out, whoever does its actions: what takes something away is attempted whatever else fails.
+
+use super::{
+    child::IfRefused,
+    plan::{About, Action, After, Chain, HoldsUp, Last, Step},
+};
+use futures::future::join_all;
+use std::future::Future;
+
+/// Why an action failed.
+pub trait Failure {
+    /// Whether it was refused for good: the same request is refused again until somebody changes something.
+    fn is_final(&self) -> bool;
+}
+
+/// An error, as it is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// What went wrong, with which object, and what to do.
+    pub message: String,
+    /// Whether it was refused for good.
+    pub is_final: bool,
+}
+
+impl Failure for Told {
+    fn is_final(&self) -> bool {
+        self.is_final
+    }
+}
+
+/// An action that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed<E> {
+    /// What it was about.
+    pub about: About,
+    /// Whether that was to be taken away, or narrowed.
+    pub closes: bool,
+    /// Whether what stood in its place was taken away instead.
+    pub closed_instead: bool,
+    /// What waited for it.
+    pub holds_up: HoldsUp,
+    /// What went wrong.
+    pub error: E,
+}
+
+/// What became of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome<E> {
+    /// What failed.
+    pub failures: Vec<Failed<E>>,
+    /// What succeeded.
+    pub done: Vec<Done>,
+    /// Whether the last action was left out, or has failed.
+    pub last_is_left: bool,
+}
+
+/// An action that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Done {
+    /// What it was about.
+    pub about: About,
+    /// Whether that was to be taken away, or narrowed.
+    pub closes: bool,
+}
+
+impl<E> Outcome<E> {
+    /// Whether nothing was opened, because of what failed before.
+    pub fn kept_closed(&self) -> bool {
+        holds_up(&self.failures, HoldsUp::Opening)
+    }
+
+    /// Whether anything was opened.
+    pub fn opened(&self) -> bool {
+        let opens = |done: &Done| !done.closes && matches!(done.about, About::Child(_) | About::Credential);
+        self.done.iter().any(opens)
+    }
+}
+
+impl<E: Failure + std::fmt::Display> Outcome<E> {
+    /// The outcome as it is told, as far as its failures are worth telling.
+    pub fn told(&self, worth_telling: impl Fn(&E) -> bool) -> Outcome<Told> {
+        let tell = |failed: &Failed<E>| Failed {
+            about: failed.about.clone(),
+            closes: failed.closes,
+            closed_instead: failed.closed_instead,
+            holds_up: failed.holds_up,
+            error: Told { message: failed.error.to_string(), is_final: failed.error.is_final() },
+        };
+        Outcome {
+            failures: self.failures.iter().filter(|failed| worth_telling(&failed.error)).map(tell).collect(),
+            done: self.done.clone(),
+            last_is_left: self.last_is_left,
+        }
+    }
+}
+
+/// Carries out what a plan does.
+pub async fn carry_out<E, F>(
+    close: Vec<Chain>,
+    open: Vec<Vec<Chain>>,
+    last: Option<Last>,
+    perform: impl Fn(Action) -> F,
+) -> Outcome<E>
+where
+    E: Failure,
+    F: Future<Output = Result<(), E>>,
+{
+    let perform = &perform;
+    let mut outcome = Outcome { failures: Vec::new(), done: Vec::new(), last_is_left: last.is_some() };
+    outcome.take(all(close, true, perform).await);
+    for stage in open {
+        if outcome.kept_closed() {
+            return outcome;
+        }
+        outcome.take(all(stage, false, perform).await);
+    }
+    let Some(Last { action, after }) = last else { return outcome };
+    let may = match after {
+        After::WhatHoldsItUp => !holds_up(&outcome.failures, HoldsUp::Last),
+        After::Everything => outcome.failures.is_empty(),
+        After::Attempts => outcome.failures.iter().all(|failed| failed.error.is_final()),
+    };
+    if may {
+        let ended = step(vec![action], false, perform).await;
+        outcome.last_is_left = ended.iter().any(Result::is_err);
+        outcome.take(ended);
+    }
+    outcome
+}
+
+impl<E> Outcome<E> {
+    fn take(&mut self, attempts: Vec<Result<Done, Failed<E>>>) {
+        for attempt in attempts {
+            match attempt {
+                Ok(done) => self.done.push(done),
+                Err(failed) => self.failures.push(failed),
+            }
+        }
+    }
+}
+
+fn holds_up<E>(failures: &[Failed<E>], what: HoldsUp) -> bool {
+    failures.iter().any(|failed| failed.holds_up >= what)
+}
+
+async fn all<E, F>(chains: Vec<Chain>, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
+where
+    E: Failure,
+    F: Future<Output = Result<(), E>>,
+{
+    // All come to their end, whatever becomes of one: a request that is dropped may have been carried out all the same.
+    join_all(chains.into_iter().map(|chain| one(chain, closes, perform))).await.into_iter().flatten().collect()
+}
+
+async fn one<E, F>(chain: Chain, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
+where
+    E: Failure,
+    F: Future<Output = Result<(), E>>,
+{
+    let mut attempts = Vec::new();
+    let mut all_done = true;
+    for Step { actions, needs_all_before, may_fail } in chain.steps {
+        if needs_all_before && !all_done {
+            continue;
+        }
+        let attempted = step(actions, closes, perform).await;
+        all_done &= may_fail || attempted.iter().all(Result::is_ok);
+        attempts.extend(attempted);
+    }
+    attempts
+}
+
+async fn step<E, F>(actions: Vec<Action>, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
+where
+    E: Failure,
+    F: Future<Output = Result<(), E>>,
+{
+    let attempts = actions.into_iter().map(|action| async move {
+        let (about, holds_up) = (action.about(), action.holds_up());
+        // What stands is still open as it was when a narrower version of it is refused.
+        let instead = if closes { instead(&action) } else { None };
+        let Err(error) = perform(action).await else { return Ok(Done { about, closes }) };
+        let closed_instead = match instead.filter(|_| error.is_final()) {
+            Some(action) => perform(action).await.is_ok(),
+            None => false,
+        };
+        Err(Failed { about, closes, closed_instead, holds_up, error })
+    });
+    join_all(attempts).await
+}
+
+/// What is done where the API server refuses for good to write what stands already.
+fn instead(action: &Action) -> Option<Action> {
+    let Action::Apply(child) = action else { return None };
+    match child.if_refused() {
+        IfRefused::Delete => Some(Action::Delete(child.key())),
+        IfRefused::Write(closed) => Some(Action::Apply(closed)),
+        IfRefused::Keep => None,
+    }
+}

@@ -1,0 +1,17 @@
+//! What is known of objects and what a plan is: what everything else speaks of.
+
+mod canonical_json;
+pub mod carry_out;
+pub mod child;
+pub mod condition;
+pub mod durations;
+pub(crate) mod finalizers;
+pub(crate) mod hash;
+pub mod hold;
+pub mod ownership;
+pub mod plan;
+pub mod quantity;
+pub(crate) mod shell;
+pub mod suggest;
+pub mod text;
+pub(crate) mod writers;

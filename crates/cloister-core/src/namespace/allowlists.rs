@@ -1,0 +1,148 @@
+//! Which of a namespace's needs are open: allowlists, rules of its own, and peers.
+
+use super::{
+    Input, host_status,
+    input::KnownAllowlist,
+    needs::{ALLOWLIST_EXPIRED, Agreed, Needs, allows, entry_of_allowlist, names, need},
+    peers, refused,
+    tally::Tally,
+};
+use crate::{
+    address::Refusal,
+    egress::{Opening, Surroundings, is_as_published, narrowed, open_rule_in_part},
+};
+use cloister_api::{Attach, EgressAllowlist, EgressState, ResearchNamespace, ServiceReference};
+use std::collections::BTreeSet;
+
+impl Needs {
+    /// Decides about all needs of a namespace.
+    pub fn of(namespace: &ResearchNamespace, input: &Input<'_>) -> Self {
+        let mut needs = Needs::default();
+        if !input.settings.usable {
+            return needs;
+        }
+        let surroundings = Surroundings {
+            never: &input.settings.never,
+            services: input.services,
+            wildcards: input.settings.opens_wildcards(),
+        };
+        let mut agreed = Vec::new();
+        needs.allowlists(namespace, input, &surroundings, &mut agreed);
+        needs.own_rules(namespace, input, &surroundings, &mut agreed);
+        super::granted::beyond_declared(&mut needs, namespace, input, &surroundings);
+        needs.open(agreed, input, &surroundings);
+        needs.list_names(input);
+        needs.tell();
+        peers::research_namespaces(&mut needs, namespace, input);
+        peers::access_networks(&mut needs, namespace, input);
+        super::gateway::open(&mut needs, namespace, input);
+        needs.held.sort_by(|a, b| a.host.cmp(&b.host));
+        needs.held.dedup_by(|a, b| a.host == b.host);
+        let changes = needs.held.iter().filter_map(|held| held.changes_at).min();
+        needs.next = needs.next.into_iter().chain(changes).min();
+        needs
+    }
+
+    /// What allowlists open in a namespace, by themselves and by its own rules that they cover.
+    pub fn agreed(namespace: &ResearchNamespace, input: &Input<'_>) -> Vec<Opening> {
+        let (mut needs, mut agreed) = (Needs::default(), Vec::new());
+        let surroundings = Surroundings { never: &input.settings.never, services: input.services, wildcards: false };
+        needs.allowlists(namespace, input, &surroundings, &mut agreed);
+        needs.own_rules(namespace, input, &surroundings, &mut agreed);
+        let openings: Vec<&Opening> = agreed.iter().map(|agreed| &agreed.opening).collect();
+        narrowed(&openings, &input.settings.spec.egress).into_iter().filter_map(|left| left.opening).collect()
+    }
+
+    /// The Services that the allowlists name which a namespace may use.
+    pub fn named_services(namespace: &ResearchNamespace, input: &Input<'_>) -> BTreeSet<ServiceReference> {
+        let surroundings = Surroundings { never: &input.settings.never, services: input.services, wildcards: false };
+        let rules = Needs::default().rules_to_use(namespace, input, &surroundings);
+        rules.into_iter().filter_map(|(_, rule)| rule.service.clone()).collect()
+    }
+
+    fn allowlists<'a: 'b, 'b>(
+        &mut self,
+        namespace: &ResearchNamespace,
+        input: &Input<'a>,
+        surroundings: &Surroundings<'_>,
+        agreed: &mut Vec<Agreed<'b>>,
+    ) {
+        let requested: BTreeSet<&str> = namespace.spec.egress.allowlists.iter().map(String::as_str).collect();
+        for &name in &requested {
+            match input.allowlists.get(name) {
+                None => self.mistake(
+                    entry_of_allowlist(name),
+                    "AllowlistNotFound",
+                    refused::not_found(name, input.allowlists.keys().copied()),
+                ),
+                Some(KnownAllowlist::Undecodable) => self.mistake(
+                    entry_of_allowlist(name),
+                    "AllowlistUndecodable",
+                    format!("EgressAllowlist {name} cannot be read by this version of the operator, so it opens nothing; see its status"),
+                ),
+                Some(KnownAllowlist::Read(allowlist)) if !allows(allowlist, namespace) => self.mistake(
+                    entry_of_allowlist(name),
+                    "AllowlistNotAllowed",
+                    refused::not_allowed(name, allowlist, namespace),
+                ),
+                Some(KnownAllowlist::Read(allowlist)) => self.allowlist(name, allowlist, namespace, input, surroundings, agreed),
+            }
+        }
+        for (&name, allowlist) in input.allowlists {
+            let KnownAllowlist::Read(allowlist) = allowlist else { continue };
+            if allowlist.spec.attach == Attach::Always && !requested.contains(name) && allows(allowlist, namespace) {
+                self.allowlist(name, allowlist, namespace, input, surroundings, agreed);
+            }
+        }
+    }
+
+    fn allowlist<'a>(
+        &mut self,
+        name: &str,
+        allowlist: &'a EgressAllowlist,
+        namespace: &ResearchNamespace,
+        input: &Input<'_>,
+        surroundings: &Surroundings<'_>,
+        agreed: &mut Vec<Agreed<'a>>,
+    ) {
+        let entry = entry_of_allowlist(name);
+        if !self.lasts(allowlist, input.now) {
+            let message = refused::expired(name, allowlist, namespace);
+            // What nobody here has asked for is no mistake of this declaration.
+            return match names(namespace, name) {
+                true => self.mistake(entry, ALLOWLIST_EXPIRED, message),
+                false => self.states.push(need(entry, EgressState::Refused, ALLOWLIST_EXPIRED, message)),
+            };
+        }
+        let mut tally = Tally::of_allowlist(name, allowlist.spec.rules.len());
+        for rule in &allowlist.spec.rules {
+            let refused = |refusal: &Refusal| (EgressState::Refused, refusal.reason(), refusal.to_string());
+            if let Err(refusal) = is_as_published(allowlist, rule, surroundings.services) {
+                let (state, reason, message) = refused(&refusal);
+                tally.closes(state, reason, &rule.name, message);
+                continue;
+            }
+            let opened = open_rule_in_part(rule, surroundings);
+            for refusal in &opened.closed {
+                let (state, reason, message) = refused(refusal);
+                tally.closes(state, reason, &rule.name, message);
+            }
+            if let Some(opening) = opened.opening {
+                let policy = format!("cloister-allow.{name}.{}", rule.name);
+                agreed.push(Agreed { need: self.states.len(), rule, by: None, policy, opening });
+            }
+        }
+        self.state(entry, tally);
+    }
+
+    /// Lists the names of each need, and says which of them stay closed.
+    fn list_names(&mut self, input: &Input<'_>) {
+        for (need, mut held) in std::mem::take(&mut self.held_by) {
+            held.sort_by(|a, b| a.host.cmp(&b.host));
+            held.dedup_by(|a, b| a.host == b.host);
+            host_status::tell(&mut self.states[need], &held, input.said(), &input.settings.names);
+            self.tally(need).names(&held);
+            self.held.extend(held);
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The proof that policies open no more than was agreed to, before they are applied.
+//!
+//! What stands in a policy is read as the API server would read it, and compared with what people declared, piece by
+//! piece: a network or a range of ports is cut where a declaration begins or ends, and each piece lies wholly inside of
+//! what was agreed to or is an excess. What writes the policies is not asked.
+
+use super::parsed_policy::{Entry, Peer, Policy, PortMatch, Unreadable};
+use crate::{
+    address::{DomainName, NeverOpened, PolicyPortNumber, selector::selector_implies},
+    dns::Held,
+    egress::{ServiceFacts, Surroundings, Target},
+};
+use cloister_api::{EgressRule, Port, Protocol, ServiceReference, StorageEndpoint};
+use ipnet::IpNet;
+use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::LabelSelector};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// The label that the API server puts on every Namespace, with its name.
+const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+/// A declaration: these pods may reach this, on these ports.
+#[derive(Clone, Copy, Debug)]
+pub struct Declared<'a> {
+    pods: Option<&'a LabelSelector>,
+    pub(crate) target: Target<'a>,
+    pub(crate) ports: &'a [Port],
+}
+
+impl<'a> Declared<'a> {
+    /// What a rule declares; nothing where it does not name exactly one kind of target.
+    pub fn rule(rule: &'a EgressRule) -> Option<Self> {
+        Some(Declared { pods: rule.pod_selector.as_ref(), target: Target::of_rule(rule)?, ports: &rule.ports })
+    }
+
+    /// What a storage's endpoint declares, for these pods.
+    pub fn endpoint(endpoint: &'a StorageEndpoint, pods: Option<&'a LabelSelector>) -> Option<Self> {
+        Some(Declared { pods, target: Target::of_endpoint(endpoint)?, ports: &endpoint.ports })
+    }
+}
+
+/// What was agreed to: each of these, as far as all of its declarations say so.
+pub type Agreements<'a> = Vec<Vec<Declared<'a>>>;
+
+/// What declarations speak of.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    /// The names, with the addresses that they have.
+    pub names: &'a [Held],
+    /// Finds a Service.
+    pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
+    /// What is opened under no name.
+    pub never: &'a NeverOpened,
+}
+
+/// Something that a policy would open, and that nobody agreed to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{kind} {policy} would open {what}, which nobody agreed to; it is not applied. This is a defect of Cloister: please report it"
+)]
+pub struct Excess {
+    /// The kind of the policy.
+    pub kind: &'static str,
+    /// The name of the policy.
+    pub policy: String,
+    /// What it would open: an address or pods, and a port.
+    pub what: String,
+}
+
+/// What a policy would open that nobody agreed to.
+///
+/// # Errors
+///
+/// The policy is none that the API server would take.
+pub fn excess(
+    policy: &NetworkPolicy,
+    agreed: &Agreements<'_>,
+    facts: &Facts<'_>,
+) -> Result<Option<Excess>, Unreadable> {
+    let name = policy.metadata.name.clone().unwrap_or_default();
+    let read = Policy::read(policy)?;
+    let about = about(agreed, read.pods);
+    let found = read.egress.iter().flatten().find_map(|entry| of_entry(entry, &about, facts));
+    Ok(found.map(|what| Excess { kind: "NetworkPolicy", policy: name, what }))
+}
+
+/// The agreements about all of these pods: one about some of them says nothing of others.
+pub(crate) fn about<'a, 'd>(agreed: &'a Agreements<'d>, pods: &LabelSelector) -> Vec<&'a Vec<Declared<'d>>> {
+    agreed.iter().filter(|all| all.iter().all(|one| selector_implies(Some(pods), one.pods))).collect()
+}
+
+/// The same in words, also where a policy is none that the API server would take: either way it must not be applied.
+pub fn objection(policy: &NetworkPolicy, agreed: &Agreements<'_>, facts: &Facts<'_>) -> Option<String> {
+    match excess(policy, agreed, facts) {
+        Ok(excess) => excess.map(|excess| excess.to_string()),
+        Err(unreadable) => Some(unreadable.to_string()),
+    }
+}
+
+fn of_entry(entry: &Entry<'_>, agreed: &[&Vec<Declared<'_>>], facts: &Facts<'_>) -> Option<String> {
+    let (Some(peers), Some(ports)) = (&entry.peers, &entry.ports) else {
+        return Some("all destinations or all ports".to_owned());
+    };
+    peers.iter().find_map(|peer| match peer {
+        Peer::Block { network, .. } => {
+            let pieces = starts(network, agreed.iter().flat_map(|all| all.iter()), facts);
+            ports.iter().find_map(|port| of_block(network, &pieces, port, agreed, facts))
+        }
+        Peer::Pods { namespaces, pods } => ports.iter().find_map(|port| {
+            let is_agreed =
+                agreed.iter().any(|all| all.iter().all(|one| one.admits_pods(*namespaces, *pods, port, facts)));
+            (!is_agreed).then(|| format!("the pods {pods:?} in {namespaces:?} on {port:?}"))
+        }),
+    })
+}
+
+/// Of a network, cut into pieces that begin at these addresses.
+fn of_block(
+    network: &IpNet,
+    pieces: &[IpAddr],
+    port: &PortMatch<'_>,
+    agreed: &[&Vec<Declared<'_>>],
+    facts: &Facts<'_>,
+) -> Option<String> {
+    let (protocol, first, last) = match port {
+        PortMatch::Any(protocol) => (*protocol, 1, u16::MAX),
+        PortMatch::Range(protocol, range) => (*protocol, *range.start(), *range.end()),
+        PortMatch::Name(protocol, name) => {
+            return Some(format!("{network} on {} by the name {name}", protocol.as_str()));
+        }
+    };
+    let mut ports: Vec<u16> = agreed
+        .iter()
+        .flat_map(|all| all.iter())
+        .flat_map(|one| one.ports)
+        .flat_map(|port| [Some(port.port), port.end_port.unwrap_or(port.port).checked_add(1)])
+        .flatten()
+        .filter(|start| (first..=last).contains(start))
+        .chain([first])
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    for &address in pieces {
+        let here: Vec<&&Vec<Declared<'_>>> =
+            agreed.iter().filter(|all| all.iter().all(|one| one.admits_address(address, facts))).collect();
+        for &port in &ports {
+            if !here.iter().any(|all| all.iter().all(|one| one.admits_port(protocol, port))) {
+                return Some(format!("{address} of {network} on {}/{port}", protocol.as_str()));
+            }
+        }
+    }
+    None
+}
+
+/// The first addresses of the pieces that a network is cut into where a declaration begins or ends.
+fn starts<'a>(network: &IpNet, declared: impl Iterator<Item = &'a Declared<'a>>, facts: &Facts<'_>) -> Vec<IpAddr> {
+    let mut starts = vec![network.network()];
+    let mut cut = |first: IpAddr, last: IpAddr| {
+        let after = match last {
+            IpAddr::V4(last) => u32::from(last).checked_add(1).map(|after| IpAddr::V4(after.into())),
+            IpAddr::V6(last) => u128::from(last).checked_add(1).map(|after| IpAddr::V6(after.into())),
+        };
+        starts.extend([Some(first), after].into_iter().flatten().filter(|start| network.contains(start)));
+    };
+    for one in declared {
+        let networks = match one.target {
+            Target::Networks(networks) => networks,
+            Target::PrivateEndpoint(endpoint) => &endpoint.expected_networks,
+            Target::DomainNames(_) | Target::Service(_) => &[],
+        };
+        for network in networks.iter().filter_map(|text| network_of(text)) {
+            cut(network.network(), network.broadcast());
+        }
+    }
+    facts.names.iter().flat_map(|held| &held.addresses).for_each(|address| cut(*address, *address));
+    facts.never.ranges_in(network).for_each(|(first, last)| cut(first, last));
+    starts.sort_unstable();
+    starts.dedup();
+    starts
+}
+
+/// A network as it is declared. What has bits set after its prefix can be read in two ways, so nobody agreed to either.
+fn network_of(text: &str) -> Option<IpNet> {
+    text.parse().ok().filter(|network: &IpNet| *network == network.trunc())
+}
+
+impl Declared<'_> {
+    fn admits_address(&self, address: IpAddr, facts: &Facts<'_>) -> bool {
+        let inside = |networks: &[String]| {
+            networks.iter().filter_map(|text| network_of(text)).any(|network| network.contains(&address))
+        };
+        let leads_there = |held: &&Held| held.addresses.contains(&address);
+        let mut names = facts.names.iter().filter(leads_there);
+        !facts.never.contains(address)
+            && match self.target {
+                Target::Networks(networks) => inside(networks),
+                Target::Service(_) => false,
+                Target::DomainNames(declared) => names.any(|held| {
+                    let covers =
+                        |name: &String| name.parse::<DomainName>().is_ok_and(|name| name.covers(&held.host.name));
+                    held.host.expected.is_none() && declared.iter().any(covers)
+                }),
+                Target::PrivateEndpoint(endpoint) => {
+                    let mut names = names.filter(|held| held.host.expected.is_some());
+                    names.any(|held| held.host.name.to_string() == endpoint.domain_name)
+                        && inside(&endpoint.expected_networks)
+                }
+            }
+    }
+
+    fn admits_port(&self, protocol: Protocol, port: u16) -> bool {
+        let has = |declared: &Port| {
+            declared.protocol == protocol
+                && (declared.port..=declared.end_port.unwrap_or(declared.port)).contains(&port)
+        };
+        self.ports.iter().any(has)
+    }
+
+    /// Whether these are the pods of the Service that is declared, on a port that is one of its.
+    fn admits_pods(
+        &self,
+        namespaces: Option<&LabelSelector>,
+        pods: Option<&LabelSelector>,
+        port: &PortMatch<'_>,
+        facts: &Facts<'_>,
+    ) -> bool {
+        let Target::Service(reference) = self.target else { return false };
+        let Some(service) = (facts.services)(reference) else { return false };
+        let there = LabelSelector {
+            match_labels: Some(BTreeMap::from([(NAMESPACE_NAME.to_owned(), reference.namespace.clone())])),
+            match_expressions: None,
+        };
+        let behind = LabelSelector { match_labels: Some(service.selector.clone()), match_expressions: None };
+        let leads_to = |target: &PolicyPortNumber, protocol: Protocol| match (port, target) {
+            (PortMatch::Range(own, range), PolicyPortNumber::Number(number)) => {
+                *own == protocol && range.start() == number && range.end() == number
+            }
+            (PortMatch::Name(own, name), PolicyPortNumber::Name(target)) => *own == protocol && *name == target,
+            _ => false,
+        };
+        let is_port = service
+            .ports
+            .iter()
+            .any(|fact| self.admits_port(fact.protocol, fact.port) && leads_to(&fact.target, fact.protocol));
+        !service.selector.is_empty()
+            && is_port
+            && namespaces.is_some_and(|namespaces| selector_implies(Some(namespaces), Some(&there)))
+            && pods.is_some_and(|pods| selector_implies(Some(pods), Some(&behind)))
+    }
+}
+
+impl<'a> Surroundings<'a> {
+    /// What declarations about these names speak of.
+    pub(crate) fn facts(&self, names: &'a [Held]) -> Facts<'a> {
+        Facts { names, services: self.services, never: self.never }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn rule(target: Value) -> EgressRule {
+        let mut rule = json!({"name": "r", "ports": [{"port": 443}, {"port": 8000, "endPort": 8010}]});
+        rule.as_object_mut().unwrap().extend(target.as_object().unwrap().clone());
+        serde_json::from_value(rule).unwrap()
+    }
+
+    /// What a policy for pods `app=a` with this one entry has too much, under these rules, of which all must agree.
+    fn too_much(entry: Value, rules: &[EgressRule]) -> Option<String> {
+        let policy: NetworkPolicy = serde_json::from_value(json!({
+            "metadata": {"name": "p"},
+            "spec": {"podSelector": {"matchLabels": {"app": "a"}}, "policyTypes": ["Egress"], "egress": [entry]},
+        }))
+        .unwrap();
+        let host = |name: &str, addresses: &[&str]| Held {
+            host: crate::dns::resolved::Host { name: name.parse().unwrap(), expected: None },
+            addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
+            standing: crate::dns::standing::Standing::Held,
+            answered: None,
+            changes_at: None,
+        };
+        let names = [host("a.example.com", &["198.51.100.7"]), host("b.example.com", &["198.51.100.8"])];
+        let never = NeverOpened::new(&["203.0.113.0/28".parse().unwrap()]);
+        let facts = Facts { names: &names, services: &|_| None, never: &never };
+        let agreed = vec![rules.iter().map(|rule| Declared::rule(rule).unwrap()).collect()];
+        excess(&policy, &agreed, &facts).unwrap().map(|excess| excess.what)
+    }
+
+    fn block(cidr: &str, port: Value) -> Value {
+        json!({"to": [{"ipBlock": {"cidr": cidr}}], "ports": [port]})
+    }
+
+    #[test]
+    fn what_was_agreed_to_is_no_excess() {
+        let https = || json!({"protocol": "TCP", "port": 443});
+        let lab = rule(json!({"networks": ["198.51.0.0/16"]}));
+        assert_eq!(too_much(block("198.51.100.0/24", https()), std::slice::from_ref(&lab)), None);
+        let range = json!({"protocol": "TCP", "port": 8003, "endPort": 8010});
+        assert_eq!(too_much(block("198.51.0.0/16", range), std::slice::from_ref(&lab)), None);
+        let both = [rule(json!({"domainNames": ["*.example.com"]})), rule(json!({"domainNames": ["a.example.com"]}))];
+        assert_eq!(too_much(block("198.51.100.7/32", https()), &both), None);
+    }
+
+    #[test]
+    fn what_nobody_agreed_to_is_found() {
+        let https = || json!({"protocol": "TCP", "port": 443});
+        let lab = rule(json!({"networks": ["198.51.100.0/24", "203.0.113.0/24"]}));
+        let found = |entry: Value, rule: &EgressRule| too_much(entry, std::slice::from_ref(rule)).unwrap();
+        assert_eq!(found(block("198.51.100.0/23", https()), &lab), "198.51.101.0 of 198.51.100.0/23 on TCP/443");
+        assert_eq!(
+            found(block("203.0.113.0/24", https()), &lab),
+            "203.0.113.0 of 203.0.113.0/24 on TCP/443",
+            "the cluster's own"
+        );
+        let wide = json!({"protocol": "TCP", "port": 8000, "endPort": 8011});
+        assert!(found(block("198.51.100.0/24", wide), &lab).ends_with("on TCP/8011"));
+        assert!(found(block("198.51.100.0/24", json!({"protocol": "UDP", "port": 443})), &lab).ends_with("UDP/443"));
+        assert!(found(block("198.51.100.0/24", json!({"protocol": "TCP"})), &lab).ends_with("TCP/1"));
+        assert_eq!(found(json!({"ports": [https()]}), &lab), "all destinations or all ports");
+        assert_eq!(
+            found(json!({"to": [{"ipBlock": {"cidr": "198.51.100.0/24"}}]}), &lab),
+            "all destinations or all ports"
+        );
+        assert!(found(json!({"to": [{"podSelector": {}}], "ports": [https()]}), &lab).contains("pods"));
+        let a = rule(json!({"domainNames": ["a.example.com"]}));
+        assert!(found(block("198.51.100.8/32", https()), &a).starts_with("198.51.100.8"));
+        let b = rule(json!({"domainNames": ["b.example.com"]}));
+        assert!(too_much(block("198.51.100.7/32", https()), &[a, b]).is_some(), "both must agree");
+        let others = rule(json!({"networks": ["0.0.0.0/0"], "podSelector": {"matchLabels": {"app": "b"}}}));
+        assert!(found(block("198.51.100.0/24", https()), &others).contains("198.51.100.0"), "it is about other pods");
+    }
+}

@@ -3,7 +3,7 @@
 use cloister_api::{EgressAllowlist, EgressAllowlistSpec, ResearchNamespace, ResearchNamespaceSpec};
 use cloister_core::{
     child::Children,
-    namespace::{Declared, Input, ObservedNamespace, PeerFound, egress::KnownAllowlist, plan},
+    namespace::{Declared, Input, KnownAllowlist, ObservedNamespace, PeerFound, plan},
     plan::Action,
     settings::Settings,
 };

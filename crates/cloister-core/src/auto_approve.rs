@@ -27,38 +27,33 @@
 mod bounds;
 mod compared;
 mod constants;
+mod environment;
+mod fault;
 mod request;
 mod types;
 mod typing;
 
-use crate::text::shown;
-use cel::common::ast::SourceInfo;
-use cel::objects::{Map, TryIntoValue};
-use cel::parser::Expression;
-use cel::{Context, Env, ExecutionError, ParseErrors, Value};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, LazyLock};
-
 pub use bounds::FUNCTIONS;
 pub use request::Request;
+
+use cel::{
+    Context, ParseErrors, Value,
+    common::ast::SourceInfo,
+    objects::{Map, TryIntoValue},
+    parser::Expression,
+};
+use environment::{ENV, REQUEST};
+use fault::{Fault, brief, failure};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 /// The longest expression, in bytes.
 pub const MAX_LENGTH: usize = 1024;
 
 /// How deep expressions stand inside one another, as in brackets, lists and calls.
 pub const MAX_NESTING: u16 = 24;
-
-/// The one variable of an expression.
-const REQUEST: &str = "request";
-
-/// The standard functions and macros. Built once: it is the larger part of a compilation.
-static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()));
-
-/// What is wrong with an expression, and with which part of it.
-struct Fault {
-    at: u64,
-    what: String,
-}
 
 /// What came of the expressions.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,43 +156,12 @@ fn guarded<T>(run: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("the CEL library failed on it".to_owned()))
 }
 
-/// What failed, without the values at hand: the library writes maps in an order that changes from run to run, and a
-/// message in a policy's status is no place for a request.
-fn failure(error: &ExecutionError) -> String {
-    match error {
-        ExecutionError::NoSuchKey(_)
-        | ExecutionError::NoSuchOverload(_)
-        | ExecutionError::UndeclaredReference(_)
-        | ExecutionError::UnexpectedType { .. }
-        | ExecutionError::InvalidArgumentCount { .. }
-        | ExecutionError::FunctionError { .. } => brief(&error.to_string()),
-        ExecutionError::UnsupportedBinaryOperator(operator, ..) => {
-            format!("its values are not of types that can be taken together ({operator})")
-        }
-        ExecutionError::Overflow(operator, ..) => format!("the result is too large ({operator})"),
-        ExecutionError::DivisionByZero(_) | ExecutionError::RemainderByZero(_) => "it divides by zero".to_owned(),
-        ExecutionError::IndexOutOfBounds(_) => "an index is outside of its list".to_owned(),
-        _ => "a value is not of the type that is needed".to_owned(),
-    }
-}
-
 /// The first error: those after it mostly follow from it.
 fn first(errors: &ParseErrors) -> String {
     match errors.errors.first() {
         Some(error) => format!("column {}: {}", error.pos.1.max(1), brief(&error.msg)),
         None => "it cannot be parsed".to_owned(),
     }
-}
-
-/// One line of bounded length: the library quotes whole lines.
-fn brief(message: &str) -> String {
-    const MAX: usize = 400;
-    let message = shown(message);
-    let mut line: String = message.lines().next().unwrap_or_default().chars().take(MAX).collect();
-    if line.len() < message.len() {
-        line.push('…');
-    }
-    line
 }
 
 fn located(index: usize, error: &str) -> String {

@@ -10,8 +10,9 @@ pub use offered::{Input, role, storage};
 use crate::{
     auto_approve,
     condition::{Verdict, conditions, ready, stalled},
-    grant::{NEVER_APPROVES, POLICY_WRITERS, eligibility, satisfiable, useless},
+    grant::{NEVER_APPROVES, eligibility, satisfiable, useless},
     text::first_of,
+    writers::POLICY_WRITERS,
 };
 use cloister_api::{
     AccessPolicy, AccessPolicySpec, AccessPolicyStatus,

@@ -5,7 +5,7 @@
 
 mod lasting;
 
-use crate::grant::{CLUSTER_ADMINS, Guard, digest::hash};
+use crate::{grant::Guard, hash::hash, writers::CLUSTER_ADMINS};
 use cloister_api::{ResidualExposure, labels};
 use k8s_openapi::api::rbac::v1::{ClusterRole, PolicyRule};
 use lasting::{Accepted, lasting};

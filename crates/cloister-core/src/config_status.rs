@@ -3,10 +3,11 @@
 use crate::{
     catalogue::conditions_of,
     cluster_facts::{DnsFacts, dns_fault, dns_is_wide},
-    cluster_networks::{self, ClusterNetworks},
+    cluster_networks::ClusterNetworks,
     condition::{Verdict, conditions, ready, stalled},
     egress::Backend,
     namespace::BACKEND_MISSING,
+    networks_condition,
     references::{There, missing},
     settings::Settings,
     text::first_of,
@@ -64,7 +65,7 @@ pub fn config(
     about.push(dns(settings, around));
     about.push(backend(settings));
     about.push(references(settings, around));
-    about.push(cluster_networks::known(around.networks, settings, around.unlisted, around.dns));
+    about.push(networks_condition::known(around.networks, settings, around.unlisted, around.dns));
     about.push(policies(around));
     let faults = faults(settings, around, now);
     let mut verdicts = match faults.first() {

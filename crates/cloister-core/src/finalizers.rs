@@ -12,3 +12,7 @@ pub fn of_others(metadata: &ObjectMeta, own: &str) -> Option<String> {
     let others = first_of(all.iter().filter(|one| *one != own), NAMED, ", ");
     (!others.is_empty()).then_some(others)
 }
+
+pub fn has_finalizer(metadata: &k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta, finalizer: &str) -> bool {
+    metadata.finalizers.iter().flatten().any(|held| held == finalizer)
+}

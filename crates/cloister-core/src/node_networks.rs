@@ -70,11 +70,9 @@ impl fmt::Display for Refused {
                 let minutes = REMEMBERED.as_secs() / 60;
                 write!(f, "address {} is one of more than {ADDRESSES} in {minutes} minutes", network.addr())
             }
-            Why::All => write!(
-                f,
-                "{network} is beyond the {} networks that are kept of all Nodes",
-                super::cluster_networks::MOST
-            ),
+            Why::All => {
+                write!(f, "{network} is beyond the {} networks that are kept of all Nodes", crate::node_networks::MOST)
+            }
         }
     }
 }
@@ -140,6 +138,9 @@ impl NodeNetworks {
         self.pods == other.pods && self.addresses().eq(other.addresses()) && self.refused == other.refused
     }
 }
+
+/// How many networks and addresses are kept of all Nodes: more than the largest clusters have.
+pub const MOST: usize = 65_536;
 
 #[cfg(test)]
 mod tests {

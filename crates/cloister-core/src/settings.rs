@@ -4,10 +4,11 @@ mod addresses;
 
 use crate::{
     cluster_networks::ClusterNetworks,
+    durations::signed,
     egress::{Backend, Installed, NeverOpened, Source, canonical},
-    grant::{CONFIG_WRITERS, signed},
     names::{Host, Known, Limits, Names},
     text::first_of,
+    writers::CONFIG_WRITERS,
 };
 use cloister_api::{CloisterConfigSpec, ResolutionConfig, Tier, labels};
 use ipnet::IpNet;

@@ -104,6 +104,12 @@ pub fn others(more: usize, what: &str, place: &str) -> String {
     if more == 0 { String::new() } else { format!(" (and {more} more{what}, see {place})") }
 }
 
+/// The first eight, and how many more there are.
+pub(super) fn first_few<T: Display>(items: impl ExactSizeIterator<Item = T>) -> String {
+    const FEW: usize = 8;
+    first_of(items, FEW, ", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

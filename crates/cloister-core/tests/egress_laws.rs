@@ -4,15 +4,19 @@
 mod egress_probe;
 
 use cloister_api::{EgressRule, EgressState, Port, Protocol};
-use cloister_core::egress::{Covered, NeverOpened, Opening, Peers, Refusal, Surroundings, Target};
-use cloister_core::egress::{Opened, open, open_covered, open_rule, open_rule_in_part};
-use cloister_core::evaluator::{Declared, Facts, excess};
-use egress_probe::{Probe, opening_admits, probe, probe_of, rule, rule_admits, rule_and_allowed};
-use egress_probe::{held, resolved, scenario, service, target_admits};
+use cloister_core::{
+    egress::{
+        Covered, NeverOpened, Opened, Opening, Peers, Refusal, Surroundings, Target, open, open_covered, open_rule,
+        open_rule_in_part,
+    },
+    evaluator::{Declared, Facts, excess},
+};
+use egress_probe::{
+    Probe, held, opening_admits, probe, probe_of, resolved, rule, rule_admits, rule_and_allowed, scenario, service,
+    target_admits,
+};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
-use proptest::prelude::*;
-use proptest::strategy::ValueTree;
-use proptest::test_runner::TestRunner;
+use proptest::{prelude::*, strategy::ValueTree, test_runner::TestRunner};
 use std::sync::LazyLock;
 
 static NEVER: LazyLock<NeverOpened> = LazyLock::new(|| NeverOpened::new(&["10.0.0.4/31".parse().unwrap()]));

@@ -3,7 +3,7 @@
 use super::writer::{Writer, patch_params};
 use crate::{error::Error, key::Key};
 use cloister_api::labels;
-use cloister_core::{child::Child, namespace::children::DEFAULT_ACCOUNT};
+use cloister_core::child::{Child, names::DEFAULT_ACCOUNT};
 use either::Either;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{

@@ -10,10 +10,7 @@ use cloister_api::{
     GrantMount,
     plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
 };
-use cloister_core::{
-    child::{Child, ChildKey, ChildKind},
-    namespace::namespace_of,
-};
+use cloister_core::child::{Child, ChildKey, ChildKind, names::namespace_of};
 use k8s_openapi::api::{
     core::v1::{LimitRange, ResourceQuota, ServiceAccount},
     networking::v1::NetworkPolicy,

@@ -8,10 +8,9 @@ use super::{
 };
 use crate::key::{Key, ObjectName};
 use cloister_core::{
-    child::{Child, ChildKind},
+    child::{Child, ChildKind, names::namespace_owned},
     cluster_role::{RoleFacts, impersonates},
     impersonation::Binding,
-    namespace::namespace_owned,
 };
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use std::sync::Arc;

@@ -10,8 +10,9 @@ use cloister_api::{
 };
 use cloister_core::{
     child::{ChildKey, ChildKind, GrantRef, ObservedChild},
+    egress::TOO_BROAD,
     grant::{ALREADY_OPEN, Grant, mount_of_secret},
-    namespace::egress::{TOO_BROAD, allowlist_of_entry},
+    namespace::allowlist_of_entry,
     references::Named,
 };
 use std::{collections::BTreeSet, sync::Arc};

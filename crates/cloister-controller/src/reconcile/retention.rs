@@ -5,7 +5,7 @@
 
 use super::Reconciler;
 use crate::{apply::Removal, error::Error, index::Index, key::Key};
-use cloister_core::{child::GrantRef, grant::signed};
+use cloister_core::{child::GrantRef, durations::signed};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;

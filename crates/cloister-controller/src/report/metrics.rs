@@ -5,7 +5,7 @@ use cloister_api::{
     GrantPhase,
     condition::{REVIEWED, REVOCATION_UNCONFIRMED},
 };
-use cloister_core::cluster_networks::not_believed_of;
+use cloister_core::networks_condition::not_believed_of;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{

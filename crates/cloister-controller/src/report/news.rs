@@ -7,7 +7,7 @@ use cloister_api::{
         reason::{DENY_DEFEATED, FOREIGN_OBJECTS, RECORD_NOT_BORNE_OUT},
     },
 };
-use cloister_core::namespace::egress::allowlist_of_entry;
+use cloister_core::namespace::allowlist_of_entry;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use std::hash::{DefaultHasher, Hash, Hasher};
 

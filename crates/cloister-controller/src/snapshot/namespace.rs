@@ -9,9 +9,9 @@ use cloister_core::{
     child::{ChildKey, GrantRef},
     egress::{Opening, ServiceFacts},
     grant::{Grant, is_open, may_hold},
+    namespace,
     namespace::{
-        self, Declared, GrantedRule, Input, Inspection, OwedReview, Peer, PeerFound, egress::KnownAllowlist, plan,
-        wants_inspection,
+        Declared, GrantedRule, Input, Inspection, KnownAllowlist, OwedReview, Peer, PeerFound, plan, wants_inspection,
     },
     ownership::is_made_for,
     plan::{Action, Plan},

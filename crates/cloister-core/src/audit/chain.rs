@@ -1,7 +1,7 @@
 //! The chain of records: each line carries the hash of the line before, and its own.
 
-use super::{RESUMED, Record};
-use crate::grant::digest::hash;
+use super::{Record, record::RESUMED};
+use crate::hash::hash;
 use serde_json::{Map, Value, json};
 
 /// Where the chain is: the number and the hash of its last line.

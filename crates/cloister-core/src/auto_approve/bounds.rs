@@ -1,8 +1,10 @@
 //! What an expression may consist of, so that evaluating it is bounded.
 
-use super::{Fault, REQUEST};
-use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedEntryExpr};
-use cel::parser::Expression;
+use super::{environment::REQUEST, fault::Fault};
+use cel::{
+    common::ast::{CallExpr, EntryExpr, Expr, IdedEntryExpr},
+    parser::Expression,
+};
 
 /// The functions that an expression may call, besides operators and the macros `has`, `all`, `exists`, `exists_one`,
 /// `map` and `filter`.

@@ -1,16 +1,15 @@
 //! Comparisons that read well and are not what is meant: with a word that a field never is, and of texts by their letters.
 
 use super::{
-    Fault,
+    fault::{Fault, fault},
     types::Type,
-    typing::{fault, text},
 };
 use crate::{
     suggest::{closest, did_you_mean},
     text::shown,
 };
 use cel::{
-    common::ast::{Expr, operators},
+    common::ast::{Expr, LiteralValue, operators},
     parser::Expression,
 };
 
@@ -74,4 +73,12 @@ pub(super) fn or_value(found: &Type, alternative: &Expression) -> Option<Type> {
     let Type::Optional(of) = found else { return None };
     let (Type::Enum(values), Some(text)) = (&**of, text(alternative)) else { return None };
     Some(Type::Enum(values.iter().cloned().chain([text.to_owned()]).collect()))
+}
+
+/// The text of a literal.
+pub(super) fn text(part: &Expression) -> Option<&str> {
+    match &part.expr {
+        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
+        _ => None,
+    }
 }

@@ -1,6 +1,9 @@
 //! Parts of an expression that are the same for every request: one that cannot be evaluated never can be.
 
-use super::{ENV, Fault, failure};
+use super::{
+    environment::ENV,
+    fault::{Fault, failure},
+};
 use cel::{
     Context, Value,
     common::ast::{CallExpr, EntryExpr, Expr},

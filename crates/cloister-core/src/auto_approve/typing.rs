@@ -1,7 +1,11 @@
 //! Finds the type of an expression, and with it what can never be true of any request: a field that no request has, a
 //! function of another type, a comparison of what is never equal.
 
-use super::{Fault, compared, types::Type};
+use super::{
+    compared::{self, text},
+    fault::{Fault, fault},
+    types::Type,
+};
 use cel::{
     common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, LiteralValue, operators},
     parser::Expression,
@@ -17,10 +21,6 @@ type Scope<'a> = Vec<(&'a str, Type)>;
 pub(super) fn check(expression: &Expression, variable: &str, type_: &Type) -> Result<(), Fault> {
     let mut scope = vec![(variable, type_.clone())];
     expect(expression, &Type::Bool, "its value", &mut scope)
-}
-
-pub(super) fn fault<T>(at: &Expression, what: impl Into<String>) -> Result<T, Fault> {
-    Err(Fault { at: at.id, what: what.into() })
 }
 
 /// Checks that a part of an expression is of a type.
@@ -87,14 +87,6 @@ fn literal(value: &LiteralValue) -> Type {
         LiteralValue::Null => Type::Null,
         LiteralValue::String(_) => Type::Text,
         LiteralValue::UInt(_) => Type::Uint,
-    }
-}
-
-/// The text of a literal.
-pub(super) fn text(part: &Expression) -> Option<&str> {
-    match &part.expr {
-        Expr::Literal(LiteralValue::String(text)) => Some(text.inner()),
-        _ => None,
     }
 }
 

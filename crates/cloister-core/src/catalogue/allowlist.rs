@@ -4,15 +4,11 @@ use super::{NAMED, conditions_of};
 use crate::{
     condition::{Verdict, conditions, ready, stalled},
     egress::{
-        Opened, Refusal, ServiceFacts, Surroundings, TooBroad, is_as_published, narrowed, open_rule_in_part, published,
+        Opened, Refusal, ServiceFacts, Surroundings, TOO_BROAD, TooBroad, is_as_published, narrowed, open_rule_in_part,
+        published,
     },
     names::Standing,
-    namespace::{
-        CORRECTED_BY,
-        egress::{TOO_BROAD, allowlist_of_entry, allows, is_meant_for, names},
-        keeps_out,
-        selected::label_of_owners,
-    },
+    namespace::{CORRECTED_BY, allowlist_of_entry, allows, is_meant_for, keeps_out, names, selected::label_of_owners},
     settings::Settings,
     text::first_of,
 };

@@ -5,16 +5,16 @@ use crate::{
     cluster_role::{Fault, RoleFacts, bindable},
     condition::{conditions, ready},
     egress::{
-        Opened, Refusal, ServiceFacts, Surroundings, endpoint_refused, endpoint_too_broad, open_endpoint_in_part,
+        Opened, Refusal, ServiceFacts, Surroundings, TOO_BROAD, endpoint_refused, endpoint_too_broad,
+        open_endpoint_in_part,
     },
     grant::{
-        CLUSTER_ADMINS, CONFIG_WRITERS, CredentialFacts, Known, Listed, NOT_OFFERED, POLICY_NOT_ALLOWED,
-        POLICY_WRITERS, SECRET_KEEPERS, Sensitive, secret_named, too_weak, useless,
+        CredentialFacts, Known, Listed, NOT_OFFERED, POLICY_NOT_ALLOWED, Sensitive, secret_named, too_weak, useless,
     },
-    namespace::egress::TOO_BROAD,
     settings::Settings,
     suggest::did_you_mean,
     text::first_of,
+    writers::{CLUSTER_ADMINS, CONFIG_WRITERS, POLICY_WRITERS, SECRET_KEEPERS},
 };
 use cloister_api::{
     AccessPolicy, AccessRole, AccessRoleStatus, SecretReference, ServiceReference, StorageResource,

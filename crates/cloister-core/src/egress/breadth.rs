@@ -6,25 +6,19 @@
 //! It is measured as it was declared. What is never opened is cut out of what was declared, and whoever has a network cut out
 //! of a wide range must not make many narrow ones of it.
 
-use super::measure::{most, offending, size};
-use super::networks::NetworkSet;
-use super::never::{NAT64, SIX_TO_FOUR, meant};
-use super::public::public_part;
-use super::reach::first_few;
-use super::shared::without_shared;
-use super::{Opening, Peers, TooBroad};
+use super::{
+    Opening, Peers, TooBroad,
+    measure::{most, offending, size},
+    networks::NetworkSet,
+    public::public_part,
+    shared::without_shared,
+    special::{NAT64, SIX_TO_FOUR, meant},
+    too_broad::Narrowed,
+};
+use crate::text::first_few;
 use cloister_api::{EgressConfig, MaxPublicPrefix};
 use ipnet::{IpNet, Ipv6Net};
 use std::net::IpAddr;
-
-/// An opening without what needs an agreement of its own.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Narrowed {
-    /// What is left of it, where anything is.
-    pub opening: Option<Opening>,
-    /// What is not, and why.
-    pub too_broad: Vec<TooBroad>,
-}
 
 /// Takes out of these openings, which are in one namespace, what needs an agreement of its own: names under which anybody
 /// can have storage, public ranges that are wider than allowlists may open, and of those that are so together the widest.

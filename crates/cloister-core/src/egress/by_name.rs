@@ -6,9 +6,10 @@
 
 use super::{
     NeverOpened, Opening, Peers, PolicyPort, PolicyPortNumber,
-    networks::{MAPPED, NetworkSet},
+    networks::NetworkSet,
     public::{NOT_PUBLIC, not_public_part},
     selector,
+    special::MAPPED,
 };
 use cloister_api::Protocol;
 use ipnet::IpNet;

@@ -1,10 +1,13 @@
 //! A namespace's own rules: each opens as far as allowlists cover it.
 
-use super::reach::{InPart, Reach, first_few};
-use super::{Opening, Refusal, Surroundings, Target, selector};
+use super::{
+    Opening, Refusal, Surroundings, Target,
+    reach::{InPart, Reach},
+    selector,
+};
 use crate::{
     suggest::{closest, did_you_mean},
-    text::first_of,
+    text::{first_few, first_of},
 };
 use cloister_api::{EgressRule, EgressState, ServiceReference};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -277,3 +280,6 @@ fn first_few_of(uncovered: &[String]) -> String {
     const FEW: usize = 16;
     first_of(uncovered.iter(), FEW, "; ")
 }
+
+/// Reason of a rule whose policy would open more than was agreed to, so that it is not applied.
+pub const REACH_EXCEEDS_INTENT: &str = "ReachExceedsIntent";

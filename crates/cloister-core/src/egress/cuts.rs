@@ -1,8 +1,6 @@
 //! The Nodes whose networks are cut out of what a rule names: who reads that it comes to too many must know what made them.
 
-use super::{NeverOpened, source::Source};
 use crate::text::first_of;
-use ipnet::IpNet;
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
 /// How many Nodes are named.
@@ -10,18 +8,7 @@ const NAMED: usize = 2;
 
 /// The Nodes whose networks are cut out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CutBy(BTreeSet<Arc<str>>);
-
-impl CutBy {
-    /// Those that have a network in this one.
-    pub(super) fn of(never: &NeverOpened, network: IpNet) -> Self {
-        let nodes = never.sources_in(network).filter_map(|source| match source {
-            Source::PodCidr(node) | Source::NodeAddress(node) => Some(node.clone()),
-            _ => None,
-        });
-        CutBy(nodes.collect())
-    }
-}
+pub struct CutBy(pub(super) BTreeSet<Arc<str>>);
 
 impl fmt::Display for CutBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -41,8 +28,8 @@ impl fmt::Display for CutBy {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::egress::{Surroundings, open_rule};
+    use crate::egress::{NeverOpened, Surroundings, open_rule, source::Source};
+    use ipnet::IpNet;
     use serde_json::json;
     use std::net::IpAddr;
 

@@ -1,7 +1,8 @@
 //! Why the endpoint of a storage resource, or the rule of a grant, stays closed, in words for whoever wrote it: a grant opens
 //! addresses alone.
 
-use super::Refusal;
+use super::{Opened, Refusal, Surroundings, breadth::narrowed, open_endpoint_in_part, too_broad::TooBroad};
+use cloister_api::{EgressConfig, StorageEndpoint};
 
 /// Why an endpoint stays closed. It has no rule that could be corrected, and is opened by addresses alone.
 pub fn endpoint_refused(refusal: &Refusal) -> String {
@@ -24,4 +25,14 @@ pub fn grant_refused(refusal: &Refusal) -> String {
         ),
         refusal => refusal.to_string(),
     }
+}
+
+/// Why a storage resource's endpoint opens more than the catalogue may, if it does: it is judged as an allowlist's rule is.
+pub fn endpoint_too_broad(endpoint: &StorageEndpoint, s: &Surroundings, config: &EgressConfig) -> Option<String> {
+    let Opened { opening, closed } = open_endpoint_in_part(endpoint, None, s);
+    let is_wide = |why: &&Refusal| matches!(why, Refusal::NetworksTooWide { .. } | Refusal::NetworksTooMany { .. });
+    let broad = || Some(TooBroad::folded(narrowed(&[&opening?], config).pop()?.too_broad).first()?.told());
+    let said = closed.iter().find(is_wide).map(ToString::to_string).or_else(broad)?;
+    // What allowlists may open is what an endpoint may.
+    Some(said.replace("than allowlists may open", "than allowlists and endpoints of StorageResources may open"))
 }

@@ -1,12 +1,13 @@
 //! Sets of names, and where their addresses must be.
 
-use super::domain::{DomainName, NameFault};
-use super::networks::{NetworkSet, shortened};
-use super::public::public_part;
-use super::reach::first_few;
-use super::writable::is_writable;
-use super::{NeverOpened, Refusal};
-use crate::{names::Host, suggest::closest};
+use super::{
+    NeverOpened, Refusal,
+    domain::{DomainName, NameFault},
+    networks::{NetworkSet, shortened},
+    public::public_part,
+    writable::is_writable,
+};
+use crate::{names::Host, suggest::closest, text::first_few};
 use cloister_api::PrivateEndpoint;
 use std::collections::BTreeSet;
 

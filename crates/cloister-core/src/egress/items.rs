@@ -6,9 +6,9 @@ use super::{
     blocks::fitting,
     cuts::CutBy,
     networks::{NetworkSet, parse, shortened},
-    never::meant,
     public::public_part,
-    reach::Networks,
+    source::Source,
+    special::meant,
     writable::{Pieces, is_writable},
 };
 use ipnet::IpNet;
@@ -125,5 +125,32 @@ impl Closed {
         all.extend(named(self.too_wide).map(|networks| Refusal::NetworksTooWide { networks }));
         all.extend(self.too_many);
         all
+    }
+}
+
+impl CutBy {
+    /// Those that have a network in this one.
+    pub(super) fn of(never: &NeverOpened, network: IpNet) -> Self {
+        let nodes = never.sources_in(network).filter_map(|source| match source {
+            Source::PodCidr(node) | Source::NodeAddress(node) => Some(node.clone()),
+            _ => None,
+        });
+        CutBy(nodes.collect())
+    }
+}
+
+/// Networks that a rule reaches.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Networks {
+    /// What was declared.
+    pub(super) declared: NetworkSet,
+    /// The same without what is never opened.
+    pub(super) open: NetworkSet,
+}
+
+impl Networks {
+    /// Those that a policy holds for it.
+    pub(super) fn to_write(&self) -> Vec<IpNet> {
+        fitting(&self.declared, &self.open).unwrap_or_else(|| self.open.to_networks())
     }
 }

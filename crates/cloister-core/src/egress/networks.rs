@@ -1,13 +1,12 @@
 //! Sets of addresses: parsing of CIDRs, set arithmetic, and the minimal list of CIDRs of a set.
 
-use super::Refusal;
-use ipnet::{IpNet, Ipv4Subnets, Ipv6Net, Ipv6Subnets};
+use super::{Refusal, special::MAPPED};
+use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 use range_set_blaze::RangeSetBlaze;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::ops::RangeInclusive;
-
-/// IPv4-mapped IPv6: a dataplane may treat such a network as the IPv4 one, or as nothing.
-pub(super) const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::RangeInclusive,
+};
 
 /// A set of addresses of both families.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,17 +1,14 @@
 //! What is opened, and its NetworkPolicy.
 
-use super::networks::NetworkSet;
-use super::selector;
+use super::{networks::NetworkSet, selector};
 use crate::names::{Held, Host, Names};
 use cloister_api::Protocol;
 use ipnet::IpNet;
-use k8s_openapi::api::networking::v1::{
-    IPBlock, NetworkPolicyEgressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
+use k8s_openapi::{
+    api::networking::v1::{IPBlock, NetworkPolicyEgressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec},
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, collections::BTreeMap};
 
 /// The label that the API server puts on every Namespace, with its name.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";

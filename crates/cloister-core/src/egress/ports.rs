@@ -1,12 +1,13 @@
 //! Sets of ports: checking what a rule declares, set arithmetic, and the shortest list of ranges of a set.
 
-use super::Refusal;
-use super::opening::{PolicyPort, PolicyPortNumber};
-use super::reach::first_few;
+use super::{
+    Refusal,
+    opening::{PolicyPort, PolicyPortNumber},
+};
+use crate::text::first_few;
 use cloister_api::{Port, Protocol};
 use range_set_blaze::RangeSetBlaze;
-use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
+use std::{collections::BTreeMap, ops::RangeInclusive};
 
 /// A set of ports of each protocol. A protocol without ports has no entry.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,8 +1,8 @@
 //! Which addresses are the Internet's: those of no range that is somebody's own, or has a meaning of its own.
 
 use super::{
-    networks::{MAPPED, NetworkSet},
-    never::nat64,
+    networks::NetworkSet,
+    special::{MAPPED, nat64},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use std::{

@@ -2,7 +2,7 @@
 //! rule elsewhere by it.
 
 use super::{Refusal, ServiceFacts};
-use crate::grant::digest;
+use crate::hash;
 use cloister_api::{EgressAllowlist, EgressRule, PublishedService, ServiceReference};
 
 type Services<'a> = &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>;
@@ -35,5 +35,5 @@ fn known<'a>(allowlist: &'a EgressAllowlist, rule: &EgressRule) -> Option<&'a st
 
 fn hash(rule: &EgressRule, services: Services<'_>) -> Option<String> {
     let facts = services(rule.service.as_ref()?)?;
-    Some(digest::hash(&facts.pinned(&rule.ports)))
+    Some(hash::hash(&facts.pinned(&rule.ports)))
 }

@@ -1,19 +1,22 @@
 //! What a rule reaches once it is resolved: the sets that openings are made from and coverage is computed on.
 
-use super::blocks::fitting;
-use super::domain::DomainName;
-use super::hosts::HostSet;
-use super::items;
-use super::networks::NetworkSet;
-use super::ports::{self, PortSet};
-use super::service::ServicePorts;
-use super::{Opening, Peers, PolicyPort, Refusal, Surroundings, Target};
-use crate::text::first_of;
+use super::{
+    Opening, Peers, PolicyPort, Refusal, Surroundings, Target,
+    domain::DomainName,
+    hosts::HostSet,
+    items::{self, Networks},
+    networks::NetworkSet,
+    ports::{self, PortSet},
+    service::ServicePorts,
+};
+use crate::text::first_few;
 use cloister_api::{Port, Protocol};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt::Display,
+};
 
 /// What a rule reaches. Nothing in it is empty.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,22 +24,6 @@ pub(super) enum Reach {
     Networks { networks: Networks, ports: PortSet },
     Hosts { hosts: HostSet, ports: PortSet },
     Service(ServicePorts),
-}
-
-/// Networks that a rule reaches.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Networks {
-    /// What was declared.
-    pub(super) declared: NetworkSet,
-    /// The same without what is never opened.
-    pub(super) open: NetworkSet,
-}
-
-impl Networks {
-    /// Those that a policy holds for it.
-    fn to_write(&self) -> Vec<IpNet> {
-        fitting(&self.declared, &self.open).unwrap_or_else(|| self.open.to_networks())
-    }
 }
 
 /// What a rule reaches as far as its items can be opened, and why the others stay closed: one of the two is there.
@@ -297,10 +284,4 @@ fn sorted<T: Clone + Ord>(items: &[T]) -> Vec<T> {
     items.sort_unstable();
     items.dedup();
     items
-}
-
-/// The first eight, and how many more there are.
-pub(super) fn first_few<T: Display>(items: impl ExactSizeIterator<Item = T>) -> String {
-    const FEW: usize = 8;
-    first_of(items, FEW, ", ")
 }

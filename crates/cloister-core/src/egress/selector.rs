@@ -1,10 +1,15 @@
 //! Label selectors: matching, a canonical form, conjunction, and what implies what.
 
-use super::Refusal;
-use super::label::{check_key, check_value, invalid};
+use super::{
+    Refusal,
+    label::{check_key, check_value, invalid},
+    selector,
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
-use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// Whether the selector matches these labels, as Kubernetes has it: an empty selector matches everything, and `NotIn`
 /// matches where the label is absent. An operator that Kubernetes does not know matches nothing.
@@ -166,6 +171,32 @@ pub(super) fn compare(a: &LabelSelector, b: &LabelSelector) -> Ordering {
             }
         }
     })
+}
+
+/// Whether whatever `narrow` matches is also matched by `wide`; everything is, where there is no selector. A false "no" is
+/// possible, a false "yes" is not.
+pub(crate) fn selector_implies(narrow: Option<&LabelSelector>, wide: Option<&LabelSelector>) -> bool {
+    match (selector::canonical(narrow), selector::canonical(wide)) {
+        (Ok(narrow), Ok(wide)) => selector::implies(&narrow, &wide),
+        _ => false,
+    }
+}
+
+/// Whether whatever has these labels is matched.
+pub(crate) fn selector_implies_labels(labels: &BTreeMap<String, String>, wide: Option<&LabelSelector>) -> bool {
+    selector_implies(Some(&with_labels(labels)), wide)
+}
+
+/// Whether anything that has these labels can be matched. A false "yes" is possible, a false "no" is not.
+pub(crate) fn selectors_can_meet(one: Option<&LabelSelector>, labels: &BTreeMap<String, String>) -> bool {
+    match (selector::canonical(one), selector::canonical(Some(&with_labels(labels)))) {
+        (Ok(one), Ok(other)) => selector::is_satisfiable(&selector::conjunction(&one, &other)),
+        _ => false,
+    }
+}
+
+fn with_labels(labels: &BTreeMap<String, String>) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels.clone()), match_expressions: None }
 }
 
 #[cfg(test)]

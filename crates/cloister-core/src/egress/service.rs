@@ -1,8 +1,10 @@
 //! From a Service's ports to its pods'.
 
-use super::ports::{self, PortSet};
-use super::reach::first_few;
-use super::{PolicyPortNumber, Refusal};
+use super::{
+    PolicyPortNumber, Refusal,
+    ports::{self, PortSet},
+};
+use crate::text::first_few;
 use cloister_api::{Port, Protocol, ServiceReference};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, sync::Arc};

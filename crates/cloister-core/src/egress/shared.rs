@@ -1,6 +1,7 @@
 //! Names under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
 
-use super::{DomainName, Narrowed, Opening, Peers, TooBroad, measure::too_wide, public::public_part, reach::first_few};
+use super::{DomainName, Narrowed, Opening, Peers, TooBroad, measure::too_wide, public::public_part};
+use crate::text::first_few;
 use cloister_api::EgressConfig;
 
 /// Domains under which anybody can have storage: those of the object stores and of what delivers from them, as their vendors

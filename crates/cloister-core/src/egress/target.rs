@@ -1,6 +1,6 @@
 //! What a rule reaches, whichever kind declared it.
 
-use cloister_api::{EgressRule, PrivateEndpoint, ServiceReference, StorageEndpoint};
+use cloister_api::{EgressRule, Port, PrivateEndpoint, Protocol, ServiceReference, StorageEndpoint};
 
 /// What a rule or a storage endpoint reaches.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,4 +53,40 @@ impl<'a> Target<'a> {
         let first = named.next()?;
         named.next().is_none().then_some(first)
     }
+}
+
+/// How many ports are named.
+const PORTS: usize = 3;
+
+/// Where a rule leads to.
+pub fn destination(rule: &EgressRule) -> String {
+    let listed = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    let mut all = listed(&rule.domain_names);
+    all.extend(listed(&rule.networks));
+    all.extend(rule.service.as_ref().map(|service| format!("{}/{}", service.namespace, service.name)));
+    all.extend(rule.private_endpoint.as_ref().map(|endpoint| endpoint.domain_name.clone()));
+    let Some(first) = all.first() else { return String::new() };
+    let first = if first.contains(':') { format!("[{first}]") } else { first.clone() };
+    let more = if all.len() > 1 { format!("+{}", all.len() - 1) } else { String::new() };
+    format!("{first}{more}:{}", ports(&rule.ports))
+}
+
+fn ports(ports: &[Port]) -> String {
+    let mut named: Vec<String> = ports
+        .iter()
+        .take(PORTS)
+        .map(|port| {
+            let end = port.end_port.map(|end| format!("-{end}")).unwrap_or_default();
+            let protocol = if port.protocol == Protocol::default() {
+                String::new()
+            } else {
+                format!("/{:?}", port.protocol).to_uppercase()
+            };
+            format!("{}{end}{protocol}", port.port)
+        })
+        .collect();
+    if ports.len() > PORTS {
+        named.push("...".to_owned());
+    }
+    named.join(",")
 }

@@ -1,6 +1,7 @@
 //! What an agreement of its own is needed for, in words.
 
-use super::{measure::RANGES, reach::first_few};
+use super::{Opening, measure::RANGES};
+use crate::text::first_few;
 use cloister_api::{EgressRule, MaxPublicPrefix};
 use ipnet::IpNet;
 
@@ -145,4 +146,16 @@ impl TooBroad {
         }
         part
     }
+}
+
+/// Reason of a rule that an allowlist agrees to, and that opens too much.
+pub const TOO_BROAD: &str = "TooBroad";
+
+/// An opening without what needs an agreement of its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Narrowed {
+    /// What is left of it, where anything is.
+    pub opening: Option<Opening>,
+    /// What is not, and why.
+    pub too_broad: Vec<TooBroad>,
 }

@@ -1,6 +1,6 @@
 //! What one policy may open in all. Admission holds the operator to it (operator-networkpolicies.cloister.dev).
 
-use super::never::{NAT64, meant};
+use super::special::{NAT64, meant};
 use ipnet::IpNet;
 use std::fmt;
 

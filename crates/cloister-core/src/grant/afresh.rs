@@ -2,12 +2,14 @@
 //! written while that was being refused.
 
 use super::{
-    Grant, Input, Target,
-    approval::{Case, in_words, recorded, reviews_of},
+    Grant, Input,
     bars::People,
+    case::Case,
     digest,
+    found::Target,
     limits::Others,
-    phases::own,
+    own::own,
+    reviews::{in_words, recorded, reviews_of},
 };
 use cloister_api::{AccessReview, Decision, GrantPhase, GrantStatus, Identity, RecordedReview};
 

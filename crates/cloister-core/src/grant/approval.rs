@@ -4,66 +4,19 @@
 //! solved as an assignment.
 
 use super::{
-    Input,
     assignment::{Person, assign},
-    bars::{Bar, People},
-    kind::Kind,
+    bars::People,
+    case::{Bar, Case, may_always_end},
     not_counted::NotCounted,
     people::{is, is_known, is_service_account},
-    satisfiable::can_be_met,
-    taken_back::may_always_end,
+    satisfiable::{FOR_SERVICE_ACCOUNTS, can_be_met},
     words::{principals, seen},
 };
-use crate::{settings::Settings, text::written};
-use cloister_api::{
-    AccessPolicySpec, AccessReview, ApprovalRule, Decision, Identity, Member, MemberRole, Principal, RecordedReview,
-    RuleApprovals, Subject, SubjectKind,
-};
+use crate::settings::Settings;
+use cloister_api::{ApprovalRule, Identity, Principal, RuleApprovals, SubjectKind};
 use std::collections::BTreeMap;
 
-/// The least number of people who agree to what a ServiceAccount asks for: nobody stands behind it.
-pub const FOR_SERVICE_ACCOUNTS: u32 = 2;
-
-/// What is to be decided, and by whom.
-pub struct Case<'a> {
-    /// The research namespace.
-    pub namespace: &'a str,
-    /// Its members.
-    pub members: &'a [Member],
-    /// Who has an AccessRole in it, by another grant.
-    pub role_holders: &'a [&'a Subject],
-    /// Who asks.
-    pub requester: &'a Identity,
-    /// Who gets it.
-    pub subjects: &'a [Subject],
-    /// Whether the pods of the namespace profit.
-    pub for_namespace: bool,
-    /// The name of the policy.
-    pub policy_name: &'a str,
-    /// Who must agree.
-    pub policy: &'a AccessPolicySpec,
-}
-
 impl<'a> Case<'a> {
-    /// The case of a grant under a policy.
-    pub fn of(
-        kind: &'a dyn Kind,
-        requester: &'a Identity,
-        policy: &'a cloister_api::AccessPolicy,
-        input: &'a Input<'_>,
-    ) -> Self {
-        Case {
-            namespace: input.namespace,
-            members: input.members,
-            role_holders: input.role_holders,
-            requester,
-            subjects: kind.subjects(),
-            for_namespace: kind.is_for_namespace(input),
-            policy_name: policy.metadata.name.as_deref().unwrap_or_default(),
-            policy: &policy.spec,
-        }
-    }
-
     /// The rules that somebody who decides now may decide under, by their positions: at least one. It must be known who they
     /// are.
     ///
@@ -113,20 +66,6 @@ impl<'a> Case<'a> {
         }
     }
 
-    /// Why an account, and with it its person, may not decide.
-    pub fn bar(&self, account: &Identity) -> Option<Bar> {
-        let of_subjects = self.subjects.iter().find_map(|subject| match subject.kind {
-            SubjectKind::User if subject.name == account.username => Some(Bar::Beneficiary),
-            SubjectKind::Group if account.groups.contains(&subject.name) => {
-                Some(Bar::InBeneficiaryGroup(subject.name.clone()))
-            }
-            _ => None,
-        });
-        let is_member = || self.for_namespace && self.is_member(account, &[MemberRole::Owner, MemberRole::Researcher]);
-        let has_role = || self.for_namespace && self.role_holders.iter().any(|subject| means(subject, account));
-        of_subjects.or_else(|| is_member().then_some(Bar::Member)).or_else(|| has_role().then_some(Bar::RoleHolder))
-    }
-
     /// Whether somebody may end what was approved.
     ///
     /// # Errors
@@ -148,11 +87,6 @@ impl<'a> Case<'a> {
                 requester: self.requester.username.clone(),
             })
         }
-    }
-
-    fn is_member(&self, account: &Identity, roles: &[MemberRole]) -> bool {
-        let members = self.members.iter().filter(|member| roles.contains(&member.role));
-        members.flat_map(|member| &member.subjects).any(|subject| is_named(subject.kind, &subject.name, account))
     }
 
     /// Why the rules cannot be met any more, whoever decides: too few are left of those whom they name.
@@ -251,49 +185,9 @@ impl Tally {
     }
 }
 
-/// The reviews of a grant, with those who made them.
-pub fn reviews_of<'a>(uid: &str, input: &Input<'a>) -> Vec<(&'a AccessReview, &'a Identity)> {
-    let about_it = input.reviews.iter().filter(|review| review.spec.request_ref.uid == uid);
-    about_it.filter_map(|review| Some((*review, review.spec.reviewer.as_ref()?))).collect()
-}
-
-/// What somebody did about a grant, with what they said of it.
-pub fn in_words(review: &AccessReview, reviewer: &Identity, did: &str) -> String {
-    let why = written(&review.spec.comment).map(|comment| format!(": {comment}")).unwrap_or_default();
-    format!("{} {did}{why}", reviewer.username)
-}
-
-/// A review as it is recorded.
-pub fn recorded(review: &AccessReview, reviewer: &Identity) -> RecordedReview {
-    RecordedReview {
-        name: review.metadata.name.clone().unwrap_or_default(),
-        uid: review.metadata.uid.clone().unwrap_or_default(),
-        decision: review.spec.decision,
-        reviewer: reviewer.clone(),
-    }
-}
-
-/// Those who agreed by what is recorded.
-pub fn agreed(reviews: &[RecordedReview]) -> Vec<&Identity> {
-    reviews.iter().filter(|review| review.decision == Decision::Approve).map(|review| &review.reviewer).collect()
-}
-
 fn names(principals: &[Principal], identity: &Identity) -> bool {
     // A ServiceAccount that is named as an approver does not count either.
     principals.iter().any(|principal| principal.kind != SubjectKind::ServiceAccount && is(principal, identity))
-}
-
-pub fn means(subject: &Subject, identity: &Identity) -> bool {
-    is_named(subject.kind, &subject.name, identity)
-}
-
-/// Whether a user or a group of this name is, or holds, this person.
-pub fn is_named(kind: SubjectKind, name: &String, identity: &Identity) -> bool {
-    match kind {
-        SubjectKind::User => *name == identity.username,
-        SubjectKind::Group => identity.groups.contains(name),
-        SubjectKind::ServiceAccount => false,
-    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What a policy approves by itself.
 
-use super::{Grant, Input, Target, eligibility, people::is_service_account};
+use super::{Grant, Input, eligibility, found::Target, people::is_service_account};
 use crate::auto_approve;
 use cloister_api::Identity;
 

@@ -1,19 +1,11 @@
 //! Which accounts are one person's, and who may not decide.
 
-use super::{approval::Case, people::persons};
+use super::{
+    case::{Bar, Case},
+    people::persons,
+};
 use cloister_api::Identity;
 use std::collections::{BTreeMap, HashMap};
-
-/// Why a person may not decide, by whichever of their accounts.
-#[derive(Clone, Debug)]
-pub enum Bar {
-    Requester,
-    Beneficiary,
-    InBeneficiaryGroup(String),
-    Member,
-    /// What an AccessRole allows is not looked into: most lead into pods, and nobody needs one to decide.
-    RoleHolder,
-}
 
 /// Which accounts are one person's, and which persons may not decide.
 pub struct People {

@@ -5,12 +5,14 @@
 //! reviews with theirs, the policy, and the time.
 
 use super::{
-    Grant, Input, Target, digest, eligibility,
+    Grant, Input, digest, eligibility,
+    found::Target,
     people::{is_service_account, same_person},
     share::{Share, secret_name},
 };
+use crate::durations::{self, later};
 use cloister_api::{AccessReview, GrantStatus, RecordedReview};
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 
 /// How far the time that was written down may be from that of the API server. Nothing is approved while the clocks are
 /// further apart than half of it.
@@ -128,7 +130,7 @@ pub fn end(grant: &Grant, status: &GrantStatus, target: &Target<'_>) -> Result<(
     // Who agreed has agreed to what was asked for, under the policy as it was. Where nothing was asked for the default of
     // then is not known any more.
     let longest = match grant.terms().requested_duration {
-        Some(asked) => eligibility::signed(asked),
+        Some(asked) => durations::signed(asked),
         None => eligibility::longest(grant, &target.policy.spec),
     };
     let last = later(later(begin, longest), ROUNDING);
@@ -137,8 +139,4 @@ pub fn end(grant: &Grant, status: &GrantStatus, target: &Target<'_>) -> Result<(
     }
     let policy = target.policy.metadata.name.as_deref().unwrap_or_default();
     Err(format!("it ends at {}, and what is asked for ends under AccessPolicy {policy} by {last}", end.0))
-}
-
-fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
-    super::break_glass::later(at, by)
 }

@@ -1,45 +1,36 @@
 //! Breaking the glass: a grant that opens at once, for a short time, and owes a review.
 
 mod debt;
+pub(crate) mod owed;
 
 pub use debt::Debt;
+pub use owed::{has_broken_glass, owes_review_by};
 
 use super::{
-    Declared, Grant, Home, Input, Target,
+    Declared, Grant, Home, Input,
     afresh::is_new,
-    approval::{Case, recorded},
     bars::People,
-    borne_out, digest,
-    eligibility::{Ineligible, no_break_glass, signed},
-    open::note_review,
-    people::{is, is_service_account, same_person},
-    review::is_refused,
+    borne_out,
+    case::Case,
+    digest,
+    found::Target,
+    people::{is_service_account, same_person},
+    reviews::recorded,
     words::principals,
 };
+use crate::{
+    durations::{later, signed},
+    grant::review::answer::is_refused,
+};
 use cloister_api::{
-    AccessPolicy, AccessPolicySpec, AccessReview, BreakGlass, BreakGlassStatus, Decision, GrantStatus, Identity,
-    RecordedReview,
+    AccessPolicySpec, AccessReview, BreakGlass, BreakGlassStatus, Decision, GrantStatus, Identity, RecordedReview,
 };
 use jiff::{SignedDuration, Timestamp};
-
-/// Whether a grant broke the glass: by what was asked for, and approved.
-pub fn has_broken_glass(grant: &Grant) -> bool {
-    grant.terms().break_glass && grant.status().is_some_and(|status| status.approved_at.is_some())
-}
+use owed::{note_review, owed};
 
 /// Whether a grant broke the glass and there is no review by which that is settled.
 pub fn owes_review(grant: &Grant, reviews: &[&AccessReview]) -> bool {
     has_broken_glass(grant) && !grant.status().is_some_and(|status| borne_out::is_settled(grant, status, reviews))
-}
-
-/// Whether a grant owes a review by what was written down of it alone.
-pub fn owes_review_by(status: &GrantStatus) -> bool {
-    owed(Some(status)).is_some()
-}
-
-/// What a grant owes, where it broke the glass and was not reviewed yet.
-pub fn owed(status: Option<&GrantStatus>) -> Option<&BreakGlassStatus> {
-    status?.break_glass.as_ref().filter(|glass| glass.reviewed_by.is_none())
 }
 
 /// Puts right what is said of the review that a grant owes: it is settled only where there is a review that settles it.
@@ -122,13 +113,6 @@ fn may_settle(
     digest::of(grant, input.namespace, target) != status.digest || case.judge(&review.reviewer, &people).is_ok()
 }
 
-/// The terms under which somebody may break the glass.
-pub fn permitted<'a>(policy: &'a AccessPolicy, requester: &Identity) -> Result<&'a BreakGlass, Ineligible> {
-    let named = |glass: &&BreakGlass| glass.requesters.iter().any(|principal| is(principal, requester));
-    let glass = policy.spec.break_glass.as_ref().filter(named).filter(|_| !is_service_account(requester));
-    glass.ok_or_else(|| no_break_glass(requester, policy))
-}
-
 /// Another grant by which somebody broke the glass, where nothing of this one stands yet: an operator that was
 /// stopped may write an approval when another has taken over, and neither knew of what the other approved. Which of them was
 /// first is not known, so that none of them is opened any more.
@@ -178,9 +162,4 @@ pub fn unreviewable(input: &Input<'_>) -> Option<String> {
 /// Whether a review says that it should not have been.
 pub fn is_refusal(review: &RecordedReview) -> bool {
     review.decision != Decision::Approve
-}
-
-/// A time after another; the last of all times where there is none so late.
-pub fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }

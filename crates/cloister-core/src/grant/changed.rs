@@ -1,11 +1,12 @@
 //! What of that which a grant is for has changed, in words.
 
-use super::{Target, digest};
+use super::{digest, found::Target};
 use crate::text::first_of;
 use cloister_api::GrantStatus;
 
 /// How many rules of a ClusterRole are written down, and how many of those that came or went are named.
 pub const RULES: usize = 64;
+
 const NAMED: usize = 3;
 
 /// What has changed since it was written down in a status. Nothing where nothing has, or where nothing is written down.

@@ -2,7 +2,7 @@
 
 use super::{
     guard::{Guard, listed},
-    target::Sensitive,
+    sensitivity::Sensitive,
 };
 use crate::{
     shell::command,

@@ -2,8 +2,10 @@
 
 use super::{
     Grant, Input,
-    approval::{Case, Tally, in_words, recorded, reviews_of},
+    approval::Tally,
     bars::People,
+    case::Case,
+    reviews::{in_words, recorded, reviews_of},
     taken_back::Ended,
 };
 use cloister_api::{Decision, Identity, RecordedReview};

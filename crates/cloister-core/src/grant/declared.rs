@@ -2,11 +2,9 @@
 
 use super::{
     Input,
-    kind::Missing,
-    obstacle::{Effect, Obstacle},
-    summary::destination,
+    obstacle::{Effect, Missing, Obstacle},
 };
-use crate::egress::{Allowed, Opening, is_within, open_covered_by, overlap};
+use crate::egress::{Allowed, Opening, is_within, open_covered_by, overlap, target::destination};
 use cloister_api::{EgressRule, EgressState, condition::ACTIVE};
 
 /// Reason of a rule that goes beyond the declared rule of its name.

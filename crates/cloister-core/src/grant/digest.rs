@@ -4,8 +4,11 @@
 //! with a default, a description, or the order of a list that has none must not change what was decided. A field that
 //! changes the meaning of a grant is listed, or a new version of the digest is.
 
-use super::{Grant, Target, canonical};
-use crate::egress::{self, ServiceFacts};
+use super::{Grant, found::Target};
+use crate::{
+    egress::{self, ServiceFacts},
+    hash::hash,
+};
 use cloister_api::{
     AccessPolicy, EgressRule, Identity, Port, Principal, PrivateEndpoint, RequesterLimits, ServiceReference,
     StorageEndpoint, Subject, WhenRequesterLeaves,
@@ -13,8 +16,7 @@ use cloister_api::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Duration;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use std::{cell::OnceCell, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 /// The digest that a review must name: of the grant, of the policy that decides, and of what the grant is for.
 pub fn of(grant: &Grant, namespace: &str, target: &Target<'_>) -> String {
@@ -54,21 +56,6 @@ fn request(grant: &Grant, namespace: &str) -> Value {
 /// The digest of what the grant is for alone, which must stay as it is while the grant lasts.
 pub fn of_target<'t>(target: &'t Target<'_>) -> &'t str {
     target.hashes.whole.get_or_init(|| format!("v1:sha256:{}", hash(&target.meaning)))
-}
-
-/// The hashes of what a grant is for: they are asked for several times at one look.
-#[derive(Clone, Debug, Default)]
-pub struct Hashes {
-    whole: OnceCell<String>,
-    parts: OnceCell<BTreeMap<String, String>>,
-}
-
-/// The hash of a value: SHA-256 of its canonical JSON, in hexadecimal.
-pub fn hash(value: &Value) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digest = Sha256::digest(canonical::json(value));
-    let nibbles = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    nibbles.map(|nibble| char::from(DIGITS[usize::from(nibble)])).collect()
 }
 
 fn policy(policy: &AccessPolicy) -> Value {
@@ -225,7 +212,7 @@ fn identity(identity: &Identity) -> Value {
 
 /// A duration in milliseconds: `1h` and `60m` are one.
 fn duration(duration: Duration) -> Value {
-    let signed = super::eligibility::signed(duration);
+    let signed = crate::durations::signed(duration);
     json!(i64::try_from(signed.as_millis()).unwrap_or(i64::MAX))
 }
 

@@ -1,20 +1,19 @@
 //! An EgressGrant: one egress rule that is open while it lasts.
 
 use super::{
-    Grant, Input, declared,
-    digest::{self, Hashes},
-    kind::{Kind, Missing, Opening, Target, TargetError},
-    obstacle::{Effect, Obstacle},
-    summary,
-    target::policy_of,
+    Grant, Input, declared, digest,
+    found::{Hashes, Target},
+    kind::{Kind, Opening},
+    obstacle::{Effect, Missing, Obstacle},
+    resolve::policy_of,
+    target_error::TargetError,
 };
 use crate::{
     child::Child,
-    egress::{self, Opened, Refusal, grant_refused, open_rule, open_rule_in_part},
+    egress::{self, Opened, REACH_EXCEEDS_INTENT, Refusal, grant_refused, open_rule, open_rule_in_part, target},
     evaluator::{Declared, objection},
     names::{Held, Standing},
     namespace::{
-        egress::REACH_EXCEEDS_INTENT,
         hosts::{told, what_to_do},
         policies,
     },
@@ -33,7 +32,7 @@ impl Kind for EgressGrant {
     }
 
     fn names_target(&self) -> String {
-        summary::destination(&self.spec.rule)
+        target::destination(&self.spec.rule)
     }
 
     fn entry(&self) -> String {

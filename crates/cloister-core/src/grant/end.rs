@@ -1,20 +1,24 @@
 //! Why a grant ends.
 
 use super::{
-    Grant, Home, Input, Target,
+    Grant, Home, Input,
     afresh::{self, Against},
-    approval::{Case, agreed, in_words, recorded, reviews_of},
     auto_approval::auto_approval,
-    borne_out, break_glass, changed, digest,
-    eligibility::{self, Ineligible},
+    borne_out, break_glass,
+    case::Case,
+    changed, digest, eligibility,
+    found::Target,
     guard::POLICY_NOT_ALLOWED,
-    kind::{TargetError, undeclared_account},
+    ineligible::Ineligible,
+    kind::undeclared_account,
     membership::{self, REQUESTER_LEFT},
     mistakes::Mistakes,
     remains::Remains,
-    target::too_weak,
-    words::{CONFIG_WRITERS, POLICY_WRITERS},
+    reviews::{agreed, in_words, recorded, reviews_of},
+    sensitivity::too_weak,
+    target_error::TargetError,
 };
+use crate::writers::{CONFIG_WRITERS, POLICY_WRITERS};
 use cloister_api::{
     AccessPolicy, Decision, GrantPhase, GrantStatus, Identity, RecordedReview, WhenRequesterLeaves, condition::reason,
 };

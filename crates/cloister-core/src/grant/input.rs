@@ -1,20 +1,17 @@
 //! Everything that the decision about a grant depends on.
 
-use super::{Beside, CredentialFacts, Debt, Grant, Known, Neighbour, Other};
+use super::{Grant, lookups::Catalogue};
 use crate::{
     child::{Children, GrantRef},
-    cluster_role::RoleFacts,
-    egress::{ServiceFacts, Surroundings},
+    egress::{Opening, Surroundings},
     hold::Held,
-    names::{self, Host, Names},
+    names::Names,
     settings::Settings,
 };
-use cloister_api::{
-    AccessPolicy, AccessReview, AccessRole, EgressRule, GrantStatus, Identity, Member, SecretReference,
-    ServiceAccountTemplate, ServiceReference, StorageResource,
-};
+use cloister_api::{AccessReview, EgressRule, GrantStatus, Member, ServiceAccountTemplate, ServiceReference};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::collections::BTreeSet;
 
 /// What a grant says, as far as it can be read.
 #[derive(Clone, Copy, Debug)]
@@ -59,44 +56,6 @@ pub struct Holder {
     pub emptied: bool,
     /// When it was made.
     pub created: Option<Timestamp>,
-}
-
-/// What the catalogue lists by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listed {
-    /// StorageResources.
-    Storage,
-    /// AccessRoles.
-    Role,
-    /// AccessPolicies.
-    Policy,
-    /// ClusterRoles.
-    ClusterRole,
-}
-
-/// Finds what grants are for, and who decides.
-#[derive(Clone, Copy)]
-pub struct Catalogue<'a> {
-    /// Finds a StorageResource.
-    pub storages: &'a dyn Fn(&str) -> Known<'a, StorageResource>,
-    /// Finds an AccessRole.
-    pub roles: &'a dyn Fn(&str) -> Known<'a, AccessRole>,
-    /// Finds an AccessPolicy.
-    pub policies: &'a dyn Fn(&str) -> Known<'a, AccessPolicy>,
-    /// Finds the name that was meant by one that is not listed.
-    pub meant: &'a dyn Fn(Listed, &str) -> Option<String>,
-    /// Finds a ClusterRole.
-    pub cluster_roles: &'a dyn Fn(&str) -> Option<&'a RoleFacts>,
-    /// Finds a Service.
-    pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
-    /// Finds what is known of a name.
-    pub hosts: &'a dyn Fn(&Host) -> Option<names::Known>,
-    /// Finds what is known of a credential's Secret.
-    pub credentials: &'a dyn Fn(&SecretReference) -> Option<CredentialFacts>,
-    /// Finds the other grants of a person that have not ended.
-    pub others: &'a dyn Fn(&Identity) -> Vec<Other<'a>>,
-    /// Finds another grant by which this person broke the glass, and which is not yet reviewed.
-    pub debts: &'a dyn Fn(&Identity) -> Option<Debt>,
 }
 
 /// Everything that the decision about one grant depends on.
@@ -149,5 +108,37 @@ impl<'a> Input<'a> {
 
     pub(super) fn names(&self) -> Names<'a> {
         self.settings.names_at(self.catalogue.hosts, self.now)
+    }
+}
+
+/// Another grant's mount for the same account.
+#[derive(Clone, Copy, Debug)]
+pub struct Neighbour<'a> {
+    /// The grant's name.
+    pub name: &'a str,
+    /// The name of its mount.
+    pub mount: &'a str,
+    /// The folder in the account's pods.
+    pub mount_path: &'a str,
+    /// Whether it counts on the mount now: it is approved, and its time has come.
+    pub counts_on_it: bool,
+    /// From when on it gives its credential to no new pod.
+    pub last_call: Option<Timestamp>,
+}
+
+/// What else is open in the namespace of a grant.
+#[derive(Clone, Copy)]
+pub struct Beside<'a> {
+    /// What allowlists open there.
+    pub agreed: &'a dyn Fn() -> Vec<Opening>,
+    /// The Services that those allowlists name which the namespace may use.
+    pub services: &'a dyn Fn() -> BTreeSet<ServiceReference>,
+    /// The other grants there that have not ended.
+    pub grants: &'a dyn Fn() -> Vec<&'a Grant>,
+}
+
+impl Default for Beside<'_> {
+    fn default() -> Self {
+        Beside { agreed: &Vec::new, services: &BTreeSet::new, grants: &Vec::new }
     }
 }

@@ -1,6 +1,7 @@
 //! What is said of a review when there was nothing left to decide: how that stands, and what its author can do.
 
-use super::{Grant, review::Judged};
+use super::Grant;
+use crate::grant::review::answer::Judged;
 use cloister_api::{AccessReview, Decision, GrantPhase, GrantStatus};
 
 /// How a grant stands that a review came too late for.

@@ -1,19 +1,9 @@
 //! How many grants for one target somebody may hold, and have waiting.
 
-use super::{Grant, Input, Target, eligibility::Ineligible, may_hold};
+use super::{Grant, Input, found::Target, ineligible::Ineligible, lookups::Other, may_hold};
 use crate::{egress::overlap, text::first_of};
 use cloister_api::{GrantKind, GrantPhase, Identity};
 use jiff::Timestamp;
-
-/// Another grant of the same person that has not ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Other<'a> {
-    /// The grant.
-    pub grant: &'a Grant,
-    /// Whether it was known before the one that is decided about. Of two, exactly one was: so two that are decided at the
-    /// same time do not both take the last place.
-    pub is_earlier: bool,
-}
 
 /// The grants of a requester for the same target.
 pub struct Others {

@@ -4,7 +4,7 @@
 //! waited, which is written down at every look from the first on, and who is none now. Groups are those of the moment when
 //! it was asked for.
 
-use super::{Grant, approval::is_named};
+use super::{Grant, people::is_named};
 use cloister_api::{GrantStatus, Identity, Member, MemberSubject, SubjectKind};
 use std::borrow::Cow;
 

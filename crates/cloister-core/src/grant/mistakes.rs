@@ -1,9 +1,8 @@
 //! All that is wrong with a request, said at once.
 
 use super::{
-    eligibility::Ineligible,
-    kind::Missing,
-    obstacle::{Effect, Obstacle},
+    ineligible::Ineligible,
+    obstacle::{Effect, Missing, Obstacle},
 };
 use std::fmt;
 

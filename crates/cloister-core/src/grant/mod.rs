@@ -12,7 +12,7 @@ mod auto_approval;
 mod bars;
 mod borne_out;
 mod break_glass;
-mod canonical;
+mod case;
 mod changed;
 mod credential;
 mod decisions;
@@ -22,12 +22,15 @@ pub mod digest;
 mod egress;
 pub(crate) mod eligibility;
 mod end;
+mod found;
 mod guard;
+mod ineligible;
 mod input;
 mod kind;
 mod lag;
 mod late;
 mod limits;
+mod lookups;
 mod membership;
 mod mistakes;
 mod mount;
@@ -36,69 +39,51 @@ mod object;
 mod obstacle;
 mod open;
 mod outcome;
+mod own;
 mod pending;
 mod people;
+mod permission;
 mod phases;
 mod question;
 mod remains;
 mod residue;
+mod resolve;
 mod review;
+mod reviews;
 mod revoke;
 mod role;
-mod satisfiable;
+pub(crate) mod satisfiable;
+mod sensitivity;
 mod share;
 mod status;
 mod storage;
 mod summary;
 mod taken_back;
-mod target;
+mod target_error;
 mod together;
 mod undecided;
 mod wait;
 pub(crate) mod words;
 
-pub use break_glass::{Debt, has_broken_glass, owes_review, owes_review_by};
+pub use break_glass::{
+    Debt,
+    owed::{has_broken_glass, owes_review_by},
+    owes_review,
+};
 pub use credential::{CredentialFacts, NOT_OFFERED, secret_named, version as content_version};
 pub use declared::ALREADY_OPEN;
-pub use eligibility::signed;
 pub use guard::{Guard, POLICY_NOT_ALLOWED};
-pub use input::{Catalogue, Declared, Holder, Home, Input, Listed};
-use kind::Target;
+pub use input::{Beside, Declared, Holder, Home, Input, Neighbour};
 pub use lag::over_since;
-pub use limits::Other;
-pub use mount::{Copy, GRACE, LastEnd, Neighbour, SETTLING, goes_with, last_call, unclaimed};
-pub use object::{Grant, Terms};
+pub use lookups::{Catalogue, Known, Listed, Other};
+pub use mount::{Copy, GRACE, LastEnd, SETTLING, goes_with, last_call, unclaimed};
+pub use object::{Grant, Terms, has_begun, is_approved, is_open};
 pub use people::same_person;
 pub use phases::plan;
 pub use remains::{may_hold, mount_named_by};
-pub use review::{is_answered, is_answered_by, review, to_answer};
+pub use review::{answer::is_answered, is_answered_by, review, to_answer};
 pub use satisfiable::{NEVER_APPROVES, satisfiable, useless};
+pub use sensitivity::{Sensitive, policy_strength, too_weak};
 pub use share::{Share, copy_meta, mount_key, mount_name, mount_of_secret, secret_name, secret_of};
 pub use status::{failed, is_given_up};
 pub use storage::mounted;
-pub(crate) use storage::pods_of;
-pub(crate) use summary::destination;
-pub use target::{Known, Sensitive, policy_strength, too_weak};
-pub use together::Beside;
-pub(crate) use words::{CLUSTER_ADMINS, CONFIG_WRITERS, POLICY_WRITERS, SECRET_KEEPERS};
-
-use cloister_api::GrantPhase;
-use jiff::Timestamp;
-
-/// Whether a grant counts on what it opens: it is approved, its time has come, and it has not ended.
-pub fn is_open(grant: &Grant, now: Timestamp) -> bool {
-    is_approved(grant, now) && has_begun(grant, now)
-}
-
-/// Whether the time has come at which a grant starts, if it is approved.
-pub fn has_begun(grant: &Grant, now: Timestamp) -> bool {
-    grant.terms().start_time.is_none_or(|start| start.0 <= now)
-}
-
-/// Whether a grant is approved and has not ended.
-pub fn is_approved(grant: &Grant, now: Timestamp) -> bool {
-    let Some(status) = grant.status() else { return false };
-    matches!(status.phase, GrantPhase::Approved | GrantPhase::Active)
-        && !grant.is_deleted()
-        && status.expires_at.as_ref().is_some_and(|end| end.0 > now)
-}

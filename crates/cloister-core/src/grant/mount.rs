@@ -7,19 +7,20 @@
 //! into one: after the copy is destroyed, and after admission has noticed that the mount has no version, which takes it a
 //! moment. No watch is believed in this: one that is silent says nothing.
 
-use super::{
-    Grant, Holder, Input,
-    break_glass::later,
-    phases::own,
-    remains::Remains,
-    share::{Behind, Share, grant_mount, mount_key, mount_name, secret_name, secret_of},
-};
 mod conflict;
 
 pub use conflict::{Conflict, conflict};
 
+use super::{
+    Grant, Holder, Input,
+    input::Neighbour,
+    own::{apply, own},
+    remains::Remains,
+    share::{Behind, Share, grant_mount, mount_key, mount_name, secret_name, secret_of},
+};
 use crate::{
-    child::{Child, ChildKey, Children, ObservedChild},
+    child::{ChildKey, Children, ObservedChild},
+    durations::later,
     plan::{Action, Chain, Plan},
 };
 use cloister_api::{GrantPhase, GrantStatus, Mount, OnExpiry, SecretReference};
@@ -257,21 +258,6 @@ pub fn unclaimed(copy: &Copy<'_>, is_destroyed: bool, last: Option<LastEnd>) -> 
     plan
 }
 
-/// Another grant's mount for the same account.
-#[derive(Clone, Copy, Debug)]
-pub struct Neighbour<'a> {
-    /// The grant's name.
-    pub name: &'a str,
-    /// The name of its mount.
-    pub mount: &'a str,
-    /// The folder in the account's pods.
-    pub mount_path: &'a str,
-    /// Whether it counts on the mount now: it is approved, and its time has come.
-    pub counts_on_it: bool,
-    /// From when on it gives its credential to no new pod.
-    pub last_call: Option<Timestamp>,
-}
-
 /// Another grant that counts on the same mount at another path, and goes first: the one at whose path it is mounted, or else
 /// the one whose name comes first. Neither was there for the other when it was decided about.
 pub fn goes_first<'a>(grant: &str, mount: &Mount, name: &str, input: &Input<'a>) -> Option<(&'a str, &'a str)> {
@@ -311,12 +297,6 @@ pub(super) fn overlap(one: &str, other: &str) -> bool {
         inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     within(one, other) || within(other, one)
-}
-
-/// The write that makes a child what it should be, if it is not.
-pub fn apply(child: Child, observed: &Children) -> Option<Action> {
-    let stands = observed.get(&child.key()).is_some_and(|seen| seen.terminating || seen.is(&child));
-    (!stands).then(|| Action::Apply(Box::new(child)))
 }
 
 fn delete_pod(holder: &Holder) -> Action {

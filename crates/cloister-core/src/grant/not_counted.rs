@@ -1,6 +1,6 @@
 //! Why somebody's decision about a grant does not count.
 
-use super::words::POLICY_WRITERS;
+use crate::writers::POLICY_WRITERS;
 
 /// Why somebody's decision does not count.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

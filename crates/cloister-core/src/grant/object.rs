@@ -1,8 +1,11 @@
 //! A grant of any kind.
 
-use super::kind;
-use crate::{namespace::children::object_meta, ownership, text::written};
+use crate::{
+    child::{build::object_meta, names},
+    text::written,
+};
 use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant, labels};
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::core::Duration;
 
@@ -41,15 +44,6 @@ impl Grant {
             Grant::Storage(_) => GrantKind::StorageAccessGrant,
             Grant::Egress(_) => GrantKind::EgressGrant,
             Grant::Role(_) => GrantKind::RoleGrant,
-        }
-    }
-
-    /// What its kind adds to the engine.
-    pub(super) fn of_kind(&self) -> &dyn kind::Kind {
-        match self {
-            Grant::Storage(grant) => grant,
-            Grant::Egress(grant) => grant,
-            Grant::Role(grant) => grant,
         }
     }
 
@@ -121,11 +115,6 @@ impl Grant {
         }
     }
 
-    /// What it asks for in its own fields.
-    pub fn asks(&self) -> serde_json::Value {
-        self.of_kind().asks()
-    }
-
     /// Its name.
     pub fn name(&self) -> &str {
         self.metadata().name.as_deref().unwrap_or_default()
@@ -151,7 +140,7 @@ impl Grant {
     /// The metadata of what belongs to this grant alone, which the grant owns: it does not outlive the grant, whatever
     /// happens to the operator.
     pub(super) fn owned_meta(&self, namespace: &str) -> ObjectMeta {
-        let mut metadata = object_meta(namespace, &ownership::name_of_opened(self.kind(), self.name()));
+        let mut metadata = object_meta(namespace, &names::name_of_opened(self.kind(), self.name()));
         let labels = metadata.labels.get_or_insert_default();
         labels.insert(labels::GRANT.to_owned(), self.name().to_owned());
         labels.insert(labels::GRANT_KIND.to_owned(), self.kind().as_str().to_owned());
@@ -185,4 +174,22 @@ impl From<RoleGrant> for Grant {
     fn from(grant: RoleGrant) -> Self {
         Grant::Role(grant)
     }
+}
+
+/// Whether a grant counts on what it opens: it is approved, its time has come, and it has not ended.
+pub fn is_open(grant: &Grant, now: Timestamp) -> bool {
+    is_approved(grant, now) && has_begun(grant, now)
+}
+
+/// Whether the time has come at which a grant starts, if it is approved.
+pub fn has_begun(grant: &Grant, now: Timestamp) -> bool {
+    grant.terms().start_time.is_none_or(|start| start.0 <= now)
+}
+
+/// Whether a grant is approved and has not ended.
+pub fn is_approved(grant: &Grant, now: Timestamp) -> bool {
+    let Some(status) = grant.status() else { return false };
+    matches!(status.phase, GrantPhase::Approved | GrantPhase::Active)
+        && !grant.is_deleted()
+        && status.expires_at.as_ref().is_some_and(|end| end.0 > now)
 }

@@ -1,14 +1,5 @@
 //! What stands in the way of a request, in two sentences: what helps one that waits does not help one that is over.
 
-use super::{
-    Input,
-    kind::{Kind, Missing, undeclared_account},
-};
-use crate::{
-    names::Standing,
-    suggest::{closest, did_you_mean},
-};
-
 /// Something that stands in the way of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Obstacle {
@@ -51,23 +42,11 @@ impl From<Missing> for Obstacle {
     }
 }
 
-/// What is known to stand in the way of a request, and not just not known yet.
-pub fn known_doubts(kind: &dyn Kind, input: &Input<'_>) -> impl Iterator<Item = Obstacle> {
-    kind.doubts(input).into_iter().filter(|doubt| doubt.reason != Standing::Unknown.reason())
-}
-
-/// What is said of an account that gets it and is not declared, while nothing is open for it.
-pub fn undeclared(kind: &dyn Kind, input: &Input<'_>) -> Option<Obstacle> {
-    let name = undeclared_account(kind, input)?;
-    let namespace = input.namespace;
-    let declared = input.accounts.iter().map(|account| account.name.as_str());
-    let meant = did_you_mean(closest(name, declared));
-    let said = |instead: &str| {
-        format!(
-            "ResearchNamespace {namespace} has no ServiceAccount {name}{meant}; ask an owner of it to declare it in serviceAccounts, or \
-             {instead} one that it has (`kubectl get serviceaccounts -n {namespace}`)"
-        )
-    };
-    let (waiting, refused) = (said("delete the grant and ask again for"), said("name"));
-    Some(Obstacle { reason: "ServiceAccountNotFound", waiting, refused, effect: Effect::Holds })
+/// Something that is missing for now, so that nothing can be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// What to do about it.
+    pub message: String,
 }

@@ -1,21 +1,23 @@
 //! What an approved grant opens, from its start on.
 
 use super::{
-    Grant, Home, Input, Target,
-    break_glass::{owed, put_right, settled},
-    kind::{Missing, missing},
+    Grant, Home, Input,
+    break_glass::{put_right, settled},
+    found::Target,
+    kind::missing,
     membership,
-    phases::{add_finalizer, applied, forged, surplus},
+    obstacle::Missing,
+    own::{add_finalizer, applied, forged, surplus},
     share::Share,
     status::Say,
 };
 use crate::{
     child::{Child, ChildKey},
     condition::seconds,
+    grant::break_glass::owed::note_review,
     plan::{Chain, Plan},
 };
-use cloister_api::{GrantPhase, GrantStatus, RecordedReview, ResidualExposure, condition::reason};
-use jiff::Timestamp;
+use cloister_api::{GrantPhase, GrantStatus, ResidualExposure, condition::reason};
 
 /// What is said while nothing may be opened because of the clocks.
 pub const CLOCK_SKEW: &str = "waits for the operator's clock and the API server's to agree; nothing is opened meanwhile, and \
@@ -110,17 +112,4 @@ fn residue(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Vec<Residua
     left.sort();
     left.dedup();
     left
-}
-
-/// Writes down the review that a grant which broke the glass owed.
-pub fn note_review(status: &mut GrantStatus, review: Option<&RecordedReview>, now: Timestamp) {
-    if let (Some(review), Some(_)) = (review, owed(Some(status))) {
-        if let Some(glass) = &mut status.break_glass {
-            glass.reviewed_by = Some(review.reviewer.username.clone());
-            glass.reviewed_at = Some(seconds(now));
-        }
-        if !status.reviews.iter().any(|known| known.uid == review.uid) {
-            status.reviews.push(review.clone());
-        }
-    }
 }

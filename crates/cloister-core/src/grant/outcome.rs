@@ -1,26 +1,29 @@
 //! How a request is decided now: it waits, is refused or is approved.
 
 use super::{
-    Grant, Input, Target,
-    approval::{Case, Tally},
+    Grant, Input,
+    approval::Tally,
     auto_approval::auto_approval,
-    break_glass, changed,
+    break_glass,
+    case::Case,
+    changed,
     decisions::Decisions,
-    digest,
-    eligibility::{self, Ineligible},
+    digest, eligibility,
+    found::Target,
     guard::POLICY_NOT_ALLOWED,
-    kind::{Kind, Missing, missing},
+    ineligible::Ineligible,
+    kind::{Kind, known_doubts, missing, undeclared},
     limits::Others,
     membership,
     mistakes::Mistakes,
-    obstacle::{Obstacle, known_doubts, undeclared},
+    obstacle::{Missing, Obstacle},
     people::is_known,
+    permission,
+    sensitivity::too_weak,
     taken_back::Ended,
-    target::too_weak,
     wait::{Wait, deadline_of, not_here},
-    words::POLICY_WRITERS,
 };
-use crate::{auto_approve, condition::seconds};
+use crate::{auto_approve, condition::seconds, writers::POLICY_WRITERS};
 use cloister_api::{GrantStatus, Identity, RecordedReview, WhenRequesterLeaves};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -102,7 +105,7 @@ pub fn outcome(
         return Outcome::Wait(waits_for_all(missing, kind, input));
     }
     if grant.terms().break_glass {
-        let permitted = break_glass::permitted(target.policy, requester);
+        let permitted = permission::permitted(target.policy, requester);
         return match permitted.and_then(|glass| others.may_hold(false, requester, target).map(|()| glass)) {
             Ok(glass) => {
                 let debt = break_glass::debt(&target.policy.spec, glass, input.now);

@@ -1,12 +1,12 @@
 //! A request that waits for a decision, and what is written of it when one is taken.
 
 use super::{
-    Grant, Input, Target,
-    break_glass::later,
-    changed, digest, eligibility, membership,
+    Grant, Input, changed, digest, eligibility,
+    found::Target,
+    membership,
     mistakes::{ASK_AGAIN, Mistakes},
     outcome::{How, Outcome, outcome, window},
-    phases::{add_finalizer, drop_finalizer, own, surplus},
+    own::{add_finalizer, drop_finalizer, own, surplus},
     share::{Share, secret_name},
     status::{Say, ended},
     summary,
@@ -14,7 +14,7 @@ use super::{
     undecided::without_target,
     wait::{PENDING_TTL, Wait, deadline_of, wait_until},
 };
-use crate::{condition::seconds, plan::Plan};
+use crate::{condition::seconds, durations::later, plan::Plan};
 use cloister_api::{GrantPhase, GrantStatus, PolicyReference};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

@@ -1,7 +1,7 @@
 //! People and their accounts.
 
 use crate::settings::Settings;
-use cloister_api::{Identity, Principal, SubjectKind};
+use cloister_api::{Identity, Principal, Subject, SubjectKind};
 use std::collections::HashMap;
 
 /// Whether two accounts are known to be one person's: the same user name, or the same uid or one of the same person keys
@@ -60,6 +60,19 @@ fn root(parent: &mut [usize], mut at: usize) -> usize {
         at = parent[at];
     }
     at
+}
+
+pub fn means(subject: &Subject, identity: &Identity) -> bool {
+    is_named(subject.kind, &subject.name, identity)
+}
+
+/// Whether a user or a group of this name is, or holds, this person.
+pub fn is_named(kind: SubjectKind, name: &String, identity: &Identity) -> bool {
+    match kind {
+        SubjectKind::User => *name == identity.username,
+        SubjectKind::Group => identity.groups.contains(name),
+        SubjectKind::ServiceAccount => false,
+    }
 }
 
 #[cfg(test)]

@@ -1,18 +1,16 @@
 //! The phases of a grant, and what moves it from one to the next.
 
 use super::{
-    Declared, Grant, Home, Input, break_glass, end, is_answered,
-    mount::apply,
-    open, pending,
+    Declared, Grant, Home, Input, break_glass, end, is_answered, open,
+    own::{drop_finalizer, own, stands_after_its_end, surplus},
+    pending,
     remains::Remains,
     revoke::{revoke, shut},
-    share::{Share, mount_key, mount_name},
     status::{Say, is_given_up},
 };
 use crate::{
-    child::{Child, ChildKey, ObservedChild},
     finalizers::of_others,
-    ownership::is_made_for,
+    grant::break_glass::owed,
     plan::{Action, After, Plan},
 };
 use cloister_api::{GrantPhase, GrantStatus, labels};
@@ -92,7 +90,7 @@ fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
         // What is put right is said before the grant is gone.
         owes = is_owed || grant.status().is_some_and(break_glass::owes_review_by);
         let review = target.and_then(|target| break_glass::settled(grant, &status, &target, input));
-        open::note_review(&mut status, review.as_ref(), input.now);
+        owed::note_review(&mut status, review.as_ref(), input.now);
         if is_owed && review.is_none() && grant.is_deleted() && input.home == Home::Ending {
             // Nobody can make the review any more. That is told first, and written down; then nothing waits for it.
             owes = !grant.status().is_some_and(is_given_up);
@@ -117,72 +115,9 @@ fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     plan
 }
 
-/// Whether something stands that a grant opened which is said to have ended. What was confirmed to be gone does not
-/// stand; so its end was not confirmed, or somebody has put it there since.
-pub fn stands_after_its_end(grant: &Grant, input: &Input<'_>) -> bool {
-    let was_approved = grant.status().is_some_and(|status| status.approved_at.is_some());
-    let mount = || Share::of(grant).map(|share| mount_key(&mount_name(&share)));
-    let is_mounted = || mount().is_some_and(|mount| input.children.contains_key(&mount) && !input.mount_is_claimed);
-    grant.phase().has_ended() && was_approved && (own(input).next().is_some() || is_mounted())
-}
-
 /// Whether nothing was said yet of a review of this grant.
 fn has_unanswered(grant: &Grant, input: &Input<'_>) -> bool {
     let live = input.reviews.iter().filter(|review| review.metadata.deletion_timestamp.is_none());
     let mut theirs = live.filter(|review| review.spec.request_ref.uid == grant.uid());
     theirs.any(|review| !is_answered(review))
-}
-
-/// Puts right what stands, and gives back the writes that make the children that do not. What stands is put right at once
-/// where what must stand before it does (`guarded`); else it goes, and is made anew.
-pub fn applied(plan: &mut Plan<GrantStatus>, children: Vec<Child>, guarded: bool, input: &Input<'_>) -> Vec<Action> {
-    let mut anew = Vec::new();
-    for child in children {
-        let key = child.key();
-        let Some(write) = apply(child, input.children) else { continue };
-        match (input.children.contains_key(&key), guarded) {
-            (true, true) => plan.close([write]),
-            (true, false) => {
-                plan.close([Action::Delete(key)]);
-                anew.push(write);
-            }
-            (false, _) => anew.push(write),
-        }
-    }
-    anew
-}
-
-/// Deletes what stands in the grant's name beyond these.
-pub fn surplus(input: &Input<'_>, wanted: &[ChildKey]) -> Vec<Action> {
-    let own = input.children.iter().filter(|(_, child)| child.grant.as_ref() == Some(&input.grant));
-    let live = own.filter(|(_, child)| !child.terminating);
-    live.filter(|(key, _)| !wanted.contains(key)).map(|(key, _)| Action::Delete(key.clone())).collect()
-}
-
-/// Deletes what stands in the grant's name and was not made for it, such as what was made for another of the same name.
-pub fn forged(grant: &Grant, input: &Input<'_>) -> Vec<Action> {
-    let own: Vec<ChildKey> = input
-        .children
-        .iter()
-        .filter(|(_, child)| is_made_for(child, &input.grant, grant.uid()))
-        .map(|(key, _)| key.clone())
-        .collect();
-    surplus(input, &own)
-}
-
-/// What stands in the grant's name.
-pub fn own<'a>(input: &'a Input<'_>) -> impl Iterator<Item = &'a ObservedChild> {
-    input.children.values().filter(|child| child.grant.as_ref() == Some(&input.grant))
-}
-
-/// Puts the finalizer on, where it is not.
-pub fn add_finalizer(grant: &Grant) -> Option<Action> {
-    (!grant.has_finalizer()).then_some(Action::AddFinalizer)
-}
-
-/// Takes the finalizer off, where it is on, once everything is done.
-pub fn drop_finalizer(plan: &mut Plan<GrantStatus>, grant: &Grant) {
-    if grant.has_finalizer() {
-        plan.end_with(Action::DropFinalizer, After::Everything);
-    }
 }

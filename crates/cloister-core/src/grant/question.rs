@@ -1,6 +1,8 @@
 //! What the reviews of one grant are judged by: found once, however many reviews there are.
 
-use super::{Declared, Grant, Input, Target, approval::Case, bars::People, digest, kind::TargetError, owes_review};
+use super::{
+    Declared, Grant, Input, bars::People, case::Case, digest, found::Target, owes_review, target_error::TargetError,
+};
 use std::cell::OnceCell;
 
 /// A grant that reviews are about.

@@ -1,7 +1,7 @@
 //! What may outlast a grant, because Kubernetes cannot take it back, and for how long.
 
-use super::{Input, break_glass::later};
-use crate::{condition::seconds, settings::Settings};
+use super::Input;
+use crate::{condition::seconds, durations::later, settings::Settings};
 use cloister_api::{GrantStatus, ResidualExposure};
 use jiff::{SignedDuration, Timestamp};
 

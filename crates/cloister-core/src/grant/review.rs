@@ -1,32 +1,35 @@
 //! What is said of a review: that it counts, or why not.
 
+pub(crate) mod answer;
 mod gone;
+
+pub use answer::is_answered;
 
 use super::{
     Grant, Input,
-    approval::Case,
     bars::People,
+    case::Case,
     changed,
     did::{OWED, recorded},
-    kind::TargetError,
     late::late,
     not_counted::NotCounted,
+    own::stands_after_its_end,
     people::is_service_account,
-    phases::stands_after_its_end,
     question::Question,
     same_person,
     taken_back::always_ends,
+    target_error::TargetError,
 };
 use crate::{
     child::GrantRef,
     condition::{Verdict, conditions},
 };
+use answer::{Judged, ONCE, has_answer, is_conditional, is_refused};
 use cloister_api::{
     AccessReview, AccessReviewStatus, Decision, GrantPhase, GrantStatus, Identity,
     condition::{COUNTED, READY, reason},
 };
 use jiff::Timestamp;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 
 /// The status of a review, where it differs from what is there. `input` is that of the grant that it names, if there is
 /// one; `elsewhere` the one that has the uid which it names, if that is another.
@@ -72,34 +75,6 @@ fn say(
     (before != Some(&status)).then_some(status)
 }
 
-pub(super) fn counted(review: &AccessReview) -> Option<&Condition> {
-    let mut conditions = review.status.iter().flat_map(|status| &status.conditions);
-    conditions.find(|condition| condition.type_ == COUNTED)
-}
-
-/// Whether it was said of a review that it counts, or why not. One that waits until it can be judged has no answer yet, and
-/// one that counts as soon as its request waits for nothing else has none that lasts.
-pub fn is_answered(review: &AccessReview) -> bool {
-    has_answer(review) && !is_conditional(review)
-}
-
-fn has_answer(review: &AccessReview) -> bool {
-    counted(review).is_some_and(|counted| counted.status != "Unknown")
-}
-
-/// Whether it is said of a review that it counts once its request does not wait for something else.
-fn is_conditional(review: &AccessReview) -> bool {
-    counted(review).is_some_and(|counted| counted.status == "True" && counted.message.contains(ONCE))
-}
-
-/// What is said of a review that agrees to what waits for something else.
-pub(super) const ONCE: &str = ", once the request does not wait for something else any more (";
-
-/// Whether it was said of a review that it does not count.
-pub fn is_refused(review: &AccessReview) -> bool {
-    counted(review).is_some_and(|counted| counted.status == "False")
-}
-
 /// The reviews of a grant that waits for people, of which something else is to be said: what they depend on changes while
 /// it waits, and a review that decides must not be said to count for nothing. Once it is decided, those that were said to
 /// count as soon as it would wait for nothing else.
@@ -115,18 +90,6 @@ pub fn to_answer<'a>(input: &Input<'a>) -> Vec<&'a AccessReview> {
 /// Whether all is said of a review of a grant that has ended: that it decided, where the grant was decided by it.
 pub fn is_answered_by(review: &AccessReview, grant: &Grant) -> bool {
     is_answered(review) && (recorded(review, grant).is_none() || !is_refused(review))
-}
-
-/// What there is to say of a review.
-pub enum Judged {
-    /// It counts, for this.
-    Counts(String),
-    /// It does not, for this reason.
-    Refused(&'static str, String),
-    /// Nobody can say now whether it does.
-    Waits(&'static str, String),
-    /// There was nothing left to decide when it was seen.
-    TooLate(&'static str, String),
 }
 
 /// Whether a review counts. `None` where what was said of it before stays.

@@ -1,18 +1,16 @@
 //! How what a grant opened is taken away.
 
 use super::{
-    Declared, Input,
-    break_glass::{self, later},
+    Declared, Input, break_glass,
     end::End,
     mount::{self, LOOK},
-    open::note_review,
-    phases::{own, surplus},
+    own::{own, surplus},
     remains::Remains,
     residue,
     status::{Say, WAITING, ended, said_before},
     words::left,
 };
-use crate::plan::Plan;
+use crate::{durations::later, grant::break_glass::owed::note_review, plan::Plan};
 use cloister_api::{
     GrantPhase, GrantStatus, RecordedReview,
     condition::{self, reason},

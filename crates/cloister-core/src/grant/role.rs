@@ -1,13 +1,15 @@
 //! A RoleGrant: a RoleBinding in its namespace to the ClusterRole of an AccessRole.
 
 use super::{
-    Grant, Input, Listed,
-    digest::{self, Hashes},
-    kind::{Kind, Opening, Target, TargetError},
+    Grant, Input, Listed, digest,
+    found::{Hashes, Target},
+    kind::{Kind, Opening},
+    lookups::Known,
     residue,
-    target::{Known, both, cluster_role, guard_of, policy_of, rules_of},
+    resolve::{both, cluster_role, guard_of, policy_of, rules_of},
+    target_error::TargetError,
 };
-use crate::{child::Child, namespace::children::role_binding};
+use crate::child::{Child, build::role_binding};
 use cloister_api::{ResidualExposure, RoleGrant, Subject};
 use serde_json::{Value, json};
 

@@ -1,7 +1,6 @@
 //! Whether there are people enough to meet the rules of a policy.
 
 use super::{
-    approval::FOR_SERVICE_ACCOUNTS,
     assignment::{Person, assign},
     eligibility::pattern_error,
 };
@@ -135,3 +134,6 @@ fn users(rule: &ApprovalRule) -> impl Iterator<Item = &str> {
 fn users_name(rule: &ApprovalRule, user: &str) -> bool {
     users(rule).any(|named| named == user)
 }
+
+/// The least number of people who agree to what a ServiceAccount asks for: nobody stands behind it.
+pub const FOR_SERVICE_ACCOUNTS: u32 = 2;

@@ -1,10 +1,7 @@
 //! What overlapping grants of one storage share: the mount of one role for one account, and the Secret behind it.
 
 use super::Grant;
-use crate::{
-    child::{Child, ChildKey, ChildKind},
-    namespace::children::object_meta,
-};
+use crate::child::{Child, ChildKey, ChildKind, build::object_meta};
 use cloister_api::{GrantMount, GrantMountSpec, Mount, StorageAccessGrant, labels};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};

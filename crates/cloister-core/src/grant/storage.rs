@@ -3,34 +3,38 @@
 use super::{
     Declared, Grant, Input, Listed,
     credential::{NOT_OFFERED, secret_named},
-    digest::{self, Hashes},
+    digest,
     egress::{astray, opened, unanswered},
-    eligibility::Ineligible,
     end,
-    kind::{Kind, Missing, Opening, Target, TargetError, is_for_accounts},
+    found::{Hashes, Target},
+    ineligible::Ineligible,
+    kind::{Kind, Opening, is_for_accounts},
+    lookups::Known,
     mount::{self, Source},
-    obstacle::{Effect, Obstacle},
+    obstacle::{Effect, Missing, Obstacle},
     residue,
+    resolve::{both, cluster_role, guard_of, policy_of, rules_of},
+    sensitivity::Sensitive,
     share::{Share, mount_key, mount_name},
-    target::{Known, Sensitive, both, cluster_role, guard_of, policy_of, rules_of},
+    target_error::TargetError,
     together,
-    words::{CATALOGUE_WRITERS, CONFIG_WRITERS},
 };
 use crate::{
-    child::Child,
-    egress::{Refusal, endpoint_refused, endpoint_too_broad, open_endpoint, open_endpoint_in_part},
+    child::{
+        Child,
+        build::{pods_of, role_binding},
+    },
+    egress::{Refusal, TOO_BROAD, endpoint_refused, endpoint_too_broad, open_endpoint, open_endpoint_in_part},
     evaluator,
     names::Standing,
-    namespace::{children::role_binding, egress::TOO_BROAD},
     suggest::closest,
+    writers::{CATALOGUE_WRITERS, CONFIG_WRITERS},
 };
 use cloister_api::{
     GrantPhase, Mount, OnExpiry, ResidualExposure, SecretReference, StorageAccessGrant, StorageEndpoint,
-    StorageResource, StorageRole, Subject, labels,
+    StorageResource, StorageRole, Subject,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 
 impl Kind for StorageAccessGrant {
     fn subjects(&self) -> &[Subject] {
@@ -348,10 +352,4 @@ fn led_astray(storage: &str, Missing { reason, message }: Missing) -> Missing {
 fn too_broad(storage: &str, endpoint: &StorageEndpoint, input: &Input<'_>) -> Option<Missing> {
     let why = endpoint_too_broad(endpoint, &input.surroundings(), &input.settings.spec.egress)?;
     Some(of_endpoint(storage, TOO_BROAD, &why.to_string()))
-}
-
-/// The pods of an account, by the label that admission sets and checks.
-pub(crate) fn pods_of(account: &str) -> LabelSelector {
-    let label = (labels::SERVICE_ACCOUNT.to_owned(), account.to_owned());
-    LabelSelector { match_labels: Some(BTreeMap::from([label])), match_expressions: None }
 }

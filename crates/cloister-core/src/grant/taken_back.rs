@@ -3,26 +3,13 @@
 //! To end something waits for nothing: it needs no digest, no policy and no target. Approvers alone are known by the policy.
 
 use super::{
-    Grant, Input, Target,
-    approval::{Case, in_words, is_named, means, recorded, reviews_of},
-    people::{is_service_account, same_person},
+    Grant, Input,
+    case::{Case, may_always_end},
+    found::Target,
+    people::same_person,
+    reviews::{in_words, recorded, reviews_of},
 };
-use cloister_api::{AccessReview, Decision, Identity, Member, MemberRole, RecordedReview, Subject};
-
-/// Whether somebody may end a grant whatever decides about it: who asked, who gets it, and the owners of its namespace.
-pub fn may_always_end(
-    requester: Option<&Identity>,
-    subjects: &[Subject],
-    members: &[Member],
-    reviewer: &Identity,
-) -> bool {
-    let owners = members.iter().filter(|member| member.role == MemberRole::Owner);
-    let owns = || owners.flat_map(|member| &member.subjects).any(|one| is_named(one.kind, &one.name, reviewer));
-    !is_service_account(reviewer)
-        && (requester.is_some_and(|requester| same_person(requester, reviewer))
-            || subjects.iter().any(|subject| means(subject, reviewer))
-            || owns())
-}
+use cloister_api::{AccessReview, Decision, Identity, RecordedReview};
 
 /// Whether a review ends its request, whatever is missing.
 pub fn always_ends(review: &AccessReview, reviewer: &Identity, grant: &Grant, input: &Input<'_>) -> bool {

@@ -7,29 +7,8 @@ use super::{
     may_hold,
     obstacle::{Effect, Obstacle},
 };
-use crate::{
-    egress::{Opening, open_endpoint_in_part, too_broad_with},
-    namespace::egress::TOO_BROAD,
-};
-use cloister_api::{GrantPhase, ServiceReference, StorageEndpoint};
-use std::collections::BTreeSet;
-
-/// What else is open in the namespace of a grant.
-#[derive(Clone, Copy)]
-pub struct Beside<'a> {
-    /// What allowlists open there.
-    pub agreed: &'a dyn Fn() -> Vec<Opening>,
-    /// The Services that those allowlists name which the namespace may use.
-    pub services: &'a dyn Fn() -> BTreeSet<ServiceReference>,
-    /// The other grants there that have not ended.
-    pub grants: &'a dyn Fn() -> Vec<&'a Grant>,
-}
-
-impl Default for Beside<'_> {
-    fn default() -> Self {
-        Beside { agreed: &Vec::new, services: &BTreeSet::new, grants: &Vec::new }
-    }
-}
+use crate::egress::{Opening, TOO_BROAD, open_endpoint_in_part, too_broad_with};
+use cloister_api::{GrantPhase, StorageEndpoint};
 
 /// Why a grant is not given its endpoint for now: with it, what is open in the namespace would be wider than allowlists may
 /// open. What is open already stays.

@@ -2,12 +2,13 @@
 
 use super::{
     Grant, Home, Input,
-    eligibility::Ineligible,
-    kind::{Missing, TargetError},
+    ineligible::Ineligible,
+    kind::{known_doubts, undeclared},
     membership,
     mistakes::Mistakes,
-    obstacle::{Obstacle, known_doubts, undeclared},
+    obstacle::{Missing, Obstacle},
     outcome::{known_person, not_invalidated},
+    target_error::TargetError,
     wait::Wait,
 };
 use cloister_api::GrantStatus;

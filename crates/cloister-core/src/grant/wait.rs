@@ -2,13 +2,15 @@
 
 use super::{
     Home, Input,
-    break_glass::later,
-    eligibility::signed,
     mistakes::ASK_AGAIN,
     open,
     status::{Say, ended},
 };
-use crate::{hold::Held, plan::Plan};
+use crate::{
+    durations::{later, signed},
+    hold::Held,
+    plan::Plan,
+};
 use cloister_api::{AccessPolicy, GrantPhase, GrantStatus, condition::reason};
 use jiff::{SignedDuration, Timestamp};
 

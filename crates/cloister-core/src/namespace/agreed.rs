@@ -1,9 +1,6 @@
 //! What allowlists give a research namespace, asked for without the rest of it.
 
-use super::{
-    Declared, Input, PeerFound,
-    egress::{KnownAllowlist, Needs},
-};
+use super::{Declared, Input, PeerFound, input::KnownAllowlist, needs::Needs};
 use crate::{
     child::Children,
     egress::{Opening, ServiceFacts},

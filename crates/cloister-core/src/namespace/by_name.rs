@@ -2,13 +2,12 @@
 
 use super::{Input, cilium, cluster};
 use crate::{
-    child::Child,
+    child::{Child, build::pods_of},
     egress::{
         Backend, Channel, Opening, Peers, Surroundings, not_the_internet, not_to_be_reached, open_endpoint_in_part,
         open_rule_in_part,
     },
     evaluator::{Agreements, objection_to_cilium, objection_to_cluster},
-    grant::pods_of,
 };
 use cloister_api::Enforcement;
 

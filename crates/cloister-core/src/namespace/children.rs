@@ -1,34 +1,19 @@
 //! Everything in a namespace that is not a NetworkPolicy: people, accounts, quota and limits.
 
 use crate::{
-    child::Child,
-    grant::words::CONFIG_WRITERS,
+    child::{Child, build::object_meta, names::DEFAULT_ACCOUNT},
     suggest::{closest, did_you_mean},
+    writers::CONFIG_WRITERS,
 };
-use cloister_api::{LimitRangeItem, LimitType, ResearchNamespaceSpec, Subject, SubjectKind, WorkloadsConfig, labels};
+use cloister_api::{LimitRangeItem, LimitType, ResearchNamespaceSpec, WorkloadsConfig, labels};
 use k8s_openapi::{
-    api::{
-        core::v1::{
-            self as core, LimitRange, LimitRangeSpec, LocalObjectReference, ResourceQuota, ResourceQuotaSpec,
-            ServiceAccount,
-        },
-        rbac::v1::{self as rbac, RoleBinding, RoleRef},
+    api::core::v1::{
+        self as core, LimitRange, LimitRangeSpec, LocalObjectReference, ResourceQuota, ResourceQuotaSpec,
+        ServiceAccount,
     },
-    apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::ObjectMeta},
+    apimachinery::pkg::api::resource::Quantity,
 };
 use std::collections::BTreeMap;
-
-const RBAC_GROUP: &str = "rbac.authorization.k8s.io";
-
-/// The metadata of a child: a name, and the label that says who manages it. Nothing of its source is copied.
-pub fn object_meta(namespace: &str, name: &str) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(name.to_owned()),
-        namespace: Some(namespace.to_owned()),
-        labels: Some(BTreeMap::from([(labels::MANAGED_BY.to_owned(), labels::MANAGER.to_owned())])),
-        ..ObjectMeta::default()
-    }
-}
 
 /// The quota, where one is declared. What would count the operator's own writes is left out: neither what denies nor the end
 /// of a grant depends on how much room a quota leaves.
@@ -89,9 +74,6 @@ fn limit(item: &LimitRangeItem) -> core::LimitRangeItem {
     }
 }
 
-/// The name of the account that Kubernetes makes in every namespace.
-pub const DEFAULT_ACCOUNT: &str = "default";
-
 /// The default account, whose token no pod gets.
 pub fn default_account(namespace: &str) -> Child {
     Child::ServiceAccount(ServiceAccount {
@@ -149,26 +131,4 @@ pub fn refused_annotations(spec: &ResearchNamespaceSpec, workloads: &WorkloadsCo
             )
         })
         .collect()
-}
-
-/// A binding of these subjects to a ClusterRole.
-pub fn role_binding(metadata: ObjectMeta, role: &str, namespace: &str, subjects: &[Subject]) -> RoleBinding {
-    let home = |kind| (kind == SubjectKind::ServiceAccount).then(|| namespace.to_owned());
-    let subjects = subjects.iter().map(|one| subject(one.kind, &one.name, home(one.kind)));
-    RoleBinding { metadata, role_ref: role_ref(role), subjects: Some(subjects.collect()) }
-}
-
-/// The reference of a binding to a ClusterRole.
-pub(super) fn role_ref(role: &str) -> RoleRef {
-    RoleRef { api_group: Some(RBAC_GROUP.to_owned()), kind: "ClusterRole".to_owned(), name: role.to_owned() }
-}
-
-/// A subject as RBAC has it. Only a ServiceAccount has a namespace.
-pub(super) fn subject(kind: SubjectKind, name: &str, namespace: Option<String>) -> rbac::Subject {
-    let (api_group, kind) = match kind {
-        SubjectKind::ServiceAccount => (None, "ServiceAccount"),
-        SubjectKind::User => (Some(RBAC_GROUP.to_owned()), "User"),
-        SubjectKind::Group => (Some(RBAC_GROUP.to_owned()), "Group"),
-    };
-    rbac::Subject { api_group, kind: kind.to_owned(), name: name.to_owned(), namespace }
 }

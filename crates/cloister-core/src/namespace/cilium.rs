@@ -3,8 +3,10 @@
 //! Keys of labels say that they are Kubernetes' (`k8s:`), because Cilium knows labels of other sources too. A rule by name
 //! needs a rule for DNS beside it: only what goes through Cilium's DNS proxy is seen.
 
-use super::children::object_meta;
-use crate::egress::{Opening, Peers, PolicyPort, PolicyPortNumber};
+use crate::{
+    child::build::object_meta,
+    egress::{Opening, Peers, PolicyPort, PolicyPortNumber},
+};
 use cloister_api::{CloisterConfigSpec, plugin::CiliumNetworkPolicy};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;

@@ -1,9 +1,9 @@
 //! The end of a namespace, and what is left of one whose declaration is gone or cannot be read.
 
-use super::{Input, ObservedNamespace, OwedReview, cluster, has_finalizer, policies, status::Say, surplus, with};
+use super::{Input, ObservedNamespace, OwedReview, cluster, labelled::with, policies, put_right::surplus, status::Say};
 use crate::{
-    child::{Child, ChildKey, ChildKind},
-    finalizers::of_others,
+    child::{Child, ChildKey, ChildKind, names},
+    finalizers::{has_finalizer, of_others},
     plan::{Action, After, Chain, NamespaceLabels, Plan},
     shell::command,
     text::counted,
@@ -140,7 +140,7 @@ pub fn let_it_end(plan: &mut Plan<ResearchNamespaceStatus>, input: &Input<'_>) {
         return;
     }
     unbind(plan, input);
-    let deny = ChildKey::new(ChildKind::NetworkPolicy, policies::DENY_ALL);
+    let deny = ChildKey::new(ChildKind::NetworkPolicy, names::DENY_ALL);
     if input.children.get(&deny).is_some_and(|child| child.terminating) {
         plan.close([Action::Release(deny)]);
     }
@@ -172,7 +172,7 @@ fn close(plan: &mut Plan<ResearchNamespaceStatus>, namespace: &ObservedNamespace
     let bound = cluster::deny_key(input.name);
     plan.close(surplus(input, |key| {
         let opens = key.kind.is_policy() || key.kind.is_access() || key.kind.is_cluster_wide();
-        opens && &*key.name != policies::DENY_ALL && *key != bound
+        opens && &*key.name != names::DENY_ALL && *key != bound
     }));
 }
 

@@ -6,9 +6,9 @@
 //!
 //! Traffic that comes in from outside of the cluster is left to the NetworkPolicies: this kind knows no networks there.
 
-use super::{children::object_meta, policies::namespace_named};
+use super::policies::namespace_named;
 use crate::{
-    child::{ChildKey, ChildKind},
+    child::{ChildKey, ChildKind, build::object_meta, names::BOUND_PREFIX},
     egress::{Opening, Peers},
 };
 use cloister_api::{labels, plugin::ClusterNetworkPolicy};
@@ -21,9 +21,6 @@ use serde_json::{Value, json};
 
 /// How many entries each list of such a policy may have.
 const ENTRIES: usize = 25;
-
-/// What the names of the operator's policies begin with; the namespace follows.
-pub const PREFIX: &str = "cloister.";
 
 /// What is agreed to is passed on first.
 const PASS: u16 = 900;
@@ -95,19 +92,8 @@ pub fn deny_key(namespace: &str) -> ChildKey {
     ChildKey::new(ChildKind::ClusterNetworkPolicy, &name_of(namespace, "deny"))
 }
 
-/// Whether this is the policy that denies everything, of whatever namespace.
-pub fn is_bound(key: &ChildKey) -> bool {
-    key.kind == ChildKind::ClusterNetworkPolicy
-        && key.name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('.')).is_some_and(|(_, part)| part == "deny")
-}
-
-/// The namespace that such a policy is about, by its name.
-pub fn namespace_of(name: &str) -> Option<&str> {
-    name.strip_prefix(PREFIX)?.split_once('.').map(|(namespace, _)| namespace)
-}
-
 fn name_of(namespace: &str, part: &str) -> String {
-    format!("{PREFIX}{namespace}.{part}")
+    format!("{BOUND_PREFIX}{namespace}.{part}")
 }
 
 fn policy(namespace: &str, part: &str, spec: Value) -> ClusterNetworkPolicy {

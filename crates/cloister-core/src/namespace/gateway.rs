@@ -5,7 +5,7 @@
 
 use super::{
     Input,
-    egress::{Needs, need},
+    needs::{Needs, need},
     policies,
     refused::{missing, useless},
     selected::selects,
@@ -13,8 +13,8 @@ use super::{
 use crate::{
     child::Child,
     cluster_facts::in_words,
-    grant::words::{CATALOGUE_WRITERS, CONFIG_WRITERS},
     suggest::{closest, did_you_mean},
+    writers::{CATALOGUE_WRITERS, CONFIG_WRITERS},
 };
 use cloister_api::{EgressState, GatewayConfig, GatewayRule, ResearchNamespace};
 

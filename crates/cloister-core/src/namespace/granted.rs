@@ -1,9 +1,8 @@
 //! What the EgressGrants of a namespace open of what it needs. Their policies are their own; here it is only told.
 
-use super::{Input, egress::Needs, tally::Tally};
+use super::{Input, input::GrantedRule, needs::Needs, tally::Tally};
 use crate::{
-    egress::{Allowed, Covered, Peers, Surroundings, open_covered_by, open_rule_in_part},
-    grant::destination,
+    egress::{Allowed, Covered, Peers, Surroundings, open_covered_by, open_rule_in_part, target::destination},
     names::Held,
 };
 use cloister_api::{EgressRule, EgressState, ResearchNamespace};
@@ -43,17 +42,6 @@ pub(super) fn beyond_declared(
         needs.held_by.entry(needs.states.len()).or_default().extend(held);
         needs.state(format!("grant/{grant}"), tally);
     }
-}
-
-/// The rule of an EgressGrant that is open now.
-#[derive(Clone, Copy, Debug)]
-pub struct GrantedRule<'a> {
-    /// The name of the grant.
-    pub grant: &'a str,
-    /// What it opens.
-    pub rule: &'a EgressRule,
-    /// Why it stays closed all the same, where the grant says so of itself: the reason, and the message.
-    pub fault: Option<(&'a str, &'a str)>,
 }
 
 /// The rules that the grants open, resolved once for all needs of a namespace.

@@ -1,6 +1,5 @@
 //! Everything that the decision about a research namespace depends on.
 
-use super::{Declared, GrantedRule, Inspection, egress::KnownAllowlist};
 use crate::{
     child::{Children, GrantRef},
     egress::{PolicyPort, ServiceFacts},
@@ -8,7 +7,10 @@ use crate::{
     plan::NamespaceLabels,
     settings::Settings,
 };
-use cloister_api::{EgressStatus, GrantKind, ResearchNamespaceSpec, ServiceReference, StorageEndpoint, labels};
+use cloister_api::{
+    EgressAllowlist, EgressRule, EgressStatus, GrantKind, ResearchNamespace, ResearchNamespaceSpec,
+    ResearchNamespaceStatus, ServiceReference, StorageEndpoint, labels,
+};
 use jiff::Timestamp;
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -145,4 +147,64 @@ impl Input<'_> {
         }
         .unwrap_or_default()
     }
+}
+
+/// What a look into a Namespace found.
+#[derive(Clone, Debug, Default)]
+pub struct Inspection {
+    /// The objects of the kinds that the operator writes too, and Roles.
+    pub children: Children,
+    /// The ServiceAccounts.
+    pub accounts: Vec<Account>,
+    /// What else must not stand there, by kind and name.
+    pub others: Vec<String>,
+    /// What could not be looked at, and why.
+    pub unseen: Vec<String>,
+}
+
+/// A ServiceAccount that was there before the takeover.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its name.
+    pub name: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// An allowlist as it was read: the object, or that it cannot be understood.
+#[derive(Clone, Copy, Debug)]
+pub enum KnownAllowlist<'a> {
+    /// It can be read.
+    Read(&'a EgressAllowlist),
+    /// It cannot be read by this version, so it opens nothing.
+    Undecodable,
+}
+
+/// The rule of an EgressGrant that is open now.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantedRule<'a> {
+    /// The name of the grant.
+    pub grant: &'a str,
+    /// What it opens.
+    pub rule: &'a EgressRule,
+    /// Why it stays closed all the same, where the grant says so of itself: the reason, and the message.
+    pub fault: Option<(&'a str, &'a str)>,
+}
+
+/// What a ResearchNamespace says, as far as it can be read.
+#[derive(Clone, Copy, Debug)]
+pub enum Declared<'a> {
+    /// It can be read.
+    Read(&'a ResearchNamespace),
+    /// It is there, but this version of the operator cannot read it.
+    Undecodable {
+        /// Its metadata.
+        metadata: &'a k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
+        /// Its status, if that much can be read.
+        status: Option<&'a ResearchNamespaceStatus>,
+        /// What is wrong with it.
+        error: &'a str,
+    },
+    /// There is none.
+    Absent,
 }

@@ -34,3 +34,8 @@ const POD_SECURITY: [&str; 3] =
 pub fn is_owned_label(key: &str) -> bool {
     key == labels::MANAGED_BY || key.starts_with("cloister.dev/") || POD_SECURITY.contains(&key)
 }
+
+pub fn with(mut all: NamespaceLabels, key: &'static str, value: &str) -> NamespaceLabels {
+    all.insert(key, value.to_owned());
+    all
+}

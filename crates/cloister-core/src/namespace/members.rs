@@ -4,12 +4,15 @@
 //! What of the latter they may change, admission says (deploy/admission/research-namespaces.yaml); that the operator's account
 //! writes no ClusterRoles but these, deploy/admission/operator-owners.yaml.
 
-use super::children::{DEFAULT_ACCOUNT, object_meta, role_ref};
 use crate::{
-    child::Child,
-    grant::words::CONFIG_WRITERS,
+    child::{
+        Child,
+        build::{object_meta, role_ref},
+        names::{DEFAULT_ACCOUNT, OWNERS_PREFIX},
+    },
     settings::Settings,
     suggest::{closest, did_you_mean},
+    writers::CONFIG_WRITERS,
 };
 use cloister_api::{GROUP, MemberRole, MemberSubject, ResearchNamespaceSpec, SubjectKind, labels};
 use k8s_openapi::{
@@ -20,16 +23,8 @@ use k8s_openapi::{
 /// Reason of a member that is not bound.
 pub const MEMBER_REFUSED: &str = "MemberRefused";
 
-/// What the names of the owners' ClusterRole and of its binding begin with; the namespace follows.
-pub const PREFIX: &str = "cloister:owner:";
-
 /// What owners do with their ResearchNamespace. They neither make nor delete it.
 const VERBS: [&str; 5] = ["get", "list", "watch", "update", "patch"];
-
-/// The ResearchNamespace whose owners have a ClusterRole or a ClusterRoleBinding of this name.
-pub fn namespace_owned(name: &str) -> Option<&str> {
-    name.strip_prefix(PREFIX)
-}
 
 /// The members' bindings in their namespace: one for each role.
 pub fn bindings(namespace: &str, spec: &ResearchNamespaceSpec, settings: &Settings) -> impl Iterator<Item = Child> {
@@ -56,7 +51,7 @@ pub fn owners_rights(namespace: &str, spec: &ResearchNamespaceSpec, settings: &S
     if subjects.is_empty() {
         return Vec::new();
     }
-    let name = format!("{PREFIX}{namespace}");
+    let name = format!("{OWNERS_PREFIX}{namespace}");
     let metadata = || ObjectMeta { namespace: None, ..object_meta(namespace, &name) };
     let text = |all: &[&str]| all.iter().map(|&one| one.to_owned()).collect::<Vec<String>>();
     let rule = PolicyRule {
@@ -126,5 +121,5 @@ fn undeclared(name: &str, spec: &ResearchNamespaceSpec) -> Option<String> {
 
 fn rbac_subject(namespace: &str, subject: &MemberSubject) -> Subject {
     let home = || subject.namespace.clone().unwrap_or_else(|| namespace.to_owned());
-    super::children::subject(subject.kind, &subject.name, (subject.kind == SubjectKind::ServiceAccount).then(home))
+    crate::child::build::subject(subject.kind, &subject.name, (subject.kind == SubjectKind::ServiceAccount).then(home))
 }

@@ -3,28 +3,16 @@
 use super::{
     Input,
     by_name::{self, How},
-    egress::{Needs, REACH_EXCEEDS_INTENT, TOO_BROAD},
     granted::Granted,
+    needs::{Agreed, Needs},
     policies,
 };
 use crate::{
     child::Child,
-    egress::{Backend, Narrowed, Opening, Peers, Surroundings, TooBroad, narrowed},
+    egress::{Backend, Narrowed, Opening, Peers, REACH_EXCEEDS_INTENT, Surroundings, TOO_BROAD, TooBroad, narrowed},
     evaluator::{Agreements, Declared, objection},
 };
-use cloister_api::{EgressRule, EgressState};
-
-/// An opening that an allowlist agrees to.
-pub(super) struct Agreed<'a> {
-    /// The place of its need among the states.
-    pub need: usize,
-    pub rule: &'a EgressRule,
-    /// The rule of an allowlist that agrees to it, where that is another.
-    pub by: Option<&'a EgressRule>,
-    /// The name of its policy.
-    pub policy: String,
-    pub opening: Opening,
-}
+use cloister_api::EgressState;
 
 impl Needs {
     /// Opens what was agreed to, as long as it is not too much in all, at the addresses that its names have.

@@ -2,9 +2,9 @@
 
 use super::{
     Input,
-    egress::{KnownAllowlist, Needs, allows},
     granted::Granted,
-    opening::Agreed,
+    input::KnownAllowlist,
+    needs::{Agreed, Needs, allows},
     refused::Closed,
     tally::Tally,
 };

@@ -2,10 +2,10 @@
 
 use super::{
     Input, PeerFound,
-    egress::{Needs, need},
+    needs::{Needs, need},
     policies,
 };
-use crate::{child::Child, cluster_facts::in_words, grant::words::CATALOGUE_WRITERS};
+use crate::{child::Child, cluster_facts::in_words, writers::CATALOGUE_WRITERS};
 use cloister_api::{EgressState, EgressStatus, ResearchNamespace};
 use std::collections::BTreeSet;
 

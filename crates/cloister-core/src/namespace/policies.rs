@@ -2,8 +2,10 @@
 //!
 //! Every default of the API server is written out, so that what is read back is what was written.
 
-use super::children::object_meta;
-use crate::egress::{Opening, PolicyPort, Refusal, canonical};
+use crate::{
+    child::{build::object_meta, names::DENY_ALL},
+    egress::{Opening, PolicyPort, Refusal, canonical},
+};
 use cloister_api::{AccessNetworkRule, CloisterConfigSpec, GatewayConfig, GatewayRule, Port, Protocol, labels};
 use ipnet::IpNet;
 use k8s_openapi::{
@@ -21,10 +23,8 @@ use std::{
 /// The port of DNS.
 const DNS: u16 = 53;
 
-/// The name of the policy that denies all traffic of all pods.
-pub const DENY_ALL: &str = "cloister-deny-all";
-
 const EGRESS: &str = "Egress";
+
 const INGRESS: &str = "Ingress";
 
 /// Denies all traffic of all pods, in both directions. Its finalizer keeps it until no pod is left.

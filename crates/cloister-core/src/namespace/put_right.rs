@@ -1,6 +1,6 @@
 //! What makes the objects of a research namespace what they should be, and what of others stands among them.
 
-use super::{Input, denies};
+use super::{Input, policies};
 use crate::{
     child::{Child, ChildKey, ChildKind, IfRefused, is_deny},
     ownership::{Whose, whose},
@@ -123,4 +123,11 @@ pub(super) fn foreign<'a>(input: &Input<'a>, wanted: &BTreeSet<ChildKey>) -> For
         }
     }
     foreign
+}
+
+/// Whether the policy that denies everything stands as it should.
+pub fn denies(input: &Input<'_>) -> bool {
+    let deny = Child::NetworkPolicy(policies::deny_all(input.name));
+    let observed = input.children.get(&deny.key());
+    observed.is_some_and(|observed| observed.is(&deny))
 }

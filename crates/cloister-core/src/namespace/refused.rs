@@ -2,7 +2,8 @@
 
 use super::{
     Input,
-    egress::{KnownAllowlist, allows, names},
+    input::KnownAllowlist,
+    needs::{allows, names},
     selected::{label_of_owners, valid},
 };
 use crate::{

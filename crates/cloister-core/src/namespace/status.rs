@@ -1,6 +1,6 @@
 //! What is said of a namespace.
 
-use super::{egress::Needs, hosts, is_open, put_right::Foreign};
+use super::{hosts, needs::Needs, put_right::Foreign};
 use crate::{
     carry_out::{Outcome, Told},
     child::{ChildKey, ChildKind},
@@ -329,7 +329,7 @@ fn correct(status: &mut ResearchNamespaceStatus, before: &ResearchNamespaceStatu
     }
     for failed in &outcome.failures {
         let About::Child(key) = &failed.about else { continue };
-        let Some(name) = super::egress::need_of(key) else { continue };
+        let Some(name) = super::needs::need_of(key) else { continue };
         let need = status.egress.iter_mut().find(|need| need.name == name);
         let Told { message, is_final } = &failed.error;
         match need {
@@ -350,4 +350,9 @@ fn correct(status: &mut ResearchNamespaceStatus, before: &ResearchNamespaceStatu
     if status.egress.len() < LIMIT {
         status.egress_summary = format!("{open}/{}", status.egress.len().max(all));
     }
+}
+
+/// Whether an entry of the status says that something is open.
+fn is_open(state: EgressState) -> bool {
+    state == EgressState::Active
 }

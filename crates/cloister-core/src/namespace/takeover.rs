@@ -8,10 +8,13 @@
 //! and is admitted like everything else when it is made again. A namespace brings its data. Its accounts are made anew,
 //! since nobody can list the tokens that were given out for them.
 
-use super::{Declared, Input, ObservedNamespace, has_finalizer};
+use super::{
+    Declared, Input, ObservedNamespace,
+    input::{Account, Inspection},
+};
 use crate::{
-    child::{ChildKey, ChildKind, Children, ObservedChild},
-    namespace::children::DEFAULT_ACCOUNT,
+    child::{ChildKey, ChildKind, ObservedChild, names::DEFAULT_ACCOUNT},
+    finalizers::has_finalizer,
     ownership::{Whose, whose},
     plan::Action,
     shell::command,
@@ -31,28 +34,6 @@ const ADMINISTRATOR: &str = "an administrator (whoever may change Namespaces)";
 
 /// How many of the objects in the way are named.
 const NAMED: usize = 8;
-
-/// What a look into a Namespace found.
-#[derive(Clone, Debug, Default)]
-pub struct Inspection {
-    /// The objects of the kinds that the operator writes too, and Roles.
-    pub children: Children,
-    /// The ServiceAccounts.
-    pub accounts: Vec<Account>,
-    /// What else must not stand there, by kind and name.
-    pub others: Vec<String>,
-    /// What could not be looked at, and why.
-    pub unseen: Vec<String>,
-}
-
-/// A ServiceAccount that was there before the takeover.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// Its name.
-    pub name: String,
-    /// Its uid.
-    pub uid: String,
-}
 
 /// How a Namespace stands to the ResearchNamespace of its name.
 pub enum Standing {

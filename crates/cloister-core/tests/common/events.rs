@@ -5,7 +5,10 @@ use super::{
     tamper::{TAMPERING, tamper},
 };
 use cloister_api::*;
-use cloister_core::{child::Child, grant::Home, ownership::name_of_opened};
+use cloister_core::{
+    child::{Child, names::name_of_opened},
+    grant::Home,
+};
 use jiff::SignedDuration;
 use k8s_openapi::{
     api::{

@@ -6,15 +6,13 @@ use super::{
 };
 use cloister_api::*;
 use cloister_core::{
-    child::{Child, ChildKey, ChildKind, GrantRef},
+    child::{Child, ChildKey, ChildKind, GrantRef, build, names::DENY_ALL},
     egress::PolicyPort,
     grant::{Share, mount_name},
     names::Known,
     namespace::{
-        self, Declared, GrantedRule, Input, Inspection, ObservedNamespace, OwedReview, Peer, PeerFound, children,
-        egress::KnownAllowlist,
-        is_owned_label,
-        policies::{self, DENY_ALL},
+        self, Declared, GrantedRule, Input, Inspection, KnownAllowlist, ObservedNamespace, OwedReview, Peer, PeerFound,
+        is_owned_label, policies,
     },
     plan::{Action, NamespaceLabels, Plan},
     settings::Settings,
@@ -319,13 +317,13 @@ pub fn is_of_grant(key: &ChildKey) -> bool {
 /// What grants have opened.
 fn of_grants() -> Objects {
     let mut objects = Objects::default();
-    let mut metadata = children::object_meta(NAME, "cloister-grant.eval");
+    let mut metadata = build::object_meta(NAME, "cloister-grant.eval");
     let of_grant = metadata.labels.get_or_insert_default();
     of_grant.insert(labels::GRANT.to_owned(), "eval".to_owned());
     of_grant.insert(labels::GRANT_KIND.to_owned(), GrantKind::StorageAccessGrant.as_str().to_owned());
     let spec = policies::own_pods(NAME).spec;
     let policy = NetworkPolicy { metadata: metadata.clone(), spec };
-    let binding = children::role_binding(metadata, "cloister:storage-reader", NAME, &[]);
+    let binding = build::role_binding(metadata, "cloister:storage-reader", NAME, &[]);
     let share = Share { storage: "weights".into(), role: "reader".into(), account: "trainer".into() };
     let spec = GrantMountSpec {
         service_account_name: share.account.clone(),
@@ -333,7 +331,7 @@ fn of_grants() -> Objects {
         volume_name: "v".into(),
         mount_path: "/mnt/weights".into(),
     };
-    let mount = GrantMount { metadata: children::object_meta(NAME, &mount_name(&share)), spec };
+    let mount = GrantMount { metadata: build::object_meta(NAME, &mount_name(&share)), spec };
     for child in [
         Child::NetworkPolicy(policy),
         Child::RoleBinding(RoleBinding { subjects: None, ..binding }),

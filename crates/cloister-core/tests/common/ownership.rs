@@ -7,9 +7,11 @@ use super::{
 };
 use cloister_api::{GrantKind, labels};
 use cloister_core::{
-    child::{Child, ChildKey, ChildKind, GrantRef},
+    child::{
+        Child, ChildKey, ChildKind, GrantRef,
+        names::{name_of_opened, named_after},
+    },
     namespace::{ObservedNamespace, policies},
-    ownership::{name_of_opened, named_after},
     plan::Action,
 };
 use k8s_openapi::{

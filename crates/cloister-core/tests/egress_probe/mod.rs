@@ -1,13 +1,14 @@
 //! Connections, and an evaluator of rules and NetworkPolicies that shares no code with the library.
 
 use cloister_api::{EgressRule, Port, Protocol, ServiceReference};
-use cloister_core::egress::{NeverOpened, Opening, PolicyPortNumber, ServiceFacts, ServicePortFacts};
-use cloister_core::names::{Answer, Held, Host, Known, Limits, Names, Outcome, Where};
+use cloister_core::{
+    egress::{NeverOpened, Opening, PolicyPortNumber, ServiceFacts, ServicePortFacts},
+    names::{Answer, Held, Host, Known, Limits, Names, Outcome, Where},
+};
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::{collections::BTreeMap, net::IpAddr};
 
 pub type Labels = BTreeMap<String, String>;
 

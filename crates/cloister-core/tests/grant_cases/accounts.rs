@@ -1,7 +1,6 @@
 //! What ServiceAccounts ask for, and what nobody is asked about.
 
-use super::desk::*;
-use super::grants::World;
+use super::{desk::*, grants::World};
 use cloister_api::{Decision, GrantPhase, Identity};
 use cloister_core::{grant, settings::Settings};
 use serde_json::{Value, json};

@@ -1,7 +1,9 @@
 //! Requests that are applied together with what they name.
 
-use super::desk::*;
-use super::grants::{Shelf, World};
+use super::{
+    desk::*,
+    grants::{Shelf, World},
+};
 use cloister_api::GrantPhase;
 use cloister_core::grant::Home;
 use jiff::SignedDuration;

@@ -1,7 +1,9 @@
 //! Grants that open at once and are reviewed afterwards.
 
-use super::desk::*;
-use super::grants::{Shelf, World};
+use super::{
+    desk::*,
+    grants::{Shelf, World},
+};
 use cloister_api::{Decision, GrantPhase, Identity};
 use cloister_core::grant::owes_review;
 use jiff::SignedDuration;

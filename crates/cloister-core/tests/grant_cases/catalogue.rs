@@ -1,7 +1,9 @@
 //! What is said of policies and roles.
 
-use super::desk::*;
-use super::grants::{Shelf, World, debugger, role_facts};
+use super::{
+    desk::*,
+    grants::{Shelf, World, debugger, role_facts},
+};
 use cloister_api::{AccessPolicy, AccessRole};
 use cloister_core::{
     catalogue::{self, Input},

@@ -1,7 +1,9 @@
 //! What must have been seen before a revocation is called confirmed.
 
-use super::desk::*;
-use super::grants::{Pod, World};
+use super::{
+    desk::*,
+    grants::{Pod, World},
+};
 use cloister_api::{GrantPhase, ResidualExposure};
 use cloister_core::plan::Action;
 use jiff::SignedDuration;

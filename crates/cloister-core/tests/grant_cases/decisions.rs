@@ -1,7 +1,6 @@
 //! How people decide about a request.
 
-use super::desk::*;
-use super::grants::World;
+use super::{desk::*, grants::World};
 use cloister_api::{Decision, GrantPhase, Identity};
 use jiff::SignedDuration;
 use serde_json::json;

@@ -1,7 +1,9 @@
 //! What a decision is about: what changes the digest, and what does not.
 
-use super::desk::*;
-use super::grants::{Shelf, World, debugger, role_facts};
+use super::{
+    desk::*,
+    grants::{Shelf, World, debugger, role_facts},
+};
 use cloister_api::{AccessPolicySpec, EgressGrantSpec, RoleGrantSpec, StorageAccessGrantSpec, StorageResourceSpec};
 use cloister_core::grant::Grant;
 use serde_json::{Value, json};

@@ -1,7 +1,6 @@
 //! Nobody is asked to agree to what is not known to work.
 
-use super::desk::*;
-use super::grants::World;
+use super::{desk::*, grants::World};
 use cloister_api::{Decision, GrantPhase};
 use cloister_core::names::{Answer, Known, Limits, Outcome, Where};
 use jiff::SignedDuration;

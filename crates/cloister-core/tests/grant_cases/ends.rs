@@ -1,7 +1,9 @@
 //! How an open grant ends, and what becomes of what it opened.
 
-use super::desk::*;
-use super::grants::{Shelf, World};
+use super::{
+    desk::*,
+    grants::{Shelf, World},
+};
 use cloister_api::{GrantPhase, GrantStatus, labels};
 use cloister_core::{
     carry_out::{Failed, Outcome, Told},

@@ -1,7 +1,9 @@
 //! A status that somebody else than the operator has written: it gives nothing, and takes nothing back.
 
-use super::desk::*;
-use super::grants::{Pod, World, mount_of};
+use super::{
+    desk::*,
+    grants::{Pod, World, mount_of},
+};
 use cloister_api::{Decision, GrantPhase, GrantStatus, Identity, RecordedReview};
 use cloister_core::{child::ChildKind, grant};
 use jiff::SignedDuration;

@@ -1,7 +1,9 @@
 //! What sources say of who may decide about them, and how much the catalogue may open.
 
-use super::desk::*;
-use super::grants::{Shelf, World, annotated};
+use super::{
+    desk::*,
+    grants::{Shelf, World, annotated},
+};
 use cloister_api::{GrantPhase, StorageResource, labels};
 use cloister_core::{
     catalogue::{self, Input},

@@ -1,7 +1,6 @@
 //! What happens while nothing may be opened, and while the audit record is behind.
 
-use super::desk::*;
-use super::grants::World;
+use super::{desk::*, grants::World};
 use cloister_api::{Decision, GrantPhase};
 use cloister_core::hold::Held;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

@@ -1,7 +1,9 @@
 //! RoleGrants and EgressGrants.
 
-use super::desk::*;
-use super::grants::{Shelf, World, debugger, role_facts};
+use super::{
+    desk::*,
+    grants::{Shelf, World, debugger, role_facts},
+};
 use cloister_api::GrantPhase;
 use cloister_core::child::{Child, ChildKey, ChildKind};
 use serde_json::{Value, json};

@@ -1,8 +1,10 @@
 //! What is said of a review that cannot be judged: it came too late, or too early.
 
-use super::desk::*;
-use super::grants::{Shelf, World};
-use super::said::{counted, said_of, sam};
+use super::{
+    desk::*,
+    grants::{Shelf, World},
+    said::{counted, said_of, sam},
+};
 use cloister_api::{Decision, Identity};
 use cloister_core::grant;
 use serde_json::json;

@@ -1,8 +1,10 @@
 //! What becomes of a grant when somebody leaves the research namespace.
 
-use super::desk::*;
-use super::grants::{Shelf, World};
-use super::steps::Refusals;
+use super::{
+    desk::*,
+    grants::{Shelf, World},
+    steps::Refusals,
+};
 use cloister_api::{Decision, GrantPhase, Member};
 use serde_json::{Value, json};
 

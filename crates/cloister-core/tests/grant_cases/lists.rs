@@ -1,7 +1,9 @@
 //! What a list shows of a grant.
 
-use super::desk::*;
-use super::grants::{World, role_facts};
+use super::{
+    desk::*,
+    grants::{World, role_facts},
+};
 use cloister_api::{Decision, GrantPhase};
 use jiff::SignedDuration;
 use serde_json::json;

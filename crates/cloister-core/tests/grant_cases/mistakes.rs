@@ -1,7 +1,6 @@
 //! What whoever asks is told of what is wrong.
 
-use super::desk::*;
-use super::grants::World;
+use super::{desk::*, grants::World};
 use cloister_api::GrantPhase;
 use serde_json::json;
 

@@ -1,7 +1,9 @@
 //! The credential that overlapping grants share.
 
-use super::desk::*;
-use super::grants::{Shelf, World};
+use super::{
+    desk::*,
+    grants::{Shelf, World},
+};
 use cloister_api::{GrantMount, GrantPhase};
 use cloister_core::{
     child::{Child, ChildKey, ChildKind},

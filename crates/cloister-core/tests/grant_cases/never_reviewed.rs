@@ -1,8 +1,10 @@
 //! Grants that broke the glass, and whose Namespace ends.
 
-use super::break_glass::{GLASS, broken};
-use super::desk::*;
-use super::grants::Shelf;
+use super::{
+    break_glass::{GLASS, broken},
+    desk::*,
+    grants::Shelf,
+};
 use cloister_api::{Decision, GrantPhase};
 use cloister_core::grant::Home;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

@@ -1,8 +1,10 @@
 //! An approval that somebody else than the operator has written while the request was being refused.
 
-use super::desk::*;
-use super::forged::{NOT_BORNE_OUT, forge};
-use super::grants::World;
+use super::{
+    desk::*,
+    forged::{NOT_BORNE_OUT, forge},
+    grants::World,
+};
 use cloister_api::{Decision, GrantPhase};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

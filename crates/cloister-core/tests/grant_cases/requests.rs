@@ -1,7 +1,6 @@
 //! What a request that cannot be given is told, as whole sentences.
 
-use super::desk::*;
-use super::grants::World;
+use super::{desk::*, grants::World};
 use cloister_api::{CloisterConfigSpec, GrantPhase};
 use cloister_core::{
     egress::{NeverOpened, Opening, Surroundings, open_rule},

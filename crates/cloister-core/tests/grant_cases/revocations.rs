@@ -1,7 +1,9 @@
 //! What ends a grant that people approved before its time.
 
-use super::desk::*;
-use super::grants::{Shelf, World};
+use super::{
+    desk::*,
+    grants::{Shelf, World},
+};
 use cloister_api::{AccessPolicy, CloisterConfigSpec, Decision, GrantPhase, Identity};
 use cloister_core::settings::Settings;
 use jiff::SignedDuration;

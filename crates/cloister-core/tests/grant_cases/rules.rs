@@ -1,7 +1,9 @@
 //! What is wrong with the rule of a request is told at once, and once.
 
-use super::desk::*;
-use super::grants::{Shelf, World};
+use super::{
+    desk::*,
+    grants::{Shelf, World},
+};
 use cloister_api::GrantPhase;
 use cloister_core::names::{Answer, Known, Limits, Outcome, Where};
 use jiff::SignedDuration;

@@ -1,7 +1,9 @@
 //! What is said of a review.
 
-use super::desk::*;
-use super::grants::{Shelf, World};
+use super::{
+    desk::*,
+    grants::{Shelf, World},
+};
 use cloister_api::{AccessReview, Decision, Identity};
 use cloister_core::grant;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

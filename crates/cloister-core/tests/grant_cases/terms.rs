@@ -1,7 +1,9 @@
 //! Whether a request keeps its policy's terms, and what it waits for.
 
-use super::desk::*;
-use super::grants::{Shelf, World};
+use super::{
+    desk::*,
+    grants::{Shelf, World},
+};
 use cloister_api::{GrantPhase, labels};
 use cloister_core::{grant::Home, settings::Settings};
 use jiff::SignedDuration;

@@ -1,7 +1,9 @@
 //! What the endpoints of a namespace's storage open together.
 
-use super::desk::*;
-use super::grants::{Shelf, World};
+use super::{
+    desk::*,
+    grants::{Shelf, World},
+};
 use cloister_api::{EgressRule, GrantPhase, StorageResource};
 use cloister_core::egress::{NeverOpened, Opening, Surroundings, open_rule};
 use jiff::SignedDuration;

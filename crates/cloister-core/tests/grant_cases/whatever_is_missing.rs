@@ -1,8 +1,10 @@
 //! Who ends a request whatever is missing, and what is said of one that ended since something went missing.
 
-use super::desk::*;
-use super::grants::{Shelf, World};
-use super::said::{counted, said_of, sam};
+use super::{
+    desk::*,
+    grants::{Shelf, World},
+    said::{counted, said_of, sam},
+};
 use cloister_api::{Decision, GrantPhase, Identity};
 use cloister_core::grant::{Home, is_answered};
 use serde_json::json;

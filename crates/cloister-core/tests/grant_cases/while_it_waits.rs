@@ -1,8 +1,10 @@
 //! What is said of a request that waits, and that has waited in vain.
 
-use super::desk::*;
-use super::grants::{Shelf, World};
-use super::said::{counted, said_of, sam};
+use super::{
+    desk::*,
+    grants::{Shelf, World},
+    said::{counted, said_of, sam},
+};
 use cloister_api::{Decision, GrantPhase};
 use cloister_core::{grant::Home, hold::Held};
 use jiff::SignedDuration;

@@ -8,8 +8,10 @@ use cloister_api::{
 };
 use cloister_core::{
     child::{Children, GrantRef},
-    grant::{self, Catalogue, Grant, Home, Known},
-    namespace::{self, egress::KnownAllowlist},
+    grant,
+    grant::{Catalogue, Grant, Home, Known},
+    namespace,
+    namespace::KnownAllowlist,
     plan::Plan,
     settings::Settings,
 };

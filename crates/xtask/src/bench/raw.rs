@@ -7,8 +7,7 @@ use anyhow::{Result, bail};
 use cloister_api::{GrantMount, SecretReference, labels, plugin::CiliumNetworkPolicy};
 use cloister_core::{
     carry_out::{Failure, carry_out},
-    child::{Child, ChildKey, ChildKind},
-    namespace::children::object_meta,
+    child::{Child, ChildKey, ChildKind, build::object_meta},
     plan::{Action, Plan},
 };
 use futures::future::try_join_all;

@@ -13,7 +13,7 @@ use crate::{
 };
 use anyhow::{Context, Result, ensure};
 use cloister_api::labels;
-use cloister_core::namespace::policies::DENY_ALL;
+use cloister_core::child::names::DENY_ALL;
 use k8s_openapi::api::{core::v1::Namespace, networking::v1::NetworkPolicy, rbac::v1::RoleBinding};
 use kube::{Api, Client, runtime::watcher::Config};
 use std::{

@@ -1,5 +1,6 @@
-use super::{super::satisfiable::satisfiable, *};
-use cloister_api::Member;
+use super::*;
+use crate::grant::satisfiable::satisfiable;
+use cloister_api::{AccessPolicySpec, Member, MemberRole, Subject};
 use proptest::prelude::*;
 use serde_json::json;
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! Another grant whose mount stands against one that is asked for, and what can be done about it.
 
-use super::{Neighbour, overlap};
-use crate::grant::Input;
+use super::overlap;
+use crate::grant::{Input, input::Neighbour};
 use cloister_api::Mount;
 use std::fmt;
 

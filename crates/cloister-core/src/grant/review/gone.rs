@@ -1,6 +1,6 @@
 //! What is said of a review whose grant is not there.
 
-use super::{ONCE, counted};
+use super::answer::{ONCE, counted};
 use crate::{
     child::GrantRef,
     grant::{Declared, Input},

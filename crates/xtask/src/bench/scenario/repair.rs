@@ -10,7 +10,10 @@ use crate::bench::{
     stats::Spread,
 };
 use anyhow::{Context, Result};
-use cloister_core::{child::Child, namespace::policies::DENY_ALL, plan::Action};
+use cloister_core::{
+    child::{Child, names::DENY_ALL},
+    plan::Action,
+};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::{

@@ -1,5 +1,8 @@
 use super::*;
-use crate::egress::NeverOpened;
+use crate::{
+    egress::NeverOpened,
+    names::host::{Host, Names},
+};
 
 fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_000_000 + seconds).unwrap()

@@ -1,0 +1,98 @@
+//! Opens what was declared, as a whole or item by item.
+
+use super::{
+    Surroundings,
+    opening::Opening,
+    reach::{InPart, Reach},
+    refusal::Refusal,
+    selector,
+    target::Target,
+};
+use cloister_api::{EgressRule, Port, StorageEndpoint};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+/// Opens the whole of what was declared, for these pods; for all pods of the namespace where there is no selector.
+///
+/// Networks are written as the shortest list of disjoint CIDRs, without those that are never opened. Overlapping and
+/// adjacent ports of one protocol become one range. A Service's ports become those of its pods.
+///
+/// # Errors
+///
+/// A [`Refusal`] where any item of it cannot be opened.
+pub fn open(
+    target: &Target,
+    ports: &[Port],
+    pods: Option<&LabelSelector>,
+    s: &Surroundings,
+) -> Result<Opening, Refusal> {
+    in_part(Some(target), ports, pods, s).whole()
+}
+
+/// What was declared, as far as it can be opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Opened {
+    /// What is open of it, where anything is.
+    pub opening: Option<Opening>,
+    /// Why the rest stays closed: each names the items that it is about.
+    pub closed: Vec<Refusal>,
+}
+
+impl Opened {
+    /// All of it.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Refusal`] of an item.
+    pub fn whole(self) -> Result<Opening, Refusal> {
+        match self.closed.into_iter().next() {
+            Some(refusal) => Err(refusal),
+            None => self.opening.ok_or(Refusal::TargetInvalid),
+        }
+    }
+}
+
+/// Opens a rule item by item: a name or a network that cannot be opened closes itself alone.
+pub fn open_rule_in_part(rule: &EgressRule, s: &Surroundings) -> Opened {
+    in_part(Target::of_rule(rule).as_ref(), &rule.ports, rule.pod_selector.as_ref(), s)
+}
+
+/// The same of a storage resource's endpoint, for these pods; for all pods of the namespace where there is no selector.
+pub fn open_endpoint_in_part(endpoint: &StorageEndpoint, pods: Option<&LabelSelector>, s: &Surroundings) -> Opened {
+    in_part(Target::of_endpoint(endpoint).as_ref(), &endpoint.ports, pods, s)
+}
+
+fn in_part(target: Option<&Target>, ports: &[Port], pods: Option<&LabelSelector>, s: &Surroundings) -> Opened {
+    let refused = |refusal| Opened { opening: None, closed: vec![refusal] };
+    let Some(target) = target else { return refused(Refusal::TargetInvalid) };
+    let InPart { reach, closed } = Reach::resolve(target, ports, s).enforceable(s);
+    match (reach, selector::canonical(pods)) {
+        (Some(reach), Ok(pods)) => Opened { opening: Some(reach.opening(pods)), closed },
+        (Some(_), Err(refusal)) => refused(refusal),
+        (None, _) => Opened { opening: None, closed },
+    }
+}
+
+/// Opens the whole of a rule.
+///
+/// # Errors
+///
+/// As [`open`], and where the rule does not name exactly one kind of target.
+pub fn open_rule(rule: &EgressRule, s: &Surroundings) -> Result<Opening, Refusal> {
+    let target = Target::of_rule(rule).ok_or(Refusal::TargetInvalid)?;
+    open(&target, &rule.ports, rule.pod_selector.as_ref(), s)
+}
+
+/// Opens the whole of a storage resource's endpoint, for these pods; for all pods of the namespace where there is no
+/// selector.
+///
+/// # Errors
+///
+/// As [`open`], and where the endpoint does not name exactly one kind of target.
+pub fn open_endpoint(
+    endpoint: &StorageEndpoint,
+    pods: Option<&LabelSelector>,
+    s: &Surroundings,
+) -> Result<Opening, Refusal> {
+    let target = Target::of_endpoint(endpoint).ok_or(Refusal::TargetInvalid)?;
+    open(&target, &endpoint.ports, pods, s)
+}

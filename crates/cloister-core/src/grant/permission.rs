@@ -1,0 +1,47 @@
+//! Who may ask under a policy, and who may break the glass.
+
+use super::{
+    ineligible::Ineligible,
+    people::{is, is_service_account},
+    words::{principals, seen},
+};
+use crate::writers::POLICY_WRITERS;
+use cloister_api::{AccessPolicy, BreakGlass, Identity};
+
+/// Whether a policy names somebody among those who may ask.
+pub fn may_ask(who: &Identity, policy: &AccessPolicy) -> bool {
+    policy.spec.requesters.iter().any(|principal| is(principal, who))
+}
+
+/// Why somebody may not break the glass under a policy, and what they can do: nobody is sent to what would be refused too.
+pub fn no_break_glass(who: &Identity, policy: &AccessPolicy) -> Ineligible {
+    let (name, user) = (policy.metadata.name.as_deref().unwrap_or_default(), &who.username);
+    let (refused, by_groups) = match &policy.spec.break_glass {
+        None => (format!("AccessPolicy {name} lets nobody break the glass"), false),
+        Some(_) if is_service_account(who) => {
+            (format!("ServiceAccount {user} is not among those who may break the glass, who are people"), false)
+        }
+        Some(glass) => {
+            let wanted = principals(&glass.requesters);
+            (format!("{user} is not among those who may break the glass under AccessPolicy {name} ({wanted})"), true)
+        }
+    };
+    Ineligible::BreakGlassNotAllowed(if may_ask(who, policy) {
+        // Where nobody may, or no account of its kind, no group helps.
+        let seen = if by_groups { format!(": {}", seen(who)) } else { String::new() };
+        format!("{refused}{seen}. Ask without spec.breakGlass")
+    } else {
+        let wanted = principals(&policy.spec.requesters);
+        format!(
+            "{refused}, and {user} is not among its requesters either ({wanted}): {}. Ask {POLICY_WRITERS} to add you",
+            seen(who)
+        )
+    })
+}
+
+/// The terms under which somebody may break the glass.
+pub fn permitted<'a>(policy: &'a AccessPolicy, requester: &Identity) -> Result<&'a BreakGlass, Ineligible> {
+    let named = |glass: &&BreakGlass| glass.requesters.iter().any(|principal| is(principal, requester));
+    let glass = policy.spec.break_glass.as_ref().filter(named).filter(|_| !is_service_account(requester));
+    glass.ok_or_else(|| no_break_glass(requester, policy))
+}

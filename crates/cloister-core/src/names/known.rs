@@ -1,0 +1,258 @@
+//! What is known of a domain name: the addresses that it had of late, and when to ask again.
+
+use super::{
+    Standing,
+    answer::{self, Answer, Rebinding, Where},
+};
+use crate::egress::NeverOpened;
+use jiff::{SignedDuration, Timestamp};
+use std::{collections::BTreeMap, net::IpAddr};
+
+/// How names are held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// An answer is good for at least this long, whatever its TTL: nothing is asked more often.
+    pub minimum_ttl: SignedDuration,
+    /// An answer is good for at most this long, whatever its TTL.
+    pub maximum_ttl: SignedDuration,
+    /// How long an address stays open after the last answer with it has run out.
+    pub grace: SignedDuration,
+    /// How many addresses a name may have at a time.
+    pub addresses: usize,
+    /// How long the last answer counts while nobody answers.
+    pub stale: SignedDuration,
+    /// How soon a name is asked again that has just shown an address for the first time.
+    pub probe: SignedDuration,
+    /// How many times in a row a name must show nothing new before it is asked but once per TTL.
+    pub quiet: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            minimum_ttl: SignedDuration::from_secs(5),
+            maximum_ttl: SignedDuration::from_mins(5),
+            grace: SignedDuration::from_mins(5),
+            addresses: 64,
+            stale: SignedDuration::from_hours(1),
+            probe: SignedDuration::from_millis(500),
+            quiet: 40,
+        }
+    }
+}
+
+/// How a look-up ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Addresses. None is an answer too: the name is there, and has none.
+    Answered(Answer),
+    /// All servers say that there is no such name.
+    NoSuchName,
+    /// An answer that no such name gives.
+    Refused(Rebinding),
+    /// Nobody could say: no server answered, or not all agree that there is none.
+    Failed(String),
+}
+
+/// What is known of a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    addresses: BTreeMap<IpAddr, Seen>,
+    /// When it was last asked.
+    asked: Option<Timestamp>,
+    /// When to ask again.
+    due: Option<Timestamp>,
+    /// The shortest life of what the last answer said.
+    ttl: Option<SignedDuration>,
+    /// Since when nobody answers, and what was said last.
+    failing: Option<(Timestamp, String)>,
+    /// How many answers in a row showed nothing new.
+    calm: u32,
+    /// When it last had more addresses at a time than may be held.
+    overflowed: Option<Timestamp>,
+    /// What the last answer was refused for.
+    refused: Option<Rebinding>,
+}
+
+/// An address, and how long it is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    /// When an answer last had it.
+    last: Timestamp,
+    /// Until when that answer was good.
+    until: Timestamp,
+}
+
+impl Known {
+    /// What an earlier life of the operator had open: it stays so for the grace, until somebody answers.
+    pub fn remembered(answer: &Answer, now: Timestamp) -> Self {
+        let addresses = answer.addresses().map(|(address, _)| (address, Seen { last: now, until: now })).collect();
+        Known { addresses, ..Known::default() }
+    }
+
+    /// Whether the last answer led it to where it must not lead.
+    pub fn is_rebound(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// Whether it was ever looked up.
+    pub fn was_asked(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// Takes in how a look-up ended.
+    pub fn learn(&mut self, outcome: Outcome, now: Timestamp, limits: &Limits) {
+        self.asked = Some(now);
+        self.refused = None;
+        match outcome {
+            Outcome::Answered(answer) => self.answered(&answer, now, limits),
+            Outcome::NoSuchName => {
+                self.failing = None;
+                self.calm = 0;
+                self.due = Some(now + limits.minimum_ttl);
+            }
+            Outcome::Refused(why) => {
+                // Whoever gave this answer may have given those before it.
+                self.addresses.clear();
+                self.failing = None;
+                self.calm = 0;
+                self.refused = Some(why);
+                self.due = Some(now + limits.minimum_ttl);
+            }
+            Outcome::Failed(why) => {
+                let since = self.failing.take().map_or(now, |(since, _)| since);
+                self.failing = Some((since, why));
+                self.due = Some(now + limits.minimum_ttl);
+            }
+        }
+        self.forget(now, limits);
+    }
+
+    fn answered(&mut self, answer: &Answer, now: Timestamp, limits: &Limits) {
+        self.failing = None;
+        let mut is_new = false;
+        for (address, ttl) in answer.addresses() {
+            let until = now + self.life(ttl, limits);
+            is_new |= self.addresses.insert(address, Seen { last: now, until }).is_none();
+        }
+        let shortest = answer.addresses().map(|(_, ttl)| ttl).min().unwrap_or_default();
+        let life = self.life(shortest, limits);
+        self.ttl = Some(life);
+        self.calm = if is_new { 0 } else { self.calm.saturating_add(1) };
+        // One that has just shown something new may have more to show: it is asked often until it has not for a while.
+        let rotates = self.addresses.len() > answer.addresses().count();
+        let wait = if (is_new || rotates) && self.calm < limits.quiet { limits.probe } else { life };
+        self.due = Some(now + wait);
+        if self.held(now, limits).count() > limits.addresses {
+            self.overflowed = Some(now);
+        }
+    }
+
+    fn life(&self, ttl: SignedDuration, limits: &Limits) -> SignedDuration {
+        ttl.clamp(limits.minimum_ttl, limits.maximum_ttl)
+    }
+
+    /// Drops what no longer counts, so that a name that goes on changing takes no more than its share of memory.
+    fn forget(&mut self, now: Timestamp, limits: &Limits) {
+        let failing = self.failing.is_some();
+        self.addresses.retain(|_, seen| counts(seen, failing, now, limits));
+        let most = limits.addresses * 2;
+        while self.addresses.len() > most {
+            let oldest = self.addresses.iter().min_by_key(|(address, seen)| (seen.last, **address)).map(|(a, _)| *a);
+            let Some(oldest) = oldest else { break };
+            self.addresses.remove(&oldest);
+        }
+    }
+
+    fn held<'a>(&'a self, now: Timestamp, limits: &'a Limits) -> impl Iterator<Item = IpAddr> + 'a {
+        let failing = self.failing.is_some();
+        let held = self.addresses.iter().filter(move |(_, seen)| counts(seen, failing, now, limits));
+        held.map(|(address, _)| *address)
+    }
+
+    /// The addresses to open, in their order; none where the name cannot be held by addresses.
+    pub fn addresses(&self, now: Timestamp, limits: &Limits) -> Vec<IpAddr> {
+        match self.standing(now, limits) {
+            Standing::Held => self.held(now, limits).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// How it stands.
+    pub fn standing(&self, now: Timestamp, limits: &Limits) -> Standing {
+        if let Some(why) = &self.refused {
+            return Standing::Rebound(why.clone());
+        }
+        if self.overflowed.is_some_and(|at| at + limits.stale > now) {
+            return Standing::TooMany(limits.addresses);
+        }
+        if self.held(now, limits).next().is_some() {
+            return Standing::Held;
+        }
+        match (&self.failing, self.asked) {
+            (Some((_, why)), _) => Standing::Unanswered(why.clone()),
+            (None, None) => Standing::Unknown,
+            (None, Some(_)) => Standing::NoAddress,
+        }
+    }
+
+    /// How it stands and what to open, where what may be opened is newer than the answers: the last of them is judged as a
+    /// look-up would judge it now. What was refused and would not be now is waited for, because nothing of it was kept.
+    pub fn judged(
+        &self,
+        expected: Where<'_>,
+        never: &NeverOpened,
+        now: Timestamp,
+        limits: &Limits,
+    ) -> (Standing, Vec<IpAddr>) {
+        match self.standing(now, limits) {
+            Standing::Held => match self.last_answer_astray(never) {
+                Some(why) => (Standing::Rebound(why), Vec::new()),
+                None => (Standing::Held, self.held(now, limits).collect()),
+            },
+            Standing::Rebound(why) => match answer::check(why.address(), expected, never) {
+                Ok(()) => (Standing::Unknown, Vec::new()),
+                Err(why) => (Standing::Rebound(why), Vec::new()),
+            },
+            other => (other, Vec::new()),
+        }
+    }
+
+    /// Why the last answer would not be believed now. Where its addresses must be has not changed: the name is known by that.
+    fn last_answer_astray(&self, never: &NeverOpened) -> Option<Rebinding> {
+        let last = self.addresses.values().map(|seen| seen.last).max()?;
+        let of_last = self.addresses.iter().filter(|(_, seen)| seen.last == last).map(|(address, _)| *address);
+        of_last.filter_map(|address| answer::check_never(address, never).err()).next()
+    }
+
+    /// When to ask again, or for the first time.
+    pub fn due(&self) -> Timestamp {
+        self.due.unwrap_or(Timestamp::MIN)
+    }
+
+    /// When what is open changes next if nothing new is learned: an address has run out.
+    pub fn changes_at(&self, now: Timestamp, limits: &Limits) -> Option<Timestamp> {
+        let failing = self.failing.is_some();
+        let ends = self.addresses.values().map(|seen| end(seen, failing, limits));
+        ends.chain(self.overflowed.map(|at| at + limits.stale)).filter(|at| *at > now).min()
+    }
+
+    /// How long the last answer was good, and when it was given.
+    pub fn last_answer(&self) -> Option<(Timestamp, SignedDuration)> {
+        Some((self.asked?, self.ttl?))
+    }
+}
+
+/// Whether an address is still open.
+fn counts(seen: &Seen, failing: bool, now: Timestamp, limits: &Limits) -> bool {
+    end(seen, failing, limits) > now
+}
+
+/// Until when an address is open: until its answer has run out and the grace is over; longer, while nobody answers.
+fn end(seen: &Seen, failing: bool, limits: &Limits) -> Timestamp {
+    let after = if failing { limits.grace.max(limits.stale) } else { limits.grace };
+    seen.until + after
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,35 @@
+//! How a name stands.
+
+use super::answer::Rebinding;
+
+/// How a name stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody has answered yet.
+    Unknown,
+    /// Its addresses are known.
+    Held,
+    /// There is no such name, or it has no address.
+    NoAddress,
+    /// It has more addresses at a time than may be held: more than so many.
+    TooMany(usize),
+    /// Nobody has answered for longer than an answer may count.
+    Unanswered(String),
+    /// It was led to where it must not lead.
+    Rebound(Rebinding),
+}
+
+impl Standing {
+    /// The reason in one word; none where the name is held. It is part of the contract: tools match on it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Standing::Unknown => "Resolving",
+            Standing::Held => "",
+            Standing::NoAddress => "NoAddress",
+            Standing::TooMany(_) => "TooManyAddresses",
+            Standing::Unanswered(_) => "DNSUnanswered",
+            Standing::Rebound(Rebinding::OutsideExpected { .. }) => "OutsideExpectedNetworks",
+            Standing::Rebound(_) => "Rebinding",
+        }
+    }
+}

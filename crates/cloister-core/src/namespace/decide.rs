@@ -1,0 +1,180 @@
+//! What to do about a research namespace: from what it declares to the plan.
+
+use super::{
+    Declared, by_name, children, closing, cluster,
+    input::{Input, ObservedNamespace},
+    labelled::{namespace_labels, with},
+    members,
+    needs::Needs,
+    policies,
+    put_right::{denies, foreign, put_right},
+    status::{self, Say},
+    takeover::{self, Standing},
+};
+use crate::{
+    child::{Child, ChildKey},
+    egress::Backend,
+    finalizers::has_finalizer,
+    plan::{Action, After, Plan},
+};
+use cloister_api::{ResearchNamespace, ResearchNamespaceSpec, ResearchNamespaceStatus, condition::reason, labels};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use std::collections::BTreeSet;
+
+/// What to do about a research namespace.
+pub fn plan(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
+    let mut plan = decide(input);
+    plan.close(takeover::withdrawn(input));
+    plan
+}
+
+fn decide(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
+    match input.declared {
+        Declared::Read(declared) if declared.metadata.deletion_timestamp.is_some() => {
+            closing::deletion(declared, input)
+        }
+        Declared::Read(declared) => live(declared, input),
+        Declared::Undecodable { metadata, status, error } => closing::undecodable(metadata, status, error, input),
+        Declared::Absent => closing::abandoned(input),
+    }
+}
+
+fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
+    let say = Say::about(declared, input.now);
+    if let Some(why) = input.settings.reserved(input.name) {
+        let message = status::reserved(declared, input.name, why);
+        return say.of_closed().stalled(closing::closed_if_ours(input), reason::NAME_RESERVED, message);
+    }
+    let (sealed, class) = namespace_labels(input.name, declared.spec.tier, input.settings);
+    let class_known = class.is_ok();
+    let standing = takeover::standing(input);
+    if let Err(missing) = &class
+        && matches!(standing, Standing::ToMake | Standing::ToClose | Standing::ToTakeOver(_))
+    {
+        return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, missing.clone());
+    }
+    let mut adopting = Plan::default();
+    let mut renewal = Vec::new();
+    let ours = match standing {
+        // It may say of itself that it is this one's; then it is closed as long as it is not.
+        Standing::Refused(message) => {
+            let plan = closing::closed_if_ours(input);
+            return say.of_closed().stalled(plan, reason::NAMESPACE_EXISTS, message);
+        }
+        Standing::ToClose => {
+            adopting.close([Action::MarkAdopting(Some(input.now))]);
+            adopting.look_again(input.now);
+            return say.waiting(adopting, reason::ADOPTING, takeover::closing_message(input.name));
+        }
+        Standing::ToLookAt(at) => {
+            adopting.look_again(at);
+            return say.waiting(adopting, reason::ADOPTING, takeover::closing_message(input.name));
+        }
+        Standing::Occupied(message) => {
+            adopting.look_again(input.now + takeover::AGAIN);
+            return say.stalled(adopting, reason::FOREIGN_OBJECTS, message);
+        }
+        Standing::Ending => {
+            let why = input.namespace.map(ObservedNamespace::why_held).unwrap_or_default();
+            let message = format!("Namespace {} is being deleted; it is made again once it is gone{why}", input.name);
+            let mut plan = Plan::default();
+            closing::let_it_end(&mut plan, input);
+            return say.of_closed().waiting(plan, reason::NAMESPACE_TERMINATING, message);
+        }
+        Standing::ToMake => false,
+        Standing::ToTakeOver(first) => {
+            renewal = first;
+            false
+        }
+        Standing::Ours => true,
+    };
+    let enforced = with(sealed.clone(), labels::ENFORCED, "true");
+    // The label alone does not do: it may be somebody else's, and it is not true while nothing denies.
+    let is_enforced =
+        ours && class_known && denies(input) && input.namespace.is_some_and(ObservedNamespace::is_enforced);
+
+    let mut plan = Plan::default();
+    // Before it is taken over, so that it is done again where it is cut off.
+    plan.open(renewal);
+    let first = if is_enforced { &enforced } else { &sealed };
+    let labelled = input.namespace.is_some_and(|namespace| namespace.has(first));
+    let label = (!labelled).then(|| Action::ApplyNamespace(first.clone()));
+    plan.open((!has_finalizer(&declared.metadata, labels::NAMESPACE_FINALIZER)).then_some(Action::AddFinalizer));
+    if ours {
+        // It seals what is open, and waits for nothing.
+        plan.close(label);
+    } else {
+        plan.open(label);
+    }
+
+    let mut needs = Needs::of(declared, input);
+    let desired = desired(&declared.spec, &needs, input);
+    let wanted: BTreeSet<ChildKey> = desired.iter().map(Child::key).collect();
+    let foreign = foreign(input, &wanted);
+    put_right(&mut plan, desired, &wanted, &foreign, ours, input);
+
+    if let Some(next) = needs.next {
+        plan.look_again(next);
+    }
+    if let Err(missing) = class {
+        return say.stalled(plan, reason::RUNTIME_CLASS_MISSING, missing);
+    }
+    if !is_enforced {
+        plan.end_with(Action::ApplyNamespace(enforced), After::WhatHoldsItUp);
+    }
+    if !plan.does_nothing() {
+        plan.announce = status::first_sight(declared, input.now);
+    }
+    let counted = declared.spec.quota.keys().filter(|key| children::counts_own_writes(key));
+    needs.refused.extend(counted.map(|key| {
+        let why = "would count what the operator writes itself, and is not in force; take it out of spec.quota";
+        (reason::QUOTA_REFUSED, format!("quota {key} {why}"))
+    }));
+    let members = members::refused(input.name, &declared.spec, input.settings);
+    needs.refused.extend(members.into_iter().map(|why| (members::MEMBER_REFUSED, why)));
+    let annotations = children::refused_annotations(&declared.spec, &input.settings.spec.workloads);
+    needs.refused.extend(annotations.into_iter().map(|why| (children::ANNOTATION_REFUSED, why)));
+    if input.settings.held && plan.hold() {
+        return say.waiting(plan, reason::CLOCK_SKEW, CLOCK_SKEW.to_owned());
+    }
+    say.enforced(plan, &needs, &foreign, input.settings.usable)
+}
+
+const CLOCK_SKEW: &str = "the operator's clock and the API server's disagree: nothing more is opened until they agree, and \
+     what stands stays as it is; whoever runs the cluster has an alarm";
+
+/// All children that a namespace should have.
+fn desired(spec: &ResearchNamespaceSpec, needs: &Needs, input: &Input<'_>) -> Vec<Child> {
+    let name = input.name;
+    let config = &input.settings.spec;
+    let mut children = vec![Child::NetworkPolicy(policies::deny_all(name))];
+    if input.settings.usable {
+        children.push(Child::NetworkPolicy(policies::dns(name, config, input.dns_addresses, input.dns_ports)));
+        children.push(Child::NetworkPolicy(policies::own_pods(name)));
+        children.extend(needs.policies.iter().cloned());
+    }
+    if let Backend::ClusterNetworkPolicy(_) = input.settings.backend {
+        children.extend(bound(&children, input));
+    }
+    children.extend(children::quota(name, spec));
+    children.extend(children::limits(name, spec));
+    children.push(children::default_account(name));
+    children.extend(children::accounts(name, spec, &config.workloads));
+    children.extend(members::bindings(name, spec, input.settings));
+    children.extend(members::owners_rights(name, spec, input.settings));
+    children
+}
+
+/// What no NetworkPolicy goes beyond: what ours open, and those of the grants.
+fn bound(children: &[Child], input: &Input<'_>) -> Vec<Child> {
+    let granted = if input.settings.usable { by_name::of_grants(input) } else { Vec::new() };
+    let granted: Vec<NetworkPolicy> =
+        granted.iter().map(|opening| policies::opening(input.name, "", opening)).collect();
+    let ours = children.iter().filter_map(|child| match child {
+        Child::NetworkPolicy(policy) => Some(policy),
+        _ => None,
+    });
+    let passed = cluster::pass(input.name, ours.chain(&granted));
+    let all = passed.into_iter().chain([cluster::deny(input.name)]);
+    all.map(|policy| Child::ClusterNetworkPolicy(Box::new(policy))).collect()
+}

@@ -142,6 +142,40 @@ fn links_lead_somewhere() -> Result<()> {
     Ok(())
 }
 
+/// The architecture page says where to find what: "`apply/status.rs` (`status`)" is a function in a file of that name.
+#[test]
+fn functions_are_where_the_architecture_page_says() -> Result<()> {
+    let root = workspace_root()?;
+    let text = fs::read_to_string(root.join("docs/architecture.md"))?;
+    let mut sources = Vec::new();
+    for folder in ["crates/cloister-core/src", "crates/cloister-controller/src"] {
+        sources.extend(files(&root.join(folder))?);
+    }
+    let mut found = 0;
+    for (before, after) in text.split("` (`").zip(text.split("` (`").skip(1)) {
+        let (Some(file), Some(names)) = (before.rsplit('`').next(), after.split(')').next()) else { continue };
+        let there: Vec<&PathBuf> =
+            sources.iter().filter(|path| file.ends_with(".rs") && path.ends_with(file)).collect();
+        if !file.ends_with(".rs") {
+            continue;
+        }
+        ensure!(!there.is_empty(), "docs/architecture.md names {file}, which is not there");
+        let texts = there.iter().map(fs::read_to_string).collect::<Result<Vec<_>, _>>()?;
+        for name in names.split('`').filter(|name| name.starts_with(|first: char| first.is_alphabetic())) {
+            let name = name.rsplit("::").next().unwrap_or(name);
+            let is_defined = |text: &String| {
+                ["fn", "struct", "enum"]
+                    .iter()
+                    .any(|kind| [" ", "(", "<"].iter().any(|end| text.contains(&format!("{kind} {name}{end}"))))
+            };
+            ensure!(texts.iter().any(is_defined), "docs/architecture.md looks for {name} in {file}: it is not there");
+            found += 1;
+        }
+    }
+    ensure!(found > 15, "only {found} functions are looked up: has the page another form?");
+    Ok(())
+}
+
 /// What links call the headings of a page.
 fn anchors(page: &str) -> Vec<String> {
     let mut inside = false;

@@ -65,11 +65,7 @@ mod undecided;
 mod wait;
 pub(crate) mod words;
 
-pub use break_glass::{
-    Debt,
-    owed::{has_broken_glass, owes_review_by},
-    owes_review,
-};
+pub use break_glass::{Debt, has_broken_glass, owes_review, owes_review_by};
 pub use credential::{CredentialFacts, NOT_OFFERED, secret_named, version as content_version};
 pub use declared::ALREADY_OPEN;
 pub use guard::{Guard, POLICY_NOT_ALLOWED};

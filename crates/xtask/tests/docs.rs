@@ -33,8 +33,9 @@ use xtask::{
 };
 
 /// In the order in which somebody who does all of it would read them.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "README.md",
+    "docs/getting-started.md",
     "docs/platform-engineer.md",
     "docs/platforms.md",
     "docs/researcher.md",
@@ -106,7 +107,17 @@ fn the_reference_is_current() -> Result<()> {
 #[test]
 fn links_lead_somewhere() -> Result<()> {
     let root = workspace_root()?;
-    for page in PAGES.iter().chain(&["docs/reference.md"]) {
+    let others = [
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "SECURITY.md",
+        "docs/architecture.md",
+        "docs/benchmarks.md",
+        "docs/decisions.md",
+        "docs/reference.md",
+        "docs/support.md",
+    ];
+    for page in PAGES.iter().chain(&others) {
         let path = root.join(page);
         let text = fs::read_to_string(&path)?;
         for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
@@ -129,6 +140,37 @@ fn links_lead_somewhere() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The architecture page says where to find what: "`apply/status.rs` (`status`)" is a function in a file of that name.
+#[test]
+fn functions_are_where_the_architecture_page_says() -> Result<()> {
+    let text = fs::read_to_string(workspace_root()?.join("docs/architecture.md"))?;
+    let sources = sources()?;
+    let mut found = 0;
+    for (before, after) in text.split("` (`").zip(text.split("` (`").skip(1)) {
+        let (Some(file), Some(names)) = (before.rsplit('`').next(), after.split(')').next()) else { continue };
+        if !file.ends_with(".rs") {
+            continue;
+        }
+        let there: Vec<&String> =
+            sources.iter().filter(|(path, _)| path.ends_with(file)).map(|(_, source)| source).collect();
+        ensure!(!there.is_empty(), "docs/architecture.md names {file}, which is not there");
+        for name in names.split('`').filter(|name| name.starts_with(|first: char| first.is_alphabetic())) {
+            let name = name.rsplit("::").next().unwrap_or(name);
+            let is_there = there.iter().any(|source| defines(source, name));
+            ensure!(is_there, "docs/architecture.md looks for {name} in {file}: it is not there");
+            found += 1;
+        }
+    }
+    ensure!(found > 15, "only {found} functions are looked up: has the page another form?");
+    Ok(())
+}
+
+/// Whether a source has a function or a type of this name.
+fn defines(source: &str, name: &str) -> bool {
+    let kinds = ["fn", "struct", "enum"].into_iter();
+    kinds.flat_map(|kind| [" ", "(", "<"].map(|end| format!("{kind} {name}{end}"))).any(|text| source.contains(&text))
 }
 
 /// What links call the headings of a page.
@@ -156,10 +198,8 @@ fn every_reason_is_explained() -> Result<()> {
     let root = workspace_root()?;
     let page = fs::read_to_string(root.join("docs/conditions.md"))?;
     let mut missing = Vec::new();
-    for folder in ["crates/cloister-core/src", "crates/cloister-controller/src"] {
-        for file in files(&root.join(folder))? {
-            missing.extend(unexplained(&fs::read_to_string(&file)?, &page));
-        }
+    for (_, source) in sources()? {
+        missing.extend(unexplained(&source, &page));
     }
     let constants = fs::read_to_string(root.join("crates/cloister-api/src/condition.rs"))?;
     missing.extend(unexplained(&constants, &page));
@@ -167,6 +207,15 @@ fn every_reason_is_explained() -> Result<()> {
     missing.dedup();
     ensure!(missing.is_empty(), "docs/conditions.md does not explain {}", missing.join(", "));
     Ok(())
+}
+
+/// The sources of the core and of the controller, each with its path.
+fn sources() -> Result<Vec<(PathBuf, String)>> {
+    let root = workspace_root()?;
+    let mut paths = files(&root.join("crates/cloister-core/src"))?;
+    paths.extend(files(&root.join("crates/cloister-controller/src"))?);
+    let read = |path: PathBuf| fs::read_to_string(&path).map(|source| (path, source));
+    Ok(paths.into_iter().map(read).collect::<Result<_, _>>()?)
 }
 
 fn files(path: &Path) -> Result<Vec<PathBuf>> {
@@ -284,13 +333,13 @@ impl World {
         let folder = tempfile::tempdir()?;
         let deploy = workspace_root()?.join("deploy");
         let kubectl = tokio::task::spawn_blocking(build_kubectl).await??;
-        // By the hand that the README says, or its own commands would meet another one's fields.
+        // With the command of docs/getting-started.md, or its own commands would meet another manager's fields.
         let mut apply = Command::new(&kubectl);
         apply.args(["apply", "--server-side", "-k"]).arg(deploy).env("KUBECONFIG", cluster.kubeconfig_path());
         let output = apply.output()?;
         ensure!(output.status.success(), "cannot install: {}", String::from_utf8_lossy(&output.stderr));
         install::wait_until_in_force(&admin).await?;
-        // As the README says, for an operator that runs in no pod.
+        // As docs/getting-started.md says, for an operator that runs in no pod.
         let outside = Patch::Merge(json!({"metadata": {"labels": {labels::OPERATOR: labels::OUTSIDE}}}));
         let namespaces: Api<Namespace> = Api::all(admin.clone());
         namespaces.patch(labels::SYSTEM_NAMESPACE, &PatchParams::default(), &outside).await?;

@@ -98,7 +98,7 @@ mod tests {
 
     #[test]
     fn an_end_needs_no_more_than_any_decision_about_the_grant() {
-        for kind in [GrantKind::StorageAccessGrant, GrantKind::EgressGrant, GrantKind::RoleGrant] {
+        for kind in GrantKind::ALL {
             let all = of(&Key::Grant("interp".into(), GrantRef { kind, name: "run".into() }));
             let end = of_end(kind);
             assert!(end.contains(&kind.as_str()) && end.iter().all(|needed| all.contains(needed)), "{end:?}");

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub(crate) const MAPPED: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0), 96);
 
 /// Local NAT64 (RFC 8215): any IPv4, and nobody knows where in it.
-pub const LOCAL_NAT64: Ipv6Net = v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48);
+pub(super) const LOCAL_NAT64: Ipv6Net = v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48);
 
 /// Whether an address stands for one in IPv4 that nobody can tell.
 pub(crate) fn is_local_nat64(address: IpAddr) -> bool {
@@ -50,15 +50,17 @@ pub(crate) fn nat64(net: Ipv4Net) -> Ipv6Net {
 }
 
 /// The network as 6to4 has it.
-pub fn six_to_four(net: Ipv4Net) -> Ipv6Net {
+pub(super) fn six_to_four(net: Ipv4Net) -> Ipv6Net {
     let [a, b, c, d] = net.network().octets().map(u16::from);
     Ipv6Net::new_assert(Ipv6Addr::new(0x2002, a << 8 | b, c << 8 | d, 0, 0, 0, 0, 0), 16 + net.prefix_len())
 }
 
-pub const fn v4(octets: [u8; 4], prefix: u8) -> Ipv4Net {
+/// A network of IPv4, for constants.
+pub(super) const fn v4(octets: [u8; 4], prefix: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(octets[0], octets[1], octets[2], octets[3]), prefix)
 }
 
-pub const fn v6(s: [u16; 8], prefix: u8) -> Ipv6Net {
+/// A network of IPv6, for constants.
+pub(super) const fn v6(s: [u16; 8], prefix: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(s[0], s[1], s[2], s[3], s[4], s[5], s[6], s[7]), prefix)
 }

@@ -28,8 +28,7 @@ pub fn named_after(kind: ChildKind, name: &str) -> Option<GrantRef> {
     if !kind.is_policy() && !kind.is_access() {
         return None;
     }
-    let kinds = [GrantKind::StorageAccessGrant, GrantKind::EgressGrant, GrantKind::RoleGrant];
-    kinds.into_iter().find_map(|kind| {
+    GrantKind::ALL.into_iter().find_map(|kind| {
         let grant = name.strip_prefix(prefix(kind))?;
         Some(GrantRef { kind, name: grant.into() })
     })
@@ -38,7 +37,7 @@ pub fn named_after(kind: ChildKind, name: &str) -> Option<GrantRef> {
 /// The uid of this grant, where the object is owned by a grant of this kind and name and by nothing else.
 pub fn owner_of(grant: &GrantRef, metadata: &ObjectMeta) -> Option<Box<str>> {
     let [owner] = metadata.owner_references.as_deref()? else { return None };
-    let is_this = is_ours(&owner.api_version) && owner.kind == grant.kind.as_str() && *owner.name == *grant.name;
+    let is_this = is_reserved(&owner.api_version) && owner.kind == grant.kind.as_str() && *owner.name == *grant.name;
     is_this.then(|| owner.uid.as_str().into())
 }
 
@@ -60,19 +59,15 @@ pub fn is_marked(kind: ChildKind, metadata: &ObjectMeta) -> bool {
         || labels.clone().any(|(key, value)| key == labels::MANAGED_BY && value == labels::MANAGER)
         || labels.chain(annotations).any(|(key, _)| is_reserved(key))
         || metadata.finalizers.iter().flatten().any(|finalizer| is_reserved(finalizer))
-        || metadata.owner_references.iter().flatten().any(|owner| is_ours(&owner.api_version))
+        || metadata.owner_references.iter().flatten().any(|owner| is_reserved(&owner.api_version))
 }
 
-/// Whether a key of a label, an annotation or a finalizer is the operator's.
+/// Whether a key of a label or an annotation, a finalizer or an API version is of the operator's API group.
 fn is_reserved(key: &str) -> bool {
     key.strip_prefix(GROUP).is_some_and(|rest| rest.starts_with('/'))
 }
 
-fn is_ours(api_version: &str) -> bool {
-    is_reserved(api_version)
-}
-
-/// What the names of the operator's policies begin with; the namespace follows.
+/// What the names of the operator's ClusterNetworkPolicies begin with; the namespace follows.
 pub const BOUND_PREFIX: &str = "cloister.";
 
 /// Whether this is the policy that denies everything, of whatever namespace.

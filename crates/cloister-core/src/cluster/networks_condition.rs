@@ -129,7 +129,7 @@ fn not_believed(networks: &ClusterNetworks, never: &NeverOpened) -> Option<Strin
 mod tests {
     use super::*;
     use crate::{
-        address::source::Source,
+        address::Source,
         cluster::{
             known_networks::shown_by,
             node_networks::{MOST, NodeNetworks, NodeSays},

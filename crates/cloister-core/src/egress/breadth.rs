@@ -156,7 +156,7 @@ fn public(opening: &Opening) -> NetworkSet {
 pub(crate) mod tests {
     use super::*;
     use crate::{
-        address::{never::NeverOpened, refusal::Refusal, writable::Pieces},
+        address::{NeverOpened, Pieces, Refusal},
         egress::{Surroundings, open_rule, open_rule_in_part},
     };
     use serde_json::{Value, json};

@@ -130,7 +130,7 @@ fn pod_peer(namespace: &str, selector: &BTreeMap<String, String>) -> NetworkPoli
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::policy_port::PolicyPortNumber;
+    use crate::address::PolicyPortNumber;
     use cloister_api::Protocol;
     use serde_json::json;
 

@@ -2,7 +2,7 @@
 //! rule elsewhere by it.
 
 use super::ServiceFacts;
-use crate::address::Refusal;
+use crate::{address::Refusal, model::hash::hash};
 use cloister_api::{EgressAllowlist, EgressRule, PublishedService, ServiceReference};
 
 type Services<'a> = &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>;
@@ -11,7 +11,7 @@ type Services<'a> = &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>;
 pub fn published(allowlist: &EgressAllowlist, services: Services<'_>) -> Vec<PublishedService> {
     let rules = allowlist.spec.rules.iter();
     let seen = rules.filter_map(|rule| {
-        let hash = known(allowlist, rule).map(str::to_owned).or_else(|| hash(rule, services))?;
+        let hash = known(allowlist, rule).map(str::to_owned).or_else(|| hash_now(rule, services))?;
         Some(PublishedService { rule: rule.name.clone(), hash })
     });
     seen.collect()
@@ -19,7 +19,7 @@ pub fn published(allowlist: &EgressAllowlist, services: Services<'_>) -> Vec<Pub
 
 /// Why a rule stays closed: its Service is another than the one that was published.
 pub fn is_as_published(allowlist: &EgressAllowlist, rule: &EgressRule, services: Services<'_>) -> Result<(), Refusal> {
-    match (&rule.service, known(allowlist, rule), hash(rule, services)) {
+    match (&rule.service, known(allowlist, rule), hash_now(rule, services)) {
         (Some(service), Some(before), Some(now)) if before != now => Err(Refusal::ServiceChanged(service.clone())),
         _ => Ok(()),
     }
@@ -33,7 +33,7 @@ fn known<'a>(allowlist: &'a EgressAllowlist, rule: &EgressRule) -> Option<&'a st
     Some(&known.hash)
 }
 
-fn hash(rule: &EgressRule, services: Services<'_>) -> Option<String> {
+fn hash_now(rule: &EgressRule, services: Services<'_>) -> Option<String> {
     let facts = services(rule.service.as_ref()?)?;
     Some(hash(&facts.pinned(&rule.ports)))
 }

@@ -7,7 +7,7 @@
 
 mod break_glass;
 mod credential;
-mod decide;
+pub(crate) mod decide;
 mod kinds;
 mod lifecycle;
 mod model;

@@ -193,11 +193,8 @@ fn lasts(before: &HostStatus, said: &HostStatus, limits: &Limits) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        address::{never::NeverOpened, source::Source},
-        dns::{
-            answer::{Answer, Where},
-            resolved::Host,
-        },
+        address::{NeverOpened, Source},
+        dns::{Answer, Host, Where},
     };
     use cloister_api::EgressState;
     use ipnet::IpNet;
@@ -301,7 +298,7 @@ mod tests {
         let limits = Limits::default();
         let at = |minutes: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_mins(minutes);
         let held = |minutes: i64| Held {
-            host: crate::dns::resolved::Host { name: "www.example.com".parse().unwrap(), expected: None },
+            host: crate::dns::Host { name: "www.example.com".parse().unwrap(), expected: None },
             addresses: vec!["203.0.113.1".parse().unwrap()],
             standing: Standing::Held,
             answered: Some((at(minutes), SignedDuration::from_secs(60))),

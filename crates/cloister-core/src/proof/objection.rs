@@ -274,9 +274,9 @@ mod tests {
         }))
         .unwrap();
         let host = |name: &str, addresses: &[&str]| Held {
-            host: crate::dns::resolved::Host { name: name.parse().unwrap(), expected: None },
+            host: crate::dns::Host { name: name.parse().unwrap(), expected: None },
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-            standing: crate::dns::standing::Standing::Held,
+            standing: crate::dns::Standing::Held,
             answered: None,
             changes_at: None,
         };

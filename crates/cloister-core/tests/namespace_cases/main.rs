@@ -23,7 +23,7 @@ use cloister_core::{
     address::{NeverOpened, PolicyPortNumber},
     catalogue,
     cluster::settings::Settings,
-    dns,
+    dns::{Answer, Known, Limits, Outcome, Rebinding, Where},
     egress::ServiceFacts,
     model::{
         child::{Child, ChildKey, ChildKind},
@@ -95,10 +95,10 @@ fn blocks(world: &World, name: &str) -> Vec<String> {
     peers.map(|peer| peer.ip_block.as_ref().unwrap().cidr.clone()).collect()
 }
 
-fn learn(known: &mut dns::Known, addresses: &[&str], now: Timestamp) {
+fn learn(known: &mut Known, addresses: &[&str], now: Timestamp) {
     let records = addresses.iter().map(|address| (address.parse().unwrap(), SignedDuration::from_secs(30)));
-    let answer = dns::Answer::believed(records, dns::Where::Public, &NeverOpened::new(&[])).unwrap();
-    known.learn(dns::Outcome::Answered(answer), now, &dns::Limits::default());
+    let answer = Answer::believed(records, Where::Public, &NeverOpened::new(&[])).unwrap();
+    known.learn(Outcome::Answered(answer), now, &Limits::default());
 }
 
 const CLOSED: [&str; 3] = ["cloister-deny-all", "cloister-dns", "cloister-own-pods"];
@@ -348,7 +348,7 @@ fn a_rule_by_name_opens_at_the_addresses_of_the_name() {
     assert!(says(&asked, "Ready", "True", "Reconciled") && says(&asked, "ResolutionStable", "Unknown", "Progressing"));
     assert_eq!(blocks(&asked, "cloister-rule.r.0"), Vec::<String>::new());
 
-    let mut known = dns::Known::default();
+    let mut known = Known::default();
     learn(&mut known, &["198.51.100.7", "2001:db8::7"], world.now);
     world.known.insert("export.arxiv.org".into(), known.clone());
     let mut open = settled(world.clone());
@@ -365,8 +365,8 @@ fn a_rule_by_name_opens_at_the_addresses_of_the_name() {
     open = settled(open);
     assert_eq!(blocks(&open, "cloister-rule.r.0"), ["198.51.100.7/32"]);
 
-    let astray = dns::Rebinding::NotPublic("10.0.0.1".parse().unwrap());
-    known.learn(dns::Outcome::Refused(astray), open.now, &open.settings.names);
+    let astray = Rebinding::NotPublic("10.0.0.1".parse().unwrap());
+    known.learn(Outcome::Refused(astray), open.now, &open.settings.names);
     open.known.insert("export.arxiv.org".into(), known);
     open = settled(open);
     assert_eq!(need(&open, "rule/r"), (EgressState::Unresolved, "Rebinding".to_owned()));

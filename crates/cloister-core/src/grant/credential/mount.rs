@@ -7,8 +7,6 @@
 //! into one: after the copy is destroyed, and after admission has noticed that the mount has no version, which takes it a
 //! moment. No watch is believed in this: one that is silent says nothing.
 
-pub use super::mount_conflict::{Conflict, conflict};
-
 use crate::{
     grant::{
         Grant, Holder, Input, Neighbour, Share,

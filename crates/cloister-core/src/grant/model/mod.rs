@@ -2,7 +2,7 @@
 
 pub(crate) mod any_grant;
 pub(crate) mod credential_facts;
-mod debt;
+pub(crate) mod debt;
 pub mod digest;
 pub(crate) mod input;
 pub(crate) mod judged;

@@ -39,7 +39,7 @@ const INVISIBLE: [(char, char); 29] = [
 ];
 
 fn is_invisible(one: char) -> bool {
-    INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&one))
+    !one.is_ascii() && INVISIBLE.iter().any(|(first, last)| (*first..=*last).contains(&one))
 }
 
 fn is_blank(one: char) -> bool {

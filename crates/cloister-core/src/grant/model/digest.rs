@@ -5,7 +5,12 @@
 //! changes the meaning of a grant is listed, or a new version of the digest is.
 
 use super::target::Target;
-use crate::{address::selector, egress::ServiceFacts, grant::Grant, model::hash::hash};
+use crate::{
+    address::selector,
+    egress::ServiceFacts,
+    grant::Grant,
+    model::hash::{hash, hash_of_fields},
+};
 use cloister_api::{
     AccessPolicy, EgressRule, Identity, Port, Principal, PrivateEndpoint, RequesterLimits, ServiceReference,
     StorageEndpoint, Subject, WhenRequesterLeaves,
@@ -17,37 +22,41 @@ use std::collections::BTreeMap;
 
 /// The digest that a review must name: of the grant, of the policy that decides, and of what the grant is for.
 pub fn of(grant: &Grant, namespace: &str, target: &Target<'_>) -> String {
-    let mut document = request(grant, namespace);
-    document["policy"] = policy(target.policy);
-    document["target"] = target.meaning.clone();
-    format!("v1:sha256:{}", hash(&document))
+    let request = request(grant, namespace);
+    let policy_and_target = [("policy", policy(target)), ("target", &target.meaning)];
+    of_fields(request.iter().map(|(field, value)| (*field, value)).chain(policy_and_target))
 }
 
 /// The digest of a request alone, while it is not known what it is for: no review that names it approves anything.
 pub fn without_target(grant: &Grant, namespace: &str) -> String {
-    format!("v1:sha256:{}", hash(&request(grant, namespace)))
+    of_fields(request(grant, namespace).iter().map(|(field, value)| (*field, value)))
+}
+
+fn of_fields<'a>(fields: impl Iterator<Item = (&'a str, &'a Value)>) -> String {
+    format!("v1:sha256:{}", hash_of_fields(&fields.collect()))
 }
 
 /// What a request says.
-fn request(grant: &Grant, namespace: &str) -> Value {
+fn request(grant: &Grant, namespace: &str) -> [(&'static str, Value); 7] {
     // As it is written: how texts are read must not change what was decided about.
     let terms = grant.as_written();
-    json!({
-        "group": cloister_api::GROUP,
-        "kind": grant.kind(),
-        "namespace": namespace,
-        "name": grant.name(),
-        "uid": grant.uid(),
-        "asks": grant.of_kind().asks(),
-        "terms": {
-            "requestedDuration": terms.requested_duration.map(duration),
-            "startTime": terms.start_time.map(|time| time.0.to_string()),
-            "justification": terms.justification,
-            "ticketRef": terms.ticket_ref,
-            "breakGlass": terms.break_glass,
-            "requestedBy": terms.requested_by.map(identity),
-        },
-    })
+    let asked = json!({
+        "requestedDuration": terms.requested_duration.map(duration),
+        "startTime": terms.start_time.map(|time| time.0.to_string()),
+        "justification": terms.justification,
+        "ticketRef": terms.ticket_ref,
+        "breakGlass": terms.break_glass,
+        "requestedBy": terms.requested_by.map(identity),
+    });
+    [
+        ("group", json!(cloister_api::GROUP)),
+        ("kind", json!(grant.kind())),
+        ("namespace", json!(namespace)),
+        ("name", json!(grant.name())),
+        ("uid", json!(grant.uid())),
+        ("asks", grant.of_kind().asks()),
+        ("terms", asked),
+    ]
 }
 
 /// The digest of what the grant is for alone, which must stay as it is while the grant lasts.
@@ -55,7 +64,12 @@ pub fn of_target<'t>(target: &'t Target<'_>) -> &'t str {
     target.hashes.whole.get_or_init(|| format!("v1:sha256:{}", hash(&target.meaning)))
 }
 
-fn policy(policy: &AccessPolicy) -> Value {
+/// What a policy says.
+fn policy<'t>(target: &'t Target<'_>) -> &'t Value {
+    target.hashes.policy.get_or_init(|| of_spec(target.policy))
+}
+
+fn of_spec(policy: &AccessPolicy) -> Value {
     let spec = &policy.spec;
     let rules = spec.approval_rules.iter().map(
         |rule| json!({"name": rule.name, "required": rule.required, "approvers": sorted(&rule.approvers, principal)}),
@@ -158,7 +172,7 @@ pub fn is_policy_as_seen(before: &BTreeMap<String, String>, target: &Target<'_>)
 }
 
 fn of_policy(target: &Target<'_>) -> String {
-    hash(&policy(target.policy)).chars().take(16).collect()
+    hash(policy(target)).chars().take(16).collect()
 }
 
 /// The parts of what a grant is for that are others than they were. A Service that is not there is no other: what it would

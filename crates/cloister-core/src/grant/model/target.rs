@@ -31,9 +31,10 @@ impl Target<'_> {
     }
 }
 
-/// The hashes of what a grant is for: they are asked for several times at one look.
+/// The hashes of what a grant is for, and what of its policy is hashed: they are asked for several times at one look.
 #[derive(Clone, Debug, Default)]
 pub struct Hashes {
+    pub(crate) policy: OnceCell<Value>,
     pub(crate) whole: OnceCell<String>,
     pub(crate) parts: OnceCell<BTreeMap<String, String>>,
 }

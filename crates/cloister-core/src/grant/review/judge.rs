@@ -160,27 +160,26 @@ fn judge(review: &AccessReview, question: Option<&Question<'_, '_>>, elsewhere: 
         return too_late();
     }
     let is_open_question = grant.phase() == GrantPhase::Pending || owes;
-    let digest = if owes { grant.status()?.digest.as_str() } else { question.digest(target) };
     let judged = if is_open_question { may_decide() } else { case.judge(reviewer, people) };
-    match judged {
-        Err(why) => Some(refusal(why, review, grant, !is_over && case.may_revoke(reviewer).is_ok())),
-        Ok(_) if !is_open_question => too_late(),
-        Ok(_) if review.spec.digest != digest => {
-            let why = grant.status().and_then(|status| changed::since_read(status, target));
-            let anew = of_now(reviewer, digest, grant, people, input);
-            refused("DigestDiffers", digest_differs(&review.spec.digest, why.as_deref(), digest, anew))
-        }
-        Ok(rules) => {
-            let names: Vec<&str> =
-                rules.iter().filter_map(|at| Some(case.policy.approval_rules.get(*at)?.name.as_str())).collect();
-            let once = said_before(review, reviewer, people, input).map_or_else(String::new, |before| {
-                format!(", once for all reviews of {}: {before} says the same", reviewer.username)
-            });
-            let (names, policy) = (names.join(" or "), case.policy_name);
-            let waits = held_up(review, grant).map_or_else(String::new, |why| format!("{ONCE}{why}, see its status)"));
-            Some(Judged::Counts(format!("counts for {names} of AccessPolicy {policy}{once}{waits}")))
-        }
+    let rules = match judged {
+        Err(why) => return Some(refusal(why, review, grant, !is_over && case.may_revoke(reviewer).is_ok())),
+        Ok(_) if !is_open_question => return too_late(),
+        Ok(rules) => rules,
+    };
+    let digest = if owes { grant.status()?.digest.as_str() } else { question.digest(target) };
+    if review.spec.digest != digest {
+        let why = grant.status().and_then(|status| changed::since_read(status, target));
+        let anew = of_now(reviewer, digest, grant, people, input);
+        return refused("DigestDiffers", digest_differs(&review.spec.digest, why.as_deref(), digest, anew));
     }
+    let names: Vec<&str> =
+        rules.iter().filter_map(|at| Some(case.policy.approval_rules.get(*at)?.name.as_str())).collect();
+    let once = said_before(review, reviewer, people, input).map_or_else(String::new, |before| {
+        format!(", once for all reviews of {}: {before} says the same", reviewer.username)
+    });
+    let (names, policy) = (names.join(" or "), case.policy_name);
+    let waits = held_up(review, grant).map_or_else(String::new, |why| format!("{ONCE}{why}, see its status)"));
+    Some(Judged::Counts(format!("counts for {names} of AccessPolicy {policy}{once}{waits}")))
 }
 
 /// What a request waits for before anybody is asked, in one word.

@@ -2,8 +2,8 @@
 
 use crate::schema::looks_like;
 use crate::{
-    AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, EgressGrant, GrantMount,
-    ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource, unseen,
+    AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, GrantKind, GrantMount, ResearchNamespace,
+    StorageResource, unseen, with_grant_type,
 };
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceDefinition, JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
@@ -14,19 +14,16 @@ use serde_json::Value;
 
 /// The definitions of all kinds, in the order in which they are documented.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![
+    let catalogue = [
         crd::<ResearchNamespace>(),
         crd::<EgressAllowlist>(),
         crd::<StorageResource>(),
         crd::<AccessRole>(),
         crd::<AccessPolicy>(),
-        crd::<StorageAccessGrant>(),
-        crd::<EgressGrant>(),
-        crd::<RoleGrant>(),
-        crd::<AccessReview>(),
-        crd::<GrantMount>(),
-        crd::<CloisterConfig>(),
-    ]
+    ];
+    let grants = GrantKind::ALL.map(|kind| with_grant_type!(kind, K => crd::<K>()));
+    let others = [crd::<AccessReview>(), crd::<GrantMount>(), crd::<CloisterConfig>()];
+    catalogue.into_iter().chain(grants).chain(others).collect()
 }
 
 fn crd<K: CustomResourceExt + JsonSchema>() -> CustomResourceDefinition {

@@ -75,6 +75,22 @@ pub struct Credential {
     pub secret_ref: Option<SecretReference>,
 }
 
+/// Where a credential is kept, as one of the ways that this version knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CredentialSource<'a> {
+    /// In a Secret whose data is copied.
+    Secret(&'a SecretReference),
+}
+
+impl Credential {
+    /// Where it is kept. `None` where a newer version knows, and this one does not.
+    pub fn source(&self) -> Option<CredentialSource<'_>> {
+        // A field that is added is a source that this must return.
+        let Credential { secret_ref } = self;
+        secret_ref.as_ref().map(CredentialSource::Secret)
+    }
+}
+
 /// A way to use the storage, such as reading.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -1,7 +1,10 @@
 //! What the API server says of an object that the operator has not looked at yet: a default of its status, so that no tool
 //! takes for healthy what nobody has seen.
 
-use crate::condition::{COUNTED, ENFORCED, READY, reason};
+use crate::{
+    GrantKind,
+    condition::{COUNTED, ENFORCED, READY, reason},
+};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{JSON, JSONSchemaProps};
 use serde_json::{Value, json};
 
@@ -11,9 +14,6 @@ const MESSAGE: &str = "the operator has not looked at this yet; if this stays so
 
 /// A time that no operator writes: a condition that was never set has not changed either.
 const NEVER: &str = "1970-01-01T00:00:00Z";
-
-/// The kinds whose status has a phase and a reason of its own.
-const GRANTS: [&str; 3] = ["StorageAccessGrant", "EgressGrant", "RoleGrant"];
 
 /// The status of an object of this kind that the operator has not looked at.
 fn status(kind: &str) -> Value {
@@ -30,7 +30,8 @@ fn status(kind: &str) -> Value {
     };
     let conditions: Vec<Value> = [READY].into_iter().chain(other).map(condition).collect();
     let mut status = json!({"conditions": conditions});
-    if GRANTS.contains(&kind) {
+    // The status of a grant has a phase and a reason of its own.
+    if GrantKind::named(kind).is_some() {
         status["phase"] = json!("Pending");
         status["reason"] = json!(reason::WAITING_FOR_OPERATOR);
         // What lists show.

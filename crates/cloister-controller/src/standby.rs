@@ -1,7 +1,7 @@
 //! What an operator that stands by can tell: whether what should have ended has. It acts on nothing.
 
 use crate::leader::Leadership;
-use cloister_api::{EgressGrant, RoleGrant, StorageAccessGrant};
+use cloister_api::{GrantKind, with_grant_type};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::NamespaceResourceScope;
 use kube::{
@@ -25,11 +25,11 @@ pub async fn watch(client: Client, leadership: &Leadership) {
         tokio::time::sleep(EVERY).await;
         let overdue = async {
             let now = Timestamp::now();
-            Ok::<_, kube::Error>(
-                overdue::<StorageAccessGrant>(&client, now).await?
-                    + overdue::<EgressGrant>(&client, now).await?
-                    + overdue::<RoleGrant>(&client, now).await?,
-            )
+            let mut count = 0;
+            for kind in GrantKind::ALL {
+                count += with_grant_type!(kind, K => overdue::<K>(&client, now).await?);
+            }
+            Ok::<_, kube::Error>(count)
         };
         // What cannot be read now is read the next time.
         if let Ok(count) = overdue.await {

@@ -2,7 +2,7 @@
 
 use super::writer::Writer;
 use crate::error::Error;
-use cloister_api::{AccessReview, EgressGrant, GrantKind, RoleGrant, StorageAccessGrant};
+use cloister_api::{AccessReview, GrantKind, with_grant_type};
 use kube::{
     Api, Resource,
     api::{DeleteParams, Preconditions},
@@ -28,14 +28,8 @@ impl Writer {
     /// The request failed. That it is gone, or another by now, is no failure.
     pub async fn remove(&self, what: Removal, namespace: &str, name: &str, uid: &str) -> Result<(), Error> {
         match what {
-            Removal::Grant(kind @ GrantKind::StorageAccessGrant) => {
-                self.remove_one::<StorageAccessGrant>(kind.as_str(), namespace, name, uid).await
-            }
-            Removal::Grant(kind @ GrantKind::EgressGrant) => {
-                self.remove_one::<EgressGrant>(kind.as_str(), namespace, name, uid).await
-            }
-            Removal::Grant(kind @ GrantKind::RoleGrant) => {
-                self.remove_one::<RoleGrant>(kind.as_str(), namespace, name, uid).await
+            Removal::Grant(kind) => {
+                with_grant_type!(kind, K => self.remove_one::<K>(kind.as_str(), namespace, name, uid).await)
             }
             Removal::Review => self.remove_one::<AccessReview>("AccessReview", namespace, name, uid).await,
         }

@@ -5,7 +5,7 @@ use crate::{
     decode::{Decoded, Undecodable},
     key::{Key, ObjectName},
 };
-use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant};
+use cloister_api::{GrantKind, GrantPhase, GrantStatus, Identity, grant_kinds};
 use cloister_core::{
     grant::{Grant, LastEnd, has_broken_glass, may_hold, mount_named_by, owes_review, owes_review_by},
     model::child::GrantRef,
@@ -233,10 +233,10 @@ fn known(index: &Index, kind: GrantKind) -> Vec<ObjectName> {
     of_kind.map(|(namespace, grant)| ObjectName { namespace: namespace.clone(), name: grant.name.clone() }).collect()
 }
 
-/// Implements [`Indexed`] for a kind of grant.
-macro_rules! grant {
-    ($kind:ident) => {
-        impl Indexed for Decoded<$kind> {
+/// Implements [`Indexed`] for each kind of grant.
+macro_rules! indexed {
+    ({} $($(#[$doc:meta])* $kind:ident as $variant:ident,)*) => {
+        $(impl Indexed for Decoded<cloister_api::$kind> {
             fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
                 upsert(self, GrantKind::$kind, index, dirty);
             }
@@ -248,10 +248,8 @@ macro_rules! grant {
             fn known(index: &Index) -> Vec<ObjectName> {
                 known(index, GrantKind::$kind)
             }
-        }
+        })*
     };
 }
 
-grant!(StorageAccessGrant);
-grant!(EgressGrant);
-grant!(RoleGrant);
+grant_kinds!([indexed]);

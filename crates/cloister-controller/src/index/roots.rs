@@ -6,7 +6,8 @@ use crate::{
     key::{Key, ObjectName},
 };
 use cloister_api::{
-    AccessPolicy, AccessRole, CloisterConfig, CloisterConfigSpec, EgressAllowlist, ResearchNamespace, StorageResource,
+    AccessPolicy, AccessRole, CloisterConfig, CloisterConfigSpec, CredentialSource, EgressAllowlist, ResearchNamespace,
+    StorageResource,
 };
 use cloister_core::{cluster::settings::Settings, egress::Installed};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -311,6 +312,10 @@ fn take_sources(index: &mut Index, name: &Arc<str>, old: Option<&Decoded<Storage
 fn sources(storage: Option<&Decoded<StorageResource>>) -> BTreeSet<ObjectName> {
     let roles =
         storage.and_then(|storage| storage.object.as_ref().ok()).into_iter().flat_map(|storage| &storage.spec.roles);
-    let kept = roles.filter_map(|role| role.credential.as_ref()?.secret_ref.as_ref());
-    kept.map(|kept| ObjectName { namespace: kept.namespace.as_str().into(), name: kept.name.as_str().into() }).collect()
+    let kept = roles.filter_map(|role| role.credential.as_ref()?.source());
+    kept.map(|CredentialSource::Secret(kept)| ObjectName {
+        namespace: kept.namespace.as_str().into(),
+        name: kept.name.as_str().into(),
+    })
+    .collect()
 }

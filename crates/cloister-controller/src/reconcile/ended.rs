@@ -2,7 +2,7 @@
 
 use super::Reconciler;
 use crate::{decode::Decoded, error::Error};
-use cloister_api::{AccessReview, EgressGrant, GrantKind, RoleGrant, StorageAccessGrant};
+use cloister_api::{AccessReview, with_grant_type};
 use cloister_core::{grant::Grant, model::child::GrantRef};
 use kube::{Api, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
@@ -12,11 +12,7 @@ impl Reconciler {
     /// Reads an ended grant again and keeps it whole until it is settled.
     pub(super) async fn take_back(&self, namespace: &Arc<str>, grant: &GrantRef) -> Result<(), Error> {
         let name = &grant.name;
-        let found = match grant.kind {
-            GrantKind::StorageAccessGrant => self.read::<StorageAccessGrant>(namespace, name).await?.map(any),
-            GrantKind::EgressGrant => self.read::<EgressGrant>(namespace, name).await?.map(any),
-            GrantKind::RoleGrant => self.read::<RoleGrant>(namespace, name).await?.map(any),
-        };
+        let found = with_grant_type!(grant.kind, K => self.read::<K>(namespace, name).await?.map(any));
         if let Some(found) = found {
             self.sources.store.index_mut().take_back(namespace, grant, found);
         }

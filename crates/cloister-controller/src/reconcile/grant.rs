@@ -11,7 +11,7 @@ use crate::{
     report,
     snapshot::{GrantDecision, Snapshot},
 };
-use cloister_api::{EgressGrant, GrantKind, GrantStatus, RoleGrant, StorageAccessGrant, labels};
+use cloister_api::{GrantStatus, labels, with_grant_type};
 use cloister_core::{
     grant,
     grant::{Grant, failed},
@@ -41,11 +41,7 @@ impl Reconciler {
             store.queue.add_all([(Key::Grant(namespace.clone(), grant.clone()), decision.needs)]);
             return Ok(());
         }
-        let result = match grant.kind {
-            GrantKind::StorageAccessGrant => self.act::<StorageAccessGrant>(namespace, grant, decision, now).await,
-            GrantKind::EgressGrant => self.act::<EgressGrant>(namespace, grant, decision, now).await,
-            GrantKind::RoleGrant => self.act::<RoleGrant>(namespace, grant, decision, now).await,
-        };
+        let result = with_grant_type!(grant.kind, K => self.act::<K>(namespace, grant, decision, now).await);
         // Of what is written, and of that alone.
         self.sources.audit.take_grant(store, namespace, grant);
         if store.index().grant(namespace, grant).is_some_and(has_ended) {

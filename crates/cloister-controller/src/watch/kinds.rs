@@ -11,8 +11,8 @@ use crate::{
     store::Store,
 };
 use cloister_api::{
-    AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, EgressGrant, GrantMount,
-    ResearchNamespace, RoleGrant, StorageAccessGrant, StorageResource, labels,
+    AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, GrantKind, GrantMount, ResearchNamespace,
+    StorageResource, labels, with_grant_type,
 };
 use cloister_core::{cluster::settings::Settings, egress::Installed};
 use futures::future::{BoxFuture, join_all};
@@ -53,7 +53,7 @@ pub fn start(watches: &Arc<Watches>) -> JoinSet<&'static str> {
     };
     /// Begins the watch of one kind.
     macro_rules! watch {
-        ($kind:literal, $type:ty, $config:expr) => {
+        ($kind:expr, $type:ty, $config:expr) => {
             begin($kind, &|watched| {
                 let scope = Scope { kind: $kind, namespace: None, config: $config };
                 Box::pin(run(watches.clone(), Api::<$type>::all(client()), scope, watched))
@@ -66,9 +66,9 @@ pub fn start(watches: &Arc<Watches>) -> JoinSet<&'static str> {
     watch!("StorageResource", Decoded<StorageResource>, all());
     watch!("AccessPolicy", Decoded<AccessPolicy>, all());
     watch!("AccessRole", Decoded<AccessRole>, all());
-    watch!("StorageAccessGrant", Decoded<StorageAccessGrant>, all());
-    watch!("EgressGrant", Decoded<EgressGrant>, all());
-    watch!("RoleGrant", Decoded<RoleGrant>, all());
+    for kind in GrantKind::ALL {
+        with_grant_type!(kind, K => watch!(kind.as_str(), Decoded<K>, all()));
+    }
     // Where the grants are known first, no review of one that has ended is ever kept whole.
     begin("AccessReview", &|watched| {
         let (watches, api) = (watches.clone(), Api::<Decoded<AccessReview>>::all(client()));

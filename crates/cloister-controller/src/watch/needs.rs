@@ -10,7 +10,7 @@ pub const BINDABLE: &str = "SelfSubjectAccessReview";
 pub const OPENED: [&str; 3] = ["NetworkPolicy", "RoleBinding", "GrantMount"];
 
 /// All kinds of grants.
-pub const GRANTS: [&str; 3] = ["StorageAccessGrant", "EgressGrant", "RoleGrant"];
+pub const GRANTS: [&str; GrantKind::ALL.len()] = GrantKind::NAMES;
 
 /// The settings: what they say, and what there is to open egress by.
 pub const SETTINGS: [&str; 2] = ["CloisterConfig", "CustomResourceDefinition"];

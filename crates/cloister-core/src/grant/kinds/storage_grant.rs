@@ -29,7 +29,7 @@ use crate::{
     },
     model::child::{Child, build::role_binding},
 };
-use cloister_api::{Mount, OnExpiry, ResidualExposure, StorageAccessGrant, Subject};
+use cloister_api::{Credential, CredentialSource, Mount, OnExpiry, ResidualExposure, StorageAccessGrant, Subject};
 use serde_json::{Value, json};
 
 impl Kind for StorageAccessGrant {
@@ -49,7 +49,8 @@ impl Kind for StorageAccessGrant {
 
     fn withdrawn(&self, input: &Input<'_>) -> Option<Missing> {
         let (_, role) = found(self, input).ok()?;
-        let from = role.credential.as_ref()?.secret_ref.as_ref().filter(|_| self.spec.mount.is_some())?;
+        let CredentialSource::Secret(from) =
+            role.credential.as_ref().filter(|_| self.spec.mount.is_some())?.source()?;
         let facts = (input.catalogue.credentials)(from)?;
         // Where nothing is said there is nothing that was taken back: it stays until its end, and is not given again.
         let fault = facts.offered.as_ref().and_then(|_| facts.not_offered(from, &self.spec.storage))?;
@@ -80,7 +81,7 @@ impl Kind for StorageAccessGrant {
         let (storage, role) = found(self, input)?;
         let rules = role.cluster_role.as_deref().map(|name| cluster_role(name, self, input)).transpose();
         let (rules, policy) = both(rules, policy_of(&role.access_policy, || self.entry(), input))?;
-        let credential = role.credential.as_ref().and_then(|credential| credential.secret_ref.as_ref());
+        let source = role.credential.as_ref().and_then(Credential::source);
         let mut meaning = json!({
             "uid": storage.metadata.uid,
             "sensitivity": storage.spec.sensitivity,
@@ -88,7 +89,7 @@ impl Kind for StorageAccessGrant {
             "permissions": digest::texts(&role.permissions),
             "clusterRole": role.cluster_role,
             "rules": rules,
-            "credential": credential.map(|secret| json!({"namespace": secret.namespace, "name": secret.name})),
+            "credential": source.map(digest::credential_source),
         });
         if let Some((service, ports)) =
             storage.spec.endpoint.as_ref().and_then(|endpoint| Some((endpoint.service.as_ref()?, &endpoint.ports)))
@@ -97,7 +98,7 @@ impl Kind for StorageAccessGrant {
         }
         let cluster_role = role.cluster_role.as_deref();
         // What else is said of the credential and of the role makes them no less sensitive.
-        let kept = credential.and_then(|secret| Some((secret, (input.catalogue.credentials)(secret)?)));
+        let kept = source.and_then(|CredentialSource::Secret(at)| Some((at, (input.catalogue.credentials)(at)?)));
         let (of_role, least) = cluster_role.map(|name| guard_of(name, &role.access_policy, input)).unwrap_or_default();
         let of_credential =
             kept.as_ref().and_then(|(at, facts)| facts.guard.refuses(&secret_named(at), &role.access_policy));

@@ -8,7 +8,7 @@ use crate::{
         writers::{CATALOGUE_WRITERS, CONFIG_WRITERS},
     },
 };
-use cloister_api::{StorageAccessGrant, StorageResource, StorageRole};
+use cloister_api::{CredentialSource, StorageAccessGrant, StorageResource, StorageRole};
 
 /// The storage, and the role of it.
 pub fn found<'a>(
@@ -42,11 +42,12 @@ pub fn credential<'a>(grant: &StorageAccessGrant, input: &Input<'a>) -> Result<O
     let missing = |message: String| Err(Missing { reason: "CredentialMissing", message });
     let Ok((_, role)) = found(grant, input) else { return Ok(None) };
     let (Some(_), Some(kept)) = (&grant.spec.mount, &role.credential) else { return Ok(None) };
-    let Some(from) = &kept.secret_ref else {
+    let Some(source) = kept.source() else {
         return missing(
             "the role's credential is kept in a way that this version of the operator does not know".into(),
         );
     };
+    let CredentialSource::Secret(from) = source;
     let (namespace, name) = (&from.namespace, &from.name);
     if let Some(why) = input.settings.keeps_no_credentials(namespace) {
         return missing(format!(

@@ -4,7 +4,7 @@ use crate::model::{
     child::{build::object_meta, names},
     text::written,
 };
-use cloister_api::{EgressGrant, GrantKind, GrantPhase, GrantStatus, Identity, RoleGrant, StorageAccessGrant, labels};
+use cloister_api::{GrantKind, GrantPhase, GrantStatus, Identity, grant_kinds, labels};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference, Time};
 use kube::core::Duration;
@@ -26,63 +26,78 @@ pub struct Terms<'a> {
     pub requested_by: Option<&'a Identity>,
 }
 
-/// A grant of any kind.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Grant {
-    /// A role of a StorageResource.
-    Storage(StorageAccessGrant),
-    /// One egress rule.
-    Egress(EgressGrant),
-    /// An AccessRole.
-    Role(RoleGrant),
+/// Declares [`Grant`], and what it reads of each kind in the same way.
+macro_rules! declare {
+    ({} $($(#[$doc:meta])* $kind:ident as $variant:ident,)*) => {
+        /// A grant of any kind.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Grant {
+            $($(#[$doc])* $variant(cloister_api::$kind),)*
+        }
+
+        impl Grant {
+            /// Its kind.
+            pub fn kind(&self) -> GrantKind {
+                match self {
+                    $(Grant::$variant(_) => GrantKind::$kind,)*
+                }
+            }
+
+            /// Its metadata.
+            pub fn metadata(&self) -> &ObjectMeta {
+                match self {
+                    $(Grant::$variant(grant) => &grant.metadata,)*
+                }
+            }
+
+            /// Its metadata, to be changed.
+            pub fn metadata_mut(&mut self) -> &mut ObjectMeta {
+                match self {
+                    $(Grant::$variant(grant) => &mut grant.metadata,)*
+                }
+            }
+
+            /// Its status.
+            pub fn status(&self) -> Option<&GrantStatus> {
+                match self {
+                    $(Grant::$variant(grant) => grant.status.as_ref(),)*
+                }
+            }
+
+            /// Its status, to be changed.
+            pub fn status_mut(&mut self) -> &mut Option<GrantStatus> {
+                match self {
+                    $(Grant::$variant(grant) => &mut grant.status,)*
+                }
+            }
+
+            /// The terms of all kinds, as they are written.
+            pub(crate) fn as_written(&self) -> cloister_api::Terms<'_> {
+                match self {
+                    $(Grant::$variant(grant) => grant.spec.terms(),)*
+                }
+            }
+
+            /// Whether two have the same spec, whatever their status is.
+            pub fn same_spec(&self, other: &Grant) -> bool {
+                match (self, other) {
+                    $((Grant::$variant(one), Grant::$variant(other)) => one.spec == other.spec,)*
+                    _ => false,
+                }
+            }
+        }
+
+        $(impl From<cloister_api::$kind> for Grant {
+            fn from(grant: cloister_api::$kind) -> Self {
+                Grant::$variant(grant)
+            }
+        })*
+    };
 }
 
+grant_kinds!([declare]);
+
 impl Grant {
-    /// Its kind.
-    pub fn kind(&self) -> GrantKind {
-        match self {
-            Grant::Storage(_) => GrantKind::StorageAccessGrant,
-            Grant::Egress(_) => GrantKind::EgressGrant,
-            Grant::Role(_) => GrantKind::RoleGrant,
-        }
-    }
-
-    /// Its metadata.
-    pub fn metadata(&self) -> &ObjectMeta {
-        match self {
-            Grant::Storage(grant) => &grant.metadata,
-            Grant::Egress(grant) => &grant.metadata,
-            Grant::Role(grant) => &grant.metadata,
-        }
-    }
-
-    /// Its metadata, to be changed.
-    pub fn metadata_mut(&mut self) -> &mut ObjectMeta {
-        match self {
-            Grant::Storage(grant) => &mut grant.metadata,
-            Grant::Egress(grant) => &mut grant.metadata,
-            Grant::Role(grant) => &mut grant.metadata,
-        }
-    }
-
-    /// What was said of it.
-    pub fn status(&self) -> Option<&GrantStatus> {
-        match self {
-            Grant::Storage(grant) => grant.status.as_ref(),
-            Grant::Egress(grant) => grant.status.as_ref(),
-            Grant::Role(grant) => grant.status.as_ref(),
-        }
-    }
-
-    /// What was said of it, to be changed.
-    pub fn status_mut(&mut self) -> &mut Option<GrantStatus> {
-        match self {
-            Grant::Storage(grant) => &mut grant.status,
-            Grant::Egress(grant) => &mut grant.status,
-            Grant::Role(grant) => &mut grant.status,
-        }
-    }
-
     /// What it asks for in the words of all kinds. A text that shows nothing is none.
     pub fn terms(&self) -> Terms<'_> {
         let asked = self.as_written();
@@ -93,25 +108,6 @@ impl Grant {
             ticket_ref: asked.ticket_ref.and_then(written),
             break_glass: asked.break_glass,
             requested_by: asked.requested_by,
-        }
-    }
-
-    /// The same, as it is written.
-    pub(crate) fn as_written(&self) -> cloister_api::Terms<'_> {
-        match self {
-            Grant::Storage(grant) => grant.spec.terms(),
-            Grant::Egress(grant) => grant.spec.terms(),
-            Grant::Role(grant) => grant.spec.terms(),
-        }
-    }
-
-    /// Whether two say the same, whatever was said of them.
-    pub fn same_spec(&self, other: &Grant) -> bool {
-        match (self, other) {
-            (Grant::Storage(one), Grant::Storage(other)) => one.spec == other.spec,
-            (Grant::Egress(one), Grant::Egress(other)) => one.spec == other.spec,
-            (Grant::Role(one), Grant::Role(other)) => one.spec == other.spec,
-            _ => false,
         }
     }
 
@@ -155,24 +151,6 @@ impl Grant {
             }]
         });
         metadata
-    }
-}
-
-impl From<StorageAccessGrant> for Grant {
-    fn from(grant: StorageAccessGrant) -> Self {
-        Grant::Storage(grant)
-    }
-}
-
-impl From<EgressGrant> for Grant {
-    fn from(grant: EgressGrant) -> Self {
-        Grant::Egress(grant)
-    }
-}
-
-impl From<RoleGrant> for Grant {
-    fn from(grant: RoleGrant) -> Self {
-        Grant::Role(grant)
     }
 }
 

@@ -12,8 +12,8 @@ use crate::{
     model::hash::{hash, hash_of_fields},
 };
 use cloister_api::{
-    AccessPolicy, EgressRule, Identity, Port, Principal, PrivateEndpoint, RequesterLimits, ServiceReference,
-    StorageEndpoint, Subject, WhenRequesterLeaves,
+    AccessPolicy, CredentialSource, EgressRule, Identity, Port, Principal, PrivateEndpoint, RequesterLimits,
+    ServiceReference, StorageEndpoint, Subject, WhenRequesterLeaves,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Duration;
@@ -129,6 +129,13 @@ pub fn endpoint(endpoint: &StorageEndpoint) -> Value {
         "privateEndpoint": endpoint.private_endpoint.as_ref().map(private_endpoint),
         "ports": sorted(&endpoint.ports, port),
     })
+}
+
+/// Where a credential is kept.
+pub fn credential_source(source: CredentialSource<'_>) -> Value {
+    match source {
+        CredentialSource::Secret(secret) => json!({"namespace": secret.namespace, "name": secret.name}),
+    }
 }
 
 /// A Service as it is: what somebody who may change it could lead elsewhere. Nothing where there is none.

@@ -67,7 +67,7 @@ impl Default for RequesterLimits {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.requesters.all(p, p.kind != 'ServiceAccount')")
-    .message(Message::Message("a ServiceAccount does not break the glass: name Users or Groups as requesters".into()))
+    .message(Message::Message("a ServiceAccount cannot use break-glass: name Users or Groups as requesters".into()))
     .reason(Reason::FieldValueForbidden))]
 pub struct BreakGlass {
     /// Who may.

@@ -207,11 +207,11 @@ pub struct RecordedReview {
     pub reviewer: Identity,
 }
 
-/// What a grant that broke the glass owes.
+/// The review that a break-glass grant requires.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BreakGlassStatus {
-    /// The rules that nobody was asked about, as `2 of weights-owners (Group weights-owners)`.
+    /// The approvals that break-glass bypassed, such as `2 approvals of weights-owners (Group weights-owners)`.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
     /// By when an approver must have reviewed it.
@@ -246,11 +246,11 @@ pub struct GrantSummary {
     /// What it is for: `export.arxiv.org:443`, `frontier-weights/reader` or `namespace-debugger`.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub target: String,
-    /// How long it lasts from its start on.
+    /// The requested duration. Empty if the request names none.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub duration: String,
-    /// How many people have agreed, of how many: `1/3`; `policy` where the policy approved it by itself, and `nobody` where
-    /// the glass was broken.
+    /// The approvals given and required, such as `1/3`; `policy` if the policy approved it automatically, `nobody` if
+    /// break-glass was used.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub approvals: String,
     /// The reason, where that says more than the phase, and whether a review is owed.
@@ -311,7 +311,7 @@ pub struct GrantStatus {
     /// The reviews that it was decided by.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     pub reviews: Vec<RecordedReview>,
-    /// What it owes where it broke the glass.
+    /// The required review, if break-glass was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BreakGlassStatus>,
     /// When it was approved.

@@ -183,7 +183,7 @@ fn pull_secrets(generator: &mut SchemaGenerator) -> Schema {
         "type": "array", "maxItems": 8, "x-kubernetes-list-type": "atomic", "items": name,
         "x-kubernetes-validations": [{
             "rule": "self.all(n, !n.startsWith('cloister-grant-'))",
-            "message": "a Secret named cloister-grant-* is the copy of a credential, and no way to images",
+            "message": "a Secret named cloister-grant-* is the copy of a credential, and cannot be used to pull images",
             "reason": "FieldValueForbidden",
         }],
     })

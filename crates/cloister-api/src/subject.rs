@@ -81,7 +81,9 @@ pub struct MemberSubject {
     .message(Message::Message("users of the system (system:*) cannot be named; name a ServiceAccount by kind".into()))
     .reason(Reason::FieldValueForbidden))]
 #[x_kube(validation = Rule::new("self.kind != 'Group' || self.name != 'system:serviceaccounts' && !self.name.startsWith('system:serviceaccounts:')")
-    .message(Message::Message("a ServiceAccount is meant by no group (system:serviceaccounts*): one that asks is named as {kind: ServiceAccount, namespace: NAMESPACE, name: NAME}, and none approves or breaks the glass".into()))
+    .message(Message::Message("groups of ServiceAccounts (system:serviceaccounts*) cannot be used: name a ServiceAccount that \
+                               requests as {kind: ServiceAccount, namespace: NAMESPACE, name: NAME}; a ServiceAccount cannot \
+                               approve or use break-glass".into()))
     .reason(Reason::FieldValueForbidden))]
 pub struct Principal {
     /// User, Group or ServiceAccount.

@@ -30,7 +30,7 @@ pub enum Error {
         what: String,
     },
     /// An object that was deleted is still there, because somebody else's finalizer holds it.
-    #[error("{what} was deleted but is still there: a finalizer of somebody else holds it; take it off")]
+    #[error("{what} is being deleted, but the finalizer of another tool holds it; remove that finalizer")]
     NotGone {
         /// The object.
         what: String,

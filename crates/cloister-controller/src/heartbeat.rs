@@ -110,8 +110,9 @@ async fn look_at_store(heart: &Heartbeat, before: &mut Before) {
     let version = list.metadata.resource_version.and_then(|version| version.parse().ok());
     let Some((from, to)) = version.and_then(|version| before.version.went_back(version)) else { return };
     let message = format!(
-        "the API server's store went back from version {from} to {to}: it was restored. Everything is read anew. What was revoked \
-         since may stand again: set invalidateGrantsBefore of CloisterConfig to the time of the restore"
+        "the API server's store went back from version {from} to {to}: it was restored. The operator reads everything again. \
+         Grants that were revoked since may be active again: set invalidateGrantsBefore of CloisterConfig to the time of the \
+         restore"
     );
     heart.alerts.raise(settings_reference(), News::warning("StoreRestored", message));
     heart.store.restored.send_modify(|count| *count += 1);

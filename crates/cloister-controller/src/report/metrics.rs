@@ -173,9 +173,8 @@ impl Metrics {
         );
         registry.register(
             "alerts",
-            "What deserves attention now: reviews owed and overdue after the glass was broken, revocations that are not \
-             confirmed, tenants who may act as somebody else, a status that is refused, an audit record that cannot be \
-             written",
+            "What needs attention now: required and overdue break-glass reviews, revocations that are not confirmed, tenants \
+             who can impersonate somebody else, a status that is rejected, an audit record that cannot be written",
             self.alerts.clone(),
         );
         registry.register(

@@ -75,8 +75,8 @@ pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> 
         news.push(News::warning(RECORD_NOT_BORNE_OUT, ready.map(|ready| ready.message.clone()).unwrap_or_default()));
     }
     if before.is_some_and(glass) && !glass(after) {
-        let message = "its status said that the review which it owed was made, and there is no such AccessReview: it was deleted, \
-                       or somebody else than the operator has written the status. The review is owed again";
+        let message = "the status said that the break-glass review was done, but that AccessReview does not exist: it was \
+                       deleted, or somebody other than the operator wrote the status. The review is required again";
         news.push(News::warning(RECORD_NOT_BORNE_OUT, message.to_owned()));
     }
     let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();

@@ -32,8 +32,7 @@ pub enum Refusal {
     TargetInvalid,
     /// It is the API server.
     #[error(
-        "{what} is the API server of this cluster, which research pods do not reach, by no rule and no grant; take it out of the rule, \
-         and let the program do without it"
+        "{what} is the API server of this cluster. No rule and no grant opens it to research pods; remove it from the rule"
     )]
     ApiServer {
         /// What was named: the Service, its addresses or its names, all of them.
@@ -41,8 +40,8 @@ pub enum Refusal {
     },
     /// There is no such Service.
     #[error(
-        "Service {}/{} does not exist; ask whoever runs namespace {} to create it, or correct the rule. Where one of that name was \
-         agreed to before, a new one must be agreed to again",
+        "Service {}/{} does not exist; ask whoever runs namespace {} to create it, or correct the rule. If an earlier Service \
+         of that name was approved, the new one needs a new approval",
         .0.namespace, .0.name, .0.namespace
     )]
     ServiceNotFound(ServiceReference),
@@ -56,9 +55,9 @@ pub enum Refusal {
     ServiceNotNamed(ServiceReference),
     /// The Service is another than the one that the allowlist was published for.
     #[error(
-        "Service {}/{} has changed since the allowlist was published (its uid, its selector or its target ports), so that the rule \
-         would lead elsewhere; ask whoever publishes allowlists to look at the Service, and to publish the allowlist anew if it is as \
-         it should be (any change of its spec will do, such as that of its description)", .0.namespace, .0.name
+        "Service {}/{} has changed since the allowlist was published (its uid, its selector or its target ports), so that the \
+         rule would lead elsewhere; ask whoever publishes allowlists to look at the Service and, if it is correct, to change \
+         the spec of the allowlist, for example its description", .0.namespace, .0.name
     )]
     ServiceChanged(ServiceReference),
     /// The Service has no selector: whoever writes its endpoints decides where it leads.

@@ -84,16 +84,16 @@ fn of_no_use() -> Vec<(Value, &'static str, &'static str)> {
         (
             json!({"requesters": account, "autoApprove": ["true"], "approvalRules": rule(1, "bob")}),
             "TooFewPeople",
-            "its approvalRules can never be met: where a ServiceAccount asks, 2 people must agree, and rule a asks for 2, and names \
-             only 1 who can agree and whom no other rule needs; name more people, or another group, of \
-             those who neither ask for it nor get it",
+            "its approvalRules can never be met: a request of a ServiceAccount needs the approvals of 2 people, and rule a \
+             requires 2 approvals, and has 1 approver that no other rule needs; name more people or another group, who are \
+             neither requester nor beneficiary",
         ),
         (
             json!({"autoApprove": [], "beneficiaries": [{"kind": "User", "name": "nina"}], "approvalRules": rule(1, "nina")}),
             "TooFewPeople",
-            "its approvalRules can never be met: whoever of its beneficiaries gets it does not decide, and without them rule a asks \
-             for 1, and names only 0 who can agree and whom no other rule needs; name more people, or another group, of \
-             those who neither ask for it nor get it",
+            "its approvalRules can never be met: a beneficiary cannot approve; without the beneficiary, rule a requires 1 \
+             approval, and has 0 approvers that no other rule needs; name more people or another group, who are neither \
+             requester nor beneficiary",
         ),
     ]
 }

@@ -123,10 +123,10 @@ fn that_nobody_is_left_who_could_approve_is_said() {
     assert_eq!(told(&world, "role/debug"), (GrantPhase::Pending, "NoApproverLeft".into(), true));
     assert_eq!(
         message(&world, "role/debug"),
-        "waits for approval under AccessPolicy standard: 1 more of a (User alice); nobody is left who could: rule a asks for 1, and \
-         names only 0 who can agree and whom no other rule needs; name more people, or another group, of those \
-         who neither ask for it nor get it. Ask whoever publishes AccessPolicies \
-         (ClusterRole cloister:policy-admin) to do that, or delete the grant"
+        "waits for approval under AccessPolicy standard: 1 more of a (User alice); nobody is left who could: rule a requires 1 \
+         approval, and has 0 approvers that no other rule needs; name more people or another group, who are neither requester \
+         nor beneficiary. Ask whoever publishes AccessPolicies (ClusterRole cloister:policy-admin) to do that, or delete the \
+         grant"
     );
     let to_sam = json!({"subjects": [{"kind": "User", "name": "sam"}]});
     let terms = merged(rule(&["alice", "sam"], 1), json!({"beneficiaries": [{"kind": "User", "name": "sam"}]}));

@@ -120,8 +120,8 @@ fn a_guard_under_a_mistaken_key_closes_what_it_was_to_guard() {
         assert_eq!(
             message,
             format!(
-                "role reader: Secret weights in cloister-credentials has annotation {key}{meant}, which Cloister does not read there, \
-                 so that nobody knows what it is to keep; it is given to nobody until whoever keeps it corrects that or takes it off"
+                "role reader: Secret weights in cloister-credentials has the unknown annotation {key}{meant}. It is given to \
+                 nobody until its owner corrects or removes this"
             )
         );
         let with = World { annotations: [storages, (key, "standard")].into(), ..world() };

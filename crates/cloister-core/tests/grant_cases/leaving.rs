@@ -36,7 +36,7 @@ fn what_a_member_got_ends_when_the_member_leaves() {
             members(&mut world, json!([{"kind": "User", "name": "bob"}]));
             settle(&mut world);
             assert_eq!(said(&world, key), revoked, "{key}");
-            assert!(world.objects.0.is_empty() && message(&world, key).starts_with("alice had this as a member"));
+            assert!(world.objects.0.is_empty() && message(&world, key).starts_with("alice had this grant as a member"));
         }
     }
 }
@@ -226,17 +226,18 @@ fn who_left_is_told_of_a_request_that_waits_for_what_is_not_there() {
     let world = waits(json!({}));
     assert_eq!(said(&world, "eval"), (GrantPhase::Pending, "StorageNotFound".into()));
     let told = message(&world, "eval");
-    let left = "whether it keeps the terms of its AccessPolicy is not known before; alice is no member of ResearchNamespace interp any \
-                more, so that it is denied then, unless its policy keeps what members asked for (whenRequesterLeaves)";
+    let left = "it is checked against its AccessPolicy only when all of that exists; alice is no longer a member of \
+                ResearchNamespace interp: the request is denied then, unless its policy keeps requests of former members \
+                (whenRequesterLeaves)";
     assert!(told.ends_with(left), "{told}");
     let world = waits(json!({"breakGlass": true}));
     assert_eq!(said(&world, "eval"), (GrantPhase::Denied, "SeveralMistakes".into()));
     let told = message(&world, "eval");
     assert!(
         told.starts_with(
-            "2 mistakes: (1) StorageNotFound: there is no StorageResource weights; name one that is there (`kubectl get \
-             storageresources`), or ask whoever publishes the catalogue (ClusterRole cloister:catalogue-admin) to publish it; (2) \
-             RequesterLeft: alice was a member of ResearchNamespace interp"
+            "2 mistakes: (1) StorageNotFound: there is no StorageResource weights; name one that exists (`kubectl get \
+             storageresources`), or ask whoever publishes the catalogue (ClusterRole cloister:catalogue-admin) to publish it; \
+             (2) RequesterLeft: alice was a member of ResearchNamespace interp"
         ),
         "{told}"
     );

@@ -29,20 +29,22 @@ fn breaking(mut world: World, group: &str, more: Value) -> String {
 
 #[test]
 fn nobody_is_sent_to_what_would_be_refused_too() {
-    let may_ask = "bob is not among those who may break the glass under AccessPolicy standard (Group oncall): the API server saw bob \
-                   in groups researchers (where one is missing, ask whoever runs the identity provider). Ask without spec.breakGlass";
+    let may_ask = "bob may not use break-glass under AccessPolicy standard, which allows it for Group oncall: the API server \
+                   saw bob in groups researchers (where one is missing, ask whoever runs the identity provider). Ask without \
+                   spec.breakGlass";
     assert_eq!(breaking(with_glass(), "researchers", json!({})), format!("{may_ask}. {AGAIN}"));
     assert_eq!(
         breaking(with_glass(), "guests", json!({})),
         format!(
-            "bob is not among those who may break the glass under AccessPolicy standard (Group oncall), and bob is not among its \
-             requesters either (Group researchers or ServiceAccount flux/sync): the API server saw bob in groups guests (where one is missing, ask whoever runs the identity provider). Ask whoever \
-             publishes AccessPolicies (ClusterRole cloister:policy-admin) to add you. {AGAIN}"
+            "bob may not use break-glass under AccessPolicy standard, which allows it for Group oncall, and bob is not among \
+             the requesters of AccessPolicy standard (Group researchers or ServiceAccount flux/sync): the API server saw bob \
+             in groups guests (where one is missing, ask whoever runs the identity provider). Ask whoever publishes \
+             AccessPolicies (ClusterRole cloister:policy-admin) to add you. {AGAIN}"
         )
     );
     assert_eq!(
         breaking(by_people(json!({})), "researchers", json!({})),
-        format!("AccessPolicy standard lets nobody break the glass. Ask without spec.breakGlass. {AGAIN}")
+        format!("AccessPolicy standard does not allow break-glass. Ask without spec.breakGlass. {AGAIN}")
     );
     // Whoever has to ask without is told what holds then.
     assert_eq!(
@@ -70,14 +72,15 @@ fn all_that_is_known_to_be_wrong_is_told_where_the_target_is_misspelt() {
     settle(&mut world);
     assert_eq!(told(&world, "eval"), (GrantPhase::Pending, "StorageNotFound".into(), true));
     let rest = format!(
-        "The request waits until {until}, and then times out; whether it keeps the terms of its AccessPolicy is not known before"
+        "The request waits until {until}, and then times out; it is checked against its AccessPolicy only when all of that \
+         exists"
     );
     let both = message(&world, "eval");
     assert!(
         both.starts_with(
-            "2 mistakes: (1) StorageNotFound: there is no StorageResource wieghts (did you mean weights?); delete the grant and ask \
-             again for one that is there (`kubectl get storageresources`), or ask whoever publishes the catalogue (ClusterRole \
-             cloister:catalogue-admin) to publish it; (2) ServiceAccountNotFound: "
+            "2 mistakes: (1) StorageNotFound: there is no StorageResource wieghts (did you mean weights?); delete the grant \
+             and ask again for one that exists (`kubectl get storageresources`), or ask whoever publishes the catalogue \
+             (ClusterRole cloister:catalogue-admin) to publish it; (2) ServiceAccountNotFound: "
         ) && both.ends_with(&format!(". {rest}")),
         "{both}"
     );

@@ -96,9 +96,9 @@ fn a_review_is_left_unanswered_while_nobody_knows_who_may_decide() {
         assert!(!is_answered(&world.reviews[0]));
         assert_eq!(
             said_of(&world, 0),
-            "whether it counts is not known while the request waits for what it names, which its status tells. It is judged when \
-             that is there; whoever asked, gets it, or owns the namespace may end the request before, by a review with the decision \
-             Revoke"
+            "it cannot be judged while the request names an object that does not exist or cannot be used (see the status of \
+             the request). The requester, a beneficiary or an owner of the namespace can end the request with a review with \
+             the decision Revoke"
         );
         settle(&mut world);
         assert_eq!(said(&world, "eval").0, GrantPhase::Pending);
@@ -134,7 +134,7 @@ fn one_that_ended_says_what_was_changed() {
         assert_eq!(said(&world, "role/debug").0, GrantPhase::Active);
         change(&mut world);
         settle(&mut world);
-        let told = message(&world, "role/debug").split("; may outlast it").next().unwrap().to_owned();
+        let told = message(&world, "role/debug").split("; this may outlast the grant").next().unwrap().to_owned();
         (said(&world, "role/debug").1, told)
     };
     let rename = |world: &mut World| {
@@ -163,7 +163,8 @@ fn one_that_ended_says_what_was_changed() {
     is(
         ended(again),
         "PolicyGone",
-        "AccessPolicy standard, under which it was approved, was deleted; one of that name that was made again is another, so ask again",
+        "AccessPolicy standard, under which it was approved, was deleted. The new policy of that name does not count; create \
+         another request",
     );
     let gone = format!("AccessPolicy standard was deleted; ask again once it is there, {POLICIES}");
     is(ended(|world| world.policy = Shelf::Absent), "PolicyGone", &gone);

@@ -74,8 +74,8 @@ fn whatever_held_it_up_is_told_in_the_words_for_one_that_is_over() {
         (World { held: Some(Held::AuditUnavailable), ..world() }, "eval", json!({}), "could not be written"),
         (none(), "eval", json!({}), "names nobody who could. Ask whoever"),
         (secret(), "eval", json!({}), "there is no Secret weights in cloister-credentials"),
-        (World { storage: Shelf::Absent, ..world() }, "eval", json!({}), "; name one that is there"),
-        (World { role: Shelf::Absent, ..world() }, "role/debug", json!({}), "; name one that is there"),
+        (World { storage: Shelf::Absent, ..world() }, "eval", json!({}), "; name one that exists"),
+        (World { role: Shelf::Absent, ..world() }, "role/debug", json!({}), "; name one that exists"),
     ];
     for (world, key, request, words) in cases {
         let told = in_vain(world, key, request);
@@ -160,8 +160,8 @@ fn a_digest_that_differs_says_what_is_known_of_why() {
     world.reviews[0].spec.digest.push('0');
     settle(&mut world);
     let digest = status(&world, "eval").digest;
-    let mistyped = "it is about something else than the request as it is now: its digest is mistyped, or something has changed since it \
-                    was read";
+    let mistyped = "it names another digest than the request has now: the digest is mistyped, or something has changed since \
+                    the reviewer read it";
     counted(&mut world, 0);
     assert_eq!(
         said_of(&world, 0),
@@ -175,7 +175,7 @@ fn a_digest_that_differs_says_what_is_known_of_why() {
     counted(&mut world, 0);
     assert_eq!(
         said_of(&world, 0),
-        format!("{mistyped}; the digest is now {digest}. review-1, of the same person, is about that")
+        format!("{mistyped}; the digest is now {digest}. review review-1 of the same person already names that digest")
     );
     assert!(!message(&world, "eval").contains("does not count"), "{}", message(&world, "eval"));
 }
@@ -217,7 +217,7 @@ fn an_approval_of_what_waits_for_something_else_says_so() {
     });
     assert_eq!(
         said,
-        "counts for security of AccessPolicy standard, once the request does not wait for something else any more \
+        "counts for security of AccessPolicy standard, as soon as the request no longer waits for something else \
          (ServiceAccountNotFound, see its status)"
     );
 }

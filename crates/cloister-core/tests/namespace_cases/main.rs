@@ -199,7 +199,7 @@ fn a_namespace_of_somebody_else_is_left_alone() {
     let message = &kept[0].message;
     assert!(
         kept[0].reason == "NamespaceExists"
-            && message.contains("was kept, closed")
+            && message.contains("was retained")
             && message.contains("cloister.dev/adopt=interp"),
         "{message}"
     );
@@ -545,8 +545,8 @@ fn a_deletion_waits_for_a_review_while_it_can_be_made_and_no_longer() {
     assert_eq!(
         *said,
         format!(
-            "closed; alice broke the glass with RoleGrant eval, which nobody has reviewed yet: {OWED}. At {} the Namespace is deleted \
-             without",
+            "closed; nobody has reviewed the break-glass grant RoleGrant eval of alice yet: {OWED}. At {} the Namespace is \
+             deleted without the review",
             at(60)
         )
     );

@@ -267,14 +267,14 @@ fn what_a_message_leaves_out_is_counted_and_stands_in_the_status() {
     });
     let told = settled(world(declared));
     let said = ready(&told);
-    assert!(said.ends_with(" (and 3 more, see status.refused); 0 of 4 needs are open, see status.egress"), "{said}");
+    assert!(said.ends_with(" (and 3 more, see status.refused); 0 of 4 entries are open, see status.egress"), "{said}");
     let status = told.declared.as_ref().unwrap().status.as_ref().unwrap();
     let refused: Vec<&str> = status.refused.iter().map(|part| part.reason.as_str()).collect();
     assert_eq!(refused, ["QuotaRefused", "QuotaRefused", "MemberRefused", "AnnotationRefused"]);
 
     let said = ready(&settled(world(json!({"egress": {"rules": rules}}))));
     assert!(
-        said.starts_with("0 of 4 needs are open; rule/r0: ") && said.ends_with(" (and 3 more, see status.egress)"),
+        said.starts_with("0 of 4 entries are open; rule/r0: ") && said.ends_with(" (and 3 more, see status.egress)"),
         "{said}"
     );
 }

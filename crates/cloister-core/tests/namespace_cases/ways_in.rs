@@ -146,8 +146,9 @@ fn a_gateway_that_is_listed_lets_its_own_pods_in() {
     assert_eq!(need(&world, "gateway/0"), (EgressState::Refused, "GatewayNamespaceNotFound".to_owned()));
     assert_eq!(
         message(&world, "Ready"),
-        "0 of 1 needs are open; gateway/0: gateway hub lets nobody in: its pods are in Namespace jhub, which is not there; ask whoever \
-         writes CloisterConfig (ClusterRole cloister:policy-admin) to correct gateways, or whoever runs the gateway to install it"
+        "0 of 1 entries are open; gateway/0: gateway hub lets nobody in: its pods are in Namespace jhub, which is not there; \
+         ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to correct gateways, or whoever runs the \
+         gateway to install it"
     );
     assert!(says(&world, "Ready", "True", "Reconciled"));
     let world = settled(World { absent: [].into(), ..world });

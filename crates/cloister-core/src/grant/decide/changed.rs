@@ -16,7 +16,7 @@ pub fn words(status: &GrantStatus, target: &Target<'_>) -> Vec<String> {
     let role = target.cluster_role.unwrap_or("of the role");
     let changed = digest::changed(&status.target_parts, target);
     let words = changed.into_iter().map(|part| match part {
-        "uid" => "it was deleted and made anew".to_owned(),
+        "uid" => "it was deleted and created again".to_owned(),
         "sensitivity" => "its sensitivity".to_owned(),
         "endpoint" => "its endpoint".to_owned(),
         "permissions" => "the permissions of its role".to_owned(),

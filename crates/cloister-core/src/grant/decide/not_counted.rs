@@ -21,17 +21,17 @@ pub enum NotCounted {
     NotAnApprover { who: String, policy: String, wanted: String, seen: String },
     #[error("AccessPolicy {0} names no approvers, so that nobody decides about it; ask {POLICY_WRITERS} to name some")]
     NoApprovers(String),
-    #[error("{0} asked for it, by this or another account, and cannot decide about it")]
+    #[error("{0} is the requester, with this or another account, and cannot decide about it")]
     Requester(String),
-    #[error("{0} would get it, and cannot decide about it")]
+    #[error("{0} is a beneficiary, and cannot decide about it")]
     Beneficiary(String),
-    #[error("{0} is in group {1}, which would get it, and cannot decide about it")]
+    #[error("{0} is in group {1}, which is a beneficiary, and cannot decide about it")]
     InBeneficiaryGroup(String, String),
-    #[error("{0} is a member of research namespace {1}, whose pods would get it, and cannot decide about it")]
+    #[error("{0} is a member of research namespace {1}, whose pods would use the grant, and cannot decide about it")]
     Member(String, String),
     #[error(
-        "{0} has a RoleGrant in research namespace {1}, whose pods would get it, and cannot decide about it; ask somebody else, or \
-         wait for the end of that grant"
+        "{0} has a RoleGrant in research namespace {1}, whose pods would use the grant, and cannot decide about it; ask \
+         somebody else, or wait for the end of that grant"
     )]
     RoleHolder(String, String),
     #[error(

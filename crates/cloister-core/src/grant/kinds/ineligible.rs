@@ -42,7 +42,7 @@ pub enum Ineligible {
     StartTooLate(Timestamp, String),
     #[error("{0}")]
     BreakGlassNotAllowed(String),
-    #[error("a grant that breaks the glass opens at once; leave spec.startTime out")]
+    #[error("a break-glass grant opens immediately; leave spec.startTime out")]
     BreakGlassLater,
     #[error(
         "{0} was a member of ResearchNamespace {1} when this was asked for, and left before it was decided; whoever still needs it \
@@ -51,7 +51,7 @@ pub enum Ineligible {
     RequesterLeft(String, String),
     #[error("{}", .0.message)]
     ServiceAccountNotFound(Missing),
-    #[error("{0} broke the glass with {1}, which nobody has reviewed yet; ask {by} to review it first", by = .1.by())]
+    #[error("{0} used break-glass for {1}, and nobody has reviewed that grant yet; ask {by} to review it first", by = .1.by())]
     EarlierReviewOwed(String, Debt),
     #[error("{0}")]
     TooMany(String),

@@ -38,7 +38,8 @@ pub enum TargetError {
 fn not_found(kind: &str, name: &str, meant: Option<&str>, list: &str, instead: &str) -> String {
     let meant = did_you_mean(meant);
     format!(
-        "there is no {kind} {name}{meant}; {instead} one that is there (`kubectl get {list}`), or ask {CATALOGUE_WRITERS} to publish it"
+        "there is no {kind} {name}{meant}; {instead} one that exists (`kubectl get {list}`), or ask {CATALOGUE_WRITERS} to \
+         publish it"
     )
 }
 

@@ -107,7 +107,7 @@ pub fn outcome(
             Ok(glass) => {
                 let debt = settle::debt(&target.policy.spec, glass, input.now);
                 let message = format!(
-                    "{} broke the glass, past {}. An approver must review it by {}",
+                    "{} used break-glass and bypassed {}. An approver must review it by {}",
                     requester.username,
                     if debt.skipped.is_empty() { "the policy's approvers".into() } else { debt.skipped.join(", ") },
                     debt.review_due_at.0

@@ -200,13 +200,13 @@ fn digest_differs(written: &str, why: Option<&str>, digest: &str, anew: Option<&
              another name (metadata.name), since this one cannot be changed"
                 .to_owned()
         }
-        Some(why) => format!("it is about something else ({why}), or its digest is mistyped"),
-        None => "it is about something else than the request as it is now: its digest is mistyped, or something has changed since \
-                 it was read"
+        Some(why) => format!("it names another digest: {why}, or the digest is mistyped"),
+        None => "it names another digest than the request has now: the digest is mistyped, or something has changed since the \
+                 reviewer read it"
             .to_owned(),
     };
     let advice = match anew {
-        Some(other) => format!("{other}, of the same person, is about that"),
+        Some(other) => format!("review {other} of the same person already names that digest"),
         None => "Look at the request again and review that".to_owned(),
     };
     format!("{why}; the digest is now {digest}. {advice}")
@@ -237,7 +237,7 @@ fn said_before<'a>(review: &AccessReview, who: &Identity, people: &People, input
 /// What is said of the review that a grant owes while nobody knows who may decide about it.
 fn waits_for(error: &TargetError, status: Option<&GrantStatus>) -> Judged {
     let message = format!(
-        "whether it counts is not known: {}. It is judged when that is there, and until then the grant owes its review",
+        "it cannot be judged yet: {}. It is judged when that exists; until then, the grant still needs its review",
         error.gone(status)
     );
     Judged::Waits(error.reason(), message)
@@ -247,9 +247,9 @@ fn waits_for(error: &TargetError, status: Option<&GrantStatus>) -> Judged {
 const ENDS_IT: &str = "ends it";
 
 /// What is said of a review of a request while nobody knows who may decide about it.
-const UNDECIDABLE: &str = "whether it counts is not known while the request waits for what it names, which its status tells. It is \
-                           judged when that is there; whoever asked, gets it, or owns the namespace may end the request before, by a \
-                           review with the decision Revoke";
+const UNDECIDABLE: &str = "it cannot be judged while the request names an object that does not exist or cannot be used (see \
+                           the status of the request). The requester, a beneficiary or an owner of the namespace can end the \
+                           request with a review with the decision Revoke";
 
 /// What is said of the review of somebody who may not decide. Whoever may end the grant is told how.
 fn refusal(why: NotCounted, review: &AccessReview, grant: &Grant, may_end: bool) -> Judged {

@@ -116,7 +116,7 @@ async fn who_was_not_meant_to_get_it_is_not_given_it() -> Result<()> {
     ] {
         let wish = json!({"spec": {"role": story.name, "subjects": [{"kind": "User", "name": "alice"}, subject]}});
         let grant = story.ask(&alice, "RoleGrant", name, wish).await?;
-        story.ends(&grant, "Denied", "SubjectNotAllowed", "may not be given this").await?;
+        story.ends(&grant, "Denied", "SubjectNotAllowed", "may not be a beneficiary").await?;
     }
     for subject in
         [json!({"kind": "Group", "name": "system:authenticated"}), json!({"kind": "User", "name": "system:admin"})]
@@ -227,7 +227,7 @@ async fn nothing_is_approved_by_itself_for_a_service_account() -> Result<()> {
     story.nothing_opened(&grant, &before).await?;
     ensure!(
         ready(&story.again(&grant).await?)
-            .contains("1 more of security (Group security), because a ServiceAccount asks")
+            .contains("1 more of security (Group security), because the requester is a ServiceAccount")
     );
     // The second person makes the difference, and nothing else.
     story.review(&story.person("sue").await?, &grant, "Approve").await?;

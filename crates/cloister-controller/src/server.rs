@@ -153,7 +153,8 @@ async fn measured(standing: &Standing) -> Option<String> {
     let Some(Acting { reconciler, .. }) = standing.acting.get() else {
         let overdue = standing.leadership.overdue();
         return Some(format!(
-            "# HELP cloister_alerts What needs attention now.\n# TYPE cloister_alerts gauge\ncloister_alerts{{alert=\"LeaderAbsent\"}} {overdue}\n# EOF\n"
+            "# HELP cloister_alerts What needs attention now.\n# TYPE cloister_alerts gauge\n\
+             cloister_alerts{{alert=\"LeaderAbsent\"}} {overdue}\n# EOF\n"
         ));
     };
     let counts = counts(reconciler);

@@ -98,8 +98,8 @@ impl Proof {
         }
         if previous != self.head.hash || sequence != self.head.length.to_string() {
             return Err(broken(format!(
-                "record {id} does not follow the one before: number {sequence} after {} records of the chain; \
-                 something was taken out or put in",
+                "record {id} does not follow the previous record: it has number {sequence} after {} records of the chain; a \
+                 record was removed or inserted",
                 self.head.length
             )));
         }

@@ -119,7 +119,7 @@ pub fn undecodable(
     }
     let message = format!(
         "this version of the operator cannot read the ResearchNamespace ({error}); its namespace is closed until the field is \
-         taken out or the operator is updated"
+         removed or the operator is updated"
     );
     say.stalled(plan, reason::UNDECODABLE, message)
 }

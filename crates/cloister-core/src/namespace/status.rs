@@ -30,7 +30,7 @@ const FOREIGN: usize = 16;
 pub fn reserved(declared: &ResearchNamespace, name: &str, why: &str) -> String {
     let stood = declared.status.as_ref().is_some_and(|status| status.enforced_at.is_some());
     let remedy = if stood {
-        "ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to name another there"
+        "ask a policy administrator (ClusterRole cloister:policy-admin) to name another there"
     } else {
         "choose another name"
     };
@@ -259,7 +259,7 @@ fn intrusion(foreign: &[&ChildKey]) -> Option<String> {
 fn standing(states: &[EgressStatus], open: usize, declared: usize) -> String {
     let waiting = states.iter().find(|need| need.state != EgressState::Active);
     match waiting {
-        None => "the namespace stands as declared".to_owned(),
+        None => "the namespace is as declared".to_owned(),
         Some(need) => {
             let more = others(declared - open - 1, "", "status.egress");
             format!("{open} of {declared} entries are open; {}: {}{more}", need.name, brief(&need.message))
@@ -286,7 +286,7 @@ pub fn is_announced(status: Option<&ResearchNamespaceStatus>) -> bool {
 /// The first thing to be said of an object: that nothing was decided yet. A tool that finds no Ready condition would
 /// take it for healthy.
 pub fn first_sight(declared: &ResearchNamespace, now: Timestamp) -> Option<ResearchNamespaceStatus> {
-    let verdicts = vec![ConditionUpdate::unknown(READY, "seen, and not yet decided")];
+    let verdicts = vec![ConditionUpdate::unknown(READY, "not decided yet")];
     let status = ResearchNamespaceStatus {
         conditions: conditions(&[], verdicts, declared.metadata.generation, now),
         ..ResearchNamespaceStatus::default()

@@ -30,7 +30,7 @@ const SETTLE: SignedDuration = SignedDuration::from_secs(5);
 pub const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// Who may offer a Namespace and delete what is in it: nobody does by the ClusterRoles that Cloister ships.
-const ADMINISTRATOR: &str = "an administrator (whoever may change Namespaces)";
+const ADMINISTRATOR: &str = "a cluster administrator";
 
 /// How many of the objects in the way are named.
 const NAMED: usize = 8;

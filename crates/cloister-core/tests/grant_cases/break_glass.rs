@@ -195,7 +195,7 @@ fn one_that_is_deleted_stays_until_it_is_reviewed() {
     assert!(world.objects.0.is_empty() && world.secrets.is_empty());
     assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, "Deleted".into()));
     let told = message(&world, "eval");
-    assert!(told.starts_with("the grant was deleted; it stays to be seen until it is reviewed"), "{told}");
+    assert!(told.starts_with("the grant was deleted; it remains visible until it is reviewed"), "{told}");
     review(&mut world, "eval", Decision::Approve, person("sam", &["security"]));
     settle(&mut world);
     assert!(world.grants.is_empty());

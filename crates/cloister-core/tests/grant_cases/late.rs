@@ -115,16 +115,16 @@ fn one_that_comes_too_late_says_how_the_grant_stands() {
 fn one_that_is_owed_waits_while_nobody_knows_who_may_make_it() {
     let terms =
         json!({"requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "30m", "reviewWithin": "24h"});
-    let policy_gone = "there is no AccessPolicy standard any more, which role reader of StorageResource weights names; ask whoever \
-                       publishes AccessPolicies (ClusterRole cloister:policy-admin) to publish it again";
-    let storage_gone = "there is no StorageResource weights any more; ask whoever publishes the catalogue (ClusterRole \
+    let policy_gone = "AccessPolicy standard, which role reader of StorageResource weights names, no longer exists; ask a \
+                       policy administrator (ClusterRole cloister:policy-admin) to publish it again";
+    let storage_gone = "StorageResource weights no longer exists; ask a catalogue administrator (ClusterRole \
                         cloister:catalogue-admin) to publish it again";
     let take_policy = (|world: &mut World| world.policy = Shelf::Absent) as fn(&mut World);
     let take_storage = |world: &mut World| world.storage = Shelf::Absent;
-    let policy_ended = "AccessPolicy standard was deleted; ask again once it is there, which whoever publishes AccessPolicies (ClusterRole \
-                        cloister:policy-admin) can see to";
-    let storage_ended = "StorageResource weights was deleted; ask again once it is there, which whoever publishes the catalogue \
-                         (ClusterRole cloister:catalogue-admin) can see to";
+    let policy_ended = "AccessPolicy standard was deleted; ask a policy administrator (ClusterRole cloister:policy-admin) to \
+                        publish it again, then create another request";
+    let storage_ended = "StorageResource weights was deleted; ask a catalogue administrator (ClusterRole \
+                         cloister:catalogue-admin) to publish it again, then create another request";
     for (reason, ended, said_ended, gone, take) in [
         ("PolicyNotFound", "PolicyGone", policy_ended, policy_gone, take_policy),
         ("StorageNotFound", "TargetGone", storage_ended, storage_gone, take_storage),
@@ -147,8 +147,8 @@ fn one_that_is_owed_waits_while_nobody_knows_who_may_make_it() {
                     .map(|said| (said.reason, said.message))
                     .unwrap()
             };
-            let must = format!("an approver of AccessPolicy standard must review it by {due}, with an AccessReview");
-            let nobody_can = format!("{must}; whether a review counts is not known before: {gone}");
+            let must = format!("an approver of AccessPolicy standard must review it by {due} with an AccessReview");
+            let nobody_can = format!("{must}; until then, no review can be judged: {gone}");
             assert_eq!(owed(&world), ("ReviewOwed".into(), nobody_can));
             review(&mut world, "eval", decision, sam());
             settle(&mut world);

@@ -247,8 +247,10 @@ fn one_that_says_what_the_same_person_said_before_says_so() {
     let first = world.reviews[0].metadata.name.clone().unwrap();
     assert_eq!((counted(&mut world, 0), counted(&mut world, 1)), ((true, "Counted".into()), (true, "Counted".into())));
     assert_eq!(said_of(&world, 0), "counts for security of AccessPolicy standard");
-    let once =
-        format!("counts for security of AccessPolicy standard, once for all reviews of sam: {first} says the same");
+    let once = format!(
+        "counts for security of AccessPolicy standard, once for all reviews of sam: review {first} has the same \
+                 decision"
+    );
     assert_eq!(said_of(&world, 1), once);
 }
 
@@ -273,6 +275,8 @@ fn one_of_another_kind_or_name_is_told_which_grant_has_its_uid() {
     );
     assert_eq!(
         said(Some("eval")),
-        told("that uid is of StorageAccessGrant eval. Write another review, with that kind and name in its requestRef")
+        told(
+            "that uid belongs to StorageAccessGrant eval. Write another review with that kind and name in its requestRef"
+        )
     );
 }

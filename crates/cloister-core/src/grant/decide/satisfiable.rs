@@ -51,10 +51,10 @@ pub fn satisfiable(policy: &AccessPolicySpec) -> Result<Option<()>, String> {
 pub fn useless(policy: &AccessPolicySpec) -> Option<(&'static str, String)> {
     let but = if policy.break_glass.is_some() { ", except with break-glass" } else { "" };
     if policy.requesters.is_empty() {
-        return Some(("NobodyMayAsk", format!("requesters is empty, so that nobody may ask{but}")));
+        return Some(("NobodyMayAsk", format!("requesters is empty, so nobody may ask{but}")));
     }
     if policy.ticket.required && policy.ticket.pattern.as_deref().and_then(pattern_error).is_some() {
-        let why = "a ticket must be named, and ticket.pattern cannot be read, so that none is accepted".to_owned();
+        let why = "a ticket is required, but ticket.pattern cannot be read, so no ticket is accepted".to_owned();
         return Some(("PatternInvalid", why));
     }
     let people_ask = policy.requesters.iter().any(|one| one.kind != SubjectKind::ServiceAccount);
@@ -68,9 +68,9 @@ pub fn useless(policy: &AccessPolicySpec) -> Option<(&'static str, String)> {
         } else if people_ask {
             "no expression of autoApprove can be evaluated, and there are no approvalRules"
         } else {
-            "only ServiceAccounts may ask, for whom autoApprove never approves, and there are no approvalRules"
+            "only ServiceAccounts may ask, autoApprove never approves their requests, and there are no approvalRules"
         };
-        return Some((NEVER_APPROVES, format!("{why}, so that it never approves{but}")));
+        return Some((NEVER_APPROVES, format!("{why}, so it never approves{but}")));
     }
     let why = satisfiable(policy).err()?;
     Some(("TooFewPeople", format!("its approvalRules can never be met{but}: {why}")))

@@ -32,15 +32,13 @@ fn lasts(what: ResidualExposure, settings: &Settings) -> Option<SignedDuration> 
 /// What it is, in words, and what to do about it.
 fn in_words(what: ResidualExposure) -> &'static str {
     match what {
-        ResidualExposure::Watches => "watches that were begun under it",
+        ResidualExposure::Watches => "watches that were opened while it was active",
         ResidualExposure::Sessions => {
-            "sessions in pods (exec, attach, port-forward, proxy), which go on for as long as they are used: delete the pods"
+            "sessions in pods (exec, attach, port-forward, proxy), which continue as long as they are used: delete the pods"
         }
-        ResidualExposure::MountedFiles => "the files in pods that go on running",
+        ResidualExposure::MountedFiles => "the files in pods that keep running",
         ResidualExposure::CredentialRead => "what a process has read of the credential: rotate it at its source",
-        ResidualExposure::Connections => {
-            "connections that were open, where the network plugin lets them: delete the pods"
-        }
+        ResidualExposure::Connections => "open connections, if the network plugin does not close them: delete the pods",
     }
 }
 

@@ -57,7 +57,7 @@ pub fn closed_by(storage: &str, refusal: &Refusal) -> Missing {
 
 fn of_endpoint(storage: &str, reason: &'static str, why: &str) -> Missing {
     // Of two who are named, one can act: the one whose mistake it is.
-    let or = if why.contains("ask whoever") { "or, where the StorageResource is wrong, " } else { "" };
+    let or = if why.contains("ask whoever") { "or, if the StorageResource is wrong, " } else { "" };
     let message = format!(
         "the endpoint of StorageResource {storage} stays closed: {why}; {or}ask {CATALOGUE_WRITERS} to correct the StorageResource"
     );

@@ -82,7 +82,7 @@ fn over_by_itself(status: &GrantStatus, is_deleted: bool, input: &Input<'_>) -> 
         return Err(End { phase: GrantPhase::Expired, reason: "Expired", message, by: None });
     }
     if is_deleted {
-        let stays = if owed::owes_review_by(status) { "; it stays to be seen until it is reviewed" } else { "" };
+        let stays = if owed::owes_review_by(status) { "; it remains visible until it is reviewed" } else { "" };
         return Err(End::early("Deleted", format!("the grant was deleted{stays}")));
     }
     if matches!(input.home, Home::Closed | Home::Ending) {
@@ -103,8 +103,8 @@ fn not_invalidated(status: &GrantStatus, input: &Input<'_>) -> Result<(), End> {
         None => Ok(()),
         Some(before) => {
             let message = format!(
-                "CloisterConfig ends what was approved before {before} (invalidateGrantsBefore, which {CONFIG_WRITERS} can correct); ask \
-                 again"
+                "CloisterConfig ends grants that were approved before {before} (invalidateGrantsBefore, which {CONFIG_WRITERS} \
+                 can correct); ask again"
             );
             Err(End::early("Invalidated", message))
         }
@@ -118,7 +118,7 @@ fn target_changed(grant: &Grant, status: &GrantStatus, target: &Target<'_>) -> O
     }
     if status.target_parts.is_empty() {
         // It was approved by a version that did not write them down.
-        let message = "what it is for has changed since it was approved: the target, its role, its endpoint, the Service behind \
+        let message = "the target has changed since it was approved: the object, its role, its endpoint, the Service behind \
                        it, where its credential is kept, or what its ClusterRole allows; ask again";
         return Some(message.to_owned());
     }
@@ -130,9 +130,9 @@ fn target_changed(grant: &Grant, status: &GrantStatus, target: &Target<'_>) -> O
         return None;
     }
     let words = changed::words(status, target);
-    let words = if words.is_empty() { "what it consists of".to_owned() } else { words.join("; ") };
+    let words = if words.is_empty() { "its parts".to_owned() } else { words.join("; ") };
     Some(format!(
-        "what {} {} is for has changed since it was approved: {words}; ask again",
+        "the target of {} {} has changed since it was approved: {words}; ask again",
         grant.kind().as_str(),
         grant.name()
     ))
@@ -145,7 +145,7 @@ fn gone(error: &TargetError, status: &GrantStatus) -> End {
     }
     match (error.policy_not_found(), &status.policy) {
         (Some((name, named_by)), Some(agreed)) if agreed.name != name => {
-            let once = format!("ask again once AccessPolicy {name} is there, which {POLICY_WRITERS} can see to");
+            let once = format!("ask {POLICY_WRITERS} to publish AccessPolicy {name}, then create another request");
             End::early("TargetChanged", names_another(named_by, name, &agreed.name, &once))
         }
         _ => End::early("PolicyGone", error.ended()),
@@ -168,7 +168,9 @@ fn of_another_policy(grant: &Grant, status: &GrantStatus, policy: &AccessPolicy)
 }
 
 fn names_another(named_by: &str, now: &str, then: &str, advice: &str) -> String {
-    format!("{named_by} was made to name AccessPolicy {now}, and this was approved under AccessPolicy {then}; {advice}")
+    format!(
+        "{named_by} was changed to name AccessPolicy {now}, but this was approved under AccessPolicy {then}; {advice}"
+    )
 }
 
 /// Whether what was recorded still satisfies the policy as it is now, and nobody has revoked it.

@@ -207,7 +207,7 @@ fn reviewed(
         .as_ref()
         .map_or_else(|| "its policy".to_owned(), |policy| format!("AccessPolicy {}", policy.name));
     let unreviewable =
-        unreviewable.map(|why| format!("; whether a review counts is not known before: {why}")).unwrap_or_default();
+        unreviewable.map(|why| format!("; until then, no review can be judged: {why}")).unwrap_or_default();
     match &glass.reviewed_by {
         Some(who) => {
             let theirs = status.reviews.iter().find(|review| review.reviewer.username == *who);
@@ -217,13 +217,12 @@ fn reviewed(
         }
         None if due <= now => {
             let message = format!(
-                "nobody has reviewed it by {due}; an approver of {policy} must, with an AccessReview{unreviewable}"
+                "nobody reviewed it by {due}; an approver of {policy} must review it with an AccessReview{unreviewable}"
             );
             ConditionUpdate::new(REVIEWED, false, "ReviewOverdue", message)
         }
         None => {
-            let message =
-                format!("an approver of {policy} must review it by {due}, with an AccessReview{unreviewable}");
+            let message = format!("an approver of {policy} must review it by {due} with an AccessReview{unreviewable}");
             ConditionUpdate::new(REVIEWED, false, "ReviewOwed", message)
         }
     }

@@ -24,13 +24,13 @@ pub fn is_placeholder(text: &str) -> bool {
 pub fn not_found(named: &RequestReference, elsewhere: Option<&GrantRef>) -> String {
     let why = match elsewhere {
         None if is_placeholder(&named.uid) => {
-            "that is the placeholder of an example: fill in the uid and the digest of the grant, and write the review under another \
-             name (metadata.name), since this one cannot be changed"
+            "that is the placeholder of an example: fill in the uid and the digest of the grant, and create the review with \
+             another metadata.name, because this one cannot be changed"
                 .to_owned()
         }
         Some(GrantRef { kind, name }) => {
             format!(
-                "that uid is of {} {name}. Write another review, with that kind and name in its requestRef",
+                "that uid belongs to {} {name}. Write another review with that kind and name in its requestRef",
                 kind.as_str()
             )
         }

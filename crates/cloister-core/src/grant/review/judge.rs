@@ -174,7 +174,7 @@ fn judge(review: &AccessReview, question: Option<&Question<'_, '_>>, elsewhere: 
             let names: Vec<&str> =
                 rules.iter().filter_map(|at| Some(case.policy.approval_rules.get(*at)?.name.as_str())).collect();
             let once = said_before(review, reviewer, people, input).map_or_else(String::new, |before| {
-                format!(", once for all reviews of {}: {before} says the same", reviewer.username)
+                format!(", once for all reviews of {}: review {before} has the same decision", reviewer.username)
             });
             let (names, policy) = (names.join(" or "), case.policy_name);
             let waits = held_up(review, grant).map_or_else(String::new, |why| format!("{ONCE}{why}, see its status)"));
@@ -196,8 +196,8 @@ fn held_up<'a>(review: &AccessReview, grant: &'a Grant) -> Option<&'a str> {
 fn digest_differs(written: &str, why: Option<&str>, digest: &str, anew: Option<&str>) -> String {
     let why = match why {
         _ if gone::is_placeholder(written.rsplit(':').next().unwrap_or_default()) => {
-            "its digest is the placeholder of an example: look at the request, and write the grant's .status.digest there, in a review of \
-             another name (metadata.name), since this one cannot be changed"
+            "its digest is the placeholder of an example: look at the request, and create another review with the \
+             .status.digest of the grant and another metadata.name, because this one cannot be changed"
                 .to_owned()
         }
         Some(why) => format!("it names another digest: {why}, or the digest is mistyped"),
@@ -207,7 +207,7 @@ fn digest_differs(written: &str, why: Option<&str>, digest: &str, anew: Option<&
     };
     let advice = match anew {
         Some(other) => format!("review {other} of the same person already names that digest"),
-        None => "Look at the request again and review that".to_owned(),
+        None => "Look at the request again, and review it with that digest".to_owned(),
     };
     format!("{why}; the digest is now {digest}. {advice}")
 }
@@ -263,7 +263,7 @@ fn somebody_else(why: &NotCounted) -> &'static str {
     match why {
         NotCounted::Requester(_) | NotCounted::Beneficiary(_) => "; ask another approver",
         NotCounted::InBeneficiaryGroup(..) => "; ask an approver who is not in that group",
-        NotCounted::Member(..) => "; ask an approver who is no member",
+        NotCounted::Member(..) => "; ask an approver who is not a member",
         _ => "",
     }
 }

@@ -158,10 +158,10 @@ fn now_closed(name: &str, after: &ResearchNamespaceStatus) -> Option<News> {
 fn gone(name: &str) -> String {
     match allowlist_of_entry(name) {
         Some(allowlist) => format!(
-            "{name}: EgressAllowlist {allowlist} opens nothing here any more: it is gone, it does not select the ResearchNamespace, or the \
-             ResearchNamespace does not name it"
+            "{name}: EgressAllowlist {allowlist} no longer opens anything here: it does not exist, it does not select the \
+             ResearchNamespace, or the ResearchNamespace does not name it"
         ),
-        None => format!("{name}: the ResearchNamespace does not declare it any more"),
+        None => format!("{name}: the ResearchNamespace no longer declares it"),
     }
 }
 
@@ -259,8 +259,8 @@ mod tests {
             let ready = serde_json::json!({"type": "Ready", "status": ready, "reason": "x", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
             serde_json::from_value(serde_json::json!({"egressSummary": "0/0", "conditions": [ready]})).unwrap()
         };
-        let message = "allowlist/lab: EgressAllowlist lab opens nothing here any more: it is gone, it does not select the \
-                       ResearchNamespace, or the ResearchNamespace does not name it";
+        let message = "allowlist/lab: EgressAllowlist lab no longer opens anything here: it does not exist, it does not select \
+                       the ResearchNamespace, or the ResearchNamespace does not name it";
         assert_eq!(told(&open, &without("True")), [(false, "NotDeclared".to_owned(), message.to_owned())]);
         assert!(told(&open, &without("False")).is_empty());
     }

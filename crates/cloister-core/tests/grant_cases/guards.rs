@@ -163,7 +163,7 @@ fn a_label_guards_nothing_and_closes() {
     };
     assert_eq!(role(json!({"cloister.dev/aggregate-to-viewer": "true", "app": "x"})), Ok(()));
     let told = role(json!({POLICIES: "strict"})).unwrap_err();
-    let begin = "ClusterRole debugger has label cloister.dev/access-policies (did you mean annotation cloister.dev/access-policies?), ";
+    let begin = "ClusterRole debugger has the unknown label cloister.dev/access-policies (did you mean annotation cloister.dev/access-policies?). ";
     assert!(told.starts_with(begin), "{told}");
 }
 

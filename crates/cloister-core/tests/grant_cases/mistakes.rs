@@ -67,7 +67,7 @@ fn who_may_not_is_told_who_may_and_who_they_were_seen_to_be() {
         (
             "egress/many",
             &many,
-            "in groups group-10, group-11, group-12, group-13, group-14, group-15, group-16, group-17 and 12 more (where one is missing, ",
+            "in groups group-10, group-11, group-12, group-13, group-14, group-15, group-16, group-17 and 12 more (if one is missing, ",
         ),
     ] {
         ask(&mut world, key, by(groups));

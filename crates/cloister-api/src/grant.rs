@@ -11,9 +11,9 @@ pub enum GrantPhase {
     /// Waits for a decision.
     #[default]
     Pending,
-    /// Approved, and waits for its start.
+    /// The grant is approved, and waits for its start.
     Approved,
-    /// Approved and open.
+    /// The grant is open.
     Active,
     /// Has ended; the operator removes what it opened.
     Revoking,

@@ -147,7 +147,7 @@ async fn what_cannot_be_ended_does_not_keep_the_rest_open() -> Result<()> {
     alice.delete("StorageAccessGrant", "run").await.ok()?;
     let bare = json!({"metadata": {"finalizers": null}});
     let answer = alice.merge("StorageAccessGrant", "run", bare.clone()).await;
-    answer.denied_by("finalizers.cloister.dev", "see the object's conditions for what it waits for").await?;
+    answer.denied_by("finalizers.cloister.dev", "see the conditions of the object for what it waits for").await?;
     ensure!(alice.merge("Pod", "stuck", bare).await.code == 200);
     story.stage.recorded(text(&grant["metadata"]["uid"]), "grant.expired").await?;
     attack.held()

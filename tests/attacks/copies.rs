@@ -91,7 +91,12 @@ async fn a_copy_outlasts_no_grant_whose_end_was_forged() -> Result<()> {
             if kind != "Secret" {
                 // The token cannot part the copy from its GrantMount, with which the garbage collector takes it, soon or late.
                 let orphaned = thief.delete(kind, &format!("{name}?propagationPolicy=Orphan")).await;
-                orphaned.denied_by("operator-finalizers.cloister.dev", "waits for nothing that depends on it").await?;
+                orphaned
+                    .denied_by(
+                        "operator-finalizers.cloister.dev",
+                        "it cannot use foreground deletion or orphan dependents",
+                    )
+                    .await?;
                 thief.delete(kind, name).await.ok()?;
             }
         }

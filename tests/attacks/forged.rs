@@ -113,7 +113,7 @@ async fn what_is_said_to_have_ended_is_closed() -> Result<()> {
         Ok(())
     })
     .await?;
-    story.ends(&open, "Revoked", NOT_BORNE_OUT, "its status said Expired").await?;
+    story.ends(&open, "Revoked", NOT_BORNE_OUT, "the status said Expired").await?;
     attack.held()
 }
 
@@ -129,7 +129,7 @@ async fn a_reviewer_is_not_added_to_what_was_decided() -> Result<()> {
     forged["reviewer"]["username"] = json!("nobody");
     reviews.as_array_mut().into_iter().for_each(|reviews| reviews.push(forged.clone()));
     let answer = thief.merge("StorageAccessGrant/status", "run", json!({"status": {"reviews": reviews}})).await;
-    answer.denied_by("operator-decisions.cloister.dev", "not added").await?;
+    answer.denied_by("operator-decisions.cloister.dev", "no review can be added").await?;
     attack.held()
 }
 
@@ -149,7 +149,7 @@ async fn what_a_grant_is_for_is_not_rewritten_before_that_changes() -> Result<()
     for field in ["targetParts", "targetDigest"] {
         let change = json!({"status": { field: ahead[field] }});
         let answer = thief.merge("StorageAccessGrant/status", "run", change).await;
-        answer.denied_by("operator-decisions.cloister.dev", "is written once").await?;
+        answer.denied_by("operator-decisions.cloister.dev", "the record of an approval").await?;
     }
     story.storage(tomorrow).await?;
     story.ends(&open, "Revoked", "TargetChanged", "its endpoint").await?;
@@ -189,7 +189,7 @@ async fn a_broken_glass_is_not_reviewed_by_a_status() -> Result<()> {
     })
     .await?;
     let again = story.ask(&carl, "RoleGrant", "again", first).await?;
-    story.ends(&again, "Denied", "EarlierReviewOwed", "which nobody has reviewed yet").await?;
+    story.ends(&again, "Denied", "EarlierReviewOwed", "nobody has reviewed that grant yet").await?;
     let record = story.stage.record(uid(&open))?;
     ensure!(!record.iter().any(|one| one["type"] == "dev.cloister.grant.reviewed.v1"), "{record:?}");
     story.review(&story.person("sam").await?, &open, "Approve").await?;

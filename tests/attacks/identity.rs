@@ -15,7 +15,7 @@ async fn nobody_approves_what_they_asked_for() -> Result<()> {
     let grant = story.ask(&ivy, "RoleGrant", "run", story.wish_role("ivy")).await?;
     let before = story.standing().await?;
     let review = story.review(&ivy, &grant, "Approve").await?;
-    story.does_not_count(&review, "Requester", "ivy asked for it").await?;
+    story.does_not_count(&review, "Requester", "ivy is the requester").await?;
     // With everybody else's agreement it is still one short.
     story.counts(&story.review(&story.person("wendy").await?, &grant, "Approve").await?).await?;
     story.nothing_opened(&grant, &before).await?;
@@ -34,7 +34,7 @@ async fn a_second_account_of_the_requester_does_not_approve() -> Result<()> {
     let before = story.standing().await?;
     let review = story.review(&admin, &grant, "Approve").await?;
     ensure!(review["spec"]["reviewer"]["personKey"] == *story.name);
-    story.does_not_count(&review, "Requester", "alice.admin asked for it, by this or another account").await?;
+    story.does_not_count(&review, "Requester", "alice.admin is the requester, with this or another account").await?;
     story.review(&story.person("wendy").await?, &grant, "Approve").await?;
     story.nothing_opened(&grant, &before).await?;
     attack.held()
@@ -99,7 +99,7 @@ async fn who_gets_it_does_not_approve() -> Result<()> {
     let grant = story.ask(&story.person("alice").await?, "RoleGrant", "run", story.wish_role("sam")).await?;
     let before = story.standing().await?;
     let review = story.review(&story.person("sam").await?, &grant, "Approve").await?;
-    story.does_not_count(&review, "Beneficiary", "sam would get it").await?;
+    story.does_not_count(&review, "Beneficiary", "sam is a beneficiary").await?;
     story.review(&story.person("wendy").await?, &grant, "Approve").await?;
     story.nothing_opened(&grant, &before).await?;
     attack.held()
@@ -116,7 +116,7 @@ async fn who_was_not_meant_to_get_it_is_not_given_it() -> Result<()> {
     ] {
         let wish = json!({"spec": {"role": story.name, "subjects": [{"kind": "User", "name": "alice"}, subject]}});
         let grant = story.ask(&alice, "RoleGrant", name, wish).await?;
-        story.ends(&grant, "Denied", "SubjectNotAllowed", "may not be given this").await?;
+        story.ends(&grant, "Denied", "SubjectNotAllowed", "may not be a beneficiary").await?;
     }
     for subject in
         [json!({"kind": "Group", "name": "system:authenticated"}), json!({"kind": "User", "name": "system:admin"})]
@@ -171,7 +171,7 @@ async fn a_service_account_does_not_approve() -> Result<()> {
     answer.refused(422, "a ServiceAccount does not approve").await?;
     let groups = json!([{"kind": "Group", "name": format!("system:serviceaccounts:{}", story.name)}]);
     let answer = story.root.merge("AccessPolicy", &story.name, json!({"spec": rules(groups)})).await;
-    answer.refused(422, "a ServiceAccount is meant by no group").await?;
+    answer.refused(422, "groups of ServiceAccounts (system:serviceaccounts*) cannot be used").await?;
     story.policy(rules(json!([{"kind": "Group", "name": "system:authenticated"}]))).await?;
     let binding = json!({
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cloister:approver"},
@@ -227,7 +227,7 @@ async fn nothing_is_approved_by_itself_for_a_service_account() -> Result<()> {
     story.nothing_opened(&grant, &before).await?;
     ensure!(
         ready(&story.again(&grant).await?)
-            .contains("1 more of security (Group security), because a ServiceAccount asks")
+            .contains("1 more of security (Group security), because the requester is a ServiceAccount")
     );
     // The second person makes the difference, and nothing else.
     story.review(&story.person("sue").await?, &grant, "Approve").await?;
@@ -241,7 +241,7 @@ async fn a_service_account_does_not_ask_in_the_name_of_its_groups() -> Result<()
     let story = Story::new("crowd").await?;
     let group = |name: &str| json!({"requesters": [{"kind": "Group", "name": name}], "autoApprove": ["true"]});
     let answer = story.root.merge("AccessPolicy", &story.name, json!({"spec": group("system:serviceaccounts")})).await;
-    answer.refused(422, "a ServiceAccount is meant by no group").await?;
+    answer.refused(422, "groups of ServiceAccounts (system:serviceaccounts*) cannot be used").await?;
     story.policy(group("system:authenticated")).await?;
     let grant = story.ask(&robot(&story).await?, "RoleGrant", "run", for_robot(&story)).await?;
     story.ends(&grant, "Denied", "RequesterNotAllowed", "is not among the requesters").await?;
@@ -419,7 +419,7 @@ async fn nobody_changes_who_decided() -> Result<()> {
         all_invalid(story.root.change("AccessReview", name, json!({"spec": lie})).await, "cannot be changed").await?;
         let by_status =
             story.root.change("AccessReview/status", name, json!({"spec": lie, "status": {"observedGeneration": 1}}));
-        all_denied(by_status.await, "status.cloister.dev", "by the operator alone").await?;
+        all_denied(by_status.await, "status.cloister.dev", "only the operator writes it").await?;
     }
     // Taken away, it is put back.
     story.root.merge("AccessReview", name, json!({"spec": {"reviewer": null}})).await.ok()?;
@@ -478,13 +478,13 @@ async fn nobody_changes_who_asked() -> Result<()> {
         }
         all_invalid(sam.change("RoleGrant", "run", json!({"spec": lie})).await, "cannot be changed").await?;
         let by_status = sam.change("RoleGrant/status", "run", json!({"spec": lie, "status": {"phase": "Pending"}}));
-        all_denied(by_status.await, "status.cloister.dev", "by the operator alone").await?;
+        all_denied(by_status.await, "status.cloister.dev", "only the operator writes it").await?;
     }
     sam.merge("RoleGrant", "run", json!({"spec": {"requestedBy": null}})).await.ok()?;
     let after = story.again(&grant).await?;
     ensure!(after["spec"] == grant["spec"] && uid(&after) == uid(&grant), "{after}");
     let review = story.review(&sam, &grant, "Approve").await?;
-    story.does_not_count(&review, "Requester", "sam asked for it").await?;
+    story.does_not_count(&review, "Requester", "sam is the requester").await?;
     story.nothing_opened(&grant, &before).await?;
     attack.held()
 }

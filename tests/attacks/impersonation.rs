@@ -110,5 +110,7 @@ async fn whoever_lets_a_tenant_pose_raises_an_alarm() -> Result<()> {
 }
 
 fn says(event: &Value) -> bool {
-    event["note"].as_str().is_some_and(|note| note.contains("a review made so cannot be told from a real one"))
+    event["note"]
+        .as_str()
+        .is_some_and(|note| note.contains("a review that is written in this way looks like a real one"))
 }

@@ -140,14 +140,14 @@ async fn it_moves_no_end_and_reopens_nothing() -> Result<()> {
         all_stopped(thief.change("StorageAccessGrant/status", "run", change).await).await?;
     }
     let answer = thief.merge("StorageAccessGrant/status", "run", json!({"status": {"reviews": []}})).await;
-    answer.denied_by("operator-decisions.cloister.dev", "written once").await?;
+    answer.denied_by("operator-decisions.cloister.dev", "the reviews of a decision cannot change").await?;
     story.unchanged(&before).await?;
     story.review(&story.person("alice").await?, &open, "Revoke").await?;
     let ended = story.ends(&open, "Revoked", "RevokedByReview", "alice revoked it").await?;
     let after = story.standing().await?;
     let again = json!({"status": open["status"]});
     let answer = thief.merge("StorageAccessGrant/status", "run", again.clone()).await;
-    answer.denied_by("operator-decisions.cloister.dev", "does not become Active").await?;
+    answer.denied_by("operator-decisions.cloister.dev", "cannot become Active").await?;
     all_stopped(thief.change("StorageAccessGrant/status", "run", again).await).await?;
     story.unchanged(&after).await?;
     ensure!(story.again(&open).await?["status"] == ended["status"]);
@@ -261,7 +261,7 @@ async fn it_reads_no_secrets_but_the_credentials() -> Result<()> {
     thief.list("Secret").await.forbidden().await?;
     thief.list("Secret/?watch=true").await.forbidden().await?;
     // The answer would hold what is in them.
-    thief.delete_all("Secret", "").await.denied_by("operator-secrets.cloister.dev", "all at once").await?;
+    thief.delete_all("Secret", "").await.denied_by("operator-secrets.cloister.dev", "as a collection").await?;
     let own = json!({"stringData": {"token": "of a tenant"}});
     story.root.create("Secret", "tenants", own.clone()).await.ok()?;
     let name = format!("credential-{}", story.name);

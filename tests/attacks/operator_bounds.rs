@@ -23,11 +23,11 @@ async fn it_holds_up_no_end() -> Result<()> {
     let policy = "operator-finalizers.cloister.dev";
     let held = json!({"metadata": {"finalizers": ["example.com/stay"]}});
     for (kind, name) in [("RoleBinding", "cloister-grant.run"), ("NetworkPolicy", "cloister-grant.run")] {
-        all_denied(thief.change(kind, name, held.clone()).await, policy, "no finalizer").await?;
+        all_denied(thief.change(kind, name, held.clone()).await, policy, "only its own finalizers").await?;
     }
     let mount = format!("{}.reader.trainer", story.name);
-    all_denied(thief.change("GrantMount", &mount, held.clone()).await, policy, "no finalizer").await?;
-    thief.merge("Secret", &story.copy(), held).await.denied_by(policy, "no finalizer").await?;
+    all_denied(thief.change("GrantMount", &mount, held.clone()).await, policy, "only its own finalizers").await?;
+    thief.merge("Secret", &story.copy(), held).await.denied_by(policy, "only its own finalizers").await?;
     story.unchanged(&before).await?;
     let revoked = story.review(&story.person("sam").await?, &grant, "Revoke").await?;
     story.counts(&revoked).await?;

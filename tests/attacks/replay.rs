@@ -29,7 +29,7 @@ async fn what_is_asked_again_is_decided_again() -> Result<()> {
     );
     let sam = story.person("sam").await?;
     let old = story.review(&sam, &first, "Approve").await?;
-    story.does_not_count(&old, "RequestNotFound", "one that was made again is another").await?;
+    story.does_not_count(&old, "RequestNotFound", "A grant that was created again has another uid").await?;
     let half = story.review_with(&sam, &second, "Approve", json!({"digest": first["status"]["digest"]})).await?;
     story.does_not_count(&half, "DigestDiffers", text(&second["status"]["digest"])).await?;
     let request = json!({"requestRef": {"kind": "StorageAccessGrant", "name": "run", "uid": uid(&first)}});
@@ -66,7 +66,7 @@ async fn a_review_of_another_grant_is_about_that() -> Result<()> {
     let (sam, wendy) = (story.person("sam").await?, story.person("wendy").await?);
     for who in [&sam, &wendy] {
         let review = story.review_with(who, &large, "Approve", json!({"digest": small["status"]["digest"]})).await?;
-        story.does_not_count(&review, "DigestDiffers", "it is about something else").await?;
+        story.does_not_count(&review, "DigestDiffers", "it names another digest").await?;
         for (name, kind, uid) in [
             ("large", "StorageAccessGrant", uid(&small)),
             ("large", "RoleGrant", uid(&large)),

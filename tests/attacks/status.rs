@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 const STATUS: &str = "status.cloister.dev";
-const TOLD: &str = "it is written by the operator alone";
+const TOLD: &str = "only the operator writes it";
 
 /// A status that says what one would like.
 fn dream(story: &Story<'_>) -> Value {
@@ -172,14 +172,14 @@ async fn a_grant_that_is_open_does_not_slip_away() -> Result<()> {
     for finalizers in [json!(null), json!([]), json!(["example.com/mine"])] {
         let bare = json!({"metadata": {"finalizers": finalizers}});
         let policy = "finalizers.cloister.dev";
-        let says = "held until what the object opened is confirmed closed";
+        let says = "only the operator removes a finalizer of cloister.dev";
         alice.merge("StorageAccessGrant", "run", bare.clone()).await.denied_by(policy, says).await?;
         story.root.merge("StorageAccessGrant", "run", bare.clone()).await.denied_by(policy, says).await?;
         story.root.replace("StorageAccessGrant", "run", &bare).await.denied_by(policy, says).await?;
     }
     let remove = json!([{"op": "remove", "path": "/metadata/finalizers"}]);
     let answer = alice.json_patch("StorageAccessGrant", "run", remove).await;
-    answer.denied_by("finalizers.cloister.dev", "by the operator alone").await?;
+    answer.denied_by("finalizers.cloister.dev", "only the operator").await?;
     story.unchanged(&before).await?;
     // Deleted without waiting for anything, it is revoked first all the same.
     let hasty = alice.delete_all("StorageAccessGrant/run", "?gracePeriodSeconds=0&propagationPolicy=Orphan").await;
@@ -246,7 +246,7 @@ async fn a_grant_is_not_padded_until_its_end_cannot_be_written() -> Result<()> {
         }
         managers += 1;
     };
-    refused.denied_by(SIZES, "at most 16 managers").await?;
+    refused.denied_by(SIZES, "at most 16 field managers").await?;
     ensure!(managers > 8, "no more than {managers} managers are admitted");
     // So large, it still ends, and says so.
     story.review(&story.person("sam").await?, &grant, "Revoke").await?;

@@ -30,7 +30,7 @@ async fn a_policy_that_asks_for_more_ends_what_has_less() -> Result<()> {
     let grant = story.opened("run", json!({})).await?;
     let owners = json!([{"kind": "Group", "name": "weights-owners"}]);
     story.policy(json!({"approvalRules": [{"name": "owners", "required": 2, "approvers": owners}]})).await?;
-    story.ends(&grant, "Revoked", "ApprovalsNotEnough", "not enough under AccessPolicy").await?;
+    story.ends(&grant, "Revoked", "ApprovalsNotEnough", "did not reach the quorum of AccessPolicy").await?;
     attack.held()
 }
 
@@ -150,7 +150,7 @@ async fn another_policy_is_another_decision() -> Result<()> {
         json!({"requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "8h", "autoApprove": ["true"]});
     story.publish("AccessPolicy", &weak, json!({"spec": policy})).await?;
     story.storage(role(&story, json!({"accessPolicy": weak}))).await?;
-    story.ends(&open, "Revoked", "TargetChanged", "was made to name AccessPolicy").await?;
+    story.ends(&open, "Revoked", "TargetChanged", "was changed to name AccessPolicy").await?;
     story.settle().await?;
     let waiting = eventually("it to be said", async || {
         let waiting = story.again(&waiting).await?;
@@ -304,7 +304,7 @@ async fn a_role_that_writes_bindings_is_refused() -> Result<()> {
 #[tokio::test]
 async fn a_role_that_writes_what_cloister_decides_by_is_refused() -> Result<()> {
     let rule = rule(OURS, &["accessreviews"], &["get", "create"], json!({}));
-    refused("an AccessRole that reviews", "reviews", rule, "it writes what Cloister decides by").await
+    refused("an AccessRole that reviews", "reviews", rule, "it writes objects by which Cloister decides").await
 }
 
 #[tokio::test]

@@ -163,7 +163,7 @@ async fn nobody_mounts_a_credential_by_hand() -> Result<()> {
             "mountPath": "/var/run/cloister/data",
         },
     });
-    let (policy, says) = ("grantmount-writers.cloister.dev", "written by Cloister alone");
+    let (policy, says) = ("grantmount-writers.cloister.dev", "only Cloister writes a GrantMount");
     for who in tenants(&story).await? {
         who.create("GrantMount", "mine", for_other.clone()).await.forbidden().await?;
         all_forbidden(who.change("GrantMount", &own, json!({"spec": {"serviceAccountName": "other"}})).await).await?;

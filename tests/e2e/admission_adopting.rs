@@ -168,7 +168,7 @@ async fn tokens_are_told_of_and_not_read() -> Result<()> {
     };
     // Elsewhere it is told nothing.
     let told = ask(&only_ask, &tokens).await;
-    assert!(told.contains("deletes no Secrets all at once") && !told.contains("everlasting"), "{told}");
+    assert!(told.contains("cannot delete Secrets as a collection") && !told.contains("everlasting"), "{told}");
 
     merge(&Api::<Namespace>::all(admin.clone()), &ns, json!({"metadata": {"annotations": {labels::ADOPT: ns}}}))
         .await?;

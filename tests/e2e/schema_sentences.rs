@@ -198,13 +198,13 @@ const SENTENCES: &[(&str, &str, &str, &str)] = &[
         "AccessPolicy",
         "/breakGlass/requesters/0/name",
         "system:serviceaccounts",
-        "is meant by no group (system:serviceaccounts*)",
+        "groups of ServiceAccounts (system:serviceaccounts*) cannot be used",
     ),
     (
         "AccessPolicy",
         "/approvalRules/0/approvers/0/name",
         "system:serviceaccounts:hub",
-        "none approves or breaks the glass",
+        "a ServiceAccount cannot approve or use break-glass",
     ),
     ("AccessPolicy", "/breakGlass/requesters/0/name", "system:authenticated", ""),
 ];

@@ -21,7 +21,7 @@ async fn one_that_runs_as_another_account_is_not_ready_and_says_as_which_it_must
     let operator = Operator::spawn_as(bare.binary(), &olga, &bare.folder().join("log"), &[])?;
     eventually("it to say so", async || {
         let (code, text) = operator.get("/readyz").await?;
-        let words = "see that it runs as the ServiceAccount cloister-system/cloister-operator";
+        let words = "make sure that it runs as the ServiceAccount cloister-system/cloister-operator";
         ensure!(code == 503 && text.contains(words), "{code} {text}");
         Ok(())
     })

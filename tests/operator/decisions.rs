@@ -175,9 +175,9 @@ async fn the_glass_is_broken_once_and_reviewed() -> Result<()> {
     court.ask_for_storage("run", json!({"breakGlass": true, "requestedDuration": "20m"})).await?;
     let status = court.until(STORAGE.0, "run", GrantPhase::Active).await?;
     let debt = status.break_glass.context("it owes nothing")?;
-    assert_eq!(debt.skipped, ["1 of security (Group security)", "2 of owners (Group owners)"]);
+    assert_eq!(debt.skipped, ["1 approval of security (Group security)", "2 approvals of owners (Group owners)"]);
     let note = court.event("run", "BreakGlass").await?;
-    assert!(note.contains("alice broke the glass") && note.contains("2 of owners"), "{note}");
+    assert!(note.contains("alice used break-glass") && note.contains("2 of owners"), "{note}");
 
     court.ask_for_storage("again", json!({"breakGlass": true})).await?;
     assert_eq!(court.until(STORAGE.0, "again", GrantPhase::Denied).await?.reason, "EarlierReviewOwed");

@@ -37,7 +37,7 @@ async fn an_allowlist_opens_its_rules_without_what_is_never_opened() -> Result<(
     scene.all::<EgressAllowlist>().delete(&list, &DeleteParams::default()).await?;
     scene.has_policy(&name, &format!("cloister-allow.{list}.lab"), false).await?;
     let object = scene.until_condition(&scene.all::<ResearchNamespace>(), &name, "Ready", "False").await?;
-    assert!(condition(&object, "Ready").unwrap().message.contains("ask whoever publishes allowlists"));
+    assert!(condition(&object, "Ready").unwrap().message.contains("ask a catalogue administrator"));
     Ok(())
 }
 

@@ -257,7 +257,7 @@ async fn whenever_it_is_killed_nothing_is_missing_from_the_record_and_nothing_is
     std::fs::write(&record, &forged)?;
     let operator = bare.recording_operator(&record).await?;
     until_alarm(&operator, 1.0).await?;
-    ensure!(operator.get("/readyz").await?.1.contains("does not hold"), "it does not say why");
+    ensure!(operator.get("/readyz").await?.1.contains("is not intact"), "it does not say why");
     let spec = json!({"storage": "weights", "role": "reader", "subjects": [{"kind": "User", "name": "alice"}], "justification": "a test"});
     create(alice.clone(), "StorageAccessGrant", "late", spec).await?;
     until_reason(&grants, "late", "AuditUnavailable").await?;

@@ -108,7 +108,7 @@ async fn what_may_outlast_a_grant_is_said() -> Result<()> {
     let (end, until) = (status.ended_at.context("no end")?.0, status.residual_exposure_until.context("no time")?.0);
     assert!(until.duration_since(end).as_secs() >= 90, "{end} {until}");
     let message = condition(&ended, "Ready").context("nothing is said")?.message;
-    assert!(message.contains("change it at its source"), "{message}");
+    assert!(message.contains("rotate it at its source"), "{message}");
     eventually("the grant to stay as it is", async || {
         let again = lab.scene.within::<cloister_api::StorageAccessGrant>(&lab.name).get("run").await?;
         ensure!(again.status == ended.status, "it was written again");

@@ -36,7 +36,7 @@ async fn one_that_stands_by_tells_of_what_should_have_ended() -> Result<()> {
     let operator = bare.operator().await?;
     eventually("it to stand by", async || {
         let (code, text) = operator.get("/readyz").await?;
-        ensure!(code == 200 && text == "standby: nobody-known acts", "{code} {text}");
+        ensure!(code == 200 && text == "standby: nobody-known is the leader", "{code} {text}");
         Ok(())
     })
     .await?;

@@ -41,7 +41,7 @@ async fn what_is_missing_is_told_until_it_is_there() -> Result<()> {
     };
     let class: StorageClass = serde_json::from_value(object(json!({"provisioner": "example.com/none"})))?;
     place.scene.all().create(&create, &class).await?;
-    said("False", "ReferenceNotFound", &[&format!("StorageClass {typo}, and there is none: ")], &["did you mean"])
+    said("False", "ReferenceNotFound", &[&format!("StorageClass {typo}, which does not exist: ")], &["did you mean"])
         .await?;
     place.scene.all::<StorageClass>().delete(name, &delete).await?;
     said("False", "ReferenceNotFound", &all, &["did you mean"]).await?;
@@ -63,7 +63,7 @@ async fn what_is_missing_is_told_until_it_is_there() -> Result<()> {
         "False",
         "ReferenceNotFound",
         &[&format!("{name}, where the operator may not read Secrets")],
-        &["there is none"],
+        &["does not exist"],
     )
     .await?;
     place.choose("Auto").await?;
@@ -88,7 +88,7 @@ async fn a_list_that_names_a_live_research_namespace_closes_it_not() -> Result<(
         place.configure(spec).await?;
         let said = place.until_config("Stalled", "True", "SettingRefused").await?;
         ensure!(
-            said.message.contains(&format!("names {}, which is a research namespace that stands", place.name)),
+            said.message.contains(&format!("names {}, which is an existing research namespace", place.name)),
             "{}",
             said.message
         );
@@ -102,9 +102,7 @@ async fn a_list_that_names_a_live_research_namespace_closes_it_not() -> Result<(
         let object = place.scene.all::<cloister_api::ResearchNamespace>().get(&place.name).await?;
         let said = condition(&object, "Stalled").map(|said| said.message).unwrap_or_default();
         ensure!(
-            said.ends_with(
-                "ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to name another there"
-            ),
+            said.ends_with("ask a policy administrator (ClusterRole cloister:policy-admin) to name another there"),
             "{said}"
         );
         Ok(())

@@ -122,7 +122,11 @@ async fn replace(stage: &Stage, who: &str, kind: &str, text: &str) -> Result<()>
         let strip = r#"{"metadata":{"finalizers":null}}"#;
         let refused =
             stage.kubectl(may, &["patch", kind, "by-kubectl", "-n", "lab", "--type=merge", "-p", strip], "")?;
-        ensure!(!refused.success && refused.text.contains("taken off by the operator alone"), "{}", refused.text);
+        ensure!(
+            !refused.success && refused.text.contains("only the operator removes a finalizer of cloister.dev"),
+            "{}",
+            refused.text
+        );
     }
     // Deleted and made again, it is another, and asks anew.
     stage.ok("admin", &["replace", "--force", "--timeout=30s", "-n", "lab", "-f", "-"], text)?;
@@ -142,7 +146,7 @@ async fn taken_back(stage: &Stage, kind: &str) -> Result<()> {
     let how = "kubectl annotate namespace by-kubectl cloister.dev/adopt=by-kubectl";
     eventually("it to be said how", async || {
         let said = stage.ok("admin", &["get", "rns", "by-kubectl", "-o", "wide"], "")?;
-        ensure!(said.contains("was kept, closed") && said.contains(how), "{said}");
+        ensure!(said.contains("was retained when its ResearchNamespace was deleted") && said.contains(how), "{said}");
         Ok(())
     })
     .await?;

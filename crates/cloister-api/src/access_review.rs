@@ -7,15 +7,15 @@ use serde::{Deserialize, Serialize};
 /// What a reviewer decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum Decision {
-    /// Agrees. Counts for one rule of the policy.
+    /// Approves the request. It counts for one rule of the policy.
     Approve,
-    /// Refuses. One that counts ends the request.
+    /// Refuses the request. A Deny that counts ends it.
     Deny,
-    /// Ends a grant that was approved.
+    /// Ends an approved grant.
     Revoke,
 }
 
-/// The grant that a review is about: this one, and none of the same name that is made later.
+/// The grant that the review is about. A grant of the same name that is created later is another one.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestReference {
@@ -67,12 +67,12 @@ pub struct RequestReference {
 pub struct AccessReviewSpec {
     /// The grant.
     pub request_ref: RequestReference,
-    /// The `status.digest` of the grant as the reviewer read it. A review of anything else does not count.
+    /// The `status.digest` of the grant as the reviewer read it. A review with another digest does not count.
     #[schemars(schema_with = "crate::schema::digest")]
     pub digest: String,
-    /// What is decided.
+    /// The decision.
     pub decision: Decision,
-    /// Why.
+    /// The reason for the decision.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     #[schemars(schema_with = "crate::schema::text")]
     pub comment: String,
@@ -81,11 +81,11 @@ pub struct AccessReviewSpec {
     pub reviewer: Option<Identity>,
 }
 
-/// What became of a review.
+/// Whether the review counts.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccessReviewStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Counted, or why not, and Ready.

@@ -2,7 +2,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-/// A ClusterRole that may be asked for, and under which policy.
+/// A ClusterRole that people can request, and the policy that decides.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
 #[kube(
     group = "cloister.dev",
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
     category = "cloister",
     status = "AccessRoleStatus",
     derive = "PartialEq",
-    doc = "A ClusterRole that may be asked for, and under which policy.",
+    doc = "A ClusterRole that people can request, and the policy that decides.",
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
         .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
     printcolumn(name = "ClusterRole", type_ = "string", json_path = ".spec.clusterRole"),
@@ -29,7 +29,8 @@ pub struct AccessRoleSpec {
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     #[schemars(schema_with = "crate::schema::text")]
     pub description: String,
-    /// The ClusterRole that a RoleGrant binds in its namespace. One that would let its holder keep access is refused.
+    /// The ClusterRole that a RoleGrant binds in its namespace. A ClusterRole that would let its holder keep access after
+    /// the grant is rejected.
     #[schemars(schema_with = "crate::schema::rbac_name")]
     pub cluster_role: String,
     /// The AccessPolicy that decides who gets it.
@@ -37,14 +38,14 @@ pub struct AccessRoleSpec {
     pub access_policy: String,
 }
 
-/// What the operator made of a role.
+/// What the operator found out about a role.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccessRoleStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, and Stalled where the role cannot be given.
+    /// Ready, and Stalled if the role cannot be granted.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

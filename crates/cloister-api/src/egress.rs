@@ -39,16 +39,16 @@ pub struct Port {
     /// The port, or the first of a range.
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
-    /// The last port of a range; the port alone where it is absent.
+    /// The last port of a range. If it is absent, the range is only `port`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub end_port: Option<u16>,
-    /// The transport protocol; TCP where it is absent.
+    /// The transport protocol. If it is absent, TCP.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub protocol: Protocol,
 }
 
-/// A Service of this cluster. It must have a selector: one without, or of type ExternalName, could be pointed anywhere.
+/// A Service of this cluster. It must have a selector: a Service without one, or of type ExternalName, could lead anywhere.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceReference {
@@ -60,14 +60,14 @@ pub struct ServiceReference {
     pub name: String,
 }
 
-/// A name that must resolve inside networks known beforehand, such as a cloud's private link.
+/// A name that must resolve inside the given networks, such as the private link of a cloud.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PrivateEndpoint {
-    /// The name that is looked up.
+    /// The name that the operator resolves.
     #[schemars(schema_with = "crate::schema::one_domain_name")]
     pub domain_name: String,
-    /// Where its answers must lie; the rule closes when one lies elsewhere.
+    /// The networks that its addresses must be in. The rule closes if an address is in another network.
     #[schemars(schema_with = "crate::schema::cidrs")]
     pub expected_networks: Vec<String>,
 }
@@ -80,27 +80,27 @@ pub struct PrivateEndpoint {
     .message(Message::Message("a rule names exactly one of domainNames, networks, service and privateEndpoint".into()))
     .reason(Reason::FieldValueInvalid))]
 pub struct EgressRule {
-    /// What the rule is called in messages and in the name of its NetworkPolicy; unique in its list.
+    /// The name of the rule in messages and in the name of its NetworkPolicy; unique in its list.
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub name: String,
-    /// Names to reach. `*.` in front stands for one or more labels and never for the name itself.
+    /// Names to reach. `*.` at the beginning stands for one or more labels, and never for the name itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::domain_names")]
     pub domain_names: Option<Vec<String>>,
-    /// Networks outside the cluster, in CIDR notation. Metadata services and the cluster's own networks are never part of them.
+    /// Networks outside the cluster, in CIDR notation. Metadata services and the networks of the cluster are never opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::cidrs")]
     pub networks: Option<Vec<String>>,
     /// A Service of this cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceReference>,
-    /// A name that must resolve inside networks known beforehand.
+    /// A name that must resolve inside the given networks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_endpoint: Option<PrivateEndpoint>,
-    /// The ports to reach. For a Service these are the Service's own ports.
+    /// The ports to reach. For a Service, these are the ports of the Service, not of its pods.
     #[schemars(length(min = 1, max = 32))]
     pub ports: Vec<Port>,
-    /// The pods that may; all pods of the namespace where it is absent.
+    /// The pods that the rule applies to. If it is absent, all pods of the namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::label_selector")]
     pub pod_selector: Option<LabelSelector>,

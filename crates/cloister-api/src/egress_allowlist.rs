@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 /// When an allowlist opens in a namespace that it allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 pub enum Attach {
-    /// Where the ResearchNamespace names the allowlist, or has a rule of its own that it covers.
+    /// If the ResearchNamespace names the allowlist, or has a rule of its own that the allowlist covers.
     #[default]
     OnRequest,
     /// In every ResearchNamespace that the selector allows.
     Always,
 }
 
-/// Destinations that security has agreed to, and which research namespaces may use them.
+/// Destinations that the security team approved, and which research namespaces may use them.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
 #[kube(
     group = "cloister.dev",
@@ -25,7 +25,7 @@ pub enum Attach {
     category = "cloister",
     status = "EgressAllowlistStatus",
     derive = "PartialEq",
-    doc = "Destinations that security has agreed to, and which research namespaces may use them.",
+    doc = "Destinations that the security team approved, and which research namespaces may use them.",
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
         .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
     printcolumn(name = "Attach", type_ = "string", json_path = ".spec.attach"),
@@ -43,15 +43,15 @@ pub struct EgressAllowlistSpec {
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::schema::text")]
     pub description: String,
-    /// Which research namespaces may use it, by the labels of the ResearchNamespace, but for those that tools put on it (such as
-    /// `app.kubernetes.io/name`), which its owners may write. `{}` allows all; absent allows none.
+    /// Which research namespaces may use it, by the labels of the ResearchNamespace. Labels that tools set on it (such as
+    /// `app.kubernetes.io/name`) cannot be used, because its owners may write them. `{}` allows all; absent allows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::namespace_selector")]
     pub namespace_selector: Option<LabelSelector>,
     /// When it opens in a namespace that may use it.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub attach: Attach,
-    /// When it ends, as an RFC 3339 time; it does not end where this is absent.
+    /// When it ends, as an RFC 3339 time. If it is absent, the allowlist does not end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::time")]
     pub expires_at: Option<Time>,
@@ -67,15 +67,16 @@ pub struct EgressAllowlistSpec {
 pub struct PublishedService {
     /// The rule that names it.
     pub rule: String,
-    /// A hash of its uid, its selector and the target ports of the rule. The rule stays closed while the Service is another.
+    /// A hash of its uid, its selector and the target ports of the rule. The rule stays closed while the Service differs
+    /// from it.
     pub hash: String,
 }
 
-/// What the operator saw of an allowlist.
+/// What the operator found out about an allowlist.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EgressAllowlistStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// How many research namespaces it is open in.
@@ -89,7 +90,7 @@ pub struct EgressAllowlistStatus {
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub services: Vec<PublishedService>,
-    /// Ready, and Stalled where something is broken.
+    /// Ready, and Stalled if something is broken.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

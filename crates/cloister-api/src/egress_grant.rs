@@ -1,12 +1,12 @@
 use crate::{EgressRule, grant::grant_spec};
 
 grant_spec! {
-    /// Asks for one egress rule that no allowlist covers, and becomes the grant.
+    /// A request for one egress rule that no allowlist covers.
     #[kube(
         kind = "EgressGrant",
         plural = "egressgrants",
         shortname = "egr",
-        doc = "Asks for one egress rule that no allowlist covers, and becomes the grant: the rule is open until it ends.",
+        doc = "A request for one egress rule that no allowlist covers. Once approved, the rule is open until the grant ends.",
     )]
     pub struct EgressGrantSpec {
         /// The rule that is open while the grant lasts. A rule of the same name in the ResearchNamespace says whether it is

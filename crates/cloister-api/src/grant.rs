@@ -5,23 +5,23 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Where a grant is in its life.
+/// The phase of a grant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum GrantPhase {
     /// Waits for a decision.
     #[default]
     Pending,
-    /// Decided, and waits for its start.
+    /// The grant is approved, and waits for its start.
     Approved,
-    /// Open.
+    /// The grant is open.
     Active,
-    /// Has ended; what it opened is being taken away.
+    /// Has ended; the operator removes what it opened.
     Revoking,
     /// Ended at its time, and nothing of it is left.
     Expired,
     /// Ended before its time, and nothing of it is left.
     Revoked,
-    /// Was refused.
+    /// Was refused, or did not meet the policy.
     Denied,
     /// Nobody decided in time.
     TimedOut,
@@ -77,7 +77,7 @@ pub struct Terms<'a> {
     pub requested_duration: Option<Duration>,
     /// When it starts.
     pub start_time: Option<&'a Time>,
-    /// What it is needed for.
+    /// Why the grant is needed.
     pub justification: &'a str,
     /// The ticket it belongs to.
     pub ticket_ref: Option<&'a str>,
@@ -129,15 +129,16 @@ macro_rules! grant_spec {
         $(#[$attribute])*
         pub struct $name {
             $($own)*
-            /// How long; the policy's `defaultDuration` where it is absent.
+            /// How long the grant lasts. If it is absent, the `defaultDuration` of the policy.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(schema_with = "crate::schema::duration")]
             pub requested_duration: Option<kube::core::Duration>,
-            /// When it starts; at once where it is absent. Its end is this time and the duration: begun late, it is shorter.
+            /// When the grant starts. If it is absent, immediately. The end is this time plus the duration: a grant that is
+            /// approved later is shorter.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(schema_with = "crate::schema::time")]
             pub start_time: Option<k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>,
-            /// What it is needed for.
+            /// Why the grant is needed.
             #[serde(default, deserialize_with = "crate::null::absent")]
             #[schemars(schema_with = "crate::schema::text")]
             pub justification: String,
@@ -145,10 +146,11 @@ macro_rules! grant_spec {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(schema_with = "crate::schema::ticket")]
             pub ticket_ref: Option<String>,
-            /// Opens at once, for those whom the policy's `breakGlass` names, raises an alert, and owes a review.
+            /// Opens immediately, without approval, for the people in `breakGlass` of the policy. It raises an alert, and an
+            /// approver must review it.
             #[serde(default, deserialize_with = "crate::null::absent")]
             pub break_glass: bool,
-            /// Who asked, as the API server saw them. Written by admission, never by the author.
+            /// The requester, as the API server authenticated them. Set by admission, never by the author.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub requested_by: Option<crate::Identity>,
         }
@@ -170,7 +172,7 @@ macro_rules! grant_spec {
 }
 pub(crate) use grant_spec;
 
-/// The policy that a grant was decided under.
+/// The policy that decided about a grant.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PolicyReference {
@@ -186,14 +188,14 @@ pub struct PolicyReference {
 pub struct RuleApprovals {
     /// The rule's name.
     pub rule: String,
-    /// How many must agree.
+    /// How many people must approve.
     pub required: u32,
-    /// Who has, by user name. Each person counts for one rule.
+    /// Who has approved, by user name. Each person counts for one rule.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     pub approved_by: Vec<String>,
 }
 
-/// A review that counted. A grant that was approved by it ends when the AccessReview is deleted.
+/// A review that counted. A grant that it approved ends when the AccessReview is deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordedReview {
@@ -203,57 +205,57 @@ pub struct RecordedReview {
     pub uid: String,
     /// What was decided.
     pub decision: Decision,
-    /// Who decided, as the API server saw them.
+    /// Who decided, as the API server authenticated them.
     pub reviewer: Identity,
 }
 
-/// What a grant that broke the glass owes.
+/// The review that a break-glass grant requires.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BreakGlassStatus {
-    /// The rules that nobody was asked about, as `2 of weights-owners (Group weights-owners)`.
+    /// The approvals that break-glass bypassed, such as `2 approvals of weights-owners (Group weights-owners)`.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     pub skipped: Vec<String>,
-    /// By when an approver must have reviewed it.
+    /// When the review of an approver is due.
     pub review_due_at: Time,
-    /// Who has reviewed it, by user name; absent while the review is owed.
+    /// Who reviewed it, by user name. Absent until the review.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reviewed_by: Option<String>,
-    /// When that was seen.
+    /// When the operator saw the review.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reviewed_at: Option<Time>,
 }
 
-/// Something that may outlast a grant, because Kubernetes cannot take it back.
+/// Access that may outlast a grant, because Kubernetes cannot take it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum ResidualExposure {
-    /// A watch that was opened while the grant lasted: the API server asks who may watch only at its beginning.
+    /// A watch that was opened while the grant was active: the API server checks permissions only when a watch starts.
     Watches,
-    /// A session in a pod or to one: exec, attach, port-forward, proxy.
+    /// A session in a pod or to a pod: exec, attach, port-forward, proxy.
     Sessions,
-    /// The files of the credential, until the kubelet takes them out of the pods that go on running (`onExpiry: Empty`).
+    /// The files of the credential, until the kubelet removes them from the pods that keep running (`onExpiry: Empty`).
     MountedFiles,
     /// What a process has read of the credential.
     CredentialRead,
-    /// Connections that were open: some network plugins let them go on.
+    /// Open connections: some network plugins do not close them.
     Connections,
 }
 
-/// A grant in a few words, for lists.
+/// A short summary of the grant, for lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantSummary {
-    /// What it is for: `export.arxiv.org:443`, `frontier-weights/reader` or `namespace-debugger`.
+    /// The target: `export.arxiv.org:443`, `frontier-weights/reader` or `namespace-debugger`.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub target: String,
-    /// How long it lasts from its start on.
+    /// The requested duration. Empty if the request names none.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub duration: String,
-    /// How many people have agreed, of how many: `1/3`; `policy` where the policy approved it by itself, and `nobody` where
-    /// the glass was broken.
+    /// The approvals given and required, such as `1/3`; `policy` if the policy approved it automatically, `nobody` if
+    /// break-glass was used.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub approvals: String,
-    /// The reason, where that says more than the phase, and whether a review is owed.
+    /// The reason, if it says more than the phase, and whether a break-glass review is required.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub reason: String,
     /// When it ends, to the minute; see `expiresAt`.
@@ -267,84 +269,84 @@ impl GrantSummary {
     }
 }
 
-/// What became of a grant; the same for every kind of grant.
+/// The status of a grant; the same for every kind of grant.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Pending, Approved, Active, Revoking, Expired, Revoked, Denied or TimedOut.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub phase: GrantPhase,
-    /// Why the grant is where it is, in one word.
+    /// The reason for the phase, in one word.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub reason: String,
-    /// What a review must name: a hash of everything that is decided about. Fixed when the grant is approved.
+    /// The hash of everything that reviewers decide about. A review must name it. It does not change after the approval.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub digest: String,
-    /// A hash of what the grant is for, as it was when it was approved. The grant ends when that changes.
+    /// A hash of the target of the grant, as it was at the approval. The grant ends when the target changes.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "String::is_empty")]
     pub target_digest: String,
-    /// A hash of each part of that, by which it is said what has changed.
+    /// A hash of each part of the target. It shows which part has changed.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     pub target_parts: BTreeMap<String, String>,
-    /// What its ClusterRole allowed when it was approved, a line for each rule, by which it is said what has changed; the
-    /// first 64.
+    /// What the ClusterRole allowed at the approval, one line for each rule, at most 64. It shows what has changed.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     pub target_rules: Vec<String>,
     /// The grant in a few words, for lists.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "GrantSummary::is_empty")]
     pub summary: GrantSummary,
-    /// Of whoever asked and the users and ServiceAccounts that get it, those that were members of the research namespace when the
-    /// operator first saw the request, or at a later time while it waited, by user name. See `whenRequesterLeaves` of AccessPolicy.
+    /// The requester and the beneficiaries (users and ServiceAccounts) that were members of the research namespace while the
+    /// request was pending, by user name. See `whenRequesterLeaves` of AccessPolicy.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 17))]
     pub members: Vec<String>,
-    /// The policy that it was decided under.
+    /// The policy that decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyReference>,
     /// How far each of the policy's rules is met.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     pub approvals: Vec<RuleApprovals>,
-    /// The reviews that it was decided by.
+    /// The reviews of the decision.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     pub reviews: Vec<RecordedReview>,
-    /// What it owes where it broke the glass.
+    /// The required review, if break-glass was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub break_glass: Option<BreakGlassStatus>,
     /// When it was approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approved_at: Option<Time>,
-    /// When what it opens was opened.
+    /// When it was opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activated_at: Option<Time>,
-    /// When it ends. Written before anything is opened, and never recomputed.
+    /// When it ends. Written before anything is opened, and never changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
-    /// When the end was confirmed: nothing of it is left.
+    /// When the end was confirmed: nothing that it opened is left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Time>,
     /// What may outlast the grant, because Kubernetes cannot take it back.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 8))]
     pub residual_exposure: Vec<ResidualExposure>,
-    /// Until when what may outlast a grant that has ended may last, as far as there is an end to it: see its Ready
-    /// condition for what has none.
+    /// When the residual exposure of an ended grant is over, as far as that is known. The Ready condition names the exposure
+    /// that has no known end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub residual_exposure_until: Option<Time>,
-    /// The Secret that holds the credential's copy, from before it is made until it is confirmed gone.
+    /// The Secret with the copy of the credential. Set before the Secret is created, until its deletion is confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_name: Option<String>,
-    /// Whether that Secret is gone, and only the pods that held it are waited for.
+    /// Whether that Secret is deleted, and the operator waits only for the pods that held it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub secret_destroyed: bool,
-    /// What is known of the names that it opens; those that are not open come first, at most 32.
+    /// The names that it opens, at most 32; names that are not open come first.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub hosts: Vec<HostStatus>,
-    /// Ready, Approved and Active, and Stalled or RevocationUnconfirmed where something is broken.
+    /// Ready, Decided, Approved and Active; Reviewed for break-glass; and Stalled or RevocationUnconfirmed if something is
+    /// broken.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

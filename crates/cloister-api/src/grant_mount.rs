@@ -1,8 +1,8 @@
 use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
-/// A credential that is mounted in new pods of a ServiceAccount. Written by the operator alone; one for each namespace,
-/// storage, role and account, shared by overlapping grants. The policy that injects the mount reads it.
+/// A credential that is mounted in new pods of a ServiceAccount. Only the operator writes it. There is one for each
+/// namespace, storage, role and ServiceAccount; overlapping grants share it. The policy that injects the mount reads it.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
 #[kube(
     group = "cloister.dev",
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
     category = "cloister",
     namespaced,
     derive = "PartialEq",
-    doc = "A credential that is mounted in new pods of a ServiceAccount while a grant lasts. Written by the operator alone.",
+    doc = "A credential that is mounted in new pods of a ServiceAccount while a grant is active. Only the operator writes it.",
     printcolumn(name = "Service account", type_ = "string", json_path = ".spec.serviceAccountName"),
     printcolumn(name = "Path", type_ = "string", json_path = ".spec.mountPath"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),

@@ -21,11 +21,11 @@ pub enum Tier {
 /// What a member may do in the namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum MemberRole {
-    /// Runs workloads and asks for grants, and edits the needs of the ResearchNamespace itself.
+    /// Runs workloads, requests grants, and edits the other members and the network access in the ResearchNamespace.
     Owner,
-    /// Runs workloads and asks for grants.
+    /// Runs workloads and requests grants.
     Researcher,
-    /// Looks.
+    /// Only reads.
     Viewer,
 }
 
@@ -44,16 +44,16 @@ pub struct Member {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceEgress {
-    /// EgressAllowlists to open: all their rules, where their selector allows this namespace.
+    /// EgressAllowlists to open: all their rules, if their selector allows this namespace.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::dns_labels")]
     pub allowlists: Vec<String>,
-    /// Needs of its own. Each opens as far as an allowlist that this namespace may use covers it.
+    /// Own rules. Each opens as far as an allowlist that this namespace may use, or an active EgressGrant, covers it.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub rules: Vec<EgressRule>,
-    /// ResearchNamespaces to reach. Each opens where the other side names this one in `ingress.fromResearchNamespaces`.
+    /// ResearchNamespaces to reach. Each opens if the other one names this one in `ingress.fromResearchNamespaces`.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::dns_labels")]
     pub to_research_namespaces: Vec<String>,
@@ -90,7 +90,8 @@ pub struct GatewayRule {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NamespaceIngress {
-    /// ResearchNamespaces that may reach this one. Each opens where the other side names this one in `egress.toResearchNamespaces`.
+    /// ResearchNamespaces that may reach this one. Each opens if the other one names this one in
+    /// `egress.toResearchNamespaces`.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::dns_labels")]
     pub from_research_namespaces: Vec<String>,
@@ -145,15 +146,15 @@ pub struct LimitRangeItem {
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::quantities::limits")]
     pub default_request: BTreeMap<String, Quantity>,
-    /// The most that may be asked for.
+    /// The maximum.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::quantities::limits")]
     pub max: BTreeMap<String, Quantity>,
-    /// The least that may be asked for.
+    /// The minimum.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::quantities::limits")]
     pub min: BTreeMap<String, Quantity>,
-    /// How far a limit may exceed its request.
+    /// The maximum ratio of limit to request.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "crate::quantities::limits")]
     pub max_limit_request_ratio: BTreeMap<String, Quantity>,
@@ -163,15 +164,15 @@ pub struct LimitRangeItem {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceAccountTemplate {
-    /// Its name. `default` is there anyway, without a token in pods.
+    /// Its name. `default` always exists, without a token in pods.
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub name: String,
-    /// Its annotations, such as those of a cloud's workload identity: those that `workloads.serviceAccountAnnotations` of
-    /// CloisterConfig lists. None of `cloister.dev` or `kubernetes.io`.
+    /// Its annotations, such as those for the workload identity of a cloud. `workloads.serviceAccountAnnotations` of
+    /// CloisterConfig must list them. Annotations of `cloister.dev` and `kubernetes.io` are not allowed.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "annotations")]
     pub annotations: BTreeMap<String, String>,
-    /// Secrets of the namespace by which its pods fetch their images.
+    /// Secrets of the namespace with which its pods pull images.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "pull_secrets")]
     pub image_pull_secrets: Vec<String>,
@@ -183,7 +184,7 @@ fn pull_secrets(generator: &mut SchemaGenerator) -> Schema {
         "type": "array", "maxItems": 8, "x-kubernetes-list-type": "atomic", "items": name,
         "x-kubernetes-validations": [{
             "rule": "self.all(n, !n.startsWith('cloister-grant-'))",
-            "message": "a Secret named cloister-grant-* is the copy of a credential, and no way to images",
+            "message": "a Secret named cloister-grant-* is the copy of a credential, and cannot be used to pull images",
             "reason": "FieldValueForbidden",
         }],
     })
@@ -209,13 +210,13 @@ fn annotations(generator: &mut SchemaGenerator) -> Schema {
     })
 }
 
-/// What becomes of the Namespace when the ResearchNamespace is deleted.
+/// What happens to the Namespace when the ResearchNamespace is deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum DeletionPolicy {
-    /// It stays, closed and sealed, and its grants end.
+    /// The Namespace stays, closed and sealed, and its grants end.
     #[default]
     Retain,
-    /// It is deleted, with all that is in it; the policies that deny go last, after the pods.
+    /// The Namespace is deleted with all its content; the policies that deny traffic go last, after the pods.
     Delete,
 }
 
@@ -252,19 +253,19 @@ pub struct ResearchNamespaceSpec {
     #[schemars(length(max = 3))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["role".into()]))]
     pub members: Vec<Member>,
-    /// What its pods need to reach. Nothing but DNS and the namespace itself where it is absent.
+    /// What its pods need to reach. If it is absent, only DNS and the namespace itself.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub egress: NamespaceEgress,
-    /// Who may reach its pods. Nobody but the namespace itself where it is absent.
+    /// Who may reach its pods. If it is absent, only the namespace itself.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub ingress: NamespaceIngress,
-    /// The most that the namespace may use, by resource name, as in a ResourceQuota. A fraction stands in quotes, such as "1.5".
-    /// Whether a device (`requests.nvidia.com/gpu`) or a kind (`count/jobs.batch`) is spelt right, nobody can tell: Kubernetes accepts
-    /// names of what may come, and one that is misspelt limits nothing. `kubectl describe quota` shows what is used of each.
+    /// The maximum that the namespace may use, by resource name, as in a ResourceQuota. Quote fractions, such as "1.5".
+    /// Kubernetes does not check the name of a device (`requests.nvidia.com/gpu`) or of a kind (`count/jobs.batch`): a
+    /// misspelt name limits nothing. `kubectl describe quota` shows the use of each.
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::quantities::quota")]
     pub quota: BTreeMap<String, Quantity>,
-    /// Limits and defaults of single containers, pods and claims.
+    /// Limits and defaults for containers, pods and PersistentVolumeClaims.
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 3))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
@@ -274,7 +275,7 @@ pub struct ResearchNamespaceSpec {
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub service_accounts: Vec<ServiceAccountTemplate>,
-    /// What becomes of the Namespace when the ResearchNamespace is deleted.
+    /// What happens to the Namespace when the ResearchNamespace is deleted.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub deletion_policy: DeletionPolicy,
 }

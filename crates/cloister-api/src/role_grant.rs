@@ -1,18 +1,18 @@
 use crate::{Subject, grant::grant_spec};
 
 grant_spec! {
-    /// Asks for an AccessRole in this namespace, and becomes the grant.
+    /// A request for an AccessRole in this namespace.
     #[kube(
         kind = "RoleGrant",
         plural = "rolegrants",
         shortname = "rgr",
-        doc = "Asks for an AccessRole in this namespace, and becomes the grant: a RoleBinding that ends.",
+        doc = "A request for an AccessRole in this namespace. Once approved, a RoleBinding exists until the grant ends.",
     )]
     pub struct RoleGrantSpec {
         /// The AccessRole.
         #[schemars(schema_with = "crate::schema::dns_label")]
         pub role: String,
-        /// Who gets it.
+        /// The beneficiaries: who gets the role.
         #[schemars(length(min = 1, max = 16))]
         pub subjects: Vec<Subject>,
     }

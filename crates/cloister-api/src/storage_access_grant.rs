@@ -2,7 +2,7 @@ use crate::{OnExpiry, Subject, grant::grant_spec};
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-/// Where, and for whose pods, the credential is mounted.
+/// Where the credential is mounted, and in whose pods.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Mount {
@@ -15,12 +15,12 @@ pub struct Mount {
 }
 
 grant_spec! {
-    /// Asks for a role of a StorageResource, and becomes the grant.
+    /// A request for a role of a StorageResource.
     #[kube(
         kind = "StorageAccessGrant",
         plural = "storageaccessgrants",
         shortname = "sag",
-        doc = "Asks for a role of a StorageResource, and becomes the grant: RoleBinding, mounted credential, opened endpoint, end time.",
+        doc = "A request for a role of a StorageResource: RoleBinding, mounted credential and opened endpoint, until the grant ends.",
     )]
     #[x_kube(validation = Rule::new("!has(self.mount) || self.subjects.exists(s, s.kind == 'ServiceAccount' && s.name == self.mount.serviceAccountName)")
         .message(Message::Message("mount.serviceAccountName must be among the subjects, as a ServiceAccount".into()))
@@ -32,13 +32,13 @@ grant_spec! {
         /// One of its roles.
         #[schemars(schema_with = "crate::schema::dns_label")]
         pub role: String,
-        /// Where the credential is mounted; nowhere where it is absent.
+        /// Where the credential is mounted. If it is absent, it is not mounted.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub mount: Option<Mount>,
-        /// What happens to running pods when it ends.
+        /// What happens to running pods when the grant ends.
         #[serde(default, deserialize_with = "crate::null::absent")]
         pub on_expiry: OnExpiry,
-        /// Who gets it.
+        /// The beneficiaries: who gets the role.
         #[schemars(length(min = 1, max = 16))]
         pub subjects: Vec<Subject>,
     }

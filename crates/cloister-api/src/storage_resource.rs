@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How bad it would be if the content got out.
+/// The damage if the content became public.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum Sensitivity {
     /// Public, or soon to be.
@@ -32,7 +32,7 @@ impl Sensitivity {
     .message(Message::Message("an endpoint names exactly one of domainNames, networks, service and privateEndpoint".into()))
     .reason(Reason::FieldValueInvalid))]
 pub struct StorageEndpoint {
-    /// Names to reach. `*.` in front stands for one or more labels and never for the name itself.
+    /// Names to reach. `*.` at the beginning stands for one or more labels, and never for the name itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::domain_names")]
     pub domain_names: Option<Vec<String>>,
@@ -43,7 +43,7 @@ pub struct StorageEndpoint {
     /// A Service of this cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<ServiceReference>,
-    /// A name that must resolve inside networks known beforehand.
+    /// A name that must resolve inside the given networks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_endpoint: Option<PrivateEndpoint>,
     /// The ports to reach.
@@ -70,7 +70,7 @@ pub struct SecretReference {
     .message(Message::Message("a credential names where it is kept: secretRef".into()))
     .reason(Reason::FieldValueRequired))]
 pub struct Credential {
-    /// A Secret whose data is copied to where the grant is mounted.
+    /// A Secret. Its data is copied to the namespace of the grant and mounted there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<SecretReference>,
 }
@@ -95,10 +95,10 @@ impl Credential {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageRole {
-    /// What the role is called in a grant; unique in its list.
+    /// The name of the role in a grant; unique in its list.
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub name: String,
-    /// What the role lets its holder do, in a sentence.
+    /// What the role allows, in a sentence.
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::schema::text")]
     pub description: String,
@@ -109,11 +109,11 @@ pub struct StorageRole {
     /// The AccessPolicy that decides who gets it.
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub access_policy: String,
-    /// A ClusterRole that is bound to the grant's subjects in its namespace while it lasts.
+    /// A ClusterRole that is bound to the subjects of the grant in its namespace while the grant is active.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::rbac_name")]
     pub cluster_role: Option<String>,
-    /// Where its credential is kept. A role without one opens the endpoint and the ClusterRole alone.
+    /// Where its credential is kept. A role without a credential only opens the endpoint and binds the ClusterRole.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<Credential>,
 }
@@ -145,9 +145,10 @@ pub struct StorageResourceSpec {
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::schema::text")]
     pub description: String,
-    /// Low, Moderate, High or Critical. CloisterConfig says how many approvals each needs at least.
+    /// Low, Moderate, High or Critical. `minimumApprovals` of CloisterConfig says how many approvals each needs at least.
     pub sensitivity: Sensitivity,
-    /// Where it is reached. Opened while a grant lasts, for the pods of the grant's mount, or of the whole namespace where it has none.
+    /// Where the storage is reached. It is open while a grant is active: for the pods of the mount of the grant, or, if
+    /// there is no mount, for the whole namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<StorageEndpoint>,
     /// The ways to use it.
@@ -156,14 +157,14 @@ pub struct StorageResourceSpec {
     pub roles: Vec<StorageRole>,
 }
 
-/// What the operator saw of a storage resource.
+/// What the operator found out about a storage resource.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StorageResourceStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, and Stalled where something is broken.
+    /// Ready, and Stalled if something is broken.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

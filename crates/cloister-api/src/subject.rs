@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 /// What a [`Subject`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum SubjectKind {
-    /// A person, by the user name that the API server knows them by.
+    /// A person, by the user name in the API server.
     User,
-    /// Everybody in a group.
+    /// Everybody in the group.
     Group,
     /// A ServiceAccount of the namespace.
     ServiceAccount,
@@ -31,7 +31,7 @@ fn namespace_of_accounts_alone() -> Rule {
         .reason(Reason::FieldValueForbidden)
 }
 
-/// A person, a group or a ServiceAccount. It has no namespace: a ServiceAccount is one of the object's own namespace.
+/// A person, a group or a ServiceAccount. It has no namespace field: a ServiceAccount is in the namespace of the object.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:')")
@@ -41,13 +41,13 @@ fn namespace_of_accounts_alone() -> Rule {
 pub struct Subject {
     /// User, Group or ServiceAccount.
     pub kind: SubjectKind,
-    /// The name, exactly as the API server knows it. Group names are compared literally.
+    /// The name, exactly as the API server knows it. Group names match exactly.
     #[schemars(schema_with = "crate::schema::subject_name")]
     pub name: String,
 }
 
-/// A member of a research namespace: a person, a group, or a ServiceAccount of the namespace, or of one where something
-/// runs that makes pods for people.
+/// A member of a research namespace: a person, a group, or a ServiceAccount of the namespace, or of the namespace of a
+/// controller that creates pods for people.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:') || self.name.startsWith('system:serviceaccount:')")
@@ -61,16 +61,16 @@ pub struct Subject {
 pub struct MemberSubject {
     /// User, Group or ServiceAccount.
     pub kind: SubjectKind,
-    /// The name, exactly as the API server knows it. Group names are compared literally.
+    /// The name, exactly as the API server knows it. Group names match exactly.
     #[schemars(schema_with = "crate::schema::subject_name")]
     pub name: String,
-    /// The namespace of a ServiceAccount, where it is not this one: one of `workloads.controllerNamespaces` of CloisterConfig.
+    /// The namespace of a ServiceAccount, if it is not this one: one of `workloads.controllerNamespaces` of CloisterConfig.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub namespace: Option<String>,
 }
 
-/// Who may ask, or approve: a person, a group, or a ServiceAccount of any namespace (`namespace/name`).
+/// Who may request or approve: a person, a group, or a ServiceAccount of any namespace (`namespace/name`).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || (has(self.__namespace__) && self.__namespace__ != '')")
@@ -81,12 +81,14 @@ pub struct MemberSubject {
     .message(Message::Message("users of the system (system:*) cannot be named; name a ServiceAccount by kind".into()))
     .reason(Reason::FieldValueForbidden))]
 #[x_kube(validation = Rule::new("self.kind != 'Group' || self.name != 'system:serviceaccounts' && !self.name.startsWith('system:serviceaccounts:')")
-    .message(Message::Message("a ServiceAccount is meant by no group (system:serviceaccounts*): one that asks is named as {kind: ServiceAccount, namespace: NAMESPACE, name: NAME}, and none approves or breaks the glass".into()))
+    .message(Message::Message("groups of ServiceAccounts (system:serviceaccounts*) cannot be used: name a ServiceAccount that \
+                               requests as {kind: ServiceAccount, namespace: NAMESPACE, name: NAME}; a ServiceAccount cannot \
+                               approve or use break-glass".into()))
     .reason(Reason::FieldValueForbidden))]
 pub struct Principal {
     /// User, Group or ServiceAccount.
     pub kind: SubjectKind,
-    /// The name, exactly as the API server knows it. Group names are compared literally.
+    /// The name, exactly as the API server knows it. Group names match exactly.
     #[schemars(schema_with = "crate::schema::subject_name")]
     pub name: String,
     /// The namespace of a ServiceAccount; absent otherwise.
@@ -95,7 +97,7 @@ pub struct Principal {
     pub namespace: Option<String>,
 }
 
-/// A person as the API server attested them at the time. Written by admission, never by the author.
+/// A person, as the API server authenticated them at that time. Set by admission, never by the author.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Identity {
@@ -106,16 +108,16 @@ pub struct Identity {
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 1024))]
     pub uid: String,
-    /// The groups at the time.
+    /// The groups at that time.
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "groups")]
     pub groups: Vec<String>,
-    /// What stays the same over a person's accounts, where the identity provider gives such a key (`personKey` of
-    /// CloisterConfig): its first value.
+    /// The value that is the same for all accounts of the person, if the identity provider sets such a key (`personKey` of
+    /// CloisterConfig): the first value of the key.
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 1024))]
     pub person_key: String,
-    /// All values of that key, where there are several. Two accounts that share one of them are one person.
+    /// All values of that key, if it has several. Two accounts that share one of them are one person.
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Set)]

@@ -49,7 +49,7 @@ pub enum NoAnswer {
     #[error("no answer within {0:?}")]
     InTime(Duration),
     /// It waited on a connection that is taken for dead.
-    #[error("its connection was given up, because newer ones answer and this one does not")]
+    #[error("its connection was closed, because newer connections answer and this one does not")]
     OnThisConnection,
 }
 
@@ -175,9 +175,9 @@ impl Inner {
             Ok(made) => {
                 *client = made;
                 self.generation.send_replace(Generation { number: since + 1, answers: false });
-                warn!("the API server does not answer; it is asked over new connections");
+                warn!("the API server does not answer; the operator opens new connections");
             }
-            Err(error) => warn!(%error, "the API server does not answer, and the client cannot be made anew"),
+            Err(error) => warn!(%error, "the API server does not answer, and the operator cannot create a new client"),
         }
     }
 
@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(connection.inner.generation.borrow().number, 1, "twice is once");
         assert_eq!(ask(&client).await.unwrap(), "{}");
         let error = waiting.await.unwrap().unwrap_err();
-        assert!(error.to_string().contains("given up"), "{error}");
+        assert!(error.to_string().contains("was closed, because newer"), "{error}");
     }
 
     fn asked(uri: &str) -> String {

@@ -35,7 +35,7 @@ pub async fn run(reconciler: Arc<Reconciler>, stop: impl Future<Output = ()>) {
             work(&reconciler, job).instrument(span).await;
         });
     }
-    debug!(under_way = tasks.len(), "waiting for what is under way");
+    debug!(under_way = tasks.len(), "waiting for the work in progress");
     while let Some(ended) = tasks.join_next().await {
         report(ended);
     }
@@ -44,7 +44,7 @@ pub async fn run(reconciler: Arc<Reconciler>, stop: impl Future<Output = ()>) {
 /// Works on these keys once, before there is a dispatcher. One that fails comes again by the queue.
 pub async fn once(reconciler: &Reconciler, keys: Vec<Key>) {
     if !keys.is_empty() {
-        info!(grants = keys.len(), "taking away what ended while no operator was there");
+        info!(grants = keys.len(), "removing what ended while no operator was running");
     }
     let store = &reconciler.sources.store;
     let each = |(key, ticket)| async move {
@@ -76,7 +76,7 @@ async fn work(reconciler: &Reconciler, job: Job) {
         Err(error) => {
             reconciler.metrics.failed(job.key.kind(), error.category());
             if error.is_conflict() {
-                debug!(%error, ?wait, "changed meanwhile; looking again");
+                debug!(%error, ?wait, "the object changed in the meantime; trying again");
             } else {
                 warn!(%error, category = error.category(), ?wait, "failed; trying again");
             }

@@ -24,21 +24,22 @@ pub enum Error {
         limit: Duration,
     },
     /// This operator does not hold the Lease by which one acts at a time.
-    #[error("did not {what}: the Lease could not be renewed in time, so another operator may act by now")]
+    #[error("did not {what}: the Lease could not be renewed in time, so another operator may be the leader by now")]
     NotLeading {
         /// What was to be done, and with which object.
         what: String,
     },
     /// An object that was deleted is still there, because somebody else's finalizer holds it.
-    #[error("{what} was deleted but is still there: a finalizer of somebody else holds it; take it off")]
+    #[error("{what} is being deleted, but the finalizer of another tool holds it; remove that finalizer")]
     NotGone {
         /// The object.
         what: String,
     },
     /// An object is not as it was written.
     #[error(
-        "{what} is not as it was written: something changes it on its way, and it is written again; see whether a mutating \
-         admission policy or webhook of the cluster is about it: kubectl get mutatingadmissionpolicies,mutatingwebhookconfigurations"
+        "{what} differs from what the operator wrote: something changes it on its way, and the operator writes it again; check \
+         whether a mutating admission policy or webhook of the cluster changes it: kubectl get \
+         mutatingadmissionpolicies,mutatingwebhookconfigurations"
     )]
     NotAsWritten {
         /// The object.
@@ -66,7 +67,7 @@ pub enum Error {
         source: Arc<Error>,
     },
     /// The GrantMount that a copy is for is not there any more.
-    #[error("GrantMount {namespace}/{name} is gone, so that nothing would remember a copy of its credential")]
+    #[error("GrantMount {namespace}/{name} does not exist, so nothing would record a copy of its credential")]
     MountGone {
         /// Its namespace.
         namespace: String,
@@ -74,7 +75,7 @@ pub enum Error {
         name: String,
     },
     /// A credential is not where it was a moment ago.
-    #[error("Secret {namespace}/{name} holds no credential any more")]
+    #[error("Secret {namespace}/{name} no longer holds a credential")]
     CredentialGone {
         /// Its namespace.
         namespace: String,

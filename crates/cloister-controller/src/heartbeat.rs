@@ -110,8 +110,9 @@ async fn look_at_store(heart: &Heartbeat, before: &mut Before) {
     let version = list.metadata.resource_version.and_then(|version| version.parse().ok());
     let Some((from, to)) = version.and_then(|version| before.version.went_back(version)) else { return };
     let message = format!(
-        "the API server's store went back from version {from} to {to}: it was restored. Everything is read anew. What was revoked \
-         since may stand again: set invalidateGrantsBefore of CloisterConfig to the time of the restore"
+        "the API server's store went back from version {from} to {to}: it was restored. The operator reads everything again. \
+         Grants that were revoked since may be active again: set invalidateGrantsBefore of CloisterConfig to the time of the \
+         restore"
     );
     heart.alerts.raise(settings_reference(), News::warning("StoreRestored", message));
     heart.store.restored.send_modify(|count| *count += 1);
@@ -139,8 +140,8 @@ fn look_at_clocks(heart: &Heartbeat, before: &mut Before) {
 pub fn in_words(skew: &Skew) -> String {
     let Skew { machine_ahead, server_ahead } = skew;
     format!(
-        "the operator's clock and the API server's differ by more than {} s (the operator's is {} s off, the API server's \
-         {} s); nothing is opened until they agree, and what is open ends at its time. Correct the clock that is wrong",
+        "the clocks of the operator and the API server differ by more than {} s (the operator's is {} s off, the API server's \
+         {} s); nothing is opened until they agree, and active grants end at their time. Correct the clock that is wrong",
         cloister_core::cluster::clock::SKEW_LIMIT.as_secs(),
         machine_ahead.as_secs(),
         server_ahead.as_secs(),
@@ -151,13 +152,13 @@ fn look_at_watches(heart: &Heartbeat, before: &mut Before) {
     let silent = heart.store.synced.silent();
     for kind in silent.iter().filter(|kind| !before.silent.contains(kind)) {
         let message = format!(
-            "nothing is heard of {kind} from the API server: what depends on it is not decided, and is not confirmed. See the \
-             operator's log for the reason; it may be a missing right to list and watch"
+            "the operator gets no answer about {kind} from the API server: it decides and confirms nothing that depends on \
+             this kind. See the log of the operator for the reason; the permission to list and watch may be missing"
         );
         heart.alerts.raise(settings_reference(), News::warning("WatchStale", message));
     }
     for kind in before.silent.iter().filter(|kind| !silent.contains(kind)) {
-        info!(kind, "it is heard of again");
+        info!(kind, "the API server answers about it again");
     }
     before.silent = silent;
     // What the settings name may be there and not be readable.

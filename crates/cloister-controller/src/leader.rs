@@ -132,7 +132,7 @@ impl Keeper {
             };
             tokio::time::sleep(wait).await;
         }
-        info!(identity = self.candidate.identity(), "this operator acts");
+        info!(identity = self.candidate.identity(), "this operator is the leader");
     }
 
     /// Renews the Lease until somebody else holds it.
@@ -185,7 +185,7 @@ impl Keeper {
             }
             Claim::Wait(left, holder) => {
                 if self.leadership.is_held_by(&holder) {
-                    info!(holder, "another operator acts; this one stands by");
+                    info!(holder, "another operator is the leader; this one stands by");
                 }
                 Ok(Tried::Wait(left))
             }

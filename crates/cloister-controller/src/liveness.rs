@@ -101,7 +101,7 @@ pub fn watch(liveness: Arc<Liveness>, is_free: impl Fn() -> bool + Send + 'stati
                 error!(index, runtime, dispatcher, "stuck; /livez says so");
             }
             if looks >= GIVEN_UP {
-                error!(index, runtime, dispatcher, "stuck for too long; the process ends, and must be started again");
+                error!(index, runtime, dispatcher, "stuck for too long; the process stops, and must be restarted");
                 std::process::exit(70);
             }
         }

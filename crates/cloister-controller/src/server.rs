@@ -64,7 +64,7 @@ pub fn start(listener: TcpListener, standing: Arc<Standing>) -> std::io::Result<
         let served =
             runtime.block_on(async { axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await });
         // Nobody could ask any more whether the operator is alive.
-        error!(?served, "the listener ended; the process ends with it and must be started again");
+        error!(?served, "the listener stopped; the process stops with it and must be restarted");
         std::process::exit(1);
     };
     thread::Builder::new().name("http".to_owned()).spawn(serve).map(drop)
@@ -72,7 +72,7 @@ pub fn start(listener: TcpListener, standing: Arc<Standing>) -> std::io::Result<
 
 async fn livez(State(standing): State<Arc<Standing>>) -> (StatusCode, &'static str) {
     if standing.acting.get().is_some_and(|acting| acting.liveness.is_dead()) {
-        (StatusCode::SERVICE_UNAVAILABLE, "stuck: it must be started again")
+        (StatusCode::SERVICE_UNAVAILABLE, "stuck: it must be restarted")
     } else {
         (StatusCode::OK, "ok")
     }
@@ -81,7 +81,9 @@ async fn livez(State(standing): State<Arc<Standing>>) -> (StatusCode, &'static s
 async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
     let Some(Acting { reconciler, .. }) = standing.acting.get() else {
         return match standing.leadership.held_by() {
-            Some(holder) => (StatusCode::OK, format!("standby: {holder} acts{}", late(standing.leadership.overdue()))),
+            Some(holder) => {
+                (StatusCode::OK, format!("standby: {holder} is the leader{}", late(standing.leadership.overdue())))
+            }
             None => (StatusCode::SERVICE_UNAVAILABLE, format!("waits for Lease {LEASE}")),
         };
     };
@@ -94,16 +96,16 @@ async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
         why.push(format!("still listing: {}", missing.join(", ")));
     }
     if !silent.is_empty() {
-        why.push(format!("nothing is heard of: {}", silent.join(", ")));
+        why.push(format!("no answer about: {}", silent.join(", ")));
     }
     if let Agreement::Skewed(skew) = sources.store.clock.agreement() {
         why.push(in_words(&skew));
     }
     if alerts.refused_always() {
         why.push(format!(
-            "the API server refuses every status that this operator writes: see that it runs as the ServiceAccount {}/{}, which \
-             the admission policies let write, and that its ClusterRole is bound; the Events with reason StatusRefused and the log \
-             say what refuses it",
+            "the API server rejects every status that this operator writes: make sure that it runs as the ServiceAccount \
+             {}/{}, which the admission policies allow to write, and that its ClusterRole is bound; the Events with reason \
+             StatusRefused and the log say what rejects it",
             labels::SYSTEM_NAMESPACE,
             labels::OPERATOR_ACCOUNT
         ));
@@ -113,7 +115,7 @@ async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
     let refused = match alerts.refused() {
         0 => String::new(),
         many => format!(
-            "; the status of {} is refused, see the Events with reason StatusRefused",
+            "; the status of {} is rejected, see the Events with reason StatusRefused",
             counted(many, "object", "objects")
         ),
     };
@@ -153,7 +155,7 @@ async fn measured(standing: &Standing) -> Option<String> {
     let Some(Acting { reconciler, .. }) = standing.acting.get() else {
         let overdue = standing.leadership.overdue();
         return Some(format!(
-            "# HELP cloister_alerts What deserves attention now.\n# TYPE cloister_alerts gauge\n\
+            "# HELP cloister_alerts What needs attention now.\n# TYPE cloister_alerts gauge\n\
              cloister_alerts{{alert=\"LeaderAbsent\"}} {overdue}\n# EOF\n"
         ));
     };

@@ -139,32 +139,32 @@ fn a_network_that_is_never_opened_is_told_with_where_it_is_and_who_can_help() {
         (
             "10.244.1.8/29",
             format!(
-                "it is in 10.244.1.0/24 (the podCIDRs of a Node); {by_name}; where it is outside of the cluster, ask whoever runs \
-                 the nodes to look which Node has it"
+                "it is in 10.244.1.0/24 (the podCIDRs of a Node); {by_name}; if it is outside the cluster, ask a platform \
+                 engineer which Node has it"
             ),
         ),
         (
             "192.0.2.8/32",
             format!(
-                "it is in 192.0.2.8/32 (the addresses of a Node); {by_name}; where it is outside of the cluster, ask whoever runs \
-                 the nodes to look which Node has it"
+                "it is in 192.0.2.8/32 (the addresses of a Node); {by_name}; if it is outside the cluster, ask a platform \
+                 engineer which Node has it"
             ),
         ),
         (
             "10.20.5.0/24",
             format!(
-                "it is in 10.20.0.0/14 (clusterNetworks of CloisterConfig); {by_name}; where it is outside of the cluster, ask whoever \
-                 writes CloisterConfig (ClusterRole cloister:policy-admin) to name in clusterNetworks the networks of pods, Services and \
-                 nodes alone"
+                "it is in 10.20.0.0/14 (clusterNetworks of CloisterConfig); {by_name}; if it is outside the cluster, ask a \
+                 policy administrator (ClusterRole cloister:policy-admin) to name only the networks of pods, Services and \
+                 nodes in clusterNetworks"
             ),
         ),
         (
             "169.254.169.254/32",
-            "it is in 169.254.0.0/16 (the addresses of metadata services and agents of the node); credentials of a cloud come by a grant of \
-             storage, and not from a metadata service or an agent on the node"
+            "it is in 169.254.0.0/16 (the addresses of metadata services and agents of the node); get cloud credentials \
+             through a StorageAccessGrant, not from a metadata service or an agent on the node"
                 .to_owned(),
         ),
-        ("127.0.0.0/8", "it is in 127.0.0.0/8 (addresses that lead back to the pod or its node); take it out of the rule".to_owned()),
+        ("127.0.0.0/8", "it is in 127.0.0.0/8 (addresses that lead back to the pod or its node); remove it from the rule".to_owned()),
     ] {
         let expected = format!("{network} is never opened by address: {said}");
         assert_eq!(refusal(&rule(json!({"networks": [network]}))).to_string(), expected);
@@ -192,9 +192,9 @@ fn a_service_that_nobody_here_may_use_is_no_other_than_one_that_does_not_exist()
     }
     assert_eq!(
         absent,
-        "no EgressAllowlist that this namespace may use, and no EgressGrant of it, names Service infra/NAME. Ask for an EgressGrant of \
-         this rule (`kubectl explain egressgrant.spec`), ask whoever publishes allowlists for one that covers it (`kubectl get \
-         egressallowlists` lists what there is), or ask whoever runs namespace infra for the name of the Service"
+        "no EgressAllowlist that this namespace may use, and no EgressGrant of it, names Service infra/NAME. Ask for an \
+         EgressGrant of this rule (`kubectl explain egressgrant.spec`), ask a catalogue administrator for one that covers it \
+         (`kubectl get egressallowlists` lists what there is), or ask the owner of namespace infra for the name of the Service"
     );
     assert!(said("cahce", 443).contains("names Service infra/NAME (did you mean infra/cache?). "));
     // What is named may be told.

@@ -5,14 +5,14 @@ use kube::core::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-/// Where the cluster's own DNS is.
+/// Where the DNS of the cluster is.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DnsConfig {
     /// The namespace of its pods and of its Service.
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub namespace: String,
-    /// Its pods, by the selector of its Service. Where it is absent: those with the label `k8s-app: kube-dns`.
+    /// Its pods, by the selector of its Service. If it is absent: those with the label `k8s-app: kube-dns`.
     // No default in the schema: client-side apply would merge its label with those that are written later.
     #[serde(deserialize_with = "usual_unless_written", skip_serializing_if = "is_usual")]
     #[schemars(schema_with = "crate::schema::label_selector")]
@@ -20,14 +20,14 @@ pub struct DnsConfig {
     /// Its Service; the Service's addresses are opened too.
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub service: String,
-    /// Addresses of a cache on each node: link-local, private, or in a network of the cluster. One of a metadata service, and
-    /// any other, is not in force.
+    /// Addresses of a DNS cache on each node: link-local, private, or in a network of the cluster. Any other address, and
+    /// that of a metadata service, is not in force.
     #[schemars(schema_with = "crate::schema::addresses")]
     pub node_local_addresses: Vec<String>,
-    /// The servers that the operator asks for names, as `address:port`. The endpoints of the Service where there are none.
+    /// The DNS servers that the operator queries, as `address:port`. If there are none, the endpoints of the Service.
     #[schemars(schema_with = "crate::schema::sockets")]
     pub servers: Vec<String>,
-    /// How the addresses of names are held.
+    /// How long the operator uses the addresses of names.
     pub resolution: ResolutionConfig,
 }
 
@@ -59,21 +59,21 @@ impl Default for DnsConfig {
     }
 }
 
-/// How the addresses of names are held.
+/// How long the operator uses the addresses of names.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ResolutionConfig {
-    /// An answer is good for at least this long, whatever its TTL: no name is asked for more often.
+    /// How long an answer is valid at least, whatever its TTL: no name is queried more often.
     #[serde(rename = "minimumTTL")]
     #[schemars(schema_with = "crate::schema::duration")]
     pub minimum_ttl: Duration,
-    /// How long an address stays open after the last answer with it has run out.
+    /// How long an address stays open after the last answer that contained it has expired.
     #[schemars(schema_with = "crate::schema::duration")]
     pub grace: Duration,
-    /// How long the last answer counts while no server answers.
+    /// How long the last answer is used if no server answers.
     #[schemars(schema_with = "crate::schema::duration")]
     pub stale: Duration,
-    /// How many addresses a name may have at a time. One with more stays closed.
+    /// How many addresses a name may have at a time. A name with more stays closed.
     #[schemars(range(min = 1, max = 256))]
     pub maximum_addresses: u32,
 }

@@ -7,20 +7,20 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct EgressConfig {
-    /// The AccessPolicy that EgressGrants are decided under.
+    /// The AccessPolicy that decides about EgressGrants.
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub access_policy: String,
-    /// What opens egress, beside the NetworkPolicies that are always written. Where it is not installed, nothing opens by
+    /// What opens egress, besides the NetworkPolicies that are always written. If it is not installed, nothing opens by
     /// name.
     pub backend: EgressBackend,
     /// The widest public ranges that allowlists may open. A wider one needs an EgressGrant.
     pub max_public_prefix: MaxPublicPrefix,
-    /// Domains under which anybody can have storage, beyond those that are known: a name at or below one of them is opened
-    /// as a private endpoint, or by an EgressGrant.
+    /// Domains under which anybody can have storage, besides those that Cloister knows. A name at or below one of them opens
+    /// only as a private endpoint, or with an EgressGrant.
     #[schemars(schema_with = "crate::schema::shared_suffixes")]
     pub shared_suffixes: Vec<String>,
-    /// Whether network policies of others that allow something in a research namespace, and Roles and RoleBindings of
-    /// others in it, are deleted. They are told of either way.
+    /// Whether the operator deletes network policies that it does not manage and that allow something in a research
+    /// namespace, and Roles and RoleBindings there that it does not manage. The status reports them in both cases.
     pub remove_foreign_policies: bool,
 }
 
@@ -36,18 +36,18 @@ impl Default for EgressConfig {
     }
 }
 
-/// What opens egress, beside the NetworkPolicies that are always written.
+/// What opens egress, besides the NetworkPolicies that are always written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum EgressBackend {
-    /// What is installed beside NetworkPolicies, where that is one thing alone.
+    /// What is installed besides NetworkPolicies, if that is exactly one.
     #[default]
     Auto,
-    /// NetworkPolicies alone: names are held by their addresses.
+    /// Only NetworkPolicies: names open by their addresses.
     NetworkPolicy,
     /// CiliumNetworkPolicies for names.
     Cilium,
-    /// ClusterNetworkPolicies of the Admin tier, which no NetworkPolicy overrides, as a bound of each research namespace; and
-    /// for names where their definition has `domainNames`.
+    /// ClusterNetworkPolicies of the Admin tier, which no NetworkPolicy overrides, as an outer limit of each research
+    /// namespace; and for names, if their definition has `domainNames`.
     ClusterNetworkPolicy,
 }
 

@@ -5,7 +5,7 @@ use kube::core::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How many people must agree at least, by sensitivity. A weaker policy opens nothing.
+/// How many people must approve at least, by sensitivity. A weaker policy opens nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct MinimumApprovals {
@@ -41,25 +41,25 @@ impl MinimumApprovals {
     }
 }
 
-/// How long what is over is kept.
+/// How long ended grants and their reviews are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct RetentionConfig {
-    /// How long after its end a grant and its reviews stay in the cluster; for ever where it is absent. The audit record
-    /// keeps what happened. What is applied from Git is made again, and asks the approvers again.
+    /// How long a grant and its reviews stay in the cluster after its end. If it is absent, forever. The audit record keeps
+    /// what happened. A grant that is applied from Git is created again, and asks the approvers again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::duration")]
     pub ended_grants: Option<Duration>,
 }
 
-/// How long what Kubernetes cannot take back may last after the end of a grant: what the cluster is set up for.
+/// How long access that Kubernetes cannot take back may last after the end of a grant, as this cluster is configured.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct ResidualExposureConfig {
-    /// A watch: twice the API server's `--min-request-timeout`.
+    /// A watch: twice the `--min-request-timeout` of the API server.
     #[schemars(schema_with = "crate::schema::duration")]
     pub watches: Duration,
-    /// A session in a pod that nobody uses: the kubelet's `streamingConnectionIdleTimeout`.
+    /// An idle session in a pod: the `streamingConnectionIdleTimeout` of the kubelet.
     #[schemars(schema_with = "crate::schema::duration")]
     pub sessions: Duration,
 }

@@ -21,23 +21,24 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GatewayConfig {
-    /// The name that ResearchNamespaces name it by.
+    /// The name by which ResearchNamespaces refer to it.
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub name: String,
-    /// The namespace of its pods: no research namespace.
+    /// The namespace of its pods. It cannot be a research namespace.
     #[schemars(schema_with = "crate::schema::dns_label")]
     pub namespace: String,
     /// Its pods. `{}` is all of the namespace.
     #[schemars(schema_with = "crate::schema::label_selector")]
     pub pod_selector: LabelSelector,
-    /// The ResearchNamespaces that may name it, by their labels. `{}` is all of them; absent, none. The operator keeps to
-    /// this; admission holds its token to the pods of listed gateways alone, since it sees no labels of ResearchNamespaces.
+    /// The ResearchNamespaces that may name it, by their labels. `{}` is all of them; absent, none. The operator enforces
+    /// this. Admission does not see the labels of ResearchNamespaces: it limits the operator only to the pods of listed
+    /// gateways.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::namespace_selector")]
     pub namespace_selector: Option<LabelSelector>,
 }
 
-/// The settings of the whole cluster: one object, called `cloister`. Where it is absent the defaults hold.
+/// The settings of the whole cluster: one object, called `cloister`. If it is absent, the defaults apply.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
 #[kube(
     group = "cloister.dev",
@@ -58,55 +59,55 @@ pub struct GatewayConfig {
 )]
 #[serde(rename_all = "camelCase")]
 pub struct CloisterConfigSpec {
-    /// Where the cluster's own DNS is.
+    /// Where the DNS of the cluster is.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub dns: DnsConfig,
-    /// Where people come from, such as the VPN: what `fromAccessNetworks` opens to. The cluster's own networks are cut out of it,
-    /// and an entry that is nothing else is not in force.
+    /// The networks that people connect from, such as the VPN: `fromAccessNetworks` opens to these. The networks of the
+    /// cluster are removed from them. An entry that contains nothing else is not in force.
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::schema::openable_cidrs")]
     pub access_networks: Vec<String>,
-    /// The networks of pods, Services and nodes: never part of a `networks` rule.
+    /// The networks of pods, Services and nodes. A `networks` rule never opens them.
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::schema::own_cidrs")]
     pub cluster_networks: Vec<String>,
-    /// The namespaces that credentials are read from, and no others. Each needs the operator's Role. An entry that names a
-    /// research namespace that stands is not in force.
+    /// The namespaces that the operator may read credentials from. Each needs the Role of the operator. An entry that names
+    /// an existing research namespace is not in force.
     #[serde(default = "credential_namespaces")]
     #[schemars(schema_with = "crate::schema::own_dns_labels")]
     pub credential_namespaces: Vec<String>,
-    /// How many people must agree at least, by sensitivity.
+    /// How many people must approve at least, by sensitivity.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub minimum_approvals: MinimumApprovals,
     /// Egress that no allowlist covers.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub egress: EgressConfig,
-    /// The key of `userInfo.extra` that stays the same over a person's accounts, where the identity provider gives one.
-    /// Two accounts that share a value of it are one person, and an account without one neither asks nor decides. In lower
+    /// The key of `userInfo.extra` that is the same for all accounts of a person, if the identity provider sets one. Two
+    /// accounts that share a value of it are one person. An account without a value can neither request nor decide. In lower
     /// case, as the API server writes such keys.
     #[serde(default, deserialize_with = "crate::null::absent")]
     #[schemars(schema_with = "crate::schema::extra_key")]
     pub person_key: String,
-    /// After etcd was restored: grants that were approved before this time end, and requests made before it are refused.
-    /// A time that is more than an hour ahead is not in force.
+    /// For use after a restore of etcd: grants that were approved before this time end, and requests from before it are
+    /// denied. A time that is more than an hour in the future is not in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::schema::time")]
     pub invalidate_grants_before: Option<Time>,
-    /// How long what is over is kept.
+    /// How long ended grants and their reviews are kept.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub retention: RetentionConfig,
-    /// How long what Kubernetes cannot take back may last after the end of a grant, as the cluster is set up.
+    /// How long access that Kubernetes cannot take back may last after the end of a grant in this cluster.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub residual_exposure: ResidualExposureConfig,
     /// The RuntimeClass of each tier that needs one.
     #[serde(default = "runtime_class_names", deserialize_with = "crate::null::texts")]
     #[schemars(schema_with = "runtime_classes")]
     pub runtime_classes: BTreeMap<String, String>,
-    /// What pods, Services and claims of research namespaces may reach for, by list.
+    /// What pods, Services and PersistentVolumeClaims of research namespaces may use. What is not listed is rejected.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub workloads: WorkloadsConfig,
-    /// What lets people into pods from outside of their namespace, by name: `ingress.fromGateways` of a ResearchNamespace opens
-    /// to these, and to no other pods.
+    /// The gateways through which people reach pods from outside their namespace. `ingress.fromGateways` of a
+    /// ResearchNamespace names one of these, and opens to no other pods.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -173,17 +174,17 @@ impl Default for CloisterConfigSpec {
     }
 }
 
-/// What the operator made of the settings.
+/// What the operator found out about the settings.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CloisterConfigStatus {
-    /// The generation of the spec that this status speaks of.
+    /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// What opens egress now, beside NetworkPolicies; NetworkPolicy where nothing does.
+    /// What opens egress now, besides NetworkPolicies. NetworkPolicy if nothing else does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub egress_backend: Option<EgressBackend>,
-    /// Ready, what the settings depend on, and Stalled where something is broken.
+    /// Ready, the conditions of what the settings depend on, and Stalled if something is broken.
     #[serde(default, deserialize_with = "crate::null::absent", skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::schema::conditions")]
     pub conditions: Vec<Condition>,

@@ -4,43 +4,43 @@ use crate::schema::{QUALIFIED_NAME, looks_like, qualified_name, rule::rule, subd
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-/// What pods, Services and claims of research namespaces may reach for, by list. What is not listed is refused at admission.
+/// What pods, Services and PersistentVolumeClaims of research namespaces may use. Admission rejects what is not listed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkloadsConfig {
-    /// The PriorityClasses that pods may name. Those of the system (`system-*`) are refused whether they are listed or not.
-    /// Where the cluster has a default PriorityClass, list it: Kubernetes gives it to every pod that names none.
+    /// The PriorityClasses that pods may name. Those of the system (`system-*`) are rejected even if they are listed. If the
+    /// cluster has a default PriorityClass, list it: Kubernetes sets it on every pod that names none.
     #[schemars(schema_with = "priority_classes")]
     pub priority_classes: Vec<String>,
-    /// The types that Services may have. ClusterIP: Reached inside of the cluster alone. NodePort: Reached at a port of every
-    /// Node. LoadBalancer: Reached by a load balancer, from outside of the cluster too. ExternalName: A name that leads out of
-    /// the cluster.
+    /// The types that Services may have. ClusterIP: Reached only inside the cluster. NodePort: Reached at a port of every
+    /// Node. LoadBalancer: Reached through a load balancer, also from outside the cluster. ExternalName: A name outside the
+    /// cluster.
     #[schemars(schema_with = "service_types")]
     pub service_types: Vec<String>,
     /// The volumes that pods may use beyond those of their own namespace: `csi:DRIVER` (inline), `image`,
-    /// `podCertificate:SIGNER`; and what claims may name: `storageClass:NAME`, also the cluster's default, and
-    /// `persistentVolume:NAME`. List only StorageClasses that provision: of others the volumes are there already, and may be
-    /// another team's.
+    /// `podCertificate:SIGNER`; and what PersistentVolumeClaims may name: `storageClass:NAME`, also the default of the
+    /// cluster, and `persistentVolume:NAME`. List only StorageClasses that provision volumes: the volumes of other
+    /// StorageClasses exist already, and may belong to another team.
     #[schemars(schema_with = "volumes")]
     pub volumes: Vec<String>,
-    /// The keys of the taints that pods may tolerate, beyond those that Kubernetes adds by itself. List those that the
+    /// The keys of the taints that pods may tolerate, besides those that Kubernetes adds automatically. List those that the
     /// RuntimeClass of a tier adds.
     #[schemars(schema_with = "qualified_names")]
     pub tolerations: Vec<String>,
-    /// The annotations that pods may have of those that change their network, such as `k8s.v1.cni.cncf.io/networks`. What a
-    /// pod reaches by a further network is seen by no NetworkPolicy.
+    /// The annotations that change the network of a pod and that pods may have, such as `k8s.v1.cni.cncf.io/networks`. No
+    /// NetworkPolicy applies to what a pod reaches through an additional network.
     #[schemars(schema_with = "qualified_names")]
     pub pod_annotations: Vec<String>,
-    /// The annotations that ServiceAccounts may have: by some of them a cloud hands out identities, past all grants. `KEY`,
-    /// or `KEY=BEGINNING` of the values that it may have, as in `eks.amazonaws.com/role-arn=arn:aws:iam::1:role/research-`. A
-    /// `KEY` alone admits every value: for one that hands out identities, whoever steals the operator's token has every
-    /// identity whose trust policy admits a research namespace. Write the beginning there.
+    /// The annotations that ServiceAccounts may have. Some of them give an identity in a cloud, without a grant. `KEY`, or
+    /// `KEY=BEGINNING` with the beginning of its value, such as `eks.amazonaws.com/role-arn=arn:aws:iam::1:role/research-`.
+    /// A `KEY` without a beginning admits every value: if the annotation gives identities, a stolen token of the operator
+    /// can use every identity whose trust policy admits a research namespace. Write the beginning for such annotations.
     #[schemars(schema_with = "annotation_entries")]
     pub service_account_annotations: Vec<String>,
-    /// The namespaces whose ServiceAccounts may be members of research namespaces: where something runs that makes pods for
-    /// people. None of them can become a research namespace; an entry that names one that stands is not in force. The operator
-    /// keeps to that, and admission does not know it: whoever steals the operator's token can bind ServiceAccounts of a
-    /// namespace that is named here, also where that is a research namespace.
+    /// The namespaces whose ServiceAccounts may be members of research namespaces: those of controllers that create pods for
+    /// people. None of them can become a research namespace; an entry that names an existing research namespace is not in
+    /// force. The operator enforces this, but admission does not: a stolen token of the operator can bind ServiceAccounts of
+    /// a namespace that is named here, even if it is a research namespace.
     #[schemars(schema_with = "crate::schema::own_dns_labels")]
     pub controller_namespaces: Vec<String>,
 }

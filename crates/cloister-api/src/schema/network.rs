@@ -51,7 +51,7 @@ pub fn openable_cidrs(_: &mut SchemaGenerator) -> Schema {
     rules.into_iter().for_each(|rules| {
         rules.push(rule(
             format!("!isCIDR(self) || cidr(self).prefixLength() >= ({v4} ? 8 : 16)"),
-            "is wider than /8, or /16 of IPv6, which the operator may not open; name the networks that people come from",
+            "is wider than /8, or /16 of IPv6, which the operator may not open; name the networks that people connect from",
         ));
         rules.push(rule(
             format!(
@@ -127,7 +127,7 @@ const NAME_FAULTS: [(&str, &str); 11] = [
     ("self.contains(':')", "holds a port; write the host alone, such as export.arxiv.org, and the port under ports"),
     ("self.matches('[^ -~]')", "is not ASCII; write it as it is asked in DNS: bücher.example is xn--bcher-kva.example"),
     ("self.matches('^[*][.][^.*]+$')", "has no dot after *.; name a domain that one owner has, such as *.example.com"),
-    ("self.matches('[*]')", "has a * that is not alone in front of the first dot; write *.example.com"),
+    ("self.matches('[*]')", "has a * that is not the whole first label; write *.example.com"),
     ("self.matches('[A-Z]')", "has capital letters, of which DNS knows nothing; write it in lower case"),
     ("self.matches('[^.][.]$')", "ends with a dot; leave it out, names are always absolute"),
     ("self.matches('[.][0-9][^.]*$')", "ends with a label that begins with a digit, which programs read as an address"),

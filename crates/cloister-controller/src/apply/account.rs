@@ -18,7 +18,7 @@ impl Writer {
     pub(super) async fn renew_account(&self, namespace: &str, name: &str, uid: String) -> Result<(), Error> {
         let api: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
         let params = DeleteParams::default().preconditions(Preconditions { uid: Some(uid), resource_version: None });
-        let what = || format!("delete ServiceAccount {namespace}/{name}, so that old tokens of it are worth nothing");
+        let what = || format!("delete ServiceAccount {namespace}/{name}, which makes its old tokens invalid");
         self.metrics.wrote("delete", "ServiceAccount");
         match self.requests.request(what, api.delete(name, &params)).await {
             Ok(Either::Left(account)) if !account.metadata.finalizers.as_deref().unwrap_or_default().is_empty() => {

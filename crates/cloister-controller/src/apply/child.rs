@@ -241,7 +241,7 @@ impl Writer {
     pub(super) async fn release(&self, key: &Key, namespace: &str, child: &ChildKey) -> Result<(), Error> {
         // Only policies are held.
         let api: Api<NetworkPolicy> = Api::namespaced(self.client(), namespace);
-        let what = || format!("take the finalizer off {child} in {namespace}");
+        let what = || format!("remove the finalizer of {child} in {namespace}");
         let policy = match self.requests.request(what, api.get(&child.name)).await {
             Ok(policy) => policy,
             Err(error) if error.category() == "not_found" => return Ok(()),

@@ -28,7 +28,7 @@ impl Writer {
         patch.push(json!({"op": "add", "path": "/metadata/finalizers", "value": finalizers}));
         let patch: json_patch::Patch = serde_json::from_value(json!(patch)).unwrap_or_default();
         let patch = Patch::Json::<()>(patch);
-        let verb = if add { "put the finalizer on" } else { "take the finalizer off" };
+        let verb = if add { "set the finalizer" } else { "remove the finalizer" };
         let params = patch_params();
         self.metrics.wrote("patch", target.key.kind());
         let result =

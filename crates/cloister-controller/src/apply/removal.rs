@@ -42,7 +42,7 @@ impl Writer {
         let api: Api<PartialObjectMeta<K>> = Api::namespaced(self.client(), namespace);
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
         let params = DeleteParams::default().preconditions(preconditions);
-        let what = || format!("remove {kind} {namespace}/{name}, which has been kept long enough");
+        let what = || format!("remove {kind} {namespace}/{name}, whose retention time is over");
         self.metrics.wrote("delete", kind);
         match self.requests.request(what, api.delete(name, &params)).await {
             Ok(_) => Ok(()),

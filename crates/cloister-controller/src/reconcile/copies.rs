@@ -109,9 +109,9 @@ impl Reconciler {
             return Ok(());
         }
         let message = format!(
-            "Secret {namespace}/{secret} held something else than the credential in Secret {}/{}, or nothing: somebody else has written \
-         or deleted it. It is copied anew. Find out who may write Secrets in {namespace}; pods of the account may have read what \
-         was there",
+            "Secret {namespace}/{secret} differed from the credential in Secret {}/{}, or was missing: somebody other than the \
+             operator changed it. The operator copies it again. Find out who may write Secrets in {namespace}; pods of the \
+             ServiceAccount may have read the other content",
             copy.from.namespace, copy.from.name
         );
         self.replaced.note(place);

@@ -31,8 +31,8 @@ impl Reconciler {
         };
         for (at, who) in self.impersonators.replace(found) {
             let message = format!(
-                "{who} may act as somebody else by {} {}; a review made so cannot be told from a real one. Take \
-             impersonate out of the role, or the tenant out of the binding",
+                "{who} can impersonate somebody else through {} {}; a review that is written in this way looks like a real \
+                 one. Remove the verb impersonate from the role, or the tenant from the binding",
                 binding_kind(&at),
                 at.name
             );

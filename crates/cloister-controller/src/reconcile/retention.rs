@@ -47,7 +47,7 @@ impl Reconciler {
         if due.is_empty() {
             return Ok(());
         }
-        info!(grants = due.len(), "removing ended grants that were kept long enough");
+        info!(grants = due.len(), "removing ended grants whose retention time is over");
         stream::iter(due.iter().map(Ok)).try_for_each_concurrent(TOGETHER, |due| self.remove(due)).await
     }
 

@@ -138,8 +138,8 @@ impl Alerts {
     pub fn status_refused(&self, key: &Key, about: impl FnOnce() -> ObjectReference, error: &Error) {
         if self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(key.clone()) {
             let message = format!(
-                "the API server refuses what the operator says of it ({error}); it is tried again. See what refuses it: a policy, \
-                 the size of the object, or the rights of the operator"
+                "the API server rejects the status that the operator writes ({error}); the operator tries again. Find out what \
+                 rejects it: a policy, the size of the object, or the permissions of the operator"
             );
             self.raise(about(), News::warning("StatusRefused", message));
         }
@@ -194,7 +194,7 @@ impl Alerts {
             };
             queue.calm().await;
             if !requests.may_act() {
-                debug!("another operator may act by now; an Event is dropped");
+                debug!("another operator may be the leader by now; an Event is dropped");
                 continue;
             }
             metrics.wrote("create", "Event");

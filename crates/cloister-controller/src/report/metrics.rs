@@ -148,39 +148,38 @@ impl Metrics {
         registry.register("reconcile_errors", "Reconciles that failed, by category", self.reconcile_errors.clone());
         registry.register_with_unit(
             "queue_age",
-            "How long a key waited to be worked on",
+            "How long a key waited in the queue",
             unit(),
             self.queue_age_seconds.clone(),
         );
-        registry.register("queue_depth", "Keys that are ready to be worked on", self.queue_depth.clone());
-        registry.register("queue_later", "Keys that wait for their time", self.queue_later.clone());
-        registry.register("store_objects", "Objects that are remembered", self.store_objects.clone());
-        registry.register("watch_restarts", "Watches that were begun again", self.watch_restarts.clone());
+        registry.register("queue_depth", "Keys that are ready to be reconciled", self.queue_depth.clone());
+        registry.register("queue_later", "Keys that wait for a later time", self.queue_later.clone());
+        registry.register("store_objects", "Objects in the cache", self.store_objects.clone());
+        registry.register("watch_restarts", "Watches that were restarted", self.watch_restarts.clone());
         registry.register_with_unit(
             "enforcement",
-            "From the creation of a ResearchNamespace until its namespace was enforced",
+            "Time from the creation of a ResearchNamespace until its namespace was enforced",
             unit(),
             self.enforcement_seconds.clone(),
         );
-        registry.register("name_lookups", "Look-ups of names, each of all DNS servers", self.lookups.clone());
-        registry.register("name_answers", "How look-ups ended", self.lookup_outcomes.clone());
+        registry.register("name_lookups", "Lookups of names; each queries all DNS servers", self.lookups.clone());
+        registry.register("name_answers", "Results of lookups of names", self.lookup_outcomes.clone());
         registry.register("grants", "Grants, by phase", self.grants.clone());
         registry.register_with_unit(
             "revocation_lag",
-            "From the end of a grant until its revocation was confirmed",
+            "Time from the end of a grant until its revocation was confirmed",
             unit(),
             self.revocation_lag_seconds.clone(),
         );
         registry.register(
             "alerts",
-            "What deserves attention now: reviews owed and overdue after the glass was broken, revocations that are not \
-             confirmed, tenants who may act as somebody else, a status that is refused, an audit record that cannot be \
-             written",
+            "What needs attention now: required and overdue break-glass reviews, revocations that are not confirmed, tenants \
+             who can impersonate somebody else, a status that is rejected, an audit record that cannot be written",
             self.alerts.clone(),
         );
         registry.register(
             "drift_corrected",
-            "Children that were put right in namespaces that had been enforced as declared",
+            "Objects that the operator corrected in namespaces that had been enforced",
             self.drift_corrected.clone(),
         );
         registry.register(

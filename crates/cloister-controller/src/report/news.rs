@@ -75,8 +75,8 @@ pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> 
         news.push(News::warning(RECORD_NOT_BORNE_OUT, ready.map(|ready| ready.message.clone()).unwrap_or_default()));
     }
     if before.is_some_and(glass) && !glass(after) {
-        let message = "its status said that the review which it owed was made, and there is no such AccessReview: it was deleted, \
-                       or somebody else than the operator has written the status. The review is owed again";
+        let message = "the status said that the break-glass review was done, but that AccessReview does not exist: it was \
+                       deleted, or somebody other than the operator wrote the status. The review is required again";
         news.push(News::warning(RECORD_NOT_BORNE_OUT, message.to_owned()));
     }
     let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
@@ -158,10 +158,10 @@ fn now_closed(name: &str, after: &ResearchNamespaceStatus) -> Option<News> {
 fn gone(name: &str) -> String {
     match allowlist_of_entry(name) {
         Some(allowlist) => format!(
-            "{name}: EgressAllowlist {allowlist} opens nothing here any more: it is gone, it does not select the ResearchNamespace, or the \
-             ResearchNamespace does not name it"
+            "{name}: EgressAllowlist {allowlist} no longer opens anything here: it does not exist, it does not select the \
+             ResearchNamespace, or the ResearchNamespace does not name it"
         ),
-        None => format!("{name}: the ResearchNamespace does not declare it any more"),
+        None => format!("{name}: the ResearchNamespace no longer declares it"),
     }
 }
 
@@ -259,8 +259,8 @@ mod tests {
             let ready = serde_json::json!({"type": "Ready", "status": ready, "reason": "x", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
             serde_json::from_value(serde_json::json!({"egressSummary": "0/0", "conditions": [ready]})).unwrap()
         };
-        let message = "allowlist/lab: EgressAllowlist lab opens nothing here any more: it is gone, it does not select the \
-                       ResearchNamespace, or the ResearchNamespace does not name it";
+        let message = "allowlist/lab: EgressAllowlist lab no longer opens anything here: it does not exist, it does not select \
+                       the ResearchNamespace, or the ResearchNamespace does not name it";
         assert_eq!(told(&open, &without("True")), [(false, "NotDeclared".to_owned(), message.to_owned())]);
         assert!(told(&open, &without("False")).is_empty());
     }

@@ -152,7 +152,7 @@ impl Look<'_> {
             let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref()).unwrap_or_default();
             has_own_volume(claim.metadata.uid.as_deref().unwrap_or_default(), volume, volumes)
         };
-        let why = "its volume was not made for it, and is not listed in workloads.volumes of CloisterConfig";
+        let why = "its volume was not created for it, and is not listed in workloads.volumes of CloisterConfig";
         let others = all.iter().filter(|claim| !is_own(claim)).map(|claim| format!("{} ({why})", claim.name_any()));
         self.others("PersistentVolumeClaim", others);
     }

@@ -21,23 +21,21 @@ pub enum Fatal {
         source: std::io::Error,
     },
     /// A watch is dead, and without it the operator would be blind.
-    #[error("the watch of {0} ended; the process ends with it and must be started again")]
+    #[error("the watch of {0} stopped; the process stops with it and must be restarted")]
     WatchDead(&'static str),
     /// Names are looked up no more, and without that the operator would keep open what has moved.
-    #[error("the look-up of names ended; the process ends with it and must be started again")]
+    #[error("the look-up of names stopped; the process stops with it and must be restarted")]
     NamesDead,
     /// Nobody looks at the clocks and the connection any more.
-    #[error("the heartbeat ended; the process ends with it and must be started again")]
+    #[error("the heartbeat stopped; the process stops with it and must be restarted")]
     HeartbeatDead,
     /// Nobody looks at the copies of credentials any more.
-    #[error(
-        "the comparison of copies with their credentials ended; the process ends with it and must be started again"
-    )]
+    #[error("the comparison of copies with their credentials stopped; the process stops with it and must be restarted")]
     ComparingDead,
     /// Another operator acts.
-    #[error("{0}; this operator ends, so that there are not two")]
+    #[error("{0}; this operator stops, so that only one is active")]
     Lost(#[from] Lost),
     /// The drain took too long.
-    #[error("what was under way did not end within {0:?}")]
+    #[error("the work in progress did not finish within {0:?}")]
     NotDrained(Duration),
 }

@@ -83,7 +83,7 @@ impl Operator {
         let working = self.work(stop.clone());
         let until_drained = async {
             stop.clone().await;
-            info!("told to end");
+            info!("received a signal to stop");
             tokio::time::sleep(DRAIN).await;
         };
         tokio::select! {

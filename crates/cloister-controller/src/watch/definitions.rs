@@ -78,7 +78,7 @@ pub async fn watch(watches: Arc<Watches>, watched: Watched) {
                 known.remove(&definition.name_any());
             }
             Err(error) => {
-                warn!(%error, "the watch of definitions failed and is begun again");
+                warn!(%error, "the watch of definitions failed; the operator restarts it");
                 continue;
             }
         }
@@ -100,7 +100,7 @@ fn note(store: &Arc<Store>, definition: &Definition, known: &mut HashMap<String,
     let experimental = definition.annotations().get(CHANNEL).is_some_and(|channel| channel == EXPERIMENTAL);
     let before = known.insert(name.clone(), Known { generation, experimental });
     if name.ends_with(&format!(".{GROUP}")) && before.is_some_and(|before| before.generation != generation) {
-        info!(definition = name, "a kind's definition has changed; its objects are read anew");
+        info!(definition = name, "the definition of a kind has changed; the operator reads its objects again");
         let store = store.clone();
         tokio::spawn(async move {
             // Each API server takes it over in its own time.
@@ -135,7 +135,7 @@ fn install(store: &Store, known: &HashMap<String, Known>) {
     }
     store.index_mut().install(installed, &mut dirty);
     let backend = store.index().settings().backend;
-    info!(?installed, ?backend, "what egress could be opened by has changed");
+    info!(?installed, ?backend, "the available egress backends have changed");
     store.enqueue(dirty);
 }
 

@@ -107,7 +107,7 @@ where
                     && does_not_stream(&error)
                     && config.initial_list_strategy == InitialListStrategy::StreamingList =>
             {
-                debug!(kind, %error, "the API server streams no lists; they are read by small pages");
+                debug!(kind, %error, "the API server does not stream lists; the operator reads them in small pages");
                 config.initial_list_strategy = InitialListStrategy::ListWatch;
                 events = begin(&config);
                 continue;
@@ -118,7 +118,7 @@ where
                 if std::mem::replace(&mut failing, true) {
                     debug!(kind, %error, "the watch failed again");
                 } else {
-                    warn!(kind, %error, "the watch failed and is begun again");
+                    warn!(kind, %error, "the watch failed; the operator restarts it");
                 }
                 continue;
             }
@@ -126,10 +126,10 @@ where
         if matches!(event, Event::Init) {
             if watched.is_listed() {
                 metrics.watch_restarted(kind);
-                debug!(kind, "the watch began again");
+                debug!(kind, "the watch was restarted");
             }
         } else if std::mem::take(&mut failing) {
-            debug!(kind, "the watch goes on");
+            debug!(kind, "the watch continues");
         }
         let complete = matches!(event, Event::InitDone);
         let mut dirty = Dirty::new();

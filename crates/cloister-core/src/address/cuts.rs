@@ -19,8 +19,7 @@ impl fmt::Display for CutBy {
         };
         write!(
             f,
-            ". The addresses and podCIDRs of {nodes} {} are cut out of it: where they do not belong there, ask the platform engineers, who \
-             run the nodes",
+            ". The addresses and podCIDRs of {nodes} {} are cut out of it: if they are wrong, ask the platform engineers",
             first_of(&self.0, NAMED, ", ")
         )
     }
@@ -51,12 +50,12 @@ mod tests {
                 .map(|at| (address(at), Source::NodeAddress(format!("w{}", at % nodes).into())))
                 .collect::<Vec<_>>()
         };
-        let narrower = ", once what is never opened is left out: name narrower networks";
-        let ask = "are cut out of it: where they do not belong there, ask the platform engineers, who run the nodes";
+        let narrower = ", after the networks that are never opened are left out: name narrower networks";
+        let ask = "are cut out of it: if they are wrong, ask the platform engineers";
         for (nodes, named) in [(1, "Node w0"), (2, "Nodes w0, w1"), (9, "Nodes w0, w1 and 7 more")] {
             let said = said("20.0.0.0/8", of_nodes(nodes));
             let (before, after) = said.split_once(narrower).unwrap();
-            assert!(before.starts_with("with 20.0.0.0/8 the rule comes to "), "{before}");
+            assert!(before.starts_with("with 20.0.0.0/8 the rule has "), "{before}");
             assert!(before.ends_with(" networks, of which it may open 500"), "{before}");
             assert_eq!(after, format!(". The addresses and podCIDRs of {named} {ask}"));
         }

@@ -28,7 +28,7 @@ pub enum NameFault {
     #[error("is an address; declare it under networks")]
     Address,
     /// It has letters beyond ASCII.
-    #[error("is not ASCII; write it as it is asked in DNS{}", .ascii.as_ref().map(|ascii| format!(": {ascii}")).unwrap_or_default())]
+    #[error("is not ASCII; write it as DNS has it{}", .ascii.as_ref().map(|ascii| format!(": {ascii}")).unwrap_or_default())]
     NotAscii {
         /// The same name in ASCII, where it is one at all.
         ascii: Option<String>,
@@ -37,7 +37,7 @@ pub enum NameFault {
     #[error("ends with a dot; leave it out, names are always absolute")]
     TrailingDot,
     /// It has a `*` where none can be.
-    #[error("has a * that is not alone in front of the first dot; write *.example.com")]
+    #[error("has a * that is not the whole first label; write *.example.com")]
     Star,
     /// It is longer than a name can be.
     #[error("is longer than 253 characters")]
@@ -54,17 +54,17 @@ pub enum NameFault {
     #[error("has no dot; write the fully qualified name, or name the Service")]
     NotQualified,
     /// It is a name of the API server.
-    #[error("is the API server, which research pods do not reach")]
+    #[error("is the API server, which is never opened to research pods")]
     ApiServer,
     /// It is a name of a Service, which the cluster's own DNS alone answers.
-    #[error("is a name inside of the cluster; name the Service under service, with its namespace")]
+    #[error("is a name inside the cluster; name the Service under service, with its namespace")]
     InCluster,
     /// It is not asked in DNS, or means this machine.
     #[error("is below {0}, which no DNS server answers for")]
     SpecialUse(&'static str),
     /// Anybody can have a name below it.
     #[error(
-        "stands for all names below {0}, under which anybody can register one; name hosts, or a domain that one owner has"
+        "stands for all names below {0}, under which anybody can register a name; name hosts, or a domain with one owner"
     )]
     PublicSuffix(String),
 }
@@ -194,7 +194,7 @@ fn check_label(label: &str) -> Result<(), &'static str> {
     }
     // A label in Punycode must be one that some name really has (RFC 5891, section 5.4).
     if label.starts_with("xn--") && idna::domain_to_unicode(label).1.is_err() {
-        return Err("is not the Punycode of anything");
+        return Err("is not valid Punycode");
     }
     Ok(())
 }

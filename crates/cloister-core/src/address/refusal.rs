@@ -27,13 +27,13 @@ pub enum Refusal {
     },
     /// The rule names nothing to reach, or more than one kind of it.
     #[error(
-        "the rule must name exactly one of domainNames, networks, service and privateEndpoint, and at least one of them; correct it"
+        "the rule must name exactly one of domainNames, networks, service and privateEndpoint, with at least one entry; \
+         correct it"
     )]
     TargetInvalid,
     /// It is the API server.
     #[error(
-        "{what} is the API server of this cluster, which research pods do not reach, by no rule and no grant; take it out of the rule, \
-         and let the program do without it"
+        "{what} is the API server of this cluster. No rule and no grant opens it to research pods; remove it from the rule"
     )]
     ApiServer {
         /// What was named: the Service, its addresses or its names, all of them.
@@ -41,24 +41,24 @@ pub enum Refusal {
     },
     /// There is no such Service.
     #[error(
-        "Service {}/{} does not exist; ask whoever runs namespace {} to create it, or correct the rule. Where one of that name was \
-         agreed to before, a new one must be agreed to again",
+        "Service {}/{} does not exist; ask the owner of namespace {} to create it, or correct the rule. If an earlier Service \
+         of that name was approved, the new one needs a new approval",
         .0.namespace, .0.name, .0.namespace
     )]
     ServiceNotFound(ServiceReference),
     /// No allowlist here names the Service, and it cannot be opened. Which Services others have, and how they are made, is not
     /// for whoever asks to learn.
     #[error(
-        "no EgressAllowlist that this namespace may use names Service {}/{}, and it cannot be opened as the rule has it: it is not there, \
-         it does not have these ports, or it has no selector or is of type ExternalName; which of these is not said. Ask whoever runs \
-         namespace {} for the name and the ports of the Service", .0.namespace, .0.name, .0.namespace
+        "no EgressAllowlist that this namespace may use names Service {}/{}, and it cannot be opened as the rule is written: \
+         it does not exist, it does not have these ports, it has no selector, or it is of type ExternalName; this message does \
+         not say which. Ask the owner of namespace {} for the name and the ports of the Service", .0.namespace, .0.name, .0.namespace
     )]
     ServiceNotNamed(ServiceReference),
     /// The Service is another than the one that the allowlist was published for.
     #[error(
-        "Service {}/{} has changed since the allowlist was published (its uid, its selector or its target ports), so that the rule \
-         would lead elsewhere; ask whoever publishes allowlists to look at the Service, and to publish the allowlist anew if it is as \
-         it should be (any change of its spec will do, such as that of its description)", .0.namespace, .0.name
+        "Service {}/{} has changed since the allowlist was published (its uid, its selector or its target ports), so that the \
+         rule would lead elsewhere; ask a catalogue administrator to look at the Service and, if it is correct, to change the \
+         spec of the allowlist, for example its description", .0.namespace, .0.name
     )]
     ServiceChanged(ServiceReference),
     /// The Service has no selector: whoever writes its endpoints decides where it leads.
@@ -66,8 +66,8 @@ pub enum Refusal {
     ServiceWithoutSelector(ServiceReference),
     /// A pod of the Service is on the network of its node, where no policy knows it.
     #[error(
-        "Service {}/{} selects {pod}, which is on the network of its node (hostNetwork), where a NetworkPolicy does not find it by its \
-         labels; ask whoever runs namespace {} to run it on the pod network, or to take it out of the Service",
+        "Service {}/{} selects {pod}, which is on the network of its node (hostNetwork), where a NetworkPolicy cannot select \
+         it by labels; ask the owner of namespace {} to run it on the pod network, or to take it out of the Service",
         .service.namespace, .service.name, .service.namespace
     )]
     ServiceOnNodes {
@@ -77,10 +77,11 @@ pub enum Refusal {
         pod: String,
     },
     /// The Service is of type ExternalName: it is but another name for a host.
-    #[error("Service {}/{} is of type ExternalName and could be pointed anywhere; declare the addresses behind it as networks", .0.namespace, .0.name)]
+    #[error("Service {}/{} is of type ExternalName and could lead anywhere; declare the addresses behind it as networks", .0.namespace, .0.name)]
     ServiceExternalName(ServiceReference),
     /// The Service has no such port.
-    #[error("Service {}/{} has no port {ports}; a rule names the Service's own ports, {has}: correct the rule, or ask whoever runs namespace {} to add the port", .service.namespace, .service.name, .service.namespace)]
+    #[error("Service {}/{} has no port {ports}; a rule names the Service's own ports, {has}: correct the rule, or ask the \
+             owner of namespace {} to add the port", .service.namespace, .service.name, .service.namespace)]
     ServicePortNotFound {
         /// The Service.
         service: ServiceReference,
@@ -99,7 +100,8 @@ pub enum Refusal {
     },
     /// What is never opened cuts the networks into too many pieces for one policy.
     #[error(
-        "with {networks} the rule comes to {pieces}, once what is never opened is left out: name narrower networks{made_by}"
+        "with {networks} the rule has {pieces}, after the networks that are never opened are left out: name narrower \
+         networks{made_by}"
     )]
     NetworksTooMany {
         /// The network, shortened where it is long.
@@ -111,8 +113,8 @@ pub enum Refusal {
     },
     /// The networks are half of the Internet, or all of it.
     #[error(
-        "{networks} is wider than anything may be opened, by an EgressGrant too: no network wider than /8 (IPv6: /16), neighbours \
-         counted as one, and at most 16 in a rule that are wider than /16 (IPv6: /32); name the networks that are needed"
+        "{networks} is too wide, also for an EgressGrant: no network may be wider than /8 (IPv6: /16), where neighbours count \
+         as one, and at most 16 networks of a rule may be wider than /16 (IPv6: /32); name the networks that are needed"
     )]
     NetworksTooWide {
         /// The networks, all of them.

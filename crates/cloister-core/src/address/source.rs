@@ -97,19 +97,19 @@ impl KnownNetwork {
         let by_name = "to reach something in the cluster, name its Service";
         match &self.source {
             Source::ApiServer => {
-                "research pods do not reach it, by no rule and no grant: let the program do without it".to_owned()
+                "no rule and no grant opens it to research pods; remove it from the rule".to_owned()
             }
             Source::Meaning(METADATA) => {
-                "credentials of a cloud come by a grant of storage, and not from a metadata service or an agent on the node".to_owned()
+                "get cloud credentials through a StorageAccessGrant, not from a metadata service or an agent on the node".to_owned()
             }
-            Source::Meaning(_) => "take it out of the rule".to_owned(),
+            Source::Meaning(_) => "remove it from the rule".to_owned(),
             Source::ClusterNetworks => format!(
-                "{by_name}; where it is outside of the cluster, ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to \
-                 name in clusterNetworks the networks of pods, Services and nodes alone"
+                "{by_name}; if it is outside the cluster, ask a policy administrator (ClusterRole cloister:policy-admin) to \
+                 name only the networks of pods, Services and nodes in clusterNetworks"
             ),
             Source::ServiceCidr(_) | Source::ClusterIp => by_name.to_owned(),
             Source::PodCidr(_) | Source::NodeAddress(_) => {
-                format!("{by_name}; where it is outside of the cluster, ask whoever runs the nodes to look which Node has it")
+                format!("{by_name}; if it is outside the cluster, ask a platform engineer which Node has it")
             }
         }
     }

@@ -89,7 +89,7 @@ impl Proof {
         let resumed = (text(fields, "type").as_deref() == Some(RESUMED)).then(|| why.unwrap_or_default().to_owned());
         fields.remove("hash");
         if hash(&value) != claimed {
-            return Err(broken(format!("record {id} is not as it was written: its hash is another")));
+            return Err(broken(format!("record {id} was changed: its hash does not match")));
         }
         let begins = previous.is_empty() && sequence == "0";
         if begins {
@@ -98,8 +98,8 @@ impl Proof {
         }
         if previous != self.head.hash || sequence != self.head.length.to_string() {
             return Err(broken(format!(
-                "record {id} does not follow the one before: number {sequence} after {} records of the chain; \
-                 something was taken out or put in",
+                "record {id} does not follow the previous record: it has number {sequence} after {} records of the chain; a \
+                 record was removed or inserted",
                 self.head.length
             )));
         }

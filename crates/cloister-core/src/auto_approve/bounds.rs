@@ -66,7 +66,8 @@ fn visit(expression: &Expression, iteration: Option<&Iteration>) -> Result<(), F
         Expr::Map(map) => map.entries.iter().try_for_each(|entry| visit_entry(entry, iteration)),
         Expr::Struct(literal) => fault(format!("{} is not a type that can be made", literal.type_name)),
         Expr::Comprehension(_) if iteration.is_some() => fault(
-            "all, exists, exists_one, map and filter must not stand inside one another, nor on one another's result"
+            "all, exists, exists_one, map and filter must not be nested inside one another, and must not use one another's \
+             result"
                 .to_owned(),
         ),
         Expr::Comprehension(comprehension) => {

@@ -213,7 +213,9 @@ fn of_index<'a>(
             None => Type::Any,
         },
         (Type::Object(..), Type::Any) => Type::Any,
-        (other, by) => return fault(part, format!("a value of type {other} has nothing at a value of type {by}")),
+        (other, by) => {
+            return fault(part, format!("a value of type {other} cannot be indexed with a value of type {by}"));
+        }
     };
     Ok(if matches!(found, Type::Optional(_)) { Type::optional(item) } else { item })
 }

@@ -62,7 +62,7 @@ fn step(reason: &str) -> String {
     if reason != NEVER_APPROVES {
         return String::new();
     }
-    format!("; name who agrees in approvalRules, or correct autoApprove, which {POLICY_WRITERS} can do")
+    format!("; name approvers in approvalRules, or correct autoApprove; {POLICY_WRITERS} can do that")
 }
 
 /// What is wrong with an expression, where it is said by a mark in a line of its own: by the number of the character.
@@ -104,7 +104,7 @@ fn quorum(spec: &AccessPolicySpec) -> Option<ConditionUpdate> {
 /// The conditions of an object that this version of the operator cannot read.
 pub fn undecodable(error: &str) -> Vec<ConditionUpdate> {
     let message = format!(
-        "this version of the operator cannot read it ({error}); it opens nothing until the field is taken out or the operator is \
+        "this version of the operator cannot read it ({error}); it opens nothing until the field is removed or the operator is \
          updated"
     );
     stalled(reason::UNDECODABLE, message)

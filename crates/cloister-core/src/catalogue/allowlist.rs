@@ -92,7 +92,7 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (S
     let no_selector = spec.namespace_selector.is_none();
     let mut said = vec![match (names.len(), spec.attach) {
         (0, _) if no_selector => {
-            "it has no namespaceSelector, and so it allows no research namespace; write one ({} allows all)".to_owned()
+            "it has no namespaceSelector, so it allows no research namespace; write one ({} allows all)".to_owned()
         }
         (0, _) if users.selects_none && kept_out.is_empty() => {
             "its namespaceSelector selects no research namespace".to_owned()
@@ -192,8 +192,8 @@ fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now
     }
     if let Some(label) = label_of_owners(allowlist.spec.namespace_selector.as_ref()) {
         let message = format!(
-            "namespaceSelector asks for label {label}, which the owners of a ResearchNamespace may write, so that the allowlist \
-             opens nothing; select by a label of your own, such as team"
+            "namespaceSelector uses label {label}, which the owners of a ResearchNamespace may set, so the allowlist opens \
+             nothing; select by a label of your own, such as team"
         );
         return stalled(reason::SELECTOR_REFUSED, message);
     }
@@ -202,7 +202,7 @@ fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now
         Some((reason, _)) => {
             let said = never.said();
             let message = match never.leaves_some {
-                true => format!("what stays closed wherever it is used: {said}; for the rest: {used}"),
+                true => format!("these rules stay closed wherever it is used: {said}; for the rest: {used}"),
                 false => format!("all of it stays closed wherever it is used: {said}; {used}"),
             };
             stalled(*reason, message)

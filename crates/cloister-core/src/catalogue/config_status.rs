@@ -58,12 +58,15 @@ pub fn config(
 ) -> Option<CloisterConfigStatus> {
     let before = config.status.as_ref();
     let mut about = vec![match around.record {
-        None => ConditionUpdate::new(AUDIT_AVAILABLE, true, "Recorded", "what is decided about grants is recorded"),
+        None => ConditionUpdate::new(AUDIT_AVAILABLE, true, "Recorded", "decisions about grants are recorded"),
         Some(why) => ConditionUpdate::new(
             AUDIT_AVAILABLE,
             false,
             reason::AUDIT_UNAVAILABLE,
-            format!("{why}. No grant is approved or opened until it can be; what ends, ends, and is recorded then"),
+            format!(
+                "{why}. No grant is approved or opened until it can be written; grants still end, and their ends are \
+                     recorded then"
+            ),
         ),
     }];
     about.push(dns(settings, around));
@@ -94,7 +97,7 @@ pub fn config(
 fn faults(settings: &Settings, around: &Around<'_>, now: Timestamp) -> Vec<(&'static str, String)> {
     let mut faults = Vec::new();
     if !settings.usable {
-        let why = settings.unusable.as_deref().unwrap_or("they hold something that cannot be used");
+        let why = settings.unusable.as_deref().unwrap_or("they contain something that cannot be used");
         faults.push((reason::CONFIG_UNDECODABLE, format!("{why}; nothing is opened until it is corrected")));
     }
     faults.extend(settings.refused.iter().map(|refused| {
@@ -109,15 +112,15 @@ fn faults(settings: &Settings, around: &Around<'_>, now: Timestamp) -> Vec<(&'st
     let ahead = settings.spec.invalidate_grants_before.as_ref().filter(|_| settings.invalidates_later(now).is_some());
     faults.extend(ahead.map(|ahead| {
         let message = format!(
-            "spec.invalidateGrantsBefore is {}, which is more than an hour ahead, and so it is not in force: nothing is ended or refused \
-             by it; to end at once all that was approved, write the time that it is now",
+            "spec.invalidateGrantsBefore is {}, which is more than an hour in the future, so it is not in force: it ends and \
+             rejects nothing; to end all approved grants immediately, write the current time",
             ahead.0
         );
         (reason::SETTING_REFUSED, message)
     }));
     faults.extend(settings.passed_over.iter().map(|(field, name)| {
         let message = format!(
-            "{field} names {name}, which is a research namespace that stands, and so that entry is not in force; take it out, or \
+            "{field} names {name}, which is an existing research namespace, so that entry is not in force; remove it, or \
              delete ResearchNamespace {name} first"
         );
         (reason::SETTING_REFUSED, message)
@@ -125,8 +128,8 @@ fn faults(settings: &Settings, around: &Around<'_>, now: Timestamp) -> Vec<(&'st
     let dns = settings.spec.dns.namespace.as_str();
     if (around.stands)(dns) {
         let message = format!(
-            "dns.namespace names {dns}, which is a research namespace: it is closed, and names resolve nowhere; name the namespace of \
-             the cluster's DNS"
+            "dns.namespace names {dns}, which is a research namespace: it is closed, and no name resolves; name the namespace \
+             of the cluster's DNS"
         );
         faults.push((reason::SETTING_REFUSED, message));
     }
@@ -162,7 +165,7 @@ fn references(settings: &Settings, around: &Around<'_>) -> ConditionUpdate {
             REFERENCES_FOUND,
             true,
             "Found",
-            "what the settings name is there, as far as it is used",
+            "all objects that the settings name and use exist",
         );
     }
     let message = format!("{}; create what is missing, or name another there", missing.join("; "));
@@ -175,18 +178,18 @@ fn backend(settings: &Settings) -> ConditionUpdate {
     let (available, reason, message) = match (settings.backend, choice) {
         (Backend::Missing(missing), _) => {
             let message = format!(
-                "egress.backend is {}, and the definition of its policies is not installed: nothing opens by name; install it, or \
-                 choose another",
+                "egress.backend is {}, but the CustomResourceDefinition of its policies is not installed: nothing opens by \
+                 name; install it, or choose another",
                 missing.as_str()
             );
             (false, BACKEND_MISSING, message)
         }
         (Backend::NetworkPolicy, EgressBackend::Auto) if settings.ambiguous => {
-            let message = "both CiliumNetworkPolicies and ClusterNetworkPolicies are installed, and which is enforced cannot be \
-                           seen: egress opens by NetworkPolicy alone until egress.backend says which";
+            let message = "both CiliumNetworkPolicies and ClusterNetworkPolicies are installed, and the operator cannot see \
+                           which is enforced: egress opens only by NetworkPolicy until egress.backend names one";
             (true, "Ambiguous", message.to_owned())
         }
-        (_, EgressBackend::Auto) => (true, "Detected", format!("egress opens by {name}, which is what was found")),
+        (_, EgressBackend::Auto) => (true, "Detected", format!("egress opens by {name}, which was detected")),
         _ => (true, "Chosen", format!("egress opens by {name}")),
     };
     ConditionUpdate::new(BACKEND_AVAILABLE, available, reason, message)
@@ -226,8 +229,8 @@ fn silent(settings: &Settings, servers: &[(SocketAddr, String)]) -> ConditionUpd
         "correct dns.servers, or let the operator's pod reach them"
     };
     let message = format!(
-        "the operator has no answer from {}: a name that no other server answers for is not opened, and closes where it is open \
-         (dns.resolution.stale); {whose}",
+        "the operator has no answer from {}: a name for which no other server has an answer is not opened, and closes if it is \
+         open (dns.resolution.stale); {whose}",
         all.join(", ")
     );
     ConditionUpdate::new(DNS_REACHABLE, false, "DNSServersSilent", message)
@@ -245,8 +248,8 @@ fn policies(around: &Around<'_>) -> ConditionUpdate {
     }
     let named = first_of(around.unwatched, KINDS, ", ");
     let message = format!(
-        "the operator does not watch {named}: what is namespaced is refused in research namespaces, and a policy of a kind that \
-         is not can open them unseen; let nobody write those but who runs the cluster"
+        "the operator does not watch {named}: namespaced kinds are rejected in research namespaces, but a policy of a \
+         cluster-scoped kind can open them unseen; let only cluster administrators write those"
     );
     ConditionUpdate::new(POLICY_KINDS_WATCHED, false, "Unwatched", message)
 }

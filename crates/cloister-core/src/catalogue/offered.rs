@@ -72,7 +72,9 @@ fn of_no_use(name: &str, input: &Input<'_>) -> Option<Said> {
     let (reason, why) = useless(&policy.spec)?;
     Some((
         reason,
-        format!("AccessPolicy {name} gives nothing: {why}; ask {POLICY_WRITERS} to correct it, or name another policy"),
+        format!(
+            "AccessPolicy {name} never gives access: {why}; ask {POLICY_WRITERS} to correct it, or name another policy"
+        ),
     ))
 }
 
@@ -183,10 +185,9 @@ fn judged(storage: &StorageResource, input: &Input<'_>) -> Vec<String> {
     });
     facts
         .map(|(role, sensitivity, by)| {
-            let why = by.map_or("its Secret says so".to_owned(), |by| {
-                format!("StorageResource {by} hands out the same Secret")
-            });
-            format!("role {} is judged as {sensitivity:?}, because {why}", role.name)
+            let why =
+                by.map_or("its Secret says so".to_owned(), |by| format!("StorageResource {by} uses the same Secret"));
+            format!("role {} has the sensitivity {sensitivity:?}, because {why}", role.name)
         })
         .collect()
 }

@@ -44,7 +44,7 @@ pub fn dns_fault(
     let correct = "correct dns of CloisterConfig";
     if facts.addresses.is_none() {
         let message =
-            format!("{service} does not exist; {correct}: pods resolve names by that Service and its pods alone");
+            format!("{service} does not exist; {correct}: pods resolve names only through that Service and its pods");
         return Some(("DNSServiceNotFound", true, message));
     }
     let pods = Some(&dns.pod_selector);
@@ -60,16 +60,16 @@ pub fn dns_fault(
     }
     if facts.endpoints.iter().all(|address| nodes.contains_key(address)) {
         let message = format!(
-            "the pods of {service} are on the network of their nodes, where a NetworkPolicy does not find them by their labels; name \
-             the addresses that pods ask in dns.nodeLocalAddresses"
+            "the pods of {service} are on the network of their nodes, where a NetworkPolicy cannot select them by labels; name \
+             the addresses that pods query in dns.nodeLocalAddresses"
         );
         return Some(("DNSOnNodes", true, message));
     }
     if !selector_implies_labels(&facts.selector, pods) {
         let message = format!(
-            "dns.podSelector is {}, and the selector of {service} is {}: it cannot be seen whether the first selects the pods of the \
-             second, and if it does not, no name of any research namespace resolves; write the selector of the Service, with \
-             kubectl apply --server-side, so that no label of before stays beside it",
+            "dns.podSelector is {}, and the selector of {service} is {}: it cannot be seen whether the first selects the pods \
+             of the second, and if it does not, no name resolves in any research namespace; write the selector of the Service, \
+             with kubectl apply --server-side, so that no earlier label remains",
             in_words(&dns.pod_selector),
             labels_in_words(&facts.selector)
         );
@@ -77,18 +77,19 @@ pub fn dns_fault(
     }
     if facts.is_cached_on_nodes && by_cilium {
         let message = format!(
-            "pods of NodeLocal DNSCache in namespace {} ({NODE_CACHE_LABEL}={NODE_CACHE}) are on the network of their Nodes, and under \
-             Cilium no rule by address matches a Node: where pods ask that cache, no name of any research namespace resolves; run it in \
-             pods of their own behind a CiliumLocalRedirectPolicy, and have dns.podSelector select those as well as the pods of {service}",
+            "pods of NodeLocal DNSCache in namespace {} ({NODE_CACHE_LABEL}={NODE_CACHE}) are on the network of their Nodes, \
+             and under Cilium no rule by address matches a Node: if pods query that cache, no name resolves in any research \
+             namespace; run it in pods of their own behind a CiliumLocalRedirectPolicy, and have dns.podSelector select those \
+             as well as the pods of {service}",
             dns.namespace
         );
         return Some(("DNSCacheOnNodes", false, message));
     }
     if facts.is_cached_on_nodes && dns.node_local_addresses.is_empty() {
         let message = format!(
-            "pods of NodeLocal DNSCache are in namespace {} ({NODE_CACHE_LABEL}={NODE_CACHE}), and dns.nodeLocalAddresses names no address: \
-             where pods ask that cache, no name of any research namespace resolves; see the nameserver in /etc/resolv.conf of a pod, and \
-             where it is not the address of {service}, write it in dns.nodeLocalAddresses",
+            "pods of NodeLocal DNSCache are in namespace {} ({NODE_CACHE_LABEL}={NODE_CACHE}), and dns.nodeLocalAddresses \
+             names no address: if pods query that cache, no name resolves in any research namespace; see the nameserver in \
+             /etc/resolv.conf of a pod, and if it is not the address of {service}, write it in dns.nodeLocalAddresses",
             dns.namespace
         );
         return Some(("DNSCacheNotListed", false, message));
@@ -101,8 +102,8 @@ pub fn dns_is_wide(dns: &DnsConfig, facts: &DnsFacts) -> Option<String> {
     let of_service = LabelSelector { match_labels: Some(facts.selector.clone()), match_expressions: None };
     (!facts.selector.is_empty() && !selector_implies(Some(&dns.pod_selector), Some(&of_service))).then(|| {
         format!(
-            "dns.podSelector is {}, by which port 53 of other pods of namespace {} than those of Service {} is open to all research \
-             namespaces; write the selector of the Service, {}",
+            "dns.podSelector is {}, which opens port 53 of pods of namespace {} that do not belong to Service {} to all \
+             research namespaces; write the selector of the Service, {}",
             in_words(&dns.pod_selector),
             dns.namespace,
             dns.service,
@@ -177,9 +178,10 @@ mod tests {
         assert_eq!((reason, is_certain), ("DNSCacheNotListed", false));
         assert_eq!(
             message,
-            "pods of NodeLocal DNSCache are in namespace kube-system (k8s-app=node-local-dns), and dns.nodeLocalAddresses names no \
-             address: where pods ask that cache, no name of any research namespace resolves; see the nameserver in /etc/resolv.conf of a \
-             pod, and where it is not the address of Service kube-system/kube-dns, write it in dns.nodeLocalAddresses"
+            "pods of NodeLocal DNSCache are in namespace kube-system (k8s-app=node-local-dns), and dns.nodeLocalAddresses \
+             names no address: if pods query that cache, no name resolves in any research namespace; see the nameserver in \
+             /etc/resolv.conf of a pod, and if it is not the address of Service kube-system/kube-dns, write it in \
+             dns.nodeLocalAddresses"
         );
         // What most set-ups use is the default.
         assert_eq!(said(json!({})), None);
@@ -193,10 +195,10 @@ mod tests {
         assert_eq!((reason, is_certain), ("DNSCacheOnNodes", false));
         assert_eq!(
             message,
-            "pods of NodeLocal DNSCache in namespace kube-system (k8s-app=node-local-dns) are on the network of their Nodes, and under \
-             Cilium no rule by address matches a Node: where pods ask that cache, no name of any research namespace resolves; run it in \
-             pods of their own behind a CiliumLocalRedirectPolicy, and have dns.podSelector select those as well as the pods of Service \
-             kube-system/kube-dns"
+            "pods of NodeLocal DNSCache in namespace kube-system (k8s-app=node-local-dns) are on the network of their Nodes, \
+             and under Cilium no rule by address matches a Node: if pods query that cache, no name resolves in any research \
+             namespace; run it in pods of their own behind a CiliumLocalRedirectPolicy, and have dns.podSelector select those \
+             as well as the pods of Service kube-system/kube-dns"
         );
         assert_eq!(said(&facts()), None, "pods that are not on their nodes are no reason");
     }
@@ -209,9 +211,10 @@ mod tests {
         let (_, _, message) = dns_fault(&merged, &facts(), &BTreeMap::new(), false).unwrap();
         assert_eq!(
             message,
-            "dns.podSelector is dns=default,k8s-app=kube-dns, and the selector of Service kube-system/kube-dns is k8s-app=kube-dns: it \
-             cannot be seen whether the first selects the pods of the second, and if it does not, no name of any research namespace \
-             resolves; write the selector of the Service, with kubectl apply --server-side, so that no label of before stays beside it"
+            "dns.podSelector is dns=default,k8s-app=kube-dns, and the selector of Service kube-system/kube-dns is \
+             k8s-app=kube-dns: it cannot be seen whether the first selects the pods of the second, and if it does not, no name \
+             resolves in any research namespace; write the selector of the Service, with kubectl apply --server-side, so that \
+             no earlier label remains"
         );
         assert_eq!(dns_is_wide(&merged, &facts()), None);
         assert_eq!(dns_is_wide(&DnsConfig::default(), &facts()), None);
@@ -222,8 +225,8 @@ mod tests {
             assert_eq!(
                 dns_is_wide(&selector, &facts()),
                 Some(format!(
-                    "dns.podSelector is {words}, by which port 53 of other pods of namespace kube-system than those of Service kube-dns \
-                     is open to all research namespaces; write the selector of the Service, k8s-app=kube-dns"
+                    "dns.podSelector is {words}, which opens port 53 of pods of namespace kube-system that do not belong to \
+                     Service kube-dns to all research namespaces; write the selector of the Service, k8s-app=kube-dns"
                 ))
             );
         }

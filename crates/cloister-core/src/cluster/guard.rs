@@ -49,8 +49,8 @@ impl Guard {
         let policies = self.policies.as_ref().filter(|policies| policies.iter().all(|one| **one != *policy))?;
         let named = if policies.is_empty() { "none".to_owned() } else { policies.join(", ") };
         Some(format!(
-            "{source} names the AccessPolicies that may decide about it ({named}), and {policy} is not among them; name one that \
-             is, or ask whoever keeps it to change annotation {}",
+            "{source} names the AccessPolicies that may decide about it ({named}), and {policy} is not among them; name one \
+             that is, or ask its owner to change annotation {}",
             labels::ACCESS_POLICIES
         ))
     }
@@ -60,13 +60,12 @@ impl Guard {
         if !self.unknown.is_empty() {
             let keys = first_of(&self.unknown, NAMED, ", ");
             return Some(format!(
-                "{source} has {keys}, which Cloister does not read there, so that nobody knows what it is to keep; it is given to \
-                 nobody until whoever keeps it corrects that or takes it off"
+                "{source} has the unknown {keys}. It is given to nobody until its owner corrects or removes this"
             ));
         }
         let misread = self.misread.as_ref()?;
         Some(format!(
-            "{source} says a minimum sensitivity {misread:?}, which is none of Low, Moderate, High and Critical; whoever keeps it \
+            "{source} has the invalid minimum sensitivity {misread:?}; it must be Low, Moderate, High or Critical; its owner \
              must correct annotation {}",
             labels::MINIMUM_SENSITIVITY
         ))

@@ -47,8 +47,8 @@ pub fn lasting(rule: &PolicyRule, accepted: &Accepted) -> Option<String> {
     write.map(|(verb, group, resource)| {
         let kind = named(group, resource);
         format!(
-            "{} (what it leaves behind by {verb} of {kind} may outlast the grant; if it may here, name it in the \
-             annotation {} of the ClusterRole: \"{verb} {kind}\")",
+            "{} (what {verb} of {kind} leaves behind may outlast the grant; to allow that, name it in the annotation {} of the \
+             ClusterRole: \"{verb} {kind}\")",
             in_words(rule),
             Accepted::ANNOTATION
         )
@@ -83,7 +83,7 @@ fn gives_another_way_in(rule: &PolicyRule, groups: &[String], resources: &[Strin
 /// Groups in which every write gives another way in, and why.
 const WAYS_IN: [(&str, &str); 18] = [
     ("rbac.authorization.k8s.io", "a binding outlives the grant"),
-    ("cloister.dev", "it writes what Cloister decides by"),
+    ("cloister.dev", "it writes objects by which Cloister decides"),
     ("networking.k8s.io", "a policy outlives the grant"),
     ("policy.networking.k8s.io", "a policy outlives the grant"),
     ("cilium.io", "a policy outlives the grant"),

@@ -37,7 +37,8 @@ pub fn known(
     let mut faults: Vec<(&str, String)> = Vec::new();
     if !unlisted.is_empty() {
         let message = format!(
-            "the operator cannot list {}, and so not all networks of the cluster are known; let it (deploy/rbac), or {write}",
+            "the operator cannot list {}, so not all networks of the cluster are known; give it the permission (deploy/rbac), \
+             or {write}",
             unlisted.join(" and ")
         );
         faults.push(("NotListed", message));
@@ -47,16 +48,14 @@ pub fn known(
     let outside = outside(networks, settings, dns);
     if !outside.is_empty() {
         let message = format!(
-            "no network that is known to be the cluster's has {}, so that a rule by address may open pods. The kubelet of a Node says \
-             which addresses its pods have: if that is right, {write}; if it is not, ask whoever runs the nodes to look at the Node",
+            "no known network of the cluster contains {}, so a rule by address may open pods. The kubelet of a Node reports \
+             the addresses of its pods: if they are right, {write}; if they are not, ask a platform engineer to check the Node",
             first_of(outside, NAMED, ", ")
         );
         faults.push(("PodNetworksUnknown", message));
     } else if networks.node_count > 0 && networks.pods.is_empty() && settings.spec.cluster_networks.is_empty() {
-        let message = format!(
-            "no Node says from which network its pods have their addresses (podCIDRs), so that a rule by address may open pods; \
-             {write}"
-        );
+        let message =
+            format!("no Node reports the networks of its pods (podCIDRs), so a rule by address may open pods; {write}");
         faults.push(("PodNetworksUnknown", message));
     }
     if let Some((reason, _)) = faults.first() {
@@ -80,8 +79,8 @@ fn too_wide(settings: &Settings) -> Option<String> {
     let wide: Vec<&String> = settings.spec.cluster_networks.iter().filter(is_wide).collect();
     (!wide.is_empty()).then(|| {
         format!(
-            "clusterNetworks names {}, which is wider than /{} (IPv6: /{}): no rule opens anything in it by address, and a name that leads \
-             there is closed; name the networks of pods, Services and nodes alone",
+            "clusterNetworks names {}, which is wider than /{} (IPv6: /{}): no rule opens anything in it by address, and a \
+             name that resolves there is closed; name only the networks of pods, Services and nodes",
             first_of(wide, NAMED, ", "),
             WIDEST.0,
             WIDEST.1
@@ -118,8 +117,8 @@ fn not_believed(networks: &ClusterNetworks, never: &NeverOpened) -> Option<Strin
         .collect();
     (!nodes.is_empty()).then(|| {
         format!(
-            "what a kubelet says of its networks is not believed: {}; a rule by address may open it. Look at the Node and its kubelet; \
-             what is right, write into clusterNetworks",
+            "the operator does not trust the networks that a kubelet reports: {}; a rule by address may open them. Check the \
+             Node and its kubelet; write the correct networks into clusterNetworks",
             first_of(nodes, NAMED, ", ")
         )
     })
@@ -183,16 +182,15 @@ mod tests {
     #[test]
     fn a_pod_outside_of_all_that_is_known_is_told_whatever_is_written_down() {
         let mut without = networks(&[("a", &[], &["192.0.2.5"])]);
-        let no_cidrs = format!(
-            "no Node says from which network its pods have their addresses (podCIDRs), so that a rule by address may open pods; {WRITE}"
-        );
+        let no_cidrs =
+            format!("no Node reports the networks of its pods (podCIDRs), so a rule by address may open pods; {WRITE}");
         assert_eq!(said(&without, json!([]), &[], &[]), (false, "PodNetworksUnknown".to_owned(), no_cidrs));
         without.seen = [("10.128.0.5".parse().unwrap(), "pod kube-system/coredns-1 on Node a".to_owned())].into();
         let outside = |what: &str| {
             let message = format!(
-                "no network that is known to be the cluster's has {what}, so that a rule by address may open pods. The kubelet of a \
-                 Node says which addresses its pods have: if that is right, {WRITE}; if it is not, ask whoever runs the nodes to look \
-                 at the Node"
+                "no known network of the cluster contains {what}, so a rule by address may open pods. The kubelet of a Node \
+                 reports the addresses of its pods: if they are right, {WRITE}; if they are not, ask a platform engineer to \
+                 check the Node"
             );
             (false, "PodNetworksUnknown".to_owned(), message)
         };
@@ -207,8 +205,9 @@ mod tests {
     #[test]
     fn what_was_stored_and_is_wider_than_any_cluster_is_told() {
         let usual = networks(&[("a", &["10.244.1.0/24"], &["192.0.2.5"])]);
-        let message = "clusterNetworks names 0.0.0.0/0, 2000::/15, which is wider than /8 (IPv6: /16): no rule opens anything in it by \
-                       address, and a name that leads there is closed; name the networks of pods, Services and nodes alone";
+        let message = "clusterNetworks names 0.0.0.0/0, 2000::/15, which is wider than /8 (IPv6: /16): no rule opens anything \
+                       in it by address, and a name that resolves there is closed; name only the networks of pods, Services \
+                       and nodes";
         let written = json!(["0.0.0.0/0", "10.0.0.0/8", "fd00::/16", "2000::/15"]);
         assert_eq!(said(&usual, written, &[], &[]), (false, "ClusterNetworksWide".to_owned(), message.to_owned()));
         assert!(said(&usual, json!(["10.0.0.0/8", "fd00::/16"]), &[], &[]).0);
@@ -218,9 +217,9 @@ mod tests {
     fn a_node_that_is_not_believed_is_named_unless_somebody_else_says_the_same() {
         let evil =
             networks(&[("a", &["10.244.1.0/24"], &[]), ("evil", &["0.0.0.0/0"], &[]), ("mad", &["10.0.0.0/12"], &[])]);
-        let message = "what a kubelet says of its networks is not believed: Node evil (podCIDR 0.0.0.0/0 is wider than /16 (IPv6: /48)), \
-                       Node mad (podCIDR 10.0.0.0/12 is wider than /16 (IPv6: /48)); a rule by address may open it. Look at the Node and \
-                       its kubelet; what is right, write into clusterNetworks";
+        let message = "the operator does not trust the networks that a kubelet reports: Node evil (podCIDR 0.0.0.0/0 is wider \
+                       than /16 (IPv6: /48)), Node mad (podCIDR 10.0.0.0/12 is wider than /16 (IPv6: /48)); a rule by address \
+                       may open them. Check the Node and its kubelet; write the correct networks into clusterNetworks";
         assert_eq!(said(&evil, json!([]), &[], &[]), (false, "NodeNotBelieved".to_owned(), message.to_owned()));
         assert!(!said(&evil, json!(["10.0.0.0/12"]), &[], &[]).2.contains("Node mad"));
         let right = networks(&[("mad", &["10.0.0.0/12"], &[])]);

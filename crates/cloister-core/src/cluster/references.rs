@@ -102,16 +102,19 @@ pub fn references(spec: &CloisterConfigSpec) -> Vec<Reference<'_>> {
     all.extend(workloads.volumes.iter().filter_map(|volume| {
         let (kind, name) = volume.split_once(':')?;
         match kind {
-            "storageClass" => {
-                Some(named("workloads.volumes", Named::StorageClass, name, "claims that name it stay without a volume"))
-            }
+            "storageClass" => Some(named(
+                "workloads.volumes",
+                Named::StorageClass,
+                name,
+                "PersistentVolumeClaims that name it get no volume",
+            )),
             "csi" => Some(named("workloads.volumes", Named::CsiDriver, name, "pods with such a volume do not start")),
             _ => None,
         }
     }));
     all.extend(
         workloads.priority_classes.iter().map(|name| {
-            named("workloads.priorityClasses", Named::PriorityClass, name, "pods that name it are refused")
+            named("workloads.priorityClasses", Named::PriorityClass, name, "pods that name it are rejected")
         }),
     );
     all
@@ -131,7 +134,7 @@ pub fn missing(spec: &CloisterConfigSpec, there: &There<'_>) -> Vec<String> {
         let meant = did_you_mean(kind.may_be_suggested().then(like).flatten());
         // Nobody wrote a default.
         let by_default = if is_default(spec, kind) { ", by default," } else { "" };
-        Some(format!("{field} names{by_default} {} {name}, and there is none{meant}: {without}", kind.as_str()))
+        Some(format!("{field} names{by_default} {} {name}, which does not exist{meant}: {without}", kind.as_str()))
     });
     let is_there = |name: &str| there.names.get(&Named::Namespace).is_none_or(|names| names.contains(&name));
     let unreadable = there.unreadable.iter().filter(|name| is_there(name)).map(|name| {
@@ -199,16 +202,18 @@ mod tests {
         assert_eq!(
             missing(&mistyped(), &known),
             [
-                "egress.accessPolicy names AccessPolicy egres, and there is none (did you mean egress?): no EgressGrant can be decided",
-                "runtimeClasses.Sandboxed names RuntimeClass kata, and there is none: no pod of tier Sandboxed is admitted",
-                "credentialNamespaces names Namespace vault, and there is none: no credential is kept in it",
-                "gateways (hub) names Namespace jhubb, and there is none: the gateway lets nobody in",
-                "workloads.controllerNamespaces names Namespace kubeflw, and there is none: no account of it \
-                 can be a member",
-                "workloads.volumes names StorageClass gp9, and there is none: claims that name it stay without a \
+                "egress.accessPolicy names AccessPolicy egres, which does not exist (did you mean egress?): no EgressGrant can \
+                 be decided",
+                "runtimeClasses.Sandboxed names RuntimeClass kata, which does not exist: no pod of tier Sandboxed is admitted",
+                "credentialNamespaces names Namespace vault, which does not exist: no credential is kept in it",
+                "gateways (hub) names Namespace jhubb, which does not exist: the gateway lets nobody in",
+                "workloads.controllerNamespaces names Namespace kubeflw, which does not exist: no account of it can be a \
+                 member",
+                "workloads.volumes names StorageClass gp9, which does not exist: PersistentVolumeClaims that name it get no \
                  volume",
-                "workloads.volumes names CSIDriver secrets-store.csi.k8s.io, and there is none: pods with such a volume do not start",
-                "workloads.priorityClasses names PriorityClass nosuch, and there is none: pods that name it are refused",
+                "workloads.volumes names CSIDriver secrets-store.csi.k8s.io, which does not exist: pods with such a volume do \
+                 not start",
+                "workloads.priorityClasses names PriorityClass nosuch, which does not exist: pods that name it are rejected",
             ]
         );
     }

@@ -57,7 +57,7 @@ pub enum Fault {
     #[error("there is no ClusterRole {0}; correct the name, or ask {CLUSTER_ADMINS} to create it")]
     NotFound(String),
     /// It would outlive the grant.
-    #[error("ClusterRole {role} would let its holder keep access after the end: {rule}; take that out of the role")]
+    #[error("ClusterRole {role} would let its holder keep access after the end: {rule}; remove that from the role")]
     Lasting {
         /// The role.
         role: String,

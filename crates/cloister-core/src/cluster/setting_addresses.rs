@@ -27,8 +27,8 @@ pub(crate) fn in_force(written: &CloisterConfigSpec, never: &NeverOpened) -> InF
         let known = || never.known(entry).map(|known| known.in_full()).unwrap_or_default();
         if pieces.is_empty() {
             all.refused.push(format!(
-                "spec.accessNetworks holds {entry}, and people come from outside of the cluster: it meets {}, and so that entry is \
-                 not in force; name the networks that people come from, such as the VPN",
+                "spec.accessNetworks contains {entry}, but people connect from outside the cluster: it overlaps {}, so that \
+                 entry is not in force; name the networks that people connect from, such as the VPN",
                 known()
             ));
             continue;
@@ -37,15 +37,16 @@ pub(crate) fn in_force(written: &CloisterConfigSpec, never: &NeverOpened) -> InF
         let with: Vec<IpNet> = opened.iter().copied().chain(pieces).collect();
         if !is_whole && !fits(&with) {
             all.refused.push(format!(
-                "spec.accessNetworks holds {entry}, and without the cluster's own networks in it, such as {}, it comes to more networks \
-                 than a policy may open, and so that entry is not in force; name the networks that people come from, such as the VPN",
+                "spec.accessNetworks contains {entry}, and without the networks of the cluster in it, such as {}, it has more \
+                 networks than a policy may open, so that entry is not in force; name the networks that people connect from, \
+                 such as the VPN",
                 known()
             ));
             continue;
         }
         if !is_whole {
             all.narrowed.push(format!(
-                "accessNetworks {entry} is in force without the networks in it that nobody comes from, such as {}",
+                "accessNetworks {entry} is in force without the networks in it that people cannot connect from, such as {}",
                 known()
             ));
         }
@@ -57,8 +58,8 @@ pub(crate) fn in_force(written: &CloisterConfigSpec, never: &NeverOpened) -> InF
         match no_cache(address, never) {
             None => all.caches.push(cache.clone()),
             Some(why) => all.refused.push(format!(
-                "spec.dns.nodeLocalAddresses holds {cache}, which is {why}, and so that entry is not in force; name the address that the \
-                 DNS cache of the nodes listens on, such as 169.254.20.10"
+                "spec.dns.nodeLocalAddresses contains {cache}, which is {why}, so that entry is not in force; name the address \
+                 that the DNS cache of the nodes listens on, such as 169.254.20.10"
             )),
         }
     }
@@ -67,7 +68,7 @@ pub(crate) fn in_force(written: &CloisterConfigSpec, never: &NeverOpened) -> InF
 
 /// Why no DNS cache of the cluster is at an address: whatever is opened there is open to all research namespaces.
 fn no_cache(address: IpAddr, never: &NeverOpened) -> Option<String> {
-    const ELSEWHERE: &str = "no address of the cluster, nor link-local or private";
+    const ELSEWHERE: &str = "neither an address of the cluster nor link-local nor private";
     if is_metadata(address) {
         return Some("the address of a metadata service".to_owned());
     }

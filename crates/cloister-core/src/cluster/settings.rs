@@ -150,14 +150,14 @@ impl Settings {
     pub fn runtime_class(&self, tier: Tier) -> Result<Option<&str>, String> {
         let Ok(class) = self.spec.runtime_class(tier) else {
             return Err(format!(
-                "tier Sandboxed needs a RuntimeClass, and no pod is admitted without; ask {CONFIG_WRITERS} to name it in \
+                "tier Sandboxed needs a RuntimeClass, and no pod is admitted without it; ask {CONFIG_WRITERS} to name it in \
                  runtimeClasses.Sandboxed"
             ));
         };
         match (class, &self.runtime_classes) {
             (Some(class), Some(there)) if !there.contains(class) => Err(format!(
-                "tier Sandboxed needs RuntimeClass {class} (runtimeClasses.Sandboxed of CloisterConfig), and there is none of that \
-                 name, so that no pod is admitted; ask whoever runs the nodes to create it, or {CONFIG_WRITERS} to name another"
+                "tier Sandboxed needs RuntimeClass {class} (runtimeClasses.Sandboxed of CloisterConfig), which does not exist, \
+                 so no pod is admitted; ask a platform engineer to create it, or {CONFIG_WRITERS} to name another"
             )),
             (class, _) => Ok(class),
         }
@@ -220,18 +220,18 @@ impl Settings {
 fn refused(spec: &CloisterConfigSpec) -> Option<String> {
     let networks: Vec<IpNet> = spec.access_networks.iter().filter_map(|network| network.parse().ok()).collect();
     if networks.len() < spec.access_networks.len() {
-        return Some("spec.accessNetworks holds something that is no network".to_owned());
+        return Some("spec.accessNetworks contains an entry that is not a network".to_owned());
     }
     let everything = IpNet::aggregate(&networks).into_iter().find(|network| network.prefix_len() == 0)?;
     Some(format!(
-        "spec.accessNetworks comes to {everything}, which is everything; name the networks that people come from"
+        "spec.accessNetworks covers {everything}, which is every address; name the networks that people connect from"
     ))
 }
 
 /// What cannot be read of the settings that say what is never opened.
 fn unusable(spec: &CloisterConfigSpec) -> Option<String> {
     let network = spec.cluster_networks.iter().find(|network| network.parse::<IpNet>().is_err());
-    let network = network.map(|network| format!("spec.clusterNetworks holds {network}, which is no network"));
+    let network = network.map(|network| format!("spec.clusterNetworks contains {network}, which is not a network"));
     let selector = canonical(Some(&spec.dns.pod_selector)).err();
     network.or(selector.map(|why| format!("spec.dns.podSelector cannot be used: {why}")))
 }
@@ -240,13 +240,13 @@ fn unusable(spec: &CloisterConfigSpec) -> Option<String> {
 fn left_out(spec: &CloisterConfigSpec) -> Option<String> {
     let servers = spec.dns.servers.iter().filter(|server| server.parse::<SocketAddr>().is_err()).map(|server| {
         format!(
-            "spec.dns.servers holds {server}, which is no address with a port and is not asked; write it like 192.0.2.53:53 or \
-             [2001:db8::53]:53"
+            "spec.dns.servers contains {server}, which is not an address with a port and is not queried; write it like \
+             192.0.2.53:53 or [2001:db8::53]:53"
         )
     });
     let caches = spec.dns.node_local_addresses.iter().filter(|address| address.parse::<IpAddr>().is_err());
     let caches = caches.map(|address| {
-        format!("spec.dns.nodeLocalAddresses holds {address}, which is no address and is not opened; correct it")
+        format!("spec.dns.nodeLocalAddresses contains {address}, which is not an address and is not opened; correct it")
     });
     let all: Vec<String> = servers.chain(caches).collect();
     (!all.is_empty()).then(|| all.join("; "))

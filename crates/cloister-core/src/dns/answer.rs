@@ -28,7 +28,7 @@ pub enum Where<'a> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rebinding {
     /// It leads into a range that no public name leads to.
-    #[error("{0} is no address of the Internet: it is private, or has a meaning of its own")]
+    #[error("{0} is not a public address: it is private or reserved")]
     NotPublic(IpAddr),
     /// It leads into the cluster, or to a metadata service.
     #[error("{address} is never opened: it is in {known}")]
@@ -40,7 +40,7 @@ pub enum Rebinding {
     },
     /// It leads out of the networks that were expected.
     #[error(
-        "{address} is outside of expectedNetworks ({}), so that the name does not lead to the private endpoint",
+        "{address} is outside expectedNetworks ({}), so the name does not resolve to the private endpoint",
         first_of(expected.iter(), NETWORKS, ", ")
     )]
     OutsideExpected {
@@ -170,8 +170,8 @@ mod tests {
         let fallen_back = believed(&["10.40.1.1", "198.51.100.7"], inside);
         assert_eq!(
             fallen_back.unwrap_err().to_string(),
-            "198.51.100.7 is outside of expectedNetworks (10.40.0.0/16, 203.0.113.0/24), so that the name does not lead to the private \
-             endpoint"
+            "198.51.100.7 is outside expectedNetworks (10.40.0.0/16, 203.0.113.0/24), so the name does not resolve to the \
+             private endpoint"
         );
         let in_the_cluster = believed(&["203.0.113.1"], inside).unwrap_err().to_string();
         assert_eq!(

@@ -196,9 +196,9 @@ fn unnamed(service: &ServiceReference, allowed: &Allowed<'_>) -> Covered {
     let asked = named(service);
     let near = did_you_mean(closest(&asked, known.iter().map(String::as_str)));
     let message = format!(
-        "no EgressAllowlist that this namespace may use, and no EgressGrant of it, names Service {asked}{near}. Ask for an EgressGrant of \
-         this rule (`kubectl explain egressgrant.spec`), ask whoever publishes allowlists for one that covers it (`kubectl get \
-         egressallowlists` lists what there is), or ask whoever runs namespace {} for the name of the Service",
+        "no EgressAllowlist that this namespace may use, and no EgressGrant of it, names Service {asked}{near}. Ask for an \
+         EgressGrant of this rule (`kubectl explain egressgrant.spec`), ask a catalogue administrator for one that covers it \
+         (`kubectl get egressallowlists` lists what there is), or ask the owner of namespace {} for the name of the Service",
         service.namespace
     );
     Covered {
@@ -234,8 +234,8 @@ impl Sources<'_> {
         let pods = match named(&self.for_some_pods) {
             none if none.is_empty() => none,
             some => format!(
-                " ({some} covers some of it, but only for pods that its podSelector matches; the rule's podSelector does not say \
-                 as much)"
+                " ({some} covers some of it, but only for pods that its podSelector matches; the podSelector of the rule may \
+                 match other pods)"
             ),
         };
         let rest = match named(&self.covering) {
@@ -245,9 +245,10 @@ impl Sources<'_> {
         let is_granted = self.covering.iter().chain(&self.for_some_pods).any(|one| matches!(one, Source::Grant(_)));
         let missing = if is_granted { "what is missing" } else { "this rule" };
         format!(
-            "no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers {what}{meant}{ports}{pods}{rest}. Ask for an \
-             EgressGrant of {missing} (`kubectl explain egressgrant.spec`), ask whoever publishes allowlists for one that covers it, \
-             or narrow the rule; `kubectl get egressallowlists` lists what there is"
+            "no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers \
+             {what}{meant}{ports}{pods}{rest}. Ask for an EgressGrant of {missing} (`kubectl explain egressgrant.spec`), ask a \
+             catalogue administrator for one that covers it, or narrow the rule; `kubectl get egressallowlists` lists what \
+             there is"
         )
     }
 

@@ -21,14 +21,15 @@ use std::ops::RangeInclusive;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Inexact {
     /// The plugin may not know the protocol.
-    #[error("network plugins enforce SCTP only where that is switched on")]
+    #[error("network plugins enforce SCTP only if that is enabled")]
     Sctp,
     /// What is denied beside it would deny DNS.
-    #[error("port 53 is among its ports, on which pods ask the cluster's own DNS")]
+    #[error("port 53 is among its ports, and pods query the DNS of the cluster on that port")]
     Dns,
     /// Others of the same pods, or on some of the same ports, may reach a private network.
     #[error(
-        "other rules open {0} to some of the same pods or on some of the same ports, so that it can neither be denied nor left to a name"
+        "other rules open {0} to some of the same pods or on some of the same ports, so it can neither be denied nor opened by \
+         name"
     )]
     Private(IpNet),
 }

@@ -9,8 +9,8 @@ use cloister_api::{EgressConfig, StorageEndpoint};
 pub fn endpoint_refused(refusal: &Refusal) -> String {
     match refusal {
         Refusal::WildcardNotEnforceable { names } => format!(
-            "{names} cannot be opened by addresses, because nobody can list the names that it stands for, and a grant opens nothing \
-             else, whatever egress.backend of CloisterConfig is; name the hosts that are needed"
+            "{names} cannot be opened by addresses, because nobody can list the names that it stands for, and a grant opens \
+             only addresses, whatever egress.backend of CloisterConfig is; name the hosts that are needed"
         ),
         refusal => refusal.to_string().replace("the rule", "the endpoint"),
     }
@@ -20,9 +20,9 @@ pub fn endpoint_refused(refusal: &Refusal) -> String {
 pub fn grant_refused(refusal: &Refusal) -> String {
     match refusal {
         Refusal::WildcardNotEnforceable { names } => format!(
-            "{names} cannot be opened by addresses, because nobody can list the names that it stands for, and a grant opens nothing \
-             else, whatever egress.backend of CloisterConfig is; name the hosts that are needed, or ask whoever publishes allowlists for \
-             one with this name, which covers egress.rules of the ResearchNamespace that name hosts below it"
+            "{names} cannot be opened by addresses, because nobody can list the names that it stands for, and a grant opens \
+             only addresses, whatever egress.backend of CloisterConfig is; name the hosts that are needed, or ask a catalogue \
+             administrator for one with this name, which covers egress.rules of the ResearchNamespace that name hosts below it"
         ),
         refusal => refusal.to_string(),
     }

@@ -78,8 +78,8 @@ impl TooBroad {
     pub fn told(&self) -> String {
         let help = match self {
             TooBroad::Wide { .. } => {
-                "name narrower networks, have whoever writes CloisterConfig (ClusterRole cloister:policy-admin) allow wider ones, or ask for \
-                 an EgressGrant of it"
+                "name narrower networks, ask a policy administrator (ClusterRole cloister:policy-admin) to allow wider ones, \
+                 or ask for an EgressGrant of it"
             }
             TooBroad::Together { .. } => "name fewer or narrower networks, or ask for an EgressGrant of it",
             TooBroad::SharedSuffix { .. } => {

@@ -78,7 +78,7 @@ pub fn failed(failures: &[Failed<Told>]) -> Vec<ConditionUpdate> {
     let said = in_order.iter().map(|failed| {
         let mut message = failed.error.message.clone();
         clip(&mut message, FAILURE_LIMIT);
-        if failed.closed_instead { format!("{message} (what stood in its place was taken away)") } else { message }
+        if failed.closed_instead { format!("{message} (the earlier object was deleted)") } else { message }
     });
     let message = first_of(said, FAILURES, "; ");
     match in_order.first() {

@@ -25,7 +25,7 @@ impl Held {
         match self {
             Held::ClockSkew => {
                 "the clocks of the operator and of the API server are too far apart; nothing new is opened until they agree. \
-                 Look at the time on the node of the operator and on those of the API server"
+                 Check the time on the node of the operator and on those of the API server"
             }
             Held::AuditUnavailable => {
                 "the audit record cannot be written; nothing is approved or opened until it can. See the alarm \

@@ -1,16 +1,16 @@
 //! Who may change what, as messages name them.
 
 /// Who may change what an AccessPolicy says.
-pub const POLICY_WRITERS: &str = "whoever publishes AccessPolicies (ClusterRole cloister:policy-admin)";
+pub const POLICY_WRITERS: &str = "a policy administrator (ClusterRole cloister:policy-admin)";
 
 /// Who may change what CloisterConfig says.
-pub const CONFIG_WRITERS: &str = "whoever writes CloisterConfig (ClusterRole cloister:policy-admin)";
+pub const CONFIG_WRITERS: &str = "a policy administrator (ClusterRole cloister:policy-admin)";
 
 /// Who may change storage and roles.
-pub const CATALOGUE_WRITERS: &str = "whoever publishes the catalogue (ClusterRole cloister:catalogue-admin)";
+pub const CATALOGUE_WRITERS: &str = "a catalogue administrator (ClusterRole cloister:catalogue-admin)";
 
 /// Who may change ClusterRoles, and which of them the operator may bind.
-pub const CLUSTER_ADMINS: &str = "whoever runs the cluster";
+pub const CLUSTER_ADMINS: &str = "a cluster administrator";
 
 /// Who puts credentials where grants take them from.
-pub const SECRET_KEEPERS: &str = "whoever keeps the Secrets of that Namespace";
+pub const SECRET_KEEPERS: &str = "the owner of the Secrets in that Namespace";

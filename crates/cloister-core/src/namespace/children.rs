@@ -126,8 +126,8 @@ pub fn refused_annotations(spec: &ResearchNamespaceSpec, workloads: &WorkloadsCo
             };
             format!(
                 "annotation {key} of ServiceAccount {name} is not written: it {why} in workloads.serviceAccountAnnotations of \
-                 CloisterConfig, because clouds hand out identities by annotations; correct it in spec.serviceAccounts or take it out, or ask \
-                 {CONFIG_WRITERS} to list it"
+                 CloisterConfig, because annotations can give identities in a cloud; correct or remove it in \
+                 spec.serviceAccounts, or ask {CONFIG_WRITERS} to list it"
             )
         })
         .collect()

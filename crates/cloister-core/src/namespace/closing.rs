@@ -50,8 +50,8 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
             let OwedReview { kind, grant, who, due, said } = owed;
             plan.look_again(due);
             let message = format!(
-                "closed; {who} broke the glass with {} {grant}, which nobody has reviewed yet: {said}. At {due} the Namespace is \
-                 deleted without",
+                "closed; nobody has reviewed the break-glass grant {} {grant} of {who} yet: {said}. At {due} the Namespace is \
+                 deleted without the review",
                 kind.as_str()
             );
             say.waiting(plan, reason::WAITING_FOR_REVIEW, message)
@@ -78,14 +78,14 @@ fn held_by_others(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Resea
     let name = input.name;
     let left = match input.namespace.filter(|namespace| namespace.belongs_to(name)) {
         Some(namespace) if namespace.terminating => format!("Namespace {name} is being deleted"),
-        Some(_) => format!("Namespace {name} is kept, closed"),
-        None => format!("there is no Namespace {name} of it"),
+        Some(_) => format!("Namespace {name} is retained, closed"),
+        None => format!("it has no Namespace {name}"),
     };
     let patch = r#"{"metadata":{"finalizers":null}}"#;
     let how = command(["kubectl", "patch", "researchnamespace", name, "--type", "merge", "-p", patch]);
     let message = format!(
-        "{left}, and Cloister is done with it; the ResearchNamespace is held by the finalizers of others: {held}. The tools that \
-         put them on take them off; where such a tool is gone, a platform engineer does: {how}"
+        "{left}, and Cloister has finished; finalizers of other tools hold the ResearchNamespace: {held}. Those tools must \
+         remove them; if such a tool no longer exists, a platform engineer must: {how}"
     );
     StatusBuilder::about(declared, input.now).over(plan, reason::HELD_BY_FINALIZERS, message)
 }
@@ -119,7 +119,7 @@ pub fn undecodable(
     }
     let message = format!(
         "this version of the operator cannot read the ResearchNamespace ({error}); its namespace is closed until the field is \
-         taken out or the operator is updated"
+         removed or the operator is updated"
     );
     say.stalled(plan, reason::UNDECODABLE, message)
 }

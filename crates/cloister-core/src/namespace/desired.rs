@@ -78,7 +78,10 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         }
         Standing::Ending => {
             let why = input.namespace.map(ObservedNamespace::why_held).unwrap_or_default();
-            let message = format!("Namespace {} is being deleted; it is made again once it is gone{why}", input.name);
+            let message = format!(
+                "Namespace {} is being deleted; the operator creates it again when it is gone{why}",
+                input.name
+            );
             let mut plan = Plan::default();
             closing::let_it_end(&mut plan, input);
             return say.of_closed().waiting(plan, reason::NAMESPACE_TERMINATING, message);
@@ -129,7 +132,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     }
     let counted = declared.spec.quota.keys().filter(|key| children::counts_own_writes(key));
     needs.refused.extend(counted.map(|key| {
-        let why = "would count what the operator writes itself, and is not in force; take it out of spec.quota";
+        let why = "would count objects that the operator writes, and is not in force; remove it from spec.quota";
         (reason::QUOTA_REFUSED, format!("quota {key} {why}"))
     }));
     let members = members::refused(input.name, &declared.spec, input.settings);
@@ -142,8 +145,8 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     say.enforced(plan, &needs, &foreign, input.settings.usable)
 }
 
-const CLOCK_SKEW: &str = "the operator's clock and the API server's disagree: nothing more is opened until they agree, and \
-     what stands stays as it is; whoever runs the cluster has an alarm";
+const CLOCK_SKEW: &str = "the clocks of the operator and the API server disagree: nothing more is opened until they agree, and \
+                          what is open stays open; the cluster administrators have an alarm";
 
 /// All children that a namespace should have.
 fn desired(spec: &ResearchNamespaceSpec, needs: &Needs, input: &Input<'_>) -> Vec<Child> {

@@ -31,7 +31,7 @@ pub fn failed(
     if seal_failed {
         verdicts.extend(said(&before).into_iter().filter(enforced));
     } else if is_sealed {
-        let message = "no new pod is admitted until what failed stands";
+        let message = "no new pod is admitted until what failed is applied";
         verdicts.push(ConditionUpdate::new(ENFORCED, false, "Sealed", message));
     } else {
         verdicts.extend(said(&status).into_iter().filter(enforced));
@@ -51,7 +51,8 @@ fn correct(status: &mut ResearchNamespaceStatus, before: &ResearchNamespaceStatu
         for need in status.egress.iter_mut().filter(|need| is_open(need.state) && !was_open(&need.name)) {
             need.state = EgressState::Unresolved;
             reason::APPLY_FAILED.clone_into(&mut need.reason);
-            "waits for what must stand before anything opens; see the condition Ready".clone_into(&mut need.message);
+            "waits for objects that must exist before anything opens; see the condition Ready"
+                .clone_into(&mut need.message);
         }
     }
     for failed in &outcome.failures {

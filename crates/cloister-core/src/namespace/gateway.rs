@@ -43,8 +43,8 @@ pub fn open(needs: &mut Needs, namespace: &ResearchNamespace, input: &Input<'_>)
         if !(input.is_namespace)(&gateway.namespace) {
             // Nobody here is at fault, and a tool that waits must not hang until somebody installs the gateway.
             let message = format!(
-                "gateway {} lets nobody in: its pods are in Namespace {}, which is not there; ask {CONFIG_WRITERS} to correct gateways, or \
-                 whoever runs the gateway to install it",
+                "gateway {} lets nobody in: its pods are in Namespace {}, which does not exist; ask {CONFIG_WRITERS} to \
+                 correct gateways, or the owner of the gateway to install it",
                 gateway.name, gateway.namespace
             );
             needs.states.push(need(entry, EgressState::Refused, GATEWAY_NAMESPACE_NOT_FOUND, message));
@@ -87,7 +87,7 @@ fn find<'a>(
         ),
     };
     let message = format!(
-        "gateway {wanted} may not be named by this namespace: {}; {help}, or take it out of ingress.fromGateways",
+        "gateway {wanted} may not be named by this namespace: {}; {help}, or remove it from ingress.fromGateways",
         missing(selector, namespace)
     );
     Err((GATEWAY_NOT_ALLOWED, message))

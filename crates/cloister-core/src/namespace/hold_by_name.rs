@@ -42,7 +42,7 @@ pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Op
         Backend::Missing(backend) => How::Closed(
             BACKEND_MISSING,
             format!(
-                "egress.backend of CloisterConfig is {}, which is not installed, so that nothing opens by name; install it, or \
+                "egress.backend of CloisterConfig is {}, which is not installed, so nothing opens by name; install it, or \
                  choose another backend",
                 backend.as_str()
             ),
@@ -69,8 +69,8 @@ pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Op
                 let wildcard = hosts.iter().find(|host| host.name.is_wildcard());
                 How::Addresses(wildcard.map(|name| {
                     format!(
-                        "{name} stays closed: {why}, and it has no addresses to be held by; give the rule a podSelector or ports \
-                         that keep it apart, or name hosts"
+                        "{name} stays closed: {why}, and a wildcard has no addresses; give the rule a podSelector or ports \
+                         that separate it, or name hosts"
                     )
                 }))
             }

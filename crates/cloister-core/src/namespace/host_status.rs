@@ -44,7 +44,7 @@ pub fn tell(need: &mut EgressStatus, held: &[Held], before: &[EgressStatus], lim
 /// names are listed at each look.
 pub fn bound(needs: &mut [EgressStatus]) {
     if needs.iter().map(|need| need.message.len()).sum::<usize>() > MOST_IN_FULL {
-        needs.iter_mut().for_each(|need| shorten(&mut need.message, "correct what is named, and the rest is told"));
+        needs.iter_mut().for_each(|need| shorten(&mut need.message, "correct these; then the rest is named"));
     }
     let lines: usize = needs.iter().map(|need| LINE + need.name.len() + need.reason.len() + need.message.len()).sum();
     let mut room = MOST_BYTES.saturating_sub(lines);
@@ -118,9 +118,9 @@ pub fn what_to_do(held: &Held) -> String {
     let name = &held.host;
     match &held.standing {
         Standing::Held => format!("{name} is open"),
-        Standing::Unknown => format!("{name} is being looked up, and stays closed until it is answered"),
+        Standing::Unknown => format!("the operator is resolving {name}, which stays closed until there is an answer"),
         Standing::NoAddress => format!(
-            "{name} has no address in DNS, so there is nothing to open; correct the rule, or ask whoever runs the name"
+            "{name} has no address in DNS, so there is nothing to open; correct the rule, or ask the owner of the name"
         ),
         Standing::TooMany(most) => format!(
             "{name} has had more than {most} addresses at a time (dns.resolution.maximumAddresses of CloisterConfig), and stays \
@@ -131,14 +131,16 @@ pub fn what_to_do(held: &Held) -> String {
             format!("no DNS server answers for {name}, which stays closed: {why}; see dns of CloisterConfig")
         }
         Standing::Rebound(why @ Rebinding::OutsideExpected { .. }) => format!(
-            "{name} leads where it must not, and is closed: {why}; look at the private DNS zone of the name, or correct expectedNetworks"
+            "{name} resolves to an address that is not allowed, and is closed: {why}; look at the private DNS zone of the \
+             name, or correct expectedNetworks"
         ),
         // No privateEndpoint opens these either.
         Standing::Rebound(why @ Rebinding::NeverOpened { known, .. }) => {
-            format!("{name} leads where it must not, and is closed: {why}; {}", known.what_to_do())
+            format!("{name} resolves to an address that is not allowed, and is closed: {why}; {}", known.what_to_do())
         }
         Standing::Rebound(why @ Rebinding::NotPublic(_)) => format!(
-            "{name} leads where it must not, and is closed: {why}; if it is meant to, declare it as privateEndpoint"
+            "{name} resolves to an address that is not allowed, and is closed: {why}; if that is intended, declare it as \
+             privateEndpoint"
         ),
     }
 }
@@ -255,19 +257,20 @@ mod tests {
             ("10.96.0.0/16".parse().unwrap(), Source::ServiceCidr("kubernetes".into())),
             ("10.3.3.3/32".parse().unwrap(), Source::NodeAddress("a".into())),
         ]);
-        let metadata = "credentials of a cloud come by a grant of storage, and not from a metadata service or an agent on the node";
-        let node = "to reach something in the cluster, name its Service; where it is outside of the cluster, ask whoever runs the nodes to \
-                    look which Node has it";
+        let metadata = "get cloud credentials through a StorageAccessGrant, not from a metadata service or an agent on the \
+                        node";
+        let node = "to reach something in the cluster, name its Service; if it is outside the cluster, ask a platform engineer \
+                    which Node has it";
         for (address, help) in [
-            ("10.96.0.1", "research pods do not reach it, by no rule and no grant: let the program do without it"),
+            ("10.96.0.1", "no rule and no grant opens it to research pods; remove it from the rule"),
             ("10.96.7.7", "to reach something in the cluster, name its Service"),
             ("10.3.3.3", node),
             ("169.254.169.254", metadata),
-            ("127.0.0.1", "take it out of the rule"),
-            ("0.0.0.0", "take it out of the rule"),
-            ("::ffff:10.3.3.3", "take it out of the rule"),
-            ("10.40.1.1", "if it is meant to, declare it as privateEndpoint"),
-            ("100.64.0.1", "if it is meant to, declare it as privateEndpoint"),
+            ("127.0.0.1", "remove it from the rule"),
+            ("0.0.0.0", "remove it from the rule"),
+            ("::ffff:10.3.3.3", "remove it from the rule"),
+            ("10.40.1.1", "if that is intended, declare it as privateEndpoint"),
+            ("100.64.0.1", "if that is intended, declare it as privateEndpoint"),
         ] {
             let address: IpAddr = address.parse().unwrap();
             let host = Host { name: "www.example.com".parse().unwrap(), expected: None };
@@ -282,7 +285,10 @@ mod tests {
             };
             let said = what_to_do(&held);
             assert!(
-                said.starts_with(&format!("www.example.com leads where it must not, and is closed: {address} is ")),
+                said.starts_with(&format!(
+                    "www.example.com resolves to an address that is not allowed, and is closed: \
+                                           {address} is "
+                )),
                 "{said}"
             );
             assert!(said.ends_with(&format!("; {help}")), "{said}");

@@ -104,8 +104,7 @@ fn refusal(
     let known = if listed.is_empty() { "none is".to_owned() } else { format!("those are: {}", listed.join(", ")) };
     Some(format!(
         "ServiceAccount {home}/{name} is not bound: namespace {home} is not listed in workloads.controllerNamespaces of \
-         CloisterConfig ({known}){near}; correct it in spec.members or take it out, or ask {CONFIG_WRITERS} to list \
-         the namespace"
+         CloisterConfig ({known}){near}; correct or remove it in spec.members, or ask {CONFIG_WRITERS} to list the namespace"
     ))
 }
 
@@ -116,8 +115,8 @@ fn undeclared(name: &str, spec: &ResearchNamespaceSpec) -> Option<String> {
     }
     let meant = did_you_mean(closest(name, &mut declared));
     Some(format!(
-        "ServiceAccount {name} is not bound: spec.serviceAccounts declares none of that name{meant}; correct it in spec.members (one of \
-         another namespace has that in its namespace field), or declare it"
+        "ServiceAccount {name} is not bound: spec.serviceAccounts declares none of that name{meant}; correct it in \
+         spec.members (set the namespace field for a ServiceAccount of another namespace), or declare it"
     ))
 }
 

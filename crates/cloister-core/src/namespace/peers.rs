@@ -24,9 +24,9 @@ pub const PEER_HAS_NOT_AGREED: &str = "PeerHasNotAgreed";
 /// Reason of an access rule while there is nothing that it could open to.
 pub const NO_ACCESS_NETWORKS: &str = "NoAccessNetworks";
 
-const NO_NETWORK_IS_LISTED: &str = "accessNetworks of CloisterConfig lists no network that people may come from, so that \
-     ingress.fromAccessNetworks lets nobody in; ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to list the \
-     networks, or take it out";
+const NO_NETWORK_IS_LISTED: &str = "accessNetworks of CloisterConfig lists no network that people may come from, so \
+                                    ingress.fromAccessNetworks lets nobody in; ask a policy administrator (ClusterRole \
+                                    cloister:policy-admin) to list the networks, or remove it";
 
 /// Opens other research namespaces in both directions, each where the other side names this one.
 pub fn research_namespaces(needs: &mut Needs, namespace: &ResearchNamespace, input: &Input<'_>) {
@@ -65,7 +65,8 @@ pub fn research_namespaces(needs: &mut Needs, namespace: &ResearchNamespace, inp
                     EgressState::Refused,
                     PEER_NOT_FOUND,
                     format!(
-                        "there is no ResearchNamespace {peer}; correct the name in {own_field}, or ask {CATALOGUE_WRITERS} to make it"
+                        "there is no ResearchNamespace {peer}; correct the name in {own_field}, or ask {CATALOGUE_WRITERS} to \
+                         create it"
                     ),
                 ),
                 _ => (
@@ -88,8 +89,8 @@ fn itself(egress: bool, own: &str) -> EgressStatus {
     let (direction, field) =
         if egress { ("to", "egress.toResearchNamespaces") } else { ("from", "ingress.fromResearchNamespaces") };
     let message = format!(
-        "ResearchNamespace {own} names itself in {field}, which opens nothing: peers are other research namespaces, and the pods of one \
-         reach each other anyway; take it out, or name the one that was meant"
+        "ResearchNamespace {own} names itself in {field}, which opens nothing: peers are other research namespaces, and the \
+         pods of one reach each other anyway; remove it, or name another"
     );
     need(format!("{direction}/{own}"), EgressState::Refused, PEER_IS_ITSELF, message)
 }

@@ -16,23 +16,23 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelecto
 use std::collections::BTreeMap;
 
 /// Who publishes allowlists, in words.
-pub const PUBLISHERS: &str = "whoever publishes allowlists (ClusterRole cloister:catalogue-admin)";
+pub const PUBLISHERS: &str = "a catalogue administrator (ClusterRole cloister:catalogue-admin)";
 
 /// How many allowlists are named.
 const NAMED: usize = 3;
 
 /// That there is no such allowlist, and which one may have been meant.
 pub fn not_found<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    let meant = closest(name, known).map(|near| format!("did you mean {near}? Else ")).unwrap_or_default();
+    let meant = closest(name, known).map(|near| format!("did you mean {near}? If not, ")).unwrap_or_default();
     format!(
-        "there is no EgressAllowlist {name}; {meant}ask {PUBLISHERS} to publish it, or take it out of egress.allowlists"
+        "there is no EgressAllowlist {name}; {meant}ask {PUBLISHERS} to publish it, or remove it from egress.allowlists"
     )
 }
 
 /// That an allowlist has ended, and what can be done about it.
 pub fn expired(name: &str, allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> String {
     let end = allowlist.spec.expires_at.as_ref().map(|end| end.0.to_string()).unwrap_or_default();
-    let or_else = if names(namespace, name) { "or take it out of egress.allowlists" } else { "or to delete it" };
+    let or_else = if names(namespace, name) { "or remove it from egress.allowlists" } else { "or to delete it" };
     format!("EgressAllowlist {name} ended at {end} (its expiresAt); ask {PUBLISHERS} to renew it, {or_else}")
 }
 
@@ -42,7 +42,8 @@ pub fn not_allowed(name: &str, allowlist: &EgressAllowlist, namespace: &Research
     let selector = allowlist.spec.namespace_selector.as_ref();
     let help = useless(selector).unwrap_or("to label the ResearchNamespace, or to widen the namespaceSelector");
     format!(
-        "EgressAllowlist {name} does not allow this namespace: {why}; ask {PUBLISHERS} {help}, or take it out of egress.allowlists"
+        "EgressAllowlist {name} does not allow this namespace: {why}; ask {PUBLISHERS} {help}, or remove it from \
+         egress.allowlists"
     )
 }
 
@@ -63,11 +64,11 @@ pub fn keeps_out(allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> 
 /// What keeps the selector of an allowlist or of a gateway from allowing a namespace.
 pub fn missing(selector: Option<&LabelSelector>, namespace: &ResearchNamespace) -> String {
     let Some(selector) = selector else {
-        return "it has no namespaceSelector, and so it allows none".to_owned();
+        return "it has no namespaceSelector, so it allows none".to_owned();
     };
     if let Some(label) = label_of_owners(Some(selector)) {
         return format!(
-            "its namespaceSelector asks for label {label}, which the owners of a ResearchNamespace may write, and so it allows none"
+            "its namespaceSelector uses label {label}, which the owners of a ResearchNamespace may set, so it allows none"
         );
     }
     let nothing = BTreeMap::new();
@@ -78,7 +79,7 @@ pub fn missing(selector: Option<&LabelSelector>, namespace: &ResearchNamespace) 
     };
     let values = selector.match_labels.iter().flatten();
     let values = values.filter(|(key, value)| labels.get(*key) != Some(value));
-    let values = values.map(|(key, value)| format!("its namespaceSelector wants {key}={value}, and {}", has(key)));
+    let values = values.map(|(key, value)| format!("its namespaceSelector requires {key}={value}, and {}", has(key)));
     let is_unmet = |one: &&LabelSelectorRequirement| {
         let alone = LabelSelector { match_labels: None, match_expressions: Some(vec![(*one).clone()]) };
         !selector_matches(&alone, labels)
@@ -86,7 +87,7 @@ pub fn missing(selector: Option<&LabelSelector>, namespace: &ResearchNamespace) 
     let expressions = selector.match_expressions.iter().flatten().filter(is_unmet).map(|one| {
         let values = one.values.as_ref().filter(|values| !values.is_empty());
         let values = values.map(|values| format!(" ({})", values.join(", "))).unwrap_or_default();
-        format!("its namespaceSelector wants {} {}{values}, and {}", one.key, one.operator, has(&one.key))
+        format!("its namespaceSelector requires {} {}{values}, and {}", one.key, one.operator, has(&one.key))
     });
     let unmet: Vec<String> = values.chain(expressions).take(NAMED).collect();
     if unmet.is_empty() { "its namespaceSelector cannot be read".to_owned() } else { unmet.join("; ") }
@@ -145,21 +146,23 @@ mod tests {
     fn the_label_that_is_missing_is_named() {
         let team = json!({"matchLabels": {"team": "interp"}});
         assert!(
-            said(team.clone(), json!({})).contains("wants team=interp, and the ResearchNamespace has no label team;")
+            said(team.clone(), json!({}))
+                .contains("requires team=interp, and the ResearchNamespace has no label team;")
         );
         assert!(said(team, json!({"team": "evals"})).contains("and the ResearchNamespace has team=evals;"));
         let one_of = json!({"matchExpressions": [{"key": "team", "operator": "In", "values": ["a", "b"]}]});
         assert!(
-            said(one_of, json!({"team": "c"})).contains("wants team In (a, b), and the ResearchNamespace has team=c")
+            said(one_of, json!({"team": "c"}))
+                .contains("requires team In (a, b), and the ResearchNamespace has team=c")
         );
         // Where no label helps, none is advised.
         let of_owners = json!({"matchLabels": {"app.kubernetes.io/name": "a"}});
         for (selector, why) in [
-            (json!(null), "it has no namespaceSelector, and so it allows none; ask {} to write one"),
+            (json!(null), "it has no namespaceSelector, so it allows none; ask {} to write one"),
             (
                 of_owners,
-                "its namespaceSelector asks for label app.kubernetes.io/name, which the owners of a ResearchNamespace may write, and \
-                 so it allows none; ask {} to correct it",
+                "its namespaceSelector uses label app.kubernetes.io/name, which the owners of a ResearchNamespace may set, so \
+                 it allows none; ask {} to correct it",
             ),
             (
                 json!({"matchExpressions": [{"key": "team", "operator": "NotIn", "values": []}]}),
@@ -168,7 +171,7 @@ mod tests {
         ] {
             let why = why.replace("{}", PUBLISHERS);
             let wanted = format!(
-                "EgressAllowlist lab does not allow this namespace: {why}, or take it out of egress.allowlists"
+                "EgressAllowlist lab does not allow this namespace: {why}, or remove it from egress.allowlists"
             );
             assert_eq!(said(selector, json!({})), wanted);
         }

@@ -30,7 +30,7 @@ const FOREIGN: usize = 16;
 pub fn reserved(declared: &ResearchNamespace, name: &str, why: &str) -> String {
     let stood = declared.status.as_ref().is_some_and(|status| status.enforced_at.is_some());
     let remedy = if stood {
-        "ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to name another there"
+        "ask a policy administrator (ClusterRole cloister:policy-admin) to name another there"
     } else {
         "choose another name"
     };
@@ -95,7 +95,7 @@ impl<'a> StatusBuilder<'a> {
             (None, true, Some(((reason, first), more)), _) => {
                 let closed = match needs.states.len() - open {
                     0 => String::new(),
-                    _ => format!("; {open} of {} needs are open, see status.egress", needs.states.len()),
+                    _ => format!("; {open} of {} entries are open, see status.egress", needs.states.len()),
                 };
                 condition::stalled(
                     *reason,
@@ -239,8 +239,8 @@ fn defeat(foreign: &[&ChildKey]) -> Option<String> {
     let first = foreign.first()?;
     let more = others(foreign.len() - 1, "", "status.denyDefeatedBy");
     Some(format!(
-        "{} {}{more} is somebody else's and allows what nobody agreed to; delete it, or let it be deleted \
-         (egress.removeForeignPolicies of CloisterConfig)",
+        "{} {}{more} is not managed by Cloister, and allows traffic that nobody approved; delete it, or let the operator \
+         delete it (egress.removeForeignPolicies of CloisterConfig)",
         first.kind.as_str(),
         first.name
     ))
@@ -251,18 +251,18 @@ fn intrusion(foreign: &[&ChildKey]) -> Option<String> {
     let first = foreign.first()?;
     let more = others(foreign.len() - 1, "", "status.foreignObjects");
     Some(format!(
-        "{first}{more} is not Cloister's and gives rights that nobody agreed to; delete it and take off a finalizer that holds \
-         it, or let it be deleted (egress.removeForeignPolicies of CloisterConfig)"
+        "{first}{more} is not managed by Cloister, and gives permissions that nobody approved; delete it and remove its \
+         finalizers, or let the operator delete it (egress.removeForeignPolicies of CloisterConfig)"
     ))
 }
 
 fn standing(states: &[EgressStatus], open: usize, declared: usize) -> String {
     let waiting = states.iter().find(|need| need.state != EgressState::Active);
     match waiting {
-        None => "the namespace stands as declared".to_owned(),
+        None => "the namespace is as declared".to_owned(),
         Some(need) => {
             let more = others(declared - open - 1, "", "status.egress");
-            format!("{open} of {declared} needs are open; {}: {}{more}", need.name, brief(&need.message))
+            format!("{open} of {declared} entries are open; {}: {}{more}", need.name, brief(&need.message))
         }
     }
 }
@@ -286,7 +286,7 @@ pub fn is_announced(status: Option<&ResearchNamespaceStatus>) -> bool {
 /// The first thing to be said of an object: that nothing was decided yet. A tool that finds no Ready condition would
 /// take it for healthy.
 pub fn first_sight(declared: &ResearchNamespace, now: Timestamp) -> Option<ResearchNamespaceStatus> {
-    let verdicts = vec![ConditionUpdate::unknown(READY, "seen, and not yet decided")];
+    let verdicts = vec![ConditionUpdate::unknown(READY, "not decided yet")];
     let status = ResearchNamespaceStatus {
         conditions: conditions(&[], verdicts, declared.metadata.generation, now),
         ..ResearchNamespaceStatus::default()

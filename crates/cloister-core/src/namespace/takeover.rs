@@ -30,7 +30,7 @@ const SETTLE: SignedDuration = SignedDuration::from_secs(5);
 pub const AGAIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// Who may offer a Namespace and delete what is in it: nobody does by the ClusterRoles that Cloister ships.
-const ADMINISTRATOR: &str = "an administrator (whoever may change Namespaces)";
+const ADMINISTRATOR: &str = "a cluster administrator";
 
 /// How many of the objects in the way are named.
 const NAMED: usize = 8;
@@ -110,8 +110,8 @@ fn not_offered(name: &str, namespace: &ObservedNamespace) -> String {
     let other = other.unwrap_or_default();
     if namespace.belongs_to(name) && namespace.label(labels::RETAINED).is_some() {
         return format!(
-            "Namespace {name} was kept, closed, when the ResearchNamespace that it belonged to was deleted{other}; it is given to \
-             this one, with what it holds, by {ADMINISTRATOR} with: {how}"
+            "Namespace {name} was retained when its ResearchNamespace was deleted{other}; to adopt it with its content, ask \
+             {ADMINISTRATOR} to run: {how}"
         );
     }
     format!(
@@ -169,7 +169,7 @@ fn door(namespace: &ObservedNamespace, now: Timestamp) -> Door {
 /// What stands in the way of a takeover, in words.
 fn in_the_way(found: &Inspection, retained: bool) -> Option<String> {
     if let Some(first) = found.unseen.first() {
-        return Some(format!("could not be looked through ({first}); it is looked at again"));
+        return Some(format!("could not be checked ({first}); the operator tries again"));
     }
     let children = found.children.iter().filter(|(key, child)| is_in_the_way(key, child, retained));
     let mut all: Vec<String> = children.map(|(key, _)| key.to_string()).collect();
@@ -178,8 +178,8 @@ fn in_the_way(found: &Inspection, retained: bool) -> Option<String> {
         return None;
     }
     Some(format!(
-        "holds what may have come while no policy of research namespaces looked at it: {}; ask {ADMINISTRATOR} to delete them, and it is \
-         taken over. Nothing new of these kinds is admitted there until then; make afterwards what is still needed",
+        "contains objects that admission has never checked: {}; ask {ADMINISTRATOR} to delete them, then the Namespace is \
+         adopted. Until then, new objects of these kinds are rejected there; create what is still needed afterwards",
         first_of(all, NAMED, ", ")
     ))
 }
@@ -216,6 +216,6 @@ pub fn has_own_volume(uid: &str, volume: &str, listed: &[String]) -> bool {
 pub fn closing_message(name: &str) -> String {
     format!(
         "Namespace {name} is offered for adoption; no new pods, workloads, Services, claims, policies, accounts, Roles, \
-         RoleBindings or tokens are admitted there while it is looked through"
+         RoleBindings or tokens are admitted there while the operator checks it"
     )
 }

@@ -9,7 +9,7 @@ use cloister_api::{EgressState, EgressStatus};
 use std::collections::BTreeSet;
 
 /// Who can correct an allowlist, as its entry ends.
-pub const CORRECTED_BY: &str = "can be corrected by whoever publishes allowlists";
+pub const CORRECTED_BY: &str = "can be corrected by a catalogue administrator";
 
 /// What is known of one need: an allowlist, or a rule of the namespace's own.
 #[derive(Debug, Default)]

@@ -55,7 +55,8 @@ pub struct Facts<'a> {
 /// Something that a policy would open, and that nobody agreed to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{kind} {policy} would open {what}, which nobody agreed to; it is not applied. This is a defect of Cloister: please report it"
+    "{kind} {policy} would open {what}, which nobody approved; the operator does not apply it. This is a defect of Cloister: \
+     please report it"
 )]
 pub struct Excess {
     /// The kind of the policy.

@@ -79,7 +79,7 @@ fn isolates(spec: &NetworkPolicySpec) -> Result<(bool, bool), String> {
         return Ok((true, spec.egress.as_ref().is_some_and(|entries| !entries.is_empty())));
     }
     if let Some(other) = types.iter().find(|one| *one != "Ingress" && *one != "Egress") {
-        return Err(format!("{other:?} is no policy type"));
+        return Err(format!("{other:?} is not a policy type"));
     }
     let has = |wanted: &str| types.iter().any(|one| one == wanted);
     Ok((has("Ingress"), has("Egress")))
@@ -110,7 +110,7 @@ impl<'a> Peer<'a> {
                 Err("a peer names addresses and pods at once".to_owned())
             }
             Some(block) => {
-                let network = |text: &String| text.parse::<IpNet>().map_err(|_| format!("{text:?} is no CIDR"));
+                let network = |text: &String| text.parse::<IpNet>().map_err(|_| format!("{text:?} is not a CIDR"));
                 let except = block.except.iter().flatten().map(network).collect::<Result<_, _>>()?;
                 Ok(Peer::Block { network: network(&block.cidr)?, except })
             }
@@ -124,11 +124,11 @@ impl<'a> PortMatch<'a> {
             None | Some("TCP") => Protocol::Tcp,
             Some("UDP") => Protocol::Udp,
             Some("SCTP") => Protocol::Sctp,
-            Some(other) => return Err(format!("{other:?} is no protocol")),
+            Some(other) => return Err(format!("{other:?} is not a protocol")),
         };
         let number = |number: i32| {
             let port = u16::try_from(number).ok().filter(|port| *port > 0);
-            port.ok_or_else(|| format!("{number} is no port"))
+            port.ok_or_else(|| format!("{number} is not a port"))
         };
         match (&port.port, port.end_port) {
             (None, None) => Ok(PortMatch::Any(protocol)),

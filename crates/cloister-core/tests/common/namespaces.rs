@@ -29,7 +29,7 @@ use std::{
 };
 
 /// What a grant says of the review that it owes.
-pub const OWED: &str = "an approver of AccessPolicy incidents must review it by noon, with an AccessReview";
+pub const OWED: &str = "an approver of AccessPolicy incidents must review it by noon with an AccessReview";
 
 pub const NAME: &str = "interp";
 

@@ -21,7 +21,7 @@ fn two_people_agree_to_what_an_account_asks_for() {
     settle(&mut world);
     for (name, left) in [("sam", 2), ("sam", 1), ("sue", 1)] {
         assert_eq!(said(&world, "eval"), (GrantPhase::Pending, "AwaitingApproval".into()));
-        let waits = format!("{left} more of security (Group security), because a ServiceAccount asks");
+        let waits = format!("{left} more of security (Group security), because the requester is a ServiceAccount");
         assert!(message(&world, "eval").ends_with(&waits), "{}", message(&world, "eval"));
         review(&mut world, "eval", Decision::Approve, person(name, &["security"]));
         settle(&mut world);

@@ -40,7 +40,7 @@ fn owes(world: &World) -> bool {
 fn it_opens_at_once_and_names_who_was_not_asked() {
     let world = broken();
     let glass = status(&world, "eval").break_glass.unwrap();
-    assert_eq!(glass.skipped, ["1 of security (Group security)", "2 of owners (Group owners)"]);
+    assert_eq!(glass.skipped, ["1 approval of security (Group security)", "2 approvals of owners (Group owners)"]);
     assert_eq!(glass.review_due_at.0, world.now + SignedDuration::from_hours(24));
     assert_eq!(condition(&world, "eval", GLASS), Some(("False".into(), "ReviewOwed".into())));
     assert!(owes(&world) && world.children_of("eval") > 0);
@@ -81,15 +81,16 @@ fn who_owes_a_review_does_not_break_it_again() {
     settle(&mut whom);
     assert_eq!(
         message(&whom, "role/again"),
-        "alice broke the glass with StorageAccessGrant/eval, which nobody has reviewed yet; ask an approver of AccessPolicy standard, one \
-         of security (Group security) or owners (Group owners) to review it first. A grant cannot be changed: delete it, and ask again"
+        "alice used break-glass for StorageAccessGrant/eval, and nobody has reviewed that grant yet; ask an approver of \
+         AccessPolicy standard, one of security (Group security) or owners (Group owners) to review it first. A grant cannot \
+         be changed: delete it, and ask again"
     );
     review(&mut whom, "eval", Decision::Deny, person("sam", &["security"]));
     whom.reviews[0].spec.comment = "it could have waited".into();
     settle(&mut whom);
     assert_eq!(said(&whom, "eval"), (GrantPhase::Revoked, "ReviewRefused".into()));
     let told = message(&whom, "eval");
-    assert!(told.starts_with("sam reviewed it and refused: it could have waited"), "{told}");
+    assert!(told.starts_with("sam reviewed and refused it: it could have waited"), "{told}");
     let owed = (GrantPhase::Denied, "EarlierReviewOwed".to_owned());
     assert_eq!(again(json!({"username": "alice", "groups": ["oncall"]})), owed);
     assert_eq!(again(json!({"username": "alice-admin", "groups": ["oncall"], "personKey": "p1"})), owed);
@@ -194,7 +195,7 @@ fn one_that_is_deleted_stays_until_it_is_reviewed() {
     assert!(world.objects.0.is_empty() && world.secrets.is_empty());
     assert_eq!(said(&world, "eval"), (GrantPhase::Revoked, "Deleted".into()));
     let told = message(&world, "eval");
-    assert!(told.starts_with("the grant was deleted; it stays to be seen until it is reviewed"), "{told}");
+    assert!(told.starts_with("the grant was deleted; it remains visible until it is reviewed"), "{told}");
     review(&mut world, "eval", Decision::Approve, person("sam", &["security"]));
     settle(&mut world);
     assert!(world.grants.is_empty());

@@ -61,39 +61,39 @@ fn whether_there_are_enough_people_for_a_policy_is_said_where_it_is_known() {
 }
 
 /// What is said of a policy that never approves, where whoever publishes it looks.
-const STEP: &str = "; name who agrees in approvalRules, or correct autoApprove, which whoever publishes AccessPolicies (ClusterRole \
-                    cloister:policy-admin) can do";
+const STEP: &str = "; name approvers in approvalRules, or correct autoApprove; a policy administrator (ClusterRole \
+                    cloister:policy-admin) can do that";
 
 /// Policies that give nothing to anybody, the reason, and why.
 fn of_no_use() -> Vec<(Value, &'static str, &'static str)> {
     let rule = |required: u32, name: &str| json!([{"name": "a", "required": required, "approvers": [{"kind": "User", "name": name}]}]);
     let account = json!([{"kind": "ServiceAccount", "namespace": "gitops", "name": "bot"}]);
     vec![
-        (json!({"requesters": []}), "NobodyMayAsk", "requesters is empty, so that nobody may ask"),
+        (json!({"requesters": []}), "NobodyMayAsk", "requesters is empty, so nobody may ask"),
         (
             json!({"autoApprove": []}),
             "NeverApproves",
-            "there are neither approvalRules nor autoApprove, so that it never approves",
+            "there are neither approvalRules nor autoApprove, so it never approves",
         ),
         (
             json!({"requesters": account, "autoApprove": ["true"]}),
             "NeverApproves",
-            "only ServiceAccounts may ask, for whom autoApprove never approves, and there are no approvalRules, so that it never \
-             approves",
+            "only ServiceAccounts may ask, autoApprove never approves their requests, and there are no approvalRules, so it \
+             never approves",
         ),
         (
             json!({"requesters": account, "autoApprove": ["true"], "approvalRules": rule(1, "bob")}),
             "TooFewPeople",
-            "its approvalRules can never be met: where a ServiceAccount asks, 2 people must agree, and rule a asks for 2, and names \
-             only 1 who can agree and whom no other rule needs; name more people, or another group, of \
-             those who neither ask for it nor get it",
+            "its approvalRules can never be met: a request of a ServiceAccount needs the approvals of 2 people, and rule a \
+             requires 2 approvals, and has 1 approver that no other rule needs; name more people or another group, who are \
+             neither requester nor beneficiary",
         ),
         (
             json!({"autoApprove": [], "beneficiaries": [{"kind": "User", "name": "nina"}], "approvalRules": rule(1, "nina")}),
             "TooFewPeople",
-            "its approvalRules can never be met: whoever of its beneficiaries gets it does not decide, and without them rule a asks \
-             for 1, and names only 0 who can agree and whom no other rule needs; name more people, or another group, of \
-             those who neither ask for it nor get it",
+            "its approvalRules can never be met: a beneficiary cannot approve; without the beneficiary, rule a requires 1 \
+             approval, and has 0 approvers that no other rule needs; name more people or another group, who are neither \
+             requester nor beneficiary",
         ),
     ]
 }
@@ -115,8 +115,8 @@ fn a_policy_that_nobody_can_fulfil_says_so_and_so_does_what_names_it() {
         let role = conditions_of_role(&world, debugger());
         let ready = role.iter().find(|condition| condition.type_ == "Ready").unwrap();
         let told = format!(
-            "AccessPolicy standard gives nothing: {why}; ask whoever publishes AccessPolicies (ClusterRole cloister:policy-admin) to \
-             correct it, or name another policy"
+            "AccessPolicy standard never gives access: {why}; ask a policy administrator (ClusterRole cloister:policy-admin) \
+             to correct it, or name another policy"
         );
         assert_eq!(
             (ready.status.as_str(), ready.reason.as_str(), ready.message.as_str()),
@@ -222,9 +222,9 @@ fn all_that_is_wrong_with_a_role_is_said_at_once() {
     assert_eq!(ready.reason, "ClusterRoleNotFound");
     assert_eq!(
         ready.message,
-        "there is no ClusterRole cloister:debuger (did you mean cloister:debugger?); correct the name, or ask whoever runs the \
-         cluster to create it; there is no AccessPolicy standart (did you mean standard?); correct the name, or ask whoever publishes \
-         AccessPolicies (ClusterRole cloister:policy-admin) to publish it"
+        "there is no ClusterRole cloister:debuger (did you mean cloister:debugger?); correct the name, or ask a cluster \
+         administrator to create it; there is no AccessPolicy standart (did you mean standard?); correct the name, or ask a \
+         policy administrator (ClusterRole cloister:policy-admin) to publish it"
     );
 }
 
@@ -251,17 +251,17 @@ fn all_that_is_wrong_with_a_storage_is_said_at_once() {
     let (reason, message) = of_storage(json!({"sensitivity": "High", "roles": roles}));
     assert_eq!(reason, "PolicyTooWeak");
     for words in [
-        "role reader: AccessPolicy standard can approve with 0 people, and content of sensitivity High, as StorageResource weights says, needs 1 at least",
+        "role reader: AccessPolicy standard can approve with 0 people, but StorageResource weights sets sensitivity High, which needs at least 1",
         "role reader: there is no ClusterRole cloister:storage-reder (did you mean cloister:storage-reader?); correct the \
-         name, or ask whoever runs the cluster to create it",
-        "role reader: Secret weights in cloister-credentials does not say that StorageResource weights may hand it out",
-        "role reader: Secret weights in cloister-credentials is empty; ask whoever keeps the Secrets of that Namespace to put the \
-         credential there",
-        "role writer: there is no AccessPolicy standrd (did you mean standard?); correct the name, or ask whoever publishes \
-         AccessPolicies (ClusterRole cloister:policy-admin) to publish it",
+         name, or ask a cluster administrator to create it",
+        "role reader: Secret weights in cloister-credentials does not allow StorageResource weights to use it",
+        "role reader: Secret weights in cloister-credentials is empty; ask the owner of the Secrets in that Namespace to put \
+         the credential there",
+        "role writer: there is no AccessPolicy standrd (did you mean standard?); correct the name, or ask a policy \
+         administrator (ClusterRole cloister:policy-admin) to publish it",
         "role writer: Secret cloister-credential/weights is outside the credentialNamespaces of CloisterConfig, which are \
-         cloister-credentials; keep the credential in one of them and correct the secretRef, or ask \
-         whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to list cloister-credential",
+         cloister-credentials; keep the credential in one of them and correct the secretRef, or ask a policy administrator \
+         (ClusterRole cloister:policy-admin) to list cloister-credential",
         "role admin: AccessPolicy standard can approve with 0 people",
         "role admin: there is no Secret gone in cloister-credentials",
     ] {
@@ -280,8 +280,8 @@ fn an_endpoint_that_never_opens_is_said_of_the_storage_and_sends_to_who_publishe
         (
             json!({"domainNames": ["*.data.example.com", "files.example.org"], "ports": [{"port": 443}]}),
             "WildcardNotEnforceable",
-            "*.data.example.com cannot be opened by addresses, because nobody can list the names that it stands for, and a grant \
-             opens nothing else, whatever egress.backend of CloisterConfig is; name the hosts that are needed",
+            "*.data.example.com cannot be opened by addresses, because nobody can list the names that it stands for, and a \
+             grant opens only addresses, whatever egress.backend of CloisterConfig is; name the hosts that are needed",
         ),
         (
             json!({"networks": ["169.254.169.254/32"], "ports": [{"port": 80}]}),
@@ -312,7 +312,8 @@ fn an_endpoint_that_never_opens_is_said_of_the_storage_and_sends_to_who_publishe
             message.starts_with(&format!("the endpoint of StorageResource weights stays closed: {words}")),
             "{message}"
         );
-        let ends = "; ask whoever publishes the catalogue (ClusterRole cloister:catalogue-admin) to correct the StorageResource";
+        let ends =
+            "; ask a catalogue administrator (ClusterRole cloister:catalogue-admin) to correct the StorageResource";
         assert!(message.ends_with(ends) && !message.contains("the rule"), "{message}");
     }
     // Whoever runs a Service makes it: it may come.

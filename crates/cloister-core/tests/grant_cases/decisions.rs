@@ -88,7 +88,7 @@ fn a_requester_takes_a_request_back() {
     assert_eq!(said(&world, "eval"), (GrantPhase::Denied, "Withdrawn".into()));
     assert_eq!(
         message(&world, "eval"),
-        "alice took it back before it was decided. It stays denied: whoever still needs it deletes it, and asks again"
+        "alice withdrew it before it was decided. It stays denied: if it is still needed, delete it, and ask again"
     );
 }
 
@@ -102,7 +102,8 @@ fn whoever_else_revokes_a_request_does_not_take_it_back() {
     assert_eq!(said(&world, "eval"), (GrantPhase::Denied, "RevokedByReview".into()));
     assert_eq!(
         message(&world, "eval"),
-        "sam revoked it before it was decided: not this week. It stays denied: whoever still needs it talks to sam, deletes it, and asks again"
+        "sam revoked it before it was decided: not this week. It stays denied: if it is still needed, talk to sam, delete it, \
+         and ask again"
     );
 }
 
@@ -123,10 +124,9 @@ fn that_nobody_is_left_who_could_approve_is_said() {
     assert_eq!(told(&world, "role/debug"), (GrantPhase::Pending, "NoApproverLeft".into(), true));
     assert_eq!(
         message(&world, "role/debug"),
-        "waits for approval under AccessPolicy standard: 1 more of a (User alice); nobody is left who could: rule a asks for 1, and \
-         names only 0 who can agree and whom no other rule needs; name more people, or another group, of those \
-         who neither ask for it nor get it. Ask whoever publishes AccessPolicies \
-         (ClusterRole cloister:policy-admin) to do that, or delete the grant"
+        "waits for approval under AccessPolicy standard: 1 more of a (User alice); no approver is left: rule a requires 1 \
+         approval, and has 0 approvers that no other rule needs; name more people or another group, who are neither requester \
+         nor beneficiary. Ask a policy administrator (ClusterRole cloister:policy-admin) to do that, or delete the grant"
     );
     let to_sam = json!({"subjects": [{"kind": "User", "name": "sam"}]});
     let terms = merged(rule(&["alice", "sam"], 1), json!({"beneficiaries": [{"kind": "User", "name": "sam"}]}));

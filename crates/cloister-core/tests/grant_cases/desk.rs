@@ -82,7 +82,7 @@ fn is_said_of_one_that_is_over(told: &str) {
         "waits until",
         "waits for",
         "leave it",
-        "once the request",
+        "as soon as the request",
         "delete the grant and ask again",
         "nobody is asked",
     ];

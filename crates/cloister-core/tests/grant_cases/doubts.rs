@@ -141,7 +141,7 @@ fn what_is_open_for_an_account_ends_with_it() {
         assert!(world.objects.0.is_empty() && world.secrets.is_empty());
         assert_eq!(
             message(&world, key).split(';').next().unwrap(),
-            "ResearchNamespace interp had no ServiceAccount trainer any more, for which this was open"
+            "ResearchNamespace interp no longer declared ServiceAccount trainer, which this grant was for"
         );
         world.declare("trainer", true);
         settle(&mut world);

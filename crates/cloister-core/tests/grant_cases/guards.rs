@@ -120,8 +120,8 @@ fn a_guard_under_a_mistaken_key_closes_what_it_was_to_guard() {
         assert_eq!(
             message,
             format!(
-                "role reader: Secret weights in cloister-credentials has annotation {key}{meant}, which Cloister does not read there, \
-                 so that nobody knows what it is to keep; it is given to nobody until whoever keeps it corrects that or takes it off"
+                "role reader: Secret weights in cloister-credentials has the unknown annotation {key}{meant}. It is given to \
+                 nobody until its owner corrects or removes this"
             )
         );
         let with = World { annotations: [storages, (key, "standard")].into(), ..world() };
@@ -149,8 +149,8 @@ fn a_storage_says_that_nobody_can_fulfil_its_policy() {
     assert_eq!(reason, "NeverApproves");
     assert_eq!(
         message,
-        "role reader: AccessPolicy standard gives nothing: there are neither approvalRules nor autoApprove, so that it never \
-         approves; ask whoever publishes AccessPolicies (ClusterRole cloister:policy-admin) to correct it, or name another policy"
+        "role reader: AccessPolicy standard never gives access: there are neither approvalRules nor autoApprove, so it never \
+         approves; ask a policy administrator (ClusterRole cloister:policy-admin) to correct it, or name another policy"
     );
 }
 
@@ -163,23 +163,23 @@ fn a_label_guards_nothing_and_closes() {
     };
     assert_eq!(role(json!({"cloister.dev/aggregate-to-viewer": "true", "app": "x"})), Ok(()));
     let told = role(json!({POLICIES: "strict"})).unwrap_err();
-    let begin = "ClusterRole debugger has label cloister.dev/access-policies (did you mean annotation cloister.dev/access-policies?), ";
+    let begin = "ClusterRole debugger has the unknown label cloister.dev/access-policies (did you mean annotation cloister.dev/access-policies?). ";
     assert!(told.starts_with(begin), "{told}");
 }
 
 #[test]
 fn a_command_holds_nothing_that_is_no_name() {
     let told = |storages| of_storage(&world(), &[(labels::STORAGE_RESOURCES, storages)]).1;
-    let begin = "role reader: Secret weights in cloister-credentials does not say that StorageResource weights may hand it out; whoever \
-                 keeps it says so";
+    let begin = "role reader: Secret weights in cloister-credentials does not allow StorageResource weights to use it; the owner of \
+                 the Secret allows that";
     let command = "kubectl annotate --overwrite secret weights -n cloister-credentials cloister.dev/storage-resources";
-    let unread = " (who may not read it has `Forbidden` from that, and writes this one annotation with kubectl apply --server-side \
-                  --force-conflicts --field-manager=offers)";
+    let unread = " (this is `Forbidden` if you cannot read the Secret: then write only this annotation with kubectl apply \
+                  --server-side --force-conflicts --field-manager=offers)";
     for (storages, left_out, names) in [
         ("", "", "weights"),
         ("other", "", "other,weights"),
-        ("a; touch /tmp/x; #, b", ", which leaves out what is no name in it (\"a; touch /tmp/x; #\")", "b,weights"),
-        ("z1;z2", ", which leaves out what is no name in it (\"z1;z2\")", "weights"),
+        ("a; touch /tmp/x; #, b", ", which leaves out invalid names (\"a; touch /tmp/x; #\")", "b,weights"),
+        ("z1;z2", ", which leaves out invalid names (\"z1;z2\")", "weights"),
     ] {
         assert_eq!(told(storages), format!("{begin}{left_out} with: {command}={names}{unread}"), "{storages}");
     }

@@ -105,8 +105,8 @@ fn what_only_finalizers_of_others_hold_says_so() {
         let ready = status(&world, key).conditions.iter().find(|condition| condition.type_ == "Ready").unwrap().clone();
         assert!(
             ready.message.ends_with(
-                "; it is deleted, and held by the finalizers of others: velero.io/hold. The tools that put them on take them off; \
-                 where such a tool is gone, a platform engineer does"
+                "; it is being deleted, but finalizers of other tools hold it: velero.io/hold. Those tools must remove them; \
+                 if such a tool no longer exists, a platform engineer must"
             ),
             "{}",
             ready.message

@@ -123,10 +123,10 @@ fn a_wildcard_sends_to_an_allowlist_and_to_no_network_plugin() {
     let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
     assert_eq!(
         ready.message,
-        "the rule stays closed: *.hf.co cannot be opened by addresses, because nobody can list the names that it stands for, and a grant \
-         opens nothing else, whatever egress.backend of CloisterConfig is; name the hosts that are needed, or ask whoever publishes \
-         allowlists for one with this name, which covers egress.rules of the ResearchNamespace that name hosts below it. A grant cannot be \
-         changed: where its rule is at fault, delete it, and ask again with another"
+        "the rule stays closed: *.hf.co cannot be opened by addresses, because nobody can list the names that it stands for, \
+         and a grant opens only addresses, whatever egress.backend of CloisterConfig is; name the hosts that are needed, or \
+         ask a catalogue administrator for one with this name, which covers egress.rules of the ResearchNamespace that name \
+         hosts below it. A grant cannot be changed: if its rule is wrong, delete it, and ask again with another rule"
     );
 }
 
@@ -152,10 +152,10 @@ fn a_service_that_no_allowlist_names_is_not_told_of() {
     };
     let hidden = |name: &str| {
         format!(
-            "the rule stays closed: no EgressAllowlist that this namespace may use names Service infra/{name}, and it cannot be opened as \
-             the rule has it: it is not there, it does not have these ports, or it has no selector or is of type ExternalName; which of \
-             these is not said. Ask whoever runs namespace infra for the name and the ports of the Service. A grant cannot be changed: \
-             where its rule is at fault, delete it, and ask again with another"
+            "the rule stays closed: no EgressAllowlist that this namespace may use names Service infra/{name}, and it cannot \
+             be opened as the rule is written: it does not exist, it does not have these ports, it has no selector, or it is \
+             of type ExternalName; this message does not say which. Ask the owner of namespace infra for the name and the \
+             ports of the Service. A grant cannot be changed: if its rule is wrong, delete it, and ask again with another rule"
         )
     };
     assert_eq!(ask_for("gone", 80, |_| {}), ("ServiceNotNamed".into(), hidden("gone")));
@@ -188,8 +188,8 @@ fn an_open_grant_says_that_its_rule_is_declared_no_more() {
                  Revoke)";
     assert_eq!(after(vec![lab("203.0.113.0/24")]), ("Active".into(), String::new()));
     let narrowed = format!(
-        "; ResearchNamespace interp declares rule lab as 203.0.113.0/26:443 by now, which does not hold all of 203.0.113.0/25:443, \
-         and {keeps}"
+        "; ResearchNamespace interp now declares rule lab as 203.0.113.0/26:443, which does not cover all of \
+         203.0.113.0/25:443, and {keeps}"
     );
     assert_eq!(after(vec![lab("203.0.113.0/26")]), ("RuleDiffers".into(), narrowed));
     let deleted = format!("; ResearchNamespace interp declares no egress rule lab, and {keeps}");

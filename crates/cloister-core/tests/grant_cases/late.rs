@@ -52,31 +52,32 @@ fn one_that_comes_too_late_says_how_the_grant_stands() {
         is(
             said(true, &[(Decision::Approve, sam())], 0, sue(decision)),
             "AlreadyReviewed",
-            "StorageAccessGrant eval broke the glass, and sam has made the review that it owed already; to end it earlier, write a \
+            "sam has already written the required break-glass review of StorageAccessGrant eval; to end it earlier, write a \
              review with the decision Revoke",
         );
         is(
             said(true, &[(Decision::Approve, sam())], 30, sue(decision)),
             "AlreadyReviewed",
-            "StorageAccessGrant eval broke the glass, and sam has made the review that it owed already",
+            "sam has already written the required break-glass review of StorageAccessGrant eval",
         );
     }
     for decision in [Decision::Approve, Decision::Deny, Decision::Revoke] {
         is(
             said(false, &[], 24 * 60, sue(decision)),
             "RequestTimedOut",
-            "StorageAccessGrant eval was not decided in time, and is over; whoever still needs it deletes it and asks again",
+            "StorageAccessGrant eval was not decided in time, and has timed out; if you still need it, delete it and create \
+             another one",
         );
         is(
             said(false, &approved, 30, sue(decision)),
             "AlreadyEnded",
-            "StorageAccessGrant eval ended at NOW (Expired), so that there is nothing to decide",
+            "StorageAccessGrant eval ended at NOW (Expired); there is nothing to decide",
         );
         is(
             said(false, &denied, 0, sue(decision)),
             "AlreadyDecided",
-            "StorageAccessGrant eval was denied before this review counted (Denied), and stays so; whoever still needs it deletes it and \
-             asks again",
+            "StorageAccessGrant eval was denied before this review counted (Denied), and stays denied; if you still need it, \
+             delete it and create another one",
         );
     }
     // Whoever may end it, and not decide about it, is told how.
@@ -84,19 +85,19 @@ fn one_that_comes_too_late_says_how_the_grant_stands() {
     is(
         said(false, &[], 0, alice()),
         "Requester",
-        "alice asked for it, by this or another account, and cannot decide about it; to take it back, write a review with the decision \
-         Revoke, or delete it",
+        "alice is the requester, with this or another account, and cannot decide about it; to take it back, write a review \
+         with the decision Revoke, or delete it",
     );
     for (broken, before) in [(false, &approved[..]), (true, &[])] {
         is(
             said(broken, before, 0, alice()),
             "Requester",
-            "alice asked for it, by this or another account, and cannot decide about it; to end it, write a review with the decision \
-             Revoke",
+            "alice is the requester, with this or another account, and cannot decide about it; to end it, write a review with \
+             the decision Revoke",
         );
     }
-    let over = "alice asked for it, by this or another account, and cannot decide about it; ask another approver";
-    let ended = "StorageAccessGrant eval ended at NOW (Expired), so that there is nothing to decide";
+    let over = "alice is the requester, with this or another account, and cannot decide about it; ask another approver";
+    let ended = "StorageAccessGrant eval ended at NOW (Expired); there is nothing to decide";
     is(said(false, &approved, 30, alice()), "AlreadyEnded", ended);
     // Of what is over, nobody is sent to somebody else, whoever they are.
     for who in [person("pat", &["admins"]), person("alice", &["researchers"])] {
@@ -114,16 +115,16 @@ fn one_that_comes_too_late_says_how_the_grant_stands() {
 fn one_that_is_owed_waits_while_nobody_knows_who_may_make_it() {
     let terms =
         json!({"requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "30m", "reviewWithin": "24h"});
-    let policy_gone = "there is no AccessPolicy standard any more, which role reader of StorageResource weights names; ask whoever \
-                       publishes AccessPolicies (ClusterRole cloister:policy-admin) to publish it again";
-    let storage_gone = "there is no StorageResource weights any more; ask whoever publishes the catalogue (ClusterRole \
+    let policy_gone = "AccessPolicy standard, which role reader of StorageResource weights names, no longer exists; ask a \
+                       policy administrator (ClusterRole cloister:policy-admin) to publish it again";
+    let storage_gone = "StorageResource weights no longer exists; ask a catalogue administrator (ClusterRole \
                         cloister:catalogue-admin) to publish it again";
     let take_policy = (|world: &mut World| world.policy = Shelf::Absent) as fn(&mut World);
     let take_storage = |world: &mut World| world.storage = Shelf::Absent;
-    let policy_ended = "AccessPolicy standard was deleted; ask again once it is there, which whoever publishes AccessPolicies (ClusterRole \
-                        cloister:policy-admin) can see to";
-    let storage_ended = "StorageResource weights was deleted; ask again once it is there, which whoever publishes the catalogue \
-                         (ClusterRole cloister:catalogue-admin) can see to";
+    let policy_ended = "AccessPolicy standard was deleted; ask a policy administrator (ClusterRole cloister:policy-admin) to \
+                        publish it again, then create another request";
+    let storage_ended = "StorageResource weights was deleted; ask a catalogue administrator (ClusterRole \
+                         cloister:catalogue-admin) to publish it again, then create another request";
     for (reason, ended, said_ended, gone, take) in [
         ("PolicyNotFound", "PolicyGone", policy_ended, policy_gone, take_policy),
         ("StorageNotFound", "TargetGone", storage_ended, storage_gone, take_storage),
@@ -136,7 +137,7 @@ fn one_that_is_owed_waits_while_nobody_knows_who_may_make_it() {
             take(&mut world);
             settle(&mut world);
             assert_eq!(super::desk::said(&world, "eval").1, ended);
-            assert_eq!(message(&world, "eval").split("; may outlast it").next(), Some(said_ended));
+            assert_eq!(message(&world, "eval").split("; this may outlast the grant").next(), Some(said_ended));
             let due = status(&world, "eval").break_glass.unwrap().review_due_at.0;
             let owed = |world: &World| {
                 let conditions = status(world, "eval").conditions;
@@ -146,8 +147,8 @@ fn one_that_is_owed_waits_while_nobody_knows_who_may_make_it() {
                     .map(|said| (said.reason, said.message))
                     .unwrap()
             };
-            let must = format!("an approver of AccessPolicy standard must review it by {due}, with an AccessReview");
-            let nobody_can = format!("{must}; whether a review counts is not known before: {gone}");
+            let must = format!("an approver of AccessPolicy standard must review it by {due} with an AccessReview");
+            let nobody_can = format!("{must}; until then, no review can be judged: {gone}");
             assert_eq!(owed(&world), ("ReviewOwed".into(), nobody_can));
             review(&mut world, "eval", decision, sam());
             settle(&mut world);
@@ -157,13 +158,14 @@ fn one_that_is_owed_waits_while_nobody_knows_who_may_make_it() {
             assert_eq!(
                 waits.message,
                 format!(
-                    "whether it counts is not known: {gone}. It is judged when that is there, and until then the grant owes its review"
+                    "it cannot be judged yet: {gone}. It is judged when that exists; until then, the grant still needs its \
+                     review"
                 )
             );
             assert_eq!(cloister_core::audit::of_review(&world.reviews[0], "interp"), None);
             (world.policy, world.storage) = before;
             settle(&mut world);
-            let why = ", who says that it was not right: see AccessReview review-0";
+            let why = ", who refused it: see AccessReview review-0";
             let why = if decision == Decision::Approve { "" } else { why };
             assert_eq!(owed(&world), ("Reviewed".into(), format!("reviewed by sam{why}")));
             assert_eq!(counted(&mut world, 0), (true, "Counted".into()));

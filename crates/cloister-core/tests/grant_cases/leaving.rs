@@ -36,7 +36,7 @@ fn what_a_member_got_ends_when_the_member_leaves() {
             members(&mut world, json!([{"kind": "User", "name": "bob"}]));
             settle(&mut world);
             assert_eq!(said(&world, key), revoked, "{key}");
-            assert!(world.objects.0.is_empty() && message(&world, key).starts_with("alice had this as a member"));
+            assert!(world.objects.0.is_empty() && message(&world, key).starts_with("alice had this grant as a member"));
         }
     }
 }
@@ -115,7 +115,7 @@ fn a_policy_may_keep_it_and_that_is_said() {
     settle(&mut world);
     assert_eq!(told(&world, "eval"), (GrantPhase::Active, "RequesterLeft".into(), false));
     assert_eq!(status(&world, "eval").summary.reason, "RequesterLeft");
-    assert!(message(&world, "eval").contains("alice is no member of ResearchNamespace interp any more"));
+    assert!(message(&world, "eval").contains("alice is no longer a member of ResearchNamespace interp"));
     members(&mut world, json!([alice]));
     settle(&mut world);
     assert_eq!(said(&world, "eval"), (GrantPhase::Active, "Active".into()));
@@ -154,9 +154,9 @@ fn a_request_that_waits_is_denied_when_the_member_leaves() {
             assert_eq!(said(&world, key), denied, "{key}");
             assert_eq!(
                 message(&world, key),
-                "alice was a member of ResearchNamespace interp when this was asked for, and left before it was decided; whoever still \
-                 needs it asks as a member (an owner of the namespace adds to spec.members), or under a policy that lets others ask. A \
-                 grant cannot be changed: delete it, and ask again"
+                "alice was a member of ResearchNamespace interp when this was asked for, and left before it was decided; if it \
+                 is still needed, ask as a member (an owner of the namespace adds to spec.members), or under a policy that \
+                 lets others ask. A grant cannot be changed: delete it, and ask again"
             );
         }
     }
@@ -182,9 +182,9 @@ fn nothing_is_approved_by_itself_for_whom_has_left() {
     assert_eq!(said(&kept, "eval"), (GrantPhase::Pending, "AwaitingApproval".into()));
     assert_eq!(
         message(&kept, "eval"),
-        "AccessPolicy standard does not approve this request by itself, and names nobody who could; alice is no member of \
-         ResearchNamespace interp any more, so that AccessPolicy standard does not approve it by itself. Ask whoever publishes \
-         AccessPolicies (ClusterRole cloister:policy-admin) to name approvers, or delete the grant"
+        "AccessPolicy standard does not approve this request automatically, and names no approvers; alice is no longer a \
+         member of ResearchNamespace interp, so AccessPolicy standard does not approve it automatically. Ask a policy \
+         administrator (ClusterRole cloister:policy-admin) to name approvers, or delete the grant"
     );
     // Who comes back has not left.
     let mut world = kept;
@@ -201,7 +201,7 @@ fn people_may_approve_what_a_policy_keeps_and_are_told_who_left() {
     world.members.clear();
     settle(&mut world);
     let told = message(&world, "role/debug");
-    assert!(told.contains("; alice is no member of ResearchNamespace interp any more"), "{told}");
+    assert!(told.contains("; alice is no longer a member of ResearchNamespace interp"), "{told}");
     review(&mut world, "role/debug", Decision::Approve, person("sam", &["security"]));
     settle(&mut world);
     assert_eq!(told_of(&world), (GrantPhase::Active, "RequesterLeft".into()));
@@ -226,16 +226,17 @@ fn who_left_is_told_of_a_request_that_waits_for_what_is_not_there() {
     let world = waits(json!({}));
     assert_eq!(said(&world, "eval"), (GrantPhase::Pending, "StorageNotFound".into()));
     let told = message(&world, "eval");
-    let left = "whether it keeps the terms of its AccessPolicy is not known before; alice is no member of ResearchNamespace interp any \
-                more, so that it is denied then, unless its policy keeps what members asked for (whenRequesterLeaves)";
+    let left = "it is checked against its AccessPolicy only when all of that exists; alice is no longer a member of \
+                ResearchNamespace interp: the request is denied then, unless its policy keeps requests of former members \
+                (whenRequesterLeaves)";
     assert!(told.ends_with(left), "{told}");
     let world = waits(json!({"breakGlass": true}));
     assert_eq!(said(&world, "eval"), (GrantPhase::Denied, "SeveralMistakes".into()));
     let told = message(&world, "eval");
     assert!(
         told.starts_with(
-            "2 mistakes: (1) StorageNotFound: there is no StorageResource weights; name one that is there (`kubectl get \
-             storageresources`), or ask whoever publishes the catalogue (ClusterRole cloister:catalogue-admin) to publish it; (2) \
+            "2 mistakes: (1) StorageNotFound: there is no StorageResource weights; name one that exists (`kubectl get \
+             storageresources`), or ask a catalogue administrator (ClusterRole cloister:catalogue-admin) to publish it; (2) \
              RequesterLeft: alice was a member of ResearchNamespace interp"
         ),
         "{told}"

@@ -106,13 +106,10 @@ fn what_made_approvals_of_before_void_is_said() {
     settle(&mut world);
     world.cluster_roles.insert("cloister:debugger".into(), role_facts(&["pods/attach"], true));
     settle(&mut world);
-    let why = "what it is for has changed since: what ClusterRole cloister:debugger allows (now also create of pods/attach, and no \
+    let why = "the target has changed since: what ClusterRole cloister:debugger allows (now also create of pods/attach, and no \
                longer create of pods/exec)";
     let told = message(&world, "role/debug");
-    assert!(
-        told.contains(&format!("; 1 approval does not count any more ({why}): whoever wrote it must look")),
-        "{told}"
-    );
+    assert!(told.contains(&format!("; 1 approval no longer counts ({why}): its author must look")), "{told}");
     let said = world.with_input("role/debug", |input| {
         cloister_core::grant::review(&world.reviews[0], Some(input), None, world.now).unwrap().conditions[1]
             .message
@@ -145,7 +142,7 @@ fn approvals_of_before_are_those_that_could_count() {
     world.cluster_roles.insert("cloister:debugger".into(), role_facts(&["pods/attach"], true));
     settle(&mut world);
     assert!(message(&world, "role/debug").starts_with(waits), "{}", message(&world, "role/debug"));
-    assert!(!message(&world, "role/debug").contains("any more"), "{}", message(&world, "role/debug"));
+    assert!(!message(&world, "role/debug").contains("no longer counts"), "{}", message(&world, "role/debug"));
     let sam = || person("sam", &["security"]);
     for _ in 0..2 {
         review(&mut world, "role/debug", Decision::Approve, sam());
@@ -153,8 +150,8 @@ fn approvals_of_before_are_those_that_could_count() {
     settle(&mut world);
     world.cluster_roles.insert("cloister:debugger".into(), role_facts(&["pods/exec"], true));
     settle(&mut world);
-    assert!(message(&world, "role/debug").contains("; 1 approval does not count any more ("), "sam is one person");
+    assert!(message(&world, "role/debug").contains("; 1 approval no longer counts ("), "sam is one person");
     review(&mut world, "role/debug", Decision::Approve, sam());
     settle(&mut world);
-    assert!(!message(&world, "role/debug").contains("any more"), "{}", message(&world, "role/debug"));
+    assert!(!message(&world, "role/debug").contains("no longer counts"), "{}", message(&world, "role/debug"));
 }

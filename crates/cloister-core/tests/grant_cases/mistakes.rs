@@ -56,17 +56,18 @@ fn who_may_not_is_told_who_may_and_who_they_were_seen_to_be() {
         (
             "egress/none",
             &["system:authenticated"][..],
-            "the API server saw alice in groups system:authenticated (where one is missing, ask whoever runs the identity provider). ",
+            "the API server saw alice in groups system:authenticated (if one is missing, ask the administrator of the identity \
+             provider). ",
         ),
         (
             "egress/no",
             &[],
-            "the API server saw alice in no group (where one is missing, ask whoever runs the identity provider). ",
+            "the API server saw alice in no group (if one is missing, ask the administrator of the identity provider). ",
         ),
         (
             "egress/many",
             &many,
-            "in groups group-10, group-11, group-12, group-13, group-14, group-15, group-16, group-17 and 12 more (where one is missing, ",
+            "in groups group-10, group-11, group-12, group-13, group-14, group-15, group-16, group-17 and 12 more (if one is missing, ",
         ),
     ] {
         ask(&mut world, key, by(groups));
@@ -85,8 +86,8 @@ fn who_may_not_is_told_who_may_and_who_they_were_seen_to_be() {
     let told = said.unwrap().conditions[1].message.clone();
     assert!(
         told.starts_with(
-            "sam is not among the approvers of AccessPolicy standard (Group security or Group owners): the API server saw sam in \
-             groups system:authenticated (where one is missing, ask whoever runs the identity provider). "
+            "sam is not among the approvers of AccessPolicy standard (Group security or Group owners): the API server saw sam \
+             in groups system:authenticated (if one is missing, ask the administrator of the identity provider). "
         ),
         "{told}"
     );
@@ -126,8 +127,8 @@ fn a_name_that_is_not_there_is_answered_with_the_one_that_was_meant() {
             json!({}),
             World { storage: storage(json!({"roles": bound})), ..world() },
             "there is no ClusterRole cloister:debuger, which role reader of StorageResource weights names (did you mean \
-             cloister:debugger?); ask whoever publishes the catalogue (ClusterRole cloister:catalogue-admin) to correct the name there, or \
-             whoever runs the cluster to create it",
+             cloister:debugger?); ask a catalogue administrator (ClusterRole cloister:catalogue-admin) to correct the name \
+             there, or a cluster administrator to create it",
         ),
         (
             "role/debug",
@@ -160,9 +161,9 @@ fn whoever_may_not_get_it_is_answered_with_who_was_meant() {
         message(&world, "role/debug")
     };
     let told = asked(policy(json!({})), "Alice");
-    assert!(told.starts_with("User Alice (did you mean alice?) may not be given this: "), "{told}");
+    assert!(told.starts_with("User Alice (did you mean alice?) may not be a beneficiary: "), "{told}");
     let told = asked(policy(json!({})), "nina");
-    assert!(told.starts_with("User nina may not be given this: "), "{told}");
+    assert!(told.starts_with("User nina may not be a beneficiary: "), "{told}");
     let told = asked(policy(json!({"beneficiaries": [{"kind": "User", "name": "sophie"}]})), "sophi");
-    assert!(told.starts_with("User sophi (did you mean sophie?) may not be given this: "), "{told}");
+    assert!(told.starts_with("User sophi (did you mean sophie?) may not be a beneficiary: "), "{told}");
 }

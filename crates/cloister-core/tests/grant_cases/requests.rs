@@ -29,20 +29,22 @@ fn breaking(mut world: World, group: &str, more: Value) -> String {
 
 #[test]
 fn nobody_is_sent_to_what_would_be_refused_too() {
-    let may_ask = "bob is not among those who may break the glass under AccessPolicy standard (Group oncall): the API server saw bob \
-                   in groups researchers (where one is missing, ask whoever runs the identity provider). Ask without spec.breakGlass";
+    let may_ask = "bob may not use break-glass under AccessPolicy standard, which allows it for Group oncall: the API server \
+                   saw bob in groups researchers (if one is missing, ask the administrator of the identity provider). Ask \
+                   without spec.breakGlass";
     assert_eq!(breaking(with_glass(), "researchers", json!({})), format!("{may_ask}. {AGAIN}"));
     assert_eq!(
         breaking(with_glass(), "guests", json!({})),
         format!(
-            "bob is not among those who may break the glass under AccessPolicy standard (Group oncall), and bob is not among its \
-             requesters either (Group researchers or ServiceAccount flux/sync): the API server saw bob in groups guests (where one is missing, ask whoever runs the identity provider). Ask whoever \
-             publishes AccessPolicies (ClusterRole cloister:policy-admin) to add you. {AGAIN}"
+            "bob may not use break-glass under AccessPolicy standard, which allows it for Group oncall, and bob is not among \
+             the requesters of AccessPolicy standard (Group researchers or ServiceAccount flux/sync): the API server saw bob \
+             in groups guests (if one is missing, ask the administrator of the identity provider). Ask a policy administrator \
+             (ClusterRole cloister:policy-admin) to add you. {AGAIN}"
         )
     );
     assert_eq!(
         breaking(by_people(json!({})), "researchers", json!({})),
-        format!("AccessPolicy standard lets nobody break the glass. Ask without spec.breakGlass. {AGAIN}")
+        format!("AccessPolicy standard does not allow break-glass. Ask without spec.breakGlass. {AGAIN}")
     );
     // Whoever has to ask without is told what holds then.
     assert_eq!(
@@ -70,13 +72,14 @@ fn all_that_is_known_to_be_wrong_is_told_where_the_target_is_misspelt() {
     settle(&mut world);
     assert_eq!(told(&world, "eval"), (GrantPhase::Pending, "StorageNotFound".into(), true));
     let rest = format!(
-        "The request waits until {until}, and then times out; whether it keeps the terms of its AccessPolicy is not known before"
+        "The request waits until {until}, and then times out; it is checked against its AccessPolicy only when all of that \
+         exists"
     );
     let both = message(&world, "eval");
     assert!(
         both.starts_with(
-            "2 mistakes: (1) StorageNotFound: there is no StorageResource wieghts (did you mean weights?); delete the grant and ask \
-             again for one that is there (`kubectl get storageresources`), or ask whoever publishes the catalogue (ClusterRole \
+            "2 mistakes: (1) StorageNotFound: there is no StorageResource wieghts (did you mean weights?); delete the grant \
+             and ask again for one that exists (`kubectl get storageresources`), or ask a catalogue administrator (ClusterRole \
              cloister:catalogue-admin) to publish it; (2) ServiceAccountNotFound: "
         ) && both.ends_with(&format!(". {rest}")),
         "{both}"
@@ -84,8 +87,9 @@ fn all_that_is_known_to_be_wrong_is_told_where_the_target_is_misspelt() {
     assert_eq!(
         message(&world, "role"),
         format!(
-            "StorageResource weights offers no role raeder (did you mean reader?); it offers reader. Delete the grant and ask again for \
-             a role that it offers, or ask whoever publishes the catalogue (ClusterRole cloister:catalogue-admin) to add it. {rest}"
+            "StorageResource weights offers no role raeder (did you mean reader?); it offers reader. Delete the grant and ask \
+             again for a role that it offers, or ask a catalogue administrator (ClusterRole cloister:catalogue-admin) to add \
+             it. {rest}"
         )
     );
 
@@ -128,10 +132,12 @@ fn a_rule_that_is_not_the_declared_one_is_told_before_anybody_is_asked() {
         assert_eq!(asked_for(networks("lab", part), Vec::new()), ("AwaitingApproval".into(), waits.into()));
     }
     let differs = "ResearchNamespace interp declares rule lab as 203.0.113.0/24:443, and the grant's rule of that name is \
-                   203.0.112.0/23:443, which is no part of it (destination, ports or podSelector); delete the grant and ask again \
-                   with the rule as it is declared, or with one of another name";
+                   203.0.112.0/23:443, which is not a part of it (destination, ports or podSelector); delete the grant and ask \
+                   again with the rule as it is declared, or with one of another name";
     assert_eq!(asked_for(networks("lab", "203.0.112.0/23"), Vec::new()), ("RuleDiffers".into(), differs.into()));
-    for (network, same) in [("203.0.113.7/32", " (rule lab leads to some of the same)"), ("198.51.100.0/24", "")] {
+    for (network, same) in
+        [("203.0.113.7/32", " (rule lab has some of the same destinations)"), ("198.51.100.0/24", "")]
+    {
         let note = format!("{waits}. Note that ResearchNamespace interp declares no egress rule other{same}");
         assert_eq!(asked_for(networks("other", network), Vec::new()), ("AwaitingApproval".into(), note));
     }
@@ -142,8 +148,8 @@ fn nobody_is_asked_about_what_is_open_already() {
     let never = NeverOpened::new(&[]);
     let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: false };
     let open = open_rule(&serde_json::from_value(networks("all", "203.0.113.0/24")).unwrap(), &surroundings).unwrap();
-    let already = "all of it is open in ResearchNamespace interp without a grant, by allowlists (see its status.egress), so that \
-                   nobody is asked; delete the grant, or leave it to be decided should it be closed again";
+    let already = "all of it is open in ResearchNamespace interp without a grant, by allowlists (see its status.egress), so \
+                   nobody is asked; delete the grant, or leave it pending in case this is closed again";
     let of = |network: &str| asked_for(networks("lab", network), vec![open.clone()]);
     assert_eq!(of("203.0.113.128/25"), ("AlreadyOpen".into(), already.into()));
 }

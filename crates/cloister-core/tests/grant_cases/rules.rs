@@ -10,12 +10,13 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 const AGAIN: &str = "A grant cannot be changed: delete it, and ask again";
-const ANOTHER: &str = "A grant cannot be changed: where its rule is at fault, delete it, and ask again with another";
+const ANOTHER: &str = "A grant cannot be changed: if its rule is wrong, delete it, and ask again with another rule";
 const UNANSWERED: &str =
     "no DNS server answers for two.example.com, which stays closed: request timed out; see dns of CloisterConfig";
-const NO_ADDRESS: &str = "gone.example.com has no address in DNS, so there is nothing to open; correct the rule, or ask whoever runs the name";
-const REBOUND: &str = "inside.example.com leads where it must not, and is closed: 10.0.0.9 is no address of the Internet: it is \
-                       private, or has a meaning of its own; if it is meant to, declare it as privateEndpoint";
+const NO_ADDRESS: &str = "gone.example.com has no address in DNS, so there is nothing to open; correct the rule, or ask the \
+                          owner of the name";
+const REBOUND: &str = "inside.example.com resolves to an address that is not allowed, and is closed: 10.0.0.9 is not a public \
+                       address: it is private or reserved; if that is intended, declare it as privateEndpoint";
 const NEVER: &str = "the rule stays closed: 169.254.169.254/32";
 const DIFFERS: &str =
     "ResearchNamespace interp declares rule lab as 203.0.113.0/24:443, and the grant's rule of that name is ";
@@ -133,8 +134,8 @@ fn all_that_the_catalogue_lacks_is_told_with_where_it_is_named() {
     let told = message(&world, "eval");
     let parts = [
         "2 mistakes: (1) ClusterRoleNotFound: there is no ClusterRole cloister:debuger, which ",
-        "(did you mean cloister:debugger?); ask whoever publishes the catalogue (ClusterRole cloister:catalogue-admin) to correct the \
-         name there, or whoever runs the cluster to create it; (2) PolicyNotFound: there is no AccessPolicy standrad, which ",
+        "(did you mean cloister:debugger?); ask a catalogue administrator (ClusterRole cloister:catalogue-admin) to correct \
+         the name there, or a cluster administrator to create it; (2) PolicyNotFound: there is no AccessPolicy standrad, which ",
         "(did you mean standard?)",
     ];
     assert!(parts.iter().all(|part| told.contains(part)) && told.matches(entry).count() == 2, "{told}");
@@ -146,8 +147,8 @@ fn all_that_the_catalogue_lacks_is_told_with_where_it_is_named() {
     settle(&mut world);
     assert_eq!(
         message(&world, "role/debug"),
-        "the operator may not bind ClusterRole cloister:debugger; add \"cloister:debugger\" to the resourceNames of the rule with the verb \
-         bind in deploy/rbac/operator.yaml. It is AccessRole debugger that names it: ask whoever publishes the catalogue (ClusterRole \
-         cloister:catalogue-admin) to name another, or whoever runs the cluster to do that"
+        "the operator may not bind ClusterRole cloister:debugger; add \"cloister:debugger\" to the resourceNames of the rule \
+         with the verb bind in deploy/rbac/operator.yaml. The ClusterRole is named by AccessRole debugger: ask a catalogue \
+         administrator (ClusterRole cloister:catalogue-admin) to name another, or a cluster administrator to do that"
     );
 }

@@ -60,8 +60,8 @@ fn one_that_counts_says_so_before_and_after_the_decision() {
 /// It counted, and nobody is to believe that it does for the one of that name which was made again.
 #[test]
 fn one_that_counted_for_a_grant_that_is_gone_says_so() {
-    let gone = "counts for security of AccessPolicy standard; there is no more StorageAccessGrant eval with uid uid-eval; one of that \
-                name that was made again is another, and needs reviews of its own";
+    let gone = "counts for security of AccessPolicy standard; its grant, StorageAccessGrant eval with uid uid-eval, no longer \
+                exists. A new grant of that name needs new reviews";
     let mut world = reviewed(Decision::Approve, sam());
     assert_eq!(counted(&mut world, 0), (true, "Counted".into()));
     let record = |world: &World| cloister_core::audit::of_review(&world.reviews[0], "interp").unwrap().id;
@@ -113,7 +113,7 @@ fn one_says_what_it_did() {
         said_of(&world, last).to_owned()
     };
     let (sam, alice) = (sam(), person("alice", &["researchers"]));
-    let owed = "is the review that was owed because the glass was broken";
+    let owed = "is the required review of a break-glass grant";
     assert_eq!(said(true, false, &[(Decision::Approve, sam.clone())]), owed);
     assert_eq!(said(true, true, &[(Decision::Approve, sam.clone())]), owed);
     assert_eq!(said(true, false, &[(Decision::Deny, sam.clone())]), format!("ended the grant, and {owed}"));
@@ -247,8 +247,10 @@ fn one_that_says_what_the_same_person_said_before_says_so() {
     let first = world.reviews[0].metadata.name.clone().unwrap();
     assert_eq!((counted(&mut world, 0), counted(&mut world, 1)), ((true, "Counted".into()), (true, "Counted".into())));
     assert_eq!(said_of(&world, 0), "counts for security of AccessPolicy standard");
-    let once =
-        format!("counts for security of AccessPolicy standard, once for all reviews of sam: {first} says the same");
+    let once = format!(
+        "counts for security of AccessPolicy standard, once for all reviews of sam: review {first} has the same \
+                 decision"
+    );
     assert_eq!(said_of(&world, 1), once);
 }
 
@@ -267,11 +269,14 @@ fn one_of_another_kind_or_name_is_told_which_grant_has_its_uid() {
     assert_eq!(
         said(None),
         told(
-            "a review stands in the namespace of its grant, and one that was made again is another, and needs reviews of its own"
+            "create the review in the namespace of the grant. A grant that was created again has another uid, and needs new \
+             reviews"
         )
     );
     assert_eq!(
         said(Some("eval")),
-        told("that uid is of StorageAccessGrant eval. Write another review, with that kind and name in its requestRef")
+        told(
+            "that uid belongs to StorageAccessGrant eval. Write another review with that kind and name in its requestRef"
+        )
     );
 }

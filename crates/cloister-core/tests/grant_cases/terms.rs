@@ -153,7 +153,7 @@ fn people_are_waited_for_until_the_time_is_up() {
     settle(&mut at_fault);
     let waits = message(&at_fault, "eval");
     assert!(
-        waits.contains("nobody who could; its autoApprove is at fault (") && waits.contains("requestedDurration"),
+        waits.contains("no approvers; its autoApprove has an error (") && waits.contains("requestedDurration"),
         "{waits}"
     );
     let account = json!({"requestedBy": {"username": "system:serviceaccount:flux:sync", "groups": []}});
@@ -196,7 +196,7 @@ fn a_storage_behind_a_service_that_is_not_there_is_given_when_it_is() {
     settle(&mut world);
     assert_eq!(told(&world, "eval"), (GrantPhase::Pending, "ServiceNotFound".into(), true));
     let said = message(&world, "eval");
-    assert!(said.contains("ask whoever runs namespace infra to create it"), "{said}");
+    assert!(said.contains("ask the owner of namespace infra to create it"), "{said}");
     assert_eq!(said.matches("does not exist").count(), 1, "{said}");
     world.service.is_absent = false;
     settle(&mut world);
@@ -213,8 +213,8 @@ fn a_pattern_for_tickets_that_cannot_be_read_is_no_mistake_of_the_ticket() {
     let said = message(&world, "eval");
     assert!(
         said.starts_with(
-            "the pattern that AccessPolicy standard has for tickets, \"^SEC-[0-9+$\", cannot be read, so that no ticket is accepted: ask \
-             whoever publishes AccessPolicies (ClusterRole cloister:policy-admin) to correct ticket.pattern"
+            "ticket.pattern of AccessPolicy standard, \"^SEC-[0-9+$\", cannot be read, so no ticket is accepted: ask a policy \
+             administrator (ClusterRole cloister:policy-admin) to correct it"
         ),
         "{said}"
     );

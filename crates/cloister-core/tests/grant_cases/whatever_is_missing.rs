@@ -34,7 +34,7 @@ fn whoever_asked_gets_it_or_owns_the_namespace_ends_a_request() {
     let zeros = format!("v1:sha256:{:064}", 0);
     for (reason, take) in missing() {
         for (who, ended, did) in [
-            (person("alice", &[]), "Withdrawn", "alice took it back before it was decided"),
+            (person("alice", &[]), "Withdrawn", "alice withdrew it before it was decided"),
             (person("ben", &[]), "RevokedByReview", "ben revoked it before it was decided"),
             (person("lea", &[]), "RevokedByReview", "lea revoked it before it was decided"),
         ] {
@@ -59,7 +59,7 @@ fn whoever_asked_gets_it_or_owns_the_namespace_ends_a_request() {
                 let told = message(&world, "role/debug");
                 let (what, then) = told.split_once(". ").unwrap();
                 assert_eq!(what, did);
-                assert!(then.starts_with("It stays denied: whoever still needs it "), "{told}");
+                assert!(then.starts_with("It stays denied: if it is still needed, "), "{told}");
                 assert_eq!(judge(&world).unwrap().conditions[1].message, "ended the request");
             }
         }
@@ -96,9 +96,9 @@ fn a_review_is_left_unanswered_while_nobody_knows_who_may_decide() {
         assert!(!is_answered(&world.reviews[0]));
         assert_eq!(
             said_of(&world, 0),
-            "whether it counts is not known while the request waits for what it names, which its status tells. It is judged when \
-             that is there; whoever asked, gets it, or owns the namespace may end the request before, by a review with the decision \
-             Revoke"
+            "it cannot be judged while the request names an object that does not exist or cannot be used (see the status of \
+             the request). The requester, a beneficiary or an owner of the namespace can end the request with a review with \
+             the decision Revoke"
         );
         settle(&mut world);
         assert_eq!(said(&world, "eval").0, GrantPhase::Pending);
@@ -121,7 +121,7 @@ fn a_review_is_left_unanswered_while_nobody_knows_who_may_decide() {
     assert_eq!(counted(&mut world, 0), (false, "Requester".into()));
     review(&mut world, "eval", Decision::Deny, person("system:serviceaccount:a:b", &[]));
     assert_eq!(counted(&mut world, 1), (false, "ServiceAccount".into()));
-    assert_eq!(said_of(&world, 1), "a ServiceAccount does not review; a person must");
+    assert_eq!(said_of(&world, 1), "a ServiceAccount cannot review; a person must");
 }
 
 /// What is said of one that has ended stays true, whatever is published afterwards.
@@ -134,7 +134,7 @@ fn one_that_ended_says_what_was_changed() {
         assert_eq!(said(&world, "role/debug").0, GrantPhase::Active);
         change(&mut world);
         settle(&mut world);
-        let told = message(&world, "role/debug").split("; may outlast it").next().unwrap().to_owned();
+        let told = message(&world, "role/debug").split("; this may outlast the grant").next().unwrap().to_owned();
         (said(&world, "role/debug").1, told)
     };
     let rename = |world: &mut World| {
@@ -144,8 +144,8 @@ fn one_that_ended_says_what_was_changed() {
     let is = |(reason, told): (String, String), wanted: &str, message: &str| {
         assert_eq!((&*reason, &*told), (wanted, message));
     };
-    const POLICIES: &str = "which whoever publishes AccessPolicies (ClusterRole cloister:policy-admin) can see to";
-    const CATALOGUE: &str = "which whoever publishes the catalogue (ClusterRole cloister:catalogue-admin) can see to";
+    const POLICIES: &str = "a policy administrator (ClusterRole cloister:policy-admin)";
+    const CATALOGUE: &str = "a catalogue administrator (ClusterRole cloister:catalogue-admin)";
     let both = |world: &mut World| {
         let Shelf::Read(role) = &mut world.role else { unreachable!() };
         role.spec.access_policy = "strict".into();
@@ -153,9 +153,11 @@ fn one_that_ended_says_what_was_changed() {
         policy.metadata.name = Some("strict".into());
         policy.metadata.uid = Some("uid-strict".into());
     };
-    let named = "AccessRole debugger was made to name AccessPolicy strict, and this was approved under AccessPolicy standard; ask again";
-    is(ended(both), "TargetChanged", named);
-    is(ended(rename), "TargetChanged", &format!("{named} once AccessPolicy strict is there, {POLICIES}"));
+    let named = "AccessRole debugger was changed to name AccessPolicy strict, but this was approved under AccessPolicy \
+                 standard; ask";
+    is(ended(both), "TargetChanged", &format!("{named} again"));
+    let publish = format!("{named} {POLICIES} to publish AccessPolicy strict, then create another request");
+    is(ended(rename), "TargetChanged", &publish);
     let again = |world: &mut World| {
         let Shelf::Read(policy) = &mut world.policy else { unreachable!() };
         policy.metadata.uid = Some("uid-again".into());
@@ -163,24 +165,28 @@ fn one_that_ended_says_what_was_changed() {
     is(
         ended(again),
         "PolicyGone",
-        "AccessPolicy standard, under which it was approved, was deleted; one of that name that was made again is another, so ask again",
+        "AccessPolicy standard, under which it was approved, was deleted. The new policy of that name does not count; create \
+         another request",
     );
-    let gone = format!("AccessPolicy standard was deleted; ask again once it is there, {POLICIES}");
+    let gone =
+        format!("AccessPolicy standard was deleted; ask {POLICIES} to publish it again, then create another request");
     is(ended(|world| world.policy = Shelf::Absent), "PolicyGone", &gone);
-    let gone = format!("AccessRole debugger was deleted; ask again once it is there, {CATALOGUE}");
+    let gone =
+        format!("AccessRole debugger was deleted; ask {CATALOGUE} to publish it again, then create another request");
     is(ended(|world| world.role = Shelf::Absent), "TargetGone", &gone);
     is(
         ended(|world| world.cluster_roles.clear()),
         "TargetGone",
         &format!(
-            "there was no ClusterRole cloister:debugger any more, which AccessRole debugger named; ask again once it is there, which \
-             whoever runs the cluster can see to, or once another is named, {CATALOGUE}"
+            "ClusterRole cloister:debugger, which AccessRole debugger named, no longer existed; ask a cluster administrator to \
+             create it, or {CATALOGUE} to name another, then create another request"
         ),
     );
     is(
         ended(|world| world.policy = Shelf::Undecodable),
         "PolicyGone",
-        "AccessPolicy standard could not be read by the version of the operator that ran then; ask again once its status says that it can",
+        "AccessPolicy standard could not be read by the version of the operator that ran at that time; ask again when its \
+         status says that it can be read",
     );
     is(
         ended(|world| world.home = Home::Closed),

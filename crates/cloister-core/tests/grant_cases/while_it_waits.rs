@@ -28,8 +28,8 @@ fn one_that_timed_out_tells_what_held_it_up() {
     assert_eq!(
         in_vain(by_people(json!({})), "eval", json!({})),
         format!(
-            "nobody decided by THEN: 1 more of security (Group security), and 2 more of owners (Group owners) had to agree under \
-             AccessPolicy standard{AGAIN}"
+            "nobody decided by THEN: AccessPolicy standard required 1 more of security (Group security), and 2 more of owners (Group \
+             owners){AGAIN}"
         )
     );
     assert_eq!(
@@ -39,8 +39,9 @@ fn one_that_timed_out_tells_what_held_it_up() {
             json!({"subjects": [{"kind": "ServiceAccount", "name": "trianer"}]})
         ),
         format!(
-            "it could not be decided by THEN: ResearchNamespace interp has no ServiceAccount trianer (did you mean trainer?); ask an \
-             owner of it to declare it in serviceAccounts, or name one that it has (`kubectl get serviceaccounts -n interp`){AGAIN}"
+            "it could not be decided by THEN: ResearchNamespace interp has no ServiceAccount trianer (did you mean trainer?); \
+             ask one of its owners to declare it in serviceAccounts, or name one that it has (`kubectl get serviceaccounts -n \
+             interp`){AGAIN}"
         )
     );
     let told = in_vain(World { policy: Shelf::Absent, ..world() }, "eval", json!({}));
@@ -64,7 +65,7 @@ fn whatever_held_it_up_is_told_in_the_words_for_one_that_is_over() {
     let none = || World { policy: policy(json!({"autoApprove": []})), ..world() };
     let secret = || World { credential: None, ..by_people(json!({})) };
     let cases: Vec<(World, &str, Value, &str)> = vec![
-        (open(by_people(json!({}))), "egress/lab", json!({}), "so that there is no need to ask"),
+        (open(by_people(json!({}))), "egress/lab", json!({}), "so there is no need to ask"),
         (declares(json!(["198.51.100.0/24"])), "egress/lab", json!({}), "ask with the rule as it is declared"),
         (by_people(json!({})), "egress/lab", rule(json!(["169.254.169.254/32"])), "the rule stays closed"),
         (declares(json!(["198.51.100.0/24"])), "egress/lab", rule(json!(["169.254.169.254/32"])), "2 mistakes: "),
@@ -72,10 +73,10 @@ fn whatever_held_it_up_is_told_in_the_words_for_one_that_is_over() {
         (World { home: Home::Closed, ..world() }, "eval", json!({}), "ask in one that is (`kubectl get"),
         (World { held: Some(Held::ClockSkew), ..world() }, "eval", json!({}), "were too far apart"),
         (World { held: Some(Held::AuditUnavailable), ..world() }, "eval", json!({}), "could not be written"),
-        (none(), "eval", json!({}), "names nobody who could. Ask whoever"),
+        (none(), "eval", json!({}), "names no approvers. Ask a policy administrator"),
         (secret(), "eval", json!({}), "there is no Secret weights in cloister-credentials"),
-        (World { storage: Shelf::Absent, ..world() }, "eval", json!({}), "; name one that is there"),
-        (World { role: Shelf::Absent, ..world() }, "role/debug", json!({}), "; name one that is there"),
+        (World { storage: Shelf::Absent, ..world() }, "eval", json!({}), "; name one that exists"),
+        (World { role: Shelf::Absent, ..world() }, "role/debug", json!({}), "; name one that exists"),
     ];
     for (world, key, request, words) in cases {
         let told = in_vain(world, key, request);
@@ -160,14 +161,14 @@ fn a_digest_that_differs_says_what_is_known_of_why() {
     world.reviews[0].spec.digest.push('0');
     settle(&mut world);
     let digest = status(&world, "eval").digest;
-    let mistyped = "it is about something else than the request as it is now: its digest is mistyped, or something has changed since it \
-                    was read";
+    let mistyped = "it names another digest than the request has now: the digest is mistyped, or something has changed since \
+                    the reviewer read it";
     counted(&mut world, 0);
     assert_eq!(
         said_of(&world, 0),
-        format!("{mistyped}; the digest is now {digest}. Look at the request again and review that")
+        format!("{mistyped}; the digest is now {digest}. Look at the request again, and review it with that digest")
     );
-    let told = "; 1 approval does not count, since it names another digest than the request has: whoever wrote it must look at the \
+    let told = "; 1 approval does not count, because it names another digest than the request has: its author must look at the \
                 request again";
     assert!(message(&world, "eval").ends_with(told), "{}", message(&world, "eval"));
     review(&mut world, "eval", Decision::Approve, sam());
@@ -175,7 +176,7 @@ fn a_digest_that_differs_says_what_is_known_of_why() {
     counted(&mut world, 0);
     assert_eq!(
         said_of(&world, 0),
-        format!("{mistyped}; the digest is now {digest}. review-1, of the same person, is about that")
+        format!("{mistyped}; the digest is now {digest}. review review-1 of the same person already names that digest")
     );
     assert!(!message(&world, "eval").contains("does not count"), "{}", message(&world, "eval"));
 }
@@ -196,7 +197,7 @@ fn a_refusal_of_what_it_was_before_is_told() {
     world.reviews[1].spec.digest = before;
     world.reviews[1].spec.comment = "too wide".into();
     settle(&mut world);
-    let told = "; before you agree, note that sam refused it: too wide (AccessPolicy standard has changed since)";
+    let told = "; before you approve, note that sam refused it: too wide (AccessPolicy standard has changed since)";
     assert!(message(&world, "eval").ends_with(told), "{}", message(&world, "eval"));
     review(&mut world, "eval", Decision::Approve, sam());
     settle(&mut world);
@@ -217,7 +218,7 @@ fn an_approval_of_what_waits_for_something_else_says_so() {
     });
     assert_eq!(
         said,
-        "counts for security of AccessPolicy standard, once the request does not wait for something else any more \
+        "counts for security of AccessPolicy standard, as soon as the request no longer waits for something else \
          (ServiceAccountNotFound, see its status)"
     );
 }
@@ -234,9 +235,9 @@ fn a_placeholder_that_was_not_filled_in_is_told() {
     assert_eq!(
         said_of(&world, 0),
         format!(
-            "its digest is the placeholder of an example: look at the request, and write the grant's .status.digest there, in a review \
-             of another name (metadata.name), since this one cannot be changed; the digest is now {digest}. Look at the request again and \
-             review that"
+            "its digest is the placeholder of an example: look at the request, and create another review with the \
+             .status.digest of the grant and another metadata.name, because this one cannot be changed; the digest is now \
+             {digest}. Look at the request again, and review it with that digest"
         )
     );
     world.reviews[0].status = None;
@@ -244,9 +245,9 @@ fn a_placeholder_that_was_not_filled_in_is_told() {
     assert_eq!(counted(&mut world, 0), (false, "RequestNotFound".into()));
     assert_eq!(
         said_of(&world, 0),
-        "there is no StorageAccessGrant eval with uid 00000000-0000-0000-0000-000000000000 here; that is the placeholder of an example: \
-         fill in the uid and the digest of the grant, and write the review under another name (metadata.name), since this one cannot be \
-         changed"
+        "there is no StorageAccessGrant eval with uid 00000000-0000-0000-0000-000000000000 here; that is the placeholder of an \
+         example: fill in the uid and the digest of the grant, and create the review with another metadata.name, because this \
+         one cannot be changed"
     );
 }
 
@@ -260,7 +261,7 @@ fn that_nobody_decides_is_told() {
     assert_eq!(counted(&mut world, 0), (false, "NotAnApprover".into()));
     assert_eq!(
         said_of(&world, 0),
-        "AccessPolicy standard names no approvers, so that nobody decides about it; ask whoever publishes AccessPolicies (ClusterRole \
+        "AccessPolicy standard names no approvers, so nobody can decide about it; ask a policy administrator (ClusterRole \
          cloister:policy-admin) to name some"
     );
 }
@@ -274,7 +275,7 @@ fn whoever_may_not_revoke_is_told_who_may() {
     assert_eq!(counted(&mut world, 0), (false, "MayNotRevoke".into()));
     assert_eq!(
         said_of(&world, 0),
-        "bob may not revoke it: an approver of AccessPolicy standard (Group security or Group owners), an owner of the namespace, alice, \
-         who asked, or whoever gets it may"
+        "bob may not revoke it; an approver of AccessPolicy standard (Group security or Group owners), an owner of the \
+         namespace, the requester alice or a beneficiary may"
     );
 }

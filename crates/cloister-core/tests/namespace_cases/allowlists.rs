@@ -36,8 +36,8 @@ fn whom_it_keeps_out_is_said_to_who_publishes_it() {
     assert_eq!((status.as_str(), reason.as_str()), ("True", "AllowsNone"));
     assert_eq!(
         message,
-        "it is open in no research namespace; 1 research namespace names it and is not allowed: vis (its namespaceSelector wants \
-         Team=interp, and the ResearchNamespace has no label Team); widen namespaceSelector, or label them"
+        "it is open in no research namespace; 1 research namespace names it and is not allowed: vis (its namespaceSelector \
+         requires Team=interp, and the ResearchNamespace has no label Team); widen namespaceSelector, or label them"
     );
     let interp = research("interp", json!({"Team": "interp"}), &["lab"], need("Active", "", ""));
     let (_, reason, message) = said_of(spec, &[vis(), interp]);
@@ -79,7 +79,7 @@ fn one_that_allows_nobody_says_so() {
         let (status, reason, message) = said_of(json!({"namespaceSelector": null, "attach": attach}), &[vis()]);
         assert_eq!((status.as_str(), reason.as_str()), ("True", "AllowsNone"));
         assert!(
-            message.starts_with("it has no namespaceSelector, and so it allows no research namespace; write one"),
+            message.starts_with("it has no namespaceSelector, so it allows no research namespace; write one"),
             "{message}"
         );
     }
@@ -172,7 +172,7 @@ fn each_thing_is_said_once() {
         for once in ["169.254.169.254/32", "*.arxiv.org", "is at or below", "hub.example.com"] {
             assert!(message.matches(once).count() <= 1, "{once}: {message}");
         }
-        assert_eq!(message.contains("in a, b: hub.example.com is being looked up"), names_hub, "{message}");
+        assert_eq!(message.contains("in a, b: the operator is resolving hub.example.com"), names_hub, "{message}");
         assert!(message.contains("open as a whole in 0 of the 2 research namespaces that use it"), "{message}");
         assert!(!message.contains("in a, b") || names_hub, "{message}");
         assert!(!message.contains("can be corrected by") && !message.contains("; ;"), "{message}");

@@ -23,8 +23,7 @@ fn a_deletion_is_told_what_it_waits_for() {
 
 #[test]
 fn what_only_finalizers_of_others_hold_says_so_and_is_closed() {
-    for (policy, left) in
-        [("Retain", "Namespace interp is kept, closed"), ("Delete", "there is no Namespace interp of it")]
+    for (policy, left) in [("Retain", "Namespace interp is retained, closed"), ("Delete", "it has no Namespace interp")]
     {
         let mut world = settled(world(json!({"deletionPolicy": policy})));
         let metadata = &mut world.declared.as_mut().unwrap().metadata;
@@ -37,8 +36,8 @@ fn what_only_finalizers_of_others_hold_says_so_and_is_closed() {
         assert_eq!(
             ready.message,
             format!(
-                "{left}, and Cloister is done with it; the ResearchNamespace is held by the finalizers of others: velero.io/hold. The \
-                 tools that put them on take them off; where such a tool is gone, a platform engineer does: kubectl patch \
+                "{left}, and Cloister has finished; finalizers of other tools hold the ResearchNamespace: velero.io/hold. \
+                 Those tools must remove them; if such a tool no longer exists, a platform engineer must: kubectl patch \
                  researchnamespace interp --type merge -p '{{\"metadata\":{{\"finalizers\":null}}}}'"
             )
         );

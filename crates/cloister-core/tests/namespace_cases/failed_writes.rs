@@ -88,7 +88,7 @@ fn a_need_whose_policy_could_not_be_taken_away_stays_in_the_status_as_it_was() {
 
 #[test]
 fn a_need_that_was_not_tried_since_the_denial_does_not_stand_says_what_it_waits_for() {
-    let waits = "waits for what must stand before anything opens; see the condition Ready";
+    let waits = "waits for objects that must exist before anything opens; see the condition Ready";
     let world = without(sealed(asks(json!(["lab"]))), &deny_all(), Failed::ForNow);
     assert!(!world.objects.0.contains_key(&opening()));
     assert_eq!(said(&world), expected(EgressState::Unresolved, "ApplyFailed", waits, "0/1"));

@@ -53,7 +53,7 @@ fn a_name_that_cannot_be_opened_closes_no_other() {
     for name in ["*.githubusercontent.com", "*.blob.core.windows.net", "*.cloudfront.net"] {
         assert!(message.contains(name), "{name}: {message}");
     }
-    assert!(message.ends_with("EgressAllowlist lab can be corrected by whoever publishes allowlists"), "{message}");
+    assert!(message.ends_with("EgressAllowlist lab can be corrected by a catalogue administrator"), "{message}");
 
     let (ready, reason, message) = of_allowlist(hub(), 0);
     assert_eq!((ready.as_str(), reason.as_str()), ("False", "NameInvalid"));
@@ -110,11 +110,11 @@ fn what_does_not_resolve_is_not_said_to_be_open() {
     let mut world = settled(with_allowlist(rules));
     let said = message(&world, "allowlist/lab");
     assert!(said.starts_with("3 of 3 rules stay closed: "), "{said}");
-    assert!(said.contains("*.example.org") && said.contains("a.example.com is being looked up"), "{said}");
+    assert!(said.contains("*.example.org") && said.contains("the operator is resolving a.example.com"), "{said}");
     world.known.insert("a.example.com".into(), known(&world, "198.51.100.7"));
     let said = message(&settled(world), "allowlist/lab");
     assert!(said.starts_with("2 of 3 rules stay closed: "), "{said}");
-    assert!(said.contains("b.example.com is being looked up"), "{said}");
+    assert!(said.contains("the operator is resolving b.example.com"), "{said}");
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn an_allowlist_that_would_cover_a_rule_is_named() {
     assert_eq!(need(&world, "rule/r"), (EgressState::NeedsGrant, "PartlyCovered".into()));
     let said = message(&world, "rule/r");
     for words in [
-        "EgressAllowlist elsewhere would cover it, but not here: its namespaceSelector wants team=other",
+        "EgressAllowlist elsewhere would cover it, but not here: its namespaceSelector requires team=other",
         "EgressAllowlist ended would cover it, but not here: it ended at",
         "203.0.113.128/25 on TCP/443; the rest is covered by EgressAllowlist half",
     ] {

@@ -189,8 +189,8 @@ fn a_namespace_of_somebody_else_is_left_alone() {
     assert_eq!(
         world.plan().status.unwrap().conditions[0].message,
         "a Namespace interp exists already; its annotation cloister.dev/adopt says \"interpp\", which is another name; if its \
-         content is meant to become this research namespace, ask an administrator (whoever may change Namespaces) to run: kubectl \
-         annotate --overwrite namespace interp cloister.dev/adopt=interp"
+         content is meant to become this research namespace, ask a cluster administrator to run: kubectl annotate --overwrite \
+         namespace interp cloister.dev/adopt=interp"
     );
 
     // Kept, it is nobody's either: labels may be from before there was anybody to reserve them.
@@ -199,7 +199,7 @@ fn a_namespace_of_somebody_else_is_left_alone() {
     let message = &kept[0].message;
     assert!(
         kept[0].reason == "NamespaceExists"
-            && message.contains("was kept, closed")
+            && message.contains("was retained")
             && message.contains("cloister.dev/adopt=interp"),
         "{message}"
     );
@@ -300,7 +300,7 @@ fn an_allowlist_that_nobody_here_named_and_that_has_ended_is_no_mistake_of_the_n
         assert!(says(&world, "Ready", ready.0, ready.1), "{named}");
         assert_eq!(need(&world, "allowlist/lab"), (EgressState::Refused, "AllowlistExpired".to_owned()));
         let states = &world.declared.as_ref().unwrap().status.as_ref().unwrap().egress;
-        let or_else = if ready.0 == "True" { "or to delete it" } else { "or take it out of egress.allowlists" };
+        let or_else = if ready.0 == "True" { "or to delete it" } else { "or remove it from egress.allowlists" };
         assert!(states[0].message.ends_with(&format!("to renew it, {or_else}")), "{}", states[0].message);
         assert_eq!(policies(&world), CLOSED);
     }
@@ -545,8 +545,8 @@ fn a_deletion_waits_for_a_review_while_it_can_be_made_and_no_longer() {
     assert_eq!(
         *said,
         format!(
-            "closed; alice broke the glass with RoleGrant eval, which nobody has reviewed yet: {OWED}. At {} the Namespace is deleted \
-             without",
+            "closed; nobody has reviewed the break-glass grant RoleGrant eval of alice yet: {OWED}. At {} the Namespace is \
+             deleted without the review",
             at(60)
         )
     );

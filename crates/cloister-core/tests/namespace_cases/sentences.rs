@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-const ASK: &str = "(`kubectl explain egressgrant.spec`), ask whoever publishes allowlists for one that covers it, or narrow the \
+const ASK: &str = "(`kubectl explain egressgrant.spec`), ask a catalogue administrator for one that covers it, or narrow the \
                    rule; `kubectl get egressallowlists` lists what there is";
 
 pub(super) fn of_need(world: &World, name: &str) -> cloister_api::EgressStatus {
@@ -52,7 +52,7 @@ fn what_a_grant_has_not_opened_is_not_said_to_be_open() {
     assert_eq!(need(&closed, "rule/r"), (EgressState::Unresolved, "Resolving".into()));
     assert_eq!(
         of_need(&closed, "rule/r").message,
-        "nothing of it is open: export.arxiv.org is being looked up, and stays closed until it is answered"
+        "nothing of it is open: the operator is resolving export.arxiv.org, which stays closed until there is an answer"
     );
     assert_eq!(closed.declared.as_ref().unwrap().status.as_ref().unwrap().egress_summary, "0/1");
 
@@ -132,9 +132,9 @@ fn a_grant_for_some_pods_is_said_to_open_a_part() {
     assert_eq!(
         of_need(&settled(world), "rule/r").message,
         format!(
-            "a part stays closed, the rest is open: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers \
-             192.0.2.128/25 on TCP/22 (EgressGrant some covers some of it, but only for pods that its podSelector matches; the rule's \
-             podSelector does not say as much). Ask for an EgressGrant of what is missing {ASK}"
+            "a part stays closed, the rest is open: no EgressAllowlist that this namespace may use, and no EgressGrant of it, \
+             covers 192.0.2.128/25 on TCP/22 (EgressGrant some covers some of it, but only for pods that its podSelector \
+             matches; the podSelector of the rule may match other pods). Ask for an EgressGrant of what is missing {ASK}"
         )
     );
 }
@@ -211,13 +211,13 @@ fn a_peer_that_is_not_there_is_told_from_one_that_has_not_agreed() {
     let world = settled(world);
     assert_eq!(
         of_need(&world, "to/data-prp").message,
-        "there is no ResearchNamespace data-prp; correct the name in egress.toResearchNamespaces, or ask whoever publishes the \
-         catalogue (ClusterRole cloister:catalogue-admin) to make it"
+        "there is no ResearchNamespace data-prp; correct the name in egress.toResearchNamespaces, or ask a catalogue \
+         administrator (ClusterRole cloister:catalogue-admin) to create it"
     );
     assert_eq!(
         of_need(&world, "to/data-prep").message,
-        "ResearchNamespace data-prep must be enforced and name interp in ingress.fromResearchNamespaces; ask its owners to add it, or, \
-         where it has none, whoever publishes the catalogue (ClusterRole cloister:catalogue-admin)"
+        "ResearchNamespace data-prep must be enforced and name interp in ingress.fromResearchNamespaces; ask its owners to add \
+         it, or, where it has none, a catalogue administrator (ClusterRole cloister:catalogue-admin)"
     );
 }
 
@@ -228,8 +228,8 @@ fn an_access_rule_that_opens_to_nothing_is_told() {
     assert_eq!(need(&closed, "access/0"), (EgressState::Refused, "NoAccessNetworks".into()));
     assert_eq!(
         ready(&closed),
-        "accessNetworks of CloisterConfig lists no network that people may come from, so that ingress.fromAccessNetworks lets nobody \
-         in; ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to list the networks, or take it out"
+        "accessNetworks of CloisterConfig lists no network that people may come from, so ingress.fromAccessNetworks lets \
+         nobody in; ask a policy administrator (ClusterRole cloister:policy-admin) to list the networks, or remove it"
     );
     let open = settled(World { settings: config(json!({"accessNetworks": ["10.8.0.0/16"]})), ..world(access) });
     assert_eq!(need(&open, "access/0"), (EgressState::Active, String::new()));
@@ -246,8 +246,8 @@ fn a_member_account_that_is_not_declared_is_not_bound_and_told() {
     let world = settled(world(json!({"members": members, "serviceAccounts": [{"name": "trainer"}]})));
     assert_eq!(
         ready(&world),
-        "ServiceAccount trainr is not bound: spec.serviceAccounts declares none of that name (did you mean trainer?); correct it in \
-         spec.members (one of another namespace has that in its namespace field), or declare it"
+        "ServiceAccount trainr is not bound: spec.serviceAccounts declares none of that name (did you mean trainer?); correct \
+         it in spec.members (set the namespace field for a ServiceAccount of another namespace), or declare it"
     );
     let status = world.declared.as_ref().unwrap().status.as_ref().unwrap();
     let refused: Vec<&str> = status.refused.iter().map(|part| part.reason.as_str()).collect();
@@ -267,14 +267,14 @@ fn what_a_message_leaves_out_is_counted_and_stands_in_the_status() {
     });
     let told = settled(world(declared));
     let said = ready(&told);
-    assert!(said.ends_with(" (and 3 more, see status.refused); 0 of 4 needs are open, see status.egress"), "{said}");
+    assert!(said.ends_with(" (and 3 more, see status.refused); 0 of 4 entries are open, see status.egress"), "{said}");
     let status = told.declared.as_ref().unwrap().status.as_ref().unwrap();
     let refused: Vec<&str> = status.refused.iter().map(|part| part.reason.as_str()).collect();
     assert_eq!(refused, ["QuotaRefused", "QuotaRefused", "MemberRefused", "AnnotationRefused"]);
 
     let said = ready(&settled(world(json!({"egress": {"rules": rules}}))));
     assert!(
-        said.starts_with("0 of 4 needs are open; rule/r0: ") && said.ends_with(" (and 3 more, see status.egress)"),
+        said.starts_with("0 of 4 entries are open; rule/r0: ") && said.ends_with(" (and 3 more, see status.egress)"),
         "{said}"
     );
 }

@@ -76,7 +76,7 @@ fn an_account_of_another_namespace_is_a_member_only_where_that_is_listed() {
     let told = message(&refused, "Ready");
     assert!(told.contains("jhub/hub") && told.contains("workloads.controllerNamespaces"), "{told}");
     assert!(
-        told.ends_with("ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) to list the namespace"),
+        told.ends_with("ask a policy administrator (ClusterRole cloister:policy-admin) to list the namespace"),
         "{told}"
     );
 
@@ -146,8 +146,9 @@ fn a_gateway_that_is_listed_lets_its_own_pods_in() {
     assert_eq!(need(&world, "gateway/0"), (EgressState::Refused, "GatewayNamespaceNotFound".to_owned()));
     assert_eq!(
         message(&world, "Ready"),
-        "0 of 1 needs are open; gateway/0: gateway hub lets nobody in: its pods are in Namespace jhub, which is not there; ask whoever \
-         writes CloisterConfig (ClusterRole cloister:policy-admin) to correct gateways, or whoever runs the gateway to install it"
+        "0 of 1 entries are open; gateway/0: gateway hub lets nobody in: its pods are in Namespace jhub, which does not exist; \
+         ask a policy administrator (ClusterRole cloister:policy-admin) to correct gateways, or the owner of the gateway to \
+         install it"
     );
     assert!(says(&world, "Ready", "True", "Reconciled"));
     let world = settled(World { absent: [].into(), ..world });
@@ -168,14 +169,14 @@ fn a_gateway_that_is_not_there_or_not_for_it_opens_nothing_and_says_which_are() 
             gateways(json!({"namespaceSelector": null})),
             "hub",
             "GatewayNotAllowed",
-            "it has no namespaceSelector, and so it allows none; ask whoever writes CloisterConfig (ClusterRole cloister:policy-admin) \
-             to write one in gateways, or take it out of ingress.fromGateways",
+            "it has no namespaceSelector, so it allows none; ask a policy administrator (ClusterRole cloister:policy-admin) to \
+             write one in gateways, or remove it from ingress.fromGateways",
         ),
         (
             gateways(json!({"namespaceSelector": {"matchLabels": {"team": "other"}}})),
             "hub",
             "GatewayNotAllowed",
-            "its namespaceSelector wants team=other, and the ResearchNamespace has team=interp",
+            "its namespaceSelector requires team=other, and the ResearchNamespace has team=interp",
         ),
     ] {
         let world = settled(World { settings, ..from_gateway(asked) });

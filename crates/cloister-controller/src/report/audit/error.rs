@@ -20,7 +20,7 @@ pub enum AuditError {
     #[error("the audit record on standard output cannot be written: {0}")]
     Stdout(io::Error),
     /// The file was changed by somebody else.
-    #[error("the audit record {path} does not hold: {source}; it stays as it is, as evidence: move it away")]
+    #[error("the audit record {path} is not intact: {source}; it is kept as evidence: move it away")]
     Broken {
         /// The file.
         path: PathBuf,
@@ -28,7 +28,7 @@ pub enum AuditError {
         source: Broken,
     },
     /// Another process writes it.
-    #[error("the audit record {0} is written by another process; end that, or name another file")]
+    #[error("another process writes the audit record {0}; stop that process, or name another file")]
     InUse(PathBuf),
 }
 

@@ -69,11 +69,11 @@ impl FileSink {
         let mine = open.file.metadata().map_err(self.failed("looked at"))?;
         let is_gone = mine.nlink() == 0;
         let (why, may_lack) = match fs::metadata(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && is_gone => ("the file before was deleted", true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => ("the file before was moved away", false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && is_gone => ("the previous file was deleted", true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => ("the previous file was moved away", false),
             Err(error) => return Err(self.failed("looked at")(error)),
             Ok(there) if (there.dev(), there.ino()) != (mine.dev(), mine.ino()) => {
-                ("another file was put in the place of the one before", is_gone)
+                ("another file replaced the previous one", is_gone)
             }
             Ok(there) if there.len() < open.length => {
                 ("the file was cut: records that were in it are missing before this one", true)
@@ -99,7 +99,7 @@ impl FileSink {
         // A device may be read without end. A path that is one from the start is written as a stream.
         let is_another = fs::metadata(&self.path).is_ok_and(|found| !found.is_file() && !found.is_dir());
         if is_another {
-            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file any more");
+            let source = io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a regular file");
             return Err(self.failed("opened")(source));
         }
         let options = File::options().read(true).write(true).create(true).truncate(false).open(&self.path);

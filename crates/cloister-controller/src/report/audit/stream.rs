@@ -59,7 +59,7 @@ impl Sink for Stream {
         let mut all = String::new();
         if let Some(torn) = &self.torn {
             head = Head::default();
-            let note = resumed("a write to the one before failed, and may have been cut off", torn, Timestamp::now());
+            let note = resumed("a write of the previous record failed, and may be incomplete", torn, Timestamp::now());
             all.push_str(&lines(&mut head, &[note]));
         }
         all.push_str(&lines(&mut head, records));

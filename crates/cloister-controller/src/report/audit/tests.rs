@@ -127,7 +127,7 @@ fn a_file_that_was_changed_is_left_alone_until_it_is_moved_away() {
     fs::write(&path, &forged).unwrap();
     let again = Running::file(&path);
     until("the failure", || again.shared.failure().is_some());
-    assert!(again.shared.failure().unwrap().contains("does not hold"));
+    assert!(again.shared.failure().unwrap().contains("is not intact"));
     again.shared.hand_over(records(&["u1.activated"]), &key("one"));
     assert!(!again.shared.is_written("u1.activated"));
     assert_eq!(fs::read_to_string(&path).unwrap(), forged);
@@ -184,7 +184,7 @@ fn lines_of_somebody_else_stop_the_record() {
     running.write(&["u1.requested"]);
     let mut other = fs::File::options().append(true).open(&path).unwrap();
     other.write_all(b"{\"id\": \"u9.approved\"}\n").unwrap();
-    until("it to be noticed", || running.shared.failure().is_some_and(|why| why.contains("does not hold")));
+    until("it to be noticed", || running.shared.failure().is_some_and(|why| why.contains("is not intact")));
     running.end();
 }
 

@@ -173,7 +173,7 @@ impl Shared {
         match &state.stand {
             Stand::Failing(why) => Some(why.clone()),
             Stand::Fine if busy > BLOCKED => Some(format!(
-                "the audit record is blocked: a write has not come to its end within {} s; see who reads it, and what its disk does",
+                "the audit record is blocked: a write did not finish within {} s; check what reads the record, and the disk",
                 BLOCKED.as_secs()
             )),
             Stand::Opening if busy > READING => {

@@ -126,8 +126,8 @@ fn ready_says_the_worst_of_what_does_not_work_and_where_to_read_of_the_rest() {
     assert_eq!(reason, "ReferenceNotFound");
     assert_eq!(
         message,
-        "in force, but: egress.accessPolicy names AccessPolicy egres, and there is none (did you mean egress?): no EgressGrant can be \
-         decided; create what is missing, or name another there; see also PolicyKindsWatched"
+        "in force, but: egress.accessPolicy names AccessPolicy egres, which does not exist (did you mean egress?): no \
+         EgressGrant can be decided; create what is missing, or name another there; see also PolicyKindsWatched"
     );
     cluster.dns = DnsFacts::default();
     assert!(cluster.is(json!({}), "Ready", "True", "DNSServiceNotFound"));
@@ -166,22 +166,22 @@ fn addresses_and_times_that_are_not_in_force_are_told() {
     let spec = json!({"accessNetworks": ["10.244.0.0/24"], "dns": {"nodeLocalAddresses": ["8.8.8.8"]}});
     let (status, reason, message) = cluster.of(spec, "Stalled");
     assert_eq!((status.as_str(), reason.as_str()), ("True", "SettingRefused"));
-    for entry in ["spec.accessNetworks holds 10.244.0.0/24", "spec.dns.nodeLocalAddresses holds 8.8.8.8"] {
+    for entry in ["spec.accessNetworks contains 10.244.0.0/24", "spec.dns.nodeLocalAddresses contains 8.8.8.8"] {
         assert!(message.contains(entry), "{message}");
     }
     let (status, reason, message) = cluster.of(json!({"accessNetworks": ["10.244.0.0/23"]}), "Ready");
     assert_eq!((status.as_str(), reason.as_str()), ("True", "Reconciled"));
     assert_eq!(
         message,
-        "in force; accessNetworks 10.244.0.0/23 is in force without the networks in it that nobody comes from, such as 10.244.0.0/24 \
-         (the podCIDRs of Node a)"
+        "in force; accessNetworks 10.244.0.0/23 is in force without the networks in it that people cannot connect from, such \
+         as 10.244.0.0/24 (the podCIDRs of Node a)"
     );
     let (status, reason, message) = cluster.of(json!({"invalidateGrantsBefore": "1970-01-01T01:00:01Z"}), "Ready");
     assert_eq!((status.as_str(), reason.as_str()), ("False", "SettingRefused"));
     assert_eq!(
         message,
-        "spec.invalidateGrantsBefore is 1970-01-01T01:00:01Z, which is more than an hour ahead, and so it is not in force: nothing is \
-         ended or refused by it; to end at once all that was approved, write the time that it is now"
+        "spec.invalidateGrantsBefore is 1970-01-01T01:00:01Z, which is more than an hour in the future, so it is not in force: \
+         it ends and rejects nothing; to end all approved grants immediately, write the current time"
     );
     assert!(cluster.is(json!({"invalidateGrantsBefore": "1970-01-01T01:00:00Z"}), "Ready", "True", "Reconciled"));
 }
@@ -194,8 +194,9 @@ fn servers_that_do_not_answer_are_told() {
     assert_eq!((status.as_str(), reason.as_str()), ("False", "DNSServersSilent"));
     assert_eq!(
         message,
-        "the operator has no answer from 127.0.0.1:25399 (request timed out): a name that no other server answers for is not opened, \
-         and closes where it is open (dns.resolution.stale); correct dns.servers, or let the operator's pod reach them"
+        "the operator has no answer from 127.0.0.1:25399 (request timed out): a name for which no other server has an answer \
+         is not opened, and closes if it is open (dns.resolution.stale); correct dns.servers, or let the operator's pod reach \
+         them"
     );
     let (_, _, message) = cluster.of(json!({}), "DNSReachable");
     assert!(
@@ -218,7 +219,7 @@ fn an_entry_that_names_a_live_research_namespace_is_passed_over_and_told() {
         assert_eq!(
             message,
             format!(
-                "{field} names interp, which is a research namespace that stands, and so that entry is not in force; take it out, or \
+                "{field} names interp, which is an existing research namespace, so that entry is not in force; remove it, or \
                  delete ResearchNamespace interp first"
             )
         );

@@ -40,8 +40,8 @@ fn a_dns_cache_is_in_the_cluster_and_no_metadata_service() {
     assert_eq!(caches(&right), (right.map(str::to_owned).to_vec(), Vec::new()));
     let closed = |address: &str, why: &str| {
         let said = format!(
-            "spec.dns.nodeLocalAddresses holds {address}, which is {why}, and so that entry is not in force; name the address that the \
-             DNS cache of the nodes listens on, such as 169.254.20.10"
+            "spec.dns.nodeLocalAddresses contains {address}, which is {why}, so that entry is not in force; name the address \
+             that the DNS cache of the nodes listens on, such as 169.254.20.10"
         );
         assert_eq!(caches(&[address, "169.254.20.10"]), (vec!["169.254.20.10".to_owned()], vec![said]), "{address}");
     };
@@ -60,7 +60,7 @@ fn a_dns_cache_is_in_the_cluster_and_no_metadata_service() {
         closed(metadata, "the address of a metadata service");
     }
     for elsewhere in ["8.8.8.8", "203.0.113.53", "2001:4860:4860::8888", "2002:808:808::", "64:ff9b::808:808"] {
-        closed(elsewhere, "no address of the cluster, nor link-local or private");
+        closed(elsewhere, "neither an address of the cluster nor link-local nor private");
     }
     closed("127.0.0.1", "one of the addresses that lead back to the pod or its node");
     closed("::ffff:8.8.8.8", "one of the IPv6 that could stand for any IPv4 address");
@@ -83,8 +83,8 @@ fn nobody_comes_from_the_clusters_own_networks() {
         ("64:ff9b::a80:0/110", "10.128.0.0/14 (clusterNetworks of CloisterConfig)"),
     ] {
         let said = format!(
-            "spec.accessNetworks holds {network}, and people come from outside of the cluster: it meets {known}, and so that entry is \
-             not in force; name the networks that people come from, such as the VPN"
+            "spec.accessNetworks contains {network}, but people connect from outside the cluster: it overlaps {known}, so that \
+             entry is not in force; name the networks that people connect from, such as the VPN"
         );
         assert_eq!(
             access(&[network, "10.8.0.0/16"]),
@@ -97,15 +97,13 @@ fn nobody_comes_from_the_clusters_own_networks() {
     assert!(refused.is_empty());
     assert_eq!(
         narrowed,
-        [
-            "accessNetworks 10.0.3.4/30 is in force without the networks in it that nobody comes from, such as 10.0.3.7/32 (the \
-             addresses of Node a)"
-        ]
+        ["accessNetworks 10.0.3.4/30 is in force without the networks in it that people cannot connect from, such as \
+             10.0.3.7/32 (the addresses of Node a)"]
     );
     // Whatever is cut out of it, what is left is what a policy may open.
     let (networks, refused, _) = access(&["10.0.0.0/8"]);
     assert!(networks.is_empty() && refused.len() == 1, "{networks:?} {refused:?}");
-    assert!(refused[0].contains("it comes to more networks than a policy may open"), "{refused:?}");
+    assert!(refused[0].contains("it has more networks than a policy may open"), "{refused:?}");
 }
 
 /// What is in force is looked at anew with what is known of the cluster: nothing that it leaves out stays away for ever.

@@ -117,7 +117,10 @@ pub fn broken_twice(grant: &Grant, requester: &Identity, input: &Input<'_>) -> O
 /// What a grant that breaks the glass now owes.
 pub fn debt(policy: &AccessPolicySpec, glass: &BreakGlass, now: Timestamp) -> BreakGlassStatus {
     let rules = policy.approval_rules.iter();
-    let skipped = rules.map(|rule| format!("{} of {} ({})", rule.required, rule.name, principals(&rule.approvers)));
+    let skipped = rules.map(|rule| {
+        let approvals = if rule.required == 1 { "approval" } else { "approvals" };
+        format!("{} {approvals} of {} ({})", rule.required, rule.name, principals(&rule.approvers))
+    });
     BreakGlassStatus {
         skipped: skipped.collect(),
         review_due_at: crate::model::condition::seconds(later(now, signed(glass.review_within))),

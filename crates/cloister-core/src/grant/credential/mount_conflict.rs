@@ -35,14 +35,14 @@ impl fmt::Display for Conflict {
         if *is_same {
             write!(
                 formatter,
-                "grant {grant} mounts the same credential at {path} in the pods of the same ServiceAccount, and one credential is \
-                 mounted at one path; ask with mountPath {path}, or when that grant has ended"
+                "grant {grant} mounts the same credential at {path} in the pods of the same ServiceAccount, and a credential \
+                 has only one path there; ask with mountPath {path}, or after that grant has ended"
             )
         } else {
             write!(
                 formatter,
-                "grant {grant} mounts another credential at {path} in the pods of the same ServiceAccount, and of two credentials \
-                 neither is mounted in the folder of the other; ask with another mountPath, neither in {path} nor above it, or when \
+                "grant {grant} mounts another credential at {path} in the pods of the same ServiceAccount, and no credential \
+                 is mounted in the folder of another; ask with a mountPath that is neither in {path} nor above it, or after \
                  that grant has ended"
             )
         }

@@ -181,7 +181,7 @@ impl Tally {
     pub fn missing(&self, rules: &[ApprovalRule]) -> String {
         let missing = self.approvals.iter().zip(rules).filter_map(|(one, rule)| {
             let left = u64::from(one.required).saturating_sub(one.approved_by.len() as u64);
-            let why = if one.required > rule.required { ", because a ServiceAccount asks" } else { "" };
+            let why = if one.required > rule.required { ", because the requester is a ServiceAccount" } else { "" };
             (left > 0).then(|| format!("{left} more of {} ({}){why}", one.rule, principals(&rule.approvers)))
         });
         let missing: Vec<String> = missing.collect();

@@ -22,7 +22,7 @@ pub fn auto_approval(grant: &Grant, requester: &Identity, target: &Target<'_>, i
     match auto_approve::approves(expressions, &serde_json::to_value(request).ok()?) {
         auto_approve::Verdict::Approved { expression, .. } => {
             let policy = target.policy.metadata.name.as_deref().unwrap_or_default();
-            Some(format!("approved by AccessPolicy {policy} itself: {expression}"))
+            Some(format!("approved automatically by AccessPolicy {policy}: {expression}"))
         }
         auto_approve::Verdict::NotApproved { .. } => None,
     }

@@ -72,40 +72,42 @@ pub fn settling<'a>(grant: &Grant, status: &'a GrantStatus, reviews: &[&AccessRe
 ///
 /// What is not borne out.
 pub fn approval(grant: &Grant, status: &GrantStatus, input: &Input<'_>) -> Result<(), String> {
-    let Some(approved) = &status.approved_at else { return Err("it has no time of approval".to_owned()) };
+    let Some(approved) = &status.approved_at else { return Err("it has no approvedAt".to_owned()) };
     if approved.0 > later(input.now, CLOCKS) {
-        return Err(format!("it was approved at {}, which is still to come", approved.0));
+        return Err(format!("its approvedAt {} is in the future", approved.0));
     }
     let made = grant.metadata().creation_timestamp.as_ref();
     if let Some(made) = made.filter(|made| later(approved.0, CLOCKS) < made.0) {
-        return Err(format!("it was approved at {}, before it was asked for at {}", approved.0, made.0));
+        return Err(format!("its approvedAt {} is before the creation of the grant at {}", approved.0, made.0));
     }
     if status.policy.is_none() {
-        return Err("it names no AccessPolicy that it was approved under".to_owned());
+        return Err("it names no AccessPolicy".to_owned());
     }
     match (grant.terms().break_glass, status.break_glass.is_some()) {
-        (false, true) => return Err("it broke the glass, and spec.breakGlass does not ask for that".to_owned()),
-        (true, false) => return Err("spec.breakGlass asks to break the glass, and no review is owed".to_owned()),
+        (false, true) => {
+            return Err("the status says that break-glass was used, but spec.breakGlass is not set".to_owned());
+        }
+        (true, false) => return Err("spec.breakGlass is set, but the status requires no review".to_owned()),
         _ => {}
     }
     for recorded in &status.reviews {
         let (name, who) = (&recorded.name, &recorded.reviewer.username);
         let Some(review) = live(recorded, grant, status, input.reviews) else {
             let uid = &recorded.uid;
-            return Err(format!("there is no AccessReview {name} (uid {uid}) by which {who} agreed to this"));
+            return Err(format!("AccessReview {name} (uid {uid}) of {who} does not exist, or differs from the status"));
         };
         // That which a broken glass owes comes afterwards.
         let made = review.metadata.creation_timestamp.as_ref().filter(|_| !grant.terms().break_glass);
         if let Some(made) = made.filter(|made| later(approved.0, CLOCKS) < made.0) {
-            return Err(format!("it was approved at {}, before {who} agreed at {}", approved.0, made.0));
+            return Err(format!("its approvedAt {} is before the review of {who} at {}", approved.0, made.0));
         }
     }
     if status.secret_name != Share::of(grant).map(|share| secret_name(&share)) {
-        return Err("it does not name the Secret of its mount".to_owned());
+        return Err("its secretName does not match its mount".to_owned());
     }
     let recorded = |name: &&String| status.reviews.iter().any(|review| review.reviewer.username == **name);
     match status.approvals.iter().flat_map(|rule| &rule.approved_by).find(|name| !recorded(name)) {
-        Some(name) => Err(format!("{name} is said to have agreed, without an AccessReview")),
+        Some(name) => Err(format!("the status lists an approval by {name}, but there is no AccessReview")),
         None => Ok(()),
     }
 }
@@ -122,7 +124,7 @@ pub fn target(status: &GrantStatus, target: &Target<'_>) -> Result<(), String> {
     if is_of_digest || status.target_parts.is_empty() {
         return Ok(());
     }
-    Err("its targetParts are not those of its targetDigest".to_owned())
+    Err("its targetParts do not match its targetDigest".to_owned())
 }
 
 /// Whether the end is no later than the spec and the policy give it from the approval on.
@@ -144,5 +146,5 @@ pub fn end(grant: &Grant, status: &GrantStatus, target: &Target<'_>) -> Result<(
         return Ok(());
     }
     let policy = target.policy.metadata.name.as_deref().unwrap_or_default();
-    Err(format!("it ends at {}, and what is asked for ends under AccessPolicy {policy} by {last}", end.0))
+    Err(format!("it ends at {}, but AccessPolicy {policy} and the request allow {last} at the latest", end.0))
 }

@@ -16,7 +16,7 @@ pub fn words(status: &GrantStatus, target: &Target<'_>) -> Vec<String> {
     let role = target.cluster_role.unwrap_or("of the role");
     let changed = digest::changed(&status.target_parts, target);
     let words = changed.into_iter().map(|part| match part {
-        "uid" => "it was deleted and made anew".to_owned(),
+        "uid" => "it was deleted and created again".to_owned(),
         "sensitivity" => "its sensitivity".to_owned(),
         "endpoint" => "its endpoint".to_owned(),
         "permissions" => "the permissions of its role".to_owned(),
@@ -35,13 +35,13 @@ pub fn since_read(status: &GrantStatus, target: &Target<'_>) -> Option<String> {
     let policy = target.policy.metadata.name.as_deref().unwrap_or_default();
     match (digest::is_policy_as_seen(&status.target_parts, target), words.is_empty()) {
         // An older version did not write down which policy there was.
-        (None, true) => Some(format!("AccessPolicy {policy}, or what it is for, has changed since")),
+        (None, true) => Some(format!("AccessPolicy {policy}, or the target, has changed since")),
         (Some(false), true) => Some(format!("AccessPolicy {policy} has changed since")),
         (Some(true), true) => None,
         (Some(false), false) => {
-            Some(format!("AccessPolicy {policy} and what it is for have changed since: {}", words.join("; ")))
+            Some(format!("AccessPolicy {policy} and the target have changed since: {}", words.join("; ")))
         }
-        (_, false) => Some(format!("what it is for has changed since: {}", words.join("; "))),
+        (_, false) => Some(format!("the target has changed since: {}", words.join("; "))),
     }
 }
 

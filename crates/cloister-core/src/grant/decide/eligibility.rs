@@ -91,7 +91,7 @@ fn beneficiaries(policy: &AccessPolicySpec) -> String {
     let named = all.iter().take(NAMED).map(|subject| format!("{:?} {}", subject.kind, subject.name));
     let named: Vec<String> = named.collect();
     match all.len() {
-        0 => "whoever asks, as a User, and ServiceAccounts of the namespace".to_owned(),
+        0 => "the requester, as a User, and ServiceAccounts of the namespace".to_owned(),
         1..=NAMED => named.join(" or "),
         _ => format!("{} or others (its beneficiaries)", named.join(" or ")),
     }

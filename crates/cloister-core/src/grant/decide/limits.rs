@@ -52,7 +52,7 @@ impl Others {
     /// The policy allows no more.
     pub fn may_wait(&self, requester: &Identity, target: &Target<'_>) -> Result<(), Ineligible> {
         let limit = target.policy.spec.limits.pending;
-        within(&self.waiting, limit, "requests for this that wait", requester, target)
+        within(&self.waiting, limit, "pending requests for this", requester, target)
     }
 
     /// Whether one more may be held. What a policy approves by itself also leaves a place to each that waits.
@@ -86,8 +86,8 @@ fn within(
     names.sort_unstable();
     let named = if names.is_empty() { String::new() } else { format!(" ({})", first_of(names, NAMED, ", ")) };
     Err(Ineligible::TooMany(format!(
-        "{} already has {count} {what}{named}, and AccessPolicy {policy} allows {limit} to one person (spec.limits); delete one that \
-         is not needed, or ask again when one has ended",
+        "{} already has {count} {what}{named}, and AccessPolicy {policy} allows {limit} to one person (spec.limits); delete \
+         one that is not needed, or ask again after one has ended",
         requester.username
     )))
 }

@@ -21,13 +21,13 @@ pub fn may_ask(who: &Identity, policy: &AccessPolicy) -> bool {
 pub fn no_break_glass(who: &Identity, policy: &AccessPolicy) -> Ineligible {
     let (name, user) = (policy.metadata.name.as_deref().unwrap_or_default(), &who.username);
     let (refused, by_groups) = match &policy.spec.break_glass {
-        None => (format!("AccessPolicy {name} lets nobody break the glass"), false),
+        None => (format!("AccessPolicy {name} does not allow break-glass"), false),
         Some(_) if is_service_account(who) => {
-            (format!("ServiceAccount {user} is not among those who may break the glass, who are people"), false)
+            (format!("{user} is a ServiceAccount, and only people may use break-glass"), false)
         }
         Some(glass) => {
             let wanted = principals(&glass.requesters);
-            (format!("{user} is not among those who may break the glass under AccessPolicy {name} ({wanted})"), true)
+            (format!("{user} may not use break-glass under AccessPolicy {name}, which allows it for {wanted}"), true)
         }
     };
     Ineligible::BreakGlassNotAllowed(if may_ask(who, policy) {
@@ -37,7 +37,7 @@ pub fn no_break_glass(who: &Identity, policy: &AccessPolicy) -> Ineligible {
     } else {
         let wanted = principals(&policy.spec.requesters);
         format!(
-            "{refused}, and {user} is not among its requesters either ({wanted}): {}. Ask {POLICY_WRITERS} to add you",
+            "{refused}, and {user} is not among the requesters of AccessPolicy {name} ({wanted}): {}. Ask {POLICY_WRITERS} to add you",
             seen(who)
         )
     })

@@ -4,7 +4,7 @@ use super::{
     assignment::{Person, assign},
     eligibility::pattern_error,
 };
-use crate::auto_approve;
+use crate::{auto_approve, model::text::counted};
 use cloister_api::{AccessPolicySpec, ApprovalRule, Principal, Subject, SubjectKind};
 use std::collections::BTreeSet;
 
@@ -36,25 +36,25 @@ pub fn satisfiable(policy: &AccessPolicySpec) -> Result<Option<()>, String> {
     if let Some(why) = fault(&[None]) {
         let by_account = policy.requesters.first().is_some_and(|one| one.kind == SubjectKind::ServiceAccount);
         return Err(if by_account {
-            format!("where a ServiceAccount asks, {FOR_SERVICE_ACCOUNTS} people must agree, and {why}")
+            format!("a request of a ServiceAccount needs the approvals of {FOR_SERVICE_ACCOUNTS} people, and {why}")
         } else {
-            format!("whoever of its requesters asks does not decide, and without them {why}")
+            format!("a requester cannot approve; without the requester, {why}")
         });
     }
     if let Some(why) = fault(&or_nobody(&policy.beneficiaries)) {
-        return Err(format!("whoever of its beneficiaries gets it does not decide, and without them {why}"));
+        return Err(format!("a beneficiary cannot approve; without the beneficiary, {why}"));
     }
     Ok(found)
 }
 
 /// Why nothing is ever given under a policy that is valid, and the reason of it.
 pub fn useless(policy: &AccessPolicySpec) -> Option<(&'static str, String)> {
-    let but = if policy.break_glass.is_some() { ", except by breaking the glass" } else { "" };
+    let but = if policy.break_glass.is_some() { ", except with break-glass" } else { "" };
     if policy.requesters.is_empty() {
-        return Some(("NobodyMayAsk", format!("requesters is empty, so that nobody may ask{but}")));
+        return Some(("NobodyMayAsk", format!("requesters is empty, so nobody may ask{but}")));
     }
     if policy.ticket.required && policy.ticket.pattern.as_deref().and_then(pattern_error).is_some() {
-        let why = "a ticket must be named, and ticket.pattern cannot be read, so that none is accepted".to_owned();
+        let why = "a ticket is required, but ticket.pattern cannot be read, so no ticket is accepted".to_owned();
         return Some(("PatternInvalid", why));
     }
     let people_ask = policy.requesters.iter().any(|one| one.kind != SubjectKind::ServiceAccount);
@@ -68,9 +68,9 @@ pub fn useless(policy: &AccessPolicySpec) -> Option<(&'static str, String)> {
         } else if people_ask {
             "no expression of autoApprove can be evaluated, and there are no approvalRules"
         } else {
-            "only ServiceAccounts may ask, for whom autoApprove never approves, and there are no approvalRules"
+            "only ServiceAccounts may ask, autoApprove never approves their requests, and there are no approvalRules"
         };
-        return Some((NEVER_APPROVES, format!("{why}, so that it never approves{but}")));
+        return Some((NEVER_APPROVES, format!("{why}, so it never approves{but}")));
     }
     let why = satisfiable(policy).err()?;
     Some(("TooFewPeople", format!("its approvalRules can never be met{but}: {why}")))
@@ -114,12 +114,14 @@ pub fn can_be_met(rules: &[ApprovalRule]) -> Result<Option<()>, String> {
     let closed: Vec<u32> = rules.iter().map(|rule| if groups(rule) { 0 } else { rule.required }).collect();
     let assigned = assign(&people, &closed);
     for (at, (rule, required)) in rules.iter().zip(&closed).enumerate() {
-        let filled = assigned.iter().filter(|rule| **rule == Some(at)).count() as u64;
-        if filled < u64::from(*required) {
+        let filled = assigned.iter().filter(|rule| **rule == Some(at)).count();
+        if (filled as u64) < u64::from(*required) {
             return Err(format!(
-                "rule {} asks for {}, and names only {filled} who can agree and whom no other rule needs; name more people, or \
-                 another group, of those who neither ask for it nor get it",
-                rule.name, rule.required
+                "rule {} requires {}, and has {} that no other rule needs; name more people or another group, who are neither \
+                 requester nor beneficiary",
+                rule.name,
+                counted(rule.required as usize, "approval", "approvals"),
+                counted(filled, "approver", "approvers")
             ));
         }
     }

@@ -32,7 +32,7 @@ pub fn ended_by(grant: &Grant, target: Option<&Target<'_>>, input: &Input<'_>) -
     };
     let (review, reviewer) = reviews_of(grant.uid(), input).into_iter().find(|(one, who)| ends(one, who))?;
     let (reason, did) = match requester {
-        Some(requester) if same_person(requester, reviewer) => ("Withdrawn", "took it back before it was decided"),
+        Some(requester) if same_person(requester, reviewer) => ("Withdrawn", "withdrew it before it was decided"),
         _ => ("RevokedByReview", "revoked it before it was decided"),
     };
     Some((reason, in_words(review, reviewer, did), recorded(review, reviewer)))

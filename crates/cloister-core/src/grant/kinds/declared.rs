@@ -19,8 +19,9 @@ pub fn differs(rule: &EgressRule, input: &Input<'_>) -> Option<Obstacle> {
     let (name, namespace) = (&rule.name, input.namespace);
     let said = |what_to_do: &str| {
         format!(
-            "ResearchNamespace {namespace} declares rule {name} as {}, and the grant's rule of that name is {}, which is no part of it \
-             (destination, ports or podSelector); {what_to_do} the rule as it is declared, or with one of another name",
+            "ResearchNamespace {namespace} declares rule {name} as {}, and the grant's rule of that name is {}, which is not a \
+             part of it (destination, ports or podSelector); {what_to_do} the rule as it is declared, or with one of another \
+             name",
             destination(declared),
             destination(rule)
         )
@@ -47,7 +48,7 @@ pub fn goes_beyond(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
     }
     let declared = another(rule, input)?;
     let message = format!(
-        "ResearchNamespace {} declares rule {} as {} by now, which does not hold all of {}, and {REVOKE}",
+        "ResearchNamespace {} now declares rule {} as {}, which does not cover all of {}, and {REVOKE}",
         input.namespace,
         rule.name,
         destination(declared),
@@ -60,14 +61,14 @@ pub fn goes_beyond(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
 pub fn is_open(opening: &Opening, input: &Input<'_>) -> Option<Obstacle> {
     let said = |what_to_do: &str| {
         format!(
-            "all of it is open in ResearchNamespace {} without a grant, by allowlists (see its status.egress), so that {what_to_do}",
+            "all of it is open in ResearchNamespace {} without a grant, by allowlists (see its status.egress), so {what_to_do}",
             input.namespace
         )
     };
     is_within(opening, &(input.beside.agreed)()).then(|| Obstacle {
         reason: ALREADY_OPEN,
-        waiting: said("nobody is asked; delete the grant, or leave it to be decided should it be closed again"),
-        refused: said("there is no need to ask before it is closed again"),
+        waiting: said("nobody is asked; delete the grant, or leave it pending in case this is closed again"),
+        refused: said("there is no need to ask until it is closed again"),
         effect: Effect::Holds,
     })
 }
@@ -78,6 +79,7 @@ pub fn is_undeclared(rule: &EgressRule, input: &Input<'_>) -> Option<String> {
         return None;
     }
     let same = input.rules.iter().find(|declared| overlap(declared, rule));
-    let same = same.map(|declared| format!(" (rule {} leads to some of the same)", declared.name)).unwrap_or_default();
+    let same =
+        same.map(|declared| format!(" (rule {} has some of the same destinations)", declared.name)).unwrap_or_default();
     Some(format!("ResearchNamespace {} declares no egress rule {}{same}", input.namespace, rule.name))
 }

@@ -141,7 +141,7 @@ fn as_told(rule: &EgressRule, input: &Input<'_>) -> Opened {
 
 /// What whoever asked can do where the mistake is theirs.
 const WHERE_THE_RULE_IS_WRONG: &str =
-    "A grant cannot be changed: where its rule is at fault, delete it, and ask again with another";
+    "A grant cannot be changed: if its rule is wrong, delete it, and ask again with another rule";
 
 /// The policy of what a grant opens, as far as it can be opened, and what of it cannot: the settings may have changed since
 /// it was agreed to.

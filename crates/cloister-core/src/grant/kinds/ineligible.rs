@@ -16,54 +16,54 @@ pub enum Ineligible {
     )]
     RequesterNotAllowed { who: String, policy: String, wanted: String, seen: String },
     #[error(
-        "the API server did not say which person {0} is: CloisterConfig names {1} as the personKey, and the account has no such \
-         value; ask with an account that has it, or ask whoever runs the identity provider to give it one"
+        "the API server did not say which person {0} is: CloisterConfig names {1} as the personKey, and the account has no \
+         such value; ask with an account that has it, or ask the administrator of the identity provider to give it one"
     )]
     PersonUnknown(String, String),
-    #[error("{subject} may not be given this: under AccessPolicy {policy} a grant may name {beneficiaries}")]
+    #[error("{subject} may not be a beneficiary: under AccessPolicy {policy}, a grant may name {beneficiaries}")]
     SubjectNotAllowed { subject: String, policy: String, beneficiaries: String },
-    #[error("the policy asks for a justification; say in spec.justification what it is needed for")]
+    #[error("the policy requires a justification; write in spec.justification why the grant is needed")]
     JustificationMissing,
-    #[error("the policy asks for a ticket; name it in spec.ticketRef")]
+    #[error("the policy requires a ticket; name it in spec.ticketRef")]
     TicketMissing,
-    #[error("ticket {0:?} does not look like the policy's pattern {1}")]
+    #[error("ticket {0:?} does not match the pattern {1} of the policy")]
     TicketMalformed(String, String),
     #[error(
-        "the pattern that AccessPolicy {policy} has for tickets, {pattern:?}, cannot be read, so that no ticket is accepted: ask \
-         {POLICY_WRITERS} to correct ticket.pattern"
+        "ticket.pattern of AccessPolicy {policy}, {pattern:?}, cannot be read, so no ticket is accepted: ask {POLICY_WRITERS} \
+         to correct it"
     )]
     PatternInvalid { policy: String, pattern: String },
     #[error("{asked} is longer than the policy's {field} {longest}; ask for less")]
     TooLong { asked: String, field: &'static str, longest: String },
     #[error(
-        "spec.startTime {0} is too late: a grant under this policy may start at most {1} after it is asked for; ask with an earlier \
-         spec.startTime"
+        "spec.startTime {0} is too late: a grant under this policy may start at most {1} after the request; ask with an \
+         earlier spec.startTime"
     )]
     StartTooLate(Timestamp, String),
     #[error("{0}")]
     BreakGlassNotAllowed(String),
-    #[error("a grant that breaks the glass opens at once; leave spec.startTime out")]
+    #[error("a break-glass grant opens immediately; leave spec.startTime out")]
     BreakGlassLater,
     #[error(
-        "{0} was a member of ResearchNamespace {1} when this was asked for, and left before it was decided; whoever still needs it \
-         asks as a member (an owner of the namespace adds to spec.members), or under a policy that lets others ask"
+        "{0} was a member of ResearchNamespace {1} when this was asked for, and left before it was decided; if it is still \
+         needed, ask as a member (an owner of the namespace adds to spec.members), or under a policy that lets others ask"
     )]
     RequesterLeft(String, String),
     #[error("{}", .0.message)]
     ServiceAccountNotFound(Missing),
-    #[error("{0} broke the glass with {1}, which nobody has reviewed yet; ask {by} to review it first", by = .1.by())]
+    #[error("{0} used break-glass for {1}, and nobody has reviewed that grant yet; ask {by} to review it first", by = .1.by())]
     EarlierReviewOwed(String, Debt),
     #[error("{0}")]
     TooMany(String),
     #[error(
-        "the window from spec.startTime for the asked duration has passed: it ended at {0}; ask with a later spec.startTime, or \
+        "the requested time has passed: the duration from spec.startTime ended at {0}; ask with a later spec.startTime, or \
          without one"
     )]
     WindowPassed(Timestamp),
     #[error("{0}")]
     MountConflict(mount_conflict::Conflict),
     #[error(
-        "CloisterConfig refuses what was asked before {0} (invalidateGrantsBefore, which {CONFIG_WRITERS} can correct)"
+        "CloisterConfig rejects requests from before {0} (invalidateGrantsBefore, which {CONFIG_WRITERS} can correct)"
     )]
     Invalidated(Timestamp),
 }

@@ -169,8 +169,8 @@ pub fn undeclared(kind: &dyn Kind, input: &Input<'_>) -> Option<Obstacle> {
     let meant = did_you_mean(closest(name, declared));
     let said = |instead: &str| {
         format!(
-            "ResearchNamespace {namespace} has no ServiceAccount {name}{meant}; ask an owner of it to declare it in serviceAccounts, or \
-             {instead} one that it has (`kubectl get serviceaccounts -n {namespace}`)"
+            "ResearchNamespace {namespace} has no ServiceAccount {name}{meant}; ask one of its owners to declare it in \
+             serviceAccounts, or {instead} one that it has (`kubectl get serviceaccounts -n {namespace}`)"
         )
     };
     let (waiting, refused) = (said("delete the grant and ask again for"), said("name"));

@@ -32,15 +32,13 @@ fn lasts(what: ResidualExposure, settings: &Settings) -> Option<SignedDuration> 
 /// What it is, in words, and what to do about it.
 fn in_words(what: ResidualExposure) -> &'static str {
     match what {
-        ResidualExposure::Watches => "watches that were begun under it",
+        ResidualExposure::Watches => "watches that were opened while it was active",
         ResidualExposure::Sessions => {
-            "sessions in pods (exec, attach, port-forward, proxy), which go on for as long as they are used: delete the pods"
+            "sessions in pods (exec, attach, port-forward, proxy), which continue as long as they are used: delete the pods"
         }
-        ResidualExposure::MountedFiles => "the files in pods that go on running",
-        ResidualExposure::CredentialRead => "what a process has read of the credential: change it at its source",
-        ResidualExposure::Connections => {
-            "connections that were open, where the network plugin lets them: delete the pods"
-        }
+        ResidualExposure::MountedFiles => "the files in pods that keep running",
+        ResidualExposure::CredentialRead => "what a process has read of the credential: rotate it at its source",
+        ResidualExposure::Connections => "open connections, if the network plugin does not close them: delete the pods",
     }
 }
 
@@ -54,5 +52,5 @@ pub fn note(status: &mut GrantStatus, settings: &Settings, now: Timestamp) -> Op
     let left: Vec<&str> = status.residual_exposure.iter().map(|what| in_words(*what)).collect();
     let when = until.as_ref().map(|until| format!(", some of it until {}", until.0)).unwrap_or_default();
     status.residual_exposure_until = until;
-    Some(format!("may outlast it{when}: {}", left.join("; ")))
+    Some(format!("this may outlast the grant{when}: {}", left.join("; ")))
 }

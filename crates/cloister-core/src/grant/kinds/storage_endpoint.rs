@@ -57,7 +57,8 @@ pub fn closed_by(storage: &str, refusal: &Refusal) -> Missing {
 
 fn of_endpoint(storage: &str, reason: &'static str, why: &str) -> Missing {
     // Of two who are named, one can act: the one whose mistake it is.
-    let or = if why.contains("ask whoever") { "or, where the StorageResource is wrong, " } else { "" };
+    let names_somebody = ["ask a ", "ask the owner "].iter().any(|ask| why.contains(ask));
+    let or = if names_somebody { "or, if the StorageResource is wrong, " } else { "" };
     let message = format!(
         "the endpoint of StorageResource {storage} stays closed: {why}; {or}ask {CATALOGUE_WRITERS} to correct the StorageResource"
     );

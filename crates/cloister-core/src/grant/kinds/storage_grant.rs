@@ -185,8 +185,8 @@ fn add_mount(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_
     let name = mount_name(&share);
     if let Some(other) = mount::in_the_way(mount, &name, input) {
         let message = format!(
-            "the credential is not mounted: {other} is mounted in the same pods, in the same folder or in one that holds the \
-             other; ask again with another mountPath"
+            "the credential is not mounted: {other} is mounted in the same pods, in the same folder, or in a folder inside or \
+             above it; ask again with another mountPath"
         );
         opening.fault = Some(Missing { reason: "MountConflict", message });
         opening.close.extend(mount::unmount(&name, input.children, input.now));
@@ -194,8 +194,8 @@ fn add_mount(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_
     }
     if let Some((other, path)) = mount::goes_first(grant.name(), mount, &name, input) {
         let message = format!(
-            "the credential is not mounted at {}: grant {other} has it mounted at {path}; ask again with that mountPath, or when \
-             that grant has ended",
+            "the credential is not mounted at {}: grant {other} has it mounted at {path}; ask again with that mountPath, or \
+             after that grant has ended",
             mount.mount_path
         );
         opening.fault = Some(Missing { reason: "MountConflict", message });

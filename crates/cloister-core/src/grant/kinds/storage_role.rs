@@ -58,7 +58,8 @@ pub fn credential<'a>(grant: &StorageAccessGrant, input: &Input<'a>) -> Result<O
     let storage = &grant.spec.storage;
     let Some(facts) = (input.catalogue.credentials)(from) else {
         return missing(format!(
-            "there is no Secret {name} in {namespace}; ask whoever keeps the Secrets of that Namespace to put the credential there"
+            "there is no Secret {name} in {namespace}; ask the owner of the Secrets in that Namespace to put the credential \
+             there"
         ));
     };
     if let Some(message) = facts.not_offered(from, storage) {
@@ -67,7 +68,7 @@ pub fn credential<'a>(grant: &StorageAccessGrant, input: &Input<'a>) -> Result<O
     match facts.content {
         Some(version) => Ok(Some(Source { from, version })),
         None => missing(format!(
-            "Secret {name} in {namespace} is empty; ask whoever keeps the Secrets of that Namespace to put the credential there"
+            "Secret {name} in {namespace} is empty; ask the owner of the Secrets in that Namespace to put the credential there"
         )),
     }
 }

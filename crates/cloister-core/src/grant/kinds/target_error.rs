@@ -24,8 +24,8 @@ pub enum TargetError {
     #[error("AccessPolicy {0} cannot be read by this version of the operator; see its status")]
     PolicyUndecodable(String),
     #[error(
-        "there is no ClusterRole {name}, which {named_by} names{}; ask {CATALOGUE_WRITERS} to correct the name there, or whoever runs \
-         the cluster to create it",
+        "there is no ClusterRole {name}, which {named_by} names{}; ask {CATALOGUE_WRITERS} to correct the name there, or a \
+         cluster administrator to create it",
         did_you_mean(meant.as_deref())
     )]
     ClusterRoleNotFound { name: String, named_by: String, meant: Option<String> },
@@ -38,7 +38,8 @@ pub enum TargetError {
 fn not_found(kind: &str, name: &str, meant: Option<&str>, list: &str, instead: &str) -> String {
     let meant = did_you_mean(meant);
     format!(
-        "there is no {kind} {name}{meant}; {instead} one that is there (`kubectl get {list}`), or ask {CATALOGUE_WRITERS} to publish it"
+        "there is no {kind} {name}{meant}; {instead} one that exists (`kubectl get {list}`), or ask {CATALOGUE_WRITERS} to \
+         publish it"
     )
 }
 
@@ -53,7 +54,8 @@ fn role_not_found(storage: &str, role: &str, meant: Option<&str>, offered: &str,
 /// What is wrong with a ClusterRole, for whoever asked for what names it.
 pub fn of_role(fault: &Fault, named_by: &str) -> String {
     format!(
-        "{fault}. It is {named_by} that names it: ask {CATALOGUE_WRITERS} to name another, or whoever runs the cluster to do that"
+        "{fault}. The ClusterRole is named by {named_by}: ask {CATALOGUE_WRITERS} to name another, or a cluster administrator \
+         to do that"
     )
 }
 
@@ -69,7 +71,8 @@ fn right_of_policy(named_by: &str) -> String {
 /// What is said of a grant that ended since something could not be read.
 fn unreadable(what: &str) -> String {
     format!(
-        "{what} could not be read by the version of the operator that ran then; ask again once its status says that it can"
+        "{what} could not be read by the version of the operator that ran at that time; ask again when its status says that it \
+         can be read"
     )
 }
 
@@ -119,14 +122,15 @@ impl TargetError {
         let agreed_under = status.and_then(|status| status.policy.as_ref()).map(|policy| policy.name.as_str());
         match self {
             TargetError::NotFound { kind, name, .. } => {
-                format!("there is no {kind} {name} any more; ask {CATALOGUE_WRITERS} to publish it again")
+                format!("{kind} {name} no longer exists; ask {CATALOGUE_WRITERS} to publish it again")
             }
             TargetError::RoleNotFound { storage, role, offered, .. } => format!(
-                "StorageResource {storage} offers no role {role} any more; it offers {offered}. Ask {CATALOGUE_WRITERS} to add it again"
+                "StorageResource {storage} no longer offers role {role}; it offers {offered}. Ask {CATALOGUE_WRITERS} to add \
+                 it again"
             ),
             TargetError::PolicyNotFound { name, named_by, .. } if agreed_under == Some(name) => {
                 format!(
-                    "there is no AccessPolicy {name} any more, which {named_by} names; ask {POLICY_WRITERS} to publish it again"
+                    "AccessPolicy {name}, which {named_by} names, no longer exists; ask {POLICY_WRITERS} to publish it again"
                 )
             }
             TargetError::Several(all) => all.iter().map(|one| one.gone(status)).collect::<Vec<_>>().join("; "),
@@ -138,25 +142,27 @@ impl TargetError {
     pub fn ended(&self) -> String {
         match self {
             TargetError::NotFound { kind, name, .. } => {
-                format!("{kind} {name} was deleted; ask again once it is there, which {CATALOGUE_WRITERS} can see to")
+                format!(
+                    "{kind} {name} was deleted; ask {CATALOGUE_WRITERS} to publish it again, then create another request"
+                )
             }
             TargetError::RoleNotFound { storage, role, offered, .. } => format!(
-                "StorageResource {storage} offered no role {role} any more, but {offered}; ask again for a role that it offers, or once \
-                 it offers that one, which {CATALOGUE_WRITERS} can see to"
+                "StorageResource {storage} no longer offered role {role}, but {offered}; create another request for a role \
+                 that it offers, or first ask {CATALOGUE_WRITERS} to add that role"
             ),
             TargetError::PolicyNotFound { name, .. } => {
                 format!(
-                    "AccessPolicy {name} was deleted; ask again once it is there, which {POLICY_WRITERS} can see to"
+                    "AccessPolicy {name} was deleted; ask {POLICY_WRITERS} to publish it again, then create another request"
                 )
             }
             TargetError::ClusterRoleNotFound { name, named_by, .. } => format!(
-                "there was no ClusterRole {name} any more, which {named_by} named; ask again once it is there, which whoever runs the \
-                 cluster can see to, or once another is named, which {CATALOGUE_WRITERS} can see to"
+                "ClusterRole {name}, which {named_by} named, no longer existed; ask a cluster administrator to create it, or \
+                 {CATALOGUE_WRITERS} to name another, then create another request"
             ),
             TargetError::Undecodable { kind, name } => unreadable(&format!("{kind} {name}")),
             TargetError::PolicyUndecodable(name) => unreadable(&format!("AccessPolicy {name}")),
             TargetError::RoleRefused { .. } => {
-                format!("what it was for could not be given any more: {self}; then ask again")
+                format!("it could no longer be granted: {self}; then ask again")
             }
             TargetError::Several(all) => all.iter().map(TargetError::ended).collect::<Vec<_>>().join("; "),
         }

@@ -26,11 +26,11 @@ pub fn too_broad(endpoint: &StorageEndpoint, input: &Input<'_>) -> Option<Obstac
     let why = too_broad_with(&own, &others, &input.settings.spec.egress)?;
     let said = |then: &str| {
         format!(
-            "the endpoint stays closed: {why}. Revoke a grant in {} whose storage is not needed any more{then}",
+            "the endpoint stays closed: {why}. Revoke a grant in {} whose storage is no longer needed{then}",
             input.namespace
         )
     };
-    let (waiting, refused) = (said("; this one is given when there is room"), said(""));
+    let (waiting, refused) = (said("; then this endpoint can be opened"), said(""));
     Some(Obstacle { reason: TOO_BROAD, waiting, refused, effect: Effect::Holds })
 }
 

@@ -34,7 +34,7 @@ use cloister_api::{
 use jiff::Timestamp;
 
 /// What a reviewer did who says of a broken glass that it was not right.
-const REVIEWED_AND_REFUSED: &str = "reviewed it and refused";
+const REVIEWED_AND_REFUSED: &str = "reviewed and refused it";
 
 /// Why a grant ends.
 pub struct End {
@@ -65,7 +65,8 @@ pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>,
     if let Some(message) = target_changed(grant, status, &target) {
         return Err(End::early("TargetChanged", message));
     }
-    borne_out::target(status, &target).map_err(|what| not_borne_out(&what, "it was written by another version"))?;
+    borne_out::target(status, &target)
+        .map_err(|what| not_borne_out(&what, "another version of the operator wrote it"))?;
     if let Some(withdrawn) = grant.of_kind().withdrawn(input) {
         return Err(End::early(withdrawn.reason, withdrawn.message));
     }
@@ -81,7 +82,7 @@ fn over_by_itself(status: &GrantStatus, is_deleted: bool, input: &Input<'_>) -> 
         return Err(End { phase: GrantPhase::Expired, reason: "Expired", message, by: None });
     }
     if is_deleted {
-        let stays = if owed::owes_review_by(status) { "; it stays to be seen until it is reviewed" } else { "" };
+        let stays = if owed::owes_review_by(status) { "; it remains visible until it is reviewed" } else { "" };
         return Err(End::early("Deleted", format!("the grant was deleted{stays}")));
     }
     if matches!(input.home, Home::Closed | Home::Ending) {
@@ -92,7 +93,7 @@ fn over_by_itself(status: &GrantStatus, is_deleted: bool, input: &Input<'_>) -> 
 }
 
 fn end_unknown() -> End {
-    End::early("EndUnknown", "the grant has no end written down, so it ends now")
+    End::early("EndUnknown", "the status of the grant has no expiresAt, so the grant ends now")
 }
 
 /// After etcd was restored, what was approved before may have been revoked since.
@@ -102,8 +103,8 @@ fn not_invalidated(status: &GrantStatus, input: &Input<'_>) -> Result<(), End> {
         None => Ok(()),
         Some(before) => {
             let message = format!(
-                "CloisterConfig ends what was approved before {before} (invalidateGrantsBefore, which {CONFIG_WRITERS} can correct); ask \
-                 again"
+                "CloisterConfig ends grants that were approved before {before} (invalidateGrantsBefore, which {CONFIG_WRITERS} \
+                 can correct); ask again"
             );
             Err(End::early("Invalidated", message))
         }
@@ -117,7 +118,7 @@ fn target_changed(grant: &Grant, status: &GrantStatus, target: &Target<'_>) -> O
     }
     if status.target_parts.is_empty() {
         // It was approved by a version that did not write them down.
-        let message = "what it is for has changed since it was approved: the target, its role, its endpoint, the Service behind \
+        let message = "the target has changed since it was approved: the object, its role, its endpoint, the Service behind \
                        it, where its credential is kept, or what its ClusterRole allows; ask again";
         return Some(message.to_owned());
     }
@@ -129,9 +130,9 @@ fn target_changed(grant: &Grant, status: &GrantStatus, target: &Target<'_>) -> O
         return None;
     }
     let words = changed::words(status, target);
-    let words = if words.is_empty() { "what it consists of".to_owned() } else { words.join("; ") };
+    let words = if words.is_empty() { "its parts".to_owned() } else { words.join("; ") };
     Some(format!(
-        "what {} {} is for has changed since it was approved: {words}; ask again",
+        "the target of {} {} has changed since it was approved: {words}; ask again",
         grant.kind().as_str(),
         grant.name()
     ))
@@ -144,7 +145,7 @@ fn gone(error: &TargetError, status: &GrantStatus) -> End {
     }
     match (error.policy_not_found(), &status.policy) {
         (Some((name, named_by)), Some(agreed)) if agreed.name != name => {
-            let once = format!("ask again once AccessPolicy {name} is there, which {POLICY_WRITERS} can see to");
+            let once = format!("ask {POLICY_WRITERS} to publish AccessPolicy {name}, then create another request");
             End::early("TargetChanged", names_another(named_by, name, &agreed.name, &once))
         }
         _ => End::early("PolicyGone", error.ended()),
@@ -157,8 +158,8 @@ fn of_another_policy(grant: &Grant, status: &GrantStatus, policy: &AccessPolicy)
     let name = policy.metadata.name.as_deref().unwrap_or_default();
     Some(if agreed.name == name {
         let message = format!(
-            "AccessPolicy {name}, under which it was approved, was deleted; one of that name that was made again is another, so ask \
-             again"
+            "AccessPolicy {name}, under which it was approved, was deleted. The new policy of that name does not count; create \
+             another request"
         );
         End::early("PolicyGone", message)
     } else {
@@ -167,13 +168,15 @@ fn of_another_policy(grant: &Grant, status: &GrantStatus, policy: &AccessPolicy)
 }
 
 fn names_another(named_by: &str, now: &str, then: &str, advice: &str) -> String {
-    format!("{named_by} was made to name AccessPolicy {now}, and this was approved under AccessPolicy {then}; {advice}")
+    format!(
+        "{named_by} was changed to name AccessPolicy {now}, but this was approved under AccessPolicy {then}; {advice}"
+    )
 }
 
 /// Whether what was recorded still satisfies the policy as it is now, and nobody has revoked it.
 fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, input: &Input<'_>) -> Result<(), End> {
     let Some(requester) = grant.terms().requested_by else {
-        return Err(End::early("RequesterUnknown", "nobody is known to have asked for it"));
+        return Err(End::early("RequesterUnknown", "the grant has no requester (spec.requestedBy)"));
     };
     let case = Case::of(grant.of_kind(), requester, target.policy, input);
     if let Some((review, message)) = revoked_by(&case, grant, input) {
@@ -190,13 +193,13 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         return Err(End { by: Some(Box::new(review)), ..End::early("ReviewRefused", message) });
     }
     Mistakes::none(eligibility::still(grant, requester, target.policy)).map_err(|why| {
-        End::early("RequesterNotEligible", format!("it could not be given any more: {why}; then ask again"))
+        End::early("RequesterNotEligible", format!("it could no longer be granted: {why}; then ask again"))
     })?;
     let leaves = || membership::left(grant, status, requester, input.members);
     if let (WhenRequesterLeaves::Revoke, Some(who)) = (target.policy.spec.when_requester_leaves, leaves()) {
         let message = format!(
-            "{who} had this as a member of ResearchNamespace {}, and was none any more; whoever still needs it asks again as a member (an \
-             owner of the namespace adds to spec.members)",
+            "{who} had this grant as a member of ResearchNamespace {}, and was no longer a member; to get it again, create a \
+             request as a member (an owner of the namespace adds to spec.members)",
             input.namespace
         );
         return Err(End::early(REQUESTER_LEFT, message));
@@ -204,8 +207,8 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     if let Some(account) = undeclared_account(grant.of_kind(), input) {
         // What stands for an account that is gone would be for whoever declares one of that name again.
         let message = format!(
-            "ResearchNamespace {} had no ServiceAccount {account} any more, for which this was open; declare it in serviceAccounts if it \
-             is still needed, and ask again",
+            "ResearchNamespace {} no longer declared ServiceAccount {account}, which this grant was for; if it is still \
+             needed, declare it in serviceAccounts and create another request",
             input.namespace
         );
         return Err(End::early("ServiceAccountGone", message));
@@ -228,11 +231,11 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         // Nobody has agreed before it opened, so it follows from the policy alone: from what that says now.
         let asked = grant.metadata().creation_timestamp.as_ref().map_or(input.now, |at| at.0);
         if let Err(why) = Mistakes::none(eligibility::check(grant, requester, target.policy, asked)) {
-            return not_enough(format!("AccessPolicy {policy} as it was then did not give this: {why}"));
+            return not_enough(format!("AccessPolicy {policy}, as it was at that time, did not allow this: {why}"));
         }
         if !grant.terms().break_glass && auto_approval(grant, requester, target, input).is_none() {
             return not_enough(format!(
-                "nobody had agreed, and AccessPolicy {policy} as it was then did not approve this by itself"
+                "nobody had approved it, and AccessPolicy {policy}, as it was at that time, did not approve it automatically"
             ));
         }
     } else {
@@ -242,26 +245,26 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         if !tally.is_met {
             let who: Vec<&str> = agreed.iter().map(|who| who.username.as_str()).collect();
             return not_enough(format!(
-                "those who agreed ({}) were not enough under AccessPolicy {policy} as it was then: it asked for {}",
+                "the approvals of {} did not reach the quorum of AccessPolicy {policy}, as it was at that time: it required {}",
                 who.join(", "),
                 tally.missing(&case.policy.approval_rules)
             ));
         }
     }
-    borne_out::end(grant, status, target).map_err(|what| not_borne_out(&what, "the policy gives less than it did"))?;
+    borne_out::end(grant, status, target).map_err(|what| not_borne_out(&what, "the policy allows less than before"))?;
     afresh::check(&case, grant, status, target, input).map_err(|against| match against {
         Against::Refusal(review, message) => {
             let message = format!("{message}; that was before it was approved");
             End { by: Some(review), ..End::early("ReviewRefused", message) }
         }
-        Against::NotBorneOut(what) => not_borne_out(&what, "that has changed since"),
+        Against::NotBorneOut(what) => not_borne_out(&what, "this has changed since"),
     })
 }
 
 fn not_borne_out(what: &str, cause: &str) -> End {
     let message = format!(
-        "what its status says of its approval is not borne out: {what}. Either {cause}, or somebody else than the operator has \
-         written the status; ask again"
+        "the status does not agree with the reviews, the spec and the policy: {what}. Either {cause}, or somebody other than \
+         the operator wrote the status; create another request"
     );
     End::early(reason::RECORD_NOT_BORNE_OUT, message)
 }
@@ -269,8 +272,8 @@ fn not_borne_out(what: &str, cause: &str) -> End {
 /// Why a grant ends again that is said to have ended.
 pub fn stands(grant: &Grant) -> End {
     let message = format!(
-        "its status said {}, and something that it opened stood: somebody else than the operator has written the status, or has \
-         put that there",
+        "the status said {}, but an object that it opened existed: somebody other than the operator wrote the status, or \
+         created that object",
         grant.phase().as_str()
     );
     End::early(reason::RECORD_NOT_BORNE_OUT, message)

@@ -22,8 +22,8 @@ use crate::{
 use cloister_api::{GrantPhase, GrantStatus, ResidualExposure, condition::reason};
 
 /// What is said while nothing may be opened because of the clocks.
-pub const CLOCK_SKEW: &str = "waits for the operator's clock and the API server's to agree; nothing is opened meanwhile, and \
-     what is open ends at its time";
+pub const CLOCK_SKEW: &str = "waits until the clocks of the operator and the API server agree; until then, nothing is opened, \
+                              and active grants end at their time";
 
 /// Opens what was approved, and keeps it open.
 pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<GrantStatus> {
@@ -62,7 +62,7 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     if input.home == Home::NotEnforced {
         plan.close(not_ours);
         let message =
-            format!("waits for ResearchNamespace {} to be enforced; nothing is opened meanwhile", input.namespace);
+            format!("waits for ResearchNamespace {} to be enforced; until then, nothing is opened", input.namespace);
         return say.waiting(plan, status, "NamespaceNotEnforced", message);
     }
     let kind = grant.of_kind();
@@ -95,8 +95,8 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
         requester.and_then(|requester| membership::left(grant, &status, requester, input.members)).map(|who| Missing {
             reason: ineligible::REQUESTER_LEFT,
             message: format!(
-                "{who} is no member of ResearchNamespace {} any more, and AccessPolicy {} keeps what members got \
-             (whenRequesterLeaves); revoke it if it is not needed",
+                "{who} is no longer a member of ResearchNamespace {}, and AccessPolicy {} keeps the grants of former members \
+                 (whenRequesterLeaves); revoke it if it is not needed",
                 input.namespace,
                 target.policy.metadata.name.as_deref().unwrap_or_default()
             ),

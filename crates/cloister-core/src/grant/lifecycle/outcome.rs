@@ -107,7 +107,7 @@ pub fn outcome(
             Ok(glass) => {
                 let debt = settle::debt(&target.policy.spec, glass, input.now);
                 let message = format!(
-                    "{} broke the glass, past {}. An approver must review it by {}",
+                    "{} used break-glass and bypassed {}. An approver must review it by {}",
                     requester.username,
                     if debt.skipped.is_empty() { "the policy's approvers".into() } else { debt.skipped.join(", ") },
                     debt.review_due_at.0
@@ -130,7 +130,7 @@ pub fn outcome(
         return Outcome::Wait(waits_for_all(Vec::new(), kind, input));
     }
     if let Some(unknown) = kind.doubts(input).into_iter().next() {
-        let at_its_end = "a name of it had not been looked up by then".to_owned();
+        let at_its_end = "one of its names had not been resolved by then".to_owned();
         return Outcome::Wait(Wait::new(unknown.reason, unknown.waiting, at_its_end, false));
     }
     let agreed: Vec<&Identity> = decisions.agreed.iter().map(|review| &review.reviewer).collect();
@@ -181,17 +181,17 @@ fn waits_for_people(
 ) -> Wait {
     let (policy, rules) = (case.policy_name, &case.policy.approval_rules);
     let fault = auto_approve::check(&case.policy.auto_approve).into_iter().next();
-    let fault = fault.map(|fault| format!("; its autoApprove is at fault ({fault}): {POLICY_WRITERS} can correct it"));
+    let fault = fault.map(|fault| format!("; its autoApprove has an error ({fault}): {POLICY_WRITERS} can correct it"));
     let left = left.map(|who| {
-        let by_people = format!(", so that AccessPolicy {policy} does not approve it by itself");
+        let by_people = format!(", so AccessPolicy {policy} does not approve it automatically");
         let by_people = if case.policy.auto_approve.is_empty() { String::new() } else { by_people };
-        format!("; {who} is no member of ResearchNamespace {} any more{by_people}", case.namespace)
+        format!("; {who} is no longer a member of ResearchNamespace {}{by_people}", case.namespace)
     });
     let said = format!("{}{}", fault.unwrap_or_default(), left.unwrap_or_default());
     if rules.is_empty() {
         let at_its_end = format!(
-            "AccessPolicy {policy} does not approve this request by itself, and names nobody who could{said}. Ask {POLICY_WRITERS} to \
-             name approvers"
+            "AccessPolicy {policy} does not approve this request automatically, and names no approvers{said}. Ask \
+             {POLICY_WRITERS} to name approvers"
         );
         return Wait::new("AwaitingApproval", format!("{at_its_end}, or delete the grant"), at_its_end, false);
     }
@@ -201,31 +201,31 @@ fn waits_for_people(
     match (decisions.of_before, changed.as_deref()) {
         (0, _) => {}
         (1, Some(why)) => message.push_str(&format!(
-            "; 1 approval does not count any more ({why}): whoever wrote it must look at the request again"
+            "; 1 approval no longer counts ({why}): its author must look at the request again"
         )),
         (several, Some(why)) => message.push_str(&format!(
-            "; {several} approvals do not count any more ({why}): whoever wrote them must look at the request again"
+            "; {several} approvals no longer count ({why}): their authors must look at the request again"
         )),
         (1, None) => message.push_str(
-            "; 1 approval does not count, since it names another digest than the request has: whoever wrote it must look at the request \
-             again",
+            "; 1 approval does not count, because it names another digest than the request has: its author must look at the \
+             request again",
         ),
         (several, None) => message.push_str(&format!(
-            "; {several} approvals do not count, since they name another digest than the request has: whoever wrote them must look at \
-             the request again"
+            "; {several} approvals do not count, because they name another digest than the request has: their authors must \
+             look at the request again"
         )),
     }
     for refusal in &decisions.refused_before {
-        let why = changed.as_deref().unwrap_or("by another digest than it has now");
-        message.push_str(&format!("; before you agree, note that {refusal} ({why})"));
+        let why = changed.as_deref().unwrap_or("with another digest than it has now");
+        message.push_str(&format!("; before you approve, note that {refusal} ({why})"));
     }
     let wait = |reason: &str, message: String, broken: bool| {
-        Wait::for_people(reason, message, format!("{missing} had to agree under AccessPolicy {policy}"), broken)
+        Wait::for_people(reason, message, format!("AccessPolicy {policy} required {missing}"), broken)
     };
     match case.out_of_reach(&decisions.accounts) {
         Some(why) => {
             let advice = format!("Ask {POLICY_WRITERS} to do that, or delete the grant");
-            wait("NoApproverLeft", format!("{message}; nobody is left who could: {why}. {advice}"), true)
+            wait("NoApproverLeft", format!("{message}; no approver is left: {why}. {advice}"), true)
         }
         None => wait("AwaitingApproval", message, false),
     }

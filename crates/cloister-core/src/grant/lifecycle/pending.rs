@@ -135,13 +135,13 @@ fn refused(
     now: Timestamp,
 ) -> Plan<GrantStatus> {
     let mut status = ended(status, GrantPhase::Denied, now);
-    let who = if reason == "Withdrawn" { String::new() } else { format!("talks to {}, ", by.reviewer.username) };
+    let who = if reason == "Withdrawn" { String::new() } else { format!("talk to {}, ", by.reviewer.username) };
     status.reviews.push(by);
     say.ready(
         plan,
         status,
         reason,
-        format!("{message}. It stays denied: whoever still needs it {who}deletes it, and asks again"),
+        format!("{message}. It stays denied: if it is still needed, {who}delete it, and ask again"),
     )
 }
 

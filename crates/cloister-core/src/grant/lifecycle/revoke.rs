@@ -85,8 +85,8 @@ pub fn revoke(remains: &Remains<'_>, end: Option<End>, input: &Input<'_>) -> Pla
         plan.look_again(later(input.now, POD_PATIENCE));
         status.reason = reason;
         let message = format!(
-            "{message}: see that the pods' nodes are reachable and that nobody's finalizer holds the objects, and rotate the \
-             credential at its source"
+            "{message}: make sure that the nodes of the pods are reachable and that no finalizer of another tool holds the \
+             objects, and rotate the credential at its source"
         );
         plan = say.unconfirmed(plan, status, message);
     }

@@ -130,8 +130,8 @@ impl<'a> StatusBuilder<'a> {
         let status = plan.status.get_or_insert_with(|| self.before());
         for condition in status.conditions.iter_mut().filter(|condition| condition.type_ == REVIEWED) {
             NEVER_REVIEWED.clone_into(&mut condition.reason);
-            "it broke the glass, and its Namespace was deleted before anybody had reviewed it; ask who broke it, and who deleted \
-             the Namespace"
+            "the Namespace of this break-glass grant was deleted before anybody reviewed the grant; ask the requester, and the \
+             person who deleted the Namespace"
                 .clone_into(&mut condition.message);
         }
         plan
@@ -141,8 +141,8 @@ impl<'a> StatusBuilder<'a> {
     pub fn held(&self, mut plan: Plan<GrantStatus>, finalizers: &str) -> Plan<GrantStatus> {
         let mut status = plan.status.take().unwrap_or_else(|| self.before());
         let held = format!(
-            "; it is deleted, and held by the finalizers of others: {finalizers}. The tools that put them on take them off; where \
-             such a tool is gone, a platform engineer does"
+            "; it is being deleted, but finalizers of other tools hold it: {finalizers}. Those tools must remove them; if such \
+             a tool no longer exists, a platform engineer must"
         );
         let ready = status.conditions.iter_mut().filter(|condition| condition.type_ == READY);
         ready.filter(|ready| !ready.message.ends_with(&held)).for_each(|ready| ready.message.push_str(&held));
@@ -207,24 +207,22 @@ fn reviewed(
         .as_ref()
         .map_or_else(|| "its policy".to_owned(), |policy| format!("AccessPolicy {}", policy.name));
     let unreviewable =
-        unreviewable.map(|why| format!("; whether a review counts is not known before: {why}")).unwrap_or_default();
+        unreviewable.map(|why| format!("; until then, no review can be judged: {why}")).unwrap_or_default();
     match &glass.reviewed_by {
         Some(who) => {
             let theirs = status.reviews.iter().find(|review| review.reviewer.username == *who);
             let refused = theirs.filter(|review| review.decision != Decision::Approve);
-            let why =
-                refused.map(|review| format!(", who says that it was not right: see AccessReview {}", review.name));
+            let why = refused.map(|review| format!(", who refused it: see AccessReview {}", review.name));
             ConditionUpdate::new(REVIEWED, true, "Reviewed", format!("reviewed by {who}{}", why.unwrap_or_default()))
         }
         None if due <= now => {
             let message = format!(
-                "nobody has reviewed it by {due}; an approver of {policy} must, with an AccessReview{unreviewable}"
+                "nobody reviewed it by {due}; an approver of {policy} must review it with an AccessReview{unreviewable}"
             );
             ConditionUpdate::new(REVIEWED, false, "ReviewOverdue", message)
         }
         None => {
-            let message =
-                format!("an approver of {policy} must review it by {due}, with an AccessReview{unreviewable}");
+            let message = format!("an approver of {policy} must review it by {due} with an AccessReview{unreviewable}");
             ConditionUpdate::new(REVIEWED, false, "ReviewOwed", message)
         }
     }

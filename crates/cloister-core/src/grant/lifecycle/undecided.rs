@@ -63,14 +63,14 @@ pub fn without_target(
     }
     let left = left.map(|who| {
         format!(
-            "; {who} is no member of ResearchNamespace {} any more, so that it is denied then, unless its policy keeps what members asked \
-             for (whenRequesterLeaves)",
+            "; {who} is no longer a member of ResearchNamespace {}: the request is denied then, unless its policy keeps \
+             requests of former members (whenRequesterLeaves)",
             input.namespace
         )
     });
     let message = format!(
-        "{}. The request waits until {deadline}, and then times out; whether it keeps the terms of its AccessPolicy is not known \
-         before{}",
+        "{}. The request waits until {deadline}, and then times out; it is checked against its AccessPolicy only when all of \
+         that exists{}",
         all(Obstacle::of_one_that_waits),
         left.unwrap_or_default()
     );

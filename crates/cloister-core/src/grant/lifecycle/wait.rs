@@ -85,14 +85,14 @@ pub fn not_here(asked: Timestamp, deadline: Timestamp, input: &Input<'_>) -> Opt
     let namespace = input.namespace;
     match input.home {
         Home::Enforced if input.settings.held => {
-            let at_its_end = "the operator's clock and the API server's did not agree";
+            let at_its_end = "the clocks of the operator and the API server did not agree";
             Some(Wait::new(reason::CLOCK_SKEW, open::CLOCK_SKEW, at_its_end, false))
         }
         Home::Enforced if input.settings.usable => None,
         Home::Enforced => Some(Wait::new(
             reason::CONFIG_UNDECODABLE,
             "CloisterConfig cloister cannot be read by this version of the operator; nothing is opened until it can",
-            "CloisterConfig cloister could not be read by the version of the operator that ran then",
+            "CloisterConfig cloister could not be read by the version of the operator that ran at that time",
             true,
         )),
         Home::NotEnforced => Some(Wait::new(
@@ -104,8 +104,8 @@ pub fn not_here(asked: Timestamp, deadline: Timestamp, input: &Input<'_>) -> Opt
         Home::Closed | Home::Ending => {
             let said = |ask: &str| {
                 format!(
-                    "{namespace} is not an open research namespace; {ask} in one that is (`kubectl get researchnamespaces` lists those that \
-                     there are)"
+                    "{namespace} is not an open research namespace; {ask} in one that is (`kubectl get researchnamespaces` \
+                     lists them)"
                 )
             };
             let waiting =

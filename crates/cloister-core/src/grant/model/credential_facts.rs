@@ -94,15 +94,15 @@ impl CredentialFacts {
             String::new()
         } else {
             let others = others.iter().map(|other| format!("{:?}", shown(other)));
-            format!(", which leaves out what is no name in it ({})", first_of(others, NAMED, ", "))
+            format!(", which leaves out invalid names ({})", first_of(others, NAMED, ", "))
         };
         let all: Vec<&str> = names.into_iter().chain([storage]).collect();
         let annotation = format!("{}={}", labels::STORAGE_RESOURCES, all.join(","));
         let how = command(["kubectl", "annotate", "--overwrite", "secret", name, "-n", namespace, &annotation]);
         Some(format!(
-            "Secret {name} in {namespace} does not say that StorageResource {storage} may hand it out; whoever keeps it says so{left_out} \
-             with: {how} (who may not read it has `Forbidden` from that, and writes this one annotation with kubectl apply \
-             --server-side --force-conflicts --field-manager=offers)"
+            "Secret {name} in {namespace} does not allow StorageResource {storage} to use it; the owner of the Secret allows \
+             that{left_out} with: {how} (this is `Forbidden` if you cannot read the Secret: then write only this annotation \
+             with kubectl apply --server-side --force-conflicts --field-manager=offers)"
         ))
     }
 }

@@ -24,7 +24,7 @@ pub fn is_conditional(review: &AccessReview) -> bool {
 }
 
 /// What is said of a review that agrees to what waits for something else.
-pub(crate) const ONCE: &str = ", once the request does not wait for something else any more (";
+pub(crate) const ONCE: &str = ", as soon as the request no longer waits for something else (";
 
 /// Whether it was said of a review that it does not count.
 pub fn is_refused(review: &AccessReview) -> bool {

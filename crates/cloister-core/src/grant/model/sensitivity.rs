@@ -46,8 +46,8 @@ pub fn too_weak(policy: &AccessPolicy, said: &Sensitive, settings: &Settings) ->
     let strength = policy_strength(&policy.spec)?;
     (strength < least).then(|| {
         format!(
-            "AccessPolicy {} can approve with {}, and content of sensitivity {sensitivity:?}, as {by} says, needs \
-             {least} at least (minimumApprovals of CloisterConfig); ask {CATALOGUE_WRITERS} to name a stronger policy",
+            "AccessPolicy {} can approve with {}, but {by} sets sensitivity {sensitivity:?}, which needs at least {least} \
+             (minimumApprovals of CloisterConfig); ask {CATALOGUE_WRITERS} to name a stronger policy",
             policy.metadata.name.as_deref().unwrap_or_default(),
             counted(strength as usize, "person", "people")
         )

@@ -26,13 +26,13 @@ pub fn principals(all: &[Principal]) -> String {
 }
 
 /// Who puts people into groups.
-const MISSING: &str = "where one is missing, ask whoever runs the identity provider";
+const MISSING: &str = "if one is missing, ask the administrator of the identity provider";
 
 /// An account and its groups, as the API server saw them when it made the object.
 pub fn seen(identity: &Identity) -> String {
     let who = &identity.username;
     if is_service_account(identity) {
-        return format!("{who} is a ServiceAccount, which is named by its kind, and by no group of accounts");
+        return format!("{who} is a ServiceAccount: a policy names it by its kind, and not by a group");
     }
     let mut groups: Vec<&str> = identity.groups.iter().map(String::as_str).collect();
     groups.sort_unstable();

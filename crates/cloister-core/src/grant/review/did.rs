@@ -23,7 +23,7 @@ pub fn recorded(review: &AccessReview, grant: &Grant) -> Option<String> {
             format!("counts for {}{}", rule.rule, policy.unwrap_or_default())
         }
         (Decision::Approve, None) if is_owed => OWED.to_owned(),
-        (Decision::Approve, None) => "counts, beyond what was needed".to_owned(),
+        (Decision::Approve, None) => "counts; the quorum was reached without it".to_owned(),
         (Decision::Deny | Decision::Revoke, _) => match (is_owed, has_ended_it(recorded, status)) {
             (true, true) => format!("{ended}, and {OWED}"),
             (true, false) => format!("{OWED}; the grant had ended already"),
@@ -33,7 +33,7 @@ pub fn recorded(review: &AccessReview, grant: &Grant) -> Option<String> {
 }
 
 /// What is said of the review that a grant owed which broke the glass.
-pub const OWED: &str = "is the review that was owed because the glass was broken";
+pub const OWED: &str = "is the required review of a break-glass grant";
 
 /// Whether a grant that broke the glass ended by this review.
 fn has_ended_it(review: &RecordedReview, status: &GrantStatus) -> bool {

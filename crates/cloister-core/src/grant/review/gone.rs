@@ -13,7 +13,7 @@ use cloister_api::{AccessReview, RequestReference};
 pub const REQUEST_GONE: &str = "RequestGone";
 
 /// What stands between what was said of a review and that its grant is gone.
-const GONE: &str = "; there is no more ";
+const GONE: &str = "; its grant, ";
 
 /// Whether a uid or a digest is nobody's: zeros, as the examples have them.
 pub fn is_placeholder(text: &str) -> bool {
@@ -24,17 +24,18 @@ pub fn is_placeholder(text: &str) -> bool {
 pub fn not_found(named: &RequestReference, elsewhere: Option<&GrantRef>) -> String {
     let why = match elsewhere {
         None if is_placeholder(&named.uid) => {
-            "that is the placeholder of an example: fill in the uid and the digest of the grant, and write the review under another \
-             name (metadata.name), since this one cannot be changed"
+            "that is the placeholder of an example: fill in the uid and the digest of the grant, and create the review with \
+             another metadata.name, because this one cannot be changed"
                 .to_owned()
         }
         Some(GrantRef { kind, name }) => {
             format!(
-                "that uid is of {} {name}. Write another review, with that kind and name in its requestRef",
+                "that uid belongs to {} {name}. Write another review with that kind and name in its requestRef",
                 kind.as_str()
             )
         }
-        None => "a review stands in the namespace of its grant, and one that was made again is another, and needs reviews of its own"
+        None => "create the review in the namespace of the grant. A grant that was created again has another uid, and needs \
+                 new reviews"
             .to_owned(),
     };
     format!("there is no {} {} with uid {} here; {why}", named.kind.as_str(), named.name, named.uid)
@@ -57,7 +58,7 @@ pub fn counted_for_one(review: &AccessReview, input: Option<&Input<'_>>) -> Opti
     let named = &review.spec.request_ref;
     is_gone(review, input).then(|| {
         format!(
-            "{said}{GONE}{} {} with uid {}; one of that name that was made again is another, and needs reviews of its own",
+            "{said}{GONE}{} {} with uid {}, no longer exists. A new grant of that name needs new reviews",
             named.kind.as_str(),
             named.name,
             named.uid

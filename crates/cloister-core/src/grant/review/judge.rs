@@ -175,7 +175,7 @@ fn judge(review: &AccessReview, question: Option<&Question<'_, '_>>, elsewhere: 
     let names: Vec<&str> =
         rules.iter().filter_map(|at| Some(case.policy.approval_rules.get(*at)?.name.as_str())).collect();
     let once = said_before(review, reviewer, people, input).map_or_else(String::new, |before| {
-        format!(", once for all reviews of {}: {before} says the same", reviewer.username)
+        format!(", once for all reviews of {}: review {before} has the same decision", reviewer.username)
     });
     let (names, policy) = (names.join(" or "), case.policy_name);
     let waits = held_up(review, grant).map_or_else(String::new, |why| format!("{ONCE}{why}, see its status)"));
@@ -195,18 +195,18 @@ fn held_up<'a>(review: &AccessReview, grant: &'a Grant) -> Option<&'a str> {
 fn digest_differs(written: &str, why: Option<&str>, digest: &str, anew: Option<&str>) -> String {
     let why = match why {
         _ if gone::is_placeholder(written.rsplit(':').next().unwrap_or_default()) => {
-            "its digest is the placeholder of an example: look at the request, and write the grant's .status.digest there, in a review of \
-             another name (metadata.name), since this one cannot be changed"
+            "its digest is the placeholder of an example: look at the request, and create another review with the \
+             .status.digest of the grant and another metadata.name, because this one cannot be changed"
                 .to_owned()
         }
-        Some(why) => format!("it is about something else ({why}), or its digest is mistyped"),
-        None => "it is about something else than the request as it is now: its digest is mistyped, or something has changed since \
-                 it was read"
+        Some(why) => format!("it names another digest: {why}, or the digest is mistyped"),
+        None => "it names another digest than the request has now: the digest is mistyped, or something has changed since the \
+                 reviewer read it"
             .to_owned(),
     };
     let advice = match anew {
-        Some(other) => format!("{other}, of the same person, is about that"),
-        None => "Look at the request again and review that".to_owned(),
+        Some(other) => format!("review {other} of the same person already names that digest"),
+        None => "Look at the request again, and review it with that digest".to_owned(),
     };
     format!("{why}; the digest is now {digest}. {advice}")
 }
@@ -236,7 +236,7 @@ fn said_before<'a>(review: &AccessReview, who: &Identity, people: &People, input
 /// What is said of the review that a grant owes while nobody knows who may decide about it.
 fn waits_for(error: &TargetError, status: Option<&GrantStatus>) -> Judged {
     let message = format!(
-        "whether it counts is not known: {}. It is judged when that is there, and until then the grant owes its review",
+        "it cannot be judged yet: {}. It is judged when that exists; until then, the grant still needs its review",
         error.gone(status)
     );
     Judged::Waits(error.reason(), message)
@@ -246,9 +246,9 @@ fn waits_for(error: &TargetError, status: Option<&GrantStatus>) -> Judged {
 const ENDS_IT: &str = "ends it";
 
 /// What is said of a review of a request while nobody knows who may decide about it.
-const UNDECIDABLE: &str = "whether it counts is not known while the request waits for what it names, which its status tells. It is \
-                           judged when that is there; whoever asked, gets it, or owns the namespace may end the request before, by a \
-                           review with the decision Revoke";
+const UNDECIDABLE: &str = "it cannot be judged while the request names an object that does not exist or cannot be used (see \
+                           the status of the request). The requester, a beneficiary or an owner of the namespace can end the \
+                           request with a review with the decision Revoke";
 
 /// What is said of the review of somebody who may not decide. Whoever may end the grant is told how.
 fn refusal(why: NotCounted, review: &AccessReview, grant: &Grant, may_end: bool) -> Judged {
@@ -262,7 +262,7 @@ fn somebody_else(why: &NotCounted) -> &'static str {
     match why {
         NotCounted::Requester(_) | NotCounted::Beneficiary(_) => "; ask another approver",
         NotCounted::InBeneficiaryGroup(..) => "; ask an approver who is not in that group",
-        NotCounted::Member(..) => "; ask an approver who is no member",
+        NotCounted::Member(..) => "; ask an approver who is not a member",
         _ => "",
     }
 }

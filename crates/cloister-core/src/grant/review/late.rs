@@ -12,14 +12,13 @@ pub fn late(review: &AccessReview, grant: &Grant) -> Judged {
         (GrantPhase::Pending | GrantPhase::Denied, _) => ("AlreadyDecided", denied(&what, &status)),
         (GrantPhase::TimedOut, _) => (
             "RequestTimedOut",
-            format!("{what} was not decided in time, and is over; whoever still needs it deletes it and asks again"),
+            format!(
+                "{what} was not decided in time, and has timed out; if you still need it, delete it and create another one"
+            ),
         ),
         (phase, Some(who)) if review.spec.decision != Decision::Revoke => {
             let end = if is_open(phase) { TO_END_IT } else { "" };
-            (
-                "AlreadyReviewed",
-                format!("{what} broke the glass, and {who} has made the review that it owed already{end}"),
-            )
+            ("AlreadyReviewed", format!("{who} has already written the required break-glass review of {what}{end}"))
         }
         (phase, _) if is_open(phase) => {
             let end = status.expires_at.as_ref().map(|end| format!(", and ends at {}", end.0)).unwrap_or_default();
@@ -29,7 +28,7 @@ pub fn late(review: &AccessReview, grant: &Grant) -> Judged {
             let at = status.ended_at.as_ref().map(|at| format!(" at {}", at.0)).unwrap_or_default();
             let ended =
                 if status.phase == GrantPhase::Revoking { "is being ended".to_owned() } else { format!("ended{at}") };
-            ("AlreadyEnded", format!("{what} {ended} ({}), so that there is nothing to decide", status.reason))
+            ("AlreadyEnded", format!("{what} {ended} ({}); there is nothing to decide", status.reason))
         }
     };
     Judged::TooLate(why, message)
@@ -44,7 +43,8 @@ fn is_open(phase: GrantPhase) -> bool {
 
 fn denied(what: &str, status: &GrantStatus) -> String {
     format!(
-        "{what} was denied before this review counted ({}), and stays so; whoever still needs it deletes it and asks again",
+        "{what} was denied before this review counted ({}), and stays denied; if you still need it, delete it and create \
+         another one",
         status.reason
     )
 }

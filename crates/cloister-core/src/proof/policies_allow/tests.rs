@@ -121,13 +121,13 @@ fn policies_add_up() {
 fn what_the_api_server_would_not_take_is_refused() {
     let egress = |entry: Value| json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [entry]});
     for (spec, says) in [
-        (json!({"policyTypes": ["Both"]}), "\"Both\" is no policy type"),
+        (json!({"policyTypes": ["Both"]}), "\"Both\" is not a policy type"),
         (egress(json!({"to": [{}]})), "names nobody"),
-        (egress(json!({"to": [{"ipBlock": {"cidr": "10.0.0.0/33"}}]})), "is no CIDR"),
+        (egress(json!({"to": [{"ipBlock": {"cidr": "10.0.0.0/33"}}]})), "is not a CIDR"),
         (egress(json!({"to": [{"ipBlock": {"cidr": "::/0"}, "podSelector": {}}]})), "at once"),
-        (egress(json!({"ports": [{"protocol": "ICMP"}]})), "no protocol"),
-        (egress(json!({"ports": [{"port": 0}]})), "0 is no port"),
-        (egress(json!({"ports": [{"port": 70000}]})), "no port"),
+        (egress(json!({"ports": [{"protocol": "ICMP"}]})), "not a protocol"),
+        (egress(json!({"ports": [{"port": 0}]})), "0 is not a port"),
+        (egress(json!({"ports": [{"port": 70000}]})), "not a port"),
         (egress(json!({"ports": [{"port": 9, "endPort": 8}]})), "reversed"),
         (egress(json!({"ports": [{"port": "web", "endPort": 8}]})), "by number"),
     ] {

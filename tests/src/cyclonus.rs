@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use cloister_api::Protocol;
-use cloister_core::proof::{End, Flow, Labels, NamedPort, Pod, Policies, Verdict};
+use cloister_core::proof::{End, Flow, Labels, NamedPort, Pod, Policies, Reachability};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use serde::Serialize;
 use std::{
@@ -64,7 +64,7 @@ impl Case {
     /// # Errors
     ///
     /// One of the policies is none that the API server takes.
-    pub fn answers(&self) -> Result<Vec<Verdict>> {
+    pub fn answers(&self) -> Result<Vec<Reachability>> {
         let namespaces = self.namespaces.iter().map(|(name, labels)| (name.as_str(), labels));
         let policies = Policies::read(namespaces, &self.policies)?;
         let end = |side: &Side| End { address: side.address, pod: side.pod.map(|at| &self.pods[at]) };
@@ -82,7 +82,7 @@ impl Case {
     /// # Errors
     ///
     /// They differ, or one of them cannot answer.
-    pub fn agreed(&self, cyclonus: &mut Cyclonus) -> Result<Vec<Verdict>> {
+    pub fn agreed(&self, cyclonus: &mut Cyclonus) -> Result<Vec<Reachability>> {
         let (ours, theirs) = (self.answers()?, cyclonus.ask(self)?);
         if ours.len() != theirs.len() {
             bail!("Cyclonus answers {} of {} flows", theirs.len(), ours.len());

@@ -32,7 +32,7 @@ const INDEX: Duration = Duration::from_secs(2);
 
 /// Of what is told.
 #[derive(Default)]
-pub struct Standing {
+pub struct Served {
     /// Whether this operator acts, or who does instead.
     pub leadership: Arc<Leadership>,
     /// What acts, once this operator does.
@@ -52,7 +52,7 @@ pub struct Acting {
 /// # Errors
 ///
 /// There can be no thread, or the listener cannot be used.
-pub fn start(listener: TcpListener, standing: Arc<Standing>) -> std::io::Result<()> {
+pub fn start(listener: TcpListener, standing: Arc<Served>) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serve = move || {
@@ -70,7 +70,7 @@ pub fn start(listener: TcpListener, standing: Arc<Standing>) -> std::io::Result<
     thread::Builder::new().name("http".to_owned()).spawn(serve).map(drop)
 }
 
-async fn livez(State(standing): State<Arc<Standing>>) -> (StatusCode, &'static str) {
+async fn livez(State(standing): State<Arc<Served>>) -> (StatusCode, &'static str) {
     if standing.acting.get().is_some_and(|acting| acting.liveness.is_dead()) {
         (StatusCode::SERVICE_UNAVAILABLE, "stuck: it must be restarted")
     } else {
@@ -78,7 +78,7 @@ async fn livez(State(standing): State<Arc<Standing>>) -> (StatusCode, &'static s
     }
 }
 
-async fn readyz(State(standing): State<Arc<Standing>>) -> (StatusCode, String) {
+async fn readyz(State(standing): State<Arc<Served>>) -> (StatusCode, String) {
     let Some(Acting { reconciler, .. }) = standing.acting.get() else {
         return match standing.leadership.held_by() {
             Some(holder) => {
@@ -138,7 +138,7 @@ fn late(overdue: usize) -> String {
     }
 }
 
-async fn metrics(State(standing): State<Arc<Standing>>, headers: HeaderMap) -> Response {
+async fn metrics(State(standing): State<Arc<Served>>, headers: HeaderMap) -> Response {
     // A header may be sent in several parts.
     let asked: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|part| part.to_str().ok()).collect();
     let format = Format::preferred(&asked.join(","));
@@ -151,7 +151,7 @@ async fn metrics(State(standing): State<Arc<Standing>>, headers: HeaderMap) -> R
 }
 
 /// The metrics as OpenMetrics, where they can be had in time.
-async fn measured(standing: &Standing) -> Option<String> {
+async fn measured(standing: &Served) -> Option<String> {
     let Some(Acting { reconciler, .. }) = standing.acting.get() else {
         let overdue = standing.leadership.overdue();
         return Some(format!(

@@ -4,7 +4,7 @@
 use cloister_api::{EgressRule, Protocol};
 use cloister_core::{
     address::NeverOpened,
-    proof::{Declared, End, Facts, Flow, Labels, Pod, Policies, excess},
+    proof::{Declaration, End, Facts, Flow, Labels, Pod, Policies, excess},
 };
 use divan::{Bencher, black_box};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -68,7 +68,7 @@ fn proof(bencher: Bencher) {
     let facts = Facts { names: &[], services: &|_| None, never: &never };
     bencher.bench_local(|| {
         let found = all.iter().filter_map(|(policy, rule)| {
-            let agreed = vec![Declared::rule(rule).into_iter().collect()];
+            let agreed = vec![Declaration::rule(rule).into_iter().collect()];
             excess(policy, &agreed, &facts).expect("a policy")
         });
         assert_eq!(black_box(found.count()), 0);

@@ -4,7 +4,7 @@ use cloister_api::{EgressAllowlist, EgressAllowlistSpec, ResearchNamespace, Rese
 use cloister_core::{
     cluster::settings::Settings,
     model::{child::Children, plan::Action},
-    namespace::{Declared, Input, KnownAllowlist, ObservedNamespace, PeerFound, plan},
+    namespace::{DeclaredNamespace, Input, KnownAllowlist, ObservedNamespace, PeerFound, plan},
 };
 use divan::Bencher;
 use jiff::Timestamp;
@@ -83,7 +83,7 @@ impl Snapshot {
     ) -> cloister_core::model::plan::Plan<cloister_api::ResearchNamespaceStatus> {
         plan(&Input {
             name: NAME,
-            declared: Declared::Read(&self.declared),
+            declared: DeclaredNamespace::Read(&self.declared),
             settings: &self.settings,
             allowlists,
             granted: &[],

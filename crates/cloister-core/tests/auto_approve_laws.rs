@@ -3,7 +3,7 @@
 
 use cloister_api::{EgressGrant, Identity, RoleGrant, Sensitivity, StorageAccessGrant};
 use cloister_core::{
-    auto_approve::{Request, Verdict, approves, check},
+    auto_approve::{Evaluation, Request, approves, check},
     grant::Grant,
 };
 use jiff::SignedDuration;
@@ -186,7 +186,7 @@ proptest! {
         for place in places() {
             let pointer = format!("/{}", place.replace('.', "/"));
             let is_there = expected.pointer(&pointer).is_some();
-            let has = |expression: &str| matches!(approves(&[expression.to_owned()], &seen), Verdict::Approved { .. });
+            let has = |expression: &str| matches!(approves(&[expression.to_owned()], &seen), Evaluation::Approved { .. });
             let asked = format!("has(request.{place})");
             prop_assert_eq!(check(std::slice::from_ref(&asked)), Vec::<String>::new());
             prop_assert_eq!(has(&asked), is_there, "{} of {}", asked, seen);
@@ -208,7 +208,7 @@ proptest! {
             return Ok(());
         }
         let seen = request(&grant(kind, &spec), sensitivity);
-        if let Verdict::NotApproved { errors } = approves(&expressions, &seen) {
+        if let Evaluation::NotApproved { errors } = approves(&expressions, &seen) {
             for error in errors {
                 let is_of_a_value = ["No such key", "by zero", "outside of its list", "too large", "duration", "timestamp", "optional", "parse"];
                 prop_assert!(

@@ -6,8 +6,10 @@ mod egress_probe;
 use cloister_api::{EgressRule, EgressState, Port, Protocol};
 use cloister_core::{
     address::{NeverOpened, Refusal},
-    egress::{Covered, Opened, Opening, Peers, Surroundings, Target, open, open_covered, open_rule, open_rule_in_part},
-    proof::{Declared, Facts, excess},
+    egress::{
+        AllowRule, Covered, EgressTarget, Opened, Peers, Surroundings, open, open_covered, open_rule, open_rule_in_part,
+    },
+    proof::{Declaration, Facts, excess},
 };
 use egress_probe::{
     Probe, held, opening_admits, probe, probe_of, resolved, rule, rule_admits, rule_and_allowed, scenario, service,
@@ -29,11 +31,11 @@ fn covered(own: &EgressRule, allowed: &[EgressRule]) -> Covered {
     open_covered(own, &allowed, &surroundings())
 }
 
-fn opened(rule: &EgressRule) -> Result<Opening, Refusal> {
+fn opened(rule: &EgressRule) -> Result<AllowRule, Refusal> {
     open_rule(rule, &surroundings())
 }
 
-fn admitted(openings: &[Opening], probe: &Probe) -> bool {
+fn admitted(openings: &[AllowRule], probe: &Probe) -> bool {
     let mut openings = openings.iter();
     openings.any(|opening| opening_admits(opening, probe))
 }
@@ -69,10 +71,10 @@ const BAD_NETWORKS: [&str; 6] =
 const BAD_NAMES: [&str; 6] = ["*.co.uk", "203.0.113.9", "a..b", "kubernetes.default.svc", "*.example.org", "x.svc"];
 
 /// What the policy of an opening has beyond what all of these rules agree to.
-fn too_much(opening: &Opening, rules: &[&EgressRule]) -> Option<String> {
+fn too_much(opening: &AllowRule, rules: &[&EgressRule]) -> Option<String> {
     let (opening, held) = held(opening);
     let policy = NetworkPolicy { spec: Some(opening.to_network_policy_spec()), ..NetworkPolicy::default() };
-    let declared: Option<Vec<Declared<'_>>> = rules.iter().map(|rule| Declared::rule(rule)).collect();
+    let declared: Option<Vec<Declaration<'_>>> = rules.iter().map(|rule| Declaration::rule(rule)).collect();
     let facts = Facts { names: &held, services: &service, never: &NEVER };
     excess(&policy, &declared.into_iter().collect(), &facts).unwrap().map(|excess| excess.what)
 }
@@ -145,7 +147,7 @@ proptest! {
                 prop_assert_eq!((&covered.refused, closed.first()), (&closed, Some(&refusal)));
                 let state = if opening.is_some() { EgressState::Active } else { EgressState::Refused };
                 prop_assert_eq!(covered.state, state);
-                let opening: Vec<Opening> = opening.into_iter().collect();
+                let opening: Vec<AllowRule> = opening.into_iter().collect();
                 for probe in &probes {
                     prop_assert_eq!(admitted(&covered.openings, probe), admitted(&opening, probe));
                 }
@@ -161,7 +163,7 @@ proptest! {
         }
         let covered = covered(&own, &allowed);
         let allowed = allowed.iter().filter(|rule| rule.networks.is_some());
-        let allowed: Vec<Opening> = allowed.filter_map(|rule| in_part(rule).opening).collect();
+        let allowed: Vec<AllowRule> = allowed.filter_map(|rule| in_part(rule).opening).collect();
         for probe in &probes {
             let agreed = admitted(&allowed, probe);
             let expected = reachable(probe) && agreed && rule_admits(&own, probe);
@@ -265,8 +267,8 @@ proptest! {
         if items.is_empty() || whole.closed.iter().any(|refusal| matches!(refusal, Refusal::NetworksTooWide { .. })) {
             return Ok(());
         }
-        let alone: Vec<Opening> = items.iter().filter_map(|item| in_part(item).opening).collect();
-        let whole: Vec<Opening> = whole.opening.into_iter().collect();
+        let alone: Vec<AllowRule> = items.iter().filter_map(|item| in_part(item).opening).collect();
+        let whole: Vec<AllowRule> = whole.opening.into_iter().collect();
         for probe in &probes {
             prop_assert_eq!(admitted(&whole, probe), admitted(&alone, probe), "{:?}", probe);
         }
@@ -296,7 +298,7 @@ proptest! {
         probes in prop::collection::vec(probe(), 16),
     ) {
         let ports = [Port { port: 1, end_port: Some(u16::MAX), protocol: Protocol::Tcp }];
-        if let Ok(opening) = open(&Target::Networks(&networks), &ports, None, &surroundings()) {
+        if let Ok(opening) = open(&EgressTarget::Networks(&networks), &ports, None, &surroundings()) {
             for probe in probes.iter().filter(|probe| opening_admits(&opening, probe)) {
                 prop_assert!(target_admits(&networks, probe), "{:?}", probe);
             }

@@ -1,6 +1,6 @@
 //! The actions of a plan.
 
-use super::{target::Target, writer::Writer};
+use super::{target::ObjectTarget, writer::Writer};
 use crate::{decode::Decoded, error::Error, index::Indexed};
 use cloister_core::model::plan::Action;
 use kube::Resource;
@@ -13,7 +13,7 @@ impl Writer {
     /// # Errors
     ///
     /// The request failed, or its effect is not confirmed.
-    pub async fn perform<K>(&self, target: &Target<K>, action: Action) -> Result<(), Error>
+    pub async fn perform<K>(&self, target: &ObjectTarget<K>, action: Action) -> Result<(), Error>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
         Decoded<K>: Indexed,

@@ -1,7 +1,7 @@
 //! Puts finalizers on objects, and takes them off.
 
 use super::{
-    target::Target,
+    target::ObjectTarget,
     writer::{Writer, patch_params},
 };
 use crate::{decode::Decoded, error::Error, index::Indexed, key::ObjectName};
@@ -11,7 +11,7 @@ use serde_json::json;
 use std::fmt::Debug;
 
 impl Writer {
-    pub(super) async fn finalizer<K>(&self, target: &Target<K>, add: bool) -> Result<(), Error>
+    pub(super) async fn finalizer<K>(&self, target: &ObjectTarget<K>, add: bool) -> Result<(), Error>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
         Decoded<K>: Indexed,

@@ -17,5 +17,5 @@ mod target;
 mod writer;
 
 pub use removal::Removal;
-pub use target::{Found, Target};
+pub use target::{Found, ObjectTarget};
 pub use writer::Writer;

@@ -1,7 +1,7 @@
 //! Writes the status of an object.
 
 use super::{
-    target::Target,
+    target::ObjectTarget,
     writer::{Writer, create_params, patch_params},
 };
 use crate::{decode::Decoded, error::Error, index::Indexed};
@@ -19,7 +19,7 @@ impl Writer {
     /// # Errors
     ///
     /// The request failed, also because the object is no longer what was read. That it is gone is no failure.
-    pub async fn status<K, S>(&self, target: &Target<K>, status: &S) -> Result<(), Error>
+    pub async fn status<K, S>(&self, target: &ObjectTarget<K>, status: &S) -> Result<(), Error>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
         Decoded<K>: Indexed,
@@ -48,7 +48,7 @@ impl Writer {
     /// # Errors
     ///
     /// The request failed, also because the object has moved on. That it is gone is no failure.
-    pub async fn status_of_any_version<K, S>(&self, target: &Target<K>, status: &S) -> Result<(), Error>
+    pub async fn status_of_any_version<K, S>(&self, target: &ObjectTarget<K>, status: &S) -> Result<(), Error>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
         Decoded<K>: Indexed,
@@ -66,7 +66,7 @@ impl Writer {
         self.said(target, self.requests.request(|| format!("write the status of {}", target.key), request).await)
     }
 
-    fn said<K>(&self, target: &Target<K>, answer: Result<Decoded<K>, Error>) -> Result<(), Error>
+    fn said<K>(&self, target: &ObjectTarget<K>, answer: Result<Decoded<K>, Error>) -> Result<(), Error>
     where
         Decoded<K>: Indexed,
     {

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The object that actions are done for.
-pub struct Target<K> {
+pub struct ObjectTarget<K> {
     /// Its key.
     pub key: Key,
     /// The namespace that the actions are about.

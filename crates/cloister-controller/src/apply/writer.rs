@@ -2,7 +2,7 @@
 //!
 //! What the API server answers goes into the index at once, so that the next decision knows of it before the watch does.
 
-use super::{destroyed::Destroyed, looks::Looks, target::Target};
+use super::{destroyed::Destroyed, looks::Looks, target::ObjectTarget};
 use crate::{
     decode::Decoded,
     index::{Dirty, Indexed},
@@ -47,7 +47,7 @@ impl Writer {
 
     /// Takes note of the object that was decided about. Where the answer shows it as somebody else has made it meanwhile, it
     /// must be decided about again: the watch will tell nothing that is not known already.
-    pub(super) fn note_of<K>(&self, target: &Target<K>, object: Decoded<K>)
+    pub(super) fn note_of<K>(&self, target: &ObjectTarget<K>, object: Decoded<K>)
     where
         Decoded<K>: Indexed,
     {

@@ -11,7 +11,7 @@ use crate::{
     store::Store,
 };
 use cloister_core::{
-    dns::{Answer, Held, Host, Known, Limits, Outcome, Standing},
+    dns::{Answer, Held, Host, KnownName, Limits, NameState, Outcome},
     namespace::what_to_do,
 };
 use jiff::Timestamp;
@@ -49,7 +49,7 @@ struct Inner {
 }
 
 struct Entry {
-    known: Known,
+    known: KnownName,
     wanted_by: HashSet<Key>,
     /// Whether it is being asked for.
     asking: bool,
@@ -57,13 +57,13 @@ struct Entry {
 
 impl Names {
     /// What is known of a name.
-    pub fn known(&self, host: &Host) -> Option<Known> {
+    pub fn known(&self, host: &Host) -> Option<KnownName> {
         self.lock().hosts.get(host).map(|entry| entry.known.clone())
     }
 
     /// From now on an object depends on a name and is told of each answer that changes something; what is known of it by now is
     /// returned. A name that is new is looked up, and `remembered` says what was known of it in an earlier life.
-    pub fn want(&self, key: &Key, host: &Host, remembered: impl FnOnce() -> Option<Known>) -> Known {
+    pub fn want(&self, key: &Key, host: &Host, remembered: impl FnOnce() -> Option<KnownName>) -> KnownName {
         let mut inner = self.lock();
         let is_new = inner.hold(host, key, remembered);
         let known = inner.hosts.get(host).map(|entry| entry.known.clone()).unwrap_or_default();
@@ -127,7 +127,7 @@ impl Names {
 
 impl Inner {
     /// Takes up a name for an object, and answers whether it is new.
-    fn hold(&mut self, host: &Host, key: &Key, remembered: impl FnOnce() -> Option<Known>) -> bool {
+    fn hold(&mut self, host: &Host, key: &Key, remembered: impl FnOnce() -> Option<KnownName>) -> bool {
         if let Some(entry) = self.hosts.get_mut(host) {
             if entry.wanted_by.insert(key.clone()) {
                 self.wants.entry(key.clone()).or_default().insert(host.clone());
@@ -167,7 +167,7 @@ impl Inner {
     fn learn(&mut self, host: &Host, outcome: Outcome, now: Timestamp, limits: &Limits) -> HashSet<Key> {
         // Nobody may want it any more.
         let Some(entry) = self.hosts.get_mut(host).filter(|entry| entry.asking) else { return HashSet::new() };
-        let what = |known: &Known| (known.addresses(now, limits), known.standing(now, limits));
+        let what = |known: &KnownName| (known.addresses(now, limits), known.standing(now, limits));
         let before = what(&entry.known);
         entry.known.learn(outcome, now, limits);
         entry.asking = false;
@@ -239,7 +239,7 @@ impl Resolution {
             Outcome::Failed(_) => "failed",
         });
         let astray = match &outcome {
-            Outcome::Refused(why) => Some(Standing::Rebound(why.clone())),
+            Outcome::Refused(why) => Some(NameState::Rebound(why.clone())),
             _ => None,
         };
         let (dirty, led_astray) = {

@@ -17,7 +17,7 @@ fn answer(address: &str) -> Outcome {
 }
 
 /// Depends on these names and no others, as after a decision that asked for them.
-fn want<const N: usize>(names: &Names, name: &str, hosts: [&Host; N]) -> [Known; N] {
+fn want<const N: usize>(names: &Names, name: &str, hosts: [&Host; N]) -> [KnownName; N] {
     let known = hosts.map(|host| names.want(&key(name), host, || None));
     names.want_only(&key(name), &hosts.into_iter().cloned().collect());
     known
@@ -30,7 +30,7 @@ proptest! {
     fn nobody_misses_what_was_learnt(steps in vec((0..3_u8, 0..4_usize, 0..3_usize), 1..60)) {
         let (names, limits) = (Names::default(), Limits::default());
         let hosts = ["a.example.com", "b.example.com", "c.example.com"].map(host);
-        let mut sees: [HashMap<Host, Known>; 4] = Default::default();
+        let mut sees: [HashMap<Host, KnownName>; 4] = Default::default();
         let mut told: [bool; 4] = [false; 4];
         let mut now = Timestamp::UNIX_EPOCH;
         for (address, (what, who, which)) in steps.into_iter().enumerate() {

@@ -1,7 +1,7 @@
 //! Carries out a plan, and writes the status that says so.
 
 use super::Reconciler;
-use crate::{apply::Target, decode::Decoded, error::Error, index::Indexed};
+use crate::{apply::ObjectTarget, decode::Decoded, error::Error, index::Indexed};
 use cloister_core::model::{
     carry_out,
     carry_out::{Outcome, Told},
@@ -38,7 +38,7 @@ impl Reconciler {
     /// Carries out a plan, then writes its status, or the one that says what failed.
     pub(super) async fn work_off<K, S>(
         &self,
-        target: &Target<K>,
+        target: &ObjectTarget<K>,
         plan: Plan<S>,
         failed: impl FnOnce(Option<S>, &Outcome<Told>) -> Option<S>,
     ) -> Worked<S>
@@ -99,7 +99,7 @@ impl Reconciler {
     }
 
     /// Writes the status of an object about which there is nothing to do.
-    pub(super) async fn tell<K, S>(&self, target: Target<K>, status: Option<S>) -> Result<(), Error>
+    pub(super) async fn tell<K, S>(&self, target: ObjectTarget<K>, status: Option<S>) -> Result<(), Error>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
         Decoded<K>: Indexed,

@@ -2,7 +2,7 @@
 
 use super::Reconciler;
 use crate::{
-    apply::Target,
+    apply::ObjectTarget,
     decode::Decoded,
     error::Error,
     index::Indexed,
@@ -67,7 +67,7 @@ impl Reconciler {
         let GrantDecision { metadata, found, plan, grant: object, .. } = decision;
         let over_since = object.as_ref().zip(plan.status.as_ref());
         let over_since = over_since.and_then(|(before, after)| grant::over_since(before, after, now));
-        let target: Target<K> = Target {
+        let target: ObjectTarget<K> = ObjectTarget {
             finalizer: labels::GRANT_FINALIZER,
             found,
             ..self.namespaced(Key::Grant(namespace.clone(), grant.clone()), namespace, metadata)

@@ -18,7 +18,7 @@ pub use copies::Replaced;
 use counted::Counted;
 
 use crate::{
-    apply::{Found, Target, Writer},
+    apply::{Found, ObjectTarget, Writer},
     decode::Decoded,
     error::Error,
     key::Key,
@@ -105,20 +105,20 @@ impl Reconciler {
     }
 
     /// An object in no namespace, of which only the status is written.
-    fn cluster_wide<K>(&self, key: Key, metadata: ObjectMeta) -> Target<K>
+    fn cluster_wide<K>(&self, key: Key, metadata: ObjectMeta) -> ObjectTarget<K>
     where
         K: Resource<DynamicType = (), Scope = ClusterResourceScope>,
     {
         let api: Api<Decoded<K>> = Api::all(self.writer.requests.client());
-        Target { key, namespace: "".into(), api, metadata, finalizer: "", found: Found::Anyhow }
+        ObjectTarget { key, namespace: "".into(), api, metadata, finalizer: "", found: Found::Anyhow }
     }
 
     /// An object in a namespace, of which only the status is written.
-    fn namespaced<K>(&self, key: Key, namespace: &Arc<str>, metadata: ObjectMeta) -> Target<K>
+    fn namespaced<K>(&self, key: Key, namespace: &Arc<str>, metadata: ObjectMeta) -> ObjectTarget<K>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
         let api: Api<Decoded<K>> = Api::namespaced(self.writer.requests.client(), namespace);
-        Target { key, namespace: namespace.clone(), api, metadata, finalizer: "", found: Found::Anyhow }
+        ObjectTarget { key, namespace: namespace.clone(), api, metadata, finalizer: "", found: Found::Anyhow }
     }
 }

@@ -2,7 +2,7 @@
 //! behind, and a pod may have come to its copy when nobody looked.
 
 use super::Reconciler;
-use crate::{apply::Target, error::Error, key::Key, snapshot::Snapshot};
+use crate::{apply::ObjectTarget, error::Error, key::Key, snapshot::Snapshot};
 use cloister_api::{StorageAccessGrant, labels};
 use cloister_core::grant::secret_of;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -14,7 +14,7 @@ impl Reconciler {
         let is_destroyed = self.writer.destroyed.has(namespace, &secret_of(name));
         let plan = Snapshot::take(&self.sources).decide_mount(namespace, name, is_destroyed);
         let Some(plan) = plan else { return Ok(()) };
-        let target: Target<StorageAccessGrant> = Target {
+        let target: ObjectTarget<StorageAccessGrant> = ObjectTarget {
             finalizer: labels::GRANT_FINALIZER,
             ..self.namespaced(Key::Mount(namespace.clone(), name.clone()), namespace, ObjectMeta::default())
         };

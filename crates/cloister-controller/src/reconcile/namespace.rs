@@ -2,7 +2,7 @@
 
 use super::Reconciler;
 use crate::{
-    apply::Target,
+    apply::ObjectTarget,
     error::Error,
     key::Key,
     report,
@@ -25,7 +25,7 @@ impl Reconciler {
             (snapshot.decide_namespace(name, inspection.as_ref()), snapshot.now)
         };
         let NamespaceDecision { metadata, plan, declared, first_seen, drifted } = decision;
-        let target: Target<ResearchNamespace> = Target {
+        let target: ObjectTarget<ResearchNamespace> = ObjectTarget {
             namespace: name.clone(),
             finalizer: labels::NAMESPACE_FINALIZER,
             ..self.cluster_wide(Key::Namespace(name.clone()), metadata)

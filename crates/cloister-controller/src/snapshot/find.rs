@@ -4,21 +4,21 @@ use crate::{decode::Decoded, index::Index, key::ObjectName};
 use cloister_api::{AccessPolicy, Identity, SecretReference, ServiceReference};
 use cloister_core::{
     egress::ServiceFacts,
-    grant::{CredentialFacts, Debt, Known, Listed, Other, same_person},
+    grant::{CredentialFacts, Debt, Listed, Lookup, Other, same_person},
     model::{child::GrantRef, suggest::closest},
 };
 use std::sync::Arc;
 
-pub(super) fn policy_named<'a>(index: &'a Index, name: &str) -> Known<'a, AccessPolicy> {
+pub(super) fn policy_named<'a>(index: &'a Index, name: &str) -> Lookup<'a, AccessPolicy> {
     known(index.policies.get(name))
 }
 
 /// What is being deleted is as good as gone.
-pub(super) fn known<K>(found: Option<&Decoded<K>>) -> Known<'_, K> {
+pub(super) fn known<K>(found: Option<&Decoded<K>>) -> Lookup<'_, K> {
     match found.filter(|found| found.metadata.deletion_timestamp.is_none()) {
-        None => Known::Absent,
-        Some(Decoded { object: Ok(object), .. }) => Known::Read(object),
-        Some(Decoded { object: Err(_), .. }) => Known::Undecodable,
+        None => Lookup::Absent,
+        Some(Decoded { object: Ok(object), .. }) => Lookup::Read(object),
+        Some(Decoded { object: Err(_), .. }) => Lookup::Undecodable,
     }
 }
 

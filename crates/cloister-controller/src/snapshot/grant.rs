@@ -18,8 +18,8 @@ use cloister_api::{GrantPhase, GrantStatus, ResearchNamespaceSpec, SecretReferen
 use cloister_core::{
     grant,
     grant::{
-        Beside, Catalogue, Declared, Grant, Holder, Home, Input, Neighbour, has_begun, is_approved, is_open, last_call,
-        may_hold, mounted, plan, secret_of,
+        Beside, Catalogue, DeclaredGrant, Grant, Holder, Home, Input, Neighbour, has_begun, is_approved, is_open,
+        last_call, may_hold, mounted, plan, secret_of,
     },
     model::{
         child::{ChildKind, GrantRef},
@@ -103,9 +103,9 @@ impl Snapshot<'_> {
             return None;
         };
         let declared = match found {
-            Decoded { object: Ok(object), .. } => Declared::Read(object),
+            Decoded { object: Ok(object), .. } => DeclaredGrant::Read(object),
             Decoded { metadata, object: Err(broken) } => {
-                Declared::Undecodable { metadata, status: found.status(), error: &broken.error }
+                DeclaredGrant::Undecodable { metadata, status: found.status(), error: &broken.error }
             }
         };
         let mount = found.mount();
@@ -158,8 +158,8 @@ impl Snapshot<'_> {
 
     /// Why nothing is opened for the sake of the record, and whether it holds what was said of a grant. Asked only where
     /// something depends on it; the grant comes again when it is otherwise.
-    fn record(&self, declared: &Declared<'_>, key: &Key, namespace: &str) -> (Option<Held>, bool) {
-        let Declared::Read(grant) = declared else { return (None, true) };
+    fn record(&self, declared: &DeclaredGrant<'_>, key: &Key, namespace: &str) -> (Option<Held>, bool) {
+        let DeclaredGrant::Read(grant) = declared else { return (None, true) };
         let audit = &self.sources.audit;
         let is_deleted = grant.metadata().deletion_timestamp.is_some();
         let opens = !is_deleted && matches!(grant.phase(), GrantPhase::Pending | GrantPhase::Approved);

@@ -7,7 +7,7 @@ use cloister_api::{
 };
 use cloister_core::{
     cluster::settings::Settings,
-    egress::{Opening, ServiceFacts},
+    egress::{AllowRule, ServiceFacts},
     grant::{Grant, is_open, may_hold},
     model::{
         child::{ChildKey, GrantRef},
@@ -16,7 +16,8 @@ use cloister_core::{
     },
     namespace,
     namespace::{
-        Declared, GrantedRule, Input, Inspection, KnownAllowlist, OwedReview, Peer, PeerFound, plan, wants_inspection,
+        DeclaredNamespace, GrantedRule, Input, Inspection, KnownAllowlist, OwedReview, Peer, PeerFound, plan,
+        wants_inspection,
     },
 };
 use jiff::Timestamp;
@@ -47,7 +48,7 @@ impl Snapshot<'_> {
     pub fn to_inspect(&self, name: &str) -> Option<(bool, Vec<String>)> {
         let (namespace, _) = self.index.namespaces.get(name)?;
         let declared = self.index.research.get(name)?.object.as_ref().ok()?;
-        wants_inspection(name, Declared::Read(declared), namespace, self.now)
+        wants_inspection(name, DeclaredNamespace::Read(declared), namespace, self.now)
             .then(|| (namespace.belongs_to(name), self.index.settings().spec.workloads.volumes.clone()))
     }
 
@@ -60,10 +61,10 @@ impl Snapshot<'_> {
             .and_then(|found| found.object.as_ref().err())
             .and_then(|broken| serde_json::from_value(broken.status.clone()).ok());
         let declared = match found {
-            None => Declared::Absent,
-            Some(Decoded { object: Ok(object), .. }) => Declared::Read(object),
+            None => DeclaredNamespace::Absent,
+            Some(Decoded { object: Ok(object), .. }) => DeclaredNamespace::Read(object),
             Some(Decoded { metadata, object: Err(broken) }) => {
-                Declared::Undecodable { metadata, status: broken_status.as_ref(), error: &broken.error }
+                DeclaredNamespace::Undecodable { metadata, status: broken_status.as_ref(), error: &broken.error }
             }
         };
         let dns = index.dns_facts();
@@ -118,7 +119,7 @@ fn allowlists(index: &Index) -> BTreeMap<&str, KnownAllowlist<'_>> {
 }
 
 /// What allowlists open in a research namespace.
-pub(super) fn agreed(index: &Index, name: &str, settings: &Settings, now: Timestamp) -> Vec<Opening> {
+pub(super) fn agreed(index: &Index, name: &str, settings: &Settings, now: Timestamp) -> Vec<AllowRule> {
     of_allowlists(index, name, |declared, allowlists, services| {
         namespace::agreed(declared, allowlists, services, settings, now)
     })

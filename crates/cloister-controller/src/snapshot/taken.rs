@@ -69,7 +69,7 @@ impl<'a> Snapshot<'a> {
     }
 
     /// What is known of a name for a decision about this object.
-    pub(super) fn known_of(&self, key: &Key, host: &Host) -> Option<dns::Known> {
+    pub(super) fn known_of(&self, key: &Key, host: &Host) -> Option<dns::KnownName> {
         if self.purpose == Purpose::Look {
             return self.sources.names.known(host);
         }
@@ -82,7 +82,7 @@ impl<'a> Snapshot<'a> {
     }
 
     /// What the status of an object says of a name.
-    fn remembered(&self, key: &Key, host: &Host) -> Option<dns::Known> {
+    fn remembered(&self, key: &Key, host: &Host) -> Option<dns::KnownName> {
         let (settings, now) = (self.index.settings(), self.now);
         match key {
             Key::Namespace(name) => {
@@ -120,10 +120,10 @@ fn remembered<'a>(
     host: &Host,
     settings: &Settings,
     now: Timestamp,
-) -> Option<dns::Known> {
+) -> Option<dns::KnownName> {
     let fresh = hosts.filter(|said| said.name == host.name.to_string() && is_fresh(said, now, &settings.names));
     let said = fresh.flat_map(|said| said.addresses.iter());
     let addresses = said.filter_map(|address| Some((address.parse().ok()?, SignedDuration::ZERO)));
     let answer = Answer::believed(addresses, host.expected(), &settings.never).ok()?;
-    Some(dns::Known::remembered(&answer, now))
+    Some(dns::KnownName::remembered(&answer, now))
 }

@@ -10,7 +10,7 @@ use crate::{
     connection::Connection,
     leader::{self, Keeper},
     liveness,
-    server::{self, Acting, Standing},
+    server::{self, Acting, Served},
     standby,
 };
 use fatal::Fatal;
@@ -40,7 +40,7 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
     let clock = Clock::default();
     let connection = connect(&clock).await?;
     let stop = told_to_end(args.until_stdin_closes)?.shared();
-    let standing = Arc::new(Standing::default());
+    let standing = Arc::new(Served::default());
     server::start(listener, standing.clone()).map_err(cannot("cannot serve".into()))?;
 
     let identity = args.identity.clone().unwrap_or_else(|| leader::identity(args.pod.as_deref()));

@@ -25,7 +25,7 @@ pub const MAX_NESTING: u16 = 24;
 
 /// What came of the expressions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Evaluation {
     /// An expression is true: the first such in their order.
     Approved {
         /// Its place in the list, from 0.
@@ -53,18 +53,18 @@ pub fn check(expressions: &[String]) -> Vec<String> {
 ///
 /// Never panics, and never approves for an expression that fails. Where the CEL library panics, the process's panic
 /// hook still reports it: silencing the hook would silence it for other threads too.
-pub fn approves(expressions: &[String], request: &serde_json::Value) -> Verdict {
+pub fn approves(expressions: &[String], request: &serde_json::Value) -> Evaluation {
     let mut errors = Vec::new();
     for (index, text) in expressions.iter().enumerate() {
         match guarded(|| evaluate(text, request)) {
             Ok(true) => {
-                return Verdict::Approved { index, expression: text.clone() };
+                return Evaluation::Approved { index, expression: text.clone() };
             }
             Ok(false) => {}
             Err(error) => errors.push(located(index, &error)),
         }
     }
-    Verdict::NotApproved { errors }
+    Evaluation::NotApproved { errors }
 }
 
 fn evaluate(text: &str, request: &serde_json::Value) -> Result<bool, String> {

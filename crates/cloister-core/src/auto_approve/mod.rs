@@ -35,5 +35,5 @@ mod types;
 mod typing;
 
 pub use bounds::FUNCTIONS;
-pub use expression::{MAX_LENGTH, MAX_NESTING, Verdict, approves, check};
+pub use expression::{Evaluation, MAX_LENGTH, MAX_NESTING, approves, check};
 pub use request::Request;

@@ -4,7 +4,7 @@ use super::{access_policy::NAMED, conditions_of};
 use crate::{
     address::Refusal,
     cluster::settings::Settings,
-    dns::Standing,
+    dns::NameState,
     egress::{
         Opened, ServiceFacts, Surroundings, TOO_BROAD, TooBroad, is_as_published, narrowed, open_rule_in_part,
         published,
@@ -68,7 +68,7 @@ pub fn users<'a>(
             for need in needs.filter(|need| allowlist_of_entry(&need.name) == Some(name)) {
                 if need.state == EgressState::Active {
                     users.in_whole += 1;
-                } else if need.reason != Standing::Unknown.reason() {
+                } else if need.reason != NameState::Unknown.reason() {
                     users.in_part.push((namespace, need));
                 }
             }

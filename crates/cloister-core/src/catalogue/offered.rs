@@ -14,7 +14,7 @@ use crate::{
     egress::{
         Opened, ServiceFacts, Surroundings, TOO_BROAD, endpoint_refused, endpoint_too_broad, open_endpoint_in_part,
     },
-    grant::{CredentialFacts, Known, Listed, NOT_OFFERED, Sensitive, secret_named, too_weak, useless},
+    grant::{CredentialFacts, Listed, Lookup, NOT_OFFERED, Sensitive, secret_named, too_weak, useless},
     model::{
         condition::{conditions, ready},
         suggest::did_you_mean,
@@ -34,7 +34,7 @@ type Said = (&'static str, String);
 /// What storage and roles depend on.
 pub struct Input<'a> {
     /// Finds an AccessPolicy.
-    pub policies: &'a dyn Fn(&str) -> Known<'a, AccessPolicy>,
+    pub policies: &'a dyn Fn(&str) -> Lookup<'a, AccessPolicy>,
     /// Finds a ClusterRole.
     pub cluster_roles: &'a dyn Fn(&str) -> Option<&'a RoleFacts>,
     /// Finds what is known of a credential's Secret.
@@ -68,7 +68,7 @@ pub fn role(role: &AccessRole, input: &Input<'_>, now: Timestamp) -> Option<Acce
 
 /// Why a policy that is there gives nothing to anybody. Its own status says the same, so that nothing here is broken.
 fn of_no_use(name: &str, input: &Input<'_>) -> Option<Said> {
-    let Known::Read(policy) = (input.policies)(name) else { return None };
+    let Lookup::Read(policy) = (input.policies)(name) else { return None };
     let (reason, why) = useless(&policy.spec)?;
     Some((
         reason,
@@ -81,8 +81,8 @@ fn of_no_use(name: &str, input: &Input<'_>) -> Option<Said> {
 /// The policy of this name, or why there is none.
 fn policy<'a>(name: &str, input: &Input<'a>) -> (Option<&'a AccessPolicy>, Option<Said>) {
     match (input.policies)(name) {
-        Known::Read(policy) => (Some(policy), None),
-        Known::Absent => {
+        Lookup::Read(policy) => (Some(policy), None),
+        Lookup::Absent => {
             let meant = did_you_mean((input.meant)(Listed::Policy, name).as_deref());
             (
                 None,
@@ -94,7 +94,7 @@ fn policy<'a>(name: &str, input: &Input<'a>) -> (Option<&'a AccessPolicy>, Optio
                 )),
             )
         }
-        Known::Undecodable => {
+        Lookup::Undecodable => {
             let message = format!("AccessPolicy {name} cannot be read by this version of the operator");
             (None, Some(("PolicyUndecodable", message)))
         }

@@ -3,7 +3,7 @@
 use super::{known_networks::ClusterNetworks, setting_addresses};
 use crate::{
     address::{NeverOpened, Source, selector::canonical},
-    dns::{Host, Known, Limits, Names},
+    dns::{Host, KnownName, Limits, Names},
     egress::{Backend, Installed},
     model::{durations::signed, text::first_of, writers::CONFIG_WRITERS},
 };
@@ -191,7 +191,7 @@ impl Settings {
     }
 
     /// What is known of names at a time, as these settings hold them.
-    pub fn names_at<'a>(&'a self, known: &'a dyn Fn(&Host) -> Option<Known>, now: Timestamp) -> Names<'a> {
+    pub fn names_at<'a>(&'a self, known: &'a dyn Fn(&Host) -> Option<KnownName>, now: Timestamp) -> Names<'a> {
         Names { known, limits: &self.names, never: &self.never, now }
     }
 

@@ -5,14 +5,14 @@
 //! answers and kept for a while after they were last seen; a name that has too many, or that goes on having new ones,
 //! cannot be held by addresses, and that is said rather than guessed.
 //!
-//! [`Known::learn`] folds one outcome of a look-up into what is known; nothing here asks anything, or has a clock.
+//! [`KnownName::learn`] folds one outcome of a look-up into what is known; nothing here asks anything, or has a clock.
 
 mod answer;
-pub(crate) mod known;
+pub(crate) mod known_name;
+mod name_state;
 mod resolved;
-mod standing;
 
 pub use answer::{Answer, Rebinding, Where};
-pub use known::{Known, Limits, Outcome};
+pub use known_name::{KnownName, Limits, Outcome};
+pub use name_state::NameState;
 pub use resolved::{Held, Host, Names};
-pub use standing::Standing;

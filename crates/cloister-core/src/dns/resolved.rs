@@ -2,8 +2,8 @@
 
 use super::{
     answer::Where,
-    known::{Known, Limits},
-    standing::Standing,
+    known_name::{KnownName, Limits},
+    name_state::NameState,
 };
 use crate::address::{DomainName, NeverOpened};
 use ipnet::IpNet;
@@ -39,7 +39,7 @@ impl fmt::Display for Host {
 #[derive(Clone, Copy)]
 pub struct Names<'a> {
     /// Finds what is known of a name. What is not known yet is looked up because it was asked for.
-    pub known: &'a dyn Fn(&Host) -> Option<Known>,
+    pub known: &'a dyn Fn(&Host) -> Option<KnownName>,
     /// How names are held.
     pub limits: &'a Limits,
     /// What is opened under no name.
@@ -56,7 +56,7 @@ pub struct Held {
     /// Its addresses, in their order.
     pub addresses: Vec<IpAddr>,
     /// How it stands.
-    pub standing: Standing,
+    pub standing: NameState,
     /// When it was last answered, and for how long that answer is good.
     pub answered: Option<(Timestamp, SignedDuration)>,
     /// When that changes if nothing new is learned.

@@ -7,7 +7,7 @@
 //! of a wide range must not make many narrow ones of it.
 
 use super::{
-    Opening, Peers, TooBroad,
+    AllowRule, Peers, TooBroad,
     measure::{most, offending, size},
     shared::without_shared,
     too_broad::Narrowed,
@@ -27,7 +27,7 @@ use std::net::IpAddr;
 /// Takes out of these openings, which are in one namespace, what needs an agreement of its own: names under which anybody
 /// can have storage, public ranges that are wider than allowlists may open, and of those that are so together the widest.
 /// The rest stays. The answer is at the place of each.
-pub fn narrowed(openings: &[&Opening], config: &EgressConfig) -> Vec<Narrowed> {
+pub fn narrowed(openings: &[&AllowRule], config: &EgressConfig) -> Vec<Narrowed> {
     let mut found: Vec<Narrowed> = openings.iter().map(|opening| without_shared(opening, config)).collect();
     let mut left: Vec<Piece> = openings.iter().enumerate().flat_map(|(at, opening)| Piece::of(at, opening)).collect();
     let mut out: Vec<(Piece, Option<String>)> = Vec::new();
@@ -72,7 +72,7 @@ struct Piece {
 }
 
 impl Piece {
-    fn of(opening: usize, of: &Opening) -> Vec<Piece> {
+    fn of(opening: usize, of: &AllowRule) -> Vec<Piece> {
         let (translated, native): (Vec<IpNet>, Vec<IpNet>) =
             of.measured().iter().copied().partition(|network| meant(*network) != *network);
         let (nat64, six_to_four): (Vec<IpNet>, Vec<IpNet>) =
@@ -102,7 +102,7 @@ impl Piece {
     fn take_out(&self, of: &mut Narrowed, together: Option<String>, limit: MaxPublicPrefix) {
         let range = NetworkSet::range(self.own.0, self.own.1);
         let (first, last) = self.own;
-        if let Some(Opening { peers: Peers::Networks(networks), declared, .. }) = &mut of.opening {
+        if let Some(AllowRule { peers: Peers::Networks(networks), declared, .. }) = &mut of.opening {
             let without = |all: &[IpNet]| NetworkSet::of(all.iter().copied()).difference(&range).to_networks();
             (*networks, *declared) = (without(networks), without(declared));
             let networks = range.to_networks();
@@ -130,7 +130,7 @@ fn as_written(first: IpAddr, last: IpAddr, prefix: Option<Ipv6Net>) -> (IpAddr, 
 }
 
 /// Why one more opening makes what is open in a namespace too wide, if it does.
-pub fn too_broad_with(one: &Opening, others: &[Opening], config: &EgressConfig) -> Option<TooBroad> {
+pub fn too_broad_with(one: &AllowRule, others: &[AllowRule], config: &EgressConfig) -> Option<TooBroad> {
     let others: Vec<NetworkSet> = others.iter().map(public).collect();
     let before = NetworkSet::union_of(&others);
     let own = public(one);
@@ -141,14 +141,14 @@ pub fn too_broad_with(one: &Opening, others: &[Opening], config: &EgressConfig) 
     Some(TooBroad::Together { what: first_few(networks.iter()), networks, size, limit: config.max_public_prefix })
 }
 
-impl Opening {
+impl AllowRule {
     /// Whether addresses of the Internet are among what it opens by address.
     pub fn is_public(&self) -> bool {
         !public(self).is_empty()
     }
 }
 
-fn public(opening: &Opening) -> NetworkSet {
+fn public(opening: &AllowRule) -> NetworkSet {
     public_part(&opening.measured().iter().copied().map(meant).collect::<Vec<_>>())
 }
 
@@ -165,7 +165,7 @@ pub(crate) mod tests {
     pub(crate) fn broad(targets: &[Value]) -> Vec<bool> {
         let never = NeverOpened::new(&[]);
         let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: true };
-        let openings: Vec<Opening> = targets
+        let openings: Vec<AllowRule> = targets
             .iter()
             .map(|target| {
                 let mut rule = json!({"name": "r", "ports": [{"port": 443}]});
@@ -307,19 +307,19 @@ pub(crate) mod tests {
             open_rule(&serde_json::from_value(rule).unwrap(), &surroundings).unwrap()
         };
         // Neighbours, networks in others, and such that are apart.
-        let mut asked: Vec<Opening> = (0..48_u32).map(|at| open(format!("203.{}.0.0/16", at * 29 % 96))).collect();
+        let mut asked: Vec<AllowRule> = (0..48_u32).map(|at| open(format!("203.{}.0.0/16", at * 29 % 96))).collect();
         asked.extend((0..8).map(|at| open(format!("203.{at}.7.0/24"))));
         asked.extend((0..4).map(|at| open(format!("10.{at}.0.0/16"))));
         for turn in 0..asked.len() {
             asked.rotate_left(7 * turn % 60);
-            let mut given: Vec<Opening> = Vec::new();
+            let mut given: Vec<AllowRule> = Vec::new();
             for one in &asked {
                 let refused = too_broad_with(one, &given, &EgressConfig::default()).is_some();
                 assert!(!refused || one.is_public(), "what is not of the Internet takes no room");
                 if !refused {
                     given.push(one.clone());
                 }
-                let all: Vec<&Opening> = given.iter().collect();
+                let all: Vec<&AllowRule> = given.iter().collect();
                 let found = narrowed(&all, &EgressConfig::default());
                 assert!(found.iter().all(|found| found.too_broad.is_empty()), "{given:?}");
             }

@@ -1,7 +1,7 @@
 //! A namespace's own rules: each opens as far as allowlists cover it.
 
 use super::{
-    Opening, Surroundings, Target,
+    AllowRule, EgressTarget, Surroundings,
     reach::{InPart, Reach},
 };
 use crate::{
@@ -28,7 +28,7 @@ pub const NOT_COVERED: &str = "NotCovered";
 #[derive(Clone, Debug, PartialEq)]
 pub struct Covered {
     /// What is open of it: one opening for each allowlist rule that covers some of it, in a fixed order, without doubles.
-    pub openings: Vec<Opening>,
+    pub openings: Vec<AllowRule>,
     /// For each opening the place of a rule, among those that are allowed, which agrees to it.
     pub agreed_by: Vec<usize>,
     /// Why some of its items can never be opened, whoever covers them.
@@ -141,10 +141,10 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
             by.for_some_pods.insert(*source);
         }
     }
-    openings.sort_by(|(one, _), (other, _)| Opening::compare(one, other));
+    openings.sort_by(|(one, _), (other, _)| AllowRule::compare(one, other));
     // Of two agreements to the same, the narrower one is counted.
     openings.dedup_by(|(one, _), (other, _)| one.opens_what(other));
-    let (openings, agreed_by): (Vec<Opening>, Vec<usize>) = openings.into_iter().unzip();
+    let (openings, agreed_by): (Vec<AllowRule>, Vec<usize>) = openings.into_iter().unzip();
 
     let uncovered = own.reach.uncovered(&covering);
     if uncovered.is_empty() {
@@ -171,7 +171,7 @@ impl Resolved {
 }
 
 fn reach_of(rule: &EgressRule, s: &Surroundings) -> InPart {
-    match Target::of_rule(rule) {
+    match EgressTarget::of_rule(rule) {
         Some(target) => Reach::resolve(&target, &rule.ports, s),
         None => Err(Refusal::TargetInvalid).into(),
     }

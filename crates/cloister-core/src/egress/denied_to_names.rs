@@ -4,7 +4,7 @@
 //! public name leads (DNS rebinding), everything but the Internet is denied to the same pods on the same ports. What
 //! denies wins over what opens; where other rules open some of that to the same pods, it must be left out.
 
-use super::{Opening, Peers};
+use super::{AllowRule, Peers};
 use crate::address::{
     PolicyPort, PolicyPortNumber,
     networks::NetworkSet,
@@ -50,7 +50,11 @@ fn not_internet(never: &NeverOpened) -> NetworkSet {
 /// # Errors
 ///
 /// There is no such set: what one of `others` opens would be denied, or opened by a name.
-pub fn not_to_be_reached(opening: &Opening, others: &[Opening], never: &NeverOpened) -> Result<Vec<IpNet>, Inexact> {
+pub fn not_to_be_reached(
+    opening: &AllowRule,
+    others: &[AllowRule],
+    never: &NeverOpened,
+) -> Result<Vec<IpNet>, Inexact> {
     for (protocol, range) in opening.ports.iter().filter_map(numbers) {
         if protocol == Protocol::Sctp {
             return Err(Inexact::Sctp);
@@ -88,7 +92,7 @@ fn numbers(port: &PolicyPort) -> Option<(Protocol, RangeInclusive<u16>)> {
     }
 }
 
-fn shares_a_port(one: &Opening, other: &Opening) -> bool {
+fn shares_a_port(one: &AllowRule, other: &AllowRule) -> bool {
     one.ports.iter().filter_map(numbers).any(|(protocol, own)| {
         let meets = |(its, range): (Protocol, RangeInclusive<u16>)| {
             its == protocol && own.start() <= range.end() && range.start() <= own.end()
@@ -98,7 +102,7 @@ fn shares_a_port(one: &Opening, other: &Opening) -> bool {
 }
 
 /// Ranges of one opening are neither adjacent nor overlapping, so that one contains what it can.
-fn has_all_ports(one: &Opening, other: &Opening) -> bool {
+fn has_all_ports(one: &AllowRule, other: &AllowRule) -> bool {
     one.ports.iter().filter_map(numbers).all(|(protocol, own)| {
         let contains = |(its, range): (Protocol, RangeInclusive<u16>)| {
             its == protocol && range.start() <= own.start() && own.end() <= range.end()
@@ -113,7 +117,7 @@ mod tests {
     use crate::egress::{Surroundings, open_rule};
     use serde_json::{Value, json};
 
-    fn opening(rule: Value) -> Opening {
+    fn opening(rule: Value) -> AllowRule {
         let never = NeverOpened::new(&[]);
         let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: true };
         let mut rule = rule;
@@ -121,15 +125,15 @@ mod tests {
         open_rule(&serde_json::from_value(rule).unwrap(), &surroundings).unwrap()
     }
 
-    fn named(ports: Value, pods: Value) -> Opening {
+    fn named(ports: Value, pods: Value) -> AllowRule {
         opening(json!({"domainNames": ["*.example.com"], "ports": ports, "podSelector": pods}))
     }
 
-    fn private(network: &str, ports: Value, pods: Value) -> Opening {
+    fn private(network: &str, ports: Value, pods: Value) -> AllowRule {
         opening(json!({"networks": [network], "ports": ports, "podSelector": pods}))
     }
 
-    fn denied(opening: &Opening, others: &[Opening]) -> Result<NetworkSet, Inexact> {
+    fn denied(opening: &AllowRule, others: &[AllowRule]) -> Result<NetworkSet, Inexact> {
         not_to_be_reached(opening, others, &NeverOpened::new(&["203.0.113.0/28".parse().unwrap()])).map(NetworkSet::of)
     }
 

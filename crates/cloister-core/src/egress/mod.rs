@@ -24,39 +24,39 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod allow_rule;
 mod backend;
 mod breadth;
 mod covered;
 mod denied_to_names;
-pub(crate) mod destination;
 mod endpoint;
 mod host_set;
 mod items;
 mod measure;
 pub(crate) mod open_rule;
-mod opening;
 pub(crate) mod overlap;
 pub(crate) mod published;
 mod reach;
 mod service_facts;
 mod shared;
 mod surroundings;
+pub(crate) mod target;
 mod too_broad;
 mod within;
 
+pub use allow_rule::{AllowRule, Peers};
 pub use backend::{Backend, Channel, Installed};
 pub use breadth::{narrowed, too_broad_with};
 pub use covered::{
     Allowed, COVERED, Covered, NOT_COVERED, PARTLY_COVERED, REACH_EXCEEDS_INTENT, open_covered, open_covered_by,
 };
 pub use denied_to_names::{Inexact, not_the_internet, not_to_be_reached};
-pub use destination::Target;
 pub use endpoint::{endpoint_refused, endpoint_too_broad, grant_refused};
 pub use open_rule::{Opened, open, open_endpoint, open_endpoint_in_part, open_rule, open_rule_in_part};
-pub use opening::{Opening, Peers};
 pub use overlap::overlap;
 pub use published::{is_as_published, published};
 pub use service_facts::{PodOnNode, ServiceFacts, ServicePortFacts};
 pub use surroundings::Surroundings;
+pub use target::EgressTarget;
 pub use too_broad::{Narrowed, TOO_BROAD, TooBroad};
 pub use within::is_within;

@@ -2,9 +2,9 @@
 
 use super::{
     Surroundings,
-    destination::Target,
-    opening::Opening,
+    allow_rule::AllowRule,
     reach::{InPart, Reach},
+    target::EgressTarget,
 };
 use crate::address::{Refusal, selector};
 use cloister_api::{EgressRule, Port, StorageEndpoint};
@@ -19,11 +19,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 ///
 /// A [`Refusal`] where any item of it cannot be opened.
 pub fn open(
-    target: &Target,
+    target: &EgressTarget,
     ports: &[Port],
     pods: Option<&LabelSelector>,
     s: &Surroundings,
-) -> Result<Opening, Refusal> {
+) -> Result<AllowRule, Refusal> {
     in_part(Some(target), ports, pods, s).whole()
 }
 
@@ -31,7 +31,7 @@ pub fn open(
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Opened {
     /// What is open of it, where anything is.
-    pub opening: Option<Opening>,
+    pub opening: Option<AllowRule>,
     /// Why the rest stays closed: each names the items that it is about.
     pub closed: Vec<Refusal>,
 }
@@ -42,7 +42,7 @@ impl Opened {
     /// # Errors
     ///
     /// The first [`Refusal`] of an item.
-    pub fn whole(self) -> Result<Opening, Refusal> {
+    pub fn whole(self) -> Result<AllowRule, Refusal> {
         match self.closed.into_iter().next() {
             Some(refusal) => Err(refusal),
             None => self.opening.ok_or(Refusal::TargetInvalid),
@@ -52,15 +52,15 @@ impl Opened {
 
 /// Opens a rule item by item: a name or a network that cannot be opened closes itself alone.
 pub fn open_rule_in_part(rule: &EgressRule, s: &Surroundings) -> Opened {
-    in_part(Target::of_rule(rule).as_ref(), &rule.ports, rule.pod_selector.as_ref(), s)
+    in_part(EgressTarget::of_rule(rule).as_ref(), &rule.ports, rule.pod_selector.as_ref(), s)
 }
 
 /// The same of a storage resource's endpoint, for these pods; for all pods of the namespace where there is no selector.
 pub fn open_endpoint_in_part(endpoint: &StorageEndpoint, pods: Option<&LabelSelector>, s: &Surroundings) -> Opened {
-    in_part(Target::of_endpoint(endpoint).as_ref(), &endpoint.ports, pods, s)
+    in_part(EgressTarget::of_endpoint(endpoint).as_ref(), &endpoint.ports, pods, s)
 }
 
-fn in_part(target: Option<&Target>, ports: &[Port], pods: Option<&LabelSelector>, s: &Surroundings) -> Opened {
+fn in_part(target: Option<&EgressTarget>, ports: &[Port], pods: Option<&LabelSelector>, s: &Surroundings) -> Opened {
     let refused = |refusal| Opened { opening: None, closed: vec![refusal] };
     let Some(target) = target else { return refused(Refusal::TargetInvalid) };
     let InPart { reach, closed } = Reach::resolve(target, ports, s).enforceable(s);
@@ -76,8 +76,8 @@ fn in_part(target: Option<&Target>, ports: &[Port], pods: Option<&LabelSelector>
 /// # Errors
 ///
 /// As [`open`], and where the rule does not name exactly one kind of target.
-pub fn open_rule(rule: &EgressRule, s: &Surroundings) -> Result<Opening, Refusal> {
-    let target = Target::of_rule(rule).ok_or(Refusal::TargetInvalid)?;
+pub fn open_rule(rule: &EgressRule, s: &Surroundings) -> Result<AllowRule, Refusal> {
+    let target = EgressTarget::of_rule(rule).ok_or(Refusal::TargetInvalid)?;
     open(&target, &rule.ports, rule.pod_selector.as_ref(), s)
 }
 
@@ -91,7 +91,7 @@ pub fn open_endpoint(
     endpoint: &StorageEndpoint,
     pods: Option<&LabelSelector>,
     s: &Surroundings,
-) -> Result<Opening, Refusal> {
-    let target = Target::of_endpoint(endpoint).ok_or(Refusal::TargetInvalid)?;
+) -> Result<AllowRule, Refusal> {
+    let target = EgressTarget::of_endpoint(endpoint).ok_or(Refusal::TargetInvalid)?;
     open(&target, &endpoint.ports, pods, s)
 }

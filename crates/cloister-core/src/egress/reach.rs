@@ -1,7 +1,7 @@
 //! What a rule reaches once it is resolved: the sets that openings are made from and coverage is computed on.
 
 use super::{
-    Opening, Peers, Surroundings, Target,
+    AllowRule, EgressTarget, Peers, Surroundings,
     host_set::HostSet,
     items::{self, Networks},
     service_facts::ServicePorts,
@@ -66,45 +66,47 @@ impl InPart {
 
 impl Reach {
     /// Resolves what a rule declares, item by item. Of a network, what is never opened is left out.
-    pub(crate) fn resolve(target: &Target, ports: &[Port], s: &Surroundings) -> InPart {
+    pub(crate) fn resolve(target: &EgressTarget, ports: &[Port], s: &Surroundings) -> InPart {
         // In a fixed order: of several things that are wrong, the message names the first.
         let ports = &sorted(ports);
         let parsed = match (target, PortSet::parse(ports)) {
-            (Target::DomainNames([]) | Target::Networks([]), _) => return Err(Refusal::TargetInvalid).into(),
+            (EgressTarget::DomainNames([]) | EgressTarget::Networks([]), _) => {
+                return Err(Refusal::TargetInvalid).into();
+            }
             (_, Err(refusal)) => return Err(refusal).into(),
             (_, Ok(parsed)) => parsed,
         };
         match target {
-            Target::DomainNames(names) => {
+            EgressTarget::DomainNames(names) => {
                 let (hosts, closed) = HostSet::public(&sorted(names));
                 InPart { reach: hosts.map(|hosts| Self::Hosts { hosts, ports: parsed }), closed }
             }
-            Target::PrivateEndpoint(endpoint) => {
+            EgressTarget::PrivateEndpoint(endpoint) => {
                 HostSet::private(endpoint, s.never).map(|hosts| Self::Hosts { hosts, ports: parsed }).into()
             }
-            Target::Networks(declared) => {
+            EgressTarget::Networks(declared) => {
                 let (networks, closed) = items::networks(&sorted(declared), s.never);
                 InPart {
                     reach: (!networks.open.is_empty()).then_some(Self::Networks { networks, ports: parsed }),
                     closed,
                 }
             }
-            Target::Service(reference) => {
+            EgressTarget::Service(reference) => {
                 ServicePorts::resolve(reference, ports, (s.services)(reference)).map(Self::Service).into()
             }
         }
     }
 
     /// The opening of all of it, for these pods.
-    pub(crate) fn opening(&self, pods: LabelSelector) -> Opening {
+    pub(crate) fn opening(&self, pods: LabelSelector) -> AllowRule {
         match self {
-            Self::Networks { networks, ports } => Opening {
+            Self::Networks { networks, ports } => AllowRule {
                 pods,
                 peers: Peers::Networks(networks.to_write()),
                 ports: ports.to_policy_ports(),
                 declared: networks.declared.to_networks(),
             },
-            Self::Hosts { hosts, ports } => Opening {
+            Self::Hosts { hosts, ports } => AllowRule {
                 pods,
                 peers: Peers::Hosts(hosts.to_hosts()),
                 ports: ports.to_policy_ports(),
@@ -123,7 +125,7 @@ impl Reach {
                     .collect();
                 let peers =
                     Peers::Pods { namespace: service.reference.namespace.clone(), selector: service.selector.clone() };
-                Opening { pods, peers, ports: ports.into_iter().collect(), declared: Vec::new() }
+                AllowRule { pods, peers, ports: ports.into_iter().collect(), declared: Vec::new() }
             }
         }
     }

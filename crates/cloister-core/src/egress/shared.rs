@@ -1,6 +1,6 @@
 //! Names under which anybody can have storage: whoever reaches one account by its addresses reaches them all.
 
-use super::{Narrowed, Opening, Peers, TooBroad, measure::too_wide};
+use super::{AllowRule, Narrowed, Peers, TooBroad, measure::too_wide};
 use crate::{
     address::{DomainName, public::public_part},
     model::text::first_few,
@@ -88,7 +88,7 @@ const AWS: [&str; 3] = ["amazonaws.com", "amazonaws.com.cn", "amazonaws.eu"];
 
 /// An opening without the names that anybody can have storage under, unless they lead to private networks alone; and
 /// without those that are expected nearly anywhere.
-pub(crate) fn without_shared(opening: &Opening, config: &EgressConfig) -> Narrowed {
+pub(crate) fn without_shared(opening: &AllowRule, config: &EgressConfig) -> Narrowed {
     let Peers::Hosts(hosts) = &opening.peers else {
         return Narrowed { opening: Some(opening.clone()), too_broad: Vec::new() };
     };
@@ -119,7 +119,7 @@ pub(crate) fn without_shared(opening: &Opening, config: &EgressConfig) -> Narrow
             (None, None) => left.push(host.clone()),
         }
     }
-    let opening = (!left.is_empty()).then(|| Opening { peers: Peers::Hosts(left), ..opening.clone() });
+    let opening = (!left.is_empty()).then(|| AllowRule { peers: Peers::Hosts(left), ..opening.clone() });
     Narrowed { opening, too_broad }
 }
 

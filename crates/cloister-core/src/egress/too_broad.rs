@@ -1,6 +1,6 @@
 //! What an agreement of its own is needed for, in words.
 
-use super::{Opening, measure::RANGES};
+use super::{AllowRule, measure::RANGES};
 use crate::model::text::first_few;
 use cloister_api::{EgressRule, MaxPublicPrefix};
 use ipnet::IpNet;
@@ -155,7 +155,7 @@ pub const TOO_BROAD: &str = "TooBroad";
 #[derive(Clone, Debug, PartialEq)]
 pub struct Narrowed {
     /// What is left of it, where anything is.
-    pub opening: Option<Opening>,
+    pub opening: Option<AllowRule>,
     /// What is not, and why.
     pub too_broad: Vec<TooBroad>,
 }

@@ -1,6 +1,6 @@
 //! Whether what is opened is open already.
 
-use super::{Opening, Peers};
+use super::{AllowRule, Peers};
 use crate::{
     address::{PolicyPort, PolicyPortNumber, networks::NetworkSet, selector},
     dns::Host,
@@ -9,8 +9,8 @@ use ipnet::IpNet;
 
 /// Whether others open all that an opening opens. A false "no" is possible, a false "yes" is not: each of its ports is looked
 /// for in one range of another, and where it names hosts or pods, they are looked for in one other.
-pub fn is_within(opening: &Opening, others: &[Opening]) -> bool {
-    let others: Vec<&Opening> = others.iter().filter(|other| selector::implies(&opening.pods, &other.pods)).collect();
+pub fn is_within(opening: &AllowRule, others: &[AllowRule]) -> bool {
+    let others: Vec<&AllowRule> = others.iter().filter(|other| selector::implies(&opening.pods, &other.pods)).collect();
     opening.ports.iter().all(|port| {
         let on_port = || others.iter().filter(|other| other.ports.iter().any(|other| includes(other, port)));
         match &opening.peers {
@@ -58,7 +58,7 @@ mod tests {
     };
     use serde_json::{Value, json};
 
-    fn opening(target: Value, ports: Value, pods: Value) -> Opening {
+    fn opening(target: Value, ports: Value, pods: Value) -> AllowRule {
         let mut rule = json!({"name": "a", "ports": ports, "podSelector": pods});
         rule.as_object_mut().unwrap().extend(target.as_object().unwrap().clone());
         let never = NeverOpened::new(&[]);

@@ -1,9 +1,9 @@
 //! What allowlists give a research namespace, asked for without the rest of it.
 
-use super::{Declared, Input, PeerFound, input::KnownAllowlist, needs::Needs};
+use super::{DeclaredNamespace, Input, PeerFound, input::KnownAllowlist, needs::Needs};
 use crate::{
     cluster::settings::Settings,
-    egress::{Opening, ServiceFacts},
+    egress::{AllowRule, ServiceFacts},
     model::child::Children,
 };
 use cloister_api::{ResearchNamespace, ServiceReference};
@@ -17,7 +17,7 @@ pub fn agreed(
     services: &dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
     settings: &Settings,
     now: Timestamp,
-) -> Vec<Opening> {
+) -> Vec<AllowRule> {
     alone(namespace, allowlists, services, settings, now, |input| Needs::agreed(namespace, input))
 }
 
@@ -44,7 +44,7 @@ fn alone<T>(
     static NOTHING: Children = Children::new();
     ask(&Input {
         name: namespace.metadata.name.as_deref().unwrap_or_default(),
-        declared: Declared::Read(namespace),
+        declared: DeclaredNamespace::Read(namespace),
         settings,
         allowlists,
         granted: &[],

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     address::Refusal,
-    egress::{Opening, Surroundings, is_as_published, narrowed, open_rule_in_part},
+    egress::{AllowRule, Surroundings, is_as_published, narrowed, open_rule_in_part},
 };
 use cloister_api::{Attach, EgressAllowlist, EgressState, ResearchNamespace, ServiceReference};
 use std::collections::BTreeSet;
@@ -44,12 +44,12 @@ impl Needs {
     }
 
     /// What allowlists open in a namespace, by themselves and by its own rules that they cover.
-    pub fn agreed(namespace: &ResearchNamespace, input: &Input<'_>) -> Vec<Opening> {
+    pub fn agreed(namespace: &ResearchNamespace, input: &Input<'_>) -> Vec<AllowRule> {
         let (mut needs, mut agreed) = (Needs::default(), Vec::new());
         let surroundings = Surroundings { never: &input.settings.never, services: input.services, wildcards: false };
         needs.allowlists(namespace, input, &surroundings, &mut agreed);
         needs.own_rules(namespace, input, &surroundings, &mut agreed);
-        let openings: Vec<&Opening> = agreed.iter().map(|agreed| &agreed.opening).collect();
+        let openings: Vec<&AllowRule> = agreed.iter().map(|agreed| &agreed.opening).collect();
         narrowed(&openings, &input.settings.spec.egress).into_iter().filter_map(|left| left.opening).collect()
     }
 

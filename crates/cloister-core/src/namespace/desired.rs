@@ -1,14 +1,14 @@
 //! What to do about a research namespace: from what it declares to the plan.
 
 use super::{
-    Declared, children, closing, hold_by_name,
+    DeclaredNamespace, children, closing, hold_by_name,
     input::{Input, ObservedNamespace},
     labelled::{namespace_labels, with},
     members,
     needs::Needs,
     put_right::{denies, foreign, put_right},
     status::{self, StatusBuilder},
-    takeover::{self, Standing},
+    takeover::{self, AdoptionCheck},
 };
 use crate::{
     egress::Backend,
@@ -32,12 +32,14 @@ pub fn plan(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
 
 fn decide(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
     match input.declared {
-        Declared::Read(declared) if declared.metadata.deletion_timestamp.is_some() => {
+        DeclaredNamespace::Read(declared) if declared.metadata.deletion_timestamp.is_some() => {
             closing::deletion(declared, input)
         }
-        Declared::Read(declared) => live(declared, input),
-        Declared::Undecodable { metadata, status, error } => closing::undecodable(metadata, status, error, input),
-        Declared::Absent => closing::abandoned(input),
+        DeclaredNamespace::Read(declared) => live(declared, input),
+        DeclaredNamespace::Undecodable { metadata, status, error } => {
+            closing::undecodable(metadata, status, error, input)
+        }
+        DeclaredNamespace::Absent => closing::abandoned(input),
     }
 }
 
@@ -51,7 +53,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     let class_known = class.is_ok();
     let standing = takeover::standing(input);
     if let Err(missing) = &class
-        && matches!(standing, Standing::ToMake | Standing::ToClose | Standing::ToTakeOver(_))
+        && matches!(standing, AdoptionCheck::ToMake | AdoptionCheck::ToClose | AdoptionCheck::ToTakeOver(_))
     {
         return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, missing.clone());
     }
@@ -59,24 +61,24 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     let mut renewal = Vec::new();
     let ours = match standing {
         // It may say of itself that it is this one's; then it is closed as long as it is not.
-        Standing::Refused(message) => {
+        AdoptionCheck::Refused(message) => {
             let plan = closing::closed_if_ours(input);
             return say.of_closed().stalled(plan, reason::NAMESPACE_EXISTS, message);
         }
-        Standing::ToClose => {
+        AdoptionCheck::ToClose => {
             adopting.close([Action::MarkAdopting(Some(input.now))]);
             adopting.look_again(input.now);
             return say.waiting(adopting, reason::ADOPTING, takeover::closing_message(input.name));
         }
-        Standing::ToLookAt(at) => {
+        AdoptionCheck::ToLookAt(at) => {
             adopting.look_again(at);
             return say.waiting(adopting, reason::ADOPTING, takeover::closing_message(input.name));
         }
-        Standing::Occupied(message) => {
+        AdoptionCheck::Occupied(message) => {
             adopting.look_again(input.now + takeover::AGAIN);
             return say.stalled(adopting, reason::FOREIGN_OBJECTS, message);
         }
-        Standing::Ending => {
+        AdoptionCheck::Ending => {
             let why = input.namespace.map(ObservedNamespace::why_held).unwrap_or_default();
             let message = format!(
                 "Namespace {} is being deleted; the operator creates it again when it is gone{why}",
@@ -86,12 +88,12 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
             closing::let_it_end(&mut plan, input);
             return say.of_closed().waiting(plan, reason::NAMESPACE_TERMINATING, message);
         }
-        Standing::ToMake => false,
-        Standing::ToTakeOver(first) => {
+        AdoptionCheck::ToMake => false,
+        AdoptionCheck::ToTakeOver(first) => {
             renewal = first;
             false
         }
-        Standing::Ours => true,
+        AdoptionCheck::Ours => true,
     };
     let enforced = with(sealed.clone(), labels::ENFORCED, "true");
     // The label alone does not do: it may be somebody else's, and it is not true while nothing denies.

@@ -3,7 +3,7 @@
 use super::{Input, input::GrantedRule, needs::Needs, tally::Tally};
 use crate::{
     dns::Held,
-    egress::{Allowed, Covered, Peers, Surroundings, destination::destination, open_covered_by, open_rule_in_part},
+    egress::{Allowed, Covered, Peers, Surroundings, open_covered_by, open_rule_in_part, target::destination},
 };
 use cloister_api::{EgressRule, EgressState, ResearchNamespace};
 use std::collections::BTreeSet;

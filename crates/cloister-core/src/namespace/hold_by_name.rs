@@ -3,7 +3,7 @@
 use super::Input;
 use crate::{
     egress::{
-        Backend, Channel, Opening, Peers, Surroundings, not_the_internet, not_to_be_reached, open_endpoint_in_part,
+        AllowRule, Backend, Channel, Peers, Surroundings, not_the_internet, not_to_be_reached, open_endpoint_in_part,
         open_rule_in_part,
     },
     model::child::{Child, build::pods_of},
@@ -31,7 +31,7 @@ pub enum How {
 }
 
 /// Decides how an opening is held. `others` is what else is open in the namespace by address.
-pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Opening], input: &Input<'_>) -> How {
+pub fn hold(name: &str, opening: &AllowRule, agreed: &Agreements<'_>, others: &[AllowRule], input: &Input<'_>) -> How {
     let Peers::Hosts(hosts) = &opening.peers else { return How::Addresses(None) };
     if hosts.iter().any(|host| host.expected.is_some()) {
         return How::Addresses(None);
@@ -79,7 +79,7 @@ pub fn hold(name: &str, opening: &Opening, agreed: &Agreements<'_>, others: &[Op
 }
 
 /// What the namespace's open grants open, at the addresses that their names have.
-pub fn of_grants(input: &Input<'_>) -> Vec<Opening> {
+pub fn of_grants(input: &Input<'_>) -> Vec<AllowRule> {
     let surroundings = Surroundings { never: &input.settings.never, services: input.services, wildcards: false };
     let rules = input.granted.iter().map(|granted| open_rule_in_part(granted.rule, &surroundings));
     let endpoints = input.endpoints.iter().map(|(endpoint, account)| {
@@ -94,7 +94,7 @@ pub fn of_grants(input: &Input<'_>) -> Vec<Opening> {
 }
 
 /// What leads to addresses whatever DNS says of a name on the Internet.
-pub fn at_addresses(opening: Opening, input: &Input<'_>) -> Option<Opening> {
+pub fn at_addresses(opening: AllowRule, input: &Input<'_>) -> Option<AllowRule> {
     let by_address = match &opening.peers {
         Peers::Networks(_) => true,
         Peers::Hosts(hosts) => hosts.iter().all(|host| host.expected.is_some()),

@@ -1,7 +1,7 @@
 //! What is said of the names of a need.
 
 use crate::{
-    dns::{Held, Rebinding, Standing, known::Limits},
+    dns::{Held, NameState, Rebinding, known_name::Limits},
     model::{
         condition::{ConditionUpdate, seconds},
         text::others,
@@ -84,32 +84,32 @@ pub fn shorten(message: &mut String, where_the_rest_is: &str) {
 /// What is known of names, those that are not open first.
 pub fn told(held: &[Held], before: &[HostStatus], limits: &Limits) -> Vec<HostStatus> {
     let mut in_order: Vec<&Held> = held.iter().collect();
-    in_order.sort_by_key(|held| (held.standing == Standing::Held, held.host.clone()));
+    in_order.sort_by_key(|held| (held.standing == NameState::Held, held.host.clone()));
     in_order.iter().take(NAMES).map(|held| host(held, before, limits)).collect()
 }
 
 /// What holds for all names of a namespace; nothing where it has none.
 pub fn verdict(held: &[Held]) -> Option<ConditionUpdate> {
     let worst = held.iter().max_by_key(|held| match held.standing {
-        Standing::Held => 0,
-        Standing::Unknown => 1,
+        NameState::Held => 0,
+        NameState::Unknown => 1,
         _ => 2,
     })?;
     Some(match worst.standing {
-        Standing::Held => ConditionUpdate::new(
+        NameState::Held => ConditionUpdate::new(
             RESOLUTION_STABLE,
             true,
             "Resolved",
             format!("the addresses of all {} names are known", held.len()),
         ),
-        Standing::Unknown => ConditionUpdate::unknown(RESOLUTION_STABLE, what_to_do_about_all(worst, held)),
+        NameState::Unknown => ConditionUpdate::unknown(RESOLUTION_STABLE, what_to_do_about_all(worst, held)),
         _ => ConditionUpdate::new(RESOLUTION_STABLE, false, worst.standing.reason(), what_to_do_about_all(worst, held)),
     })
 }
 
 /// The same of one of several names, and how many others are closed.
 fn what_to_do_about_all(worst: &Held, held: &[Held]) -> String {
-    let closed = held.iter().filter(|held| held.standing != Standing::Held).count();
+    let closed = held.iter().filter(|held| held.standing != NameState::Held).count();
     format!("{}{}", what_to_do(worst), others(closed - 1, "name", "status.egress"))
 }
 
@@ -117,28 +117,28 @@ fn what_to_do_about_all(worst: &Held, held: &[Held]) -> String {
 pub fn what_to_do(held: &Held) -> String {
     let name = &held.host;
     match &held.standing {
-        Standing::Held => format!("{name} is open"),
-        Standing::Unknown => format!("the operator is resolving {name}, which stays closed until there is an answer"),
-        Standing::NoAddress => format!(
+        NameState::Held => format!("{name} is open"),
+        NameState::Unknown => format!("the operator is resolving {name}, which stays closed until there is an answer"),
+        NameState::NoAddress => format!(
             "{name} has no address in DNS, so there is nothing to open; correct the rule, or ask the owner of the name"
         ),
-        Standing::TooMany(most) => format!(
+        NameState::TooMany(most) => format!(
             "{name} has had more than {most} addresses at a time (dns.resolution.maximumAddresses of CloisterConfig), and stays \
              closed until it has had no more than that for a while (dns.resolution.stale); name hosts behind it, or have an allowlist open it by a \
              network plugin that sees names (egress.backend of CloisterConfig)"
         ),
-        Standing::Unanswered(why) => {
+        NameState::Unanswered(why) => {
             format!("no DNS server answers for {name}, which stays closed: {why}; see dns of CloisterConfig")
         }
-        Standing::Rebound(why @ Rebinding::OutsideExpected { .. }) => format!(
+        NameState::Rebound(why @ Rebinding::OutsideExpected { .. }) => format!(
             "{name} resolves to an address that is not allowed, and is closed: {why}; look at the private DNS zone of the \
              name, or correct expectedNetworks"
         ),
         // No privateEndpoint opens these either.
-        Standing::Rebound(why @ Rebinding::NeverOpened { known, .. }) => {
+        NameState::Rebound(why @ Rebinding::NeverOpened { known, .. }) => {
             format!("{name} resolves to an address that is not allowed, and is closed: {why}; {}", known.what_to_do())
         }
-        Standing::Rebound(why @ Rebinding::NotPublic(_)) => format!(
+        NameState::Rebound(why @ Rebinding::NotPublic(_)) => format!(
             "{name} resolves to an address that is not allowed, and is closed: {why}; if that is intended, declare it as \
              privateEndpoint"
         ),
@@ -279,7 +279,7 @@ mod tests {
             let held = Held {
                 host,
                 addresses: Vec::new(),
-                standing: Standing::Rebound(why),
+                standing: NameState::Rebound(why),
                 answered: None,
                 changes_at: None,
             };
@@ -306,7 +306,7 @@ mod tests {
         let held = |minutes: i64| Held {
             host: crate::dns::Host { name: "www.example.com".parse().unwrap(), expected: None },
             addresses: vec!["203.0.113.1".parse().unwrap()],
-            standing: Standing::Held,
+            standing: NameState::Held,
             answered: Some((at(minutes), SignedDuration::from_secs(60))),
             changes_at: None,
         };

@@ -3,7 +3,7 @@
 use crate::{
     address::PolicyPort,
     cluster::settings::Settings,
-    dns::{Host, Names, known::Known},
+    dns::{Host, Names, known_name::KnownName},
     egress::ServiceFacts,
     model::{
         child::{Children, GrantRef},
@@ -82,7 +82,7 @@ pub struct Input<'a> {
     /// The name of the ResearchNamespace and of its Namespace.
     pub name: &'a str,
     /// What is declared.
-    pub declared: Declared<'a>,
+    pub declared: DeclaredNamespace<'a>,
     /// The settings of the cluster.
     pub settings: &'a Settings,
     /// The allowlists, by name.
@@ -99,7 +99,7 @@ pub struct Input<'a> {
     /// Finds a Service.
     pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
     /// Finds what is known of a name.
-    pub hosts: &'a dyn Fn(&Host) -> Option<Known>,
+    pub hosts: &'a dyn Fn(&Host) -> Option<KnownName>,
     /// The addresses of the DNS Service.
     pub dns_addresses: &'a [IpAddr],
     /// The ports of its pods that the Service leads to: what is sent to it arrives there.
@@ -145,7 +145,7 @@ impl Input<'_> {
     /// What was said of the needs before.
     pub(crate) fn said(&self) -> &[EgressStatus] {
         match self.declared {
-            Declared::Read(declared) => declared.status.as_ref().map(|status| status.egress.as_slice()),
+            DeclaredNamespace::Read(declared) => declared.status.as_ref().map(|status| status.egress.as_slice()),
             _ => None,
         }
         .unwrap_or_default()
@@ -196,7 +196,7 @@ pub struct GrantedRule<'a> {
 
 /// What a ResearchNamespace says, as far as it can be read.
 #[derive(Clone, Copy, Debug)]
-pub enum Declared<'a> {
+pub enum DeclaredNamespace<'a> {
     /// It can be read.
     Read(&'a ResearchNamespace),
     /// It is there, but this version of the operator cannot read it.

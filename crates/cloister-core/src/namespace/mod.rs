@@ -33,7 +33,8 @@ pub use failed_status::failed;
 pub use hold_by_name::{BACKEND_MISSING, NOT_EXACT};
 pub use host_status::{is_fresh, what_to_do};
 pub use input::{
-    Account, Declared, GrantedRule, Input, Inspection, KnownAllowlist, ObservedNamespace, OwedReview, Peer, PeerFound,
+    Account, DeclaredNamespace, GrantedRule, Input, Inspection, KnownAllowlist, ObservedNamespace, OwedReview, Peer,
+    PeerFound,
 };
 pub use labelled::is_owned_label;
 pub use needs::{allowlist_of_entry, allows, is_meant_for, names};

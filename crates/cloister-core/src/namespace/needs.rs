@@ -3,7 +3,7 @@
 use super::{selects::selects, tally::Tally};
 use crate::{
     dns::Held,
-    egress::{Opening, REACH_EXCEEDS_INTENT},
+    egress::{AllowRule, REACH_EXCEEDS_INTENT},
     model::child::{Child, ChildKey, ChildKind},
 };
 use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace};
@@ -19,7 +19,7 @@ pub(crate) struct Agreed<'a> {
     pub by: Option<&'a EgressRule>,
     /// The name of its policy.
     pub policy: String,
-    pub opening: Opening,
+    pub opening: AllowRule,
 }
 
 /// Reason of an allowlist that has ended.

@@ -7,17 +7,17 @@ use super::{
     needs::{Agreed, Needs},
 };
 use crate::{
-    egress::{Backend, Narrowed, Opening, Peers, REACH_EXCEEDS_INTENT, Surroundings, TOO_BROAD, TooBroad, narrowed},
+    egress::{AllowRule, Backend, Narrowed, Peers, REACH_EXCEEDS_INTENT, Surroundings, TOO_BROAD, TooBroad, narrowed},
     model::child::Child,
     policies::network_policies,
-    proof::objection::{Agreements, Declared, objection},
+    proof::objection::{Agreements, Declaration, objection},
 };
 use cloister_api::EgressState;
 
 impl Needs {
     /// Opens what was agreed to, as long as it is not too much in all, at the addresses that its names have.
     pub(crate) fn open(&mut self, agreed: Vec<Agreed<'_>>, input: &Input<'_>, surroundings: &Surroundings<'_>) {
-        let openings: Vec<&Opening> = agreed.iter().map(|agreed| &agreed.opening).collect();
+        let openings: Vec<&AllowRule> = agreed.iter().map(|agreed| &agreed.opening).collect();
         let narrowed: Vec<Narrowed> = narrowed(&openings, &input.settings.spec.egress);
         let granted = Granted::of(input, surroundings);
         let others = if input.settings.backend == Backend::Cilium {
@@ -40,7 +40,7 @@ impl Needs {
             }
             let Some(opening) = opening else { continue };
             let agreed: Agreements<'_> =
-                vec![[Some(rule), by].into_iter().flatten().filter_map(Declared::rule).collect()];
+                vec![[Some(rule), by].into_iter().flatten().filter_map(Declaration::rule).collect()];
             match hold_by_name::hold(&policy, &opening, &agreed, &others, input) {
                 How::Addresses(None) => {}
                 How::Addresses(Some(message)) => {

@@ -9,7 +9,7 @@
 //! since nobody can list the tokens that were given out for them.
 
 use super::{
-    Declared, Input, ObservedNamespace,
+    DeclaredNamespace, Input, ObservedNamespace,
     input::{Account, Inspection},
 };
 use crate::model::{
@@ -36,7 +36,7 @@ const ADMINISTRATOR: &str = "a cluster administrator";
 const NAMED: usize = 8;
 
 /// How a Namespace stands to the ResearchNamespace of its name.
-pub enum Standing {
+pub enum AdoptionCheck {
     /// There is none yet.
     ToMake,
     /// It is offered for adoption, and must be closed to whatever is new before it is looked at.
@@ -56,30 +56,35 @@ pub enum Standing {
 }
 
 /// Finds out how it stands.
-pub fn standing(input: &Input<'_>) -> Standing {
-    let Some(namespace) = input.namespace else { return Standing::ToMake };
+pub fn standing(input: &Input<'_>) -> AdoptionCheck {
+    let Some(namespace) = input.namespace else { return AdoptionCheck::ToMake };
     if namespace.terminating {
-        return Standing::Ending;
+        return AdoptionCheck::Ending;
     }
     if is_ours(input.name, input.declared, namespace) {
-        return Standing::Ours;
+        return AdoptionCheck::Ours;
     }
     if !is_offered(input.name, input.declared, namespace) {
-        return Standing::Refused(not_offered(input.name, namespace));
+        return AdoptionCheck::Refused(not_offered(input.name, namespace));
     }
     match (door(namespace, input.now), input.inspection) {
-        (Door::Open, _) => Standing::ToClose,
-        (Door::Closing(until), _) => Standing::ToLookAt(until),
-        (Door::Closed, None) => Standing::ToLookAt(input.now),
+        (Door::Open, _) => AdoptionCheck::ToClose,
+        (Door::Closing(until), _) => AdoptionCheck::ToLookAt(until),
+        (Door::Closed, None) => AdoptionCheck::ToLookAt(input.now),
         (Door::Closed, Some(inspection)) => match in_the_way(inspection, is_retained(input.name, namespace)) {
-            None => Standing::ToTakeOver(inspection.accounts.iter().map(renewal).collect()),
-            Some(message) => Standing::Occupied(format!("Namespace {} {message}", input.name)),
+            None => AdoptionCheck::ToTakeOver(inspection.accounts.iter().map(renewal).collect()),
+            Some(message) => AdoptionCheck::Occupied(format!("Namespace {} {message}", input.name)),
         },
     }
 }
 
 /// Whether this Namespace must be looked at now, for the plan of the ResearchNamespace of its name.
-pub fn wants_inspection(name: &str, declared: Declared<'_>, namespace: &ObservedNamespace, now: Timestamp) -> bool {
+pub fn wants_inspection(
+    name: &str,
+    declared: DeclaredNamespace<'_>,
+    namespace: &ObservedNamespace,
+    now: Timestamp,
+) -> bool {
     !namespace.terminating
         && !is_ours(name, declared, namespace)
         && is_offered(name, declared, namespace)
@@ -123,8 +128,8 @@ fn not_offered(name: &str, namespace: &ObservedNamespace) -> String {
 /// Whether it was made or taken over for this ResearchNamespace. The label alone does not do: it may be from before there
 /// was anybody to reserve it. What the operator has taken up carries its finalizer, or was said to be enforced; and a
 /// Namespace that is younger than the ResearchNamespace got its label from the operator alone.
-fn is_ours(name: &str, declared: Declared<'_>, namespace: &ObservedNamespace) -> bool {
-    let Declared::Read(declared) = declared else { return false };
+fn is_ours(name: &str, declared: DeclaredNamespace<'_>, namespace: &ObservedNamespace) -> bool {
+    let DeclaredNamespace::Read(declared) = declared else { return false };
     let is_taken_up = has_finalizer(&declared.metadata, labels::NAMESPACE_FINALIZER)
         || declared.status.as_ref().is_some_and(|status| status.enforced_at.is_some())
         || is_younger(namespace, declared);
@@ -137,8 +142,9 @@ fn is_younger(namespace: &ObservedNamespace, declared: &ResearchNamespace) -> bo
 }
 
 /// Whether somebody has offered it to a ResearchNamespace that is there and can be read.
-fn is_offered(name: &str, declared: Declared<'_>, namespace: &ObservedNamespace) -> bool {
-    let is_wanted = matches!(declared, Declared::Read(declared) if declared.metadata.deletion_timestamp.is_none());
+fn is_offered(name: &str, declared: DeclaredNamespace<'_>, namespace: &ObservedNamespace) -> bool {
+    let is_wanted =
+        matches!(declared, DeclaredNamespace::Read(declared) if declared.metadata.deletion_timestamp.is_none());
     is_wanted && namespace.adopt.as_deref() == Some(name)
 }
 

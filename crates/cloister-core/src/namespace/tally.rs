@@ -2,7 +2,7 @@
 
 use super::host_status::what_to_do;
 use crate::{
-    dns::{Held, Standing},
+    dns::{Held, NameState},
     model::text::others,
 };
 use cloister_api::{EgressState, EgressStatus};
@@ -69,7 +69,7 @@ impl Tally {
 
     /// The names of it that have no address, of those that are held by addresses.
     pub fn names(&mut self, held: &[Held]) {
-        let mut closed: Vec<&Held> = held.iter().filter(|held| held.standing != Standing::Held).collect();
+        let mut closed: Vec<&Held> = held.iter().filter(|held| held.standing != NameState::Held).collect();
         closed.sort_by(|one, other| (rank(one), &one.host).cmp(&(rank(other), &other.host)));
         closed.dedup_by(|one, other| one.host == other.host);
         let Some(first) = closed.first() else { return };
@@ -96,7 +96,7 @@ impl Tally {
             }
         }
         // What DNS has not answered is nobody's mistake.
-        let of_dns = [Standing::Unknown.reason(), Standing::Unanswered(String::new()).reason()];
+        let of_dns = [NameState::Unknown.reason(), NameState::Unanswered(String::new()).reason()];
         let is_mistake = match need.state {
             EgressState::Refused => true,
             EgressState::Unresolved => !of_dns.contains(&need.reason.as_str()),
@@ -134,8 +134,8 @@ fn severity(state: EgressState) -> u8 {
 /// What was led astray is said before what is not known yet.
 fn rank(held: &Held) -> u8 {
     match held.standing {
-        Standing::Rebound(_) => 0,
-        Standing::Unknown => 2,
+        NameState::Rebound(_) => 0,
+        NameState::Unknown => 2,
         _ => 1,
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     address::{PolicyPort, PolicyPortNumber},
-    egress::{Opening, Peers},
+    egress::{AllowRule, Peers},
     model::child::build::object_meta,
 };
 use cloister_api::{CloisterConfigSpec, plugin::CiliumNetworkPolicy};
@@ -24,7 +24,7 @@ pub const NAMESPACE: &str = "k8s:io.kubernetes.pod.namespace";
 pub fn policy(
     namespace: &str,
     name: &str,
-    opening: &Opening,
+    opening: &AllowRule,
     denied: &[IpNet],
     config: &CloisterConfigSpec,
     dns_ports: &[PolicyPort],

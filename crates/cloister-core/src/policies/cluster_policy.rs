@@ -8,7 +8,7 @@
 
 use super::network_policies::namespace_named;
 use crate::{
-    egress::{Opening, Peers},
+    egress::{AllowRule, Peers},
     model::child::{ChildKey, ChildKind, build::object_meta, names::BOUND_PREFIX},
 };
 use cloister_api::{labels, plugin::ClusterNetworkPolicy};
@@ -52,7 +52,7 @@ pub fn pass<'a>(
 }
 
 /// Accepts the names of an opening, and denies these networks to the same pods on the same ports before.
-pub fn names(namespace: &str, name: &str, opening: &Opening, denied: &[IpNet]) -> ClusterNetworkPolicy {
+pub fn names(namespace: &str, name: &str, opening: &AllowRule, denied: &[IpNet]) -> ClusterNetworkPolicy {
     let hosts = match &opening.peers {
         Peers::Hosts(hosts) => hosts.as_slice(),
         Peers::Networks(_) | Peers::Pods { .. } => &[],

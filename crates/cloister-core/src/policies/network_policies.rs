@@ -4,7 +4,7 @@
 
 use crate::{
     address::{PolicyPort, Refusal, selector::canonical},
-    egress::Opening,
+    egress::AllowRule,
     model::child::{build::object_meta, names::DENY_ALL},
 };
 use cloister_api::{AccessNetworkRule, CloisterConfigSpec, GatewayConfig, GatewayRule, Port, Protocol, labels};
@@ -162,7 +162,7 @@ fn listed(mut policy: NetworkPolicy) -> NetworkPolicy {
 }
 
 /// Opens what a rule was found to open.
-pub fn opening(namespace: &str, name: &str, opening: &Opening) -> NetworkPolicy {
+pub fn opening(namespace: &str, name: &str, opening: &AllowRule) -> NetworkPolicy {
     NetworkPolicy { metadata: object_meta(namespace, name), spec: Some(opening.to_network_policy_spec()) }
 }
 

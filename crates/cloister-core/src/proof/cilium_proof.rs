@@ -190,7 +190,7 @@ fn without_source(selector: &LabelSelector) -> LabelSelector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proof::objection::Declared;
+    use crate::proof::objection::Declaration;
     use cloister_api::EgressRule;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use serde_json::{Value, json};
@@ -222,7 +222,7 @@ mod tests {
         let mut spec = spec();
         change(&mut spec);
         let policy = CiliumNetworkPolicy::new(ObjectMeta { name: Some("p".into()), ..ObjectMeta::default() }, spec);
-        let agreed = vec![vec![Declared::rule(&rule).unwrap()]];
+        let agreed = vec![vec![Declaration::rule(&rule).unwrap()]];
         let ports = [PolicyPort::number(Protocol::Udp, 5353)];
         objection_to_cilium(&policy, &agreed, (&CloisterConfigSpec::default(), &ports), &NeverOpened::new(&[]))
     }

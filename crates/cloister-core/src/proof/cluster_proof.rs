@@ -140,7 +140,7 @@ fn port(entry: &Value) -> Option<PortRange> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proof::objection::Declared;
+    use crate::proof::objection::Declaration;
     use cloister_api::EgressRule;
     use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use serde_json::json;
@@ -172,7 +172,7 @@ mod tests {
             *found = value;
         }
         let policy = ClusterNetworkPolicy::new(ObjectMeta::default(), spec);
-        objection_to_cluster(&policy, "interp", &vec![vec![Declared::rule(&rule).unwrap()]], &NeverOpened::new(&[]))
+        objection_to_cluster(&policy, "interp", &vec![vec![Declaration::rule(&rule).unwrap()]], &NeverOpened::new(&[]))
     }
 
     #[test]

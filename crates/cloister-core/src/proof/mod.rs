@@ -17,6 +17,6 @@ mod policies_allow;
 
 pub use cilium_proof::objection_to_cilium;
 pub use cluster_proof::objection_to_cluster;
-pub use objection::{Agreements, Declared, Excess, Facts, excess, objection};
+pub use objection::{Agreements, Declaration, Excess, Facts, excess, objection};
 pub use parsed_policy::Unreadable;
-pub use policies_allow::{End, Flow, Labels, NamedPort, Pod, Policies, Selected, Verdict};
+pub use policies_allow::{End, Flow, Labels, NamedPort, Pod, Policies, Reachability, Selected};

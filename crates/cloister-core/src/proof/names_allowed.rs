@@ -1,9 +1,9 @@
 //! The proof for what opens by name, whatever kind of policy says so.
 
-use super::objection::{Agreements, Declared, about};
+use super::objection::{Agreements, Declaration, about};
 use crate::{
     address::{DomainName, NeverOpened},
-    egress::Target,
+    egress::EgressTarget,
 };
 use cloister_api::{Port, Protocol};
 use ipnet::IpNet;
@@ -92,8 +92,8 @@ fn is_mapped(address: &IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some())
 }
 
-fn admits_name(declared: &Declared<'_>, name: &DomainName) -> bool {
-    let Target::DomainNames(names) = declared.target else { return false };
+fn admits_name(declared: &Declaration<'_>, name: &DomainName) -> bool {
+    let EgressTarget::DomainNames(names) = declared.target else { return false };
     names.iter().filter_map(|declared| declared.parse::<DomainName>().ok()).any(|declared| declared.covers(name))
 }
 

@@ -8,7 +8,7 @@ use super::parsed_policy::{Entry, Peer, Policy, PortMatch, Unreadable};
 use crate::{
     address::{DomainName, NeverOpened, PolicyPortNumber, selector::selector_implies},
     dns::Held,
-    egress::{ServiceFacts, Surroundings, Target},
+    egress::{EgressTarget, ServiceFacts, Surroundings},
 };
 use cloister_api::{EgressRule, Port, Protocol, ServiceReference, StorageEndpoint};
 use ipnet::IpNet;
@@ -20,26 +20,26 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// A declaration: these pods may reach this, on these ports.
 #[derive(Clone, Copy, Debug)]
-pub struct Declared<'a> {
+pub struct Declaration<'a> {
     pods: Option<&'a LabelSelector>,
-    pub(crate) target: Target<'a>,
+    pub(crate) target: EgressTarget<'a>,
     pub(crate) ports: &'a [Port],
 }
 
-impl<'a> Declared<'a> {
+impl<'a> Declaration<'a> {
     /// What a rule declares; nothing where it does not name exactly one kind of target.
     pub fn rule(rule: &'a EgressRule) -> Option<Self> {
-        Some(Declared { pods: rule.pod_selector.as_ref(), target: Target::of_rule(rule)?, ports: &rule.ports })
+        Some(Declaration { pods: rule.pod_selector.as_ref(), target: EgressTarget::of_rule(rule)?, ports: &rule.ports })
     }
 
     /// What a storage's endpoint declares, for these pods.
     pub fn endpoint(endpoint: &'a StorageEndpoint, pods: Option<&'a LabelSelector>) -> Option<Self> {
-        Some(Declared { pods, target: Target::of_endpoint(endpoint)?, ports: &endpoint.ports })
+        Some(Declaration { pods, target: EgressTarget::of_endpoint(endpoint)?, ports: &endpoint.ports })
     }
 }
 
 /// What was agreed to: each of these, as far as all of its declarations say so.
-pub type Agreements<'a> = Vec<Vec<Declared<'a>>>;
+pub type Agreements<'a> = Vec<Vec<Declaration<'a>>>;
 
 /// What declarations speak of.
 #[derive(Clone, Copy)]
@@ -85,7 +85,7 @@ pub fn excess(
 }
 
 /// The agreements about all of these pods: one about some of them says nothing of others.
-pub(crate) fn about<'a, 'd>(agreed: &'a Agreements<'d>, pods: &LabelSelector) -> Vec<&'a Vec<Declared<'d>>> {
+pub(crate) fn about<'a, 'd>(agreed: &'a Agreements<'d>, pods: &LabelSelector) -> Vec<&'a Vec<Declaration<'d>>> {
     agreed.iter().filter(|all| all.iter().all(|one| selector_implies(Some(pods), one.pods))).collect()
 }
 
@@ -97,7 +97,7 @@ pub fn objection(policy: &NetworkPolicy, agreed: &Agreements<'_>, facts: &Facts<
     }
 }
 
-fn of_entry(entry: &Entry<'_>, agreed: &[&Vec<Declared<'_>>], facts: &Facts<'_>) -> Option<String> {
+fn of_entry(entry: &Entry<'_>, agreed: &[&Vec<Declaration<'_>>], facts: &Facts<'_>) -> Option<String> {
     let (Some(peers), Some(ports)) = (&entry.peers, &entry.ports) else {
         return Some("all destinations or all ports".to_owned());
     };
@@ -119,7 +119,7 @@ fn of_block(
     network: &IpNet,
     pieces: &[IpAddr],
     port: &PortMatch<'_>,
-    agreed: &[&Vec<Declared<'_>>],
+    agreed: &[&Vec<Declaration<'_>>],
     facts: &Facts<'_>,
 ) -> Option<String> {
     let (protocol, first, last) = match port {
@@ -141,7 +141,7 @@ fn of_block(
     ports.sort_unstable();
     ports.dedup();
     for &address in pieces {
-        let here: Vec<&&Vec<Declared<'_>>> =
+        let here: Vec<&&Vec<Declaration<'_>>> =
             agreed.iter().filter(|all| all.iter().all(|one| one.admits_address(address, facts))).collect();
         for &port in &ports {
             if !here.iter().any(|all| all.iter().all(|one| one.admits_port(protocol, port))) {
@@ -153,7 +153,7 @@ fn of_block(
 }
 
 /// The first addresses of the pieces that a network is cut into where a declaration begins or ends.
-fn starts<'a>(network: &IpNet, declared: impl Iterator<Item = &'a Declared<'a>>, facts: &Facts<'_>) -> Vec<IpAddr> {
+fn starts<'a>(network: &IpNet, declared: impl Iterator<Item = &'a Declaration<'a>>, facts: &Facts<'_>) -> Vec<IpAddr> {
     let mut starts = vec![network.network()];
     let mut cut = |first: IpAddr, last: IpAddr| {
         let after = match last {
@@ -164,9 +164,9 @@ fn starts<'a>(network: &IpNet, declared: impl Iterator<Item = &'a Declared<'a>>,
     };
     for one in declared {
         let networks = match one.target {
-            Target::Networks(networks) => networks,
-            Target::PrivateEndpoint(endpoint) => &endpoint.expected_networks,
-            Target::DomainNames(_) | Target::Service(_) => &[],
+            EgressTarget::Networks(networks) => networks,
+            EgressTarget::PrivateEndpoint(endpoint) => &endpoint.expected_networks,
+            EgressTarget::DomainNames(_) | EgressTarget::Service(_) => &[],
         };
         for network in networks.iter().filter_map(|text| network_of(text)) {
             cut(network.network(), network.broadcast());
@@ -184,7 +184,7 @@ fn network_of(text: &str) -> Option<IpNet> {
     text.parse().ok().filter(|network: &IpNet| *network == network.trunc())
 }
 
-impl Declared<'_> {
+impl Declaration<'_> {
     fn admits_address(&self, address: IpAddr, facts: &Facts<'_>) -> bool {
         let inside = |networks: &[String]| {
             networks.iter().filter_map(|text| network_of(text)).any(|network| network.contains(&address))
@@ -193,14 +193,14 @@ impl Declared<'_> {
         let mut names = facts.names.iter().filter(leads_there);
         !facts.never.contains(address)
             && match self.target {
-                Target::Networks(networks) => inside(networks),
-                Target::Service(_) => false,
-                Target::DomainNames(declared) => names.any(|held| {
+                EgressTarget::Networks(networks) => inside(networks),
+                EgressTarget::Service(_) => false,
+                EgressTarget::DomainNames(declared) => names.any(|held| {
                     let covers =
                         |name: &String| name.parse::<DomainName>().is_ok_and(|name| name.covers(&held.host.name));
                     held.host.expected.is_none() && declared.iter().any(covers)
                 }),
-                Target::PrivateEndpoint(endpoint) => {
+                EgressTarget::PrivateEndpoint(endpoint) => {
                     let mut names = names.filter(|held| held.host.expected.is_some());
                     names.any(|held| held.host.name.to_string() == endpoint.domain_name)
                         && inside(&endpoint.expected_networks)
@@ -224,7 +224,7 @@ impl Declared<'_> {
         port: &PortMatch<'_>,
         facts: &Facts<'_>,
     ) -> bool {
-        let Target::Service(reference) = self.target else { return false };
+        let EgressTarget::Service(reference) = self.target else { return false };
         let Some(service) = (facts.services)(reference) else { return false };
         let there = LabelSelector {
             match_labels: Some(BTreeMap::from([(NAMESPACE_NAME.to_owned(), reference.namespace.clone())])),
@@ -277,14 +277,14 @@ mod tests {
         let host = |name: &str, addresses: &[&str]| Held {
             host: crate::dns::Host { name: name.parse().unwrap(), expected: None },
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-            standing: crate::dns::Standing::Held,
+            standing: crate::dns::NameState::Held,
             answered: None,
             changes_at: None,
         };
         let names = [host("a.example.com", &["198.51.100.7"]), host("b.example.com", &["198.51.100.8"])];
         let never = NeverOpened::new(&["203.0.113.0/28".parse().unwrap()]);
         let facts = Facts { names: &names, services: &|_| None, never: &never };
-        let agreed = vec![rules.iter().map(|rule| Declared::rule(rule).unwrap()).collect()];
+        let agreed = vec![rules.iter().map(|rule| Declaration::rule(rule).unwrap()).collect()];
         excess(&policy, &agreed, &facts).unwrap().map(|excess| excess.what)
     }
 

@@ -55,14 +55,14 @@ pub struct Flow<'a> {
 
 /// What is answered of a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Reachability {
     /// Whether it may leave where it begins.
     pub egress: bool,
     /// Whether it may enter where it goes.
     pub ingress: bool,
 }
 
-impl Verdict {
+impl Reachability {
     /// Whether it gets through.
     pub fn is_allowed(self) -> bool {
         self.egress && self.ingress
@@ -95,8 +95,8 @@ impl<'a> Policies<'a> {
     }
 
     /// Whether a flow is allowed, at each of its ends.
-    pub fn ask(&self, flow: &Flow<'_>) -> Verdict {
-        Verdict { egress: self.of(flow.from.pod).let_out(flow), ingress: self.of(flow.to.pod).let_in(flow) }
+    pub fn ask(&self, flow: &Flow<'_>) -> Reachability {
+        Reachability { egress: self.of(flow.from.pod).let_out(flow), ingress: self.of(flow.to.pod).let_in(flow) }
     }
 
     /// The policies that select a pod; there are none of what is no pod. Worth keeping where many flows of it are asked.

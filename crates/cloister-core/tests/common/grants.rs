@@ -8,10 +8,10 @@ use cloister_api::*;
 use cloister_core::{
     cluster::{role_facts::RoleFacts, settings::Settings},
     dns,
-    egress::{Opening, ServiceFacts},
+    egress::{AllowRule, ServiceFacts},
     grant,
     grant::{
-        Beside, Catalogue, CredentialFacts, Debt, Declared, Grant, Holder, Home, Input, Known, Listed, Neighbour,
+        Beside, Catalogue, CredentialFacts, Debt, DeclaredGrant, Grant, Holder, Home, Input, Listed, Lookup, Neighbour,
         Other, SETTLING, Share, has_begun, is_approved, is_open, last_call, may_hold, mount_name, mount_named_by,
         owes_review, same_person, secret_name,
     },
@@ -47,11 +47,11 @@ pub enum Shelf<T> {
 }
 
 impl<T> Shelf<T> {
-    fn known(&self) -> Known<'_, T> {
+    fn known(&self) -> Lookup<'_, T> {
         match self {
-            Shelf::Absent => Known::Absent,
-            Shelf::Undecodable => Known::Undecodable,
-            Shelf::Read(object) => Known::Read(object),
+            Shelf::Absent => Lookup::Absent,
+            Shelf::Undecodable => Lookup::Undecodable,
+            Shelf::Read(object) => Lookup::Read(object),
         }
     }
 }
@@ -86,7 +86,7 @@ pub struct World {
     /// Others than that one, by name.
     pub storages: BTreeMap<String, StorageResource>,
     /// What allowlists open in the namespace.
-    pub agreed: Vec<Opening>,
+    pub agreed: Vec<AllowRule>,
     /// The Services that allowlists of its namespace name.
     pub named_services: std::collections::BTreeSet<cloister_api::ServiceReference>,
     pub role: Shelf<AccessRole>,
@@ -100,7 +100,7 @@ pub struct World {
     pub service: ServiceState,
     pub settings: Settings,
     /// What is known of names.
-    pub known: BTreeMap<String, dns::Known>,
+    pub known: BTreeMap<String, dns::KnownName>,
     /// Why nothing is opened.
     pub held: Option<Held>,
     /// Whether the record holds all that was said.
@@ -236,9 +236,9 @@ impl World {
             })
             .collect();
         let declared = if self.can_read(key) {
-            Declared::Read(object)
+            DeclaredGrant::Read(object)
         } else {
-            Declared::Undecodable { metadata: object.metadata(), status: object.status(), error: "unknown field" }
+            DeclaredGrant::Undecodable { metadata: object.metadata(), status: object.status(), error: "unknown field" }
         };
         let reference = reference(key);
         let named = |review: &&AccessReview| {
@@ -252,13 +252,13 @@ impl World {
             declared,
             catalogue: Catalogue {
                 storages: &|name| match self.storages.get(name) {
-                    Some(storage) => Known::Read(storage),
+                    Some(storage) => Lookup::Read(storage),
                     None if name.starts_with("weights") => self.storage.known(),
-                    None => Known::Absent,
+                    None => Lookup::Absent,
                 },
-                roles: &|name| if name == "debugger" { self.role.known() } else { Known::Absent },
+                roles: &|name| if name == "debugger" { self.role.known() } else { Lookup::Absent },
                 policies: &|name| match &self.policy {
-                    Shelf::Read(policy) if policy.metadata.name.as_deref() != Some(name) => Known::Absent,
+                    Shelf::Read(policy) if policy.metadata.name.as_deref() != Some(name) => Lookup::Absent,
                     policy => policy.known(),
                 },
                 meant: &|listed, name| {

@@ -8,7 +8,7 @@ use cloister_api::*;
 use cloister_core::{
     address::PolicyPort,
     cluster::settings::Settings,
-    dns::Known,
+    dns::KnownName,
     grant::{Share, mount_name},
     model::{
         child::{Child, ChildKey, ChildKind, GrantRef, build, names::DENY_ALL},
@@ -16,8 +16,8 @@ use cloister_core::{
     },
     namespace,
     namespace::{
-        Declared, GrantedRule, Input, Inspection, KnownAllowlist, ObservedNamespace, OwedReview, Peer, PeerFound,
-        is_owned_label,
+        DeclaredNamespace, GrantedRule, Input, Inspection, KnownAllowlist, ObservedNamespace, OwedReview, Peer,
+        PeerFound, is_owned_label,
     },
     policies::network_policies,
 };
@@ -58,7 +58,7 @@ pub struct World {
     pub dns_addresses: Vec<IpAddr>,
     pub dns_ports: Vec<PolicyPort>,
     /// What is known of names.
-    pub known: BTreeMap<String, Known>,
+    pub known: BTreeMap<String, KnownName>,
     pub namespace: Option<ObservedNamespace>,
     pub objects: Objects,
     /// The grants that are there.
@@ -108,13 +108,13 @@ impl World {
             (name.as_str(), known)
         });
         let declared = match &self.declared {
-            None => Declared::Absent,
-            Some(object) if self.undecodable => Declared::Undecodable {
+            None => DeclaredNamespace::Absent,
+            Some(object) if self.undecodable => DeclaredNamespace::Undecodable {
                 metadata: &object.metadata,
                 status: object.status.as_ref(),
                 error: "unknown field",
             },
-            Some(object) => Declared::Read(object),
+            Some(object) => DeclaredNamespace::Read(object),
         };
         let children = self.objects.observe();
         let found = Inspection { children: children.clone(), ..self.inspection.clone() };

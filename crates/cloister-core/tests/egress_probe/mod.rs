@@ -3,8 +3,8 @@
 use cloister_api::{EgressRule, Port, Protocol, ServiceReference};
 use cloister_core::{
     address::{NeverOpened, PolicyPortNumber},
-    dns::{Answer, Held, Host, Known, Limits, Names, Outcome, Where},
-    egress::{Opening, ServiceFacts, ServicePortFacts},
+    dns::{Answer, Held, Host, KnownName, Limits, Names, Outcome, Where},
+    egress::{AllowRule, ServiceFacts, ServicePortFacts},
 };
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
@@ -133,7 +133,7 @@ const DNS: [(&str, &[&str]); 3] = [
     ("x.a.example.com", &["10.0.0.12"]),
 ];
 
-fn dns(host: &Host) -> Option<Known> {
+fn dns(host: &Host) -> Option<KnownName> {
     let (_, addresses) = DNS.iter().find(|(name, _)| *name == host.name.name())?;
     let records = addresses.iter().map(|address| (address.parse().unwrap(), SignedDuration::from_secs(30)));
     let universe = ["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()];
@@ -145,18 +145,18 @@ fn dns(host: &Host) -> Option<Known> {
         Ok(answer) => Outcome::Answered(answer),
         Err(why) => Outcome::Refused(why),
     };
-    let mut known = Known::default();
+    let mut known = KnownName::default();
     known.learn(outcome, Timestamp::UNIX_EPOCH, &Limits::default());
     Some(known)
 }
 
 /// The opening at the addresses that its names have.
-pub fn resolved(opening: &Opening) -> Opening {
+pub fn resolved(opening: &AllowRule) -> AllowRule {
     held(opening).0
 }
 
 /// The same, and what is known of its names.
-pub fn held(opening: &Opening) -> (Opening, Vec<Held>) {
+pub fn held(opening: &AllowRule) -> (AllowRule, Vec<Held>) {
     let (limits, never) = (Limits::default(), NeverOpened::new(&[]));
     let names = Names { known: &dns, limits: &limits, never: &never, now: Timestamp::UNIX_EPOCH };
     opening.clone().at_addresses(&names)
@@ -376,7 +376,7 @@ pub fn rule_admits(rule: &EgressRule, probe: &Probe) -> bool {
 }
 
 /// What the NetworkPolicy of an opening says of the connection.
-pub fn opening_admits(opening: &Opening, probe: &Probe) -> bool {
+pub fn opening_admits(opening: &AllowRule, probe: &Probe) -> bool {
     let spec = serde_json::to_value(resolved(opening).to_network_policy_spec()).unwrap();
     matches(&spec["podSelector"], &probe.from)
         && spec["egress"].as_array().into_iter().flatten().any(|rule| {

@@ -8,7 +8,7 @@ use cloister_api::{AccessPolicy, AccessRole};
 use cloister_core::{
     catalogue,
     catalogue::Input,
-    grant::{CredentialFacts, Known},
+    grant::{CredentialFacts, Lookup},
     model::suggest::closest,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
@@ -161,9 +161,9 @@ const NAMES: [&str; 4] = ["standard", "cloister:debugger", "cloister:storage-rea
 
 fn with_input<T>(world: &World, decide: impl FnOnce(&Input<'_>) -> T) -> T {
     let policies = |name: &str| match (&world.policy, name) {
-        (Shelf::Read(policy), "standard") => Known::Read(&**policy),
-        (Shelf::Undecodable, "standard") => Known::Undecodable,
-        _ => Known::Absent,
+        (Shelf::Read(policy), "standard") => Lookup::Read(&**policy),
+        (Shelf::Undecodable, "standard") => Lookup::Undecodable,
+        _ => Lookup::Absent,
     };
     decide(&Input {
         policies: &policies,

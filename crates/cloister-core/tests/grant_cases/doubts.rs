@@ -2,7 +2,7 @@
 
 use super::{desk::*, grants::World};
 use cloister_api::{Decision, GrantPhase};
-use cloister_core::dns::{Answer, Known, Limits, Outcome, Where};
+use cloister_core::dns::{Answer, KnownName, Limits, Outcome, Where};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -20,7 +20,7 @@ fn by_name() -> World {
 }
 
 fn answered(world: &mut World, outcome: Outcome) {
-    let mut known = Known::default();
+    let mut known = KnownName::default();
     known.learn(outcome, world.now, &Limits::default());
     world.known.insert(HOST.into(), known);
 }

@@ -9,7 +9,7 @@ use cloister_core::{
     catalogue,
     catalogue::Input,
     cluster::{role_facts, role_facts::RoleFacts, settings::Settings},
-    grant::{CredentialFacts, Known},
+    grant::{CredentialFacts, Lookup},
 };
 use serde_json::{Value, json};
 
@@ -82,7 +82,7 @@ fn of_storage(world: &World, annotations: &[(&'static str, &'static str)]) -> (S
     let storage: &StorageResource = storage;
     let kept = annotated(&annotations.iter().copied().collect());
     let input = Input {
-        policies: &|_| Known::Read(&**policy),
+        policies: &|_| Lookup::Read(&**policy),
         cluster_roles: &|name| world.cluster_roles.get(name),
         credentials: &|_| Some(CredentialFacts::of(&kept, Some("1".into()))),
         services: &|_| None,

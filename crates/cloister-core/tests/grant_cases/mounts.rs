@@ -34,13 +34,13 @@ fn one_credential_is_mounted_at_one_path() {
 /// Whoever publishes the catalogue corrects an endpoint: it is no mistake of a request, and the same without the mistake is given.
 #[test]
 fn an_endpoint_that_stays_closed_is_no_mistake_of_a_request() {
-    use cloister_core::dns::{Answer, Known, Limits, Outcome, Where};
+    use cloister_core::dns::{Answer, KnownName, Limits, Outcome, Where};
     let never = cloister_core::address::NeverOpened::new(&[]);
     let inside = [("10.0.0.1".parse().unwrap(), SignedDuration::from_secs(30))];
     let host = "weights.example.com";
     let endpoint = json!({"domainNames": [host], "ports": [{"port": 443}]});
     let mut world = World { storage: storage(json!({"endpoint": endpoint})), ..world() };
-    let mut known = Known::default();
+    let mut known = KnownName::default();
     let rebound = Answer::believed(inside, Where::Public, &never).unwrap_err();
     known.learn(Outcome::Refused(rebound), world.now, &Limits::default());
     world.known.insert(host.into(), known);

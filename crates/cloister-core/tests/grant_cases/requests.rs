@@ -5,8 +5,8 @@ use cloister_api::{CloisterConfigSpec, GrantPhase};
 use cloister_core::{
     address::NeverOpened,
     cluster::settings::Settings,
-    dns::{Known, Limits, Outcome},
-    egress::{Opening, Surroundings, open_rule},
+    dns::{KnownName, Limits, Outcome},
+    egress::{AllowRule, Surroundings, open_rule},
 };
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -115,7 +115,7 @@ fn networks(name: &str, network: &str) -> Value {
 }
 
 /// A namespace that declares a rule, and the reason and the message of a request for this one.
-fn asked_for(rule: Value, agreed: Vec<Opening>) -> (String, String) {
+fn asked_for(rule: Value, agreed: Vec<AllowRule>) -> (String, String) {
     let declared = serde_json::from_value(networks("lab", "203.0.113.0/24")).unwrap();
     let mut world = World { rules: vec![declared], agreed, ..by_people(json!({})) };
     ask(&mut world, "egress/lab", json!({"rule": rule}));
@@ -159,7 +159,7 @@ fn those_who_decide_are_told_of_a_name_that_nobody_answers_for() {
     let mut world = by_people(json!({}));
     let rule = json!({"name": "lab", "domainNames": ["weights.example.com"], "ports": [{"port": 443}]});
     ask(&mut world, "egress/lab", json!({"rule": rule}));
-    let mut known = Known::default();
+    let mut known = KnownName::default();
     known.learn(Outcome::Failed("request timed out".into()), world.now, &Limits::default());
     world.known.insert("weights.example.com".into(), known);
     settle(&mut world);

@@ -5,7 +5,7 @@ use super::{
     grants::{Shelf, World},
 };
 use cloister_api::GrantPhase;
-use cloister_core::dns::{Answer, Known, Limits, Outcome, Where};
+use cloister_core::dns::{Answer, KnownName, Limits, Outcome, Where};
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ fn world_of(policy: Value) -> World {
         ("one", Outcome::Failed("request timed out".into())),
         ("two", Outcome::Failed("request timed out".into())),
     ] {
-        let mut known = Known::default();
+        let mut known = KnownName::default();
         known.learn(outcome, world.now, &Limits::default());
         world.known.insert(format!("{name}.example.com"), known);
     }

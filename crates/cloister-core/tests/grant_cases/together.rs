@@ -7,7 +7,7 @@ use super::{
 use cloister_api::{EgressRule, GrantPhase, StorageResource};
 use cloister_core::{
     address::NeverOpened,
-    egress::{Opening, Surroundings, open_rule},
+    egress::{AllowRule, Surroundings, open_rule},
 };
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ fn of_two_that_are_approved_at_once_one_is_opened() {
     }
 }
 
-fn opening(network: &str) -> Opening {
+fn opening(network: &str) -> AllowRule {
     let rule = json!({"name": "r", "networks": [network], "ports": [{"port": 443}]});
     let rule: EgressRule = serde_json::from_value(rule).unwrap();
     let never = NeverOpened::new(&[]);

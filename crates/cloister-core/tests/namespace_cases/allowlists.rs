@@ -124,7 +124,7 @@ fn why_it_is_not_open_as_a_whole_is_said() {
         "{message}"
     );
     // While a name is being looked up there is nothing to say of it.
-    let unknown = cloister_core::dns::Standing::Unknown.reason();
+    let unknown = cloister_core::dns::NameState::Unknown.reason();
     let (_, reason, message) = said_of(spec.clone(), &[of("new", need("Unresolved", unknown, "wait"))]);
     assert_eq!(reason, "Reconciled");
     assert!(message.ends_with("research namespace that uses it"), "{message}");

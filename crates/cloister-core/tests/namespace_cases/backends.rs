@@ -4,7 +4,7 @@ use crate::namespaces::{NAME, World};
 use cloister_api::{CloisterConfigSpec, EgressAllowlist, EgressState, Enforcement, ResearchNamespace, StorageEndpoint};
 use cloister_core::{
     cluster::settings::Settings,
-    dns::{Answer, Known, Limits, Outcome, Where},
+    dns::{Answer, KnownName, Limits, Outcome, Where},
     egress::{Channel, Installed},
     model::child::{Child, ChildKey, ChildKind},
 };
@@ -107,7 +107,7 @@ fn a_private_endpoint_is_held_by_addresses_whatever_there_is() {
         let records = [("10.40.1.1".parse().unwrap(), SignedDuration::from_secs(30))];
         let inside = ["10.40.0.0/16".parse().unwrap()];
         let answer = Answer::believed(records, Where::Inside(&inside), &world.settings.never).unwrap();
-        let mut known = Known::default();
+        let mut known = KnownName::default();
         known.learn(Outcome::Answered(answer), world.now, &Limits::default());
         world.known = [("acct.blob.core.windows.net".to_owned(), known)].into();
         let world = settled(world);

@@ -1,7 +1,7 @@
 //! The end of a ResearchNamespace, and how its Namespace is taken back.
 
 use super::*;
-use cloister_core::namespace::{Declared, wants_inspection};
+use cloister_core::namespace::{DeclaredNamespace, wants_inspection};
 
 #[test]
 fn a_deletion_is_told_what_it_waits_for() {
@@ -61,7 +61,7 @@ fn a_retained_namespace_is_closed_before_it_is_looked_at() {
     let actions: Vec<_> = plan.actions().collect();
     assert!(matches!(actions.as_slice(), [Action::MarkAdopting(Some(_))]), "{actions:?}");
     let looks = |world: &World| {
-        let declared = Declared::Read(world.declared.as_ref().unwrap());
+        let declared = DeclaredNamespace::Read(world.declared.as_ref().unwrap());
         wants_inspection(NAME, declared, world.namespace.as_ref().unwrap(), world.now)
     };
     assert!(!looks(&world));

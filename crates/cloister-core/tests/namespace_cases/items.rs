@@ -3,7 +3,7 @@
 use super::{allowlist, blocks, learn, need, policies, said, settled, world};
 use crate::namespaces::{NAME, World, at};
 use cloister_api::EgressState;
-use cloister_core::{catalogue, catalogue::Users, dns::Known};
+use cloister_core::{catalogue, catalogue::Users, dns::KnownName};
 use serde_json::{Value, json};
 
 fn message(world: &World, name: &str) -> String {
@@ -17,8 +17,8 @@ fn with_allowlist(rules: Value) -> World {
     world
 }
 
-fn known(world: &World, address: &str) -> Known {
-    let mut known = Known::default();
+fn known(world: &World, address: &str) -> KnownName {
+    let mut known = KnownName::default();
     learn(&mut known, &[address], world.now);
     known
 }

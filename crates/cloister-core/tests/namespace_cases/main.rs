@@ -23,7 +23,7 @@ use cloister_core::{
     address::{NeverOpened, PolicyPortNumber},
     catalogue,
     cluster::settings::Settings,
-    dns::{Answer, Known, Limits, Outcome, Rebinding, Where},
+    dns::{Answer, KnownName, Limits, Outcome, Rebinding, Where},
     egress::ServiceFacts,
     model::{
         child::{Child, ChildKey, ChildKind},
@@ -95,7 +95,7 @@ fn blocks(world: &World, name: &str) -> Vec<String> {
     peers.map(|peer| peer.ip_block.as_ref().unwrap().cidr.clone()).collect()
 }
 
-fn learn(known: &mut Known, addresses: &[&str], now: Timestamp) {
+fn learn(known: &mut KnownName, addresses: &[&str], now: Timestamp) {
     let records = addresses.iter().map(|address| (address.parse().unwrap(), SignedDuration::from_secs(30)));
     let answer = Answer::believed(records, Where::Public, &NeverOpened::new(&[])).unwrap();
     known.learn(Outcome::Answered(answer), now, &Limits::default());
@@ -348,7 +348,7 @@ fn a_rule_by_name_opens_at_the_addresses_of_the_name() {
     assert!(says(&asked, "Ready", "True", "Reconciled") && says(&asked, "ResolutionStable", "Unknown", "Progressing"));
     assert_eq!(blocks(&asked, "cloister-rule.r.0"), Vec::<String>::new());
 
-    let mut known = Known::default();
+    let mut known = KnownName::default();
     learn(&mut known, &["198.51.100.7", "2001:db8::7"], world.now);
     world.known.insert("export.arxiv.org".into(), known.clone());
     let mut open = settled(world.clone());

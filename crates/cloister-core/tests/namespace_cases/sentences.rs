@@ -3,7 +3,7 @@
 use super::{allowlist, config, learn, need, settled, world};
 use crate::namespaces::{World, at};
 use cloister_api::{EgressState, Enforcement};
-use cloister_core::{address::NeverOpened, dns, dns::Known};
+use cloister_core::{address::NeverOpened, dns, dns::KnownName};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
@@ -37,8 +37,8 @@ fn networks(networks: &[&str], port: u16) -> Value {
     json!({"networks": networks, "ports": [{"port": port}]})
 }
 
-fn known(world: &World, address: &str) -> Known {
-    let mut known = Known::default();
+fn known(world: &World, address: &str) -> KnownName {
+    let mut known = KnownName::default();
     learn(&mut known, &[address], world.now);
     known
 }
@@ -177,7 +177,7 @@ fn an_allowlist_that_has_the_name_in_another_form_is_named() {
     ] {
         let mut world = with_rule(rule);
         world.allowlists.insert("lab".into(), allowlist(json!({"rules": [own]})));
-        world.known.insert(name.into(), Known::default());
+        world.known.insert(name.into(), KnownName::default());
         let said = of_need(&settled(world), "rule/r").message;
         let nothing = format!(
             "{extent}: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers {name} on TCP/443 ({near}){rest}. \
@@ -325,7 +325,7 @@ fn a_name_with_too_many_addresses_is_told_how_many_it_may_have() {
     let mut world = world(json!({"egress": {"rules": [rule]}}));
     world.allowlists.insert("papers".into(), allowlist(json!({"rules": [rule]})));
     world.settings = config(json!({"dns": {"resolution": {"maximumAddresses": 2}}}));
-    let mut known = Known::default();
+    let mut known = KnownName::default();
     let addresses = ["198.51.100.7", "198.51.100.8", "198.51.100.9"];
     let records = addresses.map(|address| (address.parse().unwrap(), SignedDuration::from_secs(30)));
     let answer = dns::Answer::believed(records, dns::Where::Public, &NeverOpened::new(&[])).unwrap();

@@ -9,7 +9,7 @@ use cloister_api::{
 use cloister_core::{
     cluster::settings::Settings,
     grant,
-    grant::{Catalogue, Grant, Home, Known},
+    grant::{Catalogue, Grant, Home, Lookup},
     model::{
         child::{Children, GrantRef},
         plan::Plan,
@@ -36,7 +36,7 @@ pub fn namespace(name: &str) -> Result<Plan<ResearchNamespaceStatus>> {
         .collect();
     Ok(namespace::plan(&namespace::Input {
         name,
-        declared: namespace::Declared::Read(&declared),
+        declared: namespace::DeclaredNamespace::Read(&declared),
         settings: &Settings::new(None),
         allowlists: &allowlists,
         granted: &[],
@@ -84,11 +84,11 @@ pub fn grant_end(
     Ok(grant::plan(&grant::Input {
         namespace: grant.metadata.namespace.as_deref().unwrap_or_default(),
         grant: GrantRef { kind: GrantKind::StorageAccessGrant, name: name.into() },
-        declared: grant::Declared::Read(&Grant::Storage(grant.clone())),
+        declared: grant::DeclaredGrant::Read(&Grant::Storage(grant.clone())),
         catalogue: Catalogue {
-            storages: &|name| storages.get(name).map_or(Known::Absent, Known::Read),
-            roles: &|_| Known::Absent,
-            policies: &|_| Known::Read(policy),
+            storages: &|name| storages.get(name).map_or(Lookup::Absent, Lookup::Read),
+            roles: &|_| Lookup::Absent,
+            policies: &|_| Lookup::Read(policy),
             meant: &|_, _| None,
             cluster_roles: &|_| None,
             services: &|_| None,

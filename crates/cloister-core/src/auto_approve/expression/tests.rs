@@ -14,17 +14,17 @@ fn request() -> serde_json::Value {
     })
 }
 
-fn verdict(expression: &str) -> Verdict {
+fn verdict(expression: &str) -> Evaluation {
     approves(&[expression.to_owned()], &request())
 }
 
 fn is_true(expression: &str) -> bool {
-    matches!(verdict(expression), Verdict::Approved { .. })
+    matches!(verdict(expression), Evaluation::Approved { .. })
 }
 
 fn errors(expression: &str) -> Vec<String> {
     match verdict(expression) {
-        Verdict::NotApproved { errors } => errors,
+        Evaluation::NotApproved { errors } => errors,
         approved => panic!("{expression}: {approved:?}"),
     }
 }
@@ -189,9 +189,9 @@ fn what_does_not_compile_is_reported_and_false() {
 #[test]
 fn the_first_that_is_true_approves_whatever_the_others_do() {
     let expressions = ["request.missing", "false", "((", "true", "true || true"].map(str::to_owned);
-    let approved = Verdict::Approved { index: 3, expression: "true".to_owned() };
+    let approved = Evaluation::Approved { index: 3, expression: "true".to_owned() };
     assert_eq!(approves(&expressions, &request()), approved);
-    assert_eq!(approves(&[], &request()), Verdict::NotApproved { errors: vec![] });
+    assert_eq!(approves(&[], &request()), Evaluation::NotApproved { errors: vec![] });
     let faults = check(&expressions);
     assert_eq!(faults.len(), 2);
     assert!(faults[0].starts_with("autoApprove[0]: ") && faults[1].starts_with("autoApprove[2]: "), "{faults:?}");
@@ -263,7 +263,7 @@ fn the_work_is_bounded() {
         expression += "&&x in request.requestedBy.groups";
     }
     let begun = std::time::Instant::now();
-    assert!(matches!(approves(&[expression + ")"], &request), Verdict::Approved { .. }));
+    assert!(matches!(approves(&[expression + ")"], &request), Evaluation::Approved { .. }));
     assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
 }
 
@@ -351,9 +351,9 @@ proptest! {
         let expressions = [text];
         let refused = !check(&expressions).is_empty();
         let first = approves(&expressions, &request());
-        let failed = matches!(&first, Verdict::NotApproved { errors } if !errors.is_empty());
+        let failed = matches!(&first, Evaluation::NotApproved { errors } if !errors.is_empty());
         prop_assert!(!refused || failed);
-        if let Verdict::NotApproved { errors } = &first {
+        if let Evaluation::NotApproved { errors } = &first {
             prop_assert!(!errors.iter().any(|error| error.contains("the CEL library failed")), "{:?} {:?}", expressions, errors);
         }
         prop_assert_eq!(first, approves(&expressions, &request()));

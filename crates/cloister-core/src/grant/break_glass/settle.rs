@@ -2,7 +2,7 @@
 
 use crate::{
     grant::{
-        Debt, Declared, Grant, Home, Input,
+        Debt, DeclaredGrant, Grant, Home, Input,
         decide::{afresh::is_new, bars::People, borne_out, case::Case},
         model::{
             digest,
@@ -150,7 +150,7 @@ pub fn settled(grant: &Grant, status: &GrantStatus, target: &Target<'_>, input: 
 /// Why nobody can make the review that a grant owes as long as that stays so, if it owes one: what would say who may is not
 /// there.
 pub fn unreviewable(input: &Input<'_>) -> Option<String> {
-    let Declared::Read(grant) = input.declared else { return None };
+    let DeclaredGrant::Read(grant) = input.declared else { return None };
     let error = grant.of_kind().target(input).err().filter(|_| has_broken_glass(grant))?;
     Some(error.gone(grant.status()))
 }

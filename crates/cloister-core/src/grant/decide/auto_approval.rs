@@ -20,10 +20,10 @@ pub fn auto_approval(grant: &Grant, requester: &Identity, target: &Target<'_>, i
     let request = auto_approve::Request::of(grant, input.namespace, requester, duration, target.sensitivity());
     // A request that cannot be written down is approved by nobody.
     match auto_approve::approves(expressions, &serde_json::to_value(request).ok()?) {
-        auto_approve::Verdict::Approved { expression, .. } => {
+        auto_approve::Evaluation::Approved { expression, .. } => {
             let policy = target.policy.metadata.name.as_deref().unwrap_or_default();
             Some(format!("approved automatically by AccessPolicy {policy}: {expression}"))
         }
-        auto_approve::Verdict::NotApproved { .. } => None,
+        auto_approve::Evaluation::NotApproved { .. } => None,
     }
 }

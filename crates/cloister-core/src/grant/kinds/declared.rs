@@ -2,7 +2,7 @@
 
 use super::obstacle::{Effect, Missing, Obstacle};
 use crate::{
-    egress::{Allowed, Opening, destination::destination, is_within, open_covered_by, overlap},
+    egress::{AllowRule, Allowed, is_within, open_covered_by, overlap, target::destination},
     grant::Input,
 };
 use cloister_api::{EgressRule, EgressState, condition::ACTIVE};
@@ -58,7 +58,7 @@ pub fn goes_beyond(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
 }
 
 /// Whether allowlists have all of it open already, so that a grant would open nothing.
-pub fn is_open(opening: &Opening, input: &Input<'_>) -> Option<Obstacle> {
+pub fn is_open(opening: &AllowRule, input: &Input<'_>) -> Option<Obstacle> {
     let said = |what_to_do: &str| {
         format!(
             "all of it is open in ResearchNamespace {} without a grant, by allowlists (see its status.egress), so {what_to_do}",

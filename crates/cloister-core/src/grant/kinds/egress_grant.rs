@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     address::Refusal,
-    dns::{Held, Standing},
+    dns::{Held, NameState},
     egress::{self, Opened, REACH_EXCEEDS_INTENT, destination, grant_refused, open_rule, open_rule_in_part},
     grant::{
         Grant, Input,
@@ -24,7 +24,7 @@ use crate::{
     },
     namespace::host_status::{told, what_to_do},
     policies::network_policies,
-    proof::{Declared, objection},
+    proof::{Declaration, objection},
 };
 use cloister_api::{EgressGrant, EgressRule, ResidualExposure, ServiceReference, Subject};
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ impl Kind for EgressGrant {
     }
 
     fn names_target(&self) -> String {
-        destination::destination(&self.spec.rule)
+        target::destination(&self.spec.rule)
     }
 
     fn entry(&self) -> String {
@@ -119,7 +119,7 @@ impl Kind for EgressGrant {
 
     fn opening(&self, grant: &Grant, _: &Target<'_>, input: &Input<'_>) -> Opening {
         let rule = &self.spec.rule;
-        let mut opening = opened(open_rule_in_part(rule, &input.surroundings()), Declared::rule(rule), grant, input)
+        let mut opening = opened(open_rule_in_part(rule, &input.surroundings()), Declaration::rule(rule), grant, input)
             .unwrap_or_else(|refusal| Opening { fault: refusal.and_then(refused), ..Opening::default() });
         opening.note = opening.note.or_else(|| declared::goes_beyond(rule, input));
         opening
@@ -151,7 +151,7 @@ const WHERE_THE_RULE_IS_WRONG: &str =
 /// Nothing of it can be opened, for this reason.
 pub fn opened(
     opened: Opened,
-    declared: Option<Declared<'_>>,
+    declared: Option<Declaration<'_>>,
     grant: &Grant,
     input: &Input<'_>,
 ) -> Result<Opening, Option<Refusal>> {
@@ -167,7 +167,12 @@ pub fn opened(
 }
 
 /// The policy of what a grant opens, at the addresses that its names have now, if that is no more than was declared.
-fn at_addresses(opening: egress::Opening, declared: Option<Declared<'_>>, grant: &Grant, input: &Input<'_>) -> Opening {
+fn at_addresses(
+    opening: egress::AllowRule,
+    declared: Option<Declaration<'_>>,
+    grant: &Grant,
+    input: &Input<'_>,
+) -> Opening {
     let (opening, held) = opening.at_addresses(&input.names());
     let mut policy = network_policies::opening(input.namespace, "", &opening);
     policy.metadata = grant.owned_meta(input.namespace);
@@ -175,7 +180,7 @@ fn at_addresses(opening: egress::Opening, declared: Option<Declared<'_>>, grant:
     if let Some(message) = objection(&policy, &agreed, &input.surroundings().facts(&held)) {
         return Opening { fault: Some(Missing { reason: REACH_EXCEEDS_INTENT, message }), ..Opening::default() };
     }
-    let closed: Vec<&Held> = held.iter().filter(|held| held.standing != Standing::Held).collect();
+    let closed: Vec<&Held> = held.iter().filter(|held| held.standing != NameState::Held).collect();
     Opening {
         children: vec![Child::NetworkPolicy(policy)],
         note: closed.first().map(|first| Missing {
@@ -197,12 +202,12 @@ const NAMED: usize = 8;
 
 /// The names that stay closed as DNS answers them now, or else the first that nobody has answered for yet. Where DNS gives no
 /// answer, nothing is known of the name.
-pub fn astray(opening: egress::Opening, input: &Input<'_>) -> Option<Missing> {
+pub fn astray(opening: egress::AllowRule, input: &Input<'_>) -> Option<Missing> {
     let (_, held) = opening.at_addresses(&input.names());
     let is_closed =
-        |held: &&Held| !matches!(held.standing, Standing::Held | Standing::Unanswered(_) | Standing::Unknown);
+        |held: &&Held| !matches!(held.standing, NameState::Held | NameState::Unanswered(_) | NameState::Unknown);
     let closed: Vec<&Held> = held.iter().filter(is_closed).collect();
-    let unknown = || held.iter().find(|held| held.standing == Standing::Unknown);
+    let unknown = || held.iter().find(|held| held.standing == NameState::Unknown);
     let first = closed.first().copied().or_else(unknown)?;
     let message = match closed.as_slice() {
         [] => what_to_do(first),
@@ -213,13 +218,13 @@ pub fn astray(opening: egress::Opening, input: &Input<'_>) -> Option<Missing> {
 
 /// Whether it is only that nobody has answered yet.
 fn is_unknown(why: &Missing) -> bool {
-    why.reason == Standing::Unknown.reason()
+    why.reason == NameState::Unknown.reason()
 }
 
 /// The names of which DNS says nothing, so that those who decide do not know whether they can be opened.
-pub fn unanswered(opening: egress::Opening, input: &Input<'_>) -> Vec<String> {
+pub fn unanswered(opening: egress::AllowRule, input: &Input<'_>) -> Vec<String> {
     let (_, held) = opening.at_addresses(&input.names());
-    let held = held.iter().filter(|held| matches!(held.standing, Standing::Unanswered(_)));
+    let held = held.iter().filter(|held| matches!(held.standing, NameState::Unanswered(_)));
     held.map(what_to_do).collect()
 }
 

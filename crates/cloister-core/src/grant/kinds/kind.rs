@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     cluster::role_facts::bindable,
-    dns::Standing,
+    dns::NameState,
     grant::{Grant, Input, model::target::Target},
     model::{
         child::{Child, names::DEFAULT_ACCOUNT},
@@ -158,7 +158,7 @@ impl Grant {
 
 /// What is known to stand in the way of a request, and not just not known yet.
 pub fn known_doubts(kind: &dyn Kind, input: &Input<'_>) -> impl Iterator<Item = Obstacle> {
-    kind.doubts(input).into_iter().filter(|doubt| doubt.reason != Standing::Unknown.reason())
+    kind.doubts(input).into_iter().filter(|doubt| doubt.reason != NameState::Unknown.reason())
 }
 
 /// What is said of an account that gets it and is not declared, while nothing is open for it.

@@ -3,7 +3,7 @@
 use super::{kind::Kind, target_error::TargetError};
 use crate::{
     cluster::role_facts::Fault,
-    grant::{Input, Known, Listed, Sensitive},
+    grant::{Input, Listed, Lookup, Sensitive},
 };
 use cloister_api::AccessPolicy;
 
@@ -14,12 +14,12 @@ pub fn policy_of<'a>(
     input: &Input<'a>,
 ) -> Result<&'a AccessPolicy, TargetError> {
     match (input.catalogue.policies)(name) {
-        Known::Absent => {
+        Lookup::Absent => {
             let meant = (input.catalogue.meant)(Listed::Policy, name);
             Err(TargetError::PolicyNotFound { name: name.to_owned(), named_by: named_by(), meant })
         }
-        Known::Undecodable => Err(TargetError::PolicyUndecodable(name.to_owned())),
-        Known::Read(policy) => Ok(policy),
+        Lookup::Undecodable => Err(TargetError::PolicyUndecodable(name.to_owned())),
+        Lookup::Read(policy) => Ok(policy),
     }
 }
 

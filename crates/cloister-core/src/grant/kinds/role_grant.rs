@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     grant::{
-        Grant, Input, Known, Listed,
+        Grant, Input, Listed, Lookup,
         model::{
             digest,
             target::{Hashes, Target},
@@ -39,7 +39,7 @@ impl Kind for RoleGrant {
     fn target<'a>(&self, input: &Input<'a>) -> Result<Target<'a>, TargetError> {
         let name = &self.spec.role;
         let role = match (input.catalogue.roles)(name) {
-            Known::Absent => {
+            Lookup::Absent => {
                 let meant = (input.catalogue.meant)(Listed::Role, name);
                 return Err(TargetError::NotFound {
                     kind: "AccessRole",
@@ -48,8 +48,8 @@ impl Kind for RoleGrant {
                     list: "accessroles",
                 });
             }
-            Known::Undecodable => return Err(TargetError::Undecodable { kind: "AccessRole", name: name.clone() }),
-            Known::Read(role) => role,
+            Lookup::Undecodable => return Err(TargetError::Undecodable { kind: "AccessRole", name: name.clone() }),
+            Lookup::Read(role) => role,
         };
         let rules = cluster_role(&role.spec.cluster_role, self, input);
         let (rules, policy) = both(rules, policy_of(&role.spec.access_policy, || self.entry(), input))?;

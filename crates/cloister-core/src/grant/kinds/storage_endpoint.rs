@@ -3,10 +3,10 @@
 use super::{egress_grant::opened, kind::Opening, obstacle::Missing, storage_role::found};
 use crate::{
     address::Refusal,
-    dns::Standing,
+    dns::NameState,
     egress::{TOO_BROAD, endpoint_refused, endpoint_too_broad, open_endpoint_in_part},
     grant::{
-        Declared, Grant, Input,
+        Declaration, Grant, Input,
         model::{digest, target::Target},
     },
     model::{child::build::pods_of, writers::CATALOGUE_WRITERS},
@@ -17,7 +17,7 @@ use cloister_api::{GrantPhase, StorageAccessGrant, StorageEndpoint, StorageResou
 /// That the Service of the endpoint of a request is not there: one that was made later is another than was agreed to, and would
 /// end what was given meanwhile.
 pub fn unmade(asked: &StorageAccessGrant, target: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
-    let is_request = matches!(input.declared, Declared::Read(grant) if grant.phase() == GrantPhase::Pending);
+    let is_request = matches!(input.declared, Declaration::Read(grant) if grant.phase() == GrantPhase::Pending);
     if !is_request || !digest::lacks_its_service(target) {
         return None;
     }
@@ -35,7 +35,7 @@ pub fn add_endpoint(asked: &StorageAccessGrant, grant: &Grant, input: &Input<'_>
         return;
     }
     let pods = asked.spec.mount.as_ref().map(|mount| pods_of(&mount.service_account_name));
-    let declared = objection::Declared::endpoint(endpoint, pods.as_ref());
+    let declared = objection::Declaration::endpoint(endpoint, pods.as_ref());
     let parts = open_endpoint_in_part(endpoint, pods.as_ref(), &input.surroundings());
     let closed_part = parts.closed.first().map(|refusal| closed_by(storage, refusal));
     match opened(parts, declared, grant, input) {
@@ -67,7 +67,7 @@ fn of_endpoint(storage: &str, reason: &'static str, why: &str) -> Missing {
 
 /// Where a name of the endpoint leads elsewhere, or nowhere.
 pub fn led_astray(storage: &str, Missing { reason, message }: Missing) -> Missing {
-    if reason == Standing::Unknown.reason() {
+    if reason == NameState::Unknown.reason() {
         // It is being looked up: there is nothing to correct.
         return Missing { reason, message };
     }

@@ -2,7 +2,7 @@
 
 use super::{obstacle::Missing, target_error::TargetError};
 use crate::{
-    grant::{Input, Known, Listed, NOT_OFFERED, credential::mount::Source},
+    grant::{Input, Listed, Lookup, NOT_OFFERED, credential::mount::Source},
     model::{
         suggest::closest,
         writers::{CATALOGUE_WRITERS, CONFIG_WRITERS},
@@ -17,13 +17,13 @@ pub fn found<'a>(
 ) -> Result<(&'a StorageResource, &'a StorageRole), TargetError> {
     let name = &grant.spec.storage;
     let storage = match (input.catalogue.storages)(name) {
-        Known::Absent => {
+        Lookup::Absent => {
             let meant = (input.catalogue.meant)(Listed::Storage, name);
             let list = "storageresources";
             return Err(TargetError::NotFound { kind: "StorageResource", name: name.clone(), meant, list });
         }
-        Known::Undecodable => return Err(TargetError::Undecodable { kind: "StorageResource", name: name.clone() }),
-        Known::Read(storage) => storage,
+        Lookup::Undecodable => return Err(TargetError::Undecodable { kind: "StorageResource", name: name.clone() }),
+        Lookup::Read(storage) => storage,
     };
     let Some(role) = storage.spec.roles.iter().find(|role| role.name == grant.spec.role) else {
         let offered: Vec<&str> = storage.spec.roles.iter().map(|role| role.name.as_str()).collect();

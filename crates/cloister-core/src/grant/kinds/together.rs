@@ -3,26 +3,26 @@
 
 use super::obstacle::{Effect, Obstacle};
 use crate::{
-    egress::{Opening, TOO_BROAD, open_endpoint_in_part, too_broad_with},
-    grant::{Declared, Grant, Input, Known, may_hold, model::any_grant::place},
+    egress::{AllowRule, TOO_BROAD, open_endpoint_in_part, too_broad_with},
+    grant::{DeclaredGrant, Grant, Input, Lookup, may_hold, model::any_grant::place},
 };
 use cloister_api::{GrantPhase, StorageEndpoint};
 
 /// Why a grant is not given its endpoint for now: with it, what is open in the namespace would be wider than allowlists may
 /// open. What is open already stays.
 pub fn too_broad(endpoint: &StorageEndpoint, input: &Input<'_>) -> Option<Obstacle> {
-    let Declared::Read(grant) = input.declared else { return None };
+    let DeclaredGrant::Read(grant) = input.declared else { return None };
     let surroundings = input.surroundings();
     let opened = |endpoint: &StorageEndpoint| open_endpoint_in_part(endpoint, None, &surroundings).opening;
-    let own = opened(endpoint).filter(Opening::is_public)?;
+    let own = opened(endpoint).filter(AllowRule::is_public)?;
     let storages = (input.beside.grants)().into_iter().filter(|other| goes_first(other, grant)).filter_map(|other| {
         let Grant::Storage(other) = other else { return None };
         match (input.catalogue.storages)(&other.spec.storage) {
-            Known::Read(storage) => storage.spec.endpoint.as_ref(),
+            Lookup::Read(storage) => storage.spec.endpoint.as_ref(),
             _ => None,
         }
     });
-    let others: Vec<Opening> = storages.filter_map(opened).chain((input.beside.agreed)()).collect();
+    let others: Vec<AllowRule> = storages.filter_map(opened).chain((input.beside.agreed)()).collect();
     let why = too_broad_with(&own, &others, &input.settings.spec.egress)?;
     let said = |then: &str| {
         format!(

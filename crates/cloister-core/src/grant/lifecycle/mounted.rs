@@ -2,7 +2,7 @@
 
 use super::end;
 use crate::grant::{
-    Declared, Grant, Input,
+    DeclaredGrant, Grant, Input,
     kinds::storage_role::credential,
     model::share::{Share, mount_key, mount_name},
 };
@@ -10,7 +10,7 @@ use cloister_api::{GrantPhase, SecretReference};
 
 /// The credential that stands behind the mount of a grant, and its version: none where the grant ends, or copies it anew.
 pub fn mounted(input: &Input<'_>) -> Option<(SecretReference, Box<str>)> {
-    let Declared::Read(grant @ Grant::Storage(asked)) = input.declared else { return None };
+    let DeclaredGrant::Read(grant @ Grant::Storage(asked)) = input.declared else { return None };
     let is_open = grant.phase() == GrantPhase::Active && end::reason_to_end(grant, input).is_ok();
     let source = credential(asked, input).ok()?.filter(|_| is_open)?;
     let mount = input.children.get(&mount_key(&mount_name(&Share::of(grant)?)))?;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     grant::{
-        Declared, Grant, Home, Input,
+        DeclaredGrant, Grant, Home, Input,
         break_glass::settle,
         is_answered,
         model::{
@@ -27,7 +27,7 @@ use cloister_api::{GrantPhase, GrantStatus, labels};
 pub fn plan(input: &Input<'_>) -> Plan<GrantStatus> {
     let mut plan = decide(input);
     // What the settings end then, ends then.
-    if matches!(input.declared, Declared::Read(grant) if !grant.phase().has_ended()) {
+    if matches!(input.declared, DeclaredGrant::Read(grant) if !grant.phase().has_ended()) {
         input.settings.invalidates_later(input.now).into_iter().for_each(|later| plan.look_again(later));
     }
     plan
@@ -35,8 +35,8 @@ pub fn plan(input: &Input<'_>) -> Plan<GrantStatus> {
 
 fn decide(input: &Input<'_>) -> Plan<GrantStatus> {
     let grant = match input.declared {
-        Declared::Read(grant) => grant,
-        Declared::Undecodable { metadata, status, error } => {
+        DeclaredGrant::Read(grant) => grant,
+        DeclaredGrant::Undecodable { metadata, status, error } => {
             return undecodable(&Remains::unread(metadata, status), error, input);
         }
     };

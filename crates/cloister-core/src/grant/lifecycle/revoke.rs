@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     grant::{
-        Declared, Input,
+        DeclaredGrant, Input,
         break_glass::settle,
         credential::mount::{self, LOOK},
         kinds::residue,
@@ -137,7 +137,7 @@ pub fn shut(remains: &Remains<'_>, error: &str, input: &Input<'_>) -> Plan<Grant
 
 /// Writes down the review that ended a grant, which may be the one that it owed.
 fn record(status: &mut GrantStatus, review: RecordedReview, input: &Input<'_>) {
-    if let Declared::Read(grant) = input.declared {
+    if let DeclaredGrant::Read(grant) = input.declared {
         let target = grant.of_kind().target(input).ok();
         let before = status.clone();
         let settles = target.and_then(|target| settle::settled(grant, &before, &target, input));

@@ -4,7 +4,7 @@ use super::lookups::Catalogue;
 use crate::{
     cluster::settings::Settings,
     dns::Names,
-    egress::{Opening, Surroundings},
+    egress::{AllowRule, Surroundings},
     grant::Grant,
     model::{
         child::{Children, GrantRef},
@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 
 /// What a grant says, as far as it can be read.
 #[derive(Clone, Copy, Debug)]
-pub enum Declared<'a> {
+pub enum DeclaredGrant<'a> {
     /// It can be read.
     Read(&'a Grant),
     /// It is there, but this version of the operator cannot read it.
@@ -68,7 +68,7 @@ pub struct Input<'a> {
     /// The kind and the name of the grant.
     pub grant: GrantRef,
     /// What is asked for.
-    pub declared: Declared<'a>,
+    pub declared: DeclaredGrant<'a>,
     /// What grants are for, and who decides.
     pub catalogue: Catalogue<'a>,
     /// The settings of the cluster.
@@ -133,7 +133,7 @@ pub struct Neighbour<'a> {
 #[derive(Clone, Copy)]
 pub struct Beside<'a> {
     /// What allowlists open there.
-    pub agreed: &'a dyn Fn() -> Vec<Opening>,
+    pub agreed: &'a dyn Fn() -> Vec<AllowRule>,
     /// The Services that those allowlists name which the namespace may use.
     pub services: &'a dyn Fn() -> BTreeSet<ServiceReference>,
     /// The other grants there that have not ended.

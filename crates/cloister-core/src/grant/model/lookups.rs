@@ -2,7 +2,7 @@
 
 use crate::{
     cluster::role_facts::RoleFacts,
-    dns::{Host, known},
+    dns::{Host, KnownName},
     egress::ServiceFacts,
     grant::{CredentialFacts, Debt, Grant},
 };
@@ -25,11 +25,11 @@ pub enum Listed {
 #[derive(Clone, Copy)]
 pub struct Catalogue<'a> {
     /// Finds a StorageResource.
-    pub storages: &'a dyn Fn(&str) -> Known<'a, StorageResource>,
+    pub storages: &'a dyn Fn(&str) -> Lookup<'a, StorageResource>,
     /// Finds an AccessRole.
-    pub roles: &'a dyn Fn(&str) -> Known<'a, AccessRole>,
+    pub roles: &'a dyn Fn(&str) -> Lookup<'a, AccessRole>,
     /// Finds an AccessPolicy.
-    pub policies: &'a dyn Fn(&str) -> Known<'a, AccessPolicy>,
+    pub policies: &'a dyn Fn(&str) -> Lookup<'a, AccessPolicy>,
     /// Finds the name that was meant by one that is not listed.
     pub meant: &'a dyn Fn(Listed, &str) -> Option<String>,
     /// Finds a ClusterRole.
@@ -37,7 +37,7 @@ pub struct Catalogue<'a> {
     /// Finds a Service.
     pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
     /// Finds what is known of a name.
-    pub hosts: &'a dyn Fn(&Host) -> Option<known::Known>,
+    pub hosts: &'a dyn Fn(&Host) -> Option<KnownName>,
     /// Finds what is known of a credential's Secret.
     pub credentials: &'a dyn Fn(&SecretReference) -> Option<CredentialFacts>,
     /// Finds the other grants of a person that have not ended.
@@ -58,7 +58,7 @@ pub struct Other<'a> {
 
 /// An object of the catalogue, as it was found.
 #[derive(Debug)]
-pub enum Known<'a, K> {
+pub enum Lookup<'a, K> {
     /// There is none.
     Absent,
     /// It is there, but this version of the operator cannot read it.
@@ -67,10 +67,10 @@ pub enum Known<'a, K> {
     Read(&'a K),
 }
 
-impl<K> Clone for Known<'_, K> {
+impl<K> Clone for Lookup<'_, K> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<K> Copy for Known<'_, K> {}
+impl<K> Copy for Lookup<'_, K> {}

@@ -2,7 +2,7 @@
 
 use crate::{
     grant::{
-        Declared, Input,
+        DeclaredGrant, Input,
         model::judged::{ONCE, counted},
     },
     model::child::GrantRef,
@@ -44,8 +44,8 @@ pub fn not_found(named: &RequestReference, elsewhere: Option<&GrantRef>) -> Stri
 /// Whether there is no grant any more that a review is about.
 fn is_gone(review: &AccessReview, input: Option<&Input<'_>>) -> bool {
     let uid = input.and_then(|input| match input.declared {
-        Declared::Read(grant) => grant.metadata().uid.as_deref(),
-        Declared::Undecodable { metadata, .. } => metadata.uid.as_deref(),
+        DeclaredGrant::Read(grant) => grant.metadata().uid.as_deref(),
+        DeclaredGrant::Undecodable { metadata, .. } => metadata.uid.as_deref(),
     });
     uid != Some(&*review.spec.request_ref.uid)
 }

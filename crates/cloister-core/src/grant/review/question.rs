@@ -1,7 +1,7 @@
 //! What the reviews of one grant are judged by: found once, however many reviews there are.
 
 use crate::grant::{
-    Declared, Grant, Input,
+    DeclaredGrant, Grant, Input,
     decide::{bars::People, case::Case},
     kinds::target_error::TargetError,
     model::{digest, target::Target},
@@ -22,7 +22,7 @@ pub struct Question<'i, 'a> {
 impl<'i, 'a> Question<'i, 'a> {
     /// None where the grant cannot be read.
     pub fn of(input: &'i Input<'a>) -> Option<Self> {
-        let Declared::Read(grant) = input.declared else { return None };
+        let DeclaredGrant::Read(grant) = input.declared else { return None };
         Some(Question {
             input,
             grant,

@@ -114,7 +114,7 @@ fn policies_add_up() {
     assert!(egress(&sync) && !egress(&train));
     let inside =
         Flow { from: at("10.0.0.1", Some(&sync)), to: at("10.0.0.2", Some(&train)), protocol: Protocol::Tcp, port: 1 };
-    assert_eq!(policies.ask(&inside), Verdict { egress: true, ingress: false });
+    assert_eq!(policies.ask(&inside), Reachability { egress: true, ingress: false });
 }
 
 #[test]

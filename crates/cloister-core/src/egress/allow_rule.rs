@@ -18,7 +18,7 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 ///
 /// Openings are never merged: the peers of one on the ports of another would be open too.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Opening {
+pub struct AllowRule {
     /// The pods that may, in the namespace of the policy. The empty selector is all of them.
     pub pods: LabelSelector,
     /// What they may reach.
@@ -34,7 +34,7 @@ pub struct Opening {
 pub enum Peers {
     /// Disjoint networks. No networks open nothing.
     Networks(Vec<IpNet>),
-    /// Names. As such they open nothing: see [`Opening::at_addresses`].
+    /// Names. As such they open nothing: see [`AllowRule::at_addresses`].
     Hosts(Vec<Host>),
     /// Pods of one namespace, by their labels.
     Pods {
@@ -45,7 +45,7 @@ pub enum Peers {
     },
 }
 
-impl Opening {
+impl AllowRule {
     /// The networks by which its breadth is measured.
     pub(crate) fn measured(&self) -> &[IpNet] {
         match &self.peers {
@@ -139,7 +139,7 @@ mod tests {
     }
 
     fn spec(peers: Peers, ports: Vec<PolicyPort>) -> serde_json::Value {
-        let opening = Opening { pods: LabelSelector::default(), peers, ports, declared: Vec::new() };
+        let opening = AllowRule { pods: LabelSelector::default(), peers, ports, declared: Vec::new() };
         serde_json::to_value(opening.to_network_policy_spec()).unwrap()
     }
 

@@ -4,7 +4,7 @@ use cloister_api::{EgressRule, Port, PrivateEndpoint, Protocol, ServiceReference
 
 /// What a rule or a storage endpoint reaches.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Target<'a> {
+pub enum EgressTarget<'a> {
     /// Names.
     DomainNames(&'a [String]),
     /// Networks in CIDR notation.
@@ -15,7 +15,7 @@ pub enum Target<'a> {
     PrivateEndpoint(&'a PrivateEndpoint),
 }
 
-impl<'a> Target<'a> {
+impl<'a> EgressTarget<'a> {
     /// What the rule reaches; nothing unless it names exactly one kind of target.
     pub fn of_rule(rule: &'a EgressRule) -> Option<Self> {
         Self::exactly_one(
@@ -43,10 +43,10 @@ impl<'a> Target<'a> {
         private_endpoint: Option<&'a PrivateEndpoint>,
     ) -> Option<Self> {
         let mut named = [
-            domain_names.map(Target::DomainNames),
-            networks.map(Target::Networks),
-            service.map(Target::Service),
-            private_endpoint.map(Target::PrivateEndpoint),
+            domain_names.map(EgressTarget::DomainNames),
+            networks.map(EgressTarget::Networks),
+            service.map(EgressTarget::Service),
+            private_endpoint.map(EgressTarget::PrivateEndpoint),
         ]
         .into_iter()
         .flatten();

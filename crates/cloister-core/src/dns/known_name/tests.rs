@@ -17,14 +17,14 @@ fn failed() -> Outcome {
     Outcome::Failed("SERVFAIL".into())
 }
 
-fn open(known: &Known, seconds: i64) -> Vec<String> {
+fn open(known: &KnownName, seconds: i64) -> Vec<String> {
     known.addresses(at(seconds), &Limits::default()).iter().map(ToString::to_string).collect()
 }
 
 #[test]
 fn an_address_stays_until_its_answer_has_run_out_and_the_grace_is_over() {
-    let (mut known, limits) = (Known::default(), Limits::default());
-    assert_eq!(known.standing(at(0), &limits), Standing::Unknown);
+    let (mut known, limits) = (KnownName::default(), Limits::default());
+    assert_eq!(known.standing(at(0), &limits), NameState::Unknown);
     known.learn(answer(&["198.51.100.1"], 30), at(0), &limits);
     known.learn(answer(&["198.51.100.2"], 30), at(30), &limits);
     assert_eq!(open(&known, 30), ["198.51.100.1", "198.51.100.2"]);
@@ -37,7 +37,7 @@ fn an_address_stays_until_its_answer_has_run_out_and_the_grace_is_over() {
 fn no_ttl_is_too_short_or_too_long_to_be_asked_for() {
     let limits = Limits { quiet: 1, ..Limits::default() };
     for (ttl, wait) in [(0, 5), (5, 5), (30, 30), (86_400, 300)] {
-        let mut known = Known::default();
+        let mut known = KnownName::default();
         assert_eq!(known.due(), Timestamp::MIN, "it is asked at once");
         known.learn(answer(&["198.51.100.1"], ttl), at(0), &limits);
         known.learn(answer(&["198.51.100.1"], ttl), at(1), &limits);
@@ -47,7 +47,7 @@ fn no_ttl_is_too_short_or_too_long_to_be_asked_for() {
 
 #[test]
 fn a_name_that_shows_something_new_is_asked_until_it_has_nothing_new_to_show() {
-    let (mut known, limits) = (Known::default(), Limits::default());
+    let (mut known, limits) = (KnownName::default(), Limits::default());
     let mut now = at(0);
     let mut asked = 0;
     // One of eight addresses at a time, in an order of its own.
@@ -61,7 +61,7 @@ fn a_name_that_shows_something_new_is_asked_until_it_has_nothing_new_to_show() {
     assert_eq!(known.addresses(now, &limits).len(), 8);
     assert!((40..=121).contains(&asked), "asked {asked} times");
     // A name that does not rotate is asked once per TTL, after a second look.
-    let mut steady = Known::default();
+    let mut steady = KnownName::default();
     steady.learn(answer(&["198.51.100.1"], 30), at(0), &limits);
     assert_eq!(steady.due(), at(0) + limits.probe);
     steady.learn(answer(&["198.51.100.1"], 30), at(1), &limits);
@@ -70,9 +70,9 @@ fn a_name_that_shows_something_new_is_asked_until_it_has_nothing_new_to_show() {
 
 #[test]
 fn the_last_answer_counts_while_nobody_answers_though_not_for_ever() {
-    let (mut known, limits) = (Known::default(), Limits::default());
+    let (mut known, limits) = (KnownName::default(), Limits::default());
     known.learn(failed(), at(0), &limits);
-    assert_eq!(known.standing(at(0), &limits), Standing::Unanswered("SERVFAIL".into()));
+    assert_eq!(known.standing(at(0), &limits), NameState::Unanswered("SERVFAIL".into()));
     known.learn(answer(&["198.51.100.1"], 30), at(10), &limits);
     known.learn(failed(), at(40), &limits);
     assert_eq!(known.due(), at(45));
@@ -87,7 +87,7 @@ fn the_last_answer_counts_while_nobody_answers_though_not_for_ever() {
 
 #[test]
 fn a_name_that_is_gone_is_closed_after_the_grace() {
-    let (mut known, limits) = (Known::default(), Limits::default());
+    let (mut known, limits) = (KnownName::default(), Limits::default());
     known.learn(answer(&["198.51.100.1"], 30), at(0), &limits);
     known.learn(Outcome::NoSuchName, at(30), &limits);
     assert_eq!(open(&known, 329), ["198.51.100.1"]);
@@ -98,26 +98,26 @@ fn a_name_that_is_gone_is_closed_after_the_grace() {
 
 #[test]
 fn a_name_with_too_many_addresses_is_not_held() {
-    let (mut known, limits) = (Known::default(), Limits { addresses: 8, ..Limits::default() });
+    let (mut known, limits) = (KnownName::default(), Limits { addresses: 8, ..Limits::default() });
     let many: Vec<String> = (0..4000).map(|n| format!("198.51.{}.{}", n / 250, n % 250)).collect();
     known.learn(answer(&many.iter().map(String::as_str).collect::<Vec<_>>(), 30), at(0), &limits);
-    assert_eq!(known.standing(at(0), &limits), Standing::TooMany(8));
+    assert_eq!(known.standing(at(0), &limits), NameState::TooMany(8));
     assert!(known.addresses.len() <= 16, "it is bounded");
     assert!(open(&known, 0).is_empty());
     // It is believed again once it has behaved for a while.
     known.learn(answer(&["198.51.100.1"], 30), at(3599), &limits);
-    assert_eq!(known.standing(at(3599), &limits), Standing::TooMany(8));
+    assert_eq!(known.standing(at(3599), &limits), NameState::TooMany(8));
     known.learn(answer(&["198.51.100.1"], 30), at(3600), &limits);
-    assert_eq!(known.standing(at(3600), &limits), Standing::Held);
+    assert_eq!(known.standing(at(3600), &limits), NameState::Held);
 }
 
 #[test]
 fn a_name_that_is_led_astray_is_closed_at_once() {
-    let (mut known, limits) = (Known::default(), Limits::default());
+    let (mut known, limits) = (KnownName::default(), Limits::default());
     known.learn(answer(&["198.51.100.1"], 30), at(0), &limits);
     let why = Rebinding::NotPublic("10.0.0.1".parse().unwrap());
     known.learn(Outcome::Refused(why.clone()), at(30), &limits);
-    assert_eq!(known.standing(at(30), &limits), Standing::Rebound(why));
+    assert_eq!(known.standing(at(30), &limits), NameState::Rebound(why));
     assert!(open(&known, 30).is_empty());
     known.learn(failed(), at(35), &limits);
     assert!(open(&known, 35).is_empty(), "what came before it is not believed again");
@@ -148,15 +148,15 @@ fn when_the_networks_change_an_answer_is_judged_as_a_look_up_would_judge_it() {
         };
         for (before, after) in all.iter().flat_map(|before| all.iter().map(move |after| (*before, *after))) {
             let (before, after) = (never(before), never(after));
-            let (mut kept, mut anew) = (Known::default(), Known::default());
+            let (mut kept, mut anew) = (KnownName::default(), KnownName::default());
             kept.learn(asked(&before), at(0), &limits);
             anew.learn(asked(&after), at(0), &limits);
             let judged = kept.judged(expected, &after, at(1), &limits);
             // Of what was refused nothing was kept but the address that it was refused for.
             if kept.is_rebound() {
                 let is_closed =
-                    matches!(judged, (Standing::Rebound(_) | Standing::Unknown, ref open) if open.is_empty());
-                assert!(is_closed && (judged.0 == Standing::Unknown || anew.is_rebound()), "{judged:?}");
+                    matches!(judged, (NameState::Rebound(_) | NameState::Unknown, ref open) if open.is_empty());
+                assert!(is_closed && (judged.0 == NameState::Unknown || anew.is_rebound()), "{judged:?}");
             } else {
                 assert_eq!(judged, anew.judged(expected, &after, at(1), &limits));
                 assert_eq!(judged, (anew.standing(at(1), &limits), anew.addresses(at(1), &limits)));
@@ -167,13 +167,13 @@ fn when_the_networks_change_an_answer_is_judged_as_a_look_up_would_judge_it() {
 
 #[test]
 fn an_address_that_the_last_answer_has_no_more_closes_itself_alone() {
-    let (mut known, limits) = (Known::default(), Limits::default());
+    let (mut known, limits) = (KnownName::default(), Limits::default());
     known.learn(answer(&["203.0.113.9"], 30), at(0), &limits);
     known.learn(answer(&["198.51.100.7"], 30), at(30), &limits);
     let host = Host { name: "www.example.com".parse().unwrap(), expected: None };
     let never = never(&["203.0.113.0/24"]);
     let names = Names { known: &|_| Some(known.clone()), limits: &limits, never: &never, now: at(31) };
     let held = names.held(&host);
-    assert_eq!(held.standing, Standing::Held);
+    assert_eq!(held.standing, NameState::Held);
     assert_eq!(held.addresses, ["198.51.100.7".parse::<IpAddr>().unwrap()]);
 }

@@ -4,7 +4,7 @@ use super::answer::Rebinding;
 
 /// How a name stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum NameState {
     /// Nobody has answered yet.
     Unknown,
     /// Its addresses are known.
@@ -19,17 +19,17 @@ pub enum Standing {
     Rebound(Rebinding),
 }
 
-impl Standing {
+impl NameState {
     /// The reason in one word; none where the name is held. It is part of the contract: tools match on it.
     pub fn reason(&self) -> &'static str {
         match self {
-            Standing::Unknown => "Resolving",
-            Standing::Held => "",
-            Standing::NoAddress => "NoAddress",
-            Standing::TooMany(_) => "TooManyAddresses",
-            Standing::Unanswered(_) => "DNSUnanswered",
-            Standing::Rebound(Rebinding::OutsideExpected { .. }) => "OutsideExpectedNetworks",
-            Standing::Rebound(_) => "Rebinding",
+            NameState::Unknown => "Resolving",
+            NameState::Held => "",
+            NameState::NoAddress => "NoAddress",
+            NameState::TooMany(_) => "TooManyAddresses",
+            NameState::Unanswered(_) => "DNSUnanswered",
+            NameState::Rebound(Rebinding::OutsideExpected { .. }) => "OutsideExpectedNetworks",
+            NameState::Rebound(_) => "Rebinding",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     answer::{self, Answer, Rebinding, Where},
-    standing::Standing,
+    name_state::NameState,
 };
 use crate::address::NeverOpened;
 use jiff::{SignedDuration, Timestamp};
@@ -56,7 +56,7 @@ pub enum Outcome {
 
 /// What is known of a name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Known {
+pub struct KnownName {
     addresses: BTreeMap<IpAddr, Seen>,
     /// When it was last asked.
     asked: Option<Timestamp>,
@@ -83,11 +83,11 @@ struct Seen {
     until: Timestamp,
 }
 
-impl Known {
+impl KnownName {
     /// What an earlier life of the operator had open: it stays so for the grace, until somebody answers.
     pub fn remembered(answer: &Answer, now: Timestamp) -> Self {
         let addresses = answer.addresses().map(|(address, _)| (address, Seen { last: now, until: now })).collect();
-        Known { addresses, ..Known::default() }
+        KnownName { addresses, ..KnownName::default() }
     }
 
     /// Whether the last answer led it to where it must not lead.
@@ -173,26 +173,26 @@ impl Known {
     /// The addresses to open, in their order; none where the name cannot be held by addresses.
     pub fn addresses(&self, now: Timestamp, limits: &Limits) -> Vec<IpAddr> {
         match self.standing(now, limits) {
-            Standing::Held => self.held(now, limits).collect(),
+            NameState::Held => self.held(now, limits).collect(),
             _ => Vec::new(),
         }
     }
 
     /// How it stands.
-    pub fn standing(&self, now: Timestamp, limits: &Limits) -> Standing {
+    pub fn standing(&self, now: Timestamp, limits: &Limits) -> NameState {
         if let Some(why) = &self.refused {
-            return Standing::Rebound(why.clone());
+            return NameState::Rebound(why.clone());
         }
         if self.overflowed.is_some_and(|at| at + limits.stale > now) {
-            return Standing::TooMany(limits.addresses);
+            return NameState::TooMany(limits.addresses);
         }
         if self.held(now, limits).next().is_some() {
-            return Standing::Held;
+            return NameState::Held;
         }
         match (&self.failing, self.asked) {
-            (Some((_, why)), _) => Standing::Unanswered(why.clone()),
-            (None, None) => Standing::Unknown,
-            (None, Some(_)) => Standing::NoAddress,
+            (Some((_, why)), _) => NameState::Unanswered(why.clone()),
+            (None, None) => NameState::Unknown,
+            (None, Some(_)) => NameState::NoAddress,
         }
     }
 
@@ -204,15 +204,15 @@ impl Known {
         never: &NeverOpened,
         now: Timestamp,
         limits: &Limits,
-    ) -> (Standing, Vec<IpAddr>) {
+    ) -> (NameState, Vec<IpAddr>) {
         match self.standing(now, limits) {
-            Standing::Held => match self.last_answer_astray(never) {
-                Some(why) => (Standing::Rebound(why), Vec::new()),
-                None => (Standing::Held, self.held(now, limits).collect()),
+            NameState::Held => match self.last_answer_astray(never) {
+                Some(why) => (NameState::Rebound(why), Vec::new()),
+                None => (NameState::Held, self.held(now, limits).collect()),
             },
-            Standing::Rebound(why) => match answer::check(why.address(), expected, never) {
-                Ok(()) => (Standing::Unknown, Vec::new()),
-                Err(why) => (Standing::Rebound(why), Vec::new()),
+            NameState::Rebound(why) => match answer::check(why.address(), expected, never) {
+                Ok(()) => (NameState::Unknown, Vec::new()),
+                Err(why) => (NameState::Rebound(why), Vec::new()),
             },
             other => (other, Vec::new()),
         }

@@ -59,7 +59,7 @@ async fn an_approval_that_nobody_gave_opens_nothing() -> Result<()> {
             }
         }
         write(&thief, &grant, status).await?;
-        story.ends(&grant, "Revoked", NOT_BORNE_OUT, "there is no AccessReview").await?;
+        story.ends(&grant, "Revoked", NOT_BORNE_OUT, "does not exist, or differs from the status").await?;
         story.unchanged(&before).await?;
         let record = story.stage.record(uid(&grant))?;
         let opened = ["dev.cloister.grant.approved.v1", "dev.cloister.grant.activated.v1"];

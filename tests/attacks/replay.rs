@@ -156,7 +156,7 @@ async fn a_decision_stands_when_its_review_is_deleted() -> Result<()> {
         who.delete_all("AccessReview", "").await.forbidden().await?;
     }
     story.root.delete_all("AccessReview", "").await.ok()?;
-    story.ends(&open, "Revoked", "RecordNotBorneOut", "there is no AccessReview").await?;
+    story.ends(&open, "Revoked", "RecordNotBorneOut", "does not exist, or differs from the status").await?;
     story.settle().await?;
     ensure!(story.again(&refused).await?["status"]["phase"] == "Denied");
     ensure!(story.again(&revoked).await?["status"] == revoked["status"]);

@@ -52,7 +52,7 @@ async fn an_allowlist_that_does_not_allow_the_namespace_opens_nothing() -> Resul
     assert_eq!(scene.policies(&name).await?.len(), 3);
     let (_, reason, message) = scene.need(&name, &format!("allowlist/{list}")).await?;
     assert_eq!(reason, "AllowlistNotAllowed");
-    assert!(message.contains("wants team=others, and the ResearchNamespace has team="), "{message}");
+    assert!(message.contains("requires team=others, and the ResearchNamespace has team="), "{message}");
     assert_eq!(scene.need(&name, "rule/own").await?.0, EgressState::NeedsGrant);
 
     let patch = Patch::Merge(json!({"spec": {"namespaceSelector": for_team(&name)}}));

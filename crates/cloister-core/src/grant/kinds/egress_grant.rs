@@ -10,7 +10,7 @@ use super::{
 use crate::{
     address::Refusal,
     dns::{Held, NameState},
-    egress::{self, Opened, REACH_EXCEEDS_INTENT, destination, grant_refused, open_rule, open_rule_in_part},
+    egress::{self, Opened, REACH_EXCEEDS_INTENT, grant_refused, open_rule, open_rule_in_part, target::destination},
     grant::{
         Grant, Input,
         model::{
@@ -39,7 +39,7 @@ impl Kind for EgressGrant {
     }
 
     fn names_target(&self) -> String {
-        target::destination(&self.spec.rule)
+        destination(&self.spec.rule)
     }
 
     fn entry(&self) -> String {

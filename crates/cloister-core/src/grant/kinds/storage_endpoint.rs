@@ -6,7 +6,7 @@ use crate::{
     dns::NameState,
     egress::{TOO_BROAD, endpoint_refused, endpoint_too_broad, open_endpoint_in_part},
     grant::{
-        Declaration, Grant, Input,
+        DeclaredGrant, Grant, Input,
         model::{digest, target::Target},
     },
     model::{child::build::pods_of, writers::CATALOGUE_WRITERS},
@@ -17,7 +17,7 @@ use cloister_api::{GrantPhase, StorageAccessGrant, StorageEndpoint, StorageResou
 /// That the Service of the endpoint of a request is not there: one that was made later is another than was agreed to, and would
 /// end what was given meanwhile.
 pub fn unmade(asked: &StorageAccessGrant, target: &Target<'_>, input: &Input<'_>) -> Option<Missing> {
-    let is_request = matches!(input.declared, Declaration::Read(grant) if grant.phase() == GrantPhase::Pending);
+    let is_request = matches!(input.declared, DeclaredGrant::Read(grant) if grant.phase() == GrantPhase::Pending);
     if !is_request || !digest::lacks_its_service(target) {
         return None;
     }

@@ -33,6 +33,7 @@ fn persons(kind: &Attested, object: &DynamicObject) -> Value {
 /// One test, because there is one CloisterConfig.
 #[tokio::test]
 async fn the_person_key_is_what_the_identity_provider_says() -> Result<()> {
+    let _alone = CONFIG.lock().await;
     let cluster = cluster().await;
     let ns = research_namespace(&cluster.operator().await?, "person").await?;
     let configs: Api<CloisterConfig> = Api::all(cluster.admin().await?);

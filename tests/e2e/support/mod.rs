@@ -9,6 +9,10 @@ use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fmt::Debug;
+use tokio::sync::Mutex;
+
+/// Held by each test that makes a CloisterConfig, or that needs that there is none: a cluster has one.
+pub static CONFIG: Mutex<()> = Mutex::const_new(());
 
 /// A typed object from JSON.
 #[track_caller]

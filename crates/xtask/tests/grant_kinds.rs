@@ -3,7 +3,7 @@
 use anyhow::{Context, Result, ensure};
 use cloister_api::{GrantKind, crds};
 use serde_json::Value;
-use std::fs;
+use std::{fs, path::Path};
 use xtask::{
     cluster::workspace_root,
     install::{self, Parts},
@@ -82,6 +82,20 @@ fn whatever_is_installed_names_all_kinds_of_grants_or_none() -> Result<()> {
     }
     ensure!(naming > 8 && !of_one.is_empty(), "only {naming} objects name kinds of grants: is this looked up wrongly?");
     Ok(())
+}
+
+/// The text of each file of a folder, and of the folders in it.
+fn texts(folder: &Path) -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            texts.extend(self::texts(&path)?);
+        } else {
+            texts.push(fs::read_to_string(&path)?);
+        }
+    }
+    Ok(texts)
 }
 
 #[test]

@@ -101,13 +101,12 @@ fn texts(folder: &Path) -> Result<Vec<String>> {
 #[test]
 fn each_kind_of_grant_is_documented_and_has_an_example() -> Result<()> {
     let root = workspace_root()?;
-    let examples: Vec<String> =
-        fs::read_dir(root.join("examples"))?.filter_map(|entry| fs::read_to_string(entry.ok()?.path()).ok()).collect();
+    let examples = texts(&root.join("examples"))?;
     for kind in GrantKind::ALL.map(GrantKind::as_str) {
         for page in ["docs/researcher.md", "docs/approver.md", "docs/reference.md"] {
             ensure!(fs::read_to_string(root.join(page))?.contains(kind), "{page} does not name {kind}");
         }
-        let declares = |text: &String| text.lines().any(|line| line.trim() == format!("kind: {kind}"));
+        let declares = |text: &String| text.lines().any(|line| line == format!("kind: {kind}"));
         ensure!(examples.iter().any(declares), "no example is a {kind}");
     }
     Ok(())

@@ -1,6 +1,5 @@
 //! `cargo xtask test`: all tests, several test programs at a time. `cargo test` runs one after the other, and most of ours
-//! wait: for a cluster, for the end of a grant, for a fault to be over. What only computes runs meanwhile, at the lowest
-//! priority, so that it takes the time that the others leave.
+//! wait: for a cluster, for the end of a grant, for a fault to be over.
 
 use crate::{cluster::workspace_root, operator};
 use anyhow::{Context, Result, ensure};
@@ -16,13 +15,12 @@ use tempfile::TempDir;
 
 /// The programs that take longest, the longest first: what begins last ends soon.
 const LONGEST: [&str; 9] =
-    ["chaos", "operator", "attacks", "docs", "settings", "tools", "e2e", "grant_approvals", "names"];
+    ["chaos", "operator", "grant_approvals", "attacks", "docs", "settings", "tools", "e2e", "names"];
 
 /// The options of `cargo xtask test`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// How many test programs run at a time, beside one of those that only compute; between them they run as many tests at a
-    /// time as one alone would
+    /// How many test programs run at a time; between them they run as many tests at a time as one alone would
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     jobs: u8,
     /// Run only the test programs of these names, such as `chaos`
@@ -34,8 +32,6 @@ struct Program {
     /// What Cargo calls it: of a library and a binary, the package; of others, the file.
     name: String,
     command: Command,
-    /// Whether it is of the core, which reads no clock and asks nobody.
-    computes: bool,
 }
 
 /// What became of a program.
@@ -66,19 +62,17 @@ pub fn run(args: &Args) -> Result<()> {
     let place = |program: &Program| LONGEST.iter().position(|name| *name == program.name).unwrap_or(LONGEST.len());
     // Taken from the end.
     programs.sort_by_key(|program| std::cmp::Reverse(place(program)));
-    let (seconds, count, jobs) = (began.elapsed().as_secs(), programs.len(), args.jobs);
-    println!("built in {seconds} s; {count} test programs, {jobs} at a time and one that only computes");
+    println!("built in {} s; {} test programs, {} at a time", began.elapsed().as_secs(), programs.len(), args.jobs);
 
     let folder = TempDir::new()?;
-    let (computing, waiting): (Vec<_>, Vec<_>) = programs.into_iter().partition(|program| program.computes);
-    let (computing, waiting, failed) = (Mutex::new(computing), Mutex::new(waiting), Mutex::new(Vec::new()));
+    let (waiting, failed) = (Mutex::new(programs), Mutex::new(Vec::new()));
+    let next = || waiting.lock().ok()?.pop();
     thread::scope(|scope| {
-        for worker in 0..=args.jobs {
+        for worker in 0..args.jobs {
             let output = folder.path().join(worker.to_string());
-            let (mine, failed) = (if worker == 0 { &computing } else { &waiting }, &failed);
+            let (next, failed) = (&next, &failed);
             scope.spawn(move || {
-                let next = || mine.lock().ok()?.pop();
-                while let Some(Program { name, command, .. }) = next() {
+                while let Some(Program { name, command }) = next() {
                     let passed = match outcome(command, &output) {
                         Ok(outcome) => {
                             tell(&name, &outcome);
@@ -119,19 +113,15 @@ fn programs() -> Result<Vec<Program>> {
         let text = |value: &serde_json::Value| value.as_str().map(str::to_owned).context("cargo names no program");
         let manifest = PathBuf::from(text(&message["manifest_path"])?);
         let package = manifest.parent().context("a package has no folder")?;
-        let computes = package.ends_with("crates/cloister-core");
-        let mut command = Command::new(if computes { "nice" } else { executable });
-        if computes {
-            command.args(["-n", "19", executable]);
-        }
+        let mut command = Command::new(executable);
         // As Cargo runs them: in the folder of their package.
         command.current_dir(package).env("CARGO_MANIFEST_DIR", package);
-        programs.push(Program { name: text(&message["target"]["name"])?, command, computes });
+        programs.push(Program { name: text(&message["target"]["name"])?, command });
     }
     ensure!(!programs.is_empty(), "cargo names no test program");
     let mut examples = crate::cargo::command();
     examples.args(["test", "--quiet", "--workspace", "--doc"]).current_dir(&root);
-    programs.push(Program { name: "doc".into(), command: examples, computes: false });
+    programs.push(Program { name: "doc".into(), command: examples });
     Ok(programs)
 }
 

@@ -118,6 +118,13 @@ pub struct StorageRole {
     pub credential: Option<Credential>,
 }
 
+impl StorageRole {
+    /// Where its credential is kept, where it has one: see [`Credential::source`].
+    pub fn credential_source(&self) -> Option<CredentialSource<'_>> {
+        self.credential.as_ref()?.source()
+    }
+}
+
 /// A storage account, bucket or share: its endpoint, its sensitivity, and the roles it offers.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
 #[kube(

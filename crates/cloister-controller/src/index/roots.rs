@@ -7,7 +7,7 @@ use crate::{
 };
 use cloister_api::{
     AccessPolicy, AccessRole, CloisterConfig, CloisterConfigSpec, CredentialSource, EgressAllowlist, ResearchNamespace,
-    StorageResource,
+    StorageResource, StorageRole,
 };
 use cloister_core::{cluster::settings::Settings, egress::Installed};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -312,7 +312,7 @@ fn take_sources(index: &mut Index, name: &Arc<str>, old: Option<&Decoded<Storage
 fn sources(storage: Option<&Decoded<StorageResource>>) -> BTreeSet<ObjectName> {
     let roles =
         storage.and_then(|storage| storage.object.as_ref().ok()).into_iter().flat_map(|storage| &storage.spec.roles);
-    let kept = roles.filter_map(|role| role.credential.as_ref()?.source());
+    let kept = roles.filter_map(StorageRole::credential_source);
     kept.map(|CredentialSource::Secret(kept)| ObjectName {
         namespace: kept.namespace.as_str().into(),
         name: kept.name.as_str().into(),

@@ -23,8 +23,8 @@ use crate::{
     },
 };
 use cloister_api::{
-    AccessPolicy, AccessRole, AccessRoleStatus, Credential, CredentialSource, SecretReference, ServiceReference,
-    StorageResource, StorageResourceStatus, StorageRole, condition::reason,
+    AccessPolicy, AccessRole, AccessRoleStatus, CredentialSource, SecretReference, ServiceReference, StorageResource,
+    StorageResourceStatus, StorageRole, condition::reason,
 };
 use jiff::Timestamp;
 
@@ -179,7 +179,7 @@ fn endpoint(storage: &StorageResource, input: &Input<'_>) -> (Vec<Said>, Vec<Sai
 /// As how sensitive the approvals of a storage's roles are judged where that is more than it says.
 fn judged(storage: &StorageResource, input: &Input<'_>) -> Vec<String> {
     let facts = storage.spec.roles.iter().filter_map(|role| {
-        let CredentialSource::Secret(at) = role.credential.as_ref()?.source()?;
+        let CredentialSource::Secret(at) = role.credential_source()?;
         let facts = (input.credentials)(at)?;
         Some((role, facts.sensitivity.filter(|sensitivity| *sensitivity > storage.spec.sensitivity)?, facts.named_by))
     });
@@ -196,8 +196,7 @@ fn judged(storage: &StorageResource, input: &Input<'_>) -> Vec<String> {
 fn role_faults(storage: &StorageResource, role: &StorageRole, input: &Input<'_>) -> Vec<Said> {
     let (policy, no_policy) = policy(&role.access_policy, input);
     let mut faults: Vec<Said> = no_policy.into_iter().collect();
-    let source = role.credential.as_ref().and_then(Credential::source);
-    let source = source.map(|CredentialSource::Secret(at)| at);
+    let source = role.credential_source().map(|CredentialSource::Secret(at)| at);
     let facts = source.and_then(|source| (input.credentials)(source));
     let of_secret = source.zip(facts.as_ref()).and_then(|(at, facts)| facts.says(at));
     let said = Sensitive::highest([Sensitive::of_storage(storage)].into_iter().chain(of_secret));

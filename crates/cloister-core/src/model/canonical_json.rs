@@ -1,5 +1,6 @@
 //! Values in the one form that is hashed: canonical JSON (RFC 8785).
 
+use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -8,17 +9,18 @@ const LARGEST: u64 = 1 << 53;
 
 /// The canonical JSON of a value.
 pub fn json(value: &Value) -> Vec<u8> {
-    // A tree of plain values cannot fail to be written. The canonicalizer takes several times as long, as it reads every key
-    // again to sort it, and a digest is made at every look at a grant.
-    let written =
-        if is_written_so(value) { serde_json::to_vec(value) } else { serde_json_canonicalizer::to_vec(value) };
-    written.unwrap_or_default()
+    written(value, is_written_so(value))
 }
 
 /// The canonical JSON of an object of these fields.
 pub fn object(fields: &BTreeMap<&str, &Value>) -> Vec<u8> {
-    let is_plain = fields.iter().all(|(key, field)| key.is_ascii() && is_written_so(field));
-    let written = if is_plain { serde_json::to_vec(fields) } else { serde_json_canonicalizer::to_vec(fields) };
+    written(fields, fields.iter().all(|(key, field)| key.is_ascii() && is_written_so(field)))
+}
+
+fn written(value: &impl Serialize, is_written_so: bool) -> Vec<u8> {
+    // A tree of plain values cannot fail to be written. The canonicalizer takes several times as long, as it reads every key
+    // again to sort it, and a digest is made at every look at a grant.
+    let written = if is_written_so { serde_json::to_vec(value) } else { serde_json_canonicalizer::to_vec(value) };
     written.unwrap_or_default()
 }
 

@@ -156,7 +156,7 @@ fn an_error_does_not_quote_the_request() {
         let errors = errors(expression);
         assert_eq!(errors.len(), 1, "{expression}");
         assert!(!errors[0].contains("SEC-114"), "{errors:?}");
-        assert_eq!(errors, super::tests::errors(expression));
+        assert_eq!(errors, self::errors(expression));
     }
 }
 

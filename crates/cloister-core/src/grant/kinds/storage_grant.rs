@@ -29,7 +29,7 @@ use crate::{
     },
     model::child::{Child, build::role_binding},
 };
-use cloister_api::{Credential, CredentialSource, Mount, OnExpiry, ResidualExposure, StorageAccessGrant, Subject};
+use cloister_api::{CredentialSource, Mount, OnExpiry, ResidualExposure, StorageAccessGrant, Subject};
 use serde_json::{Value, json};
 
 impl Kind for StorageAccessGrant {
@@ -49,8 +49,7 @@ impl Kind for StorageAccessGrant {
 
     fn withdrawn(&self, input: &Input<'_>) -> Option<Missing> {
         let (_, role) = found(self, input).ok()?;
-        let CredentialSource::Secret(from) =
-            role.credential.as_ref().filter(|_| self.spec.mount.is_some())?.source()?;
+        let CredentialSource::Secret(from) = role.credential_source().filter(|_| self.spec.mount.is_some())?;
         let facts = (input.catalogue.credentials)(from)?;
         // Where nothing is said there is nothing that was taken back: it stays until its end, and is not given again.
         let fault = facts.offered.as_ref().and_then(|_| facts.not_offered(from, &self.spec.storage))?;
@@ -81,7 +80,7 @@ impl Kind for StorageAccessGrant {
         let (storage, role) = found(self, input)?;
         let rules = role.cluster_role.as_deref().map(|name| cluster_role(name, self, input)).transpose();
         let (rules, policy) = both(rules, policy_of(&role.access_policy, || self.entry(), input))?;
-        let source = role.credential.as_ref().and_then(Credential::source);
+        let source = role.credential_source();
         let mut meaning = json!({
             "uid": storage.metadata.uid,
             "sensitivity": storage.spec.sensitivity,

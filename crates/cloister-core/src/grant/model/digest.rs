@@ -22,17 +22,16 @@ use std::collections::BTreeMap;
 
 /// The digest that a review must name: of the grant, of the policy that decides, and of what the grant is for.
 pub fn of(grant: &Grant, namespace: &str, target: &Target<'_>) -> String {
-    let request = request(grant, namespace);
-    let policy_and_target = [("policy", policy(target)), ("target", &target.meaning)];
-    of_fields(request.iter().map(|(field, value)| (*field, value)).chain(policy_and_target))
+    of_fields(&request(grant, namespace), [("policy", policy(target)), ("target", &target.meaning)])
 }
 
 /// The digest of a request alone, while it is not known what it is for: no review that names it approves anything.
 pub fn without_target(grant: &Grant, namespace: &str) -> String {
-    of_fields(request(grant, namespace).iter().map(|(field, value)| (*field, value)))
+    of_fields(&request(grant, namespace), [])
 }
 
-fn of_fields<'a>(fields: impl Iterator<Item = (&'a str, &'a Value)>) -> String {
+fn of_fields<'a, const N: usize>(request: &'a [(&str, Value)], others: [(&'a str, &'a Value); N]) -> String {
+    let fields = request.iter().map(|(field, value)| (*field, value)).chain(others);
     format!("v1:sha256:{}", hash_of_fields(&fields.collect()))
 }
 

@@ -58,7 +58,6 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, missing.clone());
     }
     let mut adopting = Plan::default();
-    let mut renewal = Vec::new();
     let ours = match standing {
         // It may say of itself that it is this one's; then it is closed as long as it is not.
         AdoptionCheck::Refused(message) => {
@@ -88,11 +87,18 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
             closing::let_it_end(&mut plan, input);
             return say.of_closed().waiting(plan, reason::NAMESPACE_TERMINATING, message);
         }
-        AdoptionCheck::ToMake => false,
-        AdoptionCheck::ToTakeOver(first) => {
-            renewal = first;
-            false
+        AdoptionCheck::ToTakeOver(renewal) => {
+            let mut plan = takeover::take_over(declared, renewal, sealed, input.now);
+            if input.settings.held && plan.hold() {
+                return say.waiting(plan, reason::CLOCK_SKEW, CLOCK_SKEW.to_owned());
+            }
+            return say.waiting(plan, reason::ADOPTING, takeover::closing_message(input.name));
         }
+        AdoptionCheck::Settling(until) => {
+            adopting.look_again(until);
+            return say.waiting(adopting, reason::ADOPTING, takeover::closing_message(input.name));
+        }
+        AdoptionCheck::ToMake => false,
         AdoptionCheck::Ours => true,
     };
     let enforced = with(sealed.clone(), labels::ENFORCED, "true");
@@ -101,8 +107,6 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         ours && class_known && denies(input) && input.namespace.is_some_and(ObservedNamespace::is_enforced);
 
     let mut plan = Plan::default();
-    // Before it is taken over, so that it is done again where it is cut off.
-    plan.open(renewal);
     let first = if is_enforced { &enforced } else { &sealed };
     let labelled = input.namespace.is_some_and(|namespace| namespace.has(first));
     let label = (!labelled).then(|| Action::ApplyNamespace(first.clone()));

@@ -11,19 +11,20 @@
 use super::{
     DeclaredNamespace, Input, ObservedNamespace,
     input::{Account, Inspection},
+    labelled::with,
 };
 use crate::model::{
     child::{ChildKey, ChildKind, ObservedChild, names::DEFAULT_ACCOUNT},
     finalizers::has_finalizer,
     ownership::{Whose, whose},
-    plan::Action,
+    plan::{Action, NamespaceLabels, Plan},
     shell::command,
     text::{first_of, shown},
 };
 use cloister_api::{ResearchNamespace, labels};
 use jiff::{SignedDuration, Timestamp};
 
-/// How long every API server may take to see the label that closes a Namespace.
+/// How long every API server may take to see a label of a Namespace: admission reads Namespaces from a cache.
 const SETTLE: SignedDuration = SignedDuration::from_secs(5);
 
 /// When a Namespace that cannot be taken over is looked at again: nobody tells of all that stands in the way.
@@ -45,6 +46,8 @@ pub enum AdoptionCheck {
     ToLookAt(Timestamp),
     /// It holds nothing that could undo what the operator writes, once this is done.
     ToTakeOver(Vec<Action>),
+    /// It is taken over, and until then admission may not see its label and refuse what the operator writes into it.
+    Settling(Timestamp),
     /// It belongs to the ResearchNamespace.
     Ours,
     /// It is being deleted.
@@ -62,7 +65,10 @@ pub fn standing(input: &Input<'_>) -> AdoptionCheck {
         return AdoptionCheck::Ending;
     }
     if is_ours(input.name, input.declared, namespace) {
-        return AdoptionCheck::Ours;
+        return match door(namespace, input.now) {
+            Door::Closing(until) if !namespace.is_enforced() => AdoptionCheck::Settling(until),
+            _ => AdoptionCheck::Ours,
+        };
     }
     if !is_offered(input.name, input.declared, namespace) {
         return AdoptionCheck::Refused(not_offered(input.name, namespace));
@@ -89,6 +95,24 @@ pub fn wants_inspection(
         && !is_ours(name, declared, namespace)
         && is_offered(name, declared, namespace)
         && matches!(door(namespace, now), Door::Closed)
+}
+
+/// What takes a Namespace over. What it should hold follows once every API server has seen the label: until then it stays
+/// closed as one that is offered is.
+pub(super) fn take_over<S>(
+    declared: &ResearchNamespace,
+    renewal: Vec<Action>,
+    sealed: NamespaceLabels,
+    now: Timestamp,
+) -> Plan<S> {
+    let mut plan = Plan::default();
+    // Before it is taken over, so that it is done again where it is cut off.
+    plan.open(renewal);
+    plan.open((!has_finalizer(&declared.metadata, labels::NAMESPACE_FINALIZER)).then_some(Action::AddFinalizer));
+    let closed = with(sealed, labels::ADOPTING, &now.as_second().to_string());
+    plan.open([Action::ApplyNamespace(closed)]);
+    plan.look_again(now + SETTLE);
+    plan
 }
 
 /// What opens a Namespace again that is offered no more.

@@ -33,6 +33,10 @@ pub const OWED: &str = "an approver of AccessPolicy incidents must review it by 
 
 pub const NAME: &str = "interp";
 
+/// After how many seconds every API server has seen a label of a Namespace. Before that, admission refuses what the operator
+/// writes into it.
+const SEEN: i64 = 5;
+
 /// The uid of an account that was made anew.
 pub const RENEWED: &str = "renewed";
 
@@ -60,6 +64,8 @@ pub struct World {
     /// What is known of names.
     pub known: BTreeMap<String, KnownName>,
     pub namespace: Option<ObservedNamespace>,
+    /// When a Namespace that stood got the label of a research namespace, which admission may see later.
+    pub taken_over: Option<Timestamp>,
     pub objects: Objects,
     /// The grants that are there.
     pub grants: BTreeSet<GrantRef>,
@@ -91,6 +97,7 @@ impl World {
             dns_ports: Vec::new(),
             known: BTreeMap::new(),
             namespace: None,
+            taken_over: None,
             objects: of_grants(),
             grants: [GrantRef { kind: GrantKind::StorageAccessGrant, name: "eval".into() }].into(),
             inspection: Inspection::default(),
@@ -177,7 +184,11 @@ impl World {
                     namespace.terminating = true;
                 }
             }
-            Action::Apply(child) => self.objects.apply(child)?,
+            Action::Apply(child) => {
+                let since = self.taken_over.map_or(i64::MAX, |since| self.now.as_second() - since.as_second());
+                assert!(since >= SEEN, "{} is written {since} s after the takeover", child.key());
+                self.objects.apply(child)?;
+            }
             Action::Delete(key) => self.objects.delete(key)?,
             Action::Release(key) => self.objects.edit(key, |metadata| {
                 metadata.finalizers.get_or_insert_default().retain(|held| held != labels::ENFORCED_FINALIZER);
@@ -197,7 +208,13 @@ impl World {
         self.declared.as_mut().expect("there is an object").metadata.finalizers.get_or_insert_default()
     }
 
-    fn label(&mut self, labels: &NamespaceLabels) {
+    fn label(&mut self, wanted: &NamespaceLabels) {
+        let stood = self.namespace.as_ref().map(|namespace| namespace.labels.contains_key(labels::RESEARCH_NAMESPACE));
+        self.taken_over = match stood {
+            None => None,
+            Some(true) => self.taken_over,
+            Some(false) => Some(self.now),
+        };
         let namespace = self.namespace.get_or_insert_with(|| ObservedNamespace {
             uid: "u".into(),
             labels: BTreeMap::new(),
@@ -206,8 +223,8 @@ impl World {
             created: None,
             held_by: None,
         });
-        assert!(labels.keys().all(|key| is_owned_label(key)), "{labels:?}");
-        namespace.labels = labels.iter().map(|(key, value)| ((*key).into(), value.as_str().into())).collect();
+        assert!(wanted.keys().all(|key| is_owned_label(key)), "{wanted:?}");
+        namespace.labels = wanted.iter().map(|(key, value)| ((*key).into(), value.as_str().into())).collect();
     }
 
     /// Carries out a plan, or only so many of its actions; what may run together in this rotation. `check` sees the

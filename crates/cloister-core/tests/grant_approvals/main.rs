@@ -44,6 +44,9 @@ fn histories(usual: u64) -> u64 {
     std::env::var("CLOISTER_HISTORIES").ok().and_then(|count| count.parse().ok()).unwrap_or(usual)
 }
 
+/// In how many ways a beginning goes on that several histories have in common.
+const BRANCHES: u64 = 4;
+
 /// How histories are made and run.
 #[derive(Clone)]
 struct Histories<E> {
@@ -52,19 +55,57 @@ struct Histories<E> {
     /// Whether the history of this number comes to rest at its end.
     at_rest: fn(u64) -> bool,
     run: fn(&Model, &[E], bool),
+    /// What a beginning leads to, where several histories have it in common: it is played and judged once for all of them.
+    begin: Option<fn(&Model, &[E]) -> Model>,
+}
+
+/// Where a history begins, what happens, and how many of these events it has in common with others.
+struct History<E> {
+    start: usize,
+    events: Vec<E>,
+    common: usize,
 }
 
 impl<E: Clone + Debug> Histories<E> {
-    /// One history: where it begins, and what happens.
-    fn history(&self, seed: u64, starts: &[Model]) -> (usize, Vec<E>) {
-        let mut rng = Rng::with_seed(seed);
-        let start = rng.usize(..starts.len());
-        let events = (0..rng.usize(self.length.clone())).map(|_| (self.event)(&mut rng)).collect();
-        (start, events)
+    fn history(&self, number: u64, starts: usize) -> History<E> {
+        let first = seed() << 32;
+        let mut rng = Rng::with_seed(first + number - number % self.branches());
+        let (start, length) = (rng.usize(..starts), rng.usize(self.length.clone()));
+        let common = self.begin.map_or(0, |_| length * 2 / 3);
+        let mut events: Vec<E> = (0..common).map(|_| (self.event)(&mut rng)).collect();
+        let mut rng = if common == 0 { rng } else { Rng::with_seed(!(first + number)) };
+        events.extend((common..length).map(|_| (self.event)(&mut rng)));
+        History { start, events, common }
+    }
+
+    fn branches(&self) -> u64 {
+        self.begin.map_or(1, |_| BRANCHES)
     }
 
     fn breaks(&self, start: &Model, events: &[E], number: u64) -> bool {
         catch_unwind(AssertUnwindSafe(|| (self.run)(start, events, (self.at_rest)(number)))).is_err()
+    }
+
+    /// The first of the histories from this number on that have a beginning in common, if one of them breaks.
+    fn first_broken(&self, first: u64, starts: &[Model]) -> Option<u64> {
+        let branches = (first..first + self.branches()).map(|number| (number, self.history(number, starts.len())));
+        let mut begun: Option<Model> = None;
+        for (number, History { start, events, common }) in branches {
+            let from = match (self.begin, &mut begun) {
+                (Some(begin), none @ None) => {
+                    match catch_unwind(AssertUnwindSafe(|| begin(&starts[start], &events[..common]))) {
+                        Ok(model) => none.insert(model),
+                        Err(_) => return Some(number),
+                    }
+                }
+                (_, Some(model)) => model,
+                (None, None) => &starts[start],
+            };
+            if self.breaks(from, &events[common..], number) {
+                return Some(number);
+            }
+        }
+        None
     }
 
     /// The same failure with as few events as can be.
@@ -84,10 +125,10 @@ impl<E: Clone + Debug> Histories<E> {
 
     /// Runs so many histories on all cores.
     fn all(&self, count: u64) {
-        let (starts, next, first) = (starts::all(), AtomicU64::new(0), seed() << 32);
+        let (starts, next) = (starts::all(), AtomicU64::new(0));
         let begun = Instant::now();
         let failed = |number: u64| {
-            let (start, events) = self.history(first + number, &starts);
+            let History { start, events, .. } = self.history(number, starts.len());
             std::panic::set_hook(Box::new(|_| ()));
             let events = self.shrunk(&starts[start], events, number);
             drop(std::panic::take_hook());
@@ -97,14 +138,13 @@ impl<E: Clone + Debug> Histories<E> {
         };
         let work = || {
             loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
+                let number = next.fetch_add(self.branches(), Ordering::Relaxed);
                 if number >= count {
                     break None;
                 }
-                let (start, events) = self.history(first + number, &starts);
-                if self.breaks(&starts[start], &events, number) {
+                if let Some(broken) = self.first_broken(number, &starts) {
                     next.store(count, Ordering::Relaxed);
-                    break Some(number);
+                    break Some(broken);
                 }
             }
         };
@@ -127,7 +167,12 @@ fn alone(length: Range<usize>, at_rest: fn(u64) -> bool) -> Histories<Event> {
             model.settle();
         }
     };
-    Histories { event: Event::any, length, at_rest, run }
+    let begin = |start: &Model, events: &[Event]| {
+        let mut model = start.clone();
+        events.iter().for_each(|event| model.take(event));
+        model
+    };
+    Histories { event: Event::any, length, at_rest, run, begin: Some(begin) }
 }
 
 /// Histories of operators that take over from one another.
@@ -139,7 +184,7 @@ fn several(length: Range<usize>) -> Histories<pair::Event> {
             pair.settle();
         }
     };
-    Histories { event: pair::Event::any, length, at_rest: |number| number % 4 == 0, run }
+    Histories { event: pair::Event::any, length, at_rest: |number| number % 4 == 0, run, begin: None }
 }
 
 #[test]

@@ -69,12 +69,12 @@ impl Tally {
 
     /// Notes the names that have no address, among those that are opened by address.
     pub fn names(&mut self, held: &[Held]) {
-        let mut closed: Vec<&Held> = held.iter().filter(|held| held.standing != NameState::Held).collect();
+        let mut closed: Vec<&Held> = held.iter().filter(|held| held.state != NameState::Held).collect();
         closed.sort_by(|one, other| (rank(one), &one.host).cmp(&(rank(other), &other.host)));
         closed.dedup_by(|one, other| one.host == other.host);
         let Some(first) = closed.first() else { return };
         let more = others(closed.len() - 1, "name", "hosts in status.egress of the ResearchNamespace");
-        self.closes(EgressState::Unresolved, first.standing.reason(), "", format!("{}{more}", what_to_do(first)));
+        self.closes(EgressState::Unresolved, first.state.reason(), "", format!("{}{more}", what_to_do(first)));
     }
 
     /// Writes the result into the entry of the status.
@@ -133,7 +133,7 @@ fn severity(state: EgressState) -> u8 {
 
 /// Names that lead to unexpected addresses come first, names that are not resolved yet come last.
 fn rank(held: &Held) -> u8 {
-    match held.standing {
+    match held.state {
         NameState::Rebound(_) => 0,
         NameState::Unknown => 2,
         _ => 1,

@@ -278,7 +278,7 @@ mod tests {
         let host = |name: &str, addresses: &[&str]| Held {
             host: crate::dns::Host { name: name.parse().unwrap(), expected: None },
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-            standing: crate::dns::NameState::Held,
+            state: crate::dns::NameState::Held,
             answered: None,
             changes_at: None,
         };

@@ -11,7 +11,7 @@
 mod destination;
 mod error;
 mod file;
-mod known;
+mod record_ids;
 mod sink;
 mod stream;
 #[cfg(test)]

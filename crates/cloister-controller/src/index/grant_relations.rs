@@ -27,7 +27,7 @@ pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, news: New
     let opens_networks = match grant.kind {
         GrantKind::EgressGrant => true,
         // What is open by address must not be denied elsewhere.
-        GrantKind::StorageAccessGrant => index.settings.backend.minds_grants(),
+        GrantKind::StorageAccessGrant => index.settings.backend.needs_grant_egress(),
         GrantKind::RoleGrant => false,
     };
     if grant.kind == GrantKind::EgressGrant && !index.policies.contains_key(&*index.settings.spec.egress.access_policy)

@@ -149,7 +149,7 @@ pub fn of_storage(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     let names = |grant: &Grant| matches!(grant, Grant::Storage(grant) if *grant.spec.storage == **name);
     let mut grants = Dirty::new();
     of_grants_that(index, names, &mut grants);
-    if index.settings.backend.minds_grants() {
+    if index.settings.backend.needs_grant_egress() {
         dirty.extend(grants.iter().filter_map(|grant| match grant {
             Key::Grant(namespace, _) => Some(Key::Namespace(namespace.clone())),
             _ => None,

@@ -100,20 +100,20 @@ pub async fn carry_out<E, F>(
     close: Vec<Chain>,
     open: Vec<Vec<Chain>>,
     last: Option<Last>,
-    perform: impl Fn(Action) -> F,
+    execute: impl Fn(Action) -> F,
 ) -> Outcome<E>
 where
     E: Failure,
     F: Future<Output = Result<(), E>>,
 {
-    let perform = &perform;
+    let execute = &execute;
     let mut outcome = Outcome { failures: Vec::new(), done: Vec::new(), last_is_left: last.is_some() };
-    outcome.take(all(close, true, perform).await);
+    outcome.take(all(close, true, execute).await);
     for stage in open {
         if outcome.kept_closed() {
             return outcome;
         }
-        outcome.take(all(stage, false, perform).await);
+        outcome.take(all(stage, false, execute).await);
     }
     let Some(Last { action, after }) = last else { return outcome };
     let may = match after {
@@ -122,7 +122,7 @@ where
         After::Attempts => outcome.failures.iter().all(|failed| failed.error.is_final()),
     };
     if may {
-        let ended = step(vec![action], false, perform).await;
+        let ended = step(vec![action], false, execute).await;
         outcome.last_is_left = ended.iter().any(Result::is_err);
         outcome.take(ended);
     }
@@ -144,16 +144,16 @@ fn holds_up<E>(failures: &[Failed<E>], what: HoldsUp) -> bool {
     failures.iter().any(|failed| failed.holds_up >= what)
 }
 
-async fn all<E, F>(chains: Vec<Chain>, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
+async fn all<E, F>(chains: Vec<Chain>, closes: bool, execute: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
 where
     E: Failure,
     F: Future<Output = Result<(), E>>,
 {
     // All run to their end, even if one fails: the API server may carry out a request although its future is dropped.
-    join_all(chains.into_iter().map(|chain| one(chain, closes, perform))).await.into_iter().flatten().collect()
+    join_all(chains.into_iter().map(|chain| one(chain, closes, execute))).await.into_iter().flatten().collect()
 }
 
-async fn one<E, F>(chain: Chain, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
+async fn one<E, F>(chain: Chain, closes: bool, execute: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
 where
     E: Failure,
     F: Future<Output = Result<(), E>>,
@@ -164,14 +164,14 @@ where
         if needs_all_before && !all_done {
             continue;
         }
-        let attempted = step(actions, closes, perform).await;
+        let attempted = step(actions, closes, execute).await;
         all_done &= may_fail || attempted.iter().all(Result::is_ok);
         attempts.extend(attempted);
     }
     attempts
 }
 
-async fn step<E, F>(actions: Vec<Action>, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
+async fn step<E, F>(actions: Vec<Action>, closes: bool, execute: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
 where
     E: Failure,
     F: Future<Output = Result<(), E>>,
@@ -180,9 +180,9 @@ where
         let (about, holds_up) = (action.about(), action.holds_up());
         // If the API server rejects a narrower version, the earlier object is still as open as before.
         let instead = if closes { instead(&action) } else { None };
-        let Err(error) = perform(action).await else { return Ok(Done { about, closes }) };
+        let Err(error) = execute(action).await else { return Ok(Done { about, closes }) };
         let closed_instead = match instead.filter(|_| error.is_final()) {
-            Some(action) => perform(action).await.is_ok(),
+            Some(action) => execute(action).await.is_ok(),
             None => false,
         };
         Err(Failed { about, closes, closed_instead, holds_up, error })

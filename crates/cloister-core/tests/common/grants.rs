@@ -231,7 +231,7 @@ impl World {
                 name: other.name(),
                 mount,
                 mount_path: &at.mount_path,
-                counts_on_it: is_open(other, self.now),
+                is_open: is_open(other, self.now),
                 last_call: other.status().and_then(last_call),
             })
             .collect();

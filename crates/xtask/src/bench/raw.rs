@@ -132,8 +132,8 @@ impl Raw {
                 None => Ok(()),
             }
         };
-        let perform = |action| async { self.perform(target, action).await.map_err(Refused) };
-        let work = carry_out(plan.close, plan.open, plan.last, perform);
+        let execute = |action| async { self.execute(target, action).await.map_err(Refused) };
+        let work = carry_out(plan.close, plan.open, plan.last, execute);
         let (announced, outcome) = futures::join!(announce, work);
         announced?;
         if let Some(failed) = outcome.failures.into_iter().next() {
@@ -146,7 +146,7 @@ impl Raw {
         }
     }
 
-    async fn perform<K>(&self, target: &ObjectTarget<K>, action: Action) -> Result<()>
+    async fn execute<K>(&self, target: &ObjectTarget<K>, action: Action) -> Result<()>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {

@@ -7,7 +7,7 @@ mod silence;
 use crate::{
     index::Index,
     key::Key,
-    report::{Alerts, Metrics, News, settings_reference},
+    report::{Alerts, Metrics, Notification, settings_reference},
     store::Store,
 };
 use cloister_core::{
@@ -250,8 +250,8 @@ impl Resolution {
         // One name is one alarm, however many are to reach it.
         if let Some(state) = astray.filter(|_| led_astray) {
             let held = Held { host: host.clone(), addresses: Vec::new(), state, answered: None, changes_at: None };
-            let news = News::warning(held.state.reason(), what_to_do(&held)).about(host.to_string());
-            self.alerts.raise(settings_reference(), news);
+            let notification = Notification::warning(held.state.reason(), what_to_do(&held)).about(host.to_string());
+            self.alerts.raise(settings_reference(), notification);
         }
         // One waits at most, and what it missed is kept for it.
         self.names.answered.notify_one();

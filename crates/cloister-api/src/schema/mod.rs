@@ -25,7 +25,7 @@ fn in_lines() -> serde_json::Value {
     rule(
         r"!self.matches(r'[^\P{Cc}\n\t]|[\p{Cf}\p{Zl}\p{Zp}]')",
         "must contain no control characters except line feeds and tabs, and no invisible or text-direction characters: people \
-         decide by what they see of it",
+         decide by what they see",
     )
 }
 

@@ -126,7 +126,7 @@ async fn who_was_not_meant_to_get_it_is_not_given_it() -> Result<()> {
     }
     let wish =
         json!({"spec": {"role": story.name, "subjects": [{"kind": "ServiceAccount", "name": "kube-system:default"}]}});
-    alice.create("RoleGrant", "system", wish).await.refused(422, "by its bare name").await?;
+    alice.create("RoleGrant", "system", wish).await.refused(422, "by its plain name").await?;
     story.settle().await?;
     story.unchanged(&before).await?;
     attack.held()

@@ -43,7 +43,7 @@ async fn it_opens_no_ipv4_by_another_name() -> Result<()> {
     for cidr in ["64:ff9b::/96", "64:ff9b::/32", "64:ff9b:1::/48", "2002::/16", "2001::/32"] {
         let wish = json!({"spec": {"podSelector": {}, "egress": [{"to": [{"ipBlock": {"cidr": cidr}}]}]}});
         let answer = thief.create("NetworkPolicy", "cloister-x", wish).await;
-        answer.denied_by("operator-networkpolicies.cloister.dev", "stands for more than a /8 of IPv4").await?;
+        answer.denied_by("operator-networkpolicies.cloister.dev", "embeds more than a /8 of IPv4").await?;
     }
     attack.held()
 }

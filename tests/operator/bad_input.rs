@@ -67,7 +67,7 @@ async fn research_namespaces() {
         ),
         (subject("User", "system:admin"), "users and groups of the system"),
         (subject("Group", "system:masters"), "users and groups of the system"),
-        (subject("ServiceAccount", "system:serviceaccount:a:b"), "named by its bare name"),
+        (subject("ServiceAccount", "system:serviceaccount:a:b"), "by its plain name"),
         (json!({"tier": "Standard", "egress": {"allowlists": many}}), "must have at most 64 items"),
         (json!({"tier": "Standard", "egress": {"allowlists": ["a", "a"]}}), "Duplicate value"),
         (json!({"tier": "Standard", "quota": {"requests.cpu": "lots"}}), "spec.quota[requests.cpu]"),
@@ -197,7 +197,7 @@ async fn policies_storage_and_grants() {
         refused(&scene, "StorageAccessGrant", spec, why).await;
     }
     let message = tried(&scene, "CloisterConfig", "mine", json!({})).await.expect_err("another name");
-    assert!(message.contains("it is called cloister"), "{message}");
+    assert!(message.contains("the only CloisterConfig is named cloister"), "{message}");
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ async fn the_settings_are_the_same_however_they_are_written() -> Result<()> {
     // There is one, by this name.
     let another = exported.replace("name: cloister\n", "name: another\n");
     let refused = stage.kubectl("sam", &["create", "--dry-run=server", "-f", "-"], &another)?;
-    let told = "there is one CloisterConfig, and it is called cloister";
+    let told = "the only CloisterConfig is named cloister";
     ensure!(!refused.success && refused.text.contains(told), "{}", refused.text);
     Ok(())
 }

@@ -113,7 +113,7 @@ pub enum WhenRequesterLeaves {
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("!has(self.approvalRules) || self.approvalRules.map(r, r.required).sum() <= 32")
-    .message(Message::Message("all approvalRules together may ask for at most 32 people".into()))
+    .message(Message::Message("all approvalRules together may require at most 32 people".into()))
     .reason(Reason::FieldValueInvalid))]
 #[x_kube(validation = no_longer("defaultDuration", "maxDuration"))]
 pub struct AccessPolicySpec {

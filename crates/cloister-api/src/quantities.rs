@@ -72,8 +72,8 @@ pub fn quota(_: &mut SchemaGenerator) -> Schema {
         ),
         keys(
             "!k.contains('/') || k.matches('^(count/|requests[.])|[.]storageclass[.]storage[.]k8s[.]io/|[.]deviceclass[.]resource[.]k8s[.]io/')",
-            "must begin with requests., as in requests.nvidia.com/gpu: Kubernetes counts what is asked for of a device by its \
-             requests alone, and without it the key limits nothing",
+            "must begin with requests., as in requests.nvidia.com/gpu: Kubernetes counts devices only by their \
+             requests, and without this prefix the key limits nothing",
         ),
         keys(&format!("!({counted}) || {whole}"), "must have a whole number: it counts objects or devices"),
     ])

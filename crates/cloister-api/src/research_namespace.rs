@@ -123,10 +123,10 @@ pub enum LimitType {
 #[x_kube(validation = at_most("defaultRequest", "default"), validation = at_most("defaultRequest", "max"))]
 #[x_kube(validation = at_most("default", "max"))]
 #[x_kube(validation = Rule::new("self.type != 'Pod' || !has(self.default) && !has(self.defaultRequest)")
-    .message(Message::Message("Pod takes no default and no defaultRequest: containers have them".into()))
+    .message(Message::Message("Pod cannot have default and defaultRequest: they are for Container".into()))
     .reason(Reason::FieldValueForbidden))]
 #[x_kube(validation = Rule::new("self.type == 'PersistentVolumeClaim' || [has(self.default) && 'storage' in self.default, has(self.defaultRequest) && 'storage' in self.defaultRequest, has(self.max) && 'storage' in self.max, has(self.min) && 'storage' in self.min, has(self.maxLimitRequestRatio) && 'storage' in self.maxLimitRequestRatio].all(named, !named)")
-    .message(Message::Message("Container and Pod take no storage: it must be of a PersistentVolumeClaim; theirs is ephemeral-storage".into()))
+    .message(Message::Message("Container and Pod cannot limit storage, which is for PersistentVolumeClaim; use ephemeral-storage".into()))
     .reason(Reason::FieldValueInvalid))]
 #[x_kube(validation = Rule::new("self.type != 'PersistentVolumeClaim' || has(self.min) && 'storage' in self.min || has(self.max) && 'storage' in self.max")
     .message(Message::Message("PersistentVolumeClaim needs a min or a max of storage".into()))
@@ -200,11 +200,12 @@ fn annotations(generator: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-validations": [
             keys(
                 &format!("k.size() <= 317 && k.matches('{key}')"),
-                "is no key of an annotation, which is such as example.com/role: letters, digits, -, _ and dots, with one / at most",
+                "is not a valid key of an annotation; a valid key, such as example.com/role, has \
+                 letters, digits, -, _ and dots, and at most one /",
             ),
             keys(
                 "k.size() > 317 || !k.lowerAscii().matches('(^|[.])(cloister[.]dev|kubernetes[.]io|k8s[.]io)/')",
-                "is reserved: annotations of cloister.dev, kubernetes.io and k8s.io are not given to accounts here",
+                "is reserved: annotations of cloister.dev, kubernetes.io and k8s.io cannot be set here",
             ),
         ],
     })

@@ -67,7 +67,7 @@ pub struct SecretReference {
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.secretRef)")
-    .message(Message::Message("a credential names where it is kept: secretRef".into()))
+    .message(Message::Message("a credential must say where it is kept: set secretRef".into()))
     .reason(Reason::FieldValueRequired))]
 pub struct Credential {
     /// A Secret. Its data is copied to the namespace of the grant and mounted there.

@@ -37,7 +37,7 @@ fn namespace_of_accounts_alone() -> Rule {
 #[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:')")
     .message(Message::Message("users and groups of the system (system:*) cannot be named".into()))
     .reason(Reason::FieldValueForbidden))]
-#[x_kube(validation = bare_name("a ServiceAccount is named by its bare name, in the same namespace"))]
+#[x_kube(validation = bare_name("name a ServiceAccount by its plain name; it must be in the same namespace"))]
 pub struct Subject {
     /// User, Group or ServiceAccount.
     pub kind: SubjectKind,
@@ -54,9 +54,9 @@ pub struct Subject {
     .message(Message::Message("users and groups of the system (system:*) cannot be named".into()))
     .reason(Reason::FieldValueForbidden))]
 #[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:serviceaccount:')")
-    .message(Message::Message("name a ServiceAccount by its kind: {kind: ServiceAccount, name: NAME}, and namespace: NAMESPACE where it is one of another namespace".into()))
+    .message(Message::Message("name a ServiceAccount by its kind: {kind: ServiceAccount, name: NAME}, and namespace: NAMESPACE if it is in another namespace".into()))
     .reason(Reason::FieldValueForbidden))]
-#[x_kube(validation = bare_name("a ServiceAccount is named by its bare name; its namespace, where it is another, goes into the field namespace"))]
+#[x_kube(validation = bare_name("name a ServiceAccount by its plain name; if it is in another namespace, write that into the field namespace"))]
 #[x_kube(validation = namespace_of_accounts_alone())]
 pub struct MemberSubject {
     /// User, Group or ServiceAccount.
@@ -126,15 +126,15 @@ pub struct Identity {
 
 /// The groups of a person. They are a set: admission, which writes them, can write no other list.
 fn groups(_: &mut SchemaGenerator) -> Schema {
-    let advice = "ask those who run the identity provider to send fewer of them to this cluster; kubectl auth whoami shows \
+    let advice = "ask the administrators of the identity provider to send fewer groups to this cluster; kubectl auth whoami shows \
          them";
     json_schema!({
         "type": "array", "maxItems": 65536, "items": {"type": "string"}, "x-kubernetes-list-type": "set",
         "x-kubernetes-validations": [
-            rule("self.size() <= 4096", &format!("you are in more than 4,096 groups, and Cloister writes down the groups of who asks and who decides; {advice}")),
+            rule("self.size() <= 4096", &format!("you are in more than 4,096 groups, and Cloister records the groups of requesters and reviewers; {advice}")),
             rule(
                 "self.size() > 4096 || self.map(g, g.size()).sum() <= 131072",
-                &format!("the names of your groups have more than 131,072 characters together, and Cloister writes them down; {advice}"),
+                &format!("the names of your groups have more than 131,072 characters together, and Cloister records them; {advice}"),
             ),
         ],
     })

@@ -6,7 +6,7 @@
 use crate::{
     connection::Connection,
     key::Key,
-    report::{Alerts, News, settings_reference},
+    report::{Alerts, Notification, settings_reference},
     store::Store,
 };
 use cloister_core::cluster::clock::{Agreement, Skew};
@@ -114,7 +114,7 @@ async fn look_at_store(heart: &Heartbeat, before: &mut Before) {
          Grants that were revoked since may be active again: set invalidateGrantsBefore of CloisterConfig to the time of the \
          restore"
     );
-    heart.alerts.raise(settings_reference(), News::warning("StoreRestored", message));
+    heart.alerts.raise(settings_reference(), Notification::warning("StoreRestored", message));
     heart.store.restored.send_modify(|count| *count += 1);
 }
 
@@ -126,7 +126,7 @@ fn look_at_clocks(heart: &Heartbeat, before: &mut Before) {
     };
     let was = std::mem::replace(&mut before.skewed, skewed);
     if skewed && !was {
-        heart.alerts.raise(settings_reference(), News::warning("ClockSkew", message));
+        heart.alerts.raise(settings_reference(), Notification::warning("ClockSkew", message));
     }
     if !skewed {
         if was {
@@ -155,7 +155,7 @@ fn look_at_watches(heart: &Heartbeat, before: &mut Before) {
             "the operator gets no answer about {kind} from the API server: it decides and confirms nothing that depends on \
              this kind. See the log of the operator for the reason; the permission to list and watch may be missing"
         );
-        heart.alerts.raise(settings_reference(), News::warning("WatchStale", message));
+        heart.alerts.raise(settings_reference(), Notification::warning("WatchStale", message));
     }
     for kind in before.silent.iter().filter(|kind| !silent.contains(kind)) {
         info!(kind, "the API server answers about it again");

@@ -52,7 +52,7 @@ pub struct Acting {
 /// # Errors
 ///
 /// There can be no thread, or the listener cannot be used.
-pub fn start(listener: TcpListener, standing: Arc<Served>) -> std::io::Result<()> {
+pub fn start(listener: TcpListener, served: Arc<Served>) -> std::io::Result<()> {
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let serve = move || {
@@ -60,7 +60,7 @@ pub fn start(listener: TcpListener, standing: Arc<Served>) -> std::io::Result<()
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
-            .with_state(standing);
+            .with_state(served);
         let served =
             runtime.block_on(async { axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await });
         // Nobody could ask any more whether the operator is alive.
@@ -70,19 +70,19 @@ pub fn start(listener: TcpListener, standing: Arc<Served>) -> std::io::Result<()
     thread::Builder::new().name("http".to_owned()).spawn(serve).map(drop)
 }
 
-async fn livez(State(standing): State<Arc<Served>>) -> (StatusCode, &'static str) {
-    if standing.acting.get().is_some_and(|acting| acting.liveness.is_dead()) {
+async fn livez(State(served): State<Arc<Served>>) -> (StatusCode, &'static str) {
+    if served.acting.get().is_some_and(|acting| acting.liveness.is_dead()) {
         (StatusCode::SERVICE_UNAVAILABLE, "stuck: it must be restarted")
     } else {
         (StatusCode::OK, "ok")
     }
 }
 
-async fn readyz(State(standing): State<Arc<Served>>) -> (StatusCode, String) {
-    let Some(Acting { reconciler, .. }) = standing.acting.get() else {
-        return match standing.leadership.held_by() {
+async fn readyz(State(served): State<Arc<Served>>) -> (StatusCode, String) {
+    let Some(Acting { reconciler, .. }) = served.acting.get() else {
+        return match served.leadership.held_by() {
             Some(holder) => {
-                (StatusCode::OK, format!("standby: {holder} is the leader{}", late(standing.leadership.overdue())))
+                (StatusCode::OK, format!("standby: {holder} is the leader{}", late(served.leadership.overdue())))
             }
             None => (StatusCode::SERVICE_UNAVAILABLE, format!("waits for Lease {LEASE}")),
         };
@@ -138,11 +138,11 @@ fn late(overdue: usize) -> String {
     }
 }
 
-async fn metrics(State(standing): State<Arc<Served>>, headers: HeaderMap) -> Response {
+async fn metrics(State(served): State<Arc<Served>>, headers: HeaderMap) -> Response {
     // A header may be sent in several parts.
     let asked: Vec<&str> = headers.get_all(ACCEPT).iter().filter_map(|part| part.to_str().ok()).collect();
     let format = Format::preferred(&asked.join(","));
-    match measured(&standing).await {
+    match measured(&served).await {
         Some(text) => {
             ([(CONTENT_TYPE, format.content_type()), (VARY, ACCEPT.as_str())], format.write(text)).into_response()
         }
@@ -151,9 +151,9 @@ async fn metrics(State(standing): State<Arc<Served>>, headers: HeaderMap) -> Res
 }
 
 /// The metrics as OpenMetrics, where they can be had in time.
-async fn measured(standing: &Served) -> Option<String> {
-    let Some(Acting { reconciler, .. }) = standing.acting.get() else {
-        let overdue = standing.leadership.overdue();
+async fn measured(served: &Served) -> Option<String> {
+    let Some(Acting { reconciler, .. }) = served.acting.get() else {
+        let overdue = served.leadership.overdue();
         return Some(format!(
             "# HELP cloister_alerts What needs attention now.\n# TYPE cloister_alerts gauge\n\
              cloister_alerts{{alert=\"LeaderAbsent\"}} {overdue}\n# EOF\n"

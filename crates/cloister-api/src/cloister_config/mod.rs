@@ -38,7 +38,7 @@ pub struct GatewayConfig {
     pub namespace_selector: Option<LabelSelector>,
 }
 
-/// The settings of the whole cluster: one object, called `cloister`. If it is absent, the defaults apply.
+/// The settings of the whole cluster: one object, named `cloister`. If it is absent, the defaults apply.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
 #[kube(
     group = "cloister.dev",
@@ -48,9 +48,9 @@ pub struct GatewayConfig {
     category = "cloister",
     status = "CloisterConfigStatus",
     derive = "PartialEq",
-    doc = "The settings of the whole cluster: one object, called cloister.",
+    doc = "The settings of the whole cluster: one object, named cloister.",
     validation = Rule::new("self.metadata.name == 'cloister'")
-        .message(Message::Message("there is one CloisterConfig, and it is called cloister".into())),
+        .message(Message::Message("the only CloisterConfig is named cloister".into())),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].reason"),
     printcolumn(name = "Backend", type_ = "string", json_path = ".status.egressBackend"),

@@ -24,8 +24,8 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 fn in_lines() -> serde_json::Value {
     rule(
         r"!self.matches(r'[^\P{Cc}\n\t]|[\p{Cf}\p{Zl}\p{Zp}]')",
-        "must hold no control characters but line ends (LF) and tabs, and no invisible or text-direction characters: people \
-         decide by what they see of it",
+        "must contain no control characters except line feeds and tabs, and no invisible or text-direction characters: people \
+         decide by what they see",
     )
 }
 
@@ -33,7 +33,7 @@ fn in_lines() -> serde_json::Value {
 fn in_one_line() -> serde_json::Value {
     rule(
         r"!self.matches(r'[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]')",
-        "must be one line without control, invisible or text-direction characters: people decide by what they see of it",
+        "must be one line without control, invisible or text-direction characters: people decide by what they see",
     )
 }
 
@@ -61,7 +61,7 @@ pub fn pattern(_: &mut SchemaGenerator) -> Schema {
 pub fn subject_name(_: &mut SchemaGenerator) -> Schema {
     let blanks = rule::rule(
         "!self.startsWith(' ') && !self.endsWith(' ')",
-        "must not begin or end with a blank: names are compared letter by letter, and so it would mean nobody",
+        "must not begin or end with a space: names are compared exactly, so it would match nobody",
     );
     json_schema!({"type": "string", "minLength": 1, "maxLength": 1024, "x-kubernetes-validations": [in_one_line(), blanks]})
 }
@@ -85,7 +85,7 @@ pub fn extra_key(_: &mut SchemaGenerator) -> Schema {
         "type": "string", "maxLength": 253,
         "x-kubernetes-validations": [looks_like(
             r"^[!-@\[-~]*$",
-            "must be in lower case and without blanks, as the API server writes the keys of userInfo.extra (kubectl auth whoami \
+            "must be in lower case and without spaces, as the API server writes the keys of userInfo.extra (kubectl auth whoami \
              -o yaml shows them)",
         )],
     })

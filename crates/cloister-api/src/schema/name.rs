@@ -11,8 +11,8 @@ pub fn dns_label(_: &mut SchemaGenerator) -> Schema {
     let faults = [
         (
             "self.contains('.')",
-            "must not hold a dot: Cloister joins names with dots in the names of what it writes; write - in place of the dot, \
-             and name the object so too",
+            "must not contain a dot: Cloister joins names with dots in the names of the objects that it writes; \
+             write - instead of the dot, and rename the object",
         ),
         ("self.matches('[A-Z]')", "must be in lower case, as the names of objects are"),
         ("self == ''", "must be a name: at least one letter or digit"),
@@ -39,11 +39,12 @@ pub fn own_dns_labels(generator: &mut SchemaGenerator) -> Schema {
 pub fn rbac_name(_: &mut SchemaGenerator) -> Schema {
     let faults = [
         ("self == ''", "must be the name of a ClusterRole"),
-        ("self.matches('[/%]')", "must hold no / and no %: it is the name of a ClusterRole, without its kind"),
+        ("self.matches('[/%]')", "must not contain / or %: it is the name of a ClusterRole, without its kind"),
     ];
-    let otherwise = "must be one line without control, invisible or text-direction characters: people decide by what they see of it";
+    let otherwise =
+        "must be one line without control, invisible or text-direction characters: people decide by what they see";
     let name = looks_like_or(r"^[^/%\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+$", &faults, otherwise);
-    let segment = rule("!(self in ['.', '..'])", "must be the name of a ClusterRole, which . and .. cannot be");
+    let segment = rule("!(self in ['.', '..'])", "must be the name of a ClusterRole; . and .. are not valid names");
     json_schema!({"type": "string", "maxLength": 253, "x-kubernetes-validations": [name, segment]})
 }
 
@@ -83,7 +84,7 @@ pub fn mount_path(_: &mut SchemaGenerator) -> Schema {
     let faults = [
         (
             r"self.contains('\\') || self.matches('^[A-Za-z]:')",
-            "is a path of Windows; only Linux containers are supported: write it as /var/run/secrets/data",
+            "is a Windows path; only Linux containers are supported: write it as /var/run/secrets/data",
         ),
         ("!self.startsWith('/')", "must begin with /: write it as /var/run/secrets/data"),
         ("self == '/'", "must be a folder below /, such as /var/run/secrets/data"),
@@ -91,7 +92,7 @@ pub fn mount_path(_: &mut SchemaGenerator) -> Schema {
         ("self.matches('/[.]{0,2}(/|$)')", "must be written without //, /./ and /../: write the folder itself"),
     ];
     let otherwise = "must be the path of a folder, such as /var/run/secrets/data: each part begins with a letter, a digit or _, \
-         and holds letters, digits, . _ and - alone";
+         and has only letters, digits, ., _ and -";
     let rule = looks_like_or("^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$", &faults, otherwise);
     json_schema!({"type": "string", "maxLength": 256, "x-kubernetes-validations": [rule]})
 }

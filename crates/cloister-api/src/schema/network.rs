@@ -9,7 +9,7 @@ use serde_json::Value;
 fn own_address() -> Value {
     rule(
         "!isCIDR(self) || cidr(self) == cidr(self).masked()",
-        "must be the network's own address, with no bits set after the prefix: 203.0.113.0/24 in the place of 203.0.113.7/24; one \
+        "must be the network's own address, with no bits set after the prefix: 203.0.113.0/24 instead of 203.0.113.7/24; one \
          address is 203.0.113.7/32",
     )
 }
@@ -60,7 +60,7 @@ pub fn openable_cidrs(_: &mut SchemaGenerator) -> Schema {
                  !cidr(self).containsCIDR('64:ff9b::/96')) && (!cidr('2002::/16').containsCIDR(self) || \
                  cidr(self).prefixLength() >= 24))"
             ),
-            "is IPv6 that stands for more than a /8 of IPv4, which the operator may not open; name the IPv4 networks",
+            "is an IPv6 network that embeds more than a /8 of IPv4, which the operator may not open; name the IPv4 networks",
         ));
     });
     let wide = "isCIDR(n) && cidr(n).prefixLength() < (cidr(n).ip().family() == 4 ? 16 : \
@@ -122,13 +122,13 @@ const LAST_LABEL: &str = "[a-z]([-a-z0-9]{0,61}[a-z0-9])?";
 /// What is wrong with a text that is no domain name, as `NameFault` of cloister-core says it.
 const NAME_FAULTS: [(&str, &str); 11] = [
     ("isIP(self) || isCIDR(self)", "is an address; declare it under networks, such as 203.0.113.7/32"),
-    ("self.contains('://')", "is a URL; write its host alone, such as export.arxiv.org"),
-    ("self.contains('/')", "holds a path; write the host alone, such as export.arxiv.org: egress opens whole hosts"),
-    ("self.contains(':')", "holds a port; write the host alone, such as export.arxiv.org, and the port under ports"),
-    ("self.matches('[^ -~]')", "is not ASCII; write it as it is asked in DNS: bücher.example is xn--bcher-kva.example"),
+    ("self.contains('://')", "is a URL; write only its host, such as export.arxiv.org"),
+    ("self.contains('/')", "has a path; write only the host, such as export.arxiv.org: egress opens whole hosts"),
+    ("self.contains(':')", "has a port; write only the host, such as export.arxiv.org, and the port under ports"),
+    ("self.matches('[^ -~]')", "is not ASCII; write it as it is in DNS: bücher.example is xn--bcher-kva.example"),
     ("self.matches('^[*][.][^.*]+$')", "has no dot after *.; name a domain that one owner has, such as *.example.com"),
     ("self.matches('[*]')", "has a * that is not the whole first label; write *.example.com"),
-    ("self.matches('[A-Z]')", "has capital letters, of which DNS knows nothing; write it in lower case"),
+    ("self.matches('[A-Z]')", "has capital letters, which DNS does not distinguish; write it in lower case"),
     ("self.matches('[^.][.]$')", "ends with a dot; leave it out, names are always absolute"),
     ("self.matches('[.][0-9][^.]*$')", "ends with a label that begins with a digit, which programs read as an address"),
     (
@@ -149,7 +149,10 @@ fn name(star: &str, faults: &[(&str, &str)]) -> Schema {
 pub fn one_domain_name(_: &mut SchemaGenerator) -> Schema {
     let mut faults = NAME_FAULTS.to_vec();
     faults.retain(|(fault, _)| !fault.contains("[*]"));
-    faults.insert(0, ("self.contains('*')", "holds a *; one name alone can stand here, such as acct.blob.example.com"));
+    faults.insert(
+        0,
+        ("self.contains('*')", "has a *; only one exact name is possible here, such as acct.blob.example.com"),
+    );
     name("", &faults)
 }
 

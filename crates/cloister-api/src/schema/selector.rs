@@ -14,8 +14,8 @@ const LABEL_VALUE: &str = r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$";
 fn value() -> Schema {
     let rule = looks_like(
         LABEL_VALUE,
-        "must be what a label can have as its value: letters, digits, -, _ and dots, with a letter or a digit at both ends; no \
-         label has blanks or an @",
+        "must be a valid value of a label: letters, digits, -, _ and dots, with a letter or a digit at both ends; \
+         spaces and @ are not allowed",
     );
     json_schema!({"type": "string", "maxLength": 63, "x-kubernetes-validations": [rule]})
 }
@@ -25,7 +25,8 @@ pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
     let is_key = format!("k.size() <= 317 && k.matches('{QUALIFIED_NAME}')");
     let labels = keys(
         &is_key,
-        "is no key of a label, which is such as team or example.com/team: letters, digits, -, _ and dots, without blanks",
+        "is not a valid key of a label; a valid key, such as team or example.com/team, has \
+         letters, digits, -, _ and dots, and no spaces",
     );
     json_schema!({
         "type": "object",
@@ -74,8 +75,8 @@ pub fn namespace_selector(generator: &mut SchemaGenerator) -> Schema {
     let tools = labels::OF_TOOLS.map(|prefix| format!("'{prefix}'")).join(", ");
     let none = |keys: &str, key: &str| {
         let rule = format!("!has(self.{keys}) || self.{keys}.all(k, ![{tools}].exists(p, {key}.startsWith(p)))");
-        let message = "labels that tools put on a ResearchNamespace (app.kubernetes.io/, kustomize.toolkit.fluxcd.io/ and the like) \
-                       may be written by its owners; select by a label of your own, such as team";
+        let message = "the owners of a ResearchNamespace may write the labels that tools set on it \
+                       (app.kubernetes.io/, kustomize.toolkit.fluxcd.io/ and the like); select by a label of your own, such as team";
         json!({"rule": rule, "message": message, "reason": "FieldValueForbidden"})
     };
     let rules = json!([none("matchLabels", "k"), none("matchExpressions", "k.key")]);

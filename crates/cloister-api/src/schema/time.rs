@@ -13,7 +13,7 @@ const AT_MOST: &str = "must be at most 8760h (one year)";
 /// How long: a metav1.Duration like `4h` or `90m`, more than nothing and at most a year.
 pub fn duration(_: &mut SchemaGenerator) -> Schema {
     let faults = [(r"self.matches(r'^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$')", AT_MOST)];
-    let otherwise = "must be a duration such as 30s, 90m, 4h or 1h30m: numbers with the units h, m, s and ms, without blanks; a \
+    let otherwise = "must be a duration such as 30s, 90m, 4h or 1h30m: numbers with the units h, m, s and ms, without spaces; a \
          day is 24h";
     let written = matches(DURATION);
     json_schema!({
@@ -64,7 +64,7 @@ pub fn time(_: &mut SchemaGenerator) -> Schema {
         "type": "string", "maxLength": 40,
         "x-kubernetes-validations": [
             looks_like_or(TIME, &faults, otherwise),
-            rule(format!("!{} || ({calendar})", matches(TIME)), "is of a day that the calendar does not have"),
+            rule(format!("!{} || ({calendar})", matches(TIME)), "names a day that does not exist, such as 30 February"),
         ],
     })
 }

@@ -31,7 +31,12 @@ impl Writer {
         }
     }
 
-    pub(super) async fn merge(&self, key: &Key, namespace: &str, account: ServiceAccount) -> Result<(), Error> {
+    pub(super) async fn server_side_apply(
+        &self,
+        key: &Key,
+        namespace: &str,
+        account: ServiceAccount,
+    ) -> Result<(), Error> {
         let api: Api<ServiceAccount> = Api::namespaced(self.client(), namespace);
         let name = account.metadata.name.clone().unwrap_or_default();
         let what = || format!("write ServiceAccount {namespace}/{name}");

@@ -8,12 +8,12 @@ use serde::de::DeserializeOwned;
 use std::fmt::Debug;
 
 impl Writer {
-    /// Does one action.
+    /// Executes one action.
     ///
     /// # Errors
     ///
     /// The request failed, or its effect is not confirmed.
-    pub async fn perform<K>(&self, target: &ObjectTarget<K>, action: Action) -> Result<(), Error>
+    pub async fn execute<K>(&self, target: &ObjectTarget<K>, action: Action) -> Result<(), Error>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
         Decoded<K>: Indexed,

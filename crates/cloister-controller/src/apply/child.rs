@@ -73,33 +73,48 @@ impl Writer {
             index.children.get(namespace).and_then(|children| children.versions.get(&child.key()).copied())
         };
         match child {
-            Child::NetworkPolicy(object) => self.put(key, namespace, object, known, Child::NetworkPolicy).await,
+            Child::NetworkPolicy(object) => {
+                self.create_or_replace(key, namespace, object, known, Child::NetworkPolicy).await
+            }
             Child::CiliumNetworkPolicy(object) => {
-                self.put(key, namespace, *object, known, |policy| Child::CiliumNetworkPolicy(Box::new(policy))).await
+                self.create_or_replace(key, namespace, *object, known, |policy| {
+                    Child::CiliumNetworkPolicy(Box::new(policy))
+                })
+                .await
             }
             Child::ClusterNetworkPolicy(object) => {
-                self.put(key, namespace, *object, known, |policy| Child::ClusterNetworkPolicy(Box::new(policy))).await
+                self.create_or_replace(key, namespace, *object, known, |policy| {
+                    Child::ClusterNetworkPolicy(Box::new(policy))
+                })
+                .await
             }
-            Child::ResourceQuota(object) => self.put(key, namespace, object, known, Child::ResourceQuota).await,
-            Child::LimitRange(object) => self.put(key, namespace, object, known, Child::LimitRange).await,
-            Child::RoleBinding(object) => self.put(key, namespace, object, known, Child::RoleBinding).await,
-            Child::Role(object) => self.put(key, namespace, object, known, Child::Role).await,
+            Child::ResourceQuota(object) => {
+                self.create_or_replace(key, namespace, object, known, Child::ResourceQuota).await
+            }
+            Child::LimitRange(object) => self.create_or_replace(key, namespace, object, known, Child::LimitRange).await,
+            Child::RoleBinding(object) => {
+                self.create_or_replace(key, namespace, object, known, Child::RoleBinding).await
+            }
+            Child::Role(object) => self.create_or_replace(key, namespace, object, known, Child::Role).await,
             Child::ClusterRole(object) => {
-                self.put(key, namespace, *object, known, |role| Child::ClusterRole(Box::new(role))).await
+                self.create_or_replace(key, namespace, *object, known, |role| Child::ClusterRole(Box::new(role))).await
             }
             Child::ClusterRoleBinding(object) => {
-                self.put(key, namespace, *object, known, |binding| Child::ClusterRoleBinding(Box::new(binding))).await
+                self.create_or_replace(key, namespace, *object, known, |binding| {
+                    Child::ClusterRoleBinding(Box::new(binding))
+                })
+                .await
             }
             Child::GrantMount(object) => {
-                self.put(key, namespace, *object, known, |mount| Child::GrantMount(Box::new(mount))).await
+                self.create_or_replace(key, namespace, *object, known, |mount| Child::GrantMount(Box::new(mount))).await
             }
             // Others write to an account too: its tokens and pull secrets are left alone.
-            Child::ServiceAccount(object) => self.merge(key, namespace, object).await,
+            Child::ServiceAccount(object) => self.server_side_apply(key, namespace, object).await,
         }
     }
 
-    /// Creates an object, or replaces it whole where it is known to be there. Nobody else has a say in it.
-    async fn put<C>(
+    /// Creates an object, or replaces all of it if it is known to exist. No other writer owns any of its fields.
+    async fn create_or_replace<C>(
         &self,
         key: &Key,
         namespace: &str,
@@ -119,7 +134,7 @@ impl Writer {
                 self.metrics.wrote("create", child(object.clone()).kind().as_str());
                 match self.requests.request(what, api.create(&create_params(), &object)).await {
                     Err(error) if error.category() == "already_exists" => {
-                        // It is there after all, and not yet known. Nobody else has a say in what has this name.
+                        // It exists, but the index does not have it yet. No other writer may use this name.
                         let there = self.requests.request(what, api.get(&name)).await?;
                         object.meta_mut().resource_version = there.meta().resource_version.clone();
                         self.replace(&api, what, object.clone(), &child).await?

@@ -7,7 +7,7 @@ mod silence;
 use crate::{
     index::Index,
     key::Key,
-    report::{Alerts, Metrics, News, settings_reference},
+    report::{Alerts, Metrics, Notification, settings_reference},
     store::Store,
 };
 use cloister_core::{
@@ -167,7 +167,7 @@ impl Inner {
     fn learn(&mut self, host: &Host, outcome: Outcome, now: Timestamp, limits: &Limits) -> HashSet<Key> {
         // Nobody may want it any more.
         let Some(entry) = self.hosts.get_mut(host).filter(|entry| entry.asking) else { return HashSet::new() };
-        let what = |known: &KnownName| (known.addresses(now, limits), known.standing(now, limits));
+        let what = |known: &KnownName| (known.addresses(now, limits), known.state(now, limits));
         let before = what(&entry.known);
         entry.known.learn(outcome, now, limits);
         entry.asking = false;
@@ -248,10 +248,10 @@ impl Resolution {
             (names.learn(host, outcome, now, &settings.names), was == Some(false))
         };
         // One name is one alarm, however many are to reach it.
-        if let Some(standing) = astray.filter(|_| led_astray) {
-            let held = Held { host: host.clone(), addresses: Vec::new(), standing, answered: None, changes_at: None };
-            let news = News::warning(held.standing.reason(), what_to_do(&held)).about(host.to_string());
-            self.alerts.raise(settings_reference(), news);
+        if let Some(state) = astray.filter(|_| led_astray) {
+            let held = Held { host: host.clone(), addresses: Vec::new(), state, answered: None, changes_at: None };
+            let notification = Notification::warning(held.state.reason(), what_to_do(&held)).about(host.to_string());
+            self.alerts.raise(settings_reference(), notification);
         }
         // One waits at most, and what it missed is kept for it.
         self.names.answered.notify_one();

@@ -42,7 +42,7 @@ pub(super) fn file(at: ObjectName, child: Child, index: &mut Index, dirty: &mut 
         children.changed.insert(key.clone());
     }
     if before.as_ref() != Some(&observed) {
-        relations::of_child(index, &at.namespace, &key, &observed, dirty);
+        relations::enqueue_dependents_of_child(index, &at.namespace, &key, &observed, dirty);
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) fn remove(index: &mut Index, at: &ObjectName, kind: ChildKind, dirty:
     if children.all.is_empty() {
         index.children.remove(&at.namespace);
     }
-    relations::of_child(index, &at.namespace, &key, &before, dirty);
+    relations::enqueue_dependents_of_child(index, &at.namespace, &key, &before, dirty);
     dirty.insert(Key::Namespace(at.namespace.clone()));
 }
 

@@ -1,7 +1,8 @@
 //! The cluster around the research namespaces: Namespaces, pods, Services and the credentials' Secrets.
 
 use super::{
-    Dirty, Index, Indexed, dns::PORT as DNS, facts::ServiceEntry, named::of_named, networks, relations, roots,
+    Dirty, Index, Indexed, dns::PORT as DNS, facts::ServiceEntry, named::enqueue_dependents_of_named, networks,
+    relations, roots,
 };
 use crate::{
     decode::version,
@@ -49,17 +50,17 @@ impl Indexed for Namespace {
             held_by: self.metadata.deletion_timestamp.as_ref().and(self.status.as_ref()).and_then(held_by),
         };
         if before.map(|(before, _)| before) != Some(&observed) {
-            relations::of_namespace(index, &name, dirty);
+            relations::enqueue_dependents_of_namespace(index, &name, dirty);
         }
         if index.namespaces.insert(name.clone(), (observed, version)).is_none() {
-            of_named(index, Named::Namespace, &name, dirty);
+            enqueue_dependents_of_named(index, Named::Namespace, &name, dirty);
         }
     }
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
         if index.namespaces.remove(&name.name).is_some() {
-            relations::of_namespace(index, &name.name, dirty);
-            of_named(index, Named::Namespace, &name.name, dirty);
+            relations::enqueue_dependents_of_namespace(index, &name.name, dirty);
+            enqueue_dependents_of_named(index, Named::Namespace, &name.name, dirty);
         }
     }
 
@@ -88,15 +89,15 @@ impl Indexed for Service {
             let addresses = entry.addresses.clone();
             let before = index.services.insert(at.clone(), entry);
             let before = before.into_iter().flat_map(|before| before.addresses);
-            networks::of_service(index, &at, &before.chain(addresses).collect::<Vec<_>>(), dirty);
-            relations::of_service(index, &at, dirty);
+            networks::take_service(index, &at, &before.chain(addresses).collect::<Vec<_>>(), dirty);
+            relations::enqueue_dependents_of_service(index, &at, dirty);
         }
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
         if let Some(before) = index.services.remove(at) {
-            networks::of_service(index, at, &before.addresses, dirty);
-            relations::of_service(index, at, dirty);
+            networks::take_service(index, at, &before.addresses, dirty);
+            relations::enqueue_dependents_of_service(index, at, dirty);
         }
     }
 
@@ -138,7 +139,7 @@ fn entry(service: Service) -> ServiceEntry {
     ServiceEntry { facts, addresses, dns_ports }
 }
 
-fn of_runtime_class(index: &mut Index, dirty: &mut Dirty) {
+fn enqueue_dependents_of_runtime_class(index: &mut Index, dirty: &mut Dirty) {
     roots::renew_settings(index);
     dirty.insert(Key::Config);
     dirty.extend(index.research.keys().cloned().map(Key::Namespace));
@@ -151,13 +152,13 @@ impl Indexed for RuntimeClass {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let ObjectName { name, .. } = ObjectName::of(&self.metadata);
         if index.runtime_classes.insert(name) {
-            of_runtime_class(index, dirty);
+            enqueue_dependents_of_runtime_class(index, dirty);
         }
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
         if index.runtime_classes.remove(&at.name) {
-            of_runtime_class(index, dirty);
+            enqueue_dependents_of_runtime_class(index, dirty);
         }
     }
 
@@ -174,13 +175,13 @@ impl Indexed for Secret {
         let facts = CredentialFacts::of(&self.metadata, content);
         if index.credentials.get(&at) != Some(&facts) {
             index.credentials.insert(at.clone(), facts);
-            relations::of_credential(index, &at, dirty);
+            relations::enqueue_dependents_of_credential(index, &at, dirty);
         }
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
         if index.credentials.remove(at).is_some() {
-            relations::of_credential(index, at, dirty);
+            relations::enqueue_dependents_of_credential(index, at, dirty);
         }
     }
 

@@ -46,14 +46,14 @@ impl Indexed for EndpointSlice {
             let ports = |index: &Index| index.dns_facts().ports;
             let before = ports(index);
             index.dns_endpoints.insert(at.clone(), entry);
-            of_endpoints(index, &at, ports(index) != before, dirty);
+            enqueue_dependents_of_endpoints(index, &at, ports(index) != before, dirty);
         }
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
         let before = index.dns_facts().ports;
         if index.dns_endpoints.remove(at).is_some() {
-            of_endpoints(index, at, index.dns_facts().ports != before, dirty);
+            enqueue_dependents_of_endpoints(index, at, index.dns_facts().ports != before, dirty);
         }
     }
 
@@ -64,13 +64,13 @@ impl Indexed for EndpointSlice {
 
 /// Endpoints have changed: those of the DNS concern the settings and, by their ports, all namespaces; those of the API server
 /// are never opened.
-fn of_endpoints(index: &mut Index, at: &ObjectName, other_ports: bool, dirty: &mut Dirty) {
+fn enqueue_dependents_of_endpoints(index: &mut Index, at: &ObjectName, other_ports: bool, dirty: &mut Dirty) {
     dirty.insert(Key::Config);
     if other_ports {
         dirty.extend(index.research.keys().cloned().map(Key::Namespace));
     }
     if *at.namespace == *API_SERVER_NAMESPACE {
-        networks::of_api_server(index, dirty);
+        networks::take_api_server(index, dirty);
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{
     Dirty, Index,
-    grant_news::{News, gives_role},
-    relations::{of_grants_in, of_those_without_room},
+    grant_change::{GrantChange, gives_role},
+    relations::{enqueue_grants_in, enqueue_grants_without_room},
 };
 use crate::{decode::Decoded, key::Key};
 use cloister_api::GrantKind;
@@ -12,22 +12,28 @@ use std::sync::Arc;
 
 /// A grant concerns itself, what is said of its reviews where that may be another, and a namespace that waits for its end
 /// or whose rule it covers.
-pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, news: News, dirty: &mut Dirty) {
+pub fn enqueue_dependents_of_grant(
+    index: &Index,
+    namespace: &Arc<str>,
+    grant: &GrantRef,
+    change: GrantChange,
+    dirty: &mut Dirty,
+) {
     dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
-    if news.for_reviews {
-        of_reviews(index, namespace, grant, dirty);
+    if change.for_reviews {
+        enqueue_reviews(index, namespace, grant, dirty);
     }
-    if news.for_deciders {
-        of_grants_in(index, namespace, dirty);
+    if change.for_deciders {
+        enqueue_grants_in(index, namespace, dirty);
     }
-    if news.for_endpoints {
-        of_those_without_room(index, namespace, dirty);
+    if change.for_endpoints {
+        enqueue_grants_without_room(index, namespace, dirty);
     }
     let is_closing = index.research.get(namespace).is_some_and(|home| home.metadata.deletion_timestamp.is_some());
     let opens_networks = match grant.kind {
         GrantKind::EgressGrant => true,
         // What is open by address must not be denied elsewhere.
-        GrantKind::StorageAccessGrant => index.settings.backend.minds_grants(),
+        GrantKind::StorageAccessGrant => index.settings.backend.needs_grant_egress(),
         GrantKind::RoleGrant => false,
     };
     if grant.kind == GrantKind::EgressGrant && !index.policies.contains_key(&*index.settings.spec.egress.access_policy)
@@ -35,13 +41,13 @@ pub fn of_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, news: New
         // Only now is the AccessPolicy missed.
         dirty.insert(Key::Config);
     }
-    if is_closing || (opens_networks && news.for_namespace) {
+    if is_closing || (opens_networks && change.for_namespace) {
         dirty.insert(Key::Namespace(namespace.clone()));
     }
 }
 
 /// The reviews of a grant of which there may be something else to say.
-fn of_reviews(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut Dirty) {
+fn enqueue_reviews(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut Dirty) {
     let of = index.reviews_of.get(&(namespace.clone(), grant.clone()));
     let names = of.into_iter().flat_map(|of| &of.names);
     let whole = names.filter(|(_, name)| index.said(namespace, name).is_none());
@@ -49,7 +55,7 @@ fn of_reviews(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut
 }
 
 /// All reviews of a grant that is gone, but where they go with it.
-pub fn of_reviews_of_gone(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut Dirty) {
+pub fn enqueue_reviews_of_removed_grant(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut Dirty) {
     if index.is_ending(namespace) {
         return;
     }
@@ -60,7 +66,7 @@ pub fn of_reviews_of_gone(index: &Index, namespace: &Arc<str>, grant: &GrantRef,
 
 /// A grant that is gone concerns its reviews, the mount that it may have left, and the namespace that may wait for its
 /// end.
-pub fn of_removed_grant(
+pub fn enqueue_dependents_of_removed_grant(
     index: &Index,
     namespace: &Arc<str>,
     grant: &GrantRef,
@@ -68,12 +74,12 @@ pub fn of_removed_grant(
     dirty: &mut Dirty,
 ) {
     dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
-    of_reviews_of_gone(index, namespace, grant, dirty);
+    enqueue_reviews_of_removed_grant(index, namespace, grant, dirty);
     dirty.insert(Key::Namespace(namespace.clone()));
     if gives_role(object) {
-        of_grants_in(index, namespace, dirty);
+        enqueue_grants_in(index, namespace, dirty);
     }
-    of_those_without_room(index, namespace, dirty);
+    enqueue_grants_without_room(index, namespace, dirty);
     if let Some(mount) = object.mount() {
         dirty.insert(Key::Mount(namespace.clone(), mount.into()));
     }

@@ -1,6 +1,6 @@
 //! Grants of every kind, and what people decided about them.
 
-use super::{Dirty, Index, Indexed, grant_news::News, grant_relations};
+use super::{Dirty, Index, Indexed, grant_change::GrantChange, grant_relations};
 use crate::{
     decode::{Decoded, Undecodable},
     key::{Key, ObjectName},
@@ -27,7 +27,7 @@ fn upsert<K: Into<Grant>>(object: Decoded<K>, kind: GrantKind, index: &mut Index
     }) {
         return;
     }
-    let news = News::of(old, &object);
+    let change = GrantChange::of(old, &object);
     if let Some(mount) = old.and_then(mounts).filter(|mount| mounts(&object).as_ref() != Some(mount)) {
         // It speaks for the mount no more: what of that stands is nobody's.
         dirty.insert(Key::Mount(at.namespace.clone(), mount.into()));
@@ -38,12 +38,12 @@ fn upsert<K: Into<Grant>>(object: Decoded<K>, kind: GrantKind, index: &mut Index
         index.take_grant(&at.namespace, &grant);
         index.settle_reviews(&at.namespace, &grant);
         if !was_ended || index.is_unfinished(&at.namespace, &grant) {
-            grant_relations::of_grant(index, &at.namespace, &grant, news, dirty);
+            grant_relations::enqueue_dependents_of_grant(index, &at.namespace, &grant, change, dirty);
         }
         return;
     }
     index.insert_grant(&at.namespace, &grant, object);
-    grant_relations::of_grant(index, &at.namespace, &grant, news, dirty);
+    grant_relations::enqueue_dependents_of_grant(index, &at.namespace, &grant, change, dirty);
 }
 
 impl Index {
@@ -218,12 +218,12 @@ fn remove(at: &ObjectName, kind: GrantKind, index: &mut Index, dirty: &mut Dirty
     let grant = GrantRef { kind, name: at.name.clone() };
     if index.forget_ended(&at.namespace, &grant) {
         // Somebody may wait for it, and something may stand in its name.
-        grant_relations::of_reviews_of_gone(index, &at.namespace, &grant, dirty);
+        grant_relations::enqueue_reviews_of_removed_grant(index, &at.namespace, &grant, dirty);
         dirty.insert(Key::Grant(at.namespace.clone(), grant));
         return;
     }
     let Some(old) = index.take_grant(&at.namespace, &grant) else { return };
-    grant_relations::of_removed_grant(index, &at.namespace, &grant, &old, dirty);
+    grant_relations::enqueue_dependents_of_removed_grant(index, &at.namespace, &grant, &old, dirty);
 }
 
 fn known(index: &Index, kind: GrantKind) -> Vec<ObjectName> {

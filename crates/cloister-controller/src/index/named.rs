@@ -23,13 +23,13 @@ macro_rules! by_name {
             fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
                 let ObjectName { name, .. } = ObjectName::of(&self.metadata);
                 if index.named.insert(($kind, name.clone())) {
-                    of_named(index, $kind, &name, dirty);
+                    enqueue_dependents_of_named(index, $kind, &name, dirty);
                 }
             }
 
             fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
                 if index.named.remove(&($kind, at.name.clone())) {
-                    of_named(index, $kind, &at.name, dirty);
+                    enqueue_dependents_of_named(index, $kind, &at.name, dirty);
                 }
             }
 
@@ -46,9 +46,9 @@ by_name!(CSIDriver, Named::CsiDriver);
 by_name!(PriorityClass, Named::PriorityClass);
 
 /// What the settings name concerns them, and what they may have meant where the one that they name is not there.
-pub fn of_named(index: &Index, kind: Named, name: &str, dirty: &mut Dirty) {
+pub fn enqueue_dependents_of_named(index: &Index, kind: Named, name: &str, dirty: &mut Dirty) {
     if kind == Named::Namespace {
-        of_gateways_in(index, name, dirty);
+        enqueue_users_of_gateways_in(index, name, dirty);
     }
     if index.config.is_some() && concerns(&index.settings.spec, kind, name, |named| index.is_there(kind, named)) {
         dirty.insert(Key::Config);
@@ -56,7 +56,7 @@ pub fn of_named(index: &Index, kind: Named, name: &str, dirty: &mut Dirty) {
 }
 
 /// A Namespace concerns those that name a gateway whose pods are in it.
-fn of_gateways_in(index: &Index, namespace: &str, dirty: &mut Dirty) {
+fn enqueue_users_of_gateways_in(index: &Index, namespace: &str, dirty: &mut Dirty) {
     let gateways = &index.settings.spec.gateways;
     let there: BTreeSet<&str> =
         gateways.iter().filter(|one| one.namespace == namespace).map(|one| one.name.as_str()).collect();

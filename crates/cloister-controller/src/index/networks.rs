@@ -162,7 +162,7 @@ impl Indexed for ServiceCIDR {
 
 /// A Service has come, changed or gone, or an endpoint of the API server: its addresses may be of a network that nothing
 /// else shows.
-pub(super) fn of_service(index: &mut Index, at: &ObjectName, addresses: &[IpAddr], dirty: &mut Dirty) {
+pub(super) fn take_service(index: &mut Index, at: &ObjectName, addresses: &[IpAddr], dirty: &mut Dirty) {
     let is_shown = |address: &IpAddr| {
         let mut all = index.service_cidrs.values().flatten().chain(index.cluster.services.keys());
         all.any(|network| network.contains(address))
@@ -212,7 +212,7 @@ fn networks(index: &Index) -> ClusterNetworks {
 }
 
 /// Takes note that the endpoints of the API server may be others.
-pub(super) fn of_api_server(index: &mut Index, dirty: &mut Dirty) {
+pub(super) fn take_api_server(index: &mut Index, dirty: &mut Dirty) {
     take_networks(index, dirty);
 }
 

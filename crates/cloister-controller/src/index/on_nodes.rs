@@ -29,7 +29,7 @@ pub(super) fn note(index: &mut Index, at: &ObjectName, pod: Option<OnNode>, dirt
     let after = led(index);
     let all = before.keys().chain(after.keys().filter(|service| !before.contains_key(*service)));
     let others = all.filter(|service| before.get(*service) != after.get(*service));
-    others.for_each(|service| relations::of_service(index, service, dirty));
+    others.for_each(|service| relations::enqueue_dependents_of_service(index, service, dirty));
     if index.is_dns_cached_on_nodes() != was_cached {
         dirty.insert(Key::Config);
     }

@@ -156,7 +156,7 @@ impl Indexed for GatedPod {
         if facts.copies.is_empty() {
             let held = take_holder(index, &at);
             index.other_pods.insert(&at);
-            held.into_iter().for_each(|pod| of_copies(index, &at, &pod.copies, dirty));
+            held.into_iter().for_each(|pod| enqueue_dependents_of_copies(index, &at, &pod.copies, dirty));
             return;
         }
         index.other_pods.remove(&at);
@@ -167,7 +167,7 @@ impl Indexed for GatedPod {
         let copies = facts.copies.clone();
         let before = pods.insert(at.name.clone(), facts);
         let before = before.into_iter().flat_map(|before| before.copies);
-        of_copies(index, &at, &before.chain(copies).collect::<Vec<_>>(), dirty);
+        enqueue_dependents_of_copies(index, &at, &before.chain(copies).collect::<Vec<_>>(), dirty);
     }
 
     fn remove(index: &mut Index, at: &ObjectName, dirty: &mut Dirty) {
@@ -180,7 +180,7 @@ impl Indexed for GatedPod {
             dirty.insert(Key::Namespace(at.namespace.clone()));
         }
         if let Some(pod) = pod {
-            of_copies(index, at, &pod.copies, dirty);
+            enqueue_dependents_of_copies(index, at, &pod.copies, dirty);
         }
     }
 
@@ -217,8 +217,8 @@ fn take_addresses(index: &mut Index, at: &ObjectName, node: &str, addresses: &[I
     }
 }
 
-fn of_copies(index: &Index, at: &ObjectName, copies: &[HeldCopy], dirty: &mut Dirty) {
-    copies.iter().for_each(|copy| relations::of_copy(index, &at.namespace, &copy.secret, dirty));
+fn enqueue_dependents_of_copies(index: &Index, at: &ObjectName, copies: &[HeldCopy], dirty: &mut Dirty) {
+    copies.iter().for_each(|copy| relations::enqueue_dependents_of_copy(index, &at.namespace, &copy.secret, dirty));
 }
 
 fn take_holder(index: &mut Index, at: &ObjectName) -> Option<PodFacts> {

@@ -33,10 +33,10 @@ impl Indexed for ClusterRole {
         }
         let impersonation = facts.impersonates || before.is_some_and(|facts| facts.impersonates);
         index.cluster_roles.insert(name.clone(), facts);
-        relations::of_cluster_role(index, &name, dirty);
+        relations::enqueue_dependents_of_cluster_role(index, &name, dirty);
         if self.rules.iter().flatten().any(|rule| rule.verbs.iter().any(|verb| verb == "bind")) {
             // What the operator may bind may be another now.
-            relations::of_bindable(index, dirty);
+            relations::enqueue_dependents_of_bindable(index, dirty);
         }
         if impersonation {
             dirty.insert(Key::Impersonation);
@@ -48,7 +48,7 @@ impl Indexed for ClusterRole {
             return remove(index, &at, ChildKind::ClusterRole, dirty);
         }
         if index.cluster_roles.remove(&name.name).is_some() {
-            relations::of_cluster_role(index, &name.name, dirty);
+            relations::enqueue_dependents_of_cluster_role(index, &name.name, dirty);
             dirty.insert(Key::Impersonation);
         }
     }

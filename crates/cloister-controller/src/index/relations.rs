@@ -1,6 +1,6 @@
 //! Which keys a change concerns.
 
-use super::{Dirty, Index, named::of_named};
+use super::{Dirty, Index, named::enqueue_dependents_of_named};
 use crate::{
     decode::Decoded,
     key::{Key, ObjectName},
@@ -18,7 +18,7 @@ use cloister_core::{
 use std::{collections::BTreeSet, sync::Arc};
 
 /// A ResearchNamespace concerns those that it names, the allowlists that count their users, and its grants.
-pub fn of_research_namespace(
+pub fn enqueue_dependents_of_research_namespace(
     index: &Index,
     name: &Arc<str>,
     object: Option<&Decoded<ResearchNamespace>>,
@@ -27,7 +27,7 @@ pub fn of_research_namespace(
     dirty.insert(Key::Namespace(name.clone()));
     // It names people.
     dirty.insert(Key::Impersonation);
-    of_grants_in(index, name, dirty);
+    enqueue_grants_in(index, name, dirty);
     // Of one that nobody uses it is said whether its selector selects anybody.
     let unused = |allowlist: &EgressAllowlist| allowlist.status.as_ref().is_none_or(|status| status.namespaces == 0);
     let always = index.allowlists.iter().filter(|(_, allowlist)| {
@@ -53,7 +53,7 @@ pub fn of_research_namespace(
 
 /// A ResearchNamespace that comes or goes concerns those that name it, and those that name one which is not there: they may
 /// have meant this one.
-pub fn of_those_that_name(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+pub fn enqueue_namespaces_that_name(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     for (other, research) in &index.research {
         let Ok(research) = &research.object else { continue };
         let (to, from) =
@@ -66,7 +66,7 @@ pub fn of_those_that_name(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
 
 /// What is said of a ResearchNamespace concerns the allowlists that are open in it now, or no longer are, or of which something
 /// else is said.
-pub fn of_open_allowlists(
+pub fn enqueue_open_allowlists(
     index: &Index,
     before: Option<&Decoded<ResearchNamespace>>,
     after: &Decoded<ResearchNamespace>,
@@ -89,23 +89,23 @@ pub fn of_open_allowlists(
 }
 
 /// A Namespace concerns its ResearchNamespace, its grants, and those that name it as a peer.
-pub fn of_namespace(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+pub fn enqueue_dependents_of_namespace(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     dirty.insert(Key::Namespace(name.clone()));
     if let Some(object) = index.research.get(name) {
-        of_research_namespace(index, name, Some(object), dirty);
+        enqueue_dependents_of_research_namespace(index, name, Some(object), dirty);
     } else {
-        of_grants_in(index, name, dirty);
+        enqueue_grants_in(index, name, dirty);
     }
 }
 
-pub fn of_grants_in(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
+pub fn enqueue_grants_in(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
     let grants = index.grants.get(namespace).into_iter().flat_map(|grants| grants.keys());
     dirty.extend(grants.map(|grant| Key::Grant(namespace.clone(), grant.clone())));
 }
 
 /// The grants that wait until less is open in their namespace, or something of theirs is closed; and those that people are
 /// asked for although it may be open by now.
-pub fn of_those_without_room(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
+pub fn enqueue_grants_without_room(index: &Index, namespace: &Arc<str>, dirty: &mut Dirty) {
     let grants = index.grants.get(namespace).into_iter().flatten();
     let asks = |grant: &GrantRef, phase| grant.kind == GrantKind::EgressGrant && phase == GrantPhase::Pending;
     let waiting = grants.filter(|(grant, found)| {
@@ -117,7 +117,7 @@ pub fn of_those_without_room(index: &Index, namespace: &Arc<str>, dirty: &mut Di
 }
 
 /// The grants of which this holds.
-fn of_grants_that(index: &Index, holds: impl Fn(&Grant) -> bool, dirty: &mut Dirty) {
+fn enqueue_grants_that(index: &Index, holds: impl Fn(&Grant) -> bool, dirty: &mut Dirty) {
     for (namespace, grants) in &index.grants {
         for (grant, object) in grants {
             if object.object.as_ref().is_ok_and(&holds) {
@@ -129,7 +129,12 @@ fn of_grants_that(index: &Index, holds: impl Fn(&Grant) -> bool, dirty: &mut Dir
 
 /// An allowlist concerns the namespaces that name it, that have rules of their own which it may cover, and, where it
 /// always attaches, all.
-pub fn of_allowlist(index: &Index, name: &Arc<str>, object: Option<&Decoded<EgressAllowlist>>, dirty: &mut Dirty) {
+pub fn enqueue_dependents_of_allowlist(
+    index: &Index,
+    name: &Arc<str>,
+    object: Option<&Decoded<EgressAllowlist>>,
+    dirty: &mut Dirty,
+) {
     let attach = object.and_then(|object| object.object.as_ref().ok()).map(|object| object.spec.attach);
     for (namespace, research) in &index.research {
         let Ok(research) = &research.object else { continue };
@@ -145,11 +150,11 @@ pub fn of_allowlist(index: &Index, name: &Arc<str>, object: Option<&Decoded<Egre
 }
 
 /// A StorageResource concerns its grants, and their namespaces where those mind what grants open.
-pub fn of_storage(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+pub fn enqueue_dependents_of_storage(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     let names = |grant: &Grant| matches!(grant, Grant::Storage(grant) if *grant.spec.storage == **name);
     let mut grants = Dirty::new();
-    of_grants_that(index, names, &mut grants);
-    if index.settings.backend.minds_grants() {
+    enqueue_grants_that(index, names, &mut grants);
+    if index.settings.backend.needs_grant_egress() {
         dirty.extend(grants.iter().filter_map(|grant| match grant {
             Key::Grant(namespace, _) => Some(Key::Namespace(namespace.clone())),
             _ => None,
@@ -159,62 +164,68 @@ pub fn of_storage(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
 }
 
 /// An AccessRole concerns its grants.
-pub fn of_role(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
-    of_grants_that(index, |grant| matches!(grant, Grant::Role(grant) if *grant.spec.role == **name), dirty);
+pub fn enqueue_dependents_of_role(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+    enqueue_grants_that(index, |grant| matches!(grant, Grant::Role(grant) if *grant.spec.role == **name), dirty);
 }
 
 /// An AccessPolicy concerns the storage and the roles that name it, and all grants that it decides. It names people, too.
-pub fn of_policy(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+pub fn enqueue_dependents_of_policy(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     dirty.insert(Key::Impersonation);
-    of_named(index, Named::AccessPolicy, name, dirty);
+    enqueue_dependents_of_named(index, Named::AccessPolicy, name, dirty);
     // What names one that is not there may have meant this one.
     let is_meant = |named: &str| *named == **name || !index.policies.contains_key(named);
     for (storage, object) in &index.storages {
         let Ok(object) = &object.object else { continue };
         if object.spec.roles.iter().any(|role| is_meant(&role.access_policy)) {
             dirty.insert(Key::Storage(storage.clone()));
-            of_storage(index, storage, dirty);
+            enqueue_dependents_of_storage(index, storage, dirty);
         }
     }
     for (role, object) in &index.roles {
         if object.object.as_ref().is_ok_and(|object| is_meant(&object.spec.access_policy)) {
             dirty.insert(Key::Role(role.clone()));
-            of_role(index, role, dirty);
+            enqueue_dependents_of_role(index, role, dirty);
         }
     }
     if *index.settings.spec.egress.access_policy == **name {
-        of_grants_that(index, |grant| matches!(grant, Grant::Egress(_)), dirty);
+        enqueue_grants_that(index, |grant| matches!(grant, Grant::Egress(_)), dirty);
     }
 }
 
 /// A ClusterRole concerns the storage and the roles that name it, and their grants.
-pub fn of_cluster_role(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
+pub fn enqueue_dependents_of_cluster_role(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     // What names one that is not there may have meant this one.
     let is_meant = |named: &str| *named == **name || !index.cluster_roles.contains_key(named);
     for (storage, object) in &index.storages {
         let Ok(object) = &object.object else { continue };
         if object.spec.roles.iter().any(|role| role.cluster_role.as_deref().is_some_and(is_meant)) {
             dirty.insert(Key::Storage(storage.clone()));
-            of_storage(index, storage, dirty);
+            enqueue_dependents_of_storage(index, storage, dirty);
         }
     }
     for (role, object) in &index.roles {
         if object.object.as_ref().is_ok_and(|object| is_meant(&object.spec.cluster_role)) {
             dirty.insert(Key::Role(role.clone()));
-            of_role(index, role, dirty);
+            enqueue_dependents_of_role(index, role, dirty);
         }
     }
 }
 
 /// What the operator may bind concerns all storage and roles.
-pub fn of_bindable(index: &Index, dirty: &mut Dirty) {
+pub fn enqueue_dependents_of_bindable(index: &Index, dirty: &mut Dirty) {
     dirty.extend(index.storages.keys().cloned().map(Key::Storage));
     dirty.extend(index.roles.keys().cloned().map(Key::Role));
 }
 
 /// A child concerns the grant or the namespace that wants it, and the namespace where it is being deleted and held. A mount
 /// concerns every grant that shares it.
-pub fn of_child(index: &Index, namespace: &Arc<str>, key: &ChildKey, child: &ObservedChild, dirty: &mut Dirty) {
+pub fn enqueue_dependents_of_child(
+    index: &Index,
+    namespace: &Arc<str>,
+    key: &ChildKey,
+    child: &ObservedChild,
+    dirty: &mut Dirty,
+) {
     if let Some(mount) = mount(namespace, key) {
         // Those that share it, and those that it stood in the way of.
         let concerned = index.with_mounts(namespace);
@@ -248,7 +259,7 @@ pub fn mount_of_copy(namespace: &Arc<str>, secret: &str) -> Option<Key> {
 
 /// A pod that holds a copy, or did, concerns the grants that may wait for it, and whoever looks after copies that are
 /// nobody's.
-pub fn of_copy(index: &Index, namespace: &Arc<str>, secret: &str, dirty: &mut Dirty) {
+pub fn enqueue_dependents_of_copy(index: &Index, namespace: &Arc<str>, secret: &str, dirty: &mut Dirty) {
     let mount = mount_of_secret(secret);
     let speaking = mount.into_iter().flat_map(|mount| index.of_mount(namespace, mount));
     dirty.extend(speaking.map(|(grant, _)| Key::Grant(namespace.clone(), grant.clone())));
@@ -256,7 +267,7 @@ pub fn of_copy(index: &Index, namespace: &Arc<str>, secret: &str, dirty: &mut Di
 }
 
 /// A Service concerns the namespaces and grants with a rule that names it; the DNS Service concerns all.
-pub fn of_service(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
+pub fn enqueue_dependents_of_service(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
     let dns = &index.settings.spec.dns;
     if *at.namespace == *dns.namespace && *at.name == *dns.service {
         dirty.insert(Key::Config);
@@ -270,7 +281,7 @@ pub fn of_service(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
     for (name, object) in &index.allowlists {
         if object.object.as_ref().is_ok_and(|object| rules(&object.spec.rules)) {
             dirty.insert(Key::Allowlist(name.clone()));
-            of_allowlist(index, name, Some(object), dirty);
+            enqueue_dependents_of_allowlist(index, name, Some(object), dirty);
         }
     }
     for (name, object) in &index.research {
@@ -282,17 +293,17 @@ pub fn of_service(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
         let endpoint = object.object.as_ref().ok().and_then(|object| object.spec.endpoint.as_ref());
         if endpoint.is_some_and(|endpoint| names(&endpoint.service)) {
             dirty.insert(Key::Storage(name.clone()));
-            of_storage(index, name, dirty);
+            enqueue_dependents_of_storage(index, name, dirty);
         }
     }
     let covers = |grant: &Grant| matches!(grant, Grant::Egress(grant) if names(&grant.spec.rule.service));
-    of_grants_that(index, covers, dirty);
+    enqueue_grants_that(index, covers, dirty);
 }
 
 /// A credential's Secret concerns the storage that names it, and its grants.
-pub fn of_credential(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
+pub fn enqueue_dependents_of_credential(index: &Index, at: &ObjectName, dirty: &mut Dirty) {
     for name in index.sources.get(at).into_iter().flat_map(|named| named.keys()) {
         dirty.insert(Key::Storage(name.clone()));
-        of_storage(index, name, dirty);
+        enqueue_dependents_of_storage(index, name, dirty);
     }
 }

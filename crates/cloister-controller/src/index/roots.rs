@@ -70,21 +70,21 @@ impl Indexed for Decoded<ResearchNamespace> {
         } else {
             index.first_seen.entry(name.clone()).or_insert_with(Instant::now);
         }
-        relations::of_open_allowlists(index, old, &self, dirty);
+        relations::enqueue_open_allowlists(index, old, &self, dirty);
         if !old.is_some_and(|old| same(old, &self)) {
-            relations::of_research_namespace(index, &name, old, dirty);
+            relations::enqueue_dependents_of_research_namespace(index, &name, old, dirty);
             let is_new = index.research.insert(name.clone(), self).is_none();
-            relations::of_research_namespace(index, &name, index.research.get(&name), dirty);
+            relations::enqueue_dependents_of_research_namespace(index, &name, index.research.get(&name), dirty);
             if is_new {
-                relations::of_those_that_name(index, &name, dirty);
+                relations::enqueue_namespaces_that_name(index, &name, dirty);
             }
         } else {
             index.research.insert(name.clone(), self);
             // What is said of it may tell that less is open there.
-            relations::of_those_without_room(index, &name, dirty);
+            relations::enqueue_grants_without_room(index, &name, dirty);
         }
         if stood != index.stands(&name) {
-            of_standing(index, &name, dirty);
+            enqueue_if_reserved(index, &name, dirty);
         }
     }
 
@@ -92,10 +92,10 @@ impl Indexed for Decoded<ResearchNamespace> {
         index.first_seen.remove(&name.name);
         if let Some(old) = index.research.remove(&name.name) {
             dirty.insert(Key::Namespace(name.name.clone()));
-            relations::of_research_namespace(index, &name.name, Some(&old), dirty);
-            relations::of_those_that_name(index, &name.name, dirty);
+            relations::enqueue_dependents_of_research_namespace(index, &name.name, Some(&old), dirty);
+            relations::enqueue_namespaces_that_name(index, &name.name, dirty);
             if named::stands(&old) {
-                of_standing(index, &name.name, dirty);
+                enqueue_if_reserved(index, &name.name, dirty);
             }
         }
     }
@@ -118,15 +118,15 @@ impl Indexed for Decoded<EgressAllowlist> {
             status.map(|status| (status.observed_generation, status.services.clone()))
         };
         if !old.is_some_and(|old| same(old, &self) && pins(old) == pins(&self)) {
-            relations::of_allowlist(index, &name, old, dirty);
-            relations::of_allowlist(index, &name, Some(&self), dirty);
+            relations::enqueue_dependents_of_allowlist(index, &name, old, dirty);
+            relations::enqueue_dependents_of_allowlist(index, &name, Some(&self), dirty);
         }
         index.allowlists.insert(name, self);
     }
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
         if let Some(old) = index.allowlists.remove(&name.name) {
-            relations::of_allowlist(index, &name.name, Some(&old), dirty);
+            relations::enqueue_dependents_of_allowlist(index, &name.name, Some(&old), dirty);
         }
     }
 
@@ -144,7 +144,7 @@ impl Indexed for Decoded<StorageResource> {
         }
         dirty.insert(Key::Storage(name.clone()));
         if !old.is_some_and(|old| same(old, &self)) {
-            relations::of_storage(index, &name, dirty);
+            relations::enqueue_dependents_of_storage(index, &name, dirty);
             let old = index.storages.insert(name.clone(), self);
             take_sources(index, &name, old.as_ref(), dirty);
         } else {
@@ -154,7 +154,7 @@ impl Indexed for Decoded<StorageResource> {
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
         if let Some(old) = index.storages.remove(&name.name) {
-            relations::of_storage(index, &name.name, dirty);
+            relations::enqueue_dependents_of_storage(index, &name.name, dirty);
             take_sources(index, &name.name, Some(&old), dirty);
         }
     }
@@ -173,14 +173,14 @@ impl Indexed for Decoded<AccessPolicy> {
         }
         dirty.insert(Key::Policy(name.clone()));
         if !old.is_some_and(|old| same(old, &self)) {
-            relations::of_policy(index, &name, dirty);
+            relations::enqueue_dependents_of_policy(index, &name, dirty);
         }
         index.policies.insert(name, self);
     }
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
         if index.policies.remove(&name.name).is_some() {
-            relations::of_policy(index, &name.name, dirty);
+            relations::enqueue_dependents_of_policy(index, &name.name, dirty);
         }
     }
 
@@ -198,14 +198,14 @@ impl Indexed for Decoded<AccessRole> {
         }
         dirty.insert(Key::Role(name.clone()));
         if !old.is_some_and(|old| same(old, &self)) {
-            relations::of_role(index, &name, dirty);
+            relations::enqueue_dependents_of_role(index, &name, dirty);
         }
         index.roles.insert(name, self);
     }
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
         if index.roles.remove(&name.name).is_some() {
-            relations::of_role(index, &name.name, dirty);
+            relations::enqueue_dependents_of_role(index, &name.name, dirty);
         }
     }
 
@@ -267,7 +267,7 @@ pub(super) fn take_settings(index: &mut Index, dirty: &mut Dirty) {
 }
 
 /// A research namespace stands now, or no longer does: an entry of the settings that names it is not in force meanwhile.
-fn of_standing(index: &mut Index, name: &str, dirty: &mut Dirty) {
+fn enqueue_if_reserved(index: &mut Index, name: &str, dirty: &mut Dirty) {
     let config = index.config.as_ref().and_then(|config| config.object.as_ref().ok());
     if config.is_some_and(|config| Settings::new(Some(&config.spec)).reserved(name).is_some()) {
         take_settings(index, dirty);
@@ -305,7 +305,7 @@ fn take_sources(index: &mut Index, name: &Arc<str>, old: Option<&Decoded<Storage
             index.sources.entry(at.clone()).or_default().insert(name.clone(), sensitivity);
         }
     }
-    before.union(&after).for_each(|at| relations::of_credential(index, at, dirty));
+    before.union(&after).for_each(|at| relations::enqueue_dependents_of_credential(index, at, dirty));
 }
 
 /// The Secrets that a StorageResource names.

@@ -8,7 +8,7 @@ use crate::{
 };
 use cloister_api::{GrantPhase, ResearchNamespace};
 use cloister_core::{
-    grant::{Grant, Share, is_approved},
+    grant::{CredentialMountKey, Grant, is_approved},
     model::child::GrantRef,
 };
 use jiff::Timestamp;
@@ -78,8 +78,8 @@ fn closes(research: &Decoded<ResearchNamespace>) -> bool {
 
 /// The turns of a request that is to be decided: what it gets depends on what others have got before it.
 fn asks(namespace: &Arc<str>, grant: &Grant, turns: &mut Vec<(Group, Mode)>) {
-    if let Some(share) = Share::of(grant) {
-        turns.push((Group::Requests(namespace.clone(), share.account.into()), Mode::Alone));
+    if let Some(key) = CredentialMountKey::of(grant) {
+        turns.push((Group::Requests(namespace.clone(), key.account.into()), Mode::Alone));
     }
     let terms = grant.terms();
     if let Some(requester) = terms.requested_by.filter(|_| terms.break_glass) {

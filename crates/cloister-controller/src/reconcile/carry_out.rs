@@ -63,8 +63,8 @@ impl Reconciler {
                 None => Ok(()),
             }
         };
-        let perform = |action| writer.perform(target, action);
-        let work = carry_out::carry_out(plan.close, plan.open, plan.last, perform);
+        let execute = |action| writer.execute(target, action);
+        let work = carry_out::carry_out(plan.close, plan.open, plan.last, execute);
         let (announced, outcome) = futures::join!(announce, work);
         for failed in &outcome.failures {
             warn!(category = failed.error.category(), "{}", failed.error);

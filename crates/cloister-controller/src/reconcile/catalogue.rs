@@ -6,7 +6,7 @@ use crate::{
     error::Error,
     index::Indexed,
     key::Key,
-    report::{of_settings, settings_reference},
+    report::{settings_notification, settings_reference},
     snapshot::{Said, Snapshot},
 };
 use cloister_api::{AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, StorageResource};
@@ -68,8 +68,8 @@ impl Reconciler {
         let Some(Said { metadata, status, next, changed, .. }) = said else { return Ok(()) };
         next.into_iter().for_each(|later| self.sources.store.queue.add_at(Key::Config, later));
         self.tell(self.cluster_wide::<CloisterConfig>(Key::Config, metadata), status).await?;
-        let news = changed.and_then(|(before, after)| of_settings(&before, &after));
-        news.into_iter().for_each(|news| self.alerts.raise(settings_reference(), news));
+        let notification = changed.and_then(|(before, after)| settings_notification(&before, &after));
+        notification.into_iter().for_each(|one| self.alerts.raise(settings_reference(), one));
         Ok(())
     }
 }

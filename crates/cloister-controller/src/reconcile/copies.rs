@@ -9,7 +9,7 @@ use super::Reconciler;
 use crate::{
     error::Error,
     key::Key,
-    report::News,
+    report::Notification,
     snapshot::{Snapshot, reference_of},
 };
 use cloister_api::SecretReference;
@@ -115,7 +115,7 @@ impl Reconciler {
             copy.from.namespace, copy.from.name
         );
         self.replaced.note(place);
-        self.alerts.raise(copy.grant, News::warning("CredentialReplaced", message));
+        self.alerts.raise(copy.grant, Notification::warning("CredentialReplaced", message));
         // Those that share it copy it anew.
         let key = Key::Mount(namespace.clone(), mount.clone());
         self.writer.unmount(&key, namespace, mount, self.sources.store.clock.now()).await

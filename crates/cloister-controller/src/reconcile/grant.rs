@@ -80,10 +80,10 @@ impl Reconciler {
             .await;
         if let (Some(object), Some(said)) = (&object, &worked.said) {
             let done = worked.outcome.failures.is_empty();
-            let mut news = report::of_grant(object.status(), said);
-            // That the glass was broken is so when it is written.
-            news.retain(|news| done || !news.is("BreakGlass"));
-            self.alerts.tell(&target.key, &report::reference(object), news, done);
+            let mut notifications = report::grant_notifications(object.status(), said);
+            // Break-glass was used only when the status says so.
+            notifications.retain(|one| done || !one.is("BreakGlass"));
+            self.alerts.report_transition(&target.key, &report::reference(object), notifications, done);
             moved_on(object, said);
             if let Some(since) = over_since.filter(|_| said.phase.has_ended()) {
                 self.metrics.revoked(store.clock.now().duration_since(since).as_secs_f64());

@@ -3,7 +3,7 @@
 use super::Reconciler;
 use crate::{
     key::ObjectName,
-    report::{News, binding_kind, binding_reference},
+    report::{Notification, binding_kind, binding_reference},
 };
 use cloister_core::cluster::impersonation::Tenants;
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ impl Reconciler {
                 binding_kind(&at),
                 at.name
             );
-            self.alerts.raise(binding_reference(&at), News::warning("Impersonation", message));
+            self.alerts.raise(binding_reference(&at), Notification::warning("Impersonation", message));
         }
     }
 }

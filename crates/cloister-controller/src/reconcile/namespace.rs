@@ -57,8 +57,8 @@ impl Reconciler {
                 first_seen.into_iter().for_each(|since| self.metrics.enforced(since.elapsed().as_secs_f64()));
             }
             let about = report::namespace_reference(declared);
-            let news = report::of_namespace(declared.status.as_ref(), said);
-            self.alerts.tell(&target.key, &about, news, worked.outcome.failures.is_empty());
+            let notifications = report::namespace_notifications(declared.status.as_ref(), said);
+            self.alerts.report_transition(&target.key, &about, notifications, worked.outcome.failures.is_empty());
         }
         worked.result()
     }

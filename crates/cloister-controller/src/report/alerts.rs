@@ -3,7 +3,7 @@
 //! Events are for people who look; what must not be lost is in the status, the metrics and the audit record. So they
 //! wait in a bounded queue, and where that is full they are dropped and counted.
 
-use super::{metrics::Metrics, news::News};
+use super::{metrics::Metrics, notification::Notification};
 use crate::{
     error::Error,
     key::{Key, ObjectName},
@@ -94,10 +94,10 @@ pub fn binding_kind(at: &ObjectName) -> &'static str {
 
 /// Where alarms go.
 pub struct Alerts {
-    sender: mpsc::Sender<(ObjectReference, News)>,
-    receiver: Mutex<Option<mpsc::Receiver<(ObjectReference, News)>>>,
+    sender: mpsc::Sender<(ObjectReference, Notification)>,
+    receiver: Mutex<Option<mpsc::Receiver<(ObjectReference, Notification)>>>,
     /// What was raised of objects whose status could not be written, so that it is not raised at each try.
-    unwritten: Mutex<HashMap<Key, Vec<News>>>,
+    unwritten: Mutex<HashMap<Key, Vec<Notification>>>,
     /// The objects whose status the API server refuses for good.
     refused: Mutex<HashSet<Key>>,
     /// Whether it has taken any since the process began.
@@ -118,20 +118,26 @@ impl Default for Alerts {
 }
 
 impl Alerts {
-    /// Tells what the new status of an object says, once, whether the status could be written or not. What is no alarm is
-    /// told when it is written.
-    pub fn tell(&self, key: &Key, about: &ObjectReference, news: Vec<News>, written: bool) {
-        let told = {
+    /// Reports the notifications about a new status of an object, once. Alarms are reported even if the status cannot be written,
+    /// other notifications when it is written.
+    pub fn report_transition(
+        &self,
+        key: &Key,
+        about: &ObjectReference,
+        notifications: Vec<Notification>,
+        written: bool,
+    ) {
+        let reported = {
             let mut unwritten = self.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
-            let told = unwritten.remove(key).unwrap_or_default();
-            let alarms: Vec<News> = news.iter().filter(|news| news.alarm && !written).cloned().collect();
+            let reported = unwritten.remove(key).unwrap_or_default();
+            let alarms: Vec<Notification> = notifications.iter().filter(|one| one.alarm && !written).cloned().collect();
             if !alarms.is_empty() {
                 unwritten.insert(key.clone(), alarms);
             }
-            told
+            reported
         };
-        let new = news.into_iter().filter(|news| (written || news.alarm) && !told.contains(news));
-        new.for_each(|news| self.raise(about.clone(), news));
+        let new = notifications.into_iter().filter(|one| (written || one.alarm) && !reported.contains(one));
+        new.for_each(|notification| self.raise(about.clone(), notification));
     }
 
     /// The API server refuses the status of an object: that is told once, until it has been written.
@@ -141,7 +147,7 @@ impl Alerts {
                 "the API server rejects the status that the operator writes ({error}); the operator tries again. Find out what \
                  rejects it: a policy, the size of the object, or the permissions of the operator"
             );
-            self.raise(about(), News::warning("StatusRefused", message));
+            self.raise(about(), Notification::warning("StatusRefused", message));
         }
     }
 
@@ -166,13 +172,20 @@ impl Alerts {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    /// Tells, and logs what deserves an alarm.
-    pub fn raise(&self, about: ObjectReference, news: News) {
-        if news.alarm {
+    /// Queues the Event of a notification, and logs an alarm.
+    pub fn raise(&self, about: ObjectReference, notification: Notification) {
+        if notification.alarm {
             let (kind, name) = (about.kind.as_deref(), about.name.as_deref());
-            warn!(reason = news.reason, kind, name, namespace = about.namespace, "alarm: {}", news.message);
+            warn!(
+                reason = notification.reason,
+                kind,
+                name,
+                namespace = about.namespace,
+                "alarm: {}",
+                notification.message
+            );
         }
-        if self.sender.try_send((about, news)).is_err() {
+        if self.sender.try_send((about, notification)).is_err() {
             debug!("too many Events are waiting; one is dropped");
         }
     }
@@ -184,12 +197,12 @@ impl Alerts {
         };
         let reporter = Reporter { controller: "cloister".into(), instance: None };
         let recorder = Recorder::new(requests.client(), reporter);
-        while let Some((about, news)) = receiver.recv().await {
+        while let Some((about, notification)) = receiver.recv().await {
             let event = Event {
-                type_: if news.alarm { EventType::Warning } else { EventType::Normal },
-                action: news.action(),
-                reason: news.reason,
-                note: Some(clipped(news.message)),
+                type_: if notification.alarm { EventType::Warning } else { EventType::Normal },
+                action: notification.action(),
+                reason: notification.reason,
+                note: Some(clipped(notification.message)),
                 secondary: None,
             };
             queue.calm().await;
@@ -262,17 +275,21 @@ mod tests {
         let alerts = Alerts::default();
         let mut receiver = alerts.receiver.lock().unwrap().take().unwrap();
         let (key, about) = (Key::Namespace("interp".into()), ObjectReference::default());
-        let news = || vec![News::warning("Rebinding", "a".into()), News::normal("Active", "b".into())];
-        let mut told =
-            || std::iter::from_fn(|| receiver.try_recv().ok()).map(|(_, news)| news.reason).collect::<Vec<_>>();
-        alerts.tell(&key, &about, news(), false);
+        let notifications =
+            || vec![Notification::warning("Rebinding", "a".into()), Notification::normal("Active", "b".into())];
+        let mut told = || {
+            std::iter::from_fn(|| receiver.try_recv().ok())
+                .map(|(_, notification)| notification.reason)
+                .collect::<Vec<_>>()
+        };
+        alerts.report_transition(&key, &about, notifications(), false);
         assert_eq!(told(), ["Rebinding"]);
-        alerts.tell(&key, &about, news(), false);
+        alerts.report_transition(&key, &about, notifications(), false);
         assert!(told().is_empty());
-        alerts.tell(&key, &about, news(), true);
+        alerts.report_transition(&key, &about, notifications(), true);
         assert_eq!(told(), ["Active"]);
         assert!(alerts.unwritten.lock().unwrap().is_empty());
-        alerts.tell(&key, &about, news(), true);
+        alerts.report_transition(&key, &about, notifications(), true);
         assert_eq!(told(), ["Rebinding", "Active"]);
     }
 }

@@ -1,10 +1,10 @@
-//! What is told of what was done: Events, metrics and the audit record. The status is written with what it is about.
+//! What the operator reports besides the status: Events, metrics and the audit record.
 
 mod alerts;
 mod audit;
 mod exposition;
 mod metrics;
-mod news;
+mod notification;
 
 pub use alerts::{
     Alerts, Impersonators, binding_kind, binding_reference, namespace_reference, reference, settings_reference,
@@ -12,4 +12,4 @@ pub use alerts::{
 pub use audit::Audit;
 pub use exposition::Format;
 pub use metrics::{Counts, Metrics};
-pub use news::{News, of_grant, of_namespace, of_settings};
+pub use notification::{Notification, grant_notifications, namespace_notifications, settings_notification};

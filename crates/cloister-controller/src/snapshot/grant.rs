@@ -227,7 +227,7 @@ fn neighbours<'a>(
                 name: grant.name(),
                 mount: name,
                 mount_path: &at.mount_path,
-                counts_on_it: is_open(grant, now),
+                is_open: is_open(grant, now),
                 last_call: grant.status().and_then(last_call),
             })
         })

@@ -40,24 +40,24 @@ pub async fn run(args: Run) -> Result<(), Fatal> {
     let clock = Clock::default();
     let connection = connect(&clock).await?;
     let stop = told_to_end(args.until_stdin_closes)?.shared();
-    let standing = Arc::new(Served::default());
-    server::start(listener, standing.clone()).map_err(cannot("cannot serve".into()))?;
+    let served = Arc::new(Served::default());
+    server::start(listener, served.clone()).map_err(cannot("cannot serve".into()))?;
 
     let identity = args.identity.clone().unwrap_or_else(|| leader::identity(args.pod.as_deref()));
     let is_pod = args.pod.as_ref().is_some_and(|pod| *pod == identity);
-    let mut keeper = Keeper::new(connection.client(), identity, is_pod, standing.leadership.clone());
+    let mut keeper = Keeper::new(connection.client(), identity, is_pod, served.leadership.clone());
     tokio::select! {
         () = keeper.acquire() => {}
-        () = standby::watch(connection.client(), &standing.leadership) => {}
+        () = standby::watch(connection.client(), &served.leadership) => {}
         () = stop.clone() => return Ok(()),
     }
     // Whoever does not act has no record to keep.
-    let operator = Operator::new(connection, clock, standing.leadership.clone(), &args);
+    let operator = Operator::new(connection, clock, served.leadership.clone(), &args);
     let audit = &operator.reconciler.sources.audit;
     audit.begin();
     // It is set once.
     let acting = Acting { reconciler: operator.reconciler.clone(), liveness: operator.liveness.clone() };
-    let _ = standing.acting.set(acting);
+    let _ = served.acting.set(acting);
     let store = operator.watches.store.clone();
     liveness::watch(operator.liveness.clone(), move || store.try_index().is_some())
         .map_err(cannot("cannot look after the process".into()))?;

@@ -84,7 +84,7 @@ fn note(store: &Store, role: &str, bindable: bool) {
         if let Some(facts) = index.cluster_roles.get_mut(role) {
             facts.bindable = bindable;
         }
-        crate::index::of_cluster_role(&index, &name, &mut dirty);
+        crate::index::enqueue_dependents_of_cluster_role(&index, &name, &mut dirty);
     }
     // Not by `enqueue`, which would have all asked about again.
     store.again(dirty);

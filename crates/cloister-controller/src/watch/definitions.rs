@@ -34,8 +34,8 @@ const REREAD: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(15)];
 /// A definition, as far as it is read.
 type Definition = PartialObjectMeta<CustomResourceDefinition>;
 
-/// What is known of a definition.
-struct Known {
+/// The properties of a definition that the operator uses.
+struct DefinitionState {
     generation: Option<i64>,
     /// Whether it has fields that are not settled yet, where it says so.
     experimental: bool,
@@ -48,7 +48,7 @@ pub async fn watch(watches: Arc<Watches>, watched: Watched) {
     watched.listens(watches.connection.listen(api.resource_url()));
     let config = with_ends(Config::default());
     let begin = || watcher(api.clone(), config.clone()).backoff(Soon).boxed();
-    let mut known: HashMap<String, Known> = HashMap::new();
+    let mut known: HashMap<String, DefinitionState> = HashMap::new();
     let mut listed: HashSet<String> = HashSet::new();
     let mut restored = store.restored.subscribe();
     let mut events = begin();
@@ -90,7 +90,7 @@ pub async fn watch(watches: Arc<Watches>, watched: Watched) {
 
 /// Takes note of a definition. The API server goes on sending objects as the old one has them for a while, without the
 /// fields that a newer one brought; so when one of ours changes, all of the kind are read anew.
-fn note(store: &Arc<Store>, definition: &Definition, known: &mut HashMap<String, Known>) {
+fn note(store: &Arc<Store>, definition: &Definition, known: &mut HashMap<String, DefinitionState>) {
     let name = definition.name_any();
     if definition.metadata.deletion_timestamp.is_some() {
         known.remove(&name);
@@ -98,7 +98,7 @@ fn note(store: &Arc<Store>, definition: &Definition, known: &mut HashMap<String,
     }
     let generation = definition.metadata.generation;
     let experimental = definition.annotations().get(CHANNEL).is_some_and(|channel| channel == EXPERIMENTAL);
-    let before = known.insert(name.clone(), Known { generation, experimental });
+    let before = known.insert(name.clone(), DefinitionState { generation, experimental });
     if name.ends_with(&format!(".{GROUP}")) && before.is_some_and(|before| before.generation != generation) {
         info!(definition = name, "the definition of a kind has changed; the operator reads its objects again");
         let store = store.clone();
@@ -121,7 +121,7 @@ fn unwatched<'a>(definitions: impl Iterator<Item = &'a String>) -> BTreeSet<Stri
 }
 
 /// What could open egress, beside NetworkPolicies.
-fn install(store: &Store, known: &HashMap<String, Known>) {
+fn install(store: &Store, known: &HashMap<String, DefinitionState>) {
     let cluster = known.get(ClusterNetworkPolicy::DEFINITION);
     let installed = Installed {
         cilium: known.contains_key(CiliumNetworkPolicy::DEFINITION),

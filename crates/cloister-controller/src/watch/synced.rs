@@ -23,7 +23,7 @@ pub struct Synced {
 
 #[derive(Default)]
 struct State {
-    watches: Vec<Weak<Known>>,
+    watches: Vec<Weak<WatchState>>,
     kinds: BTreeMap<&'static str, Begun>,
     /// How often the settings may have changed, and with them what is to be watched.
     settings: Version,
@@ -55,8 +55,8 @@ impl State {
     }
 }
 
-/// What is known of one watch.
-struct Known {
+/// The state of one watch.
+struct WatchState {
     kind: &'static str,
     /// The namespace, where it is of one alone.
     namespace: Option<Arc<str>>,
@@ -65,7 +65,7 @@ struct Known {
     ear: OnceLock<Arc<Ear>>,
 }
 
-impl Known {
+impl WatchState {
     /// Whether its first list takes too long.
     fn is_late(&self) -> bool {
         !*self.listed.borrow() && elapsed().saturating_sub(self.begun) > LATE
@@ -79,7 +79,7 @@ impl Known {
 
 /// A watch, as whoever runs it tells of it. It is known as long as it is held.
 #[derive(Clone)]
-pub struct Watched(Arc<Known>);
+pub struct Watched(Arc<WatchState>);
 
 impl Watched {
     /// Says how it is known when something is heard.
@@ -124,7 +124,7 @@ impl Synced {
     /// Takes up a watch of one namespace, or of all, of a kind whose watches follow the settings.
     pub fn begin_in(&self, kind: &'static str, namespace: Option<Arc<str>>) -> Watched {
         let listed = watch::Sender::new(false);
-        let known = Arc::new(Known { kind, namespace, begun: elapsed(), listed, ear: OnceLock::new() });
+        let known = Arc::new(WatchState { kind, namespace, begun: elapsed(), listed, ear: OnceLock::new() });
         let mut state = self.state();
         state.watches.retain(|known| known.strong_count() > 0);
         state.watches.push(Arc::downgrade(&known));
@@ -151,7 +151,7 @@ impl Synced {
         self.state().complete = true;
     }
 
-    fn all(&self) -> Vec<Arc<Known>> {
+    fn all(&self) -> Vec<Arc<WatchState>> {
         self.state().watches.iter().filter_map(Weak::upgrade).collect()
     }
 
@@ -207,7 +207,7 @@ impl Synced {
     }
 }
 
-fn each_once<'a>(all: impl Iterator<Item = &'a Arc<Known>>) -> Vec<&'static str> {
+fn each_once<'a>(all: impl Iterator<Item = &'a Arc<WatchState>>) -> Vec<&'static str> {
     let kinds: BTreeSet<&'static str> = all.map(|known| known.kind).collect();
     kinds.into_iter().collect()
 }

@@ -113,8 +113,8 @@ pub enum Refusal {
     },
     /// The networks are half of the Internet, or all of it.
     #[error(
-        "{networks} is too wide, also for an EgressGrant: no network may be wider than /8 (IPv6: /16), where neighbours count \
-         as one, and at most 16 networks of a rule may be wider than /16 (IPv6: /32); name the networks that are needed"
+        "{networks} is too wide, also for an EgressGrant: no network may be wider than /8 (IPv6: /16), where adjacent \
+         networks count as one, and at most 16 networks of a rule may be wider than /16 (IPv6: /32); name the networks that are needed"
     )]
     NetworksTooWide {
         /// The networks, all of them.

@@ -42,17 +42,17 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
         )
     });
     let faults: Vec<(&'static str, String)> = expressions.chain(pattern).collect();
-    let mut verdicts = broken(&faults).unwrap_or_else(|| {
+    let mut updates = broken(&faults).unwrap_or_else(|| {
         useless(spec).map_or_else(
             || ready(reason::RECONCILED, "the policy can be used"),
             |(reason, why)| ready(reason, format!("{why}{}", step(reason))),
         )
     });
-    verdicts.extend(quorum(spec));
+    updates.extend(quorum(spec));
     let generation = policy.metadata.generation;
     let status = AccessPolicyStatus {
         observed_generation: generation,
-        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
+        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), updates, generation, now),
     };
     (before != Some(&status)).then_some(status)
 }

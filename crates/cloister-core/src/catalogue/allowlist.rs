@@ -162,7 +162,7 @@ pub fn allowlist(
     now: Timestamp,
 ) -> Option<EgressAllowlistStatus> {
     let before = allowlist.status.as_ref();
-    let verdicts = judged(allowlist, users, &never_open(allowlist, services, settings), now);
+    let updates = judged(allowlist, users, &never_open(allowlist, services, settings), now);
     let names = users.names.as_slice();
     let generation = allowlist.metadata.generation;
     let status = EgressAllowlistStatus {
@@ -170,7 +170,7 @@ pub fn allowlist(
         namespaces: i64::try_from(names.len()).unwrap_or(i64::MAX),
         services: published(allowlist, services),
         used_by: names.iter().take(USERS_NAMED).map(|&name| name.to_owned()).collect(),
-        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
+        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), updates, generation, now),
     };
     (before != Some(&status)).then_some(status)
 }

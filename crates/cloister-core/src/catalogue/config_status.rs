@@ -75,20 +75,20 @@ pub fn config(
     about.push(networks_condition::known(around.networks, settings, around.unlisted, around.dns));
     about.push(policies(around));
     let faults = faults(settings, around, now);
-    let mut verdicts = match faults.first() {
+    let mut updates = match faults.first() {
         Some((reason, _)) => {
             let all: Vec<&str> = faults.iter().map(|(_, message)| message.as_str()).collect();
-            let others = amiss(&about).filter(|verdict| verdict.reason != *reason).map(|verdict| verdict.type_);
+            let others = amiss(&about).filter(|update| update.reason != *reason).map(|update| update.type_);
             stalled(*reason, all.join("; ") + &see_also(others))
         }
         None => in_force(&about, settings),
     };
-    verdicts.extend(about);
+    updates.extend(about);
     let generation = config.metadata.generation;
     let status = CloisterConfigStatus {
         observed_generation: generation,
         egress_backend: Some(settings.backend.name()),
-        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
+        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), updates, generation, now),
     };
     (before != Some(&status)).then_some(status)
 }
@@ -142,14 +142,14 @@ fn in_force(about: &[ConditionUpdate], settings: &Settings) -> Vec<ConditionUpda
     let narrowed: String = settings.narrowed.iter().map(|narrowed| format!("; {narrowed}")).collect();
     let mut amiss = amiss(about);
     let Some(worst) = amiss.next() else { return ready(reason::RECONCILED, format!("in force{narrowed}")) };
-    let more = see_also(amiss.map(|verdict| verdict.type_));
+    let more = see_also(amiss.map(|update| update.type_));
     ready(worst.reason.clone(), format!("in force, but: {}{narrowed}{more}", worst.message))
 }
 
 /// What of the cluster around the settings does not work, or is not as it should be; what is certain first.
 fn amiss(about: &[ConditionUpdate]) -> impl Iterator<Item = &ConditionUpdate> {
-    let is_doubtful = |verdict: &&ConditionUpdate| verdict.status.is_none() || verdict.reason == DNS_SELECTOR_WIDE;
-    about.iter().filter(|verdict| verdict.status == Some(false)).chain(about.iter().filter(is_doubtful))
+    let is_doubtful = |update: &&ConditionUpdate| update.status.is_none() || update.reason == DNS_SELECTOR_WIDE;
+    about.iter().filter(|update| update.status == Some(false)).chain(about.iter().filter(is_doubtful))
 }
 
 fn see_also<'a>(others: impl Iterator<Item = &'a str>) -> String {

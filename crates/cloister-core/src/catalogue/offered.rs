@@ -54,14 +54,14 @@ pub fn role(role: &AccessRole, input: &Input<'_>, now: Timestamp) -> Option<Acce
     let (policy, no_policy) = policy(&spec.access_policy, input);
     let mut faults: Vec<Said> = cluster_role(&spec.cluster_role, policy, input);
     faults.extend(no_policy);
-    let verdicts = broken(&faults).unwrap_or_else(|| match of_no_use(&spec.access_policy, input) {
+    let updates = broken(&faults).unwrap_or_else(|| match of_no_use(&spec.access_policy, input) {
         Some((reason, message)) => ready(reason, message),
         None => ready(reason::RECONCILED, "the role can be asked for"),
     });
     let generation = role.metadata.generation;
     let status = AccessRoleStatus {
         observed_generation: generation,
-        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
+        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), updates, generation, now),
     };
     (before != Some(&status)).then_some(status)
 }
@@ -130,7 +130,7 @@ pub fn storage(storage: &StorageResource, input: &Input<'_>, now: Timestamp) -> 
         let faults = role_faults(storage, role, input).into_iter();
         faults.map(|(reason, message)| (reason, format!("role {}: {message}", role.name)))
     }));
-    let verdicts = broken(&faults).unwrap_or_else(|| {
+    let updates = broken(&faults).unwrap_or_else(|| {
         let of_no_use = storage.spec.roles.iter().filter_map(|role| {
             let (reason, message) = of_no_use(&role.access_policy, input)?;
             Some((reason, format!("role {}: {message}", role.name)))
@@ -148,7 +148,7 @@ pub fn storage(storage: &StorageResource, input: &Input<'_>, now: Timestamp) -> 
     let generation = storage.metadata.generation;
     let status = StorageResourceStatus {
         observed_generation: generation,
-        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), verdicts, generation, now),
+        conditions: conditions(conditions_of(before.map(|status| &status.conditions)), updates, generation, now),
     };
     (before != Some(&status)).then_some(status)
 }

@@ -30,7 +30,7 @@ const ENDS_WITH_THE_BINDING: [(&str, &[&str], &[&str]); 8] = [
 const DELETIONS: &[&str] = &["delete", "deletecollection"];
 
 /// Why a rule would let its holder keep access, if it would. `accepted` are the writes that the role itself names.
-pub fn lasting(rule: &PolicyRule, accepted: &Accepted) -> Option<String> {
+pub fn persistence_risk(rule: &PolicyRule, accepted: &Accepted) -> Option<String> {
     let groups = rule.api_groups.as_deref().unwrap_or_default();
     let resources = rule.resources.as_deref().unwrap_or_default();
     let why = gives_another_way_in(rule, groups, resources);
@@ -153,7 +153,7 @@ mod tests {
 
     fn lasts(group: &str, resource: &str, verb: &str, accepted: &str) -> bool {
         let rule = json!({"apiGroups": [group], "resources": [resource], "verbs": [verb]});
-        lasting(&serde_json::from_value(rule).unwrap(), &Accepted::read(accepted)).is_some()
+        persistence_risk(&serde_json::from_value(rule).unwrap(), &Accepted::read(accepted)).is_some()
     }
 
     #[test]

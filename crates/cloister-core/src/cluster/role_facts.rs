@@ -5,7 +5,7 @@
 
 use super::{
     guard::Guard,
-    lasting_access::{Accepted, lasting},
+    lasting_access::{Accepted, persistence_risk},
 };
 use crate::model::{hash::hash, writers::CLUSTER_ADMINS};
 use cloister_api::{ResidualExposure, labels};
@@ -20,7 +20,7 @@ pub struct RoleFacts {
     /// What it allows, a line for each rule, in order.
     pub lines: Box<[Box<str>]>,
     /// The rule that would let its holder keep access, and why, if there is one.
-    pub lasting: Option<Box<str>>,
+    pub persistence_risk: Option<Box<str>>,
     /// Whether it lets its holder act as somebody else.
     pub impersonates: bool,
     /// Whether the operator may bind it.
@@ -41,7 +41,7 @@ impl RoleFacts {
         RoleFacts {
             rules: digest(rules).into(),
             lines: lines(rules),
-            lasting: rules.iter().find_map(|rule| lasting(rule, &accepted)).map(Into::into),
+            persistence_risk: rules.iter().find_map(|rule| persistence_risk(rule, &accepted)).map(Into::into),
             impersonates: rules.iter().any(impersonates),
             bindable,
             guard: Guard::of(&role.metadata, &labels::OF_CLUSTER_ROLES),
@@ -96,7 +96,7 @@ pub fn given<'a>(name: &str, facts: Option<&'a RoleFacts>) -> Result<&'a str, Fa
     if let Some(fault) = facts.guard.unreadable(&format!("ClusterRole {name}")) {
         return Err(Fault::Unreadable(fault));
     }
-    match &facts.lasting {
+    match &facts.persistence_risk {
         Some(rule) => Err(Fault::Lasting { role: name.to_owned(), rule: rule.to_string() }),
         None => Ok(&facts.rules),
     }
@@ -213,7 +213,7 @@ mod tests {
             rule("rbac.authorization.k8s.io", "rolebindings", &["get"]),
             rule("cloister.dev", "storageaccessgrants", &["list"]),
         ] {
-            assert_eq!(role(rules.clone()).lasting, None, "{rules}");
+            assert_eq!(role(rules.clone()).persistence_risk, None, "{rules}");
         }
     }
 
@@ -245,7 +245,7 @@ mod tests {
             rule("gateway.networking.k8s.io", "httproutes", &["create"]),
             rule("external-secrets.io", "externalsecrets", &["create"]),
         ] {
-            assert!(role(rules.clone()).lasting.is_some(), "{rules}");
+            assert!(role(rules.clone()).persistence_risk.is_some(), "{rules}");
         }
     }
 
@@ -256,8 +256,8 @@ mod tests {
             let role = json!({"metadata": metadata, "rules": rule("apps", "deployments", &["get", "patch"])});
             RoleFacts::of(&serde_json::from_value(role).unwrap(), true)
         };
-        assert_eq!(with("patch deployments.apps").lasting, None);
-        let refused = with("patch deployments").lasting.unwrap();
+        assert_eq!(with("patch deployments.apps").persistence_risk, None);
+        let refused = with("patch deployments").persistence_risk.unwrap();
         assert!(
             refused.contains("cloister.dev/may-outlast-grant of the ClusterRole: \"patch deployments.apps\""),
             "{refused}"

@@ -172,14 +172,14 @@ impl KnownName {
 
     /// The addresses to open, in their order; none where the name cannot be held by addresses.
     pub fn addresses(&self, now: Timestamp, limits: &Limits) -> Vec<IpAddr> {
-        match self.standing(now, limits) {
+        match self.state(now, limits) {
             NameState::Held => self.held(now, limits).collect(),
             _ => Vec::new(),
         }
     }
 
-    /// How it stands.
-    pub fn standing(&self, now: Timestamp, limits: &Limits) -> NameState {
+    /// Whether it has addresses to open, and if not, why.
+    pub fn state(&self, now: Timestamp, limits: &Limits) -> NameState {
         if let Some(why) = &self.refused {
             return NameState::Rebound(why.clone());
         }
@@ -205,7 +205,7 @@ impl KnownName {
         now: Timestamp,
         limits: &Limits,
     ) -> (NameState, Vec<IpAddr>) {
-        match self.standing(now, limits) {
+        match self.state(now, limits) {
             NameState::Held => match self.last_answer_astray(never) {
                 Some(why) => (NameState::Rebound(why), Vec::new()),
                 None => (NameState::Held, self.held(now, limits).collect()),

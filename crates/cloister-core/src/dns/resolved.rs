@@ -55,8 +55,8 @@ pub struct Held {
     pub host: Host,
     /// Its addresses, in their order.
     pub addresses: Vec<IpAddr>,
-    /// How it stands.
-    pub standing: NameState,
+    /// Whether its addresses are open, and if not, why.
+    pub state: NameState,
     /// When it was last answered, and for how long that answer is good.
     pub answered: Option<(Timestamp, SignedDuration)>,
     /// When that changes if nothing new is learned.
@@ -68,12 +68,12 @@ impl Names<'_> {
     pub fn held(&self, host: &Host) -> Held {
         let known = (self.known)(host).unwrap_or_default();
         // The settings may be newer than the answer.
-        let (standing, mut addresses) = known.judged(host.expected(), self.never, self.now, self.limits);
+        let (state, mut addresses) = known.judged(host.expected(), self.never, self.now, self.limits);
         addresses.retain(|address| !self.never.contains(*address));
         Held {
             host: host.clone(),
             addresses,
-            standing,
+            state,
             answered: known.last_answer(),
             changes_at: known.changes_at(self.now, self.limits),
         }

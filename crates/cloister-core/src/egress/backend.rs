@@ -61,8 +61,8 @@ impl Backend {
         matches!(self, Backend::Cilium | Backend::ClusterNetworkPolicy(Channel::Experimental))
     }
 
-    /// Whether what a grant opens by address matters to what a namespace's own policies say.
-    pub fn minds_grants(self) -> bool {
+    /// Whether the policies of a namespace depend on what its grants open by address.
+    pub fn needs_grant_egress(self) -> bool {
         matches!(self, Backend::Cilium | Backend::ClusterNetworkPolicy(_))
     }
 }

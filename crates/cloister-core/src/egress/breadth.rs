@@ -245,7 +245,7 @@ pub(crate) mod tests {
         let (narrowed, _) = narrowed_around(&["20.0.0.0/8"], &holes(2, 0x0040_0001));
         let narrowed = narrowed.unwrap();
         assert_eq!(narrowed.opening, None);
-        assert!(narrowed.too_broad[0].to_string().starts_with("20.0.0.0/8 is wider than allowlists may open"));
+        assert!(narrowed.too_broad[0].to_string().starts_with("20.0.0.0/8 is wider than the widest range"));
         // Half of a range that is too wide is not narrow because the other half is the cluster's.
         let (narrowed, _) = narrowed_around(&["20.0.0.0/15"], &["20.1.0.0/16".parse().unwrap()]);
         assert_eq!(narrowed.unwrap().opening, None);

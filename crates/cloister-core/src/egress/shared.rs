@@ -191,8 +191,8 @@ mod tests {
             assert_eq!(
                 said(networks),
                 format!(
-                    "weights.blob.core.windows.net is at or below core.windows.net, where anybody can have storage, and of its \
-                     expectedNetworks this is public: {public}; name private networks alone, or ask for it with an EgressGrant"
+                    "weights.blob.core.windows.net is at or below core.windows.net, where anybody can have storage, and these of \
+                     its expectedNetworks are public: {public}; name only private networks, or request an EgressGrant for it"
                 )
             );
         }

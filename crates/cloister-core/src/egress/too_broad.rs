@@ -1,15 +1,15 @@
-//! What an agreement of its own is needed for, in words.
+//! The parts of a rule that an allowlist may not open, and that need an EgressGrant; with their messages.
 
 use super::{AllowRule, measure::RANGES};
 use crate::model::text::first_few;
 use cloister_api::{EgressRule, MaxPublicPrefix};
 use ipnet::IpNet;
 
-/// Why a part of an opening needs an agreement of its own.
+/// Why a part of a rule is too broad for allowlists, and needs an EgressGrant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TooBroad {
-    /// It is wider than allowlists may open, by itself.
-    #[error("{what} is wider than allowlists may open, {} (egress.maxPublicPrefix of CloisterConfig)", widest(*limit))]
+    /// One range of it is wider than the widest that an allowlist may open.
+    #[error("{what} is wider than the widest range that an EgressAllowlist may open, {} (egress.maxPublicPrefix of CloisterConfig)", widest(*limit))]
     Wide {
         /// The range, in words.
         what: String,
@@ -18,17 +18,17 @@ pub enum TooBroad {
         /// The widest that allowlists may open.
         limit: MaxPublicPrefix,
     },
-    /// It is not, but with what else is open in the namespace it is part of something that is.
+    /// Its ranges, together with all else that is open in the namespace, are wider than allowlists may open together.
     #[error(
-        "{what} and what else is open here come to {size}, which is wider than allowlists may open together, {RANGES} times {} \
-         (egress.maxPublicPrefix of CloisterConfig), neighbours counted as one", widest(*limit)
+        "{what} and what else is open in this namespace add up to {size}; together, EgressAllowlists may open at most \
+         {RANGES} times {} (egress.maxPublicPrefix of CloisterConfig), where adjacent ranges count as one", widest(*limit)
     )]
     Together {
         /// The range, in words.
         what: String,
         /// The range.
         networks: Vec<IpNet>,
-        /// What it comes to.
+        /// The size of all of it.
         size: String,
         /// The widest that allowlists may open.
         limit: MaxPublicPrefix,
@@ -41,9 +41,9 @@ pub enum TooBroad {
         /// What anybody can have storage under.
         suffix: String,
     },
-    /// Anybody can have storage there, and it may lead there.
+    /// Anybody can have storage there, and some of its expectedNetworks are public.
     #[error(
-        "{name} is at or below {suffix}, where anybody can have storage, and of its expectedNetworks this is public: {public}"
+        "{name} is at or below {suffix}, where anybody can have storage, and these of its expectedNetworks are public: {public}"
     )]
     SharedExpected {
         /// The name.
@@ -53,9 +53,10 @@ pub enum TooBroad {
         /// The networks among them that are public, in words.
         public: String,
     },
-    /// Wherever its name leads, it is expected there.
+    /// Its expectedNetworks contain a public range that is wider than the widest that an allowlist may open.
     #[error(
-        "{name} is expected in {what}, which is wider than allowlists may open, {} (egress.maxPublicPrefix of CloisterConfig)",
+        "{name} is expected in {what}, which is wider than the widest range that an EgressAllowlist may open, {} \
+         (egress.maxPublicPrefix of CloisterConfig)",
         widest(*limit)
     )]
     Expected {
@@ -68,30 +69,30 @@ pub enum TooBroad {
     },
 }
 
-/// How wide a range may be, in words.
+/// The widest range that an allowlist may open, in words.
 fn widest(limit: MaxPublicPrefix) -> String {
     format!("a /{} or an IPv6 /{}", limit.ipv4, limit.ipv6)
 }
 
 impl TooBroad {
-    /// Why, and what to do about it.
+    /// The reason, and what to do about it.
     pub fn told(&self) -> String {
         let help = match self {
             TooBroad::Wide { .. } => {
                 "name narrower networks, ask a policy administrator (ClusterRole cloister:policy-admin) to allow wider ones, \
-                 or ask for an EgressGrant of it"
+                 or request an EgressGrant for it"
             }
-            TooBroad::Together { .. } => "name fewer or narrower networks, or ask for an EgressGrant of it",
+            TooBroad::Together { .. } => "name fewer or narrower networks, or request an EgressGrant for it",
             TooBroad::SharedSuffix { .. } => {
-                "declare it as privateEndpoint with private expectedNetworks, or ask for it with an EgressGrant"
+                "declare it as privateEndpoint with private expectedNetworks, or request an EgressGrant for it"
             }
-            TooBroad::SharedExpected { .. } => "name private networks alone, or ask for it with an EgressGrant",
-            TooBroad::Expected { .. } => "narrow expectedNetworks, or ask for it with an EgressGrant",
+            TooBroad::SharedExpected { .. } => "name only private networks, or request an EgressGrant for it",
+            TooBroad::Expected { .. } => "name narrower expectedNetworks, or request an EgressGrant for it",
         };
         format!("{self}; {help}")
     }
 
-    /// The same, with one entry where several differ in nothing but their networks.
+    /// Merges entries that differ only in their networks.
     pub fn folded(all: Vec<Self>) -> Vec<Self> {
         let mut folded: Vec<(Self, Vec<String>)> = Vec::new();
         for one in all {
@@ -113,7 +114,7 @@ impl TooBroad {
         named.collect()
     }
 
-    /// Takes in the networks of another that says the same.
+    /// Adds the networks of another entry that differs only in its networks. Returns whether it did.
     fn takes_in(&mut self, other: &Self) -> bool {
         match (self, other) {
             (TooBroad::Wide { networks, limit, .. }, TooBroad::Wide { networks: others, limit: other_limit, .. })
@@ -130,14 +131,14 @@ impl TooBroad {
         true
     }
 
-    /// The part of a rule that it is about: what a grant would have to open.
+    /// The part of the rule that is too broad: what an EgressGrant would have to open.
     pub fn part_of(&self, rule: &EgressRule) -> EgressRule {
         let mut part = rule.clone();
         match self {
             TooBroad::Wide { networks, .. } | TooBroad::Together { networks, .. } => {
                 part.networks = Some(networks.iter().map(ToString::to_string).collect());
             }
-            // Of a private endpoint there is one name, and no part.
+            // A private endpoint has only one name, so the part is the whole rule.
             TooBroad::SharedExpected { .. } => {}
             TooBroad::SharedSuffix { .. } | TooBroad::Expected { .. } if rule.private_endpoint.is_some() => {}
             TooBroad::SharedSuffix { name, .. } | TooBroad::Expected { name, .. } => {
@@ -148,14 +149,14 @@ impl TooBroad {
     }
 }
 
-/// Reason of a rule that an allowlist agrees to, and that opens too much.
+/// The reason of a rule that an allowlist covers, and that is too broad for allowlists.
 pub const TOO_BROAD: &str = "TooBroad";
 
-/// An opening without what needs an agreement of its own.
+/// A rule without the parts that need an EgressGrant.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Narrowed {
-    /// What is left of it, where anything is.
+    /// What is left of the rule, if anything.
     pub opening: Option<AllowRule>,
-    /// What is not, and why.
+    /// The parts that were removed, and why.
     pub too_broad: Vec<TooBroad>,
 }

@@ -26,6 +26,9 @@ pub use lifecycle::{
 pub use model::{
     any_grant::{Grant, Terms, has_begun, is_approved, is_open},
     credential_facts::{CredentialFacts, NOT_OFFERED, secret_named, version as content_version},
+    credential_mount_key::{
+        CredentialMountKey, copy_meta, mount_key, mount_name, mount_of_secret, secret_name, secret_of,
+    },
     debt::Debt,
     digest,
     input::{Beside, DeclaredGrant, Holder, Home, Input, Neighbour},
@@ -35,6 +38,5 @@ pub use model::{
     people::same_person,
     remains::{may_hold, mount_named_by},
     sensitivity::{Sensitive, policy_strength, too_weak},
-    share::{Share, copy_meta, mount_key, mount_name, mount_of_secret, secret_name, secret_of},
 };
 pub use review::{is_answered_by, review, to_answer};

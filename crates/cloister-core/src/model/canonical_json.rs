@@ -1,10 +1,10 @@
-//! Values in the one form that is hashed: canonical JSON (RFC 8785).
+//! Canonical JSON (RFC 8785), the form of values that is hashed.
 
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The largest whole number that is written as itself: larger ones are written as doubles are.
+/// The largest integer that is written exactly: larger ones are written like doubles.
 const LARGEST: u64 = 1 << 53;
 
 /// The canonical JSON of a value.
@@ -12,20 +12,20 @@ pub fn json(value: &Value) -> Vec<u8> {
     written(value, is_written_so(value))
 }
 
-/// The canonical JSON of an object of these fields.
+/// The canonical JSON of an object with these fields.
 pub fn object(fields: &BTreeMap<&str, &Value>) -> Vec<u8> {
     written(fields, fields.iter().all(|(key, field)| key.is_ascii() && is_written_so(field)))
 }
 
 fn written(value: &impl Serialize, is_written_so: bool) -> Vec<u8> {
-    // A tree of plain values cannot fail to be written. The canonicalizer takes several times as long, as it reads every key
-    // again to sort it, and a digest is made at every look at a grant.
+    // Serializing a tree of plain values cannot fail. The canonicalizer takes several times as long, because it sorts the
+    // keys again, and every reconciliation of a grant makes a digest.
     let written = if is_written_so { serde_json::to_vec(value) } else { serde_json_canonicalizer::to_vec(value) };
     written.unwrap_or_default()
 }
 
-/// Whether a value is written canonically as it is: the keys of its objects have an order that is the same in bytes as in
-/// UTF-16, and its numbers are whole and small. Texts always are.
+/// Whether serde_json already writes a value canonically: the order of its keys is the same in bytes as in UTF-16, and its
+/// numbers are small integers. Strings always are.
 fn is_written_so(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(_) | Value::String(_) => true,

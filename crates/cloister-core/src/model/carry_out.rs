@@ -1,4 +1,5 @@
-//! How a plan is carried out, whoever does its actions: what takes something away is attempted whatever else fails.
+//! How a plan is carried out: the order of its actions, and which of them are skipped after a failure. Actions that remove
+//! something are attempted even if others fail.
 
 use super::{
     child::IfRefused,
@@ -9,16 +10,16 @@ use std::future::Future;
 
 /// Why an action failed.
 pub trait Failure {
-    /// Whether it was refused for good: the same request is refused again until somebody changes something.
+    /// Whether the failure is permanent: the same request fails again until somebody changes something.
     fn is_final(&self) -> bool;
 }
 
-/// An error, as it is told.
+/// An error as messages report it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
-    /// What went wrong, with which object, and what to do.
+    /// What failed, for which object, and what to do about it.
     pub message: String,
-    /// Whether it was refused for good.
+    /// Whether the failure is permanent.
     pub is_final: bool,
 }
 
@@ -31,40 +32,40 @@ impl Failure for Told {
 /// An action that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed<E> {
-    /// What it was about.
+    /// The object that the action was about.
     pub about: About,
-    /// Whether that was to be taken away, or narrowed.
+    /// Whether the action was to remove or narrow it.
     pub closes: bool,
-    /// Whether what stood in its place was taken away instead.
+    /// Whether the earlier object was deleted or closed instead.
     pub closed_instead: bool,
-    /// What waited for it.
+    /// Which parts of the plan wait for it.
     pub holds_up: HoldsUp,
-    /// What went wrong.
+    /// The error.
     pub error: E,
 }
 
-/// What became of a plan.
+/// The result of carrying out a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome<E> {
-    /// What failed.
+    /// The actions that failed.
     pub failures: Vec<Failed<E>>,
-    /// What succeeded.
+    /// The actions that succeeded.
     pub done: Vec<Done>,
-    /// Whether the last action was left out, or has failed.
+    /// Whether the last action was skipped, or failed.
     pub last_is_left: bool,
 }
 
 /// An action that succeeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Done {
-    /// What it was about.
+    /// The object that the action was about.
     pub about: About,
-    /// Whether that was to be taken away, or narrowed.
+    /// Whether the action was to remove or narrow it.
     pub closes: bool,
 }
 
 impl<E> Outcome<E> {
-    /// Whether nothing was opened, because of what failed before.
+    /// Whether nothing was opened, because of an earlier failure.
     pub fn kept_closed(&self) -> bool {
         holds_up(&self.failures, HoldsUp::Opening)
     }
@@ -77,7 +78,7 @@ impl<E> Outcome<E> {
 }
 
 impl<E: Failure + std::fmt::Display> Outcome<E> {
-    /// The outcome as it is told, as far as its failures are worth telling.
+    /// The outcome with its errors as messages, without the failures that are not worth reporting.
     pub fn told(&self, worth_telling: impl Fn(&E) -> bool) -> Outcome<Told> {
         let tell = |failed: &Failed<E>| Failed {
             about: failed.about.clone(),
@@ -94,25 +95,25 @@ impl<E: Failure + std::fmt::Display> Outcome<E> {
     }
 }
 
-/// Carries out what a plan does.
+/// Carries out a plan.
 pub async fn carry_out<E, F>(
     close: Vec<Chain>,
     open: Vec<Vec<Chain>>,
     last: Option<Last>,
-    perform: impl Fn(Action) -> F,
+    execute: impl Fn(Action) -> F,
 ) -> Outcome<E>
 where
     E: Failure,
     F: Future<Output = Result<(), E>>,
 {
-    let perform = &perform;
+    let execute = &execute;
     let mut outcome = Outcome { failures: Vec::new(), done: Vec::new(), last_is_left: last.is_some() };
-    outcome.take(all(close, true, perform).await);
+    outcome.take(all(close, true, execute).await);
     for stage in open {
         if outcome.kept_closed() {
             return outcome;
         }
-        outcome.take(all(stage, false, perform).await);
+        outcome.take(all(stage, false, execute).await);
     }
     let Some(Last { action, after }) = last else { return outcome };
     let may = match after {
@@ -121,7 +122,7 @@ where
         After::Attempts => outcome.failures.iter().all(|failed| failed.error.is_final()),
     };
     if may {
-        let ended = step(vec![action], false, perform).await;
+        let ended = step(vec![action], false, execute).await;
         outcome.last_is_left = ended.iter().any(Result::is_err);
         outcome.take(ended);
     }
@@ -143,16 +144,16 @@ fn holds_up<E>(failures: &[Failed<E>], what: HoldsUp) -> bool {
     failures.iter().any(|failed| failed.holds_up >= what)
 }
 
-async fn all<E, F>(chains: Vec<Chain>, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
+async fn all<E, F>(chains: Vec<Chain>, closes: bool, execute: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
 where
     E: Failure,
     F: Future<Output = Result<(), E>>,
 {
-    // All come to their end, whatever becomes of one: a request that is dropped may have been carried out all the same.
-    join_all(chains.into_iter().map(|chain| one(chain, closes, perform))).await.into_iter().flatten().collect()
+    // All run to their end, even if one fails: the API server may carry out a request although its future is dropped.
+    join_all(chains.into_iter().map(|chain| one(chain, closes, execute))).await.into_iter().flatten().collect()
 }
 
-async fn one<E, F>(chain: Chain, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
+async fn one<E, F>(chain: Chain, closes: bool, execute: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
 where
     E: Failure,
     F: Future<Output = Result<(), E>>,
@@ -163,25 +164,25 @@ where
         if needs_all_before && !all_done {
             continue;
         }
-        let attempted = step(actions, closes, perform).await;
+        let attempted = step(actions, closes, execute).await;
         all_done &= may_fail || attempted.iter().all(Result::is_ok);
         attempts.extend(attempted);
     }
     attempts
 }
 
-async fn step<E, F>(actions: Vec<Action>, closes: bool, perform: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
+async fn step<E, F>(actions: Vec<Action>, closes: bool, execute: &impl Fn(Action) -> F) -> Vec<Result<Done, Failed<E>>>
 where
     E: Failure,
     F: Future<Output = Result<(), E>>,
 {
     let attempts = actions.into_iter().map(|action| async move {
         let (about, holds_up) = (action.about(), action.holds_up());
-        // What stands is still open as it was when a narrower version of it is refused.
+        // If the API server rejects a narrower version, the earlier object is still as open as before.
         let instead = if closes { instead(&action) } else { None };
-        let Err(error) = perform(action).await else { return Ok(Done { about, closes }) };
+        let Err(error) = execute(action).await else { return Ok(Done { about, closes }) };
         let closed_instead = match instead.filter(|_| error.is_final()) {
-            Some(action) => perform(action).await.is_ok(),
+            Some(action) => execute(action).await.is_ok(),
             None => false,
         };
         Err(Failed { about, closes, closed_instead, holds_up, error })
@@ -189,7 +190,7 @@ where
     join_all(attempts).await
 }
 
-/// What is done where the API server refuses for good to write what stands already.
+/// The action to take instead if the API server permanently rejects a write to an object that exists.
 fn instead(action: &Action) -> Option<Action> {
     let Action::Apply(child) = action else { return None };
     match child.if_refused() {

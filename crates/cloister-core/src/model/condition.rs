@@ -1,4 +1,4 @@
-//! metav1.Conditions, kept so that a tool which reads them (kstatus, `kubectl wait`) is told the truth.
+//! How metav1.Conditions are updated, so that tools that read them (kstatus, `kubectl wait`) see the right state.
 
 use super::{
     carry_out::{Failed, Told},
@@ -13,16 +13,16 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 /// The longest message that the API server accepts in a condition.
 const MESSAGE_LIMIT: usize = 32_000;
 
-/// A condition to be.
+/// The new value of a condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionUpdate {
     /// Its type.
     pub type_: &'static str,
-    /// `True`, `False` or, where it is not known, `Unknown`.
+    /// `True`, `False`, or `Unknown` for `None`.
     pub status: Option<bool>,
-    /// Why, in one word.
+    /// The reason, in one word.
     pub reason: String,
-    /// Why, in a sentence that says what to do.
+    /// The reason, and what to do about it.
     pub message: String,
 }
 
@@ -32,7 +32,7 @@ impl ConditionUpdate {
         ConditionUpdate { type_, status: Some(status), reason: reason.into(), message: message.into() }
     }
 
-    /// What an existing condition says, where its type is one of ours.
+    /// The value of an existing condition, if its type is one of ours.
     pub fn of(condition: &Condition) -> Option<Self> {
         let known = [READY, STALLED, REVOCATION_UNCONFIRMED, ACTIVE, APPROVED, REVIEWED, ENFORCED, RESOLUTION_STABLE];
         let type_ = known.into_iter().find(|known| *known == condition.type_)?;
@@ -44,7 +44,7 @@ impl ConditionUpdate {
         Some(ConditionUpdate { type_, status, reason: condition.reason.clone(), message: condition.message.clone() })
     }
 
-    /// Nothing was decided yet.
+    /// A condition whose status is not known yet.
     pub fn unknown(type_: &'static str, message: impl Into<String>) -> Self {
         ConditionUpdate { type_, status: None, reason: reason::PROGRESSING.into(), message: message.into() }
     }
@@ -55,7 +55,7 @@ pub fn ready(reason: impl Into<String>, message: impl Into<String>) -> Vec<Condi
     vec![ConditionUpdate::new(READY, true, reason, message)]
 }
 
-/// Broken until somebody changes something: not ready, and stalled, which is what kstatus reads as failed.
+/// Broken until somebody changes something: not ready, and stalled, which kstatus reports as failed.
 pub fn stalled(reason: impl Into<String>, message: impl Into<String>) -> Vec<ConditionUpdate> {
     let (reason, message) = (reason.into(), message.into());
     vec![
@@ -64,14 +64,13 @@ pub fn stalled(reason: impl Into<String>, message: impl Into<String>) -> Vec<Con
     ]
 }
 
-/// How many failures are named.
+/// How many failures a message names.
 const FAILURES: usize = 5;
 
-/// The longest that is said of one of them.
+/// The longest message about one failure.
 const FAILURE_LIMIT: usize = 1_000;
 
-/// Not ready because of what failed: stalled where some of it was refused for good, since that stays as it is until
-/// somebody changes something.
+/// Not ready because of these failures, and stalled if one of them is permanent.
 pub fn failed(failures: &[Failed<Told>]) -> Vec<ConditionUpdate> {
     let mut in_order: Vec<&Failed<Told>> = failures.iter().collect();
     in_order.sort_by_key(|failed| !failed.error.is_final);
@@ -87,28 +86,28 @@ pub fn failed(failures: &[Failed<Told>]) -> Vec<ConditionUpdate> {
     }
 }
 
-/// The conditions of an object after these verdicts: those without a verdict are gone, and `lastTransitionTime` moves
-/// only where a status flips.
+/// The conditions of an object after these updates. A condition without an update is removed, and `lastTransitionTime`
+/// changes only if the status changes.
 pub fn conditions(
     before: &[Condition],
-    verdicts: Vec<ConditionUpdate>,
+    updates: Vec<ConditionUpdate>,
     generation: Option<i64>,
     now: Timestamp,
 ) -> Vec<Condition> {
-    verdicts
+    updates
         .into_iter()
-        .map(|verdict| {
-            let status = match verdict.status {
+        .map(|update| {
+            let status = match update.status {
                 Some(true) => "True",
                 Some(false) => "False",
                 None => "Unknown",
             };
-            let unchanged = before.iter().find(|old| old.type_ == verdict.type_ && old.status == status);
+            let unchanged = before.iter().find(|old| old.type_ == update.type_ && old.status == status);
             Condition {
-                type_: verdict.type_.to_owned(),
+                type_: update.type_.to_owned(),
                 status: status.to_owned(),
-                reason: verdict.reason,
-                message: clipped(shown(&verdict.message).into_owned()),
+                reason: update.reason,
+                message: clipped(shown(&update.message).into_owned()),
                 observed_generation: generation,
                 last_transition_time: unchanged.map_or_else(|| seconds(now), |old| old.last_transition_time.clone()),
             }

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use kube::core::Duration;
 
-/// A duration that is never negative: one that is counts as nothing.
+/// A duration that is never negative: a negative duration becomes zero.
 pub fn signed(duration: Duration) -> SignedDuration {
     if duration.is_negative() {
         return SignedDuration::ZERO;
@@ -11,7 +11,7 @@ pub fn signed(duration: Duration) -> SignedDuration {
     SignedDuration::try_from(std::time::Duration::from(duration)).unwrap_or(SignedDuration::MAX)
 }
 
-/// A time after another; the last of all times where there is none so late.
+/// A time after another; the latest possible time on overflow.
 pub fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }

@@ -10,7 +10,7 @@ pub fn hash(value: &Value) -> String {
     hexadecimal(&canonical_json::json(value))
 }
 
-/// The hash of an object of these fields.
+/// The hash of an object with these fields.
 pub fn hash_of_fields(fields: &BTreeMap<&str, &Value>) -> String {
     hexadecimal(&canonical_json::object(fields))
 }

@@ -1,4 +1,5 @@
-//! What holds up every opening, whatever was declared and approved. What stands is not closed by it, and what ends, ends.
+//! The reasons for which the operator opens nothing new, whatever was declared and approved. What is open stays open, and
+//! grants still end.
 
 use cloister_api::condition::reason;
 
@@ -12,7 +13,7 @@ pub enum Held {
 }
 
 impl Held {
-    /// Why, in one word.
+    /// The reason, in one word.
     pub fn reason(self) -> &'static str {
         match self {
             Held::ClockSkew => reason::CLOCK_SKEW,
@@ -20,7 +21,7 @@ impl Held {
         }
     }
 
-    /// Why, and what to do about it.
+    /// The reason, and what to do about it.
     pub fn message(self) -> &'static str {
         match self {
             Held::ClockSkew => {

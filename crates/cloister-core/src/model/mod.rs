@@ -1,4 +1,4 @@
-//! What is known of objects and what a plan is: what everything else speaks of.
+//! The types that everything else uses: facts about objects, conditions, and plans with their actions.
 
 mod canonical_json;
 pub mod carry_out;

@@ -1,33 +1,32 @@
-//! Whose an object in a namespace is.
+//! Which plan manages an object in a namespace.
 //!
-//! A label proves nothing: outside of research namespaces anybody could write any, before admission reserved them. So
-//! the operator knows its own objects by what it wants there itself. What a grant opens is named after the grant; the
-//! plan of that grant decides whether it stands, and what it wants carries the grant's uid. Everything else that carries
-//! a mark of the operator belongs to nothing, and goes.
+//! A label is no proof: before admission reserved the labels, anybody could set them outside of research namespaces. So the
+//! operator recognises its own objects by what its plans want. The objects of a grant are named after the grant and carry
+//! its uid; the plan of the grant decides whether they exist. Everything else with a mark of the operator is deleted.
 
 use super::child::{ChildKey, ChildKind, GrantRef, ObservedChild};
 
-/// Whose an object is.
+/// Which plan manages an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Whose {
-    /// It stands in the name of a grant that is there, whose plan decides about it.
+    /// The plan of a grant that exists.
     Grants,
-    /// It stands where the namespace's own plan decides: that plan wants it, or it goes.
+    /// The plan of the namespace: it wants the object, or deletes it.
     Namespaces,
-    /// It is the mount of a credential, which a plan of its own decides about.
+    /// The object is a GrantMount, which has a plan of its own.
     Mounts,
-    /// It is somebody else's.
+    /// None: the object is unmanaged.
     Others,
 }
 
-/// Finds out whose an object is. `is_there` tells whether there is a grant of that kind and name, in whatever phase.
+/// Finds out which plan manages an object. `is_there` returns whether a grant of that kind and name exists, in any phase.
 pub fn whose(key: &ChildKey, child: &ObservedChild, is_there: &dyn Fn(&GrantRef) -> bool) -> Whose {
     if key.kind == ChildKind::GrantMount {
         return Whose::Mounts;
     }
     match &child.grant {
         Some(grant) if is_there(grant) => Whose::Grants,
-        // The grant is gone, or there never was one.
+        // The grant does not exist.
         Some(_) => Whose::Namespaces,
         None if child.marked => Whose::Namespaces,
         None => Whose::Others,

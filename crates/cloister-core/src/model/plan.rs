@@ -1,7 +1,7 @@
-//! A plan: what to do, in which order, and what to say about it.
+//! A plan: the actions for one object, their order, and the status to write.
 //!
-//! What takes something away waits for nothing: it is attempted whatever becomes of anything else. What opens waits for
-//! what must stand before it, and for that alone. [`crate::model::carry_out`] carries a plan out.
+//! An action that removes something waits for nothing: it is attempted even if other actions fail. An action that opens
+//! something waits only for what must exist before it. [`crate::model::carry_out`] carries a plan out.
 
 use super::child::{Child, ChildKey, ChildKind};
 use crate::model::child::names::is_deny;
@@ -9,18 +9,18 @@ use cloister_api::{OnExpiry, labels};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-/// One request to the API server, or one that is not needed when the object is already so.
+/// One request to the API server; it is not sent if the object is already as wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Action {
-    /// Put the operator's finalizer on the object that the plan is for.
+    /// Add the operator's finalizer to the object that the plan is for.
     AddFinalizer,
-    /// Take the operator's finalizer off the object that the plan is for.
+    /// Remove the operator's finalizer from the object that the plan is for.
     DropFinalizer,
-    /// Create the Namespace, or put its labels right.
+    /// Create the Namespace, or correct its labels.
     ApplyNamespace(NamespaceLabels),
-    /// Write on the Namespace since when it is closed because it is offered for adoption, or that it is so no more.
+    /// Write to the Namespace since when it is closed for adoption, or remove this time.
     MarkAdopting(Option<Timestamp>),
-    /// Delete the ServiceAccount with this uid, so that no token of it is valid any more. It is made anew afterwards.
+    /// Delete the ServiceAccount with this uid, so that its tokens become invalid. It is created again afterwards.
     RenewAccount {
         /// Its name.
         name: String,
@@ -32,11 +32,11 @@ pub enum Action {
         /// The uid that it must have.
         uid: String,
     },
-    /// Create a child, or put it right.
+    /// Create a child, or correct it.
     Apply(Box<Child>),
     /// Delete a child.
     Delete(ChildKey),
-    /// Take the operator's finalizer off a child, so that a deletion that was asked for can end.
+    /// Remove the operator's finalizer from a child, so that its deletion can complete.
     Release(ChildKey),
     /// Copy a credential to the Secret that a grant's pods mount.
     CopyCredential {
@@ -45,14 +45,14 @@ pub enum Action {
         /// The name of the copy.
         to: String,
     },
-    /// Put a credential into no new pod from now on: the mount stays, without its version.
+    /// Stop mounting a credential in new pods: the GrantMount stays, without its version.
     Unmount {
         /// The name of the GrantMount.
         name: Box<str>,
-        /// The time, which is written down with it.
+        /// The time, which is recorded with it.
         at: Timestamp,
     },
-    /// Empty the copy of a credential, then delete it. That it is not there is as good.
+    /// Empty the copy of a credential, then delete it. A copy that does not exist counts as deleted.
     DestroyCredential {
         /// The name of the copy.
         name: String,
@@ -64,18 +64,18 @@ pub enum Action {
         /// The uid that it must have.
         uid: String,
     },
-    /// Look at all pods of the namespace anew, as the API server has them now. Fails where one of them still holds the
-    /// copy of a credential that was taken away; what was seen is known from then on.
+    /// List all pods of the namespace from the API server. Fails if one of them still holds the copy of a credential that was
+    /// removed. The result is kept.
     ConfirmPodsGone {
         /// The name of the copy.
         secret: String,
-        /// Which pods may be left.
+        /// Which pods may still run.
         on_expiry: OnExpiry,
     },
 }
 
 impl Action {
-    /// What waits for this action to succeed. All else in the plan does not.
+    /// Which parts of the plan wait until this action has succeeded.
     pub fn holds_up(&self) -> HoldsUp {
         match self {
             Action::AddFinalizer | Action::ApplyNamespace(_) | Action::RenewAccount { .. } => HoldsUp::Opening,
@@ -89,7 +89,7 @@ impl Action {
         }
     }
 
-    /// Whether it lets somebody do or reach what they could not before.
+    /// Whether it lets somebody do or reach something that they could not do or reach before.
     pub fn opens(&self) -> bool {
         match self {
             Action::Apply(child) if is_deny(&child.key()) || child.is_bound() => false,
@@ -110,7 +110,7 @@ impl Action {
         }
     }
 
-    /// What it is about, to say what failed.
+    /// The object that it is about, for the message about a failure.
     pub fn about(&self) -> About {
         match self {
             Action::Apply(child) => About::Child(child.key()),
@@ -126,17 +126,17 @@ impl Action {
     }
 }
 
-/// The labels that a Namespace must have, and of the operator's labels no others: label to value.
+/// The labels that a Namespace must have, by key. It must have no other labels of the operator.
 pub type NamespaceLabels = BTreeMap<&'static str, String>;
 
-/// What waits for the success of an action, in the order of how much it is.
+/// Which parts of a plan wait for the success of an action; a later variant includes the earlier ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HoldsUp {
     /// Nothing.
     Nothing,
     /// The last action of the plan.
     Last,
-    /// Everything that opens, and the last action.
+    /// Everything that opens something, and the last action.
     Opening,
 }
 
@@ -153,14 +153,14 @@ pub enum About {
     Credential,
     /// A pod.
     Pod,
-    /// A look at all pods.
+    /// The list of all pods.
     Look,
 }
 
-/// Actions that depend on one another: a step begins when the one before it has come to an end.
+/// Actions in sequence: a step begins when the step before it has ended.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Chain {
-    /// The steps. The actions of one may run together.
+    /// The steps. The actions of one step may run concurrently.
     pub steps: Vec<Step>,
 }
 
@@ -169,29 +169,29 @@ pub struct Chain {
 pub struct Step {
     /// Its actions.
     pub actions: Vec<Action>,
-    /// Whether it is left out when something before it in its chain has failed.
+    /// Whether it is skipped if something before it in its chain has failed.
     pub needs_all_before: bool,
-    /// Whether nothing needs its success.
+    /// Whether the rest of the chain continues as if it had succeeded.
     pub may_fail: bool,
 }
 
 impl Chain {
-    /// A chain that begins with these.
+    /// A chain that begins with these actions.
     pub fn of(actions: impl IntoIterator<Item = Action>) -> Self {
         Chain::default().then(actions)
     }
 
-    /// Goes on with these, whatever became of what is before.
+    /// Adds a step that runs even if earlier steps fail.
     pub fn then(self, actions: impl IntoIterator<Item = Action>) -> Self {
         self.step(actions, false, false)
     }
 
-    /// Goes on with these, whatever became of what is before. No later step needs them.
+    /// Adds a step that runs even if earlier steps fail, and that later steps do not need.
     pub fn attempt(self, actions: impl IntoIterator<Item = Action>) -> Self {
         self.step(actions, false, true)
     }
 
-    /// Goes on with these, if all before has succeeded.
+    /// Adds a step that runs only if all earlier steps have succeeded.
     pub fn then_if_done(self, actions: impl IntoIterator<Item = Action>) -> Self {
         self.step(actions, true, false)
     }
@@ -226,34 +226,31 @@ pub enum After {
     WhatHoldsItUp,
     /// Everything has succeeded.
     Everything,
-    /// Everything has succeeded, or was refused for good, so that there is nothing to wait for.
+    /// Everything has succeeded or failed permanently, so that there is nothing to wait for.
     Attempts,
 }
 
 /// What to do for one object.
 ///
-/// All chains of `close` are carried out together, whatever becomes of the others. The stages of `open` follow, one after
-/// the other, unless what holds them up has failed. Then comes the last action. The status is written in any case.
+/// All chains of `close` run concurrently, even if some fail. Then the stages of `open` run one after the other, unless an
+/// action that they wait for has failed. Then comes the last action. The status is written in any case.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan<Status> {
-    /// What to write as the object's status at once, at the first sight of the object.
+    /// The status to write immediately, when the operator first reconciles the object.
     pub announce: Option<Status>,
-    /// What takes something away: every deletion, and every write to what stands already, which may be narrower than
-    /// what it replaces.
+    /// What removes something: every deletion, and every write to an object that exists, because it may narrow the object.
     pub close: Vec<Chain>,
-    /// What makes something anew.
+    /// What creates something.
     pub open: Vec<Vec<Chain>>,
-    /// What ends it: pods are admitted, a finalizer is taken off, the Namespace is deleted.
+    /// The last action: admit pods, remove a finalizer, or delete the Namespace.
     pub last: Option<Last>,
-    /// What to write as the object's status, where it differs from what is there.
+    /// The status to write, if it differs from the current one.
     pub status: Option<Status>,
-    /// What the status is to say where something fails and nothing else is to be written: what is over in a moment need not
-    /// be said before.
+    /// The status to write only if something fails: a state that lasts a moment need not be reported.
     pub if_failed: Option<Status>,
-    /// Whether the status can wait for what is to be opened and closed elsewhere: it says what was done, and nobody
-    /// waits for it.
+    /// Whether writes for other objects that open or close something go before this status, because nobody waits for it.
     pub status_can_wait: bool,
-    /// When to look again, although nothing has changed.
+    /// When to reconcile again, even if nothing has changed.
     pub next: Option<Timestamp>,
 }
 
@@ -273,22 +270,22 @@ impl<Status> Default for Plan<Status> {
 }
 
 impl<Status> Plan<Status> {
-    /// Takes away what these actions take away, each on its own.
+    /// Adds actions that remove something, independent of each other.
     pub fn close(&mut self, actions: impl IntoIterator<Item = Action>) {
         actions.into_iter().for_each(|action| self.close_by(Chain::of([action])));
     }
 
-    /// Takes something away in steps.
+    /// Adds a chain that removes something in steps.
     pub fn close_by(&mut self, chain: Chain) {
         self.close.extend(Some(chain).filter(|chain| !chain.steps.is_empty()));
     }
 
-    /// Adds a stage of what opens, each action on its own.
+    /// Adds a stage of actions that open something, independent of each other.
     pub fn open(&mut self, actions: impl IntoIterator<Item = Action>) {
         self.open_by(actions.into_iter().map(|action| Chain::of([action])));
     }
 
-    /// Adds a stage of what opens in steps.
+    /// Adds a stage of chains that open something in steps.
     pub fn open_by(&mut self, chains: impl IntoIterator<Item = Chain>) {
         let chains: Vec<Chain> = chains.into_iter().filter(|chain| !chain.steps.is_empty()).collect();
         if !chains.is_empty() {
@@ -296,13 +293,13 @@ impl<Status> Plan<Status> {
         }
     }
 
-    /// Ends with this.
+    /// Sets the last action.
     pub fn end_with(&mut self, action: Action, after: After) {
         self.last = Some(Last { action, after });
     }
 
-    /// Leaves out what would open something, and answers whether there was any. What stands already is still written: it may
-    /// become narrower.
+    /// Removes the actions that would open something, and returns whether there were any. Objects that exist are still
+    /// written, because the write may narrow them.
     pub fn hold(&mut self) -> bool {
         let opens = |chain: &Chain| chain.actions().any(Action::opens);
         let bounds = |action: &Action| matches!(action, Action::Apply(child) if child.is_bound());
@@ -311,7 +308,7 @@ impl<Status> Plan<Status> {
             return false;
         }
         for stage in &mut self.open {
-            // What nothing goes beyond comes after what it must leave open.
+            // An outer bound is written only after the policies that it must leave open.
             stage.retain(|chain| !opens(chain) && !chain.actions().any(bounds));
         }
         self.open.retain(|stage| !stage.is_empty());
@@ -319,18 +316,18 @@ impl<Status> Plan<Status> {
         true
     }
 
-    /// Looks again at the earlier of this time and what was asked before.
+    /// Reconciles again at this time, or at the time that was set before if it is earlier.
     pub fn look_again(&mut self, at: Timestamp) {
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 
-    /// Everything to do, in an order in which it may be done.
+    /// All actions, in a valid order.
     pub fn actions(&self) -> impl Iterator<Item = &Action> {
         let chains = self.close.iter().chain(self.open.iter().flatten());
         chains.flat_map(Chain::actions).chain(self.last.iter().map(|last| &last.action))
     }
 
-    /// Whether there is nothing to do, whatever there is to say.
+    /// Whether there are no actions. There may be a status to write.
     pub fn does_nothing(&self) -> bool {
         self.actions().next().is_none()
     }

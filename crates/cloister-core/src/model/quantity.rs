@@ -5,8 +5,8 @@
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
-/// The quantity as a whole number of billionths, rounded up as Kubernetes does, so that `1`, `1000m` and `1e0` are one
-/// text. What does not parse, or is beyond 38 digits, stays as it is written.
+/// The quantity as a whole number of billionths, rounded up as Kubernetes does, so that `1`, `1000m` and `1e0` become the
+/// same text. A quantity that does not parse, or needs more than 38 digits, stays as it is.
 pub fn canonical(quantity: &Quantity) -> String {
     billionths(quantity.0.trim()).map_or_else(|| quantity.0.clone(), |value| format!("{value}n"))
 }
@@ -27,7 +27,7 @@ fn billionths(text: &str) -> Option<u128> {
     }
 }
 
-/// What a suffix multiplies by: a power of two, and a power of ten.
+/// The multiplier of a suffix: an exponent of two, and an exponent of ten.
 fn multiplier(suffix: &str) -> Option<(u32, i32)> {
     Some(match suffix {
         "" => (0, 0),

@@ -1,11 +1,11 @@
-//! Commands in messages. People paste them into a shell, so that no word of one may mean anything else to it.
+//! Commands in messages. People paste them into a shell, so every word is quoted where the shell needs it.
 
 /// A command line of these words.
 pub fn command<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     words.into_iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
-/// A word as a shell reads it, in quotes where it must be.
+/// A word for a shell, quoted if necessary.
 fn word(word: &str) -> String {
     let is_plain = |one: char| one.is_ascii_alphanumeric() || "-_./:=,@%+".contains(one);
     if !word.is_empty() && word.chars().all(is_plain) {

@@ -1,19 +1,19 @@
-//! What somebody meant who named something that is not there.
+//! Suggestions for a name that does not exist: "did you mean …?".
 
-/// The name among these that is the most like a word, where one is so much like it that the word may be a slip: at most one
-/// letter in three differs. Of two that are equally like it, the first in the alphabet.
+/// The name among these that is most similar to a word, if at most one letter in three differs, so that the word may be a
+/// typing error. Of two that are equally similar, the first in alphabetical order.
 pub fn closest<'a>(word: &str, among: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let lower = word.to_lowercase();
     let most = (word.chars().count() / 3).max(1);
     let alike = among.filter(|name| *name != word).filter_map(|name| {
         let distance = strsim::osa_distance(&lower, &name.to_lowercase());
-        // A name of which nothing is left is not meant.
+        // A name with no letter in common is no suggestion.
         (distance <= most && distance < name.chars().count()).then_some((distance, name))
     });
     alike.min().map(|(_, name)| name)
 }
 
-/// What is added to a sentence that says that there is no such name: nothing where no other is like it.
+/// The suggestion at the end of a sentence; empty if there is none.
 pub fn did_you_mean(meant: Option<&str>) -> String {
     meant.map(|name| format!(" (did you mean {name}?)")).unwrap_or_default()
 }

@@ -1,8 +1,8 @@
-//! Texts that people write, and other people read: what of them is there to be seen, and how they are shown.
+//! Texts that people write and other people read: which characters are visible, and how a text is shown safely.
 
 use std::{borrow::Cow, fmt::Display};
 
-/// Characters that show nothing, and change how others show (Unicode's general category Cf, and its property
+/// Characters that are invisible, or change how others look (Unicode's general category Cf, and its property
 /// Default_Ignorable_Code_Point). The tests compare them with Unicode's own tables.
 const INVISIBLE: [(char, char); 29] = [
     ('\u{ad}', '\u{ad}'),
@@ -30,7 +30,7 @@ const INVISIBLE: [(char, char); 29] = [
     ('\u{1bca0}', '\u{1bca3}'),
     ('\u{1d173}', '\u{1d17a}'),
     ('\u{e0000}', '\u{e0fff}'),
-    // Blank, though Unicode counts them as signs: an empty Braille cell, the blank of a musical score, the ideographic
+    // Blank, although Unicode classifies them as symbols: an empty Braille cell, the blank of a musical score, the ideographic
     // half-fill space, and the blank symbol of Khitan.
     ('\u{2800}', '\u{2800}'),
     ('\u{1d159}', '\u{1d159}'),
@@ -46,14 +46,14 @@ fn is_blank(one: char) -> bool {
     one.is_whitespace() || one.is_control() || is_invisible(one)
 }
 
-/// What somebody wrote, without the blanks around it: `None` where there is nothing to be seen.
+/// A text without the white space and invisible characters around it; `None` if nothing visible is left.
 pub fn written(text: &str) -> Option<&str> {
     let text = text.trim_matches(is_blank);
     (!text.is_empty()).then_some(text)
 }
 
-/// A text as it may be shown in a condition, an Event or a log: in one line, and without characters that move the cursor,
-/// change the order of what is read, or hide something. Those are written out, as in `\u{202e}`.
+/// A text as it is safe to show in a condition, an Event or a log: in one line, without characters that move the cursor,
+/// change the direction of the text, or hide something. Those are escaped, as in `\u{202e}`.
 pub fn shown(text: &str) -> Cow<'_, str> {
     let is_safe = |one: char| !one.is_control() && !is_line_end(one) && !is_deceptive(one);
     if text.chars().all(is_safe) {
@@ -70,7 +70,7 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// How many of something, in words.
+/// A number with the singular or plural of what it counts.
 pub fn counted(count: usize, one: &str, many: &str) -> String {
     if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
 }
@@ -79,18 +79,18 @@ fn is_line_end(one: char) -> bool {
     matches!(one, '\u{2028}' | '\u{2029}')
 }
 
-/// Invisible, but for what signs and letters of some scripts are composed with.
+/// Whether a character is invisible, and no script or symbol needs it.
 fn is_deceptive(one: char) -> bool {
     is_invisible(one)
         && !matches!(one, '\u{fe00}'..='\u{fe0f}' | '\u{34f}' | '\u{2800}' | '\u{303f}' | '\u{1d159}' | '\u{16fe4}')
 }
 
-/// The first of several things, and how many more there are.
+/// The first items, and how many more there are.
 pub fn first_of<T: Display>(items: impl IntoIterator<Item = T>, most: usize, between: &str) -> String {
     let mut items = items.into_iter();
     let first: Vec<String> = items.by_ref().take(most).map(|item| item.to_string()).collect();
     let first = first.join(between);
-    // After a separator that is no comma, the end of the last thing would not be seen.
+    // With another separator than a comma, items may contain "and", so the end of the last item must be marked.
     let before = if between == ", " { " and" } else { "; and" };
     match items.count() {
         0 => first,
@@ -98,13 +98,13 @@ pub fn first_of<T: Display>(items: impl IntoIterator<Item = T>, most: usize, bet
     }
 }
 
-/// How many others are not named, at the end of a sentence, and where they are to be found.
+/// The end of a sentence: how many others are not named, and where to find them.
 pub fn others(more: usize, what: &str, place: &str) -> String {
     let what = if what.is_empty() { String::new() } else { format!(" {what}{}", if more == 1 { "" } else { "s" }) };
     if more == 0 { String::new() } else { format!(" (and {more} more{what}, see {place})") }
 }
 
-/// The first eight, and how many more there are.
+/// The first eight items, and how many more there are.
 pub(crate) fn first_few<T: Display>(items: impl ExactSizeIterator<Item = T>) -> String {
     const FEW: usize = 8;
     first_of(items, FEW, ", ")

@@ -51,14 +51,14 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     }
     let (sealed, class) = namespace_labels(input.name, declared.spec.tier, input.settings);
     let class_known = class.is_ok();
-    let standing = takeover::standing(input);
+    let check = takeover::check(input);
     if let Err(missing) = &class
-        && matches!(standing, AdoptionCheck::ToMake | AdoptionCheck::ToClose | AdoptionCheck::ToTakeOver(_))
+        && matches!(check, AdoptionCheck::ToMake | AdoptionCheck::ToClose | AdoptionCheck::ToTakeOver(_))
     {
         return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, missing.clone());
     }
     let mut adopting = Plan::default();
-    let ours = match standing {
+    let ours = match check {
         // It may say of itself that it is this one's; then it is closed as long as it is not.
         AdoptionCheck::Refused(message) => {
             let plan = closing::closed_if_ours(input);

@@ -22,26 +22,26 @@ pub fn failed(
     let say = StatusBuilder::about(declared, now);
     let before = declared.status.clone().unwrap_or_default();
     let mut status = planned.unwrap_or_else(|| before.clone());
-    let mut verdicts = condition::failed(&outcome.failures);
+    let mut updates = condition::failed(&outcome.failures);
     let said =
         |status: &ResearchNamespaceStatus| status.conditions.iter().filter_map(ConditionUpdate::of).collect::<Vec<_>>();
     let seal_failed = outcome.failures.iter().any(|failed| failed.closes && failed.about == About::Namespace);
     let is_sealed = outcome.last_is_left && declared.metadata.deletion_timestamp.is_none();
-    let enforced = |verdict: &ConditionUpdate| verdict.type_ == ENFORCED;
+    let enforced = |update: &ConditionUpdate| update.type_ == ENFORCED;
     if seal_failed {
-        verdicts.extend(said(&before).into_iter().filter(enforced));
+        updates.extend(said(&before).into_iter().filter(enforced));
     } else if is_sealed {
         let message = "no new pod is admitted until what failed is applied";
-        verdicts.push(ConditionUpdate::new(ENFORCED, false, "Sealed", message));
+        updates.push(ConditionUpdate::new(ENFORCED, false, "Sealed", message));
     } else {
-        verdicts.extend(said(&status).into_iter().filter(enforced));
+        updates.extend(said(&status).into_iter().filter(enforced));
     }
-    verdicts.extend(said(&status).into_iter().filter(|verdict| verdict.type_ == RESOLUTION_STABLE));
+    updates.extend(said(&status).into_iter().filter(|update| update.type_ == RESOLUTION_STABLE));
     if is_sealed {
         status.enforced_at.clone_from(&before.enforced_at);
     }
     correct(&mut status, &before, outcome);
-    say.written(Plan::default(), status, verdicts).status
+    say.written(Plan::default(), status, updates).status
 }
 
 /// Puts right what is said of needs whose policies could not be written, or could not be taken away.

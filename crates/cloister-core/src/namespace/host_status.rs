@@ -84,18 +84,18 @@ pub fn shorten(message: &mut String, where_the_rest_is: &str) {
 /// What is known of names, those that are not open first.
 pub fn told(held: &[Held], before: &[HostStatus], limits: &Limits) -> Vec<HostStatus> {
     let mut in_order: Vec<&Held> = held.iter().collect();
-    in_order.sort_by_key(|held| (held.standing == NameState::Held, held.host.clone()));
+    in_order.sort_by_key(|held| (held.state == NameState::Held, held.host.clone()));
     in_order.iter().take(NAMES).map(|held| host(held, before, limits)).collect()
 }
 
-/// What holds for all names of a namespace; nothing where it has none.
-pub fn verdict(held: &[Held]) -> Option<ConditionUpdate> {
-    let worst = held.iter().max_by_key(|held| match held.standing {
+/// The condition ResolutionStable of a namespace, over all of its names; `None` if it has none.
+pub fn resolution_stable(held: &[Held]) -> Option<ConditionUpdate> {
+    let worst = held.iter().max_by_key(|held| match held.state {
         NameState::Held => 0,
         NameState::Unknown => 1,
         _ => 2,
     })?;
-    Some(match worst.standing {
+    Some(match worst.state {
         NameState::Held => ConditionUpdate::new(
             RESOLUTION_STABLE,
             true,
@@ -103,20 +103,20 @@ pub fn verdict(held: &[Held]) -> Option<ConditionUpdate> {
             format!("the addresses of all {} names are known", held.len()),
         ),
         NameState::Unknown => ConditionUpdate::unknown(RESOLUTION_STABLE, what_to_do_about_all(worst, held)),
-        _ => ConditionUpdate::new(RESOLUTION_STABLE, false, worst.standing.reason(), what_to_do_about_all(worst, held)),
+        _ => ConditionUpdate::new(RESOLUTION_STABLE, false, worst.state.reason(), what_to_do_about_all(worst, held)),
     })
 }
 
 /// The same of one of several names, and how many others are closed.
 fn what_to_do_about_all(worst: &Held, held: &[Held]) -> String {
-    let closed = held.iter().filter(|held| held.standing != NameState::Held).count();
+    let closed = held.iter().filter(|held| held.state != NameState::Held).count();
     format!("{}{}", what_to_do(worst), others(closed - 1, "name", "status.egress"))
 }
 
 /// Why a name is closed, in a sentence that says what to do.
 pub fn what_to_do(held: &Held) -> String {
     let name = &held.host;
-    match &held.standing {
+    match &held.state {
         NameState::Held => format!("{name} is open"),
         NameState::Unknown => format!("the operator is resolving {name}, which stays closed until there is an answer"),
         NameState::NoAddress => format!(
@@ -168,7 +168,7 @@ fn host(held: &Held, before: &[HostStatus], limits: &Limits) -> HostStatus {
         count: u32::try_from(held.addresses.len()).unwrap_or(u32::MAX),
         ttl_seconds: held.answered.map(|(_, ttl)| ttl.as_secs()),
         looked_up_at: held.answered.map(|(at, _)| seconds(at)),
-        reason: held.standing.reason().to_owned(),
+        reason: held.state.reason().to_owned(),
     };
     let same = |before: &&HostStatus| {
         before.name == said.name
@@ -276,13 +276,8 @@ mod tests {
             let host = Host { name: "www.example.com".parse().unwrap(), expected: None };
             let answer = [(address, SignedDuration::from_secs(30))];
             let why = Answer::believed(answer, Where::Public, &never).unwrap_err();
-            let held = Held {
-                host,
-                addresses: Vec::new(),
-                standing: NameState::Rebound(why),
-                answered: None,
-                changes_at: None,
-            };
+            let held =
+                Held { host, addresses: Vec::new(), state: NameState::Rebound(why), answered: None, changes_at: None };
             let said = what_to_do(&held);
             assert!(
                 said.starts_with(&format!(
@@ -306,7 +301,7 @@ mod tests {
         let held = |minutes: i64| Held {
             host: crate::dns::Host { name: "www.example.com".parse().unwrap(), expected: None },
             addresses: vec!["203.0.113.1".parse().unwrap()],
-            standing: NameState::Held,
+            state: NameState::Held,
             answered: Some((at(minutes), SignedDuration::from_secs(60))),
             changes_at: None,
         };

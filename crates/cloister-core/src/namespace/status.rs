@@ -78,7 +78,7 @@ impl<'a> StatusBuilder<'a> {
         host_status::bound(&mut states);
         let defeat = defeat(&foreign.policies);
         let intrusion = intrusion(&foreign.access);
-        let mut verdicts = match (
+        let mut updates = match (
             defeat.as_ref().or(intrusion.as_ref()),
             usable,
             needs.refused.split_first(),
@@ -115,10 +115,10 @@ impl<'a> StatusBuilder<'a> {
                 }
             }
             (None, true, None, None) => {
-                condition::ready(reason::RECONCILED, standing(&states, open, needs.states.len()))
+                condition::ready(reason::RECONCILED, open_summary(&states, open, needs.states.len()))
             }
         };
-        verdicts.push(match defeat {
+        updates.push(match defeat {
             Some(defeat) => ConditionUpdate::new(ENFORCED, false, reason::DENY_DEFEATED, defeat),
             None => ConditionUpdate::new(
                 ENFORCED,
@@ -127,7 +127,7 @@ impl<'a> StatusBuilder<'a> {
                 "traffic is denied by default, and pods are admitted",
             ),
         });
-        verdicts.extend(host_status::verdict(&needs.held));
+        updates.extend(host_status::resolution_stable(&needs.held));
         let before = self.before.cloned().unwrap_or_default();
         let status = ResearchNamespaceStatus {
             enforced_at: before.enforced_at.clone().or_else(|| Some(seconds(self.now))),
@@ -138,7 +138,7 @@ impl<'a> StatusBuilder<'a> {
             foreign_objects: foreign.access.iter().take(FOREIGN).map(ToString::to_string).collect(),
             ..before
         };
-        self.written(plan, status, verdicts)
+        self.written(plan, status, updates)
     }
 
     /// Until when what was applied together with it may still be on its way, if that is to come.
@@ -175,19 +175,19 @@ impl<'a> StatusBuilder<'a> {
         message: String,
     ) -> Plan<ResearchNamespaceStatus> {
         let before = self.before.cloned().unwrap_or_default();
-        let mut verdicts = vec![ConditionUpdate::new(READY, false, reason, message)];
+        let mut updates = vec![ConditionUpdate::new(READY, false, reason, message)];
         if before.conditions.iter().any(|condition| condition.type_ == ENFORCED) {
-            verdicts.push(ConditionUpdate::new(ENFORCED, false, "Sealed", "no new pod is admitted"));
+            updates.push(ConditionUpdate::new(ENFORCED, false, "Sealed", "no new pod is admitted"));
         }
         let status = ResearchNamespaceStatus { egress: Vec::new(), egress_summary: String::new(), ..before };
-        self.written(plan, status, verdicts)
+        self.written(plan, status, updates)
     }
 
     /// With what was said before about everything but readiness.
     fn kept(
         &self,
         plan: Plan<ResearchNamespaceStatus>,
-        mut verdicts: Vec<ConditionUpdate>,
+        mut updates: Vec<ConditionUpdate>,
     ) -> Plan<ResearchNamespaceStatus> {
         let mut status = self.before.cloned().unwrap_or_default();
         if self.is_closed {
@@ -201,9 +201,9 @@ impl<'a> StatusBuilder<'a> {
         let enforced = status.conditions.iter().find(|condition| condition.type_ == ENFORCED);
         match enforced {
             Some(_) if sealed => {
-                verdicts.push(ConditionUpdate::new(ENFORCED, false, "Sealed", "no new pod is admitted"))
+                updates.push(ConditionUpdate::new(ENFORCED, false, "Sealed", "no new pod is admitted"))
             }
-            Some(enforced) => verdicts.push(ConditionUpdate::new(
+            Some(enforced) => updates.push(ConditionUpdate::new(
                 ENFORCED,
                 enforced.status == "True",
                 enforced.reason.clone(),
@@ -211,19 +211,19 @@ impl<'a> StatusBuilder<'a> {
             )),
             None => {}
         }
-        self.written(plan, status, verdicts)
+        self.written(plan, status, updates)
     }
 
     pub fn written(
         &self,
         mut plan: Plan<ResearchNamespaceStatus>,
         mut status: ResearchNamespaceStatus,
-        verdicts: Vec<ConditionUpdate>,
+        updates: Vec<ConditionUpdate>,
     ) -> Plan<ResearchNamespaceStatus> {
         let generation = self.metadata.generation;
         let before = self.before.map(|before| before.conditions.as_slice()).unwrap_or_default();
         status.observed_generation = generation;
-        status.conditions = conditions(before, verdicts, generation, self.now);
+        status.conditions = conditions(before, updates, generation, self.now);
         plan.status = (self.before != Some(&status)).then_some(status);
         plan
     }
@@ -256,7 +256,7 @@ fn intrusion(foreign: &[&ChildKey]) -> Option<String> {
     ))
 }
 
-fn standing(states: &[EgressStatus], open: usize, declared: usize) -> String {
+fn open_summary(states: &[EgressStatus], open: usize, declared: usize) -> String {
     let waiting = states.iter().find(|need| need.state != EgressState::Active);
     match waiting {
         None => "the namespace is as declared".to_owned(),
@@ -286,9 +286,9 @@ pub fn is_announced(status: Option<&ResearchNamespaceStatus>) -> bool {
 /// The first thing to be said of an object: that nothing was decided yet. A tool that finds no Ready condition would
 /// take it for healthy.
 pub fn first_sight(declared: &ResearchNamespace, now: Timestamp) -> Option<ResearchNamespaceStatus> {
-    let verdicts = vec![ConditionUpdate::unknown(READY, "not decided yet")];
+    let updates = vec![ConditionUpdate::unknown(READY, "not decided yet")];
     let status = ResearchNamespaceStatus {
-        conditions: conditions(&[], verdicts, declared.metadata.generation, now),
+        conditions: conditions(&[], updates, declared.metadata.generation, now),
         ..ResearchNamespaceStatus::default()
     };
     (!is_announced(declared.status.as_ref())).then_some(status)

@@ -36,7 +36,7 @@ const ADMINISTRATOR: &str = "a cluster administrator";
 /// How many of the objects in the way are named.
 const NAMED: usize = 8;
 
-/// How a Namespace stands to the ResearchNamespace of its name.
+/// What to do with the Namespace that has the name of a ResearchNamespace.
 pub enum AdoptionCheck {
     /// There is none yet.
     ToMake,
@@ -58,8 +58,8 @@ pub enum AdoptionCheck {
     Refused(String),
 }
 
-/// Finds out how it stands.
-pub fn standing(input: &Input<'_>) -> AdoptionCheck {
+/// Checks whether the Namespace can be adopted.
+pub fn check(input: &Input<'_>) -> AdoptionCheck {
     let Some(namespace) = input.namespace else { return AdoptionCheck::ToMake };
     if namespace.terminating {
         return AdoptionCheck::Ending;

@@ -1,4 +1,4 @@
-//! What of a need stays closed, and why: gathered rule by rule, and said in one message.
+//! Which parts of an allowlist or a rule stay closed, and why: collected rule by rule, and reported in one message.
 
 use super::host_status::what_to_do;
 use crate::{
@@ -8,20 +8,20 @@ use crate::{
 use cloister_api::{EgressState, EgressStatus};
 use std::collections::BTreeSet;
 
-/// Who can correct an allowlist, as its entry ends.
+/// The end of the message about an allowlist that somebody must correct.
 pub const CORRECTED_BY: &str = "can be corrected by a catalogue administrator";
 
-/// What is known of one need: an allowlist, or a rule of the namespace's own.
+/// The result for one entry of `status.egress`: an allowlist, or an own rule of the namespace.
 #[derive(Debug, Default)]
 pub struct Tally {
     /// How many rules it has.
     rules: usize,
-    /// Those that open anything.
+    /// The rules that open something.
     open: BTreeSet<String>,
     closed: Vec<Closed>,
-    /// Who can put right what is wrong with its rules.
+    /// Who can correct its rules, as the end of the message.
     corrected_by: String,
-    /// What is to be said where all of it is open.
+    /// The reason and the message if all of it is open.
     whole: (String, String),
 }
 
@@ -35,23 +35,23 @@ struct Closed {
 }
 
 impl Tally {
-    /// Of an allowlist with so many rules, which somebody else has published.
+    /// For an allowlist with this number of rules.
     pub fn of_allowlist(name: &str, rules: usize) -> Self {
         let corrected_by = format!("; EgressAllowlist {name} {CORRECTED_BY}");
         Tally { rules, corrected_by, ..Tally::default() }
     }
 
-    /// Of a rule of the namespace's own.
+    /// For an own rule of the namespace.
     pub fn of_rule() -> Self {
         Tally { rules: 1, ..Tally::default() }
     }
 
-    /// What to say where nothing stays closed.
+    /// Sets the reason and the message for when nothing stays closed.
     pub fn where_open(&mut self, reason: String, message: String) {
         self.whole = (reason, message);
     }
 
-    /// A rule opens something.
+    /// Notes that a rule opens something.
     pub fn opens(&mut self, rule: &str) {
         self.open.insert(rule.to_owned());
     }
@@ -61,23 +61,23 @@ impl Tally {
         !self.open.is_empty()
     }
 
-    /// Something of a rule stays closed.
+    /// Notes that a part of a rule stays closed.
     pub fn closes(&mut self, state: EgressState, reason: &str, rule: &str, message: String) {
         let closed = Closed { state, reason: reason.to_owned(), rule: rule.to_owned(), message };
         self.closed.push(closed);
     }
 
-    /// The names of it that have no address, of those that are held by addresses.
+    /// Notes the names that have no address, among those that are opened by address.
     pub fn names(&mut self, held: &[Held]) {
-        let mut closed: Vec<&Held> = held.iter().filter(|held| held.standing != NameState::Held).collect();
+        let mut closed: Vec<&Held> = held.iter().filter(|held| held.state != NameState::Held).collect();
         closed.sort_by(|one, other| (rank(one), &one.host).cmp(&(rank(other), &other.host)));
         closed.dedup_by(|one, other| one.host == other.host);
         let Some(first) = closed.first() else { return };
         let more = others(closed.len() - 1, "name", "hosts in status.egress of the ResearchNamespace");
-        self.closes(EgressState::Unresolved, first.standing.reason(), "", format!("{}{more}", what_to_do(first)));
+        self.closes(EgressState::Unresolved, first.state.reason(), "", format!("{}{more}", what_to_do(first)));
     }
 
-    /// Says it.
+    /// Writes the result into the entry of the status.
     pub fn tell(mut self, need: &mut EgressStatus) {
         self.closed.sort_by_key(|closed| severity(closed.state));
         let Some(worst) = self.closed.first() else {
@@ -95,7 +95,7 @@ impl Tally {
                 said.push(named);
             }
         }
-        // What DNS has not answered is nobody's mistake.
+        // An answer of DNS that is missing is nobody's mistake.
         let of_dns = [NameState::Unknown.reason(), NameState::Unanswered(String::new()).reason()];
         let is_mistake = match need.state {
             EgressState::Refused => true,
@@ -106,18 +106,18 @@ impl Tally {
         need.message = format!("{}: {}{corrected_by}", self.extent(), said.join("; "));
     }
 
-    /// How much stays closed.
+    /// How much stays closed, in words.
     fn extent(&self) -> String {
         let in_part: BTreeSet<&String> =
             self.closed.iter().map(|closed| &closed.rule).filter(|rule| self.open.contains(*rule)).collect();
         let wholly = self.rules.saturating_sub(self.open.len());
         match (self.rules, wholly, in_part.len()) {
-            (1, 0, _) => "a part stays closed, the rest is open".to_owned(),
-            (1, ..) => "nothing of it is open".to_owned(),
-            (all, 0, 0) => format!("all {all} rules open something"),
-            (all, 0, part) => format!("{part} of {all} rules stay closed in part, the rest is open"),
-            (all, closed, 0) => format!("{closed} of {all} rules stay closed"),
-            (all, closed, part) => format!("{closed} of {all} rules stay closed, and {part} in part"),
+            (1, 0, _) => "partly open".to_owned(),
+            (1, ..) => "closed".to_owned(),
+            (all, 0, 0) => format!("all {all} rules are open, at least in part"),
+            (all, 0, part) => format!("{part} of {all} rules are open only in part, the others are fully open"),
+            (all, closed, 0) => format!("{closed} of {all} rules are closed"),
+            (all, closed, part) => format!("{closed} of {all} rules are closed, and {part} are open only in part"),
         }
     }
 }
@@ -131,9 +131,9 @@ fn severity(state: EgressState) -> u8 {
     }
 }
 
-/// What was led astray is said before what is not known yet.
+/// Names that lead to unexpected addresses come first, names that are not resolved yet come last.
 fn rank(held: &Held) -> u8 {
-    match held.standing {
+    match held.state {
         NameState::Rebound(_) => 0,
         NameState::Unknown => 2,
         _ => 1,

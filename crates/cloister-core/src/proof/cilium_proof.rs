@@ -1,7 +1,7 @@
-//! The proof that a CiliumNetworkPolicy opens no more than was agreed to.
+//! The proof that a CiliumNetworkPolicy opens no more than was approved.
 //!
-//! It is read as Cilium reads it, and whatever is in it that Cloister does not write is an excess: what it would open
-//! nobody agreed to.
+//! It parses the policy as Cilium does. Everything in it that Cloister does not write counts as an excess: nobody approved
+//! what it would open.
 
 use super::{
     names_allowed::{ByName, PortRange},
@@ -84,7 +84,7 @@ impl CiliumPort {
     }
 }
 
-/// What a CiliumNetworkPolicy would open that nobody agreed to, in words.
+/// What a CiliumNetworkPolicy would open that nobody approved, as a message.
 pub fn objection_to_cilium(
     policy: &CiliumNetworkPolicy,
     agreed: &Agreements<'_>,
@@ -95,7 +95,7 @@ pub fn objection_to_cilium(
     let what = match policy.spec.clone().map(serde_json::from_value::<Spec>) {
         _ if policy.specs.is_some() => Some("more than one spec".to_owned()),
         Some(Ok(spec)) => too_much(&spec, agreed, dns, never),
-        Some(Err(error)) => Some(format!("what cannot be read ({error})")),
+        Some(Err(error)) => Some(format!("something that cannot be parsed ({error})")),
         None => Some("everything".to_owned()),
     };
     what.map(|what| Excess { kind: "CiliumNetworkPolicy", policy: name, what }.to_string())
@@ -110,15 +110,15 @@ fn too_much(
     let pods = without_source(&spec.endpoint_selector);
     spec.egress.iter().find_map(|entry| {
         if entry.to_fqdns.is_empty() {
-            return (!is_dns(entry, dns)).then(|| "something else than DNS without a name".to_owned());
+            return (!is_dns(entry, dns)).then(|| "destinations other than DNS without domain names".to_owned());
         }
         if !entry.to_endpoints.is_empty() || !entry.to_cidr.is_empty() {
-            return Some("something else beside names".to_owned());
+            return Some("endpoints or networks together with domain names".to_owned());
         }
         let Some(names) = entry.to_fqdns.iter().map(meant).collect::<Option<Vec<DomainName>>>() else {
-            return Some("a name that is none".to_owned());
+            return Some("an invalid domain name".to_owned());
         };
-        let Some(ports) = all_ports(&entry.to_ports) else { return Some("a port that is none".to_owned()) };
+        let Some(ports) = all_ports(&entry.to_ports) else { return Some("an invalid port".to_owned()) };
         ByName { pods: &pods, names: &names, ports: &ports }.too_much(agreed, never, |port| {
             let deny = spec.egress_deny.iter();
             let here = deny.filter(|deny| all_ports(&deny.to_ports).is_some_and(|denied| port.is_within(&denied)));
@@ -132,7 +132,8 @@ fn all_ports(ports: &[Ports]) -> Option<Vec<PortRange>> {
     ports.iter().flat_map(|ports| &ports.ports).map(range).collect()
 }
 
-/// What a rule means; nothing where it is no name. One star stands for a part of one label, and two for one or more labels.
+/// The domain name that a rule of Cilium names; `None` if it is not valid. For Cilium, `*` stands for a part of one label,
+/// and `**` for one or more labels.
 fn meant(name: &Name) -> Option<DomainName> {
     match name {
         Name::MatchName(name) => name.parse::<DomainName>().ok().filter(|name| !name.is_wildcard()),
@@ -140,10 +141,10 @@ fn meant(name: &Name) -> Option<DomainName> {
     }
 }
 
-/// Whether an entry opens the cluster's own DNS, by the proxy, and nothing else.
+/// Whether an entry opens only the cluster's own DNS, through the DNS proxy.
 fn is_dns(entry: &Egress, (config, pod_ports): (&CloisterConfigSpec, &[PolicyPort])) -> bool {
     let dns = &config.dns;
-    // What is sent to the Service arrives at another port of its pods, where it says so.
+    // The target port of the Service may differ from its port.
     let leads_to = |port: &CiliumPort| {
         let led = |known: &PolicyPort| match known.port {
             PolicyPortNumber::Number(number) => {
@@ -174,7 +175,7 @@ fn is_dns(entry: &Egress, (config, pod_ports): (&CloisterConfigSpec, &[PolicyPor
         && entry.to_ports.iter().all(by_proxy)
 }
 
-/// A selector with keys as Kubernetes has them. A key of another source is left as it is, and so is nobody's.
+/// A selector without the `k8s:` prefix of Cilium's keys. A key of another source stays as it is, and matches no pod.
 fn without_source(selector: &LabelSelector) -> LabelSelector {
     let bare = |key: &String| key.strip_prefix("k8s:").unwrap_or(key).to_owned();
     let mut bared = selector.clone();
@@ -256,18 +257,18 @@ mod tests {
             ("/endpointSelector", "example.com on TCP/443", json!({"matchLabels": {"any:app": "a"}})),
             ("/egress/1/toFQDNs/0", "b.example.org on", json!({"matchName": "b.example.org"})),
             ("/egress/1/toFQDNs/0", "*.example.org on", json!({"matchPattern": "**.example.org"})),
-            ("/egress/1/toFQDNs/0", "a name that is none", json!({"matchPattern": "*.example.com"})),
-            ("/egress/1/toFQDNs/0", "a name that is none", json!({"matchPattern": "*"})),
+            ("/egress/1/toFQDNs/0", "an invalid domain name", json!({"matchPattern": "*.example.com"})),
+            ("/egress/1/toFQDNs/0", "an invalid domain name", json!({"matchPattern": "*"})),
             ("/egress/1/toPorts/0/ports/0/port", "TCP/451", json!("451")),
             ("/egress/1/toPorts/0/ports/0/endPort", "TCP/443", json!(451)),
             ("/egress/1/toPorts/0/ports/0/protocol", "UDP/443", json!("UDP")),
             ("/egress/1/toPorts", "all ports", json!([])),
-            ("/egress/1/toCIDR", "beside names", json!(["198.51.100.0/24"])),
-            ("/egress/1/toEntities", "cannot be read", json!(["world"])),
-            ("/egress/0/toPorts/0/ports/0/port", "something else than DNS", json!("443")),
-            ("/egress/0/toEndpoints/0/matchLabels", "something else than DNS", json!({"k8s:k8s-app": "kube-dns"})),
-            ("/egress/0/toPorts/0/rules", "something else than DNS", json!(null)),
-            ("/egressDeny", "where a name may lead", json!([])),
+            ("/egress/1/toCIDR", "together with domain names", json!(["198.51.100.0/24"])),
+            ("/egress/1/toEntities", "cannot be parsed", json!(["world"])),
+            ("/egress/0/toPorts/0/ports/0/port", "other than DNS", json!("443")),
+            ("/egress/0/toEndpoints/0/matchLabels", "other than DNS", json!({"k8s:k8s-app": "kube-dns"})),
+            ("/egress/0/toPorts/0/rules", "other than DNS", json!(null)),
+            ("/egressDeny", "which a domain name may resolve to", json!([])),
         ];
         for (place, found, value) in cases {
             let said = objection(|spec| {

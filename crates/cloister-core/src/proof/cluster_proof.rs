@@ -1,7 +1,7 @@
-//! The proof that a ClusterNetworkPolicy accepts no more than was agreed to.
+//! The proof that a ClusterNetworkPolicy accepts no more than was approved.
 //!
-//! What it denies or passes on opens nothing by itself: what is passed on is decided about by the NetworkPolicies, which are
-//! proven on their own.
+//! Only its Accept rules open something. Traffic that it passes on is decided by the NetworkPolicies, which have a proof of
+//! their own.
 
 use super::{
     names_allowed::{ByName, PortRange},
@@ -59,7 +59,7 @@ enum Peer {
     DomainNames(Vec<String>),
 }
 
-/// What a ClusterNetworkPolicy about a namespace would open by name that nobody agreed to, in words.
+/// What a ClusterNetworkPolicy for a namespace would open by domain name that nobody approved, as a message.
 pub fn objection_to_cluster(
     policy: &ClusterNetworkPolicy,
     namespace: &str,
@@ -69,7 +69,7 @@ pub fn objection_to_cluster(
     let name = policy.metadata.name.clone().unwrap_or_default();
     let what = match policy.spec.clone().map(serde_json::from_value::<Spec>) {
         Some(Ok(spec)) => too_much(&spec, namespace, agreed, never),
-        Some(Err(error)) => Some(format!("what cannot be read ({error})")),
+        Some(Err(error)) => Some(format!("something that cannot be parsed ({error})")),
         None => Some("everything".to_owned()),
     };
     what.map(|what| Excess { kind: "ClusterNetworkPolicy", policy: name, what }.to_string())
@@ -86,13 +86,13 @@ fn too_much(spec: &Spec, namespace: &str, agreed: &Agreements<'_>, never: &Never
     spec.egress.iter().enumerate().filter(|(_, rule)| rule.action == Action::Accept).find_map(|(at, rule)| {
         let mut names = Vec::new();
         for peer in &rule.to {
-            let Peer::DomainNames(some) = peer else { return Some("something else than names".to_owned()) };
+            let Peer::DomainNames(some) = peer else { return Some("something other than domain names".to_owned()) };
             for name in some {
-                let Ok(name) = name.parse::<DomainName>() else { return Some("a name that is none".to_owned()) };
+                let Ok(name) = name.parse::<DomainName>() else { return Some("an invalid domain name".to_owned()) };
                 names.push(name);
             }
         }
-        let Some(ports) = all_ports(&rule.protocols) else { return Some("a port that is none".to_owned()) };
+        let Some(ports) = all_ports(&rule.protocols) else { return Some("an invalid port".to_owned()) };
         let by_name = ByName { pods: &subject.pod_selector, names: &names, ports: &ports };
         // The first rule that matches decides.
         let before = spec.egress.iter().take(at).filter(|rule| rule.action == Action::Deny);
@@ -118,7 +118,7 @@ fn all_ports(protocols: &[Value]) -> Option<Vec<PortRange>> {
     protocols.iter().map(port).collect()
 }
 
-/// The ports that one entry names; nothing where it names them in a way that Cloister does not.
+/// The ports of one entry; `None` if it is written in a way that Cloister does not write.
 fn port(entry: &Value) -> Option<PortRange> {
     let entry = entry.as_object().filter(|entry| entry.len() == 1)?;
     let (name, ports) = entry.iter().next()?;
@@ -185,18 +185,22 @@ mod tests {
     fn what_nobody_agreed_to_is_found() {
         let cases = [
             ("/egress/1/to/0/domainNames", "example.com on TCP/443", json!(["example.com"])),
-            ("/egress/1/to/0", "something else than names", json!({"networks": ["198.51.100.0/24"]})),
-            ("/egress/1/to/0", "cannot be read", json!({"namespaces": {}})),
+            ("/egress/1/to/0", "something other than domain names", json!({"networks": ["198.51.100.0/24"]})),
+            ("/egress/1/to/0", "cannot be parsed", json!({"namespaces": {}})),
             ("/egress/1/protocols", "all ports", json!([])),
             (
                 "/egress/1/protocols/0",
                 "TCP/443-444",
                 json!({"tcp": {"destinationPort": {"range": {"start": 443, "end": 444}}}}),
             ),
-            ("/egress/1/protocols/0", "a port that is none", json!({"destinationNamedPort": "web"})),
-            ("/egress/0/action", "something else than names", json!("Accept")),
-            ("/egress/0/to/0/networks", "where a name may lead", json!(["10.0.0.0/8"])),
-            ("/egress/0/protocols/0", "where a name may lead", json!({"tcp": {"destinationPort": {"number": 444}}})),
+            ("/egress/1/protocols/0", "an invalid port", json!({"destinationNamedPort": "web"})),
+            ("/egress/0/action", "something other than domain names", json!("Accept")),
+            ("/egress/0/to/0/networks", "which a domain name may resolve to", json!(["10.0.0.0/8"])),
+            (
+                "/egress/0/protocols/0",
+                "which a domain name may resolve to",
+                json!({"tcp": {"destinationPort": {"number": 444}}}),
+            ),
             ("/subject/pods/podSelector", "example.com on TCP/443", json!({})),
             ("/subject/pods/namespaceSelector", "outside of the namespace", json!({})),
             ("/tier", "outside of the namespace", json!("Baseline")),

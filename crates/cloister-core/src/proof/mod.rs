@@ -1,12 +1,12 @@
-//! What NetworkPolicies allow, as `networking.k8s.io/v1` defines it: asked flow by flow, of policies as they stand in the
-//! API server, whoever wrote them.
+//! Which flows NetworkPolicies allow, as `networking.k8s.io/v1` defines it, for all policies in the API server, whoever wrote
+//! them; and the proofs that Cloister's own policies open no more than was approved.
 //!
-//! It shares nothing with what writes Cloister's policies but the matching of labels, so that it can tell whether those
-//! say what was meant. It is compared with [Cyclonus](https://github.com/mattfenwick/cyclonus), flow by flow, in the
+//! It shares only the matching of labels with the code that writes Cloister's policies, so that it can find errors of that
+//! code. It is compared with [Cyclonus](https://github.com/mattfenwick/cyclonus), flow by flow, in the
 //! tests of `tests/`.
 //!
-//! Policies add up: a flow is allowed where any policy that selects its pod allows it, and where none selects the pod.
-//! It must be allowed at both ends.
+//! Policies are additive: a flow is allowed if any policy that selects its pod allows it, or if no policy selects the pod.
+//! Both sides of the flow must allow it.
 
 mod cilium_proof;
 mod cluster_proof;

@@ -1,4 +1,4 @@
-//! The proof for what opens by name, whatever kind of policy says so.
+//! The proof for what opens by domain name, for all kinds of policies.
 
 use super::objection::{Agreements, Declaration, about};
 use crate::{
@@ -17,7 +17,7 @@ pub(crate) struct PortRange {
     pub(crate) range: RangeInclusive<u16>,
 }
 
-/// What a policy opens by name.
+/// What a policy opens by domain name.
 pub(crate) struct ByName<'a> {
     pub(crate) pods: &'a LabelSelector,
     pub(crate) names: &'a [DomainName],
@@ -25,7 +25,8 @@ pub(crate) struct ByName<'a> {
 }
 
 impl ByName<'_> {
-    /// What of it nobody agreed to, or may lead where no name may lead: `denied` says what is denied beside it on a port.
+    /// The part of it that nobody approved, or that may resolve to an address that is never opened. `denied` returns the
+    /// networks that the policy denies on a port.
     pub(crate) fn too_much(
         &self,
         agreed: &Agreements<'_>,
@@ -46,13 +47,13 @@ impl ByName<'_> {
             let denied = ranges(&denied(port));
             let mut on_the_wire = never.ranges().filter(|(first, _)| !is_mapped(first));
             let open = on_the_wire.find_map(|(first, last)| first_outside(first, last, &denied))?;
-            Some(format!("{open} on {port}, where a name may lead"))
+            Some(format!("{open} on {port}, which a domain name may resolve to"))
         })
     }
 }
 
 impl PortRange {
-    /// Whether all of it lies in one of these.
+    /// Whether one of these contains all of it.
     pub(crate) fn is_within(&self, others: &[PortRange]) -> bool {
         let contains = |other: &PortRange| {
             other.protocol == self.protocol
@@ -62,7 +63,7 @@ impl PortRange {
         others.iter().any(contains)
     }
 
-    /// Whether all of it is declared. Ranges that are declared apart may make it up.
+    /// Whether all of it is declared, possibly by several ranges together.
     fn is_declared(&self, declared: &[Port]) -> bool {
         if self.range.is_empty() {
             return false;
@@ -87,7 +88,7 @@ impl fmt::Display for PortRange {
     }
 }
 
-/// Whether an address is IPv4 under another name, which no packet has.
+/// Whether an address is an IPv4-mapped IPv6 address, which no packet has.
 fn is_mapped(address: &IpAddr) -> bool {
     matches!(address, IpAddr::V6(address) if address.to_ipv4_mapped().is_some())
 }
@@ -97,7 +98,7 @@ fn admits_name(declared: &Declaration<'_>, name: &DomainName) -> bool {
     names.iter().filter_map(|declared| declared.parse::<DomainName>().ok()).any(|declared| declared.covers(name))
 }
 
-/// The first and last addresses of these networks, in ascending order, those in others left out.
+/// The first and last addresses of these networks, in ascending order, without networks that are inside of others.
 fn ranges(networks: &[IpNet]) -> Vec<(IpAddr, IpAddr)> {
     let mut sorted: Vec<(IpAddr, IpAddr)> = networks.iter().map(|one| (one.network(), one.broadcast())).collect();
     sorted.sort_unstable_by(|one, other| one.0.cmp(&other.0).then(other.1.cmp(&one.1)));
@@ -110,7 +111,7 @@ fn ranges(networks: &[IpNet]) -> Vec<(IpAddr, IpAddr)> {
     ranges
 }
 
-/// The first address of a range that lies in none of these, which are in ascending order.
+/// The first address of a range that is in none of these ranges, which are in ascending order.
 fn first_outside(first: IpAddr, last: IpAddr, ranges: &[(IpAddr, IpAddr)]) -> Option<IpAddr> {
     let mut next = first;
     while next <= last {

@@ -1,8 +1,8 @@
-//! The proof that policies open no more than was agreed to, before they are applied.
+//! The proof that policies open no more than was approved, before they are applied.
 //!
-//! What stands in a policy is read as the API server would read it, and compared with what people declared, piece by
-//! piece: a network or a range of ports is cut where a declaration begins or ends, and each piece lies wholly inside of
-//! what was agreed to or is an excess. What writes the policies is not asked.
+//! It parses a policy as the API server would, and compares it with what people declared, piece by piece: it cuts a network
+//! or a range of ports where a declaration begins or ends, and each piece is either wholly inside of what was approved or an
+//! excess. It does not use the code that writes the policies.
 
 use super::parsed_policy::{Entry, Peer, Policy, PortMatch, Unreadable};
 use crate::{
@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::LabelSelector};
 use std::{collections::BTreeMap, net::IpAddr};
 
-/// The label that the API server puts on every Namespace, with its name.
+/// The label with its name that the API server sets on every Namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// A declaration: these pods may reach this, on these ports.
@@ -27,32 +27,32 @@ pub struct Declaration<'a> {
 }
 
 impl<'a> Declaration<'a> {
-    /// What a rule declares; nothing where it does not name exactly one kind of target.
+    /// The declaration of a rule; `None` if the rule does not name exactly one kind of target.
     pub fn rule(rule: &'a EgressRule) -> Option<Self> {
         Some(Declaration { pods: rule.pod_selector.as_ref(), target: EgressTarget::of_rule(rule)?, ports: &rule.ports })
     }
 
-    /// What a storage's endpoint declares, for these pods.
+    /// The declaration of the endpoint of a StorageResource, for these pods.
     pub fn endpoint(endpoint: &'a StorageEndpoint, pods: Option<&'a LabelSelector>) -> Option<Self> {
         Some(Declaration { pods, target: EgressTarget::of_endpoint(endpoint)?, ports: &endpoint.ports })
     }
 }
 
-/// What was agreed to: each of these, as far as all of its declarations say so.
+/// What was approved: the union of these agreements. An agreement covers what all of its declarations have in common.
 pub type Agreements<'a> = Vec<Vec<Declaration<'a>>>;
 
-/// What declarations speak of.
+/// The facts that declarations refer to.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
     /// The names, with the addresses that they have.
     pub names: &'a [Held],
     /// Finds a Service.
     pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
-    /// What is opened under no name.
+    /// The addresses that no domain name may open.
     pub never: &'a NeverOpened,
 }
 
-/// Something that a policy would open, and that nobody agreed to.
+/// Something that a policy would open, and that nobody approved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{kind} {policy} would open {what}, which nobody approved; the operator does not apply it. This is a defect of Cloister: \
@@ -67,11 +67,11 @@ pub struct Excess {
     pub what: String,
 }
 
-/// What a policy would open that nobody agreed to.
+/// What a policy would open that nobody approved.
 ///
 /// # Errors
 ///
-/// The policy is none that the API server would take.
+/// The API server would not accept the policy.
 pub fn excess(
     policy: &NetworkPolicy,
     agreed: &Agreements<'_>,
@@ -84,12 +84,13 @@ pub fn excess(
     Ok(found.map(|what| Excess { kind: "NetworkPolicy", policy: name, what }))
 }
 
-/// The agreements about all of these pods: one about some of them says nothing of others.
+/// The agreements that cover all of these pods. An agreement for some of them allows nothing to the others.
 pub(crate) fn about<'a, 'd>(agreed: &'a Agreements<'d>, pods: &LabelSelector) -> Vec<&'a Vec<Declaration<'d>>> {
     agreed.iter().filter(|all| all.iter().all(|one| selector_implies(Some(pods), one.pods))).collect()
 }
 
-/// The same in words, also where a policy is none that the API server would take: either way it must not be applied.
+/// The excess as a message, or the message that the API server would not accept the policy. In both cases the policy must
+/// not be applied.
 pub fn objection(policy: &NetworkPolicy, agreed: &Agreements<'_>, facts: &Facts<'_>) -> Option<String> {
     match excess(policy, agreed, facts) {
         Ok(excess) => excess.map(|excess| excess.to_string()),
@@ -114,7 +115,7 @@ fn of_entry(entry: &Entry<'_>, agreed: &[&Vec<Declaration<'_>>], facts: &Facts<'
     })
 }
 
-/// Of a network, cut into pieces that begin at these addresses.
+/// The excess of a network that is cut into pieces, which begin at these addresses.
 fn of_block(
     network: &IpNet,
     pieces: &[IpAddr],
@@ -126,7 +127,7 @@ fn of_block(
         PortMatch::Any(protocol) => (*protocol, 1, u16::MAX),
         PortMatch::Range(protocol, range) => (*protocol, *range.start(), *range.end()),
         PortMatch::Name(protocol, name) => {
-            return Some(format!("{network} on {} by the name {name}", protocol.as_str()));
+            return Some(format!("{network} on the named port {name} ({})", protocol.as_str()));
         }
     };
     let mut ports: Vec<u16> = agreed
@@ -152,7 +153,7 @@ fn of_block(
     None
 }
 
-/// The first addresses of the pieces that a network is cut into where a declaration begins or ends.
+/// Cuts a network where a declaration begins or ends, and returns the first address of each piece.
 fn starts<'a>(network: &IpNet, declared: impl Iterator<Item = &'a Declaration<'a>>, facts: &Facts<'_>) -> Vec<IpAddr> {
     let mut starts = vec![network.network()];
     let mut cut = |first: IpAddr, last: IpAddr| {
@@ -179,7 +180,7 @@ fn starts<'a>(network: &IpNet, declared: impl Iterator<Item = &'a Declaration<'a
     starts
 }
 
-/// A network as it is declared. What has bits set after its prefix can be read in two ways, so nobody agreed to either.
+/// A network as it is declared. A network with bits set after its prefix is ambiguous, so it counts as not approved.
 fn network_of(text: &str) -> Option<IpNet> {
     text.parse().ok().filter(|network: &IpNet| *network == network.trunc())
 }
@@ -216,7 +217,7 @@ impl Declaration<'_> {
         self.ports.iter().any(has)
     }
 
-    /// Whether these are the pods of the Service that is declared, on a port that is one of its.
+    /// Whether these are the pods of the declared Service, on one of its ports.
     fn admits_pods(
         &self,
         namespaces: Option<&LabelSelector>,
@@ -250,7 +251,7 @@ impl Declaration<'_> {
 }
 
 impl<'a> Surroundings<'a> {
-    /// What declarations about these names speak of.
+    /// The facts for declarations that name these domain names.
     pub(crate) fn facts(&self, names: &'a [Held]) -> Facts<'a> {
         Facts { names, services: self.services, never: self.never }
     }
@@ -277,7 +278,7 @@ mod tests {
         let host = |name: &str, addresses: &[&str]| Held {
             host: crate::dns::Host { name: name.parse().unwrap(), expected: None },
             addresses: addresses.iter().map(|address| address.parse().unwrap()).collect(),
-            standing: crate::dns::NameState::Held,
+            state: crate::dns::NameState::Held,
             answered: None,
             changes_at: None,
         };

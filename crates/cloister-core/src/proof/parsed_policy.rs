@@ -1,4 +1,4 @@
-//! A NetworkPolicy, read for being asked many times.
+//! A NetworkPolicy, parsed once so that many flows can be checked.
 
 use cloister_api::Protocol;
 use ipnet::IpNet;
@@ -8,9 +8,9 @@ use k8s_openapi::{
 };
 use std::ops::RangeInclusive;
 
-/// Why a policy cannot be read. The API server takes no such policy.
+/// Why a policy cannot be parsed. The API server does not accept such a policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("NetworkPolicy {policy} cannot be understood: {problem}; correct or delete it")]
+#[error("NetworkPolicy {policy} is invalid: {problem}; correct or delete it")]
 pub struct Unreadable {
     /// The policy, as `namespace/name`.
     pub policy: String,
@@ -18,7 +18,7 @@ pub struct Unreadable {
     pub problem: String,
 }
 
-/// A policy. A direction that it does not isolate is absent.
+/// A parsed policy. A direction that it does not isolate is absent.
 #[derive(Clone, Debug)]
 pub struct Policy<'a> {
     pub pods: &'a LabelSelector,
@@ -26,23 +26,24 @@ pub struct Policy<'a> {
     pub egress: Option<Vec<Entry<'a>>>,
 }
 
-/// What one entry of a policy allows: these peers on these ports; all, where there is no list.
+/// What one entry of a policy allows: these peers on these ports; without a list, all peers or all ports.
 #[derive(Clone, Debug)]
 pub struct Entry<'a> {
     pub peers: Option<Vec<Peer<'a>>>,
     pub ports: Option<Vec<PortMatch<'a>>>,
 }
 
-/// Who may be spoken with.
+/// The other end of a connection that is allowed.
 #[derive(Clone, Debug)]
 pub enum Peer<'a> {
-    /// Addresses, whoever has them.
+    /// All addresses of a network, except some.
     Block { network: IpNet, except: Vec<IpNet> },
-    /// Pods: in the policy's own namespace, or in those with such labels; all there, or those with such labels.
+    /// Pods: in the policy's own namespace, or in namespaces that the selector matches; all of them, or those that the
+    /// selector matches.
     Pods { namespaces: Option<&'a LabelSelector>, pods: Option<&'a LabelSelector> },
 }
 
-/// Ports at the end that is reached.
+/// Destination ports.
 #[derive(Clone, Debug)]
 pub enum PortMatch<'a> {
     Any(Protocol),
@@ -72,7 +73,7 @@ impl<'a> Policy<'a> {
     }
 }
 
-/// Which directions a policy isolates. Where it does not say: ingress always, and egress where it has entries for it.
+/// Which directions a policy isolates. If it does not say: ingress always, and egress if it has egress entries.
 fn isolates(spec: &NetworkPolicySpec) -> Result<(bool, bool), String> {
     let types = spec.policy_types.as_deref().unwrap_or_default();
     if types.is_empty() {
@@ -90,7 +91,7 @@ impl<'a> Entry<'a> {
         peers: &'a Option<Vec<NetworkPolicyPeer>>,
         ports: &'a Option<Vec<NetworkPolicyPort>>,
     ) -> Result<Self, String> {
-        // An empty list is no list.
+        // An empty list counts as absent.
         let peers = peers.as_ref().filter(|peers| !peers.is_empty());
         let ports = ports.as_ref().filter(|ports| !ports.is_empty());
         Ok(Entry {
@@ -104,10 +105,10 @@ impl<'a> Peer<'a> {
     fn read(peer: &'a NetworkPolicyPeer) -> Result<Self, String> {
         let (namespaces, pods) = (peer.namespace_selector.as_ref(), peer.pod_selector.as_ref());
         match &peer.ip_block {
-            None if namespaces.is_none() && pods.is_none() => Err("a peer names nobody".to_owned()),
+            None if namespaces.is_none() && pods.is_none() => Err("a peer has no selector and no ipBlock".to_owned()),
             None => Ok(Peer::Pods { namespaces, pods }),
             Some(_) if namespaces.is_some() || pods.is_some() => {
-                Err("a peer names addresses and pods at once".to_owned())
+                Err("a peer has both a selector and an ipBlock".to_owned())
             }
             Some(block) => {
                 let network = |text: &String| text.parse::<IpNet>().map_err(|_| format!("{text:?} is not a CIDR"));
@@ -136,12 +137,12 @@ impl<'a> PortMatch<'a> {
                 let first = number(*first)?;
                 let last = end.map_or(Ok(first), number)?;
                 if last < first {
-                    return Err(format!("ports {first} to {last} are reversed"));
+                    return Err(format!("endPort {last} is less than port {first}"));
                 }
                 Ok(PortMatch::Range(protocol, first..=last))
             }
             (Some(IntOrString::String(name)), None) => Ok(PortMatch::Name(protocol, name)),
-            (_, Some(_)) => Err("an endPort needs a port by number".to_owned()),
+            (_, Some(_)) => Err("endPort needs a numeric port".to_owned()),
         }
     }
 }

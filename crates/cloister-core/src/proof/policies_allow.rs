@@ -1,4 +1,4 @@
-//! What NetworkPolicies allow, flow by flow, as Kubernetes says that they add up.
+//! Which flows NetworkPolicies allow, together, as Kubernetes defines it.
 
 use super::parsed_policy::{Entry, Peer, Policy, PortMatch, Unreadable};
 use crate::address::selector::selector_matches;
@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 /// Labels by their keys.
 pub type Labels = BTreeMap<String, String>;
 
-/// A pod, as far as policies see it.
+/// The properties of a pod that policies use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
     /// Its namespace.
@@ -36,34 +36,34 @@ pub struct NamedPort {
 pub struct End<'a> {
     /// Its address.
     pub address: IpAddr,
-    /// The pod that has the address; nothing where it is outside of the cluster, or a node.
+    /// The pod that has the address; `None` for a node or an address outside of the cluster.
     pub pod: Option<&'a Pod>,
 }
 
 /// A connection that somebody may open, or a datagram that somebody may send.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow<'a> {
-    /// Who begins.
+    /// The source.
     pub from: End<'a>,
-    /// Who is reached.
+    /// The destination.
     pub to: End<'a>,
     /// TCP, UDP or SCTP.
     pub protocol: Protocol,
-    /// The port at the end that is reached.
+    /// The destination port.
     pub port: u16,
 }
 
-/// What is answered of a flow.
+/// Whether a flow is allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reachability {
-    /// Whether it may leave where it begins.
+    /// Whether the egress side allows it.
     pub egress: bool,
-    /// Whether it may enter where it goes.
+    /// Whether the ingress side allows it.
     pub ingress: bool,
 }
 
 impl Reachability {
-    /// Whether it gets through.
+    /// Whether both sides allow it.
     pub fn is_allowed(self) -> bool {
         self.egress && self.ingress
     }
@@ -77,11 +77,11 @@ pub struct Policies<'a> {
 }
 
 impl<'a> Policies<'a> {
-    /// Reads policies. A namespace that is not named here has no labels.
+    /// Parses policies. A namespace that is not in the map has no labels.
     ///
     /// # Errors
     ///
-    /// The first that the API server would not have taken.
+    /// The API server would not accept one of the policies; the error is about the first.
     pub fn read(
         namespaces: impl IntoIterator<Item = (&'a str, &'a Labels)>,
         policies: impl IntoIterator<Item = &'a NetworkPolicy>,
@@ -94,12 +94,12 @@ impl<'a> Policies<'a> {
         Ok(all)
     }
 
-    /// Whether a flow is allowed, at each of its ends.
+    /// Whether a flow is allowed, on each side.
     pub fn ask(&self, flow: &Flow<'_>) -> Reachability {
         Reachability { egress: self.of(flow.from.pod).let_out(flow), ingress: self.of(flow.to.pod).let_in(flow) }
     }
 
-    /// The policies that select a pod; there are none of what is no pod. Worth keeping where many flows of it are asked.
+    /// The policies that select a pod; none if the end is not a pod. Keep the result if many flows of the pod are checked.
     pub fn of<'p>(&'p self, pod: Option<&'p Pod>) -> Selected<'p, 'a> {
         let namespace = pod.map(|pod| pod.namespace.as_str()).unwrap_or_default();
         let here = self.policies.get(namespace).into_iter().flatten();
@@ -144,12 +144,12 @@ pub struct Selected<'p, 'a> {
 }
 
 impl<'p, 'a> Selected<'p, 'a> {
-    /// Whether a flow that begins at the pod may leave it.
+    /// Whether the policies allow a flow from the pod.
     pub fn let_out(&self, flow: &Flow<'_>) -> bool {
         self.let_through(flow.to, flow, |policy| policy.egress.as_deref())
     }
 
-    /// Whether a flow that goes to the pod may enter it.
+    /// Whether the policies allow a flow to the pod.
     pub fn let_in(&self, flow: &Flow<'_>) -> bool {
         self.let_through(flow.from, flow, |policy| policy.ingress.as_deref())
     }
@@ -167,7 +167,7 @@ impl<'p, 'a> Selected<'p, 'a> {
 }
 
 impl PortMatch<'_> {
-    /// Whether a flow goes to this port. A port by name is one of the pod that is reached.
+    /// Whether a flow goes to this port. A named port is one of the destination pod.
     fn matches(&self, flow: &Flow<'_>) -> bool {
         match self {
             PortMatch::Any(protocol) => *protocol == flow.protocol,

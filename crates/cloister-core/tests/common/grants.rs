@@ -11,9 +11,9 @@ use cloister_core::{
     egress::{AllowRule, ServiceFacts},
     grant,
     grant::{
-        Beside, Catalogue, CredentialFacts, Debt, DeclaredGrant, Grant, Holder, Home, Input, Listed, Lookup, Neighbour,
-        Other, SETTLING, Share, has_begun, is_approved, is_open, last_call, may_hold, mount_name, mount_named_by,
-        owes_review, same_person, secret_name,
+        Beside, Catalogue, CredentialFacts, CredentialMountKey, Debt, DeclaredGrant, Grant, Holder, Home, Input,
+        Listed, Lookup, Neighbour, Other, SETTLING, has_begun, is_approved, is_open, last_call, may_hold, mount_name,
+        mount_named_by, owes_review, same_person, secret_name,
     },
     model::{
         child::{ChildKey, ChildKind, GrantRef},
@@ -231,7 +231,7 @@ impl World {
                 name: other.name(),
                 mount,
                 mount_path: &at.mount_path,
-                counts_on_it: is_open(other, self.now),
+                is_open: is_open(other, self.now),
                 last_call: other.status().and_then(last_call),
             })
             .collect();
@@ -582,9 +582,9 @@ pub fn mounted(grant: &Grant) -> Option<&Mount> {
 }
 
 pub fn mount_of(grant: &Grant) -> Option<String> {
-    Share::of(grant).map(|share| {
-        assert_eq!(secret_name(&share), secret_of(&mount_name(&share)));
-        mount_name(&share)
+    CredentialMountKey::of(grant).map(|key| {
+        assert_eq!(secret_name(&key), secret_of(&mount_name(&key)));
+        mount_name(&key)
     })
 }
 

@@ -9,7 +9,7 @@ use cloister_core::{
     address::PolicyPort,
     cluster::settings::Settings,
     dns::KnownName,
-    grant::{Share, mount_name},
+    grant::{CredentialMountKey, mount_name},
     model::{
         child::{Child, ChildKey, ChildKind, GrantRef, build, names::DENY_ALL},
         plan::{Action, NamespaceLabels, Plan},
@@ -345,14 +345,14 @@ fn of_grants() -> Objects {
     let spec = network_policies::own_pods(NAME).spec;
     let policy = NetworkPolicy { metadata: metadata.clone(), spec };
     let binding = build::role_binding(metadata, "cloister:storage-reader", NAME, &[]);
-    let share = Share { storage: "weights".into(), role: "reader".into(), account: "trainer".into() };
+    let key = CredentialMountKey { storage: "weights".into(), role: "reader".into(), account: "trainer".into() };
     let spec = GrantMountSpec {
-        service_account_name: share.account.clone(),
+        service_account_name: key.account.clone(),
         secret_name: "s".into(),
         volume_name: "v".into(),
         mount_path: "/mnt/weights".into(),
     };
-    let mount = GrantMount { metadata: build::object_meta(NAME, &mount_name(&share)), spec };
+    let mount = GrantMount { metadata: build::object_meta(NAME, &mount_name(&key)), spec };
     for child in [
         Child::NetworkPolicy(policy),
         Child::RoleBinding(RoleBinding { subjects: None, ..binding }),

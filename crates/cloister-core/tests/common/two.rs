@@ -162,7 +162,7 @@ impl Turn {
         world.grants.get_mut(&self.key).filter(|grant| grant.metadata().uid == uid)
     }
 
-    /// As `Writer::perform` does it.
+    /// As `Writer::execute` does it.
     fn perform(&mut self, world: &mut World, action: &Action) -> Result<(), Refused> {
         match action {
             Action::AddFinalizer => self.finalizer(world, true),

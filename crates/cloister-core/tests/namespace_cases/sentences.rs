@@ -52,7 +52,7 @@ fn what_a_grant_has_not_opened_is_not_said_to_be_open() {
     assert_eq!(need(&closed, "rule/r"), (EgressState::Unresolved, "Resolving".into()));
     assert_eq!(
         of_need(&closed, "rule/r").message,
-        "nothing of it is open: the operator is resolving export.arxiv.org, which stays closed until there is an answer"
+        "closed: the operator is resolving export.arxiv.org, which stays closed until there is an answer"
     );
     assert_eq!(closed.declared.as_ref().unwrap().status.as_ref().unwrap().egress_summary, "0/1");
 
@@ -66,7 +66,7 @@ fn what_a_grant_has_not_opened_is_not_said_to_be_open() {
     assert_eq!((refused.state, refused.reason.as_str()), (EgressState::Unresolved, "ApplyRefused"));
     assert_eq!(
         refused.message,
-        "nothing of it is open: EgressGrant byname covers some of it, and does not open it: the API server refused a NetworkPolicy"
+        "closed: EgressGrant byname covers some of it, and does not open it: the API server refused a NetworkPolicy"
     );
 }
 
@@ -112,7 +112,7 @@ fn who_opens_a_rule_is_named_and_nobody_else() {
     assert_eq!(
         half.message,
         format!(
-            "a part stays closed, the rest is open: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers \
+            "partly open: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers \
              192.0.2.192/26 on TCP/22; the rest is covered by EgressGrant cov. Ask for an EgressGrant of what is missing {ASK}"
         )
     );
@@ -132,7 +132,7 @@ fn a_grant_for_some_pods_is_said_to_open_a_part() {
     assert_eq!(
         of_need(&settled(world), "rule/r").message,
         format!(
-            "a part stays closed, the rest is open: no EgressAllowlist that this namespace may use, and no EgressGrant of it, \
+            "partly open: no EgressAllowlist that this namespace may use, and no EgressGrant of it, \
              covers 192.0.2.128/25 on TCP/22 (EgressGrant some covers some of it, but only for pods that its podSelector \
              matches; the podSelector of the rule may match other pods). Ask for an EgressGrant of what is missing {ASK}"
         )
@@ -149,7 +149,7 @@ fn an_allowlist_that_leads_there_on_another_port_is_named() {
     assert_eq!(
         of_need(&settled(world), "rule/r").message,
         format!(
-            "nothing of it is open: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers pypi.org on TCP/80 \
+            "closed: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers pypi.org on TCP/80 \
              (EgressAllowlist pypi leads there on TCP/443 only). Ask for an EgressGrant of this rule {ASK}"
         )
     );
@@ -165,15 +165,9 @@ fn an_allowlist_that_has_the_name_in_another_form_is_named() {
     let form = format!("EgressAllowlist lab has {name} as a privateEndpoint with expectedNetworks 10.40.7.0/24");
     let networks = format!("EgressAllowlist lab has {name} with expectedNetworks 10.40.7.0/24 only");
     for (rule, extent, near, rest, what) in [
-        (public, "nothing of it is open", form, "", "this rule"),
-        (private(&["10.41.0.0/16"]), "nothing of it is open", networks.clone(), "", "this rule"),
-        (
-            private(&["10.40.0.0/16"]),
-            "nothing of it is open",
-            networks,
-            "; the rest is covered by EgressAllowlist lab",
-            "this rule",
-        ),
+        (public, "closed", form, "", "this rule"),
+        (private(&["10.41.0.0/16"]), "closed", networks.clone(), "", "this rule"),
+        (private(&["10.40.0.0/16"]), "closed", networks, "; the rest is covered by EgressAllowlist lab", "this rule"),
     ] {
         let mut world = with_rule(rule);
         world.allowlists.insert("lab".into(), allowlist(json!({"rules": [own]})));
@@ -197,10 +191,10 @@ fn like_sentences_about_ranges_are_one() {
     assert_eq!((said.state, said.reason.as_str()), (EgressState::NeedsGrant, "TooBroad"));
     assert_eq!(
         said.message,
-        "a part stays closed, the rest is open: 20.0.0.0/16, 20.2.0.0/16, 20.4.0.0/16, 20.6.0.0/16, 20.8.0.0/16, 20.10.0.0/16, \
-         20.12.0.0/16, 20.14.0.0/16 and 16 more and what else is open here come to 40 public ranges, which is wider than allowlists \
-         may open together, 16 times a /16 or an IPv6 /32 (egress.maxPublicPrefix of CloisterConfig), neighbours counted as one; name \
-         fewer or narrower networks, or ask for an EgressGrant of it"
+        "partly open: 20.0.0.0/16, 20.2.0.0/16, 20.4.0.0/16, 20.6.0.0/16, 20.8.0.0/16, 20.10.0.0/16, \
+         20.12.0.0/16, 20.14.0.0/16 and 16 more and what else is open in this namespace add up to 40 public ranges; together, \
+         EgressAllowlists may open at most 16 times a /16 or an IPv6 /32 (egress.maxPublicPrefix of CloisterConfig), where \
+         adjacent ranges count as one; name fewer or narrower networks, or request an EgressGrant for it"
     );
 }
 
@@ -336,7 +330,7 @@ fn a_name_with_too_many_addresses_is_told_how_many_it_may_have() {
                stays closed until it has had no more than that for a while (dns.resolution.stale); name hosts behind it, or have \
                an allowlist open it by a network plugin that sees names (egress.backend of CloisterConfig)";
     assert_eq!(need(&world, "rule/r"), (EgressState::Unresolved, "TooManyAddresses".into()));
-    assert_eq!(of_need(&world, "rule/r").message, format!("nothing of it is open: {why}"));
+    assert_eq!(of_need(&world, "rule/r").message, format!("closed: {why}"));
     let conditions = world.declared.unwrap().status.unwrap().conditions;
     let stable = conditions.iter().find(|condition| condition.type_ == "ResolutionStable").unwrap();
     assert_eq!((stable.reason.as_str(), stable.message.as_str()), ("TooManyAddresses", why));

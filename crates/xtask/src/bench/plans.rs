@@ -1,6 +1,6 @@
 //! The plans of `cloister-core` that the raw loop carries out, made before the clock runs.
 
-use super::{fixture, raw::Target};
+use super::{fixture, raw::ObjectTarget};
 use anyhow::{Context, Result};
 use cloister_api::{
     AccessPolicy, EgressAllowlist, GrantKind, GrantStatus, ResearchNamespace, ResearchNamespaceStatus,
@@ -59,8 +59,8 @@ pub fn namespace(name: &str) -> Result<Plan<ResearchNamespaceStatus>> {
 }
 
 /// The target of a namespace's plan.
-pub fn namespace_target(client: &Client, declared: ResearchNamespace) -> Target<ResearchNamespace> {
-    Target {
+pub fn namespace_target(client: &Client, declared: ResearchNamespace) -> ObjectTarget<ResearchNamespace> {
+    ObjectTarget {
         api: Api::all(client.clone()),
         namespace: declared.metadata.name.clone().unwrap_or_default(),
         metadata: declared.metadata,
@@ -116,9 +116,9 @@ pub fn grant_end(
 }
 
 /// The target of a grant's plan.
-pub fn grant_target(client: &Client, grant: StorageAccessGrant) -> Target<StorageAccessGrant> {
+pub fn grant_target(client: &Client, grant: StorageAccessGrant) -> ObjectTarget<StorageAccessGrant> {
     let namespace = grant.metadata.namespace.clone().unwrap_or_default();
-    Target {
+    ObjectTarget {
         api: Api::namespaced(client.clone(), &namespace),
         namespace,
         metadata: grant.metadata,

@@ -43,7 +43,7 @@ pub const WORKERS: usize = 64;
 
 /// The object that a plan is for.
 #[derive(Debug)]
-pub struct Target<K> {
+pub struct ObjectTarget<K> {
     /// Its API.
     pub api: Api<K>,
     /// Its metadata.
@@ -120,7 +120,7 @@ impl Raw {
     /// # Errors
     ///
     /// The API server refuses something.
-    pub async fn carry_out<K, S>(&self, target: &Target<K>, plan: Plan<S>) -> Result<()>
+    pub async fn carry_out<K, S>(&self, target: &ObjectTarget<K>, plan: Plan<S>) -> Result<()>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
         S: Serialize,
@@ -132,8 +132,8 @@ impl Raw {
                 None => Ok(()),
             }
         };
-        let perform = |action| async { self.perform(target, action).await.map_err(Refused) };
-        let work = carry_out(plan.close, plan.open, plan.last, perform);
+        let execute = |action| async { self.execute(target, action).await.map_err(Refused) };
+        let work = carry_out(plan.close, plan.open, plan.last, execute);
         let (announced, outcome) = futures::join!(announce, work);
         announced?;
         if let Some(failed) = outcome.failures.into_iter().next() {
@@ -146,7 +146,7 @@ impl Raw {
         }
     }
 
-    async fn perform<K>(&self, target: &Target<K>, action: Action) -> Result<()>
+    async fn execute<K>(&self, target: &ObjectTarget<K>, action: Action) -> Result<()>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
     {
@@ -267,7 +267,7 @@ impl Raw {
         self.request(api.patch(to, &PatchParams::apply(labels::MANAGER).force(), &Patch::Apply(&copy))).await
     }
 
-    async fn status<K, S>(&self, target: &Target<K>, status: &S) -> Result<()>
+    async fn status<K, S>(&self, target: &ObjectTarget<K>, status: &S) -> Result<()>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
         S: Serialize,

@@ -1,4 +1,4 @@
-//! The chapters about people: a grant that three of them decide, and one that was opened first.
+//! The chapters about approvals: a grant that three people approve, and a break-glass grant.
 
 use super::{
     examples,
@@ -21,42 +21,41 @@ const WEIGHTS_MOUNT: &str = "frontier-weights.reader.trainer";
 
 const NIGHT_OPENED: &str = "cloister-role-grant.night-shift";
 
-/// Three people of two groups, and somebody who is in both.
+/// Three approvals from two groups, and an approver who is in both.
 pub async fn people_decide(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.chapter(
-        "People decide",
-        "The weights take three people: one of security, two of those who own them. Olga is in both groups, and counts once.",
+        "Approvals by people",
+        "The weights need three approvals: one of security, and two of the owners. Olga is in both groups, and counts once.",
     );
     let Stage { alice, olga, otto, sam, watch, .. } = stage;
     let grant = |seen: &Sighting| seen.is("StorageAccessGrant", INTERP, WEIGHTS);
     let opened = || watch.all("RoleBinding", INTERP).iter().any(|seen| seen.object.name_any() == WEIGHTS_OPENED);
 
-    let asked = alice.apply(say, "asks for the weights of unreleased models too", "strict/3-request.yaml").await?;
+    let asked = alice.apply(say, "requests the weights of unreleased models", "strict/3-request.yaml").await?;
     let waiting = watch
         .sighting("the request waiting", SOON, |seen| grant(seen) && seen.text("/status/reason") == "AwaitingApproval")
         .await?;
     ensure!(waiting.text("/status/phase") == "Pending", "it is {}", waiting.text("/status/phase"));
     say.seen(since(asked, waiting.at), &format!("Pending: {}", message(&waiting, "Ready")));
 
-    let own =
-        alice.reviews(say, "owns weights herself, and approves her own request", "strict/4-review-alice.yaml").await?;
-    let verdict = own.verdict(stage).await?;
-    ensure!(!verdict.is_true("Counted"), "alice's review of her own request counts");
-    let why = verdict.condition("Counted").map(|counted| counted["reason"].clone()).unwrap_or_default();
+    let own = alice.reviews(say, "is an owner, and approves her own request", "strict/4-review-alice.yaml").await?;
+    let outcome = own.outcome(stage).await?;
+    ensure!(!outcome.is_true("Counted"), "alice's review of her own request counts");
+    let why = outcome.condition("Counted").map(|counted| counted["reason"].clone()).unwrap_or_default();
     ensure!(why == "Requester", "it does not count, but for another reason: {why}");
-    say.refused("Counted=False, Requester: written down, and worth nothing", &message(&verdict, "Counted"));
+    say.refused("Counted=False, Requester: the review is recorded, but does not count", &message(&outcome, "Counted"));
 
-    let first = olga.reviews(say, "agrees; she is in security and owns weights", "strict/5-review-olga.yaml").await?;
+    let first = olga.reviews(say, "approves; she is in security and an owner", "strict/5-review-olga.yaml").await?;
     first.counts(stage, say, &[("security", &["olga"]), ("weights-owners", &[])]).await?;
-    let second = otto.reviews(say, "agrees; he owns weights", "strict/6-review-otto.yaml").await?;
+    let second = otto.reviews(say, "approves; he is an owner", "strict/6-review-otto.yaml").await?;
     second.counts(stage, say, &[("security", &["olga"]), ("weights-owners", &["otto"])]).await?;
-    ensure!(!opened(), "something was opened before all had agreed");
-    say.check("two people and an attempt: nothing is opened for it");
+    ensure!(!opened(), "something was opened before all approvals");
+    say.check("two approvals count, and three are required: nothing is open yet");
 
     let third =
-        sam.reviews(say, "agrees; he is in security, where olga already counts", "strict/7-review-sam.yaml").await?;
+        sam.reviews(say, "approves; he is in security, where olga counts so far", "strict/7-review-sam.yaml").await?;
     third.counts(stage, say, &[("security", &["sam"]), ("weights-owners", &["olga", "otto"])]).await?;
-    say.check("olga counts for the owners now, which leaves her place to sam: whoever is in two groups blocks nobody");
+    say.check("olga now counts as an owner, so that sam counts for security");
     let approved = watch.sighting("it approved", SOON, |seen| grant(seen) && seen.is_true("Approved")).await?;
     let active = watch.sighting("it Active", SOON, |seen| grant(seen) && seen.is_true("Active")).await?;
     for (kind, name) in [
@@ -67,14 +66,13 @@ pub async fn people_decide(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     ] {
         let what = format!("its {kind}");
         let opening = watch.sighting(&what, SOON, |seen| seen.is(kind, INTERP, name) && !seen.gone).await?;
-        ensure!(opening.revision > approved.revision, "{what} came before the approval was written down");
+        ensure!(opening.revision > approved.revision, "{what} came before the approval was recorded");
     }
     say.seen(since(third.asked, active.at), &format!("Active until {}", active.text("/status/expiresAt")));
-    say.check(
-        "the third review opened it: binding, network path, mount and credential, after the approval was written down",
-    );
+    say.check("the third approval opened it, after it was recorded: RoleBinding, network path, mount, credential");
 
-    let end = otto.reviews(say, "takes it back: the checkpoint was withdrawn", "strict/8-revoke.yaml").await?;
+    let end =
+        otto.reviews(say, "revokes the grant, because the checkpoint was withdrawn", "strict/8-revoke.yaml").await?;
     let gone = |kind: &'static str, name: &'static str| move |seen: &Sighting| seen.is(kind, INTERP, name) && seen.gone;
     let binding = watch.sighting("its RoleBinding gone", SOON, gone("RoleBinding", WEIGHTS_OPENED)).await?;
     let policy = watch.sighting("its NetworkPolicy gone", SOON, gone("NetworkPolicy", WEIGHTS_OPENED)).await?;
@@ -82,41 +80,42 @@ pub async fn people_decide(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     let revoked =
         watch.sighting("it Revoked", SOON, |seen| grant(seen) && seen.text("/status/phase") == "Revoked").await?;
     let mut steps = [
-        (&binding, "the RoleBinding is gone"),
-        (&policy, "the NetworkPolicy is gone"),
-        (&copy, "the copy of the credential is gone"),
+        (&binding, "the RoleBinding is deleted"),
+        (&policy, "the NetworkPolicy is deleted"),
+        (&copy, "the copy of the credential is deleted"),
     ];
     steps.sort_by_key(|(seen, _)| seen.revision);
     for (seen, what) in steps {
-        ensure!(seen.at >= end.asked, "{what} before anybody took it back");
+        ensure!(seen.at >= end.asked, "{what} before anybody revoked it");
         say.seen(since(end.asked, seen.at), what);
     }
     let reason = revoked.text("/status/reason");
     ensure!(reason == "RevokedByReview", "it was revoked for another reason: {reason}");
     say.seen(since(end.asked, revoked.at), &format!("Revoked: {}", message(&revoked, "Ready")));
-    say.check(&format!("ended at once, long before {}", revoked.text("/status/expiresAt")));
+    say.check(&format!("the grant ended immediately, long before its end time {}", revoked.text("/status/expiresAt")));
     Ok(())
 }
 
-/// Somebody goes first, and is reviewed.
-pub async fn the_glass_is_broken(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
+/// A break-glass grant, and its review.
+pub async fn break_glass(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.chapter(
-        "The glass is broken",
-        "Whoever is on call may go first, for a short time. Everybody hears of it, and somebody has to review it.",
+        "Break-glass",
+        "People on call can open a grant first, for a short time. It raises an alarm, and an approver must review it.",
     );
     let Stage { ida, sam, watch, operator, .. } = stage;
     let grant = |seen: &Sighting| seen.is("RoleGrant", INTERP, NIGHT);
-    let asked =
-        ida.apply(say, "is on call, and asks to look into pods of interp now", "break-glass/3-request.yaml").await?;
+    let asked = ida
+        .apply(say, "is on call, and uses break-glass to debug pods of interp", "break-glass/3-request.yaml")
+        .await?;
     let active = watch.sighting("it Active", SOON, |seen| grant(seen) && seen.is_true("Active")).await?;
     let binding = watch
         .sighting("its RoleBinding", SOON, |seen| seen.is("RoleBinding", INTERP, NIGHT_OPENED) && !seen.gone)
         .await?;
     let role = binding.text("/roleRef/name").to_owned();
-    say.seen(since(asked, active.at), &format!("Active until {}: ida holds {role}", active.text("/status/expiresAt")));
+    say.seen(since(asked, active.at), &format!("Active until {}: ida has {role}", active.text("/status/expiresAt")));
     let skipped = active.field("/status/breakGlass/skipped").and_then(Value::as_array).cloned().unwrap_or_default();
     let skipped: Vec<&str> = skipped.iter().filter_map(Value::as_str).collect();
-    ensure!(skipped.len() == 2, "it does not say whom it skipped: {skipped:?}");
+    ensure!(skipped.len() == 2, "it does not name the approvals that it bypassed: {skipped:?}");
 
     let alarm = watch
         .sighting("the alarm", SOON, |seen| {
@@ -126,13 +125,13 @@ pub async fn the_glass_is_broken(stage: &Stage<'_>, say: &mut Say) -> Result<()>
     let note = alarm.text("/note").to_owned();
     ensure!(alarm.text("/type") == "Warning", "the Event is no warning");
     let names_all = skipped.iter().all(|rule| note.contains(rule));
-    ensure!(names_all, "the alarm does not name everybody who was skipped ({skipped:?}): {note}");
+    ensure!(names_all, "the alarm does not name all bypassed approvals ({skipped:?}): {note}");
     say.seen(since(asked, alarm.at), &format!("Event, Warning, BreakGlass: {note}"));
-    say.check("the alarm names those who were not asked");
+    say.check("the alarm names the approvals that were bypassed");
     owed(operator, 1.0).await?;
     say.check("metric cloister_alerts{alert=\"ReviewOwed\"} is 1");
 
-    say.act(ida.name, "does it once more, before anybody has reviewed the first", None);
+    say.act(ida.name, "uses break-glass again, before the first grant is reviewed", None);
     let mut again = examples::load("break-glass/3-request.yaml")?.remove(0);
     again.metadata.name = Some("night-shift-again".to_owned());
     examples::create(&ida.client, &again).await?;
@@ -145,19 +144,22 @@ pub async fn the_glass_is_broken(stage: &Stage<'_>, say: &mut Say) -> Result<()>
         .await?;
     let (phase, reason) = (denied.text("/status/phase"), denied.text("/status/reason"));
     ensure!((phase, reason) == ("Denied", "EarlierReviewOwed"), "it is {phase}, {reason}");
-    say.refused("Denied, ReviewOwed: one at a time", &message(&denied, "Ready"));
+    say.refused(
+        "Denied, EarlierReviewOwed: only one unreviewed break-glass grant at a time",
+        &message(&denied, "Ready"),
+    );
 
     let review = sam
-        .reviews(say, "of security reads the logs in the morning, and agrees", "break-glass/4-review-sam.yaml")
+        .reviews(say, "(security) reads the logs in the morning, and approves", "break-glass/4-review-sam.yaml")
         .await?;
-    let verdict = review.verdict(stage).await?;
-    ensure!(verdict.is_true("Counted"), "sam's review does not count: {}", message(&verdict, "Counted"));
+    let outcome = review.outcome(stage).await?;
+    ensure!(outcome.is_true("Counted"), "sam's review does not count: {}", message(&outcome, "Counted"));
     let settled = watch.sighting("it reviewed", SOON, |seen| grant(seen) && seen.is_true("Reviewed")).await?;
     let by = settled.text("/status/breakGlass/reviewedBy");
     ensure!(by == "sam", "it was reviewed by {by:?}");
     say.seen(since(review.asked, settled.at), &format!("Reviewed: {}", message(&settled, "Reviewed")));
     owed(operator, 0.0).await?;
-    say.check("what was owed is settled, and the metric is 0");
+    say.check("no review is owed any more, and the metric is 0");
     Ok(())
 }
 
@@ -179,17 +181,17 @@ struct Given {
 }
 
 impl Given {
-    /// What is said of it.
-    async fn verdict(&self, stage: &Stage<'_>) -> Result<Sighting> {
+    /// The status of the review.
+    async fn outcome(&self, stage: &Stage<'_>) -> Result<Sighting> {
         let is_it =
             |seen: &Sighting| seen.is("AccessReview", INTERP, &self.name) && seen.condition("Counted").is_some();
-        stage.watch.sighting(&format!("what is said of review {}", self.name), SOON, is_it).await
+        stage.watch.sighting(&format!("the status of review {}", self.name), SOON, is_it).await
     }
 
-    /// Sees that it counts, and for whom it leaves which place.
+    /// Checks that it counts, and who counts for which rule.
     async fn counts(&self, stage: &Stage<'_>, say: &Say, places: &[(&str, &[&str])]) -> Result<()> {
-        let verdict = self.verdict(stage).await?;
-        ensure!(verdict.is_true("Counted"), "review {} does not count: {}", self.name, message(&verdict, "Counted"));
+        let outcome = self.outcome(stage).await?;
+        ensure!(outcome.is_true("Counted"), "review {} does not count: {}", self.name, message(&outcome, "Counted"));
         let wanted: Vec<(&str, BTreeSet<&str>)> =
             places.iter().map(|(rule, people)| (*rule, people.iter().copied().collect())).collect();
         let what = format!("the places of {} to be {wanted:?}", self.grant);

@@ -1,5 +1,5 @@
-//! `cargo demo`: a cluster, the operator and the examples, and the story of a namespace told from what is seen in the
-//! cluster. It fails if anything that it says did not happen.
+//! `cargo demo`: starts a cluster and the operator, applies the examples, and prints what a watch of the cluster reports. It
+//! fails if anything that it prints did not happen.
 
 mod decisions;
 pub mod examples;
@@ -29,7 +29,7 @@ const NAME: &str = "demo";
 /// The options of `cargo demo`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Leave the cluster and the operator running until Ctrl-C, to look around
+    /// Keep the cluster and the operator running until Ctrl-C
     #[arg(long)]
     keep: bool,
 }
@@ -38,16 +38,17 @@ pub struct Args {
 ///
 /// # Errors
 ///
-/// It cannot be set up, or something that it says did not happen.
+/// The cluster cannot be set up, or something that the demo prints did not happen.
 pub async fn run(args: &Args) -> Result<()> {
-    let mut say = Say::begin("Cloister: closed by default, opened by decision, for a time");
+    let mut say =
+        Say::begin("Cloister: research namespaces that are closed by default, with access that is approved and ends");
     let (log, audit) = (new_file("operator.log")?, new_file("audit.jsonl")?);
     let (cluster, mut operator) = set_up(&mut say, args.keep, &log, &audit).await?;
     let told = tell(&mut say, &cluster, &operator, &audit).await;
     if let Some(status) = operator.ended()? {
         return told.context(format!("the operator ended ({status}); its log is {}", log.display()));
     }
-    let told = told.with_context(|| format!("the demo ended early; the operator's log is {}", log.display()));
+    let told = told.with_context(|| format!("the demo failed; the operator's log is {}", log.display()));
     if args.keep {
         if let Err(error) = &told {
             say.line(&format!("\nerror: {error:#}"));
@@ -60,11 +61,11 @@ pub async fn run(args: &Args) -> Result<()> {
 }
 
 async fn set_up(say: &mut Say, keep: bool, log: &Path, audit: &Path) -> Result<(Cluster, Operator)> {
-    let doing = say.doing("building the operator (some minutes, the first time)");
+    let doing = say.doing("building the operator (the first time, this takes some minutes)");
     let binary = tokio::task::spawn_blocking(operator::build).await??;
     doing.done("the operator is built");
 
-    // Speaks for itself where there is something to build.
+    // Prints its own progress if there is something to build.
     tokio::task::spawn_blocking(cluster::build).await??;
     say.built();
     let doing = say.doing("starting a Kubernetes control plane on this machine");
@@ -82,11 +83,11 @@ async fn set_up(say: &mut Say, keep: bool, log: &Path, audit: &Path) -> Result<(
         installed.iter().filter(|object| object.types.as_ref().is_some_and(|t| t.kind.ends_with(suffix))).count()
     };
     let (kinds, policies) = (count("CustomResourceDefinition"), count("AdmissionPolicy"));
-    doing.done(&format!("deploy/ is installed: {kinds} kinds, {policies} admission policies in force, no webhook"));
+    doing.done(&format!("deploy/ is installed: {kinds} kinds, {policies} admission policies, no webhook"));
 
     let doing = say.doing("starting the operator");
     let operator = Operator::start(&binary, &cluster, log, &["--audit", &audit.to_string_lossy()]).await?;
-    doing.done("the operator runs, with the rights of its ServiceAccount and no others");
+    doing.done("the operator runs, with only the permissions of its ServiceAccount");
     Ok((cluster, operator))
 }
 
@@ -112,14 +113,14 @@ async fn tell(say: &mut Say, cluster: &Cluster, operator: &Operator, audit: &Pat
 
 async fn wait_in_the_cluster(say: &Say, cluster: &Cluster, operator: &mut Operator) -> Result<()> {
     say.line("");
-    say.line("  The cluster and the operator go on until Ctrl-C. In another terminal, look around:");
+    say.line("  The cluster and the operator run until you press Ctrl-C. In another terminal, try:");
     say.line("");
     say.line(&format!("    export KUBECONFIG={}", cluster.kubeconfig_path().display()));
     say.line("    kubectl get cloister -A");
     say.line("    kubectl describe researchnamespace interp");
     say.line("    kubectl get networkpolicies -n interp");
     say.line("");
-    say.line("  Or as alice, who may ask for access in interp:");
+    say.line("  Or as alice, who may request access in interp:");
     say.line("");
     let alice = std::env::temp_dir().join("alice.kubeconfig");
     let alice = alice.display();

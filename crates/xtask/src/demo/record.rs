@@ -1,4 +1,4 @@
-//! The last chapter: what was decided is on record, and the record holds.
+//! The last chapter: the decisions are in the audit record, and its hash chain is verified.
 
 use super::{
     say::Say,
@@ -9,7 +9,7 @@ use cloister_core::audit::Proof;
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
 
-/// What must be on record by now: the object, and what became of it.
+/// The records that must exist: the object, and what happened to it.
 const EXPECTED: [(&str, &str, &str); 8] = [
     ("StorageAccessGrant", "eval-run", "grant.expired"),
     ("StorageAccessGrant", WEIGHTS, "grant.requested"),
@@ -21,14 +21,14 @@ const EXPECTED: [(&str, &str, &str); 8] = [
     ("RoleGrant", "night-shift-again", "grant.denied"),
 ];
 
-/// Reads the audit record, and proves it.
+/// Reads the audit record, and verifies it.
 pub async fn the_record(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.chapter(
-        "The record",
-        "Every decision is one line of a file, a CloudEvent, and carries the hash of the line before.",
+        "The audit record",
+        "Each decision is one line of a file: a CloudEvent with the hash of the line before.",
     );
     let Stage { sam, audit, .. } = stage;
-    say.act(sam.name, "reads the audit record, and proves it", None);
+    say.act(sam.name, "reads the audit record, and verifies it", None);
     let mut read = Read::default();
     eventually("all of it to be on record", async || {
         read = Read::of(audit)?;
@@ -48,23 +48,25 @@ pub async fn the_record(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
         counts.iter().map(|(kind, count)| vec![count.to_string(), (*kind).to_owned()]).collect();
     say.table(&rows);
     let chains = if proof.chains == 1 { "chain" } else { "chains" };
-    say.check(&format!("{} records in {} {chains} hold", proof.records, proof.chains));
+    say.check(&format!("{} records in {} {chains} are verified", proof.records, proof.chains));
 
     let (at, approved) =
         read.find(&format!("StorageAccessGrant/{INTERP}/{WEIGHTS}"), "grant.approved").context("lost")?;
     let reviews = approved["data"]["reviews"].as_array().cloned().unwrap_or_default();
     let mut people: Vec<&str> = reviews.iter().filter_map(|review| review["reviewer"]["username"].as_str()).collect();
     people.sort_unstable();
-    ensure!(people == ["olga", "otto", "sam"], "the record names {people:?} as those who agreed");
+    ensure!(people == ["olga", "otto", "sam"], "the record names {people:?} as the approvers");
     let asked = approved["data"]["requestedBy"]["username"].as_str().unwrap_or_default();
     ensure!(asked == "alice", "the record says that {asked:?} asked");
-    say.check("who asked for the weights is on record, alice, and who agreed: olga, otto, sam");
+    say.check("the record names the requester of the weights, alice, and the approvers: olga, otto, sam");
 
-    say.act("somebody", "writes mallory for otto in that line of a copy", None);
+    say.act("somebody", "replaces otto by mallory in that line of a copy", None);
     let mut forged = read;
     forged.lines[at] = forged.lines[at].replace("\"otto\"", "\"mallory\"");
     match forged.prove() {
-        Err((line, why)) if line == at => say.refused("the first broken record is named", &why.to_string()),
+        Err((line, why)) if line == at => {
+            say.refused("the verification names the first changed record", &why.to_string())
+        }
         Err((line, why)) => bail!("the forgery of line {} is found in line {}: {why}", at + 1, line + 1),
         Ok(_) => bail!("nobody notices the forgery"),
     }

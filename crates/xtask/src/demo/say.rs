@@ -1,4 +1,4 @@
-//! How the demo speaks: for a terminal of a hundred columns, in colours only where there is a terminal.
+//! How the demo prints: in 100 columns, with colours only on a terminal.
 
 use console::{Style, Term, measure_text_width, style};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! The story: each step is done by somebody, and shown by what is then seen in the cluster.
+//! The chapters of the demo: somebody does each step, and a watch of the cluster shows the result.
 
 use super::{
     decisions, examples, record,
@@ -31,30 +31,34 @@ const DENY_ALL: &str = "cloister-deny-all";
 /// Tells all of it.
 pub async fn tell(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     the_catalogue(stage, say).await?;
-    closed_first(stage, say).await?;
+    closed_by_default(stage, say).await?;
     what_is_refused(stage, say).await?;
-    access_for_a_while(stage, say).await?;
+    temporary_access(stage, say).await?;
     decisions::people_decide(stage, say).await?;
-    decisions::the_glass_is_broken(stage, say).await?;
-    the_end_is_an_end(stage, say).await?;
-    a_namespace_is_given_up(stage, say).await?;
+    decisions::break_glass(stage, say).await?;
+    the_end_of_a_grant(stage, say).await?;
+    the_end_of_a_namespace(stage, say).await?;
     record::the_record(stage, say).await?;
-    the_moral(say);
+    the_summary(say);
     Ok(())
 }
 
 async fn the_catalogue(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
-    say.chapter("The catalogue", "What may be opened at all, and who decides. Nothing here opens anything yet.");
+    say.chapter(
+        "The catalogue",
+        "What can be opened, and who decides about it. Nothing in this chapter opens anything.",
+    );
     let Stage { admin, pat, sam, alice, watch, .. } = stage;
-    admin.apply(say, "says who is who", "00-people.yaml").await?;
-    admin.apply(say, "has a cache running, long before Cloister", "10-infra.yaml").await?;
-    let asked = sam.apply(say, "of security writes the settings, and what is automatic", "20-policies.yaml").await?;
+    admin.apply(say, "defines the roles of the people", "00-people.yaml").await?;
+    admin.apply(say, "already runs a cache in the cluster", "10-infra.yaml").await?;
+    let asked =
+        sam.apply(say, "(security) creates the settings and the automatic policies", "20-policies.yaml").await?;
     sam.also(say, "automatic/1-policy.yaml").await?;
-    sam.apply(say, "wants three people for the weights; those on call go first", "strict/1-policy.yaml").await?;
+    sam.apply(say, "requires three approvals for the weights; allows break-glass", "strict/1-policy.yaml").await?;
     sam.also(say, "break-glass/1-policy.yaml").await?;
-    pat.apply(say, "of the platform team lists what may be reached", "30-catalogue.yaml").await?;
-    pat.apply(say, "puts the credentials where the operator alone reads them", "31-credentials.yaml").await?;
-    pat.apply(say, "lists the storage and the roles that may be asked for", "automatic/2-catalogue.yaml").await?;
+    pat.apply(say, "(platform) creates the allowlists", "30-catalogue.yaml").await?;
+    pat.apply(say, "creates credentials that only the operator can read", "31-credentials.yaml").await?;
+    pat.apply(say, "creates the storage and the roles that can be requested", "automatic/2-catalogue.yaml").await?;
     pat.also(say, "strict/2-catalogue.yaml").await?;
     pat.also(say, "break-glass/2-catalogue.yaml").await?;
     let mut rows = Vec::new();
@@ -79,38 +83,38 @@ async fn the_catalogue(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
             rows.push(vec![kind, name, message.as_str().unwrap_or_default().to_owned()]);
         }
     }
-    say.seen(since(asked, Timestamp::now()), "all of it is Ready:");
+    say.seen(since(asked, Timestamp::now()), "all objects are Ready:");
     say.table(&rows);
     say.check(&format!("all {} objects of the catalogue are Ready, and nothing is open", rows.len()));
-    say.act(alice.name, "the researcher tries to list a destination of her own", Some("30-catalogue.yaml"));
+    say.act(alice.name, "(researcher) tries to create an allowlist", Some("30-catalogue.yaml"));
     let refusal = alice.refused(&examples::load("30-catalogue.yaml")?[0], "egressallowlists").await?;
-    say.refused("refused: the catalogue is not hers to write", &refusal);
+    say.refused("refused: researchers cannot change the catalogue", &refusal);
     Ok(())
 }
 
-async fn closed_first(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
+async fn closed_by_default(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.chapter(
-        "Closed first",
-        "Times count from the moment somebody asked until a watch, which knows nothing of the operator, reported it.",
+        "Closed by default",
+        "Each time is from the request to the report of a watch that is independent of the operator.",
     );
     let Stage { pat, watch, .. } = stage;
-    let asked = pat.apply(say, "declares two research namespaces", "40-research-namespaces.yaml").await?;
+    let asked = pat.apply(say, "creates two ResearchNamespaces", "40-research-namespaces.yaml").await?;
 
     let made =
         watch.sighting("the Namespace interp", SOON, |seen| seen.is("Namespace", "", INTERP) && !seen.gone).await?;
     ensure!(made.label(labels::ENFORCED).is_none(), "the Namespace was not sealed when it was made: {:?}", made.object);
-    say.seen(since(asked, made.at), "Namespace interp is made, sealed: no pod is admitted");
+    say.seen(since(asked, made.at), "Namespace interp is created and sealed: no pod is admitted");
     let denied = watch
         .sighting("the policy that denies", SOON, |seen| seen.is("NetworkPolicy", INTERP, DENY_ALL) && !seen.gone)
         .await?;
     let nothing = opens(&denied.typed::<NetworkPolicy>()?);
-    say.seen(since(asked, denied.at), &format!("{DENY_ALL} stands: {nothing}"));
+    say.seen(since(asked, denied.at), &format!("NetworkPolicy {DENY_ALL} is created: {nothing}"));
     let enforced = watch
         .sighting("the Namespace unsealed", SOON, |seen| {
             seen.is("Namespace", "", INTERP) && seen.label(labels::ENFORCED) == Some("true")
         })
         .await?;
-    say.seen(since(asked, enforced.at), "the seal is taken off: pods are admitted");
+    say.seen(since(asked, enforced.at), "the seal is removed: pods are admitted");
     ensure!(
         made.revision < denied.revision && denied.revision < enforced.revision,
         "the order was wrong: made at revision {}, denied at {}, unsealed at {}",
@@ -119,7 +123,7 @@ async fn closed_first(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
         enforced.revision
     );
     say.check(&format!(
-        "closed before open, by the API server's own count: sealed at revision {}, denied at {}, unsealed at {}",
+        "the resource versions show the order: sealed at {}, traffic denied at {}, unsealed at {}",
         made.revision, denied.revision, enforced.revision
     ));
 
@@ -129,7 +133,7 @@ async fn closed_first(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
         })
         .await?;
     say.note("");
-    say.note(&format!("What interp asked to reach ({} open):", settled.text("/status/egressSummary")));
+    say.note(&format!("The egress of interp ({} entries are open):", settled.text("/status/egressSummary")));
     let needs = settled.field("/status/egress").and_then(|needs| needs.as_array().cloned()).unwrap_or_default();
     let text = |need: &serde_json::Value, key: &str| need[key].as_str().unwrap_or_default().to_owned();
     let rows: Vec<Vec<String>> =
@@ -145,11 +149,11 @@ async fn closed_first(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
         let found = state(&settled, need);
         ensure!(found == wanted, "{need} should be {wanted}, and is {found:?}");
     }
-    say.check("what an allowlist covers is open; what none covers is not, and says what to do");
-    say.check("interp reaches data-prep, because each names the other");
+    say.check("rules that an allowlist covers are open; the others are closed, and say what to do");
+    say.check("interp can reach data-prep, because both declare it");
 
     say.note("");
-    say.note("What is open in interp, policy by policy:");
+    say.note("The NetworkPolicies of interp:");
     let policies = watch.all("NetworkPolicy", INTERP);
     let mut rows = Vec::new();
     for policy in &policies {
@@ -165,41 +169,44 @@ async fn closed_first(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
 async fn what_is_refused(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.chapter(
         "What is refused",
-        "By admission in the API server, whether the operator runs or not, and whoever asks.",
+        "Admission policies in the API server refuse these requests, from everybody, even if the operator does not run.",
     );
     let Stage { admin, alice, .. } = stage;
     let privileged = "90-refused-privileged.yaml";
-    say.act(alice.name, "runs a privileged pod", Some(privileged));
+    say.act(alice.name, "creates a privileged pod", Some(privileged));
     let refusal = alice.refused(&examples::load(privileged)?[0], "violates PodSecurity \"restricted").await?;
-    say.refused("refused: the namespace keeps the restricted Pod Security Standard", &refusal);
+    say.refused("refused: the namespace enforces the restricted Pod Security Standard", &refusal);
 
     let open = "92-refused-open-everything.yaml";
-    say.act(admin.name, "adds a policy that opens everything", Some(open));
+    say.act(admin.name, "adds a policy that allows everything", Some(open));
     let refusal = admin.refused(&examples::load(open)?[0], "managed-objects.cloister.dev").await?;
-    say.refused("refused, even to cluster-admin: policies add up, so nobody else writes any there", &refusal);
+    say.refused(
+        "refused, even for cluster-admin: only the operator creates NetworkPolicies in research namespaces",
+        &refusal,
+    );
 
     say.act(admin.name, &format!("deletes {DENY_ALL}"), None);
     let policies: Api<NetworkPolicy> = Api::namespaced(admin.client.clone(), INTERP);
     let refusal =
         refusal_of(policies.delete(DENY_ALL, &DeleteParams::default()).await, "managed-objects.cloister.dev")?;
-    say.refused("refused: what keeps a namespace closed outlasts whoever is tired of it", &refusal);
+    say.refused("refused: only the operator can delete the policy that denies all traffic", &refusal);
     Ok(())
 }
 
-async fn access_for_a_while(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
+async fn temporary_access(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.chapter(
-        "Access, for a while",
-        "A grant is asked for, decided, opened and mounted. Its end is known from the start.",
+        "Temporary access",
+        "A grant is requested, approved, opened and mounted. Its end time is fixed at the approval.",
     );
     let Stage { admin, alice, watch, .. } = stage;
-    let asked = alice.apply(say, "asks for 15 seconds of eval-datasets", "automatic/3-request.yaml").await?;
+    let asked = alice.apply(say, "requests eval-datasets for 15 seconds", "automatic/3-request.yaml").await?;
     let grant = |seen: &Sighting| seen.is("StorageAccessGrant", INTERP, GRANT);
 
     let pending = watch.sighting("the request", SOON, grant).await?;
     let who = pending.text("/spec/requestedBy/username");
     ensure!(who == "alice", "the request says that {who:?} asked");
     ensure!(pending.text("/status/phase") != "Active", "it is Active before anything was decided");
-    say.seen(since(asked, pending.at), "asked; the API server, not alice, wrote who it was: requestedBy alice");
+    say.seen(since(asked, pending.at), "requested; the API server, not alice, set requestedBy: alice");
     let approved = watch.sighting("it approved", SOON, |seen| grant(seen) && seen.is_true("Approved")).await?;
     let end: Timestamp = approved.text("/status/expiresAt").parse().context("it was approved without an end")?;
     let message = approved.condition("Approved").map(|condition| condition["message"].clone()).unwrap_or_default();
@@ -207,10 +214,10 @@ async fn access_for_a_while(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.seen(since(asked, approved.at), &format!("{phase} until {end}: {message}"));
 
     let opened = [
-        ("RoleBinding", OPENED, "RoleBinding: trainer holds cloister:storage-reader"),
+        ("RoleBinding", OPENED, "RoleBinding: trainer has cloister:storage-reader"),
         ("NetworkPolicy", OPENED, ""),
         ("Secret", COPY, "Secret: the copy of the credential"),
-        ("GrantMount", MOUNT, "GrantMount: new pods of trainer get it"),
+        ("GrantMount", MOUNT, "GrantMount: new pods of trainer mount it"),
     ];
     let mut openings = Vec::new();
     for (kind, name, what) in opened {
@@ -223,12 +230,15 @@ async fn access_for_a_while(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     openings.sort_by_key(|(seen, _)| seen.revision);
     for (seen, what) in &openings {
         say.seen(since(asked, seen.at), what);
-        ensure!(seen.revision > approved.revision, "{what} came before the approval was written down");
+        ensure!(seen.revision > approved.revision, "{what} came before the approval was recorded");
     }
     let active = watch.sighting("it Active", SOON, |seen| grant(seen) && seen.is_true("Active")).await?;
     say.seen(since(asked, active.at), "Active");
     ensure!(active.text("/status/expiresAt") == end.to_string(), "its end has changed");
-    say.check(&format!("its end was written down (revision {}) before anything was opened", approved.revision));
+    say.check(&format!(
+        "its end time was recorded (resource version {}) before anything was opened",
+        approved.revision
+    ));
 
     let notebook = &examples::load("50-notebook.yaml")?[0];
     // The API server learns of the GrantMount by a watch of its own.
@@ -237,10 +247,10 @@ async fn access_for_a_while(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
         mount_path(&would_be)?.context("it does not yet").map(drop)
     })
     .await?;
-    let started = alice.apply(say, "starts a notebook that names no Secret", "50-notebook.yaml").await?;
+    let started = alice.apply(say, "creates a notebook pod that names no Secret", "50-notebook.yaml").await?;
     let pod = watch.sighting("the notebook", SOON, |seen| seen.is("Pod", INTERP, "notebook")).await?;
     let path = mount_path(&pod.object)?.context("the credential is not mounted")?;
-    say.seen(since(started, pod.at), "the pod is admitted, and labelled with the account it runs as");
+    say.seen(since(started, pod.at), "the pod is admitted, and labelled with its ServiceAccount");
     ensure!(
         pod.label(labels::SERVICE_ACCOUNT) == Some("trainer"),
         "the pod is not labelled: {:?}",
@@ -249,29 +259,29 @@ async fn access_for_a_while(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.check(&format!("admission mounted Secret {COPY} at {path}, read-only"));
 
     let thief = "91-refused-other-account.yaml";
-    say.act(alice.name, "helps another account's pod to the same Secret", Some(thief));
+    say.act(alice.name, "runs a pod of another account with the same Secret", Some(thief));
     let refusal = alice.refused(&examples::load(thief)?[0], "grant-secrets.cloister.dev").await?;
-    say.refused("refused: the Secret is for pods of trainer, in whatever form a pod could name it", &refusal);
-    say.act(alice.name, "reads the Secret itself", None);
+    say.refused("refused: only pods of trainer can use the Secret", &refusal);
+    say.act(alice.name, "reads the Secret", None);
     let secrets: Api<Secret> = Api::namespaced(alice.client.clone(), INTERP);
     let refusal = refusal_of(secrets.get(COPY).await, "cannot get resource \"secrets\"")?;
-    say.refused("refused: pods mount it, nobody reads it", &refusal);
+    say.refused("refused: pods of trainer can mount it, but members cannot read it", &refusal);
 
-    say.act(admin.name, "makes the grant last longer, by its spec and by its status", None);
+    say.act(admin.name, "extends the grant in its spec and in its status", None);
     let grants: Api<StorageAccessGrant> = Api::namespaced(admin.client.clone(), INTERP);
     let longer = Patch::Merge(json!({"spec": {"requestedDuration": "8h"}}));
     let refusal = refusal_of(grants.patch(GRANT, &PatchParams::default(), &longer).await, "cannot be changed")?;
-    say.refused("refused: what was decided is what takes effect", &refusal);
+    say.refused("refused: the spec of a grant cannot change after the request", &refusal);
     let later = Patch::Merge(json!({"status": {"expiresAt": "2099-01-01T00:00:00Z"}}));
     let refusal = refusal_of(grants.patch_status(GRANT, &PatchParams::default(), &later).await, "status.cloister.dev")?;
-    say.refused("refused: the status is the operator's to write, and no end is ever computed again", &refusal);
+    say.refused("refused: only the operator writes the status, and it never changes the end time", &refusal);
     Ok(())
 }
 
-async fn the_end_is_an_end(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
+async fn the_end_of_a_grant(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     say.chapter(
-        "The end is an end",
-        "The first grant's time comes, and nobody does anything about it. Times count from its expiresAt.",
+        "The end of a grant",
+        "The first grant ends at its time, without any action of a person. Each time is from its expiresAt.",
     );
     let Stage { alice, watch, .. } = stage;
     let grants = watch.all("StorageAccessGrant", INTERP);
@@ -282,7 +292,7 @@ async fn the_end_is_an_end(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
         if !left.is_positive() {
             break;
         }
-        say.tick(&format!("{} s left; open in the meantime", left.as_secs() + 1));
+        say.tick(&format!("{} s left until the end", left.as_secs() + 1));
         tokio::time::sleep(Duration::from_millis(200).min(left.unsigned_abs())).await;
     }
     say.ticked();
@@ -309,14 +319,14 @@ async fn the_end_is_an_end(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     let pod = watch.sighting("the notebook gone", SOON, gone("Pod", "notebook")).await?;
     let expired = watch.sighting("the grant Expired", SOON, over).await?;
     let early = since(mount.at, end).as_secs_f64();
-    say.line(&format!("no new pod gets the credential from {early:.1} s before the end on"));
+    say.line(&format!("from {early:.1} s before the end, no new pod mounts the credential"));
     let mut steps = [
-        (&binding, "the RoleBinding is gone"),
-        (&policy, "the NetworkPolicy to the storage is gone"),
+        (&binding, "the RoleBinding is deleted"),
+        (&policy, "the NetworkPolicy to the storage is deleted"),
         (&empty, "the copy of the credential is emptied"),
-        (&copy, "and deleted"),
-        (&pod, "the notebook that held it is deleted"),
-        (&expired, "Expired: nothing of it is left"),
+        (&copy, "the copy of the credential is deleted"),
+        (&pod, "the notebook pod that mounted it is deleted"),
+        (&expired, "Expired: nothing that it opened is left"),
     ];
     steps.sort_by_key(|(seen, _)| seen.revision);
     for (seen, what) in steps {
@@ -327,7 +337,7 @@ async fn the_end_is_an_end(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     ensure!(order.is_sorted(), "the order leaves a gap; the revisions were {order:?}");
     let closed = [&binding, &policy].map(|seen| seen.revision);
     ensure!(closed.iter().all(|at| *at < expired.revision), "it is called over before it is closed: {closed:?}");
-    say.check("in an order that leaves no gap; only what is confirmed gone is called Expired");
+    say.check("the grant is Expired only after the removal of everything that it opened is confirmed");
     let notebook = &examples::load("50-notebook.yaml")?[0];
     eventually("admission to mount nothing", async || {
         let would_be = examples::dry_run(&alice.client, notebook).await?;
@@ -335,12 +345,15 @@ async fn the_end_is_an_end(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
         Ok(())
     })
     .await?;
-    say.check("a notebook started now would get no credential");
+    say.check("a new notebook pod would not get the credential");
     Ok(())
 }
 
-async fn a_namespace_is_given_up(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
-    say.chapter("A namespace is given up", "Retained, so that its data stays; closed, so that nothing else does.");
+async fn the_end_of_a_namespace(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
+    say.chapter(
+        "The end of a namespace",
+        "The Namespace stays with its data, closed and sealed. All access to it ends.",
+    );
     let Stage { admin, pat, watch, .. } = stage;
     say.act(pat.name, "deletes ResearchNamespace data-prep", None);
     let asked = Timestamp::now();
@@ -352,7 +365,7 @@ async fn a_namespace_is_given_up(stage: &Stage<'_>, say: &mut Say) -> Result<()>
                 && seen.label(labels::ENFORCED).is_none()
         })
         .await?;
-    say.seen(since(asked, sealed.at), "Namespace data-prep is sealed again, and marked as retained");
+    say.seen(since(asked, sealed.at), "Namespace data-prep is sealed again, and labelled as retained");
     let gone = watch
         .sighting("the ResearchNamespace gone", SOON, |seen| seen.is("ResearchNamespace", "", DATA_PREP) && seen.gone)
         .await?;
@@ -361,7 +374,7 @@ async fn a_namespace_is_given_up(stage: &Stage<'_>, say: &mut Say) -> Result<()>
             seen.is("NetworkPolicy", INTERP, "cloister-to.data-prep") && seen.gone
         })
         .await?;
-    let mut steps = [(&gone, "the ResearchNamespace is gone"), (&closed, "interp can no longer reach it")];
+    let mut steps = [(&gone, "the ResearchNamespace is deleted"), (&closed, "interp can no longer reach it")];
     steps.sort_by_key(|(seen, _)| seen.at);
     for (seen, what) in steps {
         say.seen(since(asked, seen.at), what);
@@ -370,19 +383,19 @@ async fn a_namespace_is_given_up(stage: &Stage<'_>, say: &mut Say) -> Result<()>
     ensure!(left == [DENY_ALL], "more than the policy that denies is left: {left:?}");
     let bound = watch.all("RoleBinding", DATA_PREP);
     ensure!(bound.is_empty(), "somebody is still bound there: {bound:?}");
-    say.check(&format!("all that is left there is {DENY_ALL}; nobody has a role in it"));
+    say.check(&format!("only NetworkPolicy {DENY_ALL} is left there; nobody has a role in it"));
     let late = "93-refused-retained.yaml";
-    say.act(admin.name, "runs a pod there all the same", Some(late));
+    say.act(admin.name, "creates a pod there", Some(late));
     let refusal = admin.refused(&examples::load(late)?[0], "seal.cloister.dev").await?;
-    say.refused("refused: a sealed namespace runs nothing", &refusal);
+    say.refused("refused: a sealed namespace admits no pod", &refusal);
     Ok(())
 }
 
-fn the_moral(say: &Say) {
+fn the_summary(say: &Say) {
     let (shown, seconds) = (say.checks(), say.elapsed().as_secs_f64());
     say.line("");
     say.line(&format!(
-        "  {shown} things were claimed, and each was seen to be so in the cluster: {seconds:.0} s once built."
+        "  The demo made {shown} claims, and a watch of the cluster confirmed each of them. It took {seconds:.0} s after the build."
     ));
 }
 
@@ -418,7 +431,7 @@ impl Person {
 
 fn refusal_of<T>(result: kube::Result<T>, because: &str) -> Result<String> {
     match result {
-        Ok(_) => bail!("it was accepted, and should have been refused ({because})"),
+        Ok(_) => bail!("it was accepted, but should have been refused ({because})"),
         Err(kube::Error::Api(status)) if status.message.contains(because) => Ok(status.message),
         Err(error) => Err(error).context(format!("refused, but not for the reason that was expected ({because})")),
     }

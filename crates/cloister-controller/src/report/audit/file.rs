@@ -3,7 +3,7 @@
 
 use super::{
     error::AuditError,
-    known::Known,
+    record_ids::RecordIds,
     sink::{Opened, Sink, lines},
 };
 use cloister_core::audit::{Head, Proof, Record, resumed};
@@ -116,7 +116,7 @@ impl FileSink {
         {
             return Err(AuditError::Broken { path: path.clone(), source: source.clone() });
         }
-        let mut ids = Known::default();
+        let mut ids = RecordIds::default();
         let read = read_back(&file, |id| {
             ids.insert(id);
         });

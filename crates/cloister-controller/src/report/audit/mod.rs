@@ -11,7 +11,7 @@
 mod destination;
 mod error;
 mod file;
-mod known;
+mod record_ids;
 mod sink;
 mod stream;
 #[cfg(test)]
@@ -20,7 +20,7 @@ mod writer;
 
 use super::{
     alerts::{Alerts, settings_reference},
-    news::News,
+    notification::Notification,
 };
 use crate::{
     index::{Index, Recorded},
@@ -209,8 +209,8 @@ impl Audit {
             if failure != said {
                 // Also where there is no CloisterConfig to say it in, somebody is told.
                 if let Some(why) = &failure {
-                    let news = News::warning(reason::AUDIT_UNAVAILABLE, why.clone());
-                    alerts.raise(settings_reference(), news);
+                    let notification = Notification::warning(reason::AUDIT_UNAVAILABLE, why.clone());
+                    alerts.raise(settings_reference(), notification);
                 } else {
                     info!("the audit record can be written again");
                 }

@@ -1,13 +1,13 @@
 //! Where the lines of the record go. Everything here may block, and so runs on the writer's thread alone.
 
-use super::{error::AuditError, known::Known};
+use super::{error::AuditError, record_ids::RecordIds};
 use cloister_core::audit::{Head, Record};
 
 /// What was found when a sink was opened, or opened again.
 #[derive(Debug, Default)]
 pub struct Opened {
     /// The ids of the records that are in it.
-    pub ids: Known,
+    pub ids: RecordIds,
     /// Whether records may be missing that were in it before.
     pub may_lack: bool,
 }

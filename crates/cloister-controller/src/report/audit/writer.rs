@@ -3,7 +3,7 @@
 
 use super::{
     error::AuditError,
-    known::Known,
+    record_ids::RecordIds,
     sink::{Opened, Sink},
 };
 use crate::key::Key;
@@ -53,9 +53,9 @@ enum Stand {
 struct State {
     stand: Stand,
     /// What is in the record.
-    known: Known,
+    known: RecordIds,
     /// What waits to be written.
-    handed: Known,
+    handed: RecordIds,
     queue: VecDeque<(Record, Key, usize)>,
     bytes: usize,
     /// Objects of which records may be missing from both.

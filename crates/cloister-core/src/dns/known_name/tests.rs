@@ -24,7 +24,7 @@ fn open(known: &KnownName, seconds: i64) -> Vec<String> {
 #[test]
 fn an_address_stays_until_its_answer_has_run_out_and_the_grace_is_over() {
     let (mut known, limits) = (KnownName::default(), Limits::default());
-    assert_eq!(known.standing(at(0), &limits), NameState::Unknown);
+    assert_eq!(known.state(at(0), &limits), NameState::Unknown);
     known.learn(answer(&["198.51.100.1"], 30), at(0), &limits);
     known.learn(answer(&["198.51.100.2"], 30), at(30), &limits);
     assert_eq!(open(&known, 30), ["198.51.100.1", "198.51.100.2"]);
@@ -72,7 +72,7 @@ fn a_name_that_shows_something_new_is_asked_until_it_has_nothing_new_to_show() {
 fn the_last_answer_counts_while_nobody_answers_though_not_for_ever() {
     let (mut known, limits) = (KnownName::default(), Limits::default());
     known.learn(failed(), at(0), &limits);
-    assert_eq!(known.standing(at(0), &limits), NameState::Unanswered("SERVFAIL".into()));
+    assert_eq!(known.state(at(0), &limits), NameState::Unanswered("SERVFAIL".into()));
     known.learn(answer(&["198.51.100.1"], 30), at(10), &limits);
     known.learn(failed(), at(40), &limits);
     assert_eq!(known.due(), at(45));
@@ -101,14 +101,14 @@ fn a_name_with_too_many_addresses_is_not_held() {
     let (mut known, limits) = (KnownName::default(), Limits { addresses: 8, ..Limits::default() });
     let many: Vec<String> = (0..4000).map(|n| format!("198.51.{}.{}", n / 250, n % 250)).collect();
     known.learn(answer(&many.iter().map(String::as_str).collect::<Vec<_>>(), 30), at(0), &limits);
-    assert_eq!(known.standing(at(0), &limits), NameState::TooMany(8));
+    assert_eq!(known.state(at(0), &limits), NameState::TooMany(8));
     assert!(known.addresses.len() <= 16, "it is bounded");
     assert!(open(&known, 0).is_empty());
     // It is believed again once it has behaved for a while.
     known.learn(answer(&["198.51.100.1"], 30), at(3599), &limits);
-    assert_eq!(known.standing(at(3599), &limits), NameState::TooMany(8));
+    assert_eq!(known.state(at(3599), &limits), NameState::TooMany(8));
     known.learn(answer(&["198.51.100.1"], 30), at(3600), &limits);
-    assert_eq!(known.standing(at(3600), &limits), NameState::Held);
+    assert_eq!(known.state(at(3600), &limits), NameState::Held);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn a_name_that_is_led_astray_is_closed_at_once() {
     known.learn(answer(&["198.51.100.1"], 30), at(0), &limits);
     let why = Rebinding::NotPublic("10.0.0.1".parse().unwrap());
     known.learn(Outcome::Refused(why.clone()), at(30), &limits);
-    assert_eq!(known.standing(at(30), &limits), NameState::Rebound(why));
+    assert_eq!(known.state(at(30), &limits), NameState::Rebound(why));
     assert!(open(&known, 30).is_empty());
     known.learn(failed(), at(35), &limits);
     assert!(open(&known, 35).is_empty(), "what came before it is not believed again");
@@ -159,7 +159,7 @@ fn when_the_networks_change_an_answer_is_judged_as_a_look_up_would_judge_it() {
                 assert!(is_closed && (judged.0 == NameState::Unknown || anew.is_rebound()), "{judged:?}");
             } else {
                 assert_eq!(judged, anew.judged(expected, &after, at(1), &limits));
-                assert_eq!(judged, (anew.standing(at(1), &limits), anew.addresses(at(1), &limits)));
+                assert_eq!(judged, (anew.state(at(1), &limits), anew.addresses(at(1), &limits)));
             }
         }
     }
@@ -174,6 +174,6 @@ fn an_address_that_the_last_answer_has_no_more_closes_itself_alone() {
     let never = never(&["203.0.113.0/24"]);
     let names = Names { known: &|_| Some(known.clone()), limits: &limits, never: &never, now: at(31) };
     let held = names.held(&host);
-    assert_eq!(held.standing, NameState::Held);
+    assert_eq!(held.state, NameState::Held);
     assert_eq!(held.addresses, ["198.51.100.7".parse::<IpAddr>().unwrap()]);
 }

@@ -9,11 +9,11 @@
 
 use crate::{
     grant::{
-        Grant, Holder, Input, Neighbour, Share,
+        CredentialMountKey, Grant, Holder, Input, Neighbour,
         model::{
+            credential_mount_key::{Behind, grant_mount},
             own::{apply, own},
             remains::Remains,
-            share::{Behind, grant_mount},
         },
         mount_key, mount_name, secret_name, secret_of,
     },
@@ -59,32 +59,31 @@ fn unmounted_since(mount: &ObservedChild, now: Timestamp) -> Option<Timestamp> {
 /// What brings a credential to its mount: the mount without a version; the copy; the version, which says that it is
 /// there.
 pub fn mounting(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_>) -> Option<Chain> {
-    let share = Share::of(grant)?;
-    let observed = input.children.get(&mount_key(&mount_name(&share)));
+    let key = CredentialMountKey::of(grant)?;
+    let observed = input.children.get(&mount_key(&mount_name(&key)));
     if observed.is_some_and(|mount| mount.terminating) {
         // Somebody else's finalizer holds it. It cannot be written, so nothing would remember the copy.
         return None;
     }
-    let mounted = |behind| grant_mount(input.namespace, &share, mount, behind);
+    let mounted = |behind| grant_mount(input.namespace, &key, mount, behind);
     let record = observed.is_none().then(|| Action::Apply(Box::new(mounted(Behind::Nothing(input.now)))));
     let is_copied = observed.is_some_and(|mount| mount.version.as_deref() == Some(&source.version))
-        && !is_anothers(&share, mount, input);
+        && !is_anothers(&key, mount, input);
     // One that opens copies whatever the mount says: taking it away may have been cut off after the Secret.
     let first = grant.phase() != GrantPhase::Active;
     let copy =
-        (first || !is_copied).then(|| Action::CopyCredential { from: source.from.clone(), to: secret_name(&share) });
+        (first || !is_copied).then(|| Action::CopyCredential { from: source.from.clone(), to: secret_name(&key) });
     let version = apply(mounted(Behind::Version(&source.version)), input.children);
     Some(Chain::of(record).then_if_done(copy).then_if_done(version))
 }
 
-/// Whether what is mounted under the name of a share is not what was written there, whichever version it is of: another has
-/// written it. It changes only while it is put into no pod.
-pub fn is_anothers(share: &Share, mount: &Mount, input: &Input<'_>) -> bool {
-    let observed = input.children.get(&mount_key(&mount_name(share)));
+/// Whether the GrantMount of this key differs from what the operator wrote, in any version, so that somebody else has written
+/// it. It changes only while it is mounted in no pod.
+pub fn is_anothers(key: &CredentialMountKey, mount: &Mount, input: &Input<'_>) -> bool {
+    let observed = input.children.get(&mount_key(&mount_name(key)));
     observed.is_some_and(|observed| {
         let version = observed.version.as_deref().filter(|version| !version.is_empty());
-        version
-            .is_some_and(|version| !observed.is(&grant_mount(input.namespace, share, mount, Behind::Version(version))))
+        version.is_some_and(|version| !observed.is(&grant_mount(input.namespace, key, mount, Behind::Version(version))))
     })
 }
 
@@ -197,7 +196,7 @@ pub fn closing(remains: &Remains<'_>, input: &Input<'_>) -> Closing {
 fn taking_away(remains: &Remains<'_>, is_destroyed: bool, input: &Input<'_>) -> Closing {
     let Some(mount) = &remains.mount else { return Closing::default() };
     // What another counts on stays.
-    if input.neighbours.iter().any(|other| other.mount == *mount && other.counts_on_it) {
+    if input.neighbours.iter().any(|other| other.mount == *mount && other.is_open) {
         return Closing::default();
     }
     let Input { children, holders, now, .. } = *input;
@@ -264,7 +263,7 @@ pub fn goes_first<'a>(grant: &str, mount: &Mount, name: &str, input: &Input<'a>)
     let observed = input.children.get(&mount_key(name)).filter(|child| is_mounted(child));
     let stands_at = observed.and_then(|child| Some(&*child.mount.as_ref()?.path));
     let is_elsewhere =
-        |other: &&Neighbour<'_>| other.mount == name && other.counts_on_it && other.mount_path != mount.mount_path;
+        |other: &&Neighbour<'_>| other.mount == name && other.is_open && other.mount_path != mount.mount_path;
     let goes_first = |other: &&Neighbour<'_>| match stands_at {
         Some(path) if path == mount.mount_path => false,
         Some(path) if path == other.mount_path => true,
@@ -279,7 +278,7 @@ fn is_mounted(child: &ObservedChild) -> bool {
     child.version.as_deref().is_some_and(|version| !version.is_empty())
 }
 
-/// A mount of another share that stands in the way of one: whichever is mounted first stays, and of two at once the one
+/// A mount with another key that conflicts with this one: the one that is mounted first stays, and of two at once the one
 /// whose name comes first.
 pub fn in_the_way<'a>(mount: &Mount, name: &str, input: &Input<'a>) -> Option<&'a ChildKey> {
     let mine = input.children.get(&mount_key(name)).is_some_and(is_mounted);

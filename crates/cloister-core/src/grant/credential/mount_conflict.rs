@@ -16,8 +16,8 @@ pub struct Conflict {
     is_same: bool,
 }
 
-/// The grant whose mount stands against one: a share is mounted at one path, and two shares at paths of which neither is
-/// in the other. One of the same share goes first: it leaves one path.
+/// The grant whose mount conflicts with this one: the mounts of one key have one path, and the mounts of two keys have paths
+/// of which neither is inside the other. A conflict with the same key is reported first, because it leaves only one path.
 pub fn conflict(mount: &Mount, name: &str, input: &Input<'_>) -> Option<Conflict> {
     let is_same = |other: &&Neighbour<'_>| other.mount == name && other.mount_path != mount.mount_path;
     let is_in_the_way = |other: &&Neighbour<'_>| other.mount != name && overlap(other.mount_path, &mount.mount_path);

@@ -9,9 +9,9 @@ use crate::{
     grant::{
         Grant, Input,
         model::{
+            credential_mount_key::{CredentialMountKey, secret_name},
             digest,
             people::{is_service_account, same_person},
-            share::{Share, secret_name},
             target::Target,
         },
     },
@@ -102,7 +102,7 @@ pub fn approval(grant: &Grant, status: &GrantStatus, input: &Input<'_>) -> Resul
             return Err(format!("its approvedAt {} is before the review of {who} at {}", approved.0, made.0));
         }
     }
-    if status.secret_name != Share::of(grant).map(|share| secret_name(&share)) {
+    if status.secret_name != CredentialMountKey::of(grant).map(|key| secret_name(&key)) {
         return Err("its secretName does not match its mount".to_owned());
     }
     let recorded = |name: &&String| status.reviews.iter().any(|review| review.reviewer.username == **name);

@@ -21,10 +21,10 @@ const MAX_START_DELAY: SignedDuration = SignedDuration::from_hours(168);
 /// The longest ticket pattern's compiled size, in bytes.
 const PATTERN_SIZE: usize = 1 << 20;
 
-/// What of a request that was made at `asked` does not keep the terms of its policy.
+/// The rules of the policy that a request, which was made at `asked`, violates.
 pub fn check(grant: &Grant, requester: &Identity, policy: &AccessPolicy, asked: Timestamp) -> Vec<Ineligible> {
     let (terms, spec) = (grant.terms(), &policy.spec);
-    let mut wrong = still(grant, requester, policy);
+    let mut wrong = check_still_eligible(grant, requester, policy);
     if spec.justification.required && terms.justification.is_none() {
         wrong.push(Ineligible::JustificationMissing);
     }
@@ -61,8 +61,9 @@ pub fn check(grant: &Grant, requester: &Identity, policy: &AccessPolicy, asked: 
     wrong
 }
 
-/// What is wrong of that which must hold as long as a grant lasts: who asked may ask, and who gets it may get it.
-pub fn still(grant: &Grant, requester: &Identity, policy: &AccessPolicy) -> Vec<Ineligible> {
+/// The rules of the policy that a grant violates, of those that must hold as long as it lasts: the requester may request it,
+/// and its subjects may be beneficiaries.
+pub fn check_still_eligible(grant: &Grant, requester: &Identity, policy: &AccessPolicy) -> Vec<Ineligible> {
     let spec = &policy.spec;
     let mut wrong = Vec::new();
     if grant.terms().break_glass {

@@ -55,14 +55,14 @@ impl Others {
         within(&self.waiting, limit, "pending requests for this", requester, target)
     }
 
-    /// Whether one more may be held. What a policy approves by itself also leaves a place to each that waits.
+    /// Whether the requester may hold one more grant. An automatic approval also reserves a place for each pending request.
     ///
     /// # Errors
     ///
     /// The policy allows no more.
-    pub fn may_hold(&self, by_itself: bool, requester: &Identity, target: &Target<'_>) -> Result<(), Ineligible> {
+    pub fn may_hold(&self, auto_approval: bool, requester: &Identity, target: &Target<'_>) -> Result<(), Ineligible> {
         let limit = target.policy.spec.limits.active;
-        let waiting: &[String] = if by_itself { &self.waiting } else { &[] };
+        let waiting: &[String] = if auto_approval { &self.waiting } else { &[] };
         within(&[&self.held, waiting].concat(), limit, "grants for this", requester, target)
     }
 }

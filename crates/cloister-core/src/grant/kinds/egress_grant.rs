@@ -180,11 +180,11 @@ fn at_addresses(
     if let Some(message) = objection(&policy, &agreed, &input.surroundings().facts(&held)) {
         return Opening { fault: Some(Missing { reason: REACH_EXCEEDS_INTENT, message }), ..Opening::default() };
     }
-    let closed: Vec<&Held> = held.iter().filter(|held| held.standing != NameState::Held).collect();
+    let closed: Vec<&Held> = held.iter().filter(|held| held.state != NameState::Held).collect();
     Opening {
         children: vec![Child::NetworkPolicy(policy)],
         note: closed.first().map(|first| Missing {
-            reason: first.standing.reason(),
+            reason: first.state.reason(),
             message: format!("{}{}", what_to_do(first), others(closed.len() - 1, "name", "status.hosts")),
         }),
         hosts: told(
@@ -205,15 +205,15 @@ const NAMED: usize = 8;
 pub fn astray(opening: egress::AllowRule, input: &Input<'_>) -> Option<Missing> {
     let (_, held) = opening.at_addresses(&input.names());
     let is_closed =
-        |held: &&Held| !matches!(held.standing, NameState::Held | NameState::Unanswered(_) | NameState::Unknown);
+        |held: &&Held| !matches!(held.state, NameState::Held | NameState::Unanswered(_) | NameState::Unknown);
     let closed: Vec<&Held> = held.iter().filter(is_closed).collect();
-    let unknown = || held.iter().find(|held| held.standing == NameState::Unknown);
+    let unknown = || held.iter().find(|held| held.state == NameState::Unknown);
     let first = closed.first().copied().or_else(unknown)?;
     let message = match closed.as_slice() {
         [] => what_to_do(first),
         all => first_of(all.iter().map(|held| what_to_do(held)), NAMED, "; "),
     };
-    Some(Missing { reason: first.standing.reason(), message })
+    Some(Missing { reason: first.state.reason(), message })
 }
 
 /// Whether it is only that nobody has answered yet.
@@ -224,7 +224,7 @@ fn is_unknown(why: &Missing) -> bool {
 /// The names of which DNS says nothing, so that those who decide do not know whether they can be opened.
 pub fn unanswered(opening: egress::AllowRule, input: &Input<'_>) -> Vec<String> {
     let (_, held) = opening.at_addresses(&input.names());
-    let held = held.iter().filter(|held| matches!(held.standing, NameState::Unanswered(_)));
+    let held = held.iter().filter(|held| matches!(held.state, NameState::Unanswered(_)));
     held.map(what_to_do).collect()
 }
 

@@ -21,8 +21,8 @@ use crate::{
             mount_conflict,
         },
         model::{
+            credential_mount_key::{CredentialMountKey, mount_name},
             digest,
-            share::{Share, mount_name},
             target::{Hashes, Target},
         },
         secret_named,
@@ -110,12 +110,14 @@ impl Kind for StorageAccessGrant {
     }
 
     fn conflict(&self, input: &Input<'_>) -> Result<(), Ineligible> {
-        let Some((mount, share)) = self.spec.mount.as_ref().zip(Share::of_storage(self)) else { return Ok(()) };
+        let Some((mount, key)) = self.spec.mount.as_ref().zip(CredentialMountKey::of_storage(self)) else {
+            return Ok(());
+        };
         if found(self, input).is_err() {
             // It may be corrected to the one that is mounted there.
             return Ok(());
         }
-        match mount_conflict::conflict(mount, &mount_name(&share), input) {
+        match mount_conflict::conflict(mount, &mount_name(&key), input) {
             Some(conflict) => Err(Ineligible::MountConflict(conflict)),
             None => Ok(()),
         }
@@ -180,8 +182,8 @@ impl Kind for StorageAccessGrant {
 
 /// Mounts the credential, unless another stands in its way or its end is near.
 fn add_mount(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_>, opening: &mut Opening) {
-    let Some(share) = Share::of(grant) else { return };
-    let name = mount_name(&share);
+    let Some(key) = CredentialMountKey::of(grant) else { return };
+    let name = mount_name(&key);
     if let Some(other) = mount::in_the_way(mount, &name, input) {
         let message = format!(
             "the credential is not mounted: {other} is mounted in the same pods, in the same folder, or in a folder inside or \
@@ -201,13 +203,13 @@ fn add_mount(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_
         return;
     }
     let own = grant.status().and_then(mount::last_call);
-    let others = input.neighbours.iter().filter(|other| other.mount == name && other.counts_on_it);
+    let others = input.neighbours.iter().filter(|other| other.mount == name && other.is_open);
     let last_call = others.filter_map(|other| other.last_call).chain(own).max();
     if last_call.is_some_and(|last_call| last_call <= input.now) {
         opening.close.extend(mount::unmount(&name, input.children, input.now));
         return;
     }
-    if mount::is_anothers(&share, mount, input) {
+    if mount::is_anothers(&key, mount, input) {
         opening.close.extend(mount::unmount(&name, input.children, input.now));
     }
     opening.chain = mount::mounting(grant, mount, source, input);

@@ -57,7 +57,7 @@ impl End {
 /// What an open grant is for, or why it ends now.
 pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>, End> {
     let status = grant.status().ok_or_else(end_unknown)?;
-    over_by_itself(status, grant.is_deleted(), input)?;
+    ended_by_record(status, grant.is_deleted(), input)?;
     let target = grant.of_kind().target(input).map_err(|error| gone(&error, status))?;
     if let Some(end) = of_another_policy(grant, status, target.policy) {
         return Err(end);
@@ -74,8 +74,8 @@ pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>,
     Ok(target)
 }
 
-/// Whether it is over by what was written down of it, whatever it is for.
-fn over_by_itself(status: &GrantStatus, is_deleted: bool, input: &Input<'_>) -> Result<(), End> {
+/// Whether the grant ends because of its own status, its deletion or its namespace, whatever its target is.
+fn ended_by_record(status: &GrantStatus, is_deleted: bool, input: &Input<'_>) -> Result<(), End> {
     let end = status.expires_at.as_ref().ok_or_else(end_unknown)?.0;
     if end <= input.now {
         let message = format!("the grant ended at {end}");
@@ -192,7 +192,7 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         );
         return Err(End { by: Some(Box::new(review)), ..End::early("ReviewRefused", message) });
     }
-    Mistakes::none(eligibility::still(grant, requester, target.policy)).map_err(|why| {
+    Mistakes::none(eligibility::check_still_eligible(grant, requester, target.policy)).map_err(|why| {
         End::early("RequesterNotEligible", format!("it could no longer be granted: {why}; then ask again"))
     })?;
     let leaves = || membership::left(grant, status, requester, input.members);
@@ -289,5 +289,5 @@ fn revoked_by(case: &Case<'_>, grant: &Grant, input: &Input<'_>) -> Option<(Reco
 /// Why a grant that cannot be read ends now, if it does: by what was written down of it.
 pub fn reason_to_end_unread(remains: &Remains<'_>, input: &Input<'_>) -> Option<End> {
     let status = remains.status?;
-    over_by_itself(status, remains.is_deleted(), input).err()
+    ended_by_record(status, remains.is_deleted(), input).err()
 }

@@ -3,7 +3,7 @@
 use super::status::StatusBuilder;
 use crate::{
     grant::{
-        Grant, Home, Input, Share,
+        CredentialMountKey, Grant, Home, Input,
         break_glass::settle::{put_right, settled},
         decide::membership,
         kinds::{ineligible, kind::missing, obstacle::Missing},
@@ -82,7 +82,7 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
         return say.waiting(plan, status, reason::CLOCK_SKEW, CLOCK_SKEW.to_owned());
     }
     // Those that share a mount take turns.
-    plan.status_can_wait = Share::of(grant).is_none();
+    plan.status_can_wait = CredentialMountKey::of(grant).is_none();
 
     status.phase = GrantPhase::Active;
     status.secret_destroyed = false;

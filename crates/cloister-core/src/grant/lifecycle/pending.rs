@@ -16,9 +16,9 @@ use crate::{
             taken_back::{Ended, ended_by},
         },
         model::{
+            credential_mount_key::{CredentialMountKey, secret_name},
             digest,
             own::{add_finalizer, drop_finalizer, own, surplus},
-            share::{Share, secret_name},
             target::Target,
         },
     },
@@ -176,7 +176,7 @@ fn approve(status: &mut GrantStatus, grant: &Grant, target: &Target<'_>, how: Ho
     status.approved_at = Some(seconds(now));
     status.expires_at = Some(expires);
     // Whether or not there is a credential now: the role may get one, or share one that it had.
-    status.secret_name = Share::of(grant).map(|share| secret_name(&share));
+    status.secret_name = CredentialMountKey::of(grant).map(|key| secret_name(&key));
     match how {
         How::Policy => {}
         How::People(tally, reviews) => {

@@ -78,8 +78,8 @@ impl<'a> StatusBuilder<'a> {
         reason: &str,
         message: String,
     ) -> Plan<GrantStatus> {
-        let verdicts = vec![ConditionUpdate::new(READY, false, reason, message.clone())];
-        self.written(plan, status, reason, verdicts, message)
+        let updates = vec![ConditionUpdate::new(READY, false, reason, message.clone())];
+        self.written(plan, status, reason, updates, message)
     }
 
     /// Over, but something of it may be left.
@@ -108,20 +108,20 @@ impl<'a> StatusBuilder<'a> {
         stalled: &str,
         message: String,
     ) -> Plan<GrantStatus> {
-        let mut verdicts = condition::stalled(stalled, message.clone());
-        verdicts.push(ConditionUpdate::new(REVOCATION_UNCONFIRMED, true, "PodsRemain", message.clone()));
-        self.written(plan, status, reason, verdicts, message)
+        let mut updates = condition::stalled(stalled, message.clone());
+        updates.push(ConditionUpdate::new(REVOCATION_UNCONFIRMED, true, "PodsRemain", message.clone()));
+        self.written(plan, status, reason, updates, message)
     }
 
     /// As it was said before, but for what is owed.
     pub fn again(&self, plan: Plan<GrantStatus>, status: GrantStatus) -> Plan<GrantStatus> {
         let before = status.conditions.clone();
         let kept = before.iter().filter(|condition| ![ACTIVE, APPROVED, DECIDED].contains(&&*condition.type_));
-        let verdicts = kept.filter_map(ConditionUpdate::of).filter(|verdict| verdict.type_ != REVIEWED).collect();
+        let updates = kept.filter_map(ConditionUpdate::of).filter(|update| update.type_ != REVIEWED).collect();
         let ready = before.iter().find(|condition| condition.type_ == READY);
         let message = ready.map(|ready| ready.message.clone()).unwrap_or_default();
         let reason = status.reason.clone();
-        self.written(plan, status, &reason, verdicts, message)
+        self.written(plan, status, &reason, updates, message)
     }
 
     /// As it was said before, but that the review which is owed can never be made.
@@ -155,22 +155,22 @@ impl<'a> StatusBuilder<'a> {
         mut plan: Plan<GrantStatus>,
         mut status: GrantStatus,
         reason: &str,
-        mut verdicts: Vec<ConditionUpdate>,
+        mut updates: Vec<ConditionUpdate>,
         message: String,
     ) -> Plan<GrantStatus> {
         let approved = status.approved_at.is_some();
         let active = status.phase == GrantPhase::Active;
         let phase = status.phase.as_str();
-        verdicts.push(ConditionUpdate::new(DECIDED, status.phase != GrantPhase::Pending, reason, message.clone()));
-        verdicts.push(ConditionUpdate::new(
+        updates.push(ConditionUpdate::new(DECIDED, status.phase != GrantPhase::Pending, reason, message.clone()));
+        updates.push(ConditionUpdate::new(
             APPROVED,
             approved,
             if approved { "Approved" } else { reason },
             message.clone(),
         ));
-        verdicts.push(ConditionUpdate::new(ACTIVE, active, if active { "Active" } else { phase }, message));
+        updates.push(ConditionUpdate::new(ACTIVE, active, if active { "Active" } else { phase }, message));
         if let Some(glass) = &status.break_glass {
-            verdicts.push(reviewed(glass, &status, self.unreviewable.as_deref(), self.now));
+            updates.push(reviewed(glass, &status, self.unreviewable.as_deref(), self.now));
             if glass.reviewed_by.is_none() && glass.review_due_at.0 > self.now {
                 plan.look_again(glass.review_due_at.0);
             }
@@ -180,7 +180,7 @@ impl<'a> StatusBuilder<'a> {
         status.observed_generation = generation;
         reason.clone_into(&mut status.reason);
         status.summary = summary::of(&status, reason, self.grant, self.now);
-        status.conditions = conditions(before, verdicts, generation, self.now);
+        status.conditions = conditions(before, updates, generation, self.now);
         plan.status = (self.before != Some(&status)).then_some(status);
         plan
     }
@@ -240,17 +240,17 @@ pub fn failed(
     let say = StatusBuilder { grant: None, metadata, before, now, unreviewable: None };
     let before = say.before();
     let mut status = planned.unwrap_or_else(|| before.clone());
-    let mut verdicts = condition::failed(&outcome.failures);
+    let mut updates = condition::failed(&outcome.failures);
     let kept = status.conditions.iter().filter_map(ConditionUpdate::of);
-    verdicts.extend(kept.filter(|verdict| verdict.type_ == REVOCATION_UNCONFIRMED));
+    updates.extend(kept.filter(|update| update.type_ == REVOCATION_UNCONFIRMED));
     let unseen = outcome.failures.iter().find(|failed| failed.about == About::Look && failed.error.is_final);
     if let Some(unseen) = unseen {
         let message = format!("{}; give the operator the right to list pods", unseen.error.message);
-        verdicts.retain(|verdict| verdict.type_ != REVOCATION_UNCONFIRMED);
-        verdicts.push(ConditionUpdate::new(REVOCATION_UNCONFIRMED, true, "PodsUnseen", message));
+        updates.retain(|update| update.type_ != REVOCATION_UNCONFIRMED);
+        updates.push(ConditionUpdate::new(REVOCATION_UNCONFIRMED, true, "PodsUnseen", message));
     }
-    let why = verdicts.first().map(|ready| ready.reason.clone()).unwrap_or_default();
-    let mut message = verdicts.first().map(|ready| ready.message.clone()).unwrap_or_default();
+    let why = updates.first().map(|ready| ready.reason.clone()).unwrap_or_default();
+    let mut message = updates.first().map(|ready| ready.message.clone()).unwrap_or_default();
     let end = |status: &GrantStatus| (status.phase, status.reason.clone(), status.ended_at.clone());
     let ends = status.phase == GrantPhase::Revoking || (status.phase.has_ended() && end(&status) != end(&before));
     let why = match before.phase {
@@ -261,7 +261,7 @@ pub fn failed(
         }
         _ if ends => {
             message = format!("{}{WAITING}{message}", said_before(&status));
-            verdicts.iter_mut().take(1).for_each(|ready| ready.message.clone_from(&message));
+            updates.iter_mut().take(1).for_each(|ready| ready.message.clone_from(&message));
             let why = status.reason.clone();
             status = GrantStatus {
                 phase: GrantPhase::Revoking,
@@ -282,7 +282,7 @@ pub fn failed(
         GrantPhase::Approved | GrantPhase::Active => why,
         _ => before.reason,
     };
-    say.written(Plan::default(), status, &why, verdicts, message).status
+    say.written(Plan::default(), status, &why, updates, message).status
 }
 
 /// What stands between why a grant ended and what is still waited for.

@@ -123,9 +123,9 @@ pub struct Neighbour<'a> {
     pub mount: &'a str,
     /// The folder in the account's pods.
     pub mount_path: &'a str,
-    /// Whether it counts on the mount now: it is approved, and its time has come.
-    pub counts_on_it: bool,
-    /// From when on it gives its credential to no new pod.
+    /// Whether the grant is open: it is approved and has started, so it needs the mount.
+    pub is_open: bool,
+    /// From when on new pods do not get its credential.
     pub last_call: Option<Timestamp>,
 }
 

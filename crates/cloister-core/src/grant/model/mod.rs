@@ -2,6 +2,7 @@
 
 pub(crate) mod any_grant;
 pub(crate) mod credential_facts;
+pub(crate) mod credential_mount_key;
 pub(crate) mod debt;
 pub mod digest;
 pub(crate) mod input;
@@ -13,6 +14,5 @@ pub(crate) mod people;
 pub(crate) mod remains;
 pub(crate) mod reviews;
 pub(crate) mod sensitivity;
-pub(crate) mod share;
 pub(crate) mod target;
 pub(crate) mod words;

@@ -1,6 +1,6 @@
 //! What stands in a grant's name, and the writes that put it right.
 
-use super::share::{Share, mount_key, mount_name};
+use super::credential_mount_key::{CredentialMountKey, mount_key, mount_name};
 use crate::{
     grant::{Grant, Input},
     model::{
@@ -21,7 +21,7 @@ pub fn apply(child: Child, observed: &Children) -> Option<Action> {
 /// stand; so its end was not confirmed, or somebody has put it there since.
 pub fn stands_after_its_end(grant: &Grant, input: &Input<'_>) -> bool {
     let was_approved = grant.status().is_some_and(|status| status.approved_at.is_some());
-    let mount = || Share::of(grant).map(|share| mount_key(&mount_name(&share)));
+    let mount = || CredentialMountKey::of(grant).map(|key| mount_key(&mount_name(&key)));
     let is_mounted = || mount().is_some_and(|mount| input.children.contains_key(&mount) && !input.mount_is_claimed);
     grant.phase().has_ended() && was_approved && (own(input).next().is_some() || is_mounted())
 }

@@ -3,7 +3,7 @@
 //! What ends, ends by what was written down before it was opened. A spec that this version cannot read opens nothing, and
 //! keeps nothing open.
 
-use super::share::{Share, mount_name, mount_of_secret};
+use super::credential_mount_key::{CredentialMountKey, mount_name, mount_of_secret};
 use crate::grant::Grant;
 use cloister_api::{GrantPhase, GrantStatus, OnExpiry, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -63,7 +63,7 @@ impl<'a> Remains<'a> {
 
 /// The name of the mount that a grant has or may have: by its spec, or by what was written down when it was approved.
 pub fn mount_named_by(grant: Option<&Grant>, status: Option<&GrantStatus>) -> Option<String> {
-    let by_spec = grant.and_then(Share::of).map(|share| mount_name(&share));
+    let by_spec = grant.and_then(CredentialMountKey::of).map(|key| mount_name(&key));
     by_spec.or_else(|| {
         let secret = status.filter(|_| grant.is_none())?.secret_name.as_deref()?;
         mount_of_secret(secret).map(str::to_owned)

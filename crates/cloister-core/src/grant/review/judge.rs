@@ -61,7 +61,7 @@ fn say(
             Judged::TooLate(why, message) => (Some(false), why, message),
         },
     };
-    let verdicts = vec![
+    let updates = vec![
         // It was understood, whether it counts or not: a tool that waits must not hang.
         ConditionUpdate::new(READY, true, reason::RECONCILED, message.clone()),
         ConditionUpdate { type_: COUNTED, status: counts, reason: why.to_owned(), message },
@@ -69,7 +69,7 @@ fn say(
     let generation = review.metadata.generation;
     let old = before.map(|status| status.conditions.as_slice()).unwrap_or_default();
     let status =
-        AccessReviewStatus { observed_generation: generation, conditions: conditions(old, verdicts, generation, now) };
+        AccessReviewStatus { observed_generation: generation, conditions: conditions(old, updates, generation, now) };
     (before != Some(&status)).then_some(status)
 }
 

@@ -122,17 +122,17 @@ fn what_the_api_server_would_not_take_is_refused() {
     let egress = |entry: Value| json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [entry]});
     for (spec, says) in [
         (json!({"policyTypes": ["Both"]}), "\"Both\" is not a policy type"),
-        (egress(json!({"to": [{}]})), "names nobody"),
+        (egress(json!({"to": [{}]})), "has no selector"),
         (egress(json!({"to": [{"ipBlock": {"cidr": "10.0.0.0/33"}}]})), "is not a CIDR"),
-        (egress(json!({"to": [{"ipBlock": {"cidr": "::/0"}, "podSelector": {}}]})), "at once"),
+        (egress(json!({"to": [{"ipBlock": {"cidr": "::/0"}, "podSelector": {}}]})), "both a selector and an ipBlock"),
         (egress(json!({"ports": [{"protocol": "ICMP"}]})), "not a protocol"),
         (egress(json!({"ports": [{"port": 0}]})), "0 is not a port"),
         (egress(json!({"ports": [{"port": 70000}]})), "not a port"),
-        (egress(json!({"ports": [{"port": 9, "endPort": 8}]})), "reversed"),
-        (egress(json!({"ports": [{"port": "web", "endPort": 8}]})), "by number"),
+        (egress(json!({"ports": [{"port": 9, "endPort": 8}]})), "endPort 8 is less than port 9"),
+        (egress(json!({"ports": [{"port": "web", "endPort": 8}]})), "numeric port"),
     ] {
         let policy = policy(spec);
         let error = Policies::read([], [&policy]).unwrap_err().to_string();
-        assert!(error.starts_with("NetworkPolicy interp/p cannot be understood: ") && error.contains(says), "{error}");
+        assert!(error.starts_with("NetworkPolicy interp/p is invalid: ") && error.contains(says), "{error}");
     }
 }

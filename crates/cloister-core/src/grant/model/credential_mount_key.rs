@@ -1,4 +1,4 @@
-//! What overlapping grants of one storage share: the mount of one role for one account, and the Secret behind it.
+//! The mount that overlapping grants of one role for one ServiceAccount share, and the Secret behind it.
 
 use crate::{
     grant::Grant,
@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use std::collections::BTreeMap;
 
-/// What overlapping grants share: the mount of one role of one storage for one account.
+/// Identifies the mount that overlapping grants share: one role of one StorageResource for one ServiceAccount.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Share {
+pub struct CredentialMountKey {
     /// The StorageResource.
     pub storage: String,
     /// Its role.
@@ -20,16 +20,16 @@ pub struct Share {
     pub account: String,
 }
 
-impl Share {
-    /// What a grant shares, where it has a mount.
+impl CredentialMountKey {
+    /// The key of a grant, if it has a mount.
     pub fn of(grant: &Grant) -> Option<Self> {
         let Grant::Storage(grant) = grant else { return None };
-        Share::of_storage(grant)
+        CredentialMountKey::of_storage(grant)
     }
 
-    /// The same.
+    /// The key of a StorageAccessGrant, if it has a mount.
     pub fn of_storage(grant: &StorageAccessGrant) -> Option<Self> {
-        grant.spec.mount.as_ref().map(|mount| Share {
+        grant.spec.mount.as_ref().map(|mount| CredentialMountKey {
             storage: grant.spec.storage.clone(),
             role: grant.spec.role.clone(),
             account: mount.service_account_name.clone(),
@@ -37,14 +37,14 @@ impl Share {
     }
 }
 
-/// The name of the GrantMount. None of the parts holds a dot, so that no two shares have one name.
-pub fn mount_name(share: &Share) -> String {
-    format!("{}.{}.{}", share.storage, share.role, share.account)
+/// The name of the GrantMount. None of the parts contains a dot, so no two keys have the same name.
+pub fn mount_name(key: &CredentialMountKey) -> String {
+    format!("{}.{}.{}", key.storage, key.role, key.account)
 }
 
 /// The name of the Secret: it ends in the account, so that an admission policy can tell who may reference it.
-pub fn secret_name(share: &Share) -> String {
-    format!("{}{}", labels::GRANT_SECRET_PREFIX, mount_name(share))
+pub fn secret_name(key: &CredentialMountKey) -> String {
+    format!("{}{}", labels::GRANT_SECRET_PREFIX, mount_name(key))
 }
 
 /// The key of the mount of this name.
@@ -85,9 +85,9 @@ pub enum Behind<'a> {
     Nothing(Timestamp),
 }
 
-/// The mount of a share.
-pub fn grant_mount(namespace: &str, share: &Share, mount: &Mount, behind: Behind<'_>) -> Child {
-    let name = mount_name(share);
+/// The GrantMount of a key.
+pub fn grant_mount(namespace: &str, key: &CredentialMountKey, mount: &Mount, behind: Behind<'_>) -> Child {
+    let name = mount_name(key);
     let mut metadata = object_meta(namespace, &name);
     let (version, since) = match behind {
         Behind::Version(version) => (version, None),
@@ -99,18 +99,18 @@ pub fn grant_mount(namespace: &str, share: &Share, mount: &Mount, behind: Behind
     Child::GrantMount(Box::new(GrantMount {
         metadata,
         spec: GrantMountSpec {
-            service_account_name: share.account.clone(),
-            secret_name: secret_name(share),
-            volume_name: volume_name(share),
+            service_account_name: key.account.clone(),
+            secret_name: secret_name(key),
+            volume_name: volume_name(key),
             mount_path: mount.mount_path.clone(),
         },
     }))
 }
 
 /// A volume's name has at most 63 characters, so it is a digest.
-fn volume_name(share: &Share) -> String {
+fn volume_name(key: &CredentialMountKey) -> String {
     use sha2::Digest;
-    let digest = sha2::Sha256::digest(mount_name(share).as_bytes());
+    let digest = sha2::Sha256::digest(mount_name(key).as_bytes());
     let hex: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("cloister-{hex}")
 }

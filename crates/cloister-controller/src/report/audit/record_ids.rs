@@ -7,9 +7,9 @@ use std::{
 
 /// A set of ids. Of each it keeps a hash of the object's uid and one of the rest, which names what happened.
 #[derive(Debug, Default)]
-pub struct Known(HashMap<u128, Vec<u32>>);
+pub struct RecordIds(HashMap<u128, Vec<u32>>);
 
-impl Known {
+impl RecordIds {
     /// Whether an id is in it.
     pub fn contains(&self, id: &str) -> bool {
         let (uid, what) = parts(id);
@@ -46,7 +46,7 @@ impl Known {
     }
 
     /// Puts all ids of another set in.
-    pub fn extend(&mut self, other: Known) {
+    pub fn extend(&mut self, other: RecordIds) {
         for (uid, whats) in other.0 {
             let known = self.0.entry(uid).or_default();
             whats.into_iter().for_each(|what| {
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn it_knows_what_was_put_in_and_forgets_whole_objects() {
-        let mut known = Known::default();
+        let mut known = RecordIds::default();
         let whats = ["requested", "approved", "activated", "expired", "revoked", "denied", "timedout", "reviewed"];
         for uid in ["u1", "u2"] {
             for what in whats {

@@ -1,4 +1,4 @@
-//! What a new status tells beyond the one before.
+//! The notifications about a new status: what has changed since the status before.
 
 use cloister_api::{
     EgressState, GrantPhase, GrantStatus, ResearchNamespaceStatus,
@@ -14,35 +14,35 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// The longest action of an Event, in bytes.
 const LONGEST_ACTION: usize = 128;
 
-/// Something to tell.
+/// A change to report as an Event, and as an alarm if it needs attention.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct News {
+pub struct Notification {
     pub(crate) alarm: bool,
     pub(crate) reason: String,
     pub(crate) message: String,
-    /// What it is about within the object, such as a name or an entry; where it says none, its message tells it from others.
+    /// What it is about within the object, such as a name or an entry. Without a subject, the message identifies it.
     subject: Option<String>,
 }
 
-impl News {
-    /// Something that deserves an alarm.
+impl Notification {
+    /// A notification that raises an alarm.
     pub fn warning(reason: &str, message: String) -> Self {
-        News { alarm: true, reason: reason.to_owned(), message, subject: None }
+        Notification { alarm: true, reason: reason.to_owned(), message, subject: None }
     }
 
-    /// The same about this name or entry, however its message changes.
+    /// Sets the subject: a name or an entry, which stays the same if the message changes.
     #[must_use]
     pub fn about(self, subject: impl Into<String>) -> Self {
-        News { subject: Some(subject.into()), ..self }
+        Notification { subject: Some(subject.into()), ..self }
     }
 
-    /// Whether it is of this reason.
+    /// Whether it has this reason.
     pub fn is(&self, reason: &str) -> bool {
         self.reason == reason
     }
 
-    /// The action of its Event. Events of one object, reason and action are counted as one, and the first note of them stays:
-    /// so what is about something else has another action.
+    /// The action of its Event. Kubernetes counts Events of one object, reason and action as one, and keeps the first note. So
+    /// each subject has an action of its own.
     pub(crate) fn action(&self) -> String {
         let (reason, subject) = (&self.reason, self.subject.as_deref());
         let named = subject.map(|subject| format!("{reason}: {subject}")).filter(|named| named.len() <= LONGEST_ACTION);
@@ -54,30 +54,37 @@ impl News {
     }
 
     pub(crate) fn normal(reason: &str, message: String) -> Self {
-        News { alarm: false, ..News::warning(reason, message) }
+        Notification { alarm: false, ..Notification::warning(reason, message) }
     }
 }
 
-/// What a grant's new status tells beyond the one before.
-pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> {
-    let mut news = Vec::new();
+/// The notifications about a new status of a grant.
+pub fn grant_notifications(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<Notification> {
+    let mut notifications = Vec::new();
     let phase = before.map(|before| before.phase).unwrap_or_default();
     if after.phase != phase {
         let broke = after.phase == GrantPhase::Approved && after.break_glass.is_some();
         let ready = after.conditions.iter().find(|condition| condition.type_ == READY);
         let said = ready.map(|ready| ready.message.clone()).unwrap_or_default();
-        news.push(if broke { News::warning("BreakGlass", said) } else { News::normal(after.phase.as_str(), said) });
+        notifications.push(if broke {
+            Notification::warning("BreakGlass", said)
+        } else {
+            Notification::normal(after.phase.as_str(), said)
+        });
     }
     let glass = |status: &GrantStatus| status.break_glass.as_ref().is_some_and(|glass| glass.reviewed_by.is_some());
     let unbacked = |status: &GrantStatus| status.reason == RECORD_NOT_BORNE_OUT;
     if unbacked(after) && !before.is_some_and(unbacked) {
         let ready = after.conditions.iter().find(|condition| condition.type_ == READY);
-        news.push(News::warning(RECORD_NOT_BORNE_OUT, ready.map(|ready| ready.message.clone()).unwrap_or_default()));
+        notifications.push(Notification::warning(
+            RECORD_NOT_BORNE_OUT,
+            ready.map(|ready| ready.message.clone()).unwrap_or_default(),
+        ));
     }
     if before.is_some_and(glass) && !glass(after) {
         let message = "the status said that the break-glass review was done, but that AccessReview does not exist: it was \
                        deleted, or somebody other than the operator wrote the status. The review is required again";
-        news.push(News::warning(RECORD_NOT_BORNE_OUT, message.to_owned()));
+        notifications.push(Notification::warning(RECORD_NOT_BORNE_OUT, message.to_owned()));
     }
     let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
     for type_ in [REVIEWED, REVOCATION_UNCONFIRMED] {
@@ -85,19 +92,20 @@ pub fn of_grant(before: Option<&GrantStatus>, after: &GrantStatus) -> Vec<News> 
             continue;
         };
         match reason.as_str() {
-            "Reviewed" => news.push(News::normal(reason, message.clone())),
+            "Reviewed" => notifications.push(Notification::normal(reason, message.clone())),
             "ReviewOwed" => {}
-            _ => news.push(News::warning(reason, message.clone())),
+            _ => notifications.push(Notification::warning(reason, message.clone())),
         }
     }
-    // A request that names such a host opens nothing, and is told so.
+    // A pending request with such a host opens nothing, and its status says so.
     let astray = with_new_reason(READY, conditions, &after.conditions)
         .filter(|ready| after.phase == GrantPhase::Active && ASTRAY.contains(&ready.reason.as_str()));
-    news.extend(astray.map(|ready| News::warning(&ready.reason, without_end(&ready.message).to_owned())));
-    news
+    notifications
+        .extend(astray.map(|ready| Notification::warning(&ready.reason, without_end(&ready.message).to_owned())));
+    notifications
 }
 
-/// What is said of an open grant, without until when it is open.
+/// The message of an open grant without its end time.
 fn without_end(message: &str) -> &str {
     match message.split_once("; ") {
         Some((end, rest)) if end.starts_with("open until ") => rest,
@@ -105,30 +113,33 @@ fn without_end(message: &str) -> &str {
     }
 }
 
-/// Reasons of names that lead where they must not.
+/// Reasons of names that resolve to addresses that they must not resolve to.
 const ASTRAY: [&str; 2] = ["Rebinding", "OutsideExpectedNetworks"];
 
-/// What a namespace's new status tells beyond the one before: that somebody else has opened it, and which of its needs were
-/// open and are not covered any more, such as by an allowlist that has ended. Of names that lead where they
-/// must not, one alarm is raised for each name.
-pub fn of_namespace(before: Option<&ResearchNamespaceStatus>, after: &ResearchNamespaceStatus) -> Vec<News> {
+/// The notifications about a new status of a namespace: unmanaged objects open it, or entries that were open are not open any
+/// more, such as after the end of an allowlist. A name that resolves to a wrong address also raises one alarm of its
+/// own.
+pub fn namespace_notifications(
+    before: Option<&ResearchNamespaceStatus>,
+    after: &ResearchNamespaceStatus,
+) -> Vec<Notification> {
     let conditions = before.map(|before| before.conditions.as_slice()).unwrap_or_default();
     let told = |type_: &str, reasons: &[&str]| {
         let condition = with_new_reason(type_, conditions, &after.conditions)?;
         let deserves_it = reasons.contains(&condition.reason.as_str());
-        deserves_it.then(|| News::warning(&condition.reason, condition.message.clone()))
+        deserves_it.then(|| Notification::warning(&condition.reason, condition.message.clone()))
     };
     let intruded = told(READY, &[FOREIGN_OBJECTS]).filter(|_| !after.foreign_objects.is_empty());
     let closed = before.into_iter().flat_map(|before| closed(before, after));
     told(ENFORCED, &[DENY_DEFEATED]).into_iter().chain(intruded).chain(closed).collect()
 }
 
-/// How many needs that were closed are told of at a time.
+/// The most notifications about closed entries at a time.
 const CLOSED: usize = 8;
 
-/// Needs that were open and are not any more. Of a namespace in which all egress is closed, whatever it declares, its condition
-/// tells.
-fn closed(before: &ResearchNamespaceStatus, after: &ResearchNamespaceStatus) -> Vec<News> {
+/// The entries that were open and are not any more. If all egress of a namespace is closed, its condition reports that
+/// instead.
+fn closed(before: &ResearchNamespaceStatus, after: &ResearchNamespaceStatus) -> Vec<Notification> {
     let is_ready = |one: &Condition| one.type_ == READY && one.status == "True";
     if after.egress.is_empty() && !after.conditions.iter().any(is_ready) {
         return Vec::new();
@@ -137,24 +148,24 @@ fn closed(before: &ResearchNamespaceStatus, after: &ResearchNamespaceStatus) -> 
     were_open.filter_map(|need| now_closed(&need.name, after)).take(CLOSED).collect()
 }
 
-fn now_closed(name: &str, after: &ResearchNamespaceStatus) -> Option<News> {
+fn now_closed(name: &str, after: &ResearchNamespaceStatus) -> Option<Notification> {
     let Some(need) = after.egress.iter().find(|need| need.name == name) else {
-        // What a grant had open is told by the grant; and of a list that was cut, not all is known.
+        // The grant itself reports what it had open, and a list at its limit may have lost entries.
         let is_told = name.starts_with("grant/") || after.egress.len() >= LISTED;
-        return (!is_told).then(|| News::normal(NOT_OPEN, gone(name)).about(name));
+        return (!is_told).then(|| Notification::normal(NOT_OPEN, gone(name)).about(name));
     };
     let message = || format!("{name}: {}", need.message);
     match need.state {
         EgressState::Active => None,
-        // It is looked up again, by an operator that has just begun.
+        // An operator that has just started resolves it again.
         _ if need.reason == RESOLVING => None,
-        // Nobody who works on it has closed it.
-        _ if need.reason == NETWORKS_TOO_MANY => Some(News::warning(&need.reason, message()).about(name)),
-        _ => Some(News::normal(&need.reason, message()).about(name)),
+        // No change of its own object has closed it.
+        _ if need.reason == NETWORKS_TOO_MANY => Some(Notification::warning(&need.reason, message()).about(name)),
+        _ => Some(Notification::normal(&need.reason, message()).about(name)),
     }
 }
 
-/// What is said of a need that has left the status.
+/// The message about an entry that is not in the status any more.
 fn gone(name: &str) -> String {
     match allowlist_of_entry(name) {
         Some(allowlist) => format!(
@@ -165,26 +176,26 @@ fn gone(name: &str) -> String {
     }
 }
 
-/// Reason of a need that was open and has left the status.
+/// The reason of an entry that was open and is not in the status any more.
 const NOT_OPEN: &str = "NotDeclared";
 
-/// Reason of a name that nobody has answered for yet.
+/// The reason of a name that is not resolved yet.
 const RESOLVING: &str = "Resolving";
 
-/// Reason of networks that what is never opened cuts into too many.
+/// The reason of networks that addresses which are never opened split into too many.
 const NETWORKS_TOO_MANY: &str = "NetworksTooMany";
 
-/// A list as long as this may have been cut.
+/// The longest list in the status: a list of this length may be incomplete.
 const LISTED: usize = 256;
 
-/// What the new conditions of the settings tell beyond those before: that the cluster's networks are not known any more, such as
-/// where a Node says what no Node has.
-pub fn of_settings(before: &[Condition], after: &[Condition]) -> Option<News> {
+/// The notification about new conditions of CloisterConfig: the networks of the cluster are not known any more, such as when a
+/// Node reports impossible networks.
+pub fn settings_notification(before: &[Condition], after: &[Condition]) -> Option<Notification> {
     let known = with_new_reason(CLUSTER_NETWORKS_KNOWN, before, after)?;
-    (known.status == "False").then(|| News::warning(&known.reason, known.message.clone()))
+    (known.status == "False").then(|| Notification::warning(&known.reason, known.message.clone()))
 }
 
-/// The condition of this type, where its reason is another than before.
+/// The condition of this type, if its reason has changed.
 fn with_new_reason<'a>(type_: &str, before: &[Condition], after: &'a [Condition]) -> Option<&'a Condition> {
     let is = after.iter().find(|condition| condition.type_ == type_)?;
     let was = before.iter().find(|condition| condition.type_ == type_);
@@ -198,12 +209,13 @@ mod tests {
     #[test]
     fn each_subject_has_an_action_of_its_own_that_an_event_can_have() {
         let long = |end: &str| format!("{}.{end}", "x".repeat(250));
-        let about = |subject: &str, message: &str| News::warning("Rebinding", message.into()).about(subject).action();
+        let about =
+            |subject: &str, message: &str| Notification::warning("Rebinding", message.into()).about(subject).action();
         assert_eq!(about("www.example.com", "a"), "Rebinding: www.example.com");
         assert_eq!(about("www.example.com", "a"), about("www.example.com", "b"), "one name is one Event");
         assert_ne!(about(&long("a"), "m"), about(&long("b"), "m"));
         assert_eq!(about(&long("a"), "m"), about(&long("a"), "n"));
-        let said = |message: &str| News::warning("WatchStale", message.into()).action();
+        let said = |message: &str| Notification::warning("WatchStale", message.into()).action();
         assert_ne!(said("Secrets"), said("Nodes"));
         assert_eq!(said("Nodes"), said("Nodes"));
         assert!(about(&long("a"), "m").len() <= LONGEST_ACTION && said(&"x".repeat(2000)).len() <= LONGEST_ACTION);
@@ -217,14 +229,14 @@ mod tests {
             GrantStatus { phase, conditions: vec![serde_json::from_value(ready).unwrap()], ..GrantStatus::default() }
         };
         let told = |before: &GrantStatus, after: &GrantStatus| {
-            of_grant(Some(before), after).into_iter().map(|news| (news.alarm, news.reason)).collect::<Vec<_>>()
+            grant_notifications(Some(before), after).into_iter().map(|one| (one.alarm, one.reason)).collect::<Vec<_>>()
         };
         let open = said(GrantPhase::Active, "Active");
         for reason in ASTRAY {
             let astray = said(GrantPhase::Active, reason);
             assert_eq!(told(&open, &astray), [(true, reason.to_owned())]);
             assert!(told(&astray, &astray).is_empty() && told(&astray, &open).is_empty());
-            let message = of_grant(Some(&open), &astray).remove(0).message;
+            let message = grant_notifications(Some(&open), &astray).remove(0).message;
             assert_eq!(message, "a.example leads to 10.0.0.1; ask");
             let pending = said(GrantPhase::Pending, reason);
             assert!(told(&said(GrantPhase::Pending, "Resolving"), &pending).is_empty());
@@ -239,14 +251,14 @@ mod tests {
             serde_json::from_value(serde_json::json!({"egress": [need]})).unwrap()
         };
         let told = |before: &ResearchNamespaceStatus, after: &ResearchNamespaceStatus| {
-            let news = of_namespace(Some(before), after).into_iter();
-            news.map(|news| (news.alarm, news.reason, news.message)).collect::<Vec<_>>()
+            let notifications = namespace_notifications(Some(before), after).into_iter();
+            notifications.map(|one| (one.alarm, one.reason, one.message)).collect::<Vec<_>>()
         };
         let (open, ended) = (said("Active", ""), said("Refused", "AllowlistExpired"));
         let event = (false, "AllowlistExpired".to_owned(), "allowlist/lab: it ended".to_owned());
         assert_eq!(told(&open, &ended), [event]);
         assert!(told(&ended, &ended).is_empty() && told(&ended, &open).is_empty());
-        // What an operator that has just begun does not know yet is no news; that a name is not to be opened is.
+        // What an operator that has just begun does not know yet needs no notification; that a name may not be opened does.
         assert!(told(&open, &said("Unresolved", "Resolving")).is_empty());
         for reason in ["DNSUnanswered", "Rebinding", "NotCovered"] {
             let state = if reason == "NotCovered" { "NeedsGrant" } else { "Unresolved" };

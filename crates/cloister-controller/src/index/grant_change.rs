@@ -1,28 +1,28 @@
-//! What is new of a grant that has changed.
+//! Which dependents a change of a grant concerns.
 
 use crate::decode::Decoded;
 use cloister_api::{GrantPhase, condition::REVIEWED};
 use cloister_core::grant::{Grant, may_hold, owes_review_by};
 
-/// What is new of a grant, beyond that it is another.
+/// What a change of a grant concerns, besides the grant itself.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct News {
-    /// What is said of its reviews may be another.
+pub(super) struct GrantChange {
+    /// The statuses of its reviews may change.
     pub for_reviews: bool,
-    /// It opens something, or did.
+    /// It opens something, or did before.
     pub for_namespace: bool,
-    /// Somebody else has an AccessRole here, or has it no more: they may not decide about what the namespace gets.
+    /// Somebody got or lost an AccessRole here, who may not decide about requests of the namespace while they have it.
     pub for_deciders: bool,
-    /// Storage is opened, or is closed again: there may be room for the endpoint of another.
+    /// A storage endpoint opened or closed: there may be room for the endpoint of another grant.
     pub for_endpoints: bool,
 }
 
-impl News {
+impl GrantChange {
     pub(super) fn of(old: Option<&Decoded<Grant>>, new: &Decoded<Grant>) -> Self {
         let opens = |grant: &Decoded<Grant>| {
             grant.status().map_or(grant.object.is_err(), |status| may_hold(status) || owes_review_by(status))
         };
-        News {
+        GrantChange {
             for_reviews: !old.is_some_and(|old| alike_for_reviews(old, new)),
             for_namespace: opens(new) || old.is_some_and(opens),
             for_deciders: gives_role(new) != old.is_some_and(gives_role),

@@ -30,6 +30,9 @@ pub const COLLECTOR: &str = "system:serviceaccount:kube-system:generic-garbage-c
 /// How many grants each namespace has.
 pub const GRANTS_PER_NAMESPACE: usize = 5;
 
+/// The policy that asks one person.
+pub const COURT: &str = "one-approver";
+
 const ALLOWLISTS: [(&str, &str, u16); 2] =
     [("package-mirror", "203.0.113.0/24", 443), ("datasets", "198.51.100.0/24", 443)];
 
@@ -188,7 +191,7 @@ pub async fn write_storage(client: &Client) -> Result<()> {
 /// The API server refuses something.
 pub async fn write_court(client: &Client) -> Result<()> {
     let policy: AccessPolicy = object(json!({
-        "apiVersion": "cloister.dev/v1alpha1", "kind": "AccessPolicy", "metadata": {"name": "one-approver"},
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "AccessPolicy", "metadata": {"name": COURT},
         "spec": {
             "requesters": [{"kind": "User", "name": PERSON}], "maxDuration": "8h", "defaultDuration": "1h",
             "limits": {"active": 10000, "pending": 10000},
@@ -200,7 +203,7 @@ pub async fn write_court(client: &Client) -> Result<()> {
         "apiVersion": "cloister.dev/v1alpha1", "kind": "StorageResource", "metadata": {"name": "decided"},
         "spec": {
             "sensitivity": "High",
-            "roles": [{"name": "reader", "accessPolicy": "one-approver", "clusterRole": "cloister:storage-reader"}],
+            "roles": [{"name": "reader", "accessPolicy": COURT, "clusterRole": "cloister:storage-reader"}],
         },
     }))?;
     create(Api::all(client.clone()), storage).await

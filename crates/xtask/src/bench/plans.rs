@@ -1,9 +1,9 @@
 //! The plans of `cloister-core` that the raw loop carries out, made before the clock runs.
 
 use super::{fixture, raw::ObjectTarget};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use cloister_api::{
-    AccessPolicy, EgressAllowlist, GrantKind, GrantStatus, ResearchNamespace, ResearchNamespaceStatus,
+    AccessPolicy, AccessReview, EgressAllowlist, GrantKind, GrantStatus, ResearchNamespace, ResearchNamespaceStatus,
     StorageAccessGrant, StorageResource, labels,
 };
 use cloister_core::{
@@ -18,7 +18,7 @@ use cloister_core::{
     namespace::KnownAllowlist,
 };
 use jiff::Timestamp;
-use kube::{Api, Client};
+use kube::{Api, Client, api::ListParams};
 use std::collections::{BTreeMap, HashMap};
 
 /// What to do for a namespace of which nothing is there yet.
@@ -68,51 +68,91 @@ pub fn namespace_target(client: &Client, declared: ResearchNamespace) -> ObjectT
     }
 }
 
-/// What to do for an active grant at its end.
-///
-/// # Errors
-///
-/// The grant has no end.
-pub fn grant_end(
-    grant: &StorageAccessGrant,
-    storages: &HashMap<String, StorageResource>,
-    policy: &AccessPolicy,
-    children: &Children,
-) -> Result<Plan<GrantStatus>> {
-    let end = grant.status.as_ref().and_then(|status| status.expires_at.as_ref()).context("the grant has no end")?.0;
-    let name = grant.metadata.name.as_deref().unwrap_or_default();
-    Ok(grant::plan(&grant::Input {
-        namespace: grant.metadata.namespace.as_deref().unwrap_or_default(),
-        grant: GrantRef { kind: GrantKind::StorageAccessGrant, name: name.into() },
-        declared: grant::DeclaredGrant::Read(&Grant::Storage(grant.clone())),
-        catalogue: Catalogue {
-            storages: &|name| storages.get(name).map_or(Lookup::Absent, Lookup::Read),
-            roles: &|_| Lookup::Absent,
-            policies: &|_| Lookup::Read(policy),
-            meant: &|_, _| None,
-            cluster_roles: &|_| None,
-            services: &|_| None,
-            hosts: &|_| None,
-            credentials: &|_| None,
-            others: &|_| Vec::new(),
-            debts: &|_| None,
-        },
-        settings: &Settings::new(None),
-        held: None,
-        recorded: true,
-        home: Home::Enforced,
-        members: &[],
-        accounts: &[],
-        rules: &[],
-        role_holders: &[],
-        beside: grant::Beside::default(),
-        reviews: &[],
-        children,
-        mount_is_claimed: false,
-        neighbours: &[],
-        holders: &[],
-        now: end,
-    }))
+/// What the catalogue has that a grant is decided by.
+pub struct Known {
+    /// The storage, by its name.
+    pub storages: HashMap<String, StorageResource>,
+    /// The policy of all of it.
+    pub policy: AccessPolicy,
+}
+
+impl Known {
+    /// Reads it, with the policy of this name.
+    ///
+    /// # Errors
+    ///
+    /// The API server does not answer.
+    pub async fn read(client: &Client, policy: &str) -> Result<Self> {
+        let policy = Api::<AccessPolicy>::all(client.clone()).get(policy).await?;
+        let storages = Api::<StorageResource>::all(client.clone()).list(&ListParams::default()).await?;
+        let storages = storages.into_iter().map(|storage| (storage.metadata.name.clone().unwrap_or_default(), storage));
+        Ok(Known { storages: storages.collect(), policy })
+    }
+
+    /// What to do for an active grant at its end.
+    ///
+    /// # Errors
+    ///
+    /// The grant has no end.
+    pub fn grant_end(&self, grant: &StorageAccessGrant, children: &Children) -> Result<Plan<GrantStatus>> {
+        let status = grant.status.as_ref();
+        let end = status.and_then(|status| status.expires_at.as_ref()).context("the grant has no end")?.0;
+        Ok(self.plan(grant, &[], children, end))
+    }
+
+    /// The status of a request that this review approves: who approved, and when the grant ends.
+    ///
+    /// # Errors
+    ///
+    /// The review does not approve it.
+    pub fn approved(&self, grant: &StorageAccessGrant, review: &AccessReview) -> Result<GrantStatus> {
+        let plan = self.plan(grant, &[review], &Children::new(), Timestamp::now());
+        let status = plan.announce.or(plan.status).context("there is nothing to write of it")?;
+        ensure!(status.expires_at.is_some(), "it has no end: {}", status.reason);
+        Ok(status)
+    }
+
+    fn plan(
+        &self,
+        grant: &StorageAccessGrant,
+        reviews: &[&AccessReview],
+        children: &Children,
+        now: Timestamp,
+    ) -> Plan<GrantStatus> {
+        let name = grant.metadata.name.as_deref().unwrap_or_default();
+        grant::plan(&grant::Input {
+            namespace: grant.metadata.namespace.as_deref().unwrap_or_default(),
+            grant: GrantRef { kind: GrantKind::StorageAccessGrant, name: name.into() },
+            declared: grant::DeclaredGrant::Read(&Grant::Storage(grant.clone())),
+            catalogue: Catalogue {
+                storages: &|name| self.storages.get(name).map_or(Lookup::Absent, Lookup::Read),
+                roles: &|_| Lookup::Absent,
+                policies: &|_| Lookup::Read(&self.policy),
+                meant: &|_, _| None,
+                cluster_roles: &|_| None,
+                services: &|_| None,
+                hosts: &|_| None,
+                credentials: &|_| None,
+                others: &|_| Vec::new(),
+                debts: &|_| None,
+            },
+            settings: &Settings::new(None),
+            held: None,
+            recorded: true,
+            home: Home::Enforced,
+            members: &[],
+            accounts: &[],
+            rules: &[],
+            role_holders: &[],
+            beside: grant::Beside::default(),
+            reviews,
+            children,
+            mount_is_claimed: false,
+            neighbours: &[],
+            holders: &[],
+            now,
+        })
+    }
 }
 
 /// The target of a grant's plan.

@@ -267,7 +267,12 @@ impl Raw {
         self.request(api.patch(to, &PatchParams::apply(labels::MANAGER).force(), &Patch::Apply(&copy))).await
     }
 
-    async fn status<K, S>(&self, target: &ObjectTarget<K>, status: &S) -> Result<()>
+    /// Writes the status of an object.
+    ///
+    /// # Errors
+    ///
+    /// The API server refuses it.
+    pub async fn status<K, S>(&self, target: &ObjectTarget<K>, status: &S) -> Result<()>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
         S: Serialize,

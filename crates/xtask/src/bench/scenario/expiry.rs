@@ -13,7 +13,7 @@ use crate::{
     operator::Operator,
 };
 use anyhow::{Result, ensure};
-use cloister_api::{AccessPolicy, GrantMount, GrantStatus, StorageAccessGrant, StorageResource, labels};
+use cloister_api::{GrantMount, GrantStatus, StorageAccessGrant, labels};
 use cloister_core::model::{
     child::{Child, Children},
     plan::Plan,
@@ -170,14 +170,11 @@ async fn plans(site: &Site) -> Result<Vec<(StorageAccessGrant, Plan<GrantStatus>
     let mounts = managed::<GrantMount>(client).await?;
     mounts.into_iter().map(|mount| Child::GrantMount(Box::new(mount))).for_each(&mut know);
 
-    let policy = Api::<AccessPolicy>::all(client.clone()).get("automatic").await?;
-    let storages = Api::<StorageResource>::all(client.clone()).list(&ListParams::default()).await?;
-    let storages = storages.into_iter().map(|storage| (storage.metadata.name.clone().unwrap_or_default(), storage));
-    let storages: HashMap<String, StorageResource> = storages.collect();
+    let known = plans::Known::read(client, "automatic").await?;
     let grants = Api::<StorageAccessGrant>::all(client.clone()).list(&ListParams::default()).await?;
     let work = grants.into_iter().map(|grant| {
         let children = &children[grant.metadata.namespace.as_deref().unwrap_or_default()];
-        let plan = plans::grant_end(&grant, &storages, &policy, children)?;
+        let plan = known.grant_end(&grant, children)?;
         Ok((grant, plan))
     });
     work.collect()

@@ -32,5 +32,6 @@ async fn a_wrong_clock_moves_no_end_and_closes_nothing() -> Result<()> {
         stage.proxy.shift_dates(|_| 60);
         Ok(())
     };
-    stage.play("answers dated 60 s ahead", Reach::Answered, ahead, Duration::from_secs(10), nothing).await
+    stage.play("answers dated 60 s ahead", Reach::Answered, ahead, Duration::from_secs(10), nothing).await?;
+    stage.give_back().await
 }

@@ -51,7 +51,8 @@ async fn twenty_grants_of_one_mount_delay_no_end_elsewhere() -> Result<()> {
         ensure!(mounts.items.is_empty(), "their mount stands");
         Ok(())
     })
-    .await
+    .await?;
+    stage.give_back().await
 }
 
 /// Makes a pod and takes it away again, ten times a second.

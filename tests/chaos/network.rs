@@ -28,7 +28,8 @@ async fn an_api_server_that_is_back_finds_everything_ended_within_seconds() -> R
             stage.proxy.reset();
             Ok(())
         })
-        .await
+        .await?;
+    stage.give_back().await
 }
 
 #[tokio::test]
@@ -39,7 +40,8 @@ async fn connections_that_are_dead_and_do_not_say_so_are_noticed() -> Result<()>
         Ok(())
     };
     // The fault ends when it is noticed, which is within a minute.
-    stage.play("connections silently dead for 60 s", Reach::Silent, silent, Duration::from_secs(60), heal).await
+    stage.play("connections silently dead for 60 s", Reach::Silent, silent, Duration::from_secs(60), heal).await?;
+    stage.give_back().await
 }
 
 #[tokio::test]
@@ -64,5 +66,6 @@ async fn a_slow_or_restless_network_delays_no_end() -> Result<()> {
                 Ok(())
             },
         )
-        .await
+        .await?;
+    stage.give_back().await
 }

@@ -68,5 +68,6 @@ async fn no_pod_that_is_made_around_an_end_survives_it() -> Result<()> {
     let (made, held): (usize, usize) = counts.iter().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     println!("pods in a loop around 6 ends: {made} made, {held} with the credential; none is left once it is Expired");
     ensure!(held > 0, "no pod held it");
-    stage.converged().await
+    stage.converged().await?;
+    stage.give_back().await
 }

@@ -27,7 +27,8 @@ async fn an_operator_that_sleeps_over_ends_closes_them_when_it_wakes() -> Result
     let mut stage = Stage::start("chaos-asleep", &[]).await?;
     let stop = async |stage: &mut Stage| signal(stage, Signal::STOP);
     let wake = async |stage: &mut Stage| signal(stage, Signal::CONT);
-    stage.play("the operator stopped for 40 s", Reach::CutOff, stop, Duration::from_secs(40), wake).await
+    stage.play("the operator stopped for 40 s", Reach::CutOff, stop, Duration::from_secs(40), wake).await?;
+    stage.give_back().await
 }
 
 #[tokio::test]
@@ -49,7 +50,8 @@ async fn an_operator_that_is_killed_again_and_again_goes_on_where_it_was() -> Re
                 Ok(())
             },
         )
-        .await
+        .await?;
+    stage.give_back().await
 }
 
 async fn lease(stage: &Stage) -> Result<LeaseSpec> {
@@ -108,5 +110,5 @@ async fn of_two_operators_one_acts_and_the_other_takes_over() -> Result<()> {
     ensure!(took <= TAKEOVER, "it took {took:#}");
     let proof = complete(&stage, text).await?;
     ensure!(proof.chains == 1, "the record forks: {proof:?}");
-    Ok(())
+    stage.give_back().await
 }

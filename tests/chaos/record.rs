@@ -92,7 +92,7 @@ async fn a_record_that_cannot_be_written_or_is_deleted_delays_no_end_and_lacks_n
     let proof = complete(&stage, text).await?;
     ensure!(proof.chains == 1 && proof.resumed.len() == 1, "it does not say why it begins: {proof:?}");
     println!("the record deleted: begun anew with {} records, of all grants that are there", proof.records);
-    Ok(())
+    stage.give_back().await
 }
 
 /// A pipe that the record is written to, and whoever reads it.
@@ -172,5 +172,5 @@ async fn a_record_that_nobody_reads_delays_no_end_and_lacks_nothing() -> Result<
     let proof = complete(&stage, || pipe.text()).await?;
     ensure!(proof.chains == 1, "nothing was cut off, and yet a chain begins: {proof:?}");
     println!("the reader of the record stands still: {} records, none missing and none twice", proof.records);
-    Ok(())
+    stage.give_back().await
 }

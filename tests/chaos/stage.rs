@@ -102,6 +102,14 @@ impl Stage {
         Ok(())
     }
 
+    /// Ends the operator, and keeps the cluster for the next test.
+    pub async fn give_back(mut self) -> Result<()> {
+        if let Some(operator) = self.operator.take() {
+            operator.stop().await?;
+        }
+        self.bare.give_back().await
+    }
+
     /// The operator.
     ///
     /// # Errors

@@ -190,7 +190,8 @@ async fn clocks_that_disagree_open_nothing_and_close_nothing() -> Result<()> {
     says_readiness(&operator, 200, "ok").await?;
     alerts(&operator, "ClockSkew", false).await?;
     assert_eq!(scene.policies("lab").await?, before);
-    Ok(())
+    operator.stop().await?;
+    scene.bare.give_back().await
 }
 
 #[tokio::test]
@@ -209,7 +210,9 @@ async fn connections_that_are_silently_dead_are_noticed() -> Result<()> {
     ensure!(late < jiff::SignedDuration::from_secs(20), "the grant ended {late} late");
     scene.enforced("later").await?;
     ensure!(began.elapsed() < Duration::from_secs(60), "it took {:?}", began.elapsed());
-    says_readiness(&operator, 200, "ok").await
+    says_readiness(&operator, 200, "ok").await?;
+    operator.stop().await?;
+    scene.bare.give_back().await
 }
 
 #[tokio::test]
@@ -235,7 +238,9 @@ async fn an_api_server_that_is_back_finds_nobody_waiting() -> Result<()> {
     ensure!(back.elapsed() < Duration::from_secs(5), "the grant ended {:?} after it was back", back.elapsed());
     scene.enforced("later").await?;
     ensure!(back.elapsed() < Duration::from_secs(30), "it took {:?}", back.elapsed());
-    says_readiness(&operator, 200, "ok").await
+    says_readiness(&operator, 200, "ok").await?;
+    operator.stop().await?;
+    scene.bare.give_back().await
 }
 
 #[tokio::test]
@@ -288,7 +293,9 @@ async fn a_kind_that_cannot_be_listed_holds_up_only_what_depends_on_it() -> Resu
     allow(&rules).await?;
     scene.opens("lab", "waiting").await?;
     says_readiness(&operator, 200, "ok").await?;
-    alerts(&operator, "WatchStale", false).await
+    alerts(&operator, "WatchStale", false).await?;
+    operator.stop().await?;
+    scene.bare.give_back().await
 }
 
 #[tokio::test]

@@ -159,7 +159,7 @@ async fn while_the_record_cannot_be_written_nothing_opens_and_what_ends_ends_and
     grants.delete("waits", &DeleteParams::default()).await?;
     until_recorded(&record, "waits", &["grant.requested", "grant.deleted"]).await?;
     ensure!(operator.stop().await?.success(), "told to end, it ends well");
-    Ok(())
+    bare.give_back().await
 }
 
 #[tokio::test]
@@ -199,7 +199,7 @@ async fn a_sink_that_is_full_or_that_nobody_reads_stops_openings_and_nothing_els
     ensure!(operator.get("/readyz").await?.1.contains("blocked"), "it does not say why");
     ensure!(grants.get("at-a-full-disk").await?.status.is_some_and(|status| status.activated_at.is_none()));
     ensure!(operator.stop().await?.success(), "told to end, it ends well");
-    Ok(())
+    bare.give_back().await
 }
 
 #[tokio::test]

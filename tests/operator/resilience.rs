@@ -156,7 +156,8 @@ async fn a_restart_with_nothing_to_do_writes_nothing() -> Result<()> {
     ] {
         assert!(metrics.contains(&format!("cloister_{metric}")), "{metric} is missing from:\n{metrics}");
     }
-    Ok(())
+    operator.stop().await?;
+    bare.give_back().await
 }
 
 #[tokio::test]
@@ -429,12 +430,13 @@ async fn an_end_that_came_while_it_was_down_is_an_end() -> Result<()> {
     })
     .await?;
     assert!(bindings.get_opt("cloister-grant.run").await?.is_some(), "nobody was there to take it");
-    let _operator = bare.operator().await?;
+    let operator = bare.operator().await?;
     eventually("the binding to be gone", async || {
         ensure!(bindings.get_opt("cloister-grant.run").await?.is_none(), "it is still there");
         Ok(())
     })
     .await?;
     assert!(!bare.log().contains("ERROR"), "{}", bare.log());
-    Ok(())
+    operator.stop().await?;
+    bare.give_back().await
 }

@@ -1,7 +1,10 @@
 //! Clusters of a test's own, for what cannot be tried in the shared one: ending the operator, taking away the admission
 //! policies, changing the kinds.
 
-use crate::proxy::Proxy;
+use crate::{
+    proxy::Proxy,
+    reuse::{self, Used},
+};
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::{
     api::admissionregistration::v1::ValidatingAdmissionPolicyBinding,
@@ -13,6 +16,7 @@ use kube::{
 };
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 use xtask::{
     cluster::{Cluster, Options, workspace_root},
     install,
@@ -28,23 +32,45 @@ pub struct Bare {
     pub admin: Client,
     binary: PathBuf,
     log: PathBuf,
-    folder: tempfile::TempDir,
+    /// What is the test's.
+    folder: TempDir,
+    /// What is the cluster's: its audit log.
+    of_cluster: TempDir,
 }
 
 impl Bare {
-    /// Starts the cluster and installs what is in `deploy/`.
+    /// Takes a cluster that another test gave back, or starts one and installs what is in `deploy/`.
     pub async fn start(name: &str) -> Result<Self> {
-        Self::start_with(Options { name: name.to_owned(), ..Options::default() }).await
+        match reuse::take() {
+            Some(used) => Self::of(used).await,
+            None => Self::start_with(Options { name: name.to_owned(), ..Options::default() }).await,
+        }
     }
 
-    /// The same with other options; the audit log is always this one's own.
+    /// Starts one with other options; the audit log is always this one's own.
     pub async fn start_with(options: Options) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let options = Options { audit_log: Some(folder.path().join("audit")), ..options };
+        let of_cluster = tempfile::tempdir()?;
+        let options = Options { audit_log: Some(of_cluster.path().join("audit")), ..options };
         let cluster = prepared::start(options, &workspace_root()?.join("deploy")).await?;
+        Self::of((cluster, of_cluster)).await
+    }
+
+    async fn of((cluster, of_cluster): Used) -> Result<Self> {
         let admin = cluster.admin_client().await?;
         let binary = tokio::task::spawn_blocking(operator::build).await??;
-        Ok(Bare { cluster, admin, binary, log: folder.path().join("log"), folder })
+        let folder = tempfile::tempdir()?;
+        Ok(Bare { cluster, admin, binary, log: folder.path().join("log"), folder, of_cluster })
+    }
+
+    /// Deletes what the test made, and keeps the cluster for the next one. No operator runs any more, and what is in
+    /// `deploy/` is as it was.
+    pub async fn give_back(mut self) -> Result<()> {
+        self.binary = tokio::task::spawn_blocking(operator::build).await??;
+        let operator = self.operator().await?;
+        reuse::clean(&self.admin).await?;
+        ensure!(operator.stop().await?.success(), "the operator that cleans up has failed: {}", self.log());
+        reuse::keep((self.cluster, self.of_cluster));
+        Ok(())
     }
 
     /// Starts the operator and waits until it is ready.
@@ -83,7 +109,7 @@ impl Bare {
         &self.binary
     }
 
-    /// A folder that goes with this cluster.
+    /// A folder of the test's own.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -96,7 +122,7 @@ impl Bare {
     /// The requests of the operator that change something, as the API server's audit log has them: verb, resource with
     /// subresource, namespace and name.
     pub fn writes(&self) -> Result<Vec<String>> {
-        let text = std::fs::read_to_string(self.folder.path().join("audit"))?;
+        let text = std::fs::read_to_string(self.of_cluster.path().join("audit"))?;
         let mut writes = Vec::new();
         for line in text.lines() {
             let Ok(event) = serde_json::from_str::<serde_json::Value>(line) else { continue };

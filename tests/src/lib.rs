@@ -5,6 +5,7 @@ pub mod bare;
 pub mod cyclonus;
 pub mod issuer;
 pub mod proxy;
+mod reuse;
 pub mod scene;
 pub mod witness;
 pub mod world;

@@ -196,7 +196,7 @@ async fn a_revocation_that_cannot_be_seen_is_not_confirmed() -> Result<()> {
     assert!(condition(&ended, "RevocationUnconfirmed").is_none());
     site.gone("worker").await?;
     operator.stop().await?;
-    Ok(())
+    site.0.give_back().await
 }
 
 /// What an operator that was stopped had asked for may arrive when another has ended the grant: nobody can see such a copy.

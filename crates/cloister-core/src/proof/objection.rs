@@ -19,22 +19,34 @@ use std::{collections::BTreeMap, net::IpAddr};
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
 /// A declaration: these pods may reach this, on these ports.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Declaration<'a> {
     pods: Option<&'a LabelSelector>,
     pub(crate) target: EgressTarget<'a>,
+    /// The networks of the target, or those that its name is expected in.
+    networks: Vec<IpNet>,
     pub(crate) ports: &'a [Port],
 }
 
 impl<'a> Declaration<'a> {
     /// The declaration of a rule; `None` if the rule does not name exactly one kind of target.
     pub fn rule(rule: &'a EgressRule) -> Option<Self> {
-        Some(Declaration { pods: rule.pod_selector.as_ref(), target: EgressTarget::of_rule(rule)?, ports: &rule.ports })
+        Some(Self::new(rule.pod_selector.as_ref(), EgressTarget::of_rule(rule)?, &rule.ports))
     }
 
     /// The declaration of the endpoint of a StorageResource, for these pods.
     pub fn endpoint(endpoint: &'a StorageEndpoint, pods: Option<&'a LabelSelector>) -> Option<Self> {
-        Some(Declaration { pods, target: EgressTarget::of_endpoint(endpoint)?, ports: &endpoint.ports })
+        Some(Self::new(pods, EgressTarget::of_endpoint(endpoint)?, &endpoint.ports))
+    }
+
+    fn new(pods: Option<&'a LabelSelector>, target: EgressTarget<'a>, ports: &'a [Port]) -> Self {
+        let networks = match target {
+            EgressTarget::Networks(networks) => networks,
+            EgressTarget::PrivateEndpoint(endpoint) => &endpoint.expected_networks,
+            EgressTarget::DomainNames(_) | EgressTarget::Service(_) => &[][..],
+        };
+        let networks = networks.iter().filter_map(|text| network_of(text)).collect();
+        Declaration { pods, target, networks, ports }
     }
 }
 
@@ -163,16 +175,7 @@ fn starts<'a>(network: &IpNet, declared: impl Iterator<Item = &'a Declaration<'a
         };
         starts.extend([Some(first), after].into_iter().flatten().filter(|start| network.contains(start)));
     };
-    for one in declared {
-        let networks = match one.target {
-            EgressTarget::Networks(networks) => networks,
-            EgressTarget::PrivateEndpoint(endpoint) => &endpoint.expected_networks,
-            EgressTarget::DomainNames(_) | EgressTarget::Service(_) => &[],
-        };
-        for network in networks.iter().filter_map(|text| network_of(text)) {
-            cut(network.network(), network.broadcast());
-        }
-    }
+    declared.flat_map(|one| &one.networks).for_each(|network| cut(network.network(), network.broadcast()));
     facts.names.iter().flat_map(|held| &held.addresses).for_each(|address| cut(*address, *address));
     facts.never.ranges_in(network).for_each(|(first, last)| cut(first, last));
     starts.sort_unstable();
@@ -187,14 +190,12 @@ fn network_of(text: &str) -> Option<IpNet> {
 
 impl Declaration<'_> {
     fn admits_address(&self, address: IpAddr, facts: &Facts<'_>) -> bool {
-        let inside = |networks: &[String]| {
-            networks.iter().filter_map(|text| network_of(text)).any(|network| network.contains(&address))
-        };
+        let inside = || self.networks.iter().any(|network| network.contains(&address));
         let leads_there = |held: &&Held| held.addresses.contains(&address);
         let mut names = facts.names.iter().filter(leads_there);
         !facts.never.contains(address)
             && match self.target {
-                EgressTarget::Networks(networks) => inside(networks),
+                EgressTarget::Networks(_) => inside(),
                 EgressTarget::Service(_) => false,
                 EgressTarget::DomainNames(declared) => names.any(|held| {
                     let covers =
@@ -203,8 +204,7 @@ impl Declaration<'_> {
                 }),
                 EgressTarget::PrivateEndpoint(endpoint) => {
                     let mut names = names.filter(|held| held.host.expected.is_some());
-                    names.any(|held| held.host.name.to_string() == endpoint.domain_name)
-                        && inside(&endpoint.expected_networks)
+                    names.any(|held| held.host.name.to_string() == endpoint.domain_name) && inside()
                 }
             }
     }

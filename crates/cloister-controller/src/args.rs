@@ -43,7 +43,7 @@ pub struct Run {
     /// Where the audit record of grants goes: stdout, none, or a file, which is continued
     #[arg(long, env = "CLOISTER_AUDIT", value_name = "stdout|none|FILE", value_parser = clap::builder::NonEmptyStringValueParser::new(), default_value = "stdout")]
     pub audit: String,
-    /// How many objects are worked on at a time
+    /// How many objects are worked on at a time, not counting those that end, close or only have a status to write
     #[arg(long, env = "CLOISTER_WORKERS", value_name = "1-1024", value_parser = at_most_1024, default_value_t = 64)]
     pub workers: usize,
     /// How many requests to the API server may be under way

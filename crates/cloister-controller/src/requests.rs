@@ -106,7 +106,7 @@ impl Permits {
                 permit = self.all.acquire() => permit,
                 permit = self.closing.acquire() => permit,
             },
-            Lane::Normal | Lane::Status => self.all.acquire().await,
+            Lane::Normal | Lane::Opened | Lane::Status => self.all.acquire().await,
         };
         permit.ok()
     }

@@ -172,3 +172,6 @@ fn drop_binding(at: &ObjectName, index: &mut Index, dirty: &mut Dirty) {
         dirty.insert(Key::Impersonation);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,48 +11,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How many keys go past one of which there is only something to say.
-pub const PATIENCE: u32 = 64;
-
-/// How many keys of each lane are worked on at a time.
-#[derive(Clone, Copy, Debug)]
-pub struct Places([usize; 4]);
-
-/// How many grants end at a time. What ends waits for answers of the API server most of its time.
-const ENDING: usize = 64;
-
-/// How many things are closed at a time, beside grants.
-const CLOSING: usize = 32;
-
-/// How many things are only said at a time. What is to be opened then finds the API server nearly idle.
-pub const FEW: usize = 4;
-
-impl Places {
-    /// As many places for what opens as there are workers. What closes does not depend on their number.
-    pub fn new(workers: usize) -> Self {
-        Places([ENDING, CLOSING, workers, FEW])
-    }
-
-    fn of(&self, lane: Lane) -> usize {
-        self.0[lane as usize]
-    }
-}
+/// How many lanes there are.
+const LANES: usize = Lane::ALL.len();
 
 /// The state of the queue.
 #[derive(Debug)]
 pub struct Inner {
-    places: Places,
+    workers: usize,
     /// The keys that are ready, or wait for a turn.
     waiting: HashMap<Key, Waiting>,
     /// The keys that are ready, in the order in which they came.
-    ready: [BTreeMap<u64, Key>; 4],
+    ready: [BTreeMap<u64, Key>; LANES],
     next_number: u64,
-    running: HashMap<Key, Running>,
+    /// The keys that are worked on, each with its lane and the turns that it holds.
+    running: HashMap<Key, Ticket>,
     /// How many keys of each lane are worked on.
-    busy: [usize; 4],
+    in_flight: [usize; LANES],
     turns: Turns,
-    /// How many keys were taken past those of which there is only something to say.
-    taken: u32,
     /// Keys that were added while they were worked on.
     again: HashMap<Key, Ticket>,
     later: BTreeSet<(Timestamp, Key)>,
@@ -78,25 +53,17 @@ enum At {
     Group(Group),
 }
 
-#[derive(Debug)]
-struct Running {
-    /// The lane that it has a place of, until it gives way.
-    place: Option<Lane>,
-    ticket: Ticket,
-}
-
 impl Inner {
-    /// An empty queue.
-    pub fn new(places: Places) -> Self {
+    /// An empty queue, with this concurrency of what opens.
+    pub fn new(workers: usize) -> Self {
         Inner {
-            places,
+            workers,
             waiting: HashMap::new(),
             ready: Default::default(),
             next_number: 0,
             running: HashMap::new(),
-            busy: [0; 4],
+            in_flight: [0; LANES],
             turns: Turns::default(),
-            taken: 0,
             again: HashMap::new(),
             later: BTreeSet::new(),
             due: HashMap::new(),
@@ -180,42 +147,20 @@ impl Inner {
         self.later.first().map(|(at, _)| *at)
     }
 
-    /// Whether nothing is ready or under way but what there is only something to say of.
-    pub fn is_calm(&self) -> bool {
-        let calm = |lane: &Lane| self.ready[*lane as usize].is_empty() && self.busy[*lane as usize] == 0;
-        Lane::ALL.iter().filter(|lane| **lane != Lane::Status).all(calm)
-    }
-
-    /// Whether a key that is worked on is to be looked at again.
-    pub fn comes_again(&self, key: &Key) -> bool {
-        self.again.contains_key(key)
-    }
-
-    /// The next key to work on.
+    /// The next key to work on. None waits for a lane other than its own.
     pub fn pop(&mut self) -> Option<Job> {
-        let something_to_say = !self.ready[Lane::Status as usize].is_empty();
-        if something_to_say
-            && (self.taken >= PATIENCE || self.is_calm())
-            && let Some(job) = self.pop_from(Lane::Status)
-        {
-            self.taken = 0;
-            return Some(job);
-        }
-        // While one of these is under way, what can wait would take from it what the API server can do.
-        let job = [Lane::Ending, Lane::Closing, Lane::Normal].into_iter().find_map(|lane| self.pop_from(lane))?;
-        self.taken = if something_to_say { self.taken + 1 } else { 0 };
-        Some(job)
+        Lane::ALL.into_iter().find_map(|lane| self.pop_from(lane))
     }
 
     fn pop_from(&mut self, lane: Lane) -> Option<Job> {
-        while self.busy[lane as usize] < self.places.of(lane) {
+        while self.in_flight[lane as usize] < lane.concurrency(self.workers) {
             let (_, key) = self.ready[lane as usize].pop_first()?;
             let Some(mut waiting) = self.waiting.remove(&key) else { continue };
             match self.turns.begin(&waiting.ticket.turns) {
                 Ok(()) => {
                     let job = Job { key: key.clone(), age: waiting.since.elapsed(), ticket: waiting.ticket.clone() };
-                    self.running.insert(key, Running { place: Some(lane), ticket: waiting.ticket });
-                    self.busy[lane as usize] += 1;
+                    self.running.insert(key, waiting.ticket);
+                    self.in_flight[lane as usize] += 1;
                     if let At::Called(group) = waiting.at {
                         self.call(&group);
                     }
@@ -241,18 +186,18 @@ impl Inner {
     pub fn take(&mut self, key: Key, ticket: Ticket) -> Job {
         // Whoever comes next waits for it; it waits for nobody.
         let turns = if self.turns.begin(&ticket.turns).is_ok() { ticket.turns } else { Vec::new() };
-        self.busy[ticket.lane as usize] += 1;
+        self.in_flight[ticket.lane as usize] += 1;
         let ticket = Ticket { lane: ticket.lane, turns };
-        self.running.insert(key.clone(), Running { place: Some(ticket.lane), ticket: ticket.clone() });
+        self.running.insert(key.clone(), ticket.clone());
         Job { key, age: Duration::ZERO, ticket }
     }
 
     /// The work on a key has come to its end.
     pub fn end(&mut self, key: &Key) {
         if let Some(ended) = self.running.remove(key) {
-            self.free(ended.place);
-            let called = self.turns.end(&ended.ticket.turns);
-            let groups = ended.ticket.turns.into_iter().map(|(group, _)| group);
+            self.in_flight[ended.lane as usize] -= 1;
+            let called = self.turns.end(&ended.turns);
+            let groups = ended.turns.into_iter().map(|(group, _)| group);
             self.called(called, groups.collect::<Vec<_>>().as_slice());
         }
         if let Some(ticket) = self.again.remove(key) {
@@ -260,16 +205,13 @@ impl Inner {
         }
     }
 
-    /// What is left to do for a key is only to say something, so that its place is free.
-    pub fn give_way(&mut self, key: &Key) {
-        let place = self.running.get_mut(key).and_then(|running| running.place.take());
-        self.free(place);
-    }
-
-    fn free(&mut self, place: Option<Lane>) {
-        if let Some(lane) = place {
-            self.busy[lane as usize] -= 1;
-        }
+    /// Leaves the status of a key that is worked on to the lane of what has opened: it comes again there, with the turns that
+    /// it holds. Whether that is so is returned: what is in another lane than the normal one does all at once.
+    pub fn defer_status(&mut self, key: &Key) -> bool {
+        let Some(running) = self.running.get(key).filter(|running| running.lane == Lane::Normal) else { return false };
+        let ticket = Ticket { lane: Lane::Opened, turns: running.turns.clone() };
+        self.add(key.clone(), ticket);
+        true
     }
 
     fn call(&mut self, group: &Group) {

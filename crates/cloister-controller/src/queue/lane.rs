@@ -3,7 +3,7 @@
 use crate::key::Key;
 use std::{sync::Arc, time::Duration};
 
-/// Which of the waiting keys go first. Each lane has places of its own, so that none waits for one behind it.
+/// Which of the waiting keys go first. Each lane has a concurrency of its own, so that none waits for another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lane {
     /// A grant that must end.
@@ -13,13 +13,35 @@ pub enum Lane {
     /// All that may open something.
     #[default]
     Normal,
-    /// There is only something to say.
+    /// A grant that has opened: its status is still to be written. A crowd of reviews does not keep it waiting.
+    Opened,
+    /// There is only a status to write.
     Status,
 }
 
+/// How many grants end at a time. What ends waits for answers of the API server most of its time.
+const ENDING: usize = 64;
+
+/// How many things are closed at a time, beside grants.
+const CLOSING: usize = 32;
+
+/// How many statuses are written at a time, in each of the two lanes that do nothing else: so few that they take a small
+/// share of a busy API server from what opens and closes.
+const STATUSES: usize = 4;
+
 impl Lane {
     /// All lanes, in their order.
-    pub const ALL: [Lane; 4] = [Lane::Ending, Lane::Closing, Lane::Normal, Lane::Status];
+    pub const ALL: [Lane; 5] = [Lane::Ending, Lane::Closing, Lane::Normal, Lane::Opened, Lane::Status];
+
+    /// How many keys of this lane are in flight at most. Only what opens depends on the number of workers.
+    pub fn concurrency(self, workers: usize) -> usize {
+        match self {
+            Lane::Ending => ENDING,
+            Lane::Closing => CLOSING,
+            Lane::Normal => workers,
+            Lane::Opened | Lane::Status => STATUSES,
+        }
+    }
 }
 
 /// What keys have in common that must not be worked on at the same time.

@@ -1,7 +1,7 @@
 //! Laws of the queue, over any order of what may happen to it.
 
 use super::{
-    inner::{Inner, Places},
+    inner::Inner,
     lane::{Group, Lane, Mode, Ticket},
 };
 use crate::key::Key;
@@ -13,7 +13,7 @@ enum Step {
     Add(u8, Ticket),
     Pop,
     End(prop::sample::Index),
-    GiveWay(prop::sample::Index),
+    Defer(prop::sample::Index),
 }
 
 fn key(number: u8) -> Key {
@@ -35,13 +35,14 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0_u8..24, ticket()).prop_map(|(number, ticket)| Step::Add(number, ticket)),
         4 => Just(Step::Pop),
         3 => any::<prop::sample::Index>().prop_map(Step::End),
-        1 => any::<prop::sample::Index>().prop_map(Step::GiveWay),
+        1 => any::<prop::sample::Index>().prop_map(Step::Defer),
     ]
 }
 
 /// The queue, and what must be true of it.
 struct Model {
     inner: Inner,
+    workers: usize,
     running: Vec<(Key, Ticket)>,
     /// Added, and not worked on since.
     owed: HashSet<Key>,
@@ -54,7 +55,19 @@ impl Model {
         assert!(self.running.iter().all(|(key, _)| *key != job.key), "{} is worked on twice at a time", job.key);
         self.running.push((job.key.clone(), job.ticket));
         self.exclusion_holds();
+        for lane in Lane::ALL {
+            assert!(self.in_flight(lane) <= lane.concurrency(self.workers), "too many of {lane:?} are in flight");
+        }
         Some(job.key)
+    }
+
+    fn in_flight(&self, lane: Lane) -> usize {
+        self.running.iter().filter(|(_, ticket)| ticket.lane == lane).count()
+    }
+
+    fn add(&mut self, key: Key, ticket: Ticket) {
+        self.inner.add(key.clone(), ticket);
+        self.owed.insert(key);
     }
 
     fn end(&mut self, at: usize) {
@@ -76,21 +89,19 @@ impl Model {
 }
 
 fn played(steps: Vec<Step>, workers: usize) -> Model {
-    let inner = Inner::new(Places::new(workers));
-    let mut model = Model { inner, running: Vec::new(), owed: HashSet::new() };
+    let mut model = Model { inner: Inner::new(workers), workers, running: Vec::new(), owed: HashSet::new() };
     for step in steps {
         match step {
-            Step::Add(number, ticket) => {
-                model.inner.add(key(number), ticket);
-                model.owed.insert(key(number));
-            }
+            Step::Add(number, ticket) => model.add(key(number), ticket),
             Step::Pop => drop(model.pop()),
             Step::End(at) if !model.running.is_empty() => model.end(at.index(model.running.len())),
-            Step::GiveWay(at) if !model.running.is_empty() => {
-                let (key, _) = model.running[at.index(model.running.len())].clone();
-                model.inner.give_way(&key);
+            Step::Defer(at) if !model.running.is_empty() => {
+                let (key, ticket) = model.running[at.index(model.running.len())].clone();
+                let deferred = model.inner.defer_status(&key);
+                assert_eq!(deferred, ticket.lane == Lane::Normal);
+                model.owed.extend(deferred.then_some(key));
             }
-            Step::End(_) | Step::GiveWay(_) => {}
+            Step::End(_) | Step::Defer(_) => {}
         }
     }
     model
@@ -127,17 +138,31 @@ proptest! {
         });
         let mut model = played(without_ends.collect(), workers);
         let urgent = Key::Config;
-        model.inner.add(urgent.clone(), Ticket::of(Lane::Ending));
-        model.owed.insert(urgent.clone());
-        let mut taken = 0;
-        while let Some(key) = model.pop() {
-            if key == urgent {
-                break;
-            }
-            taken += 1;
+        model.add(urgent.clone(), Ticket::of(Lane::Ending));
+        prop_assert_eq!(model.pop(), Some(urgent));
+    }
+
+    /// Whatever the number of workers, and whatever is ready in the other lanes or under way there without an end: as many
+    /// keys of a lane as it has places for are worked on, and the others of it as soon as one of them ends.
+    #[test]
+    fn no_lane_starves(
+        steps in prop::collection::vec(step(), 0..120),
+        workers in prop_oneof![1_usize..5, 5_usize..=1024],
+        lane in prop::sample::select(Lane::ALL.to_vec()),
+    ) {
+        let mut model = played(steps, workers);
+        // None of these shares a group with what never ends.
+        let wanted: HashSet<Key> = (100..200).map(key).collect();
+        wanted.iter().for_each(|key| model.add(key.clone(), Ticket::of(lane)));
+        while model.pop().is_some() {}
+        for _ in 0..1000 {
+            let free = lane.concurrency(workers) - model.in_flight(lane);
+            let waiting = model.owed.intersection(&wanted).count();
+            prop_assert!(free == 0 || waiting == 0, "{waiting} of {lane:?} wait beside {free} free places");
+            let Some(at) = model.running.iter().position(|(_, ticket)| ticket.lane == lane) else { break };
+            model.end(at);
+            while model.pop().is_some() {}
         }
-        prop_assert!(model.running.iter().any(|(key, _)| *key == urgent));
-        // At most one goes past it that has waited long for its turn to say something.
-        prop_assert!(taken <= 1, "{taken} were taken before it");
+        prop_assert!(model.owed.is_disjoint(&wanted), "never worked on: {:?}", model.owed.intersection(&wanted));
     }
 }

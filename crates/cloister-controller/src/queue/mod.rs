@@ -5,8 +5,9 @@
 //! Keys to be looked at later wait by the wall clock, because what ends at a time ends at that time even when the
 //! machine slept or its clock was set.
 //!
-//! Each lane has places of its own, and a key that must wait for another of its group has none: so a grant that must end
-//! waits for nothing but grants that must end.
+//! Each lane has a concurrency of its own, and a key that must wait for another of its group takes none of it: so a grant that
+//! must end waits for nothing but grants that must end. Two lanes only write statuses, a few at a time: where the API server is
+//! the bottleneck, a crowd of statuses takes a small share of it from what opens and closes, and no other lane starves them.
 
 mod inner;
 mod lane;
@@ -17,17 +18,14 @@ mod turns;
 pub use lane::{Group, Job, Lane, Mode, Ticket};
 
 use crate::key::Key;
-use inner::{FEW, Inner, Places};
+use inner::Inner;
 use jiff::Timestamp;
 use std::{
     collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{
-    sync::{Notify, Semaphore, SemaphorePermit},
-    time::timeout,
-};
+use tokio::{sync::Notify, time::timeout};
 
 /// The longest sleep of the dispatcher: how late it may notice that the wall clock was set.
 const TICK: Duration = Duration::from_secs(2);
@@ -38,42 +36,17 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 /// The longest wait after a failure.
 const LAST_BACKOFF: Duration = Duration::from_secs(120);
 
-/// How long what is only to be said waits for what opens and closes.
-const COURTESY: Duration = Duration::from_secs(3);
-
-/// How many may wait for their turn to say something.
-const SEATS: usize = 32;
-
 /// The work queue.
 pub struct Queue {
     inner: Mutex<Inner>,
     failures: Mutex<HashMap<Key, u32>>,
     changed: Notify,
-    /// Told when nothing urgent is left.
-    calm: Notify,
-    /// Seats for those that give way, while they wait and while they then say what there is to say.
-    seats: Semaphore,
-    few: Semaphore,
-}
-
-/// The turn of somebody who gave way.
-#[derive(Debug)]
-pub struct Turn<'a> {
-    _seat: Option<SemaphorePermit<'a>>,
-    _one_of_few: Option<SemaphorePermit<'a>>,
 }
 
 impl Queue {
     /// A queue that hands out so many keys at a time of what opens.
     pub fn new(workers: usize) -> Self {
-        Queue {
-            inner: Mutex::new(Inner::new(Places::new(workers))),
-            failures: Mutex::default(),
-            changed: Notify::new(),
-            calm: Notify::new(),
-            seats: Semaphore::new(SEATS),
-            few: Semaphore::new(FEW),
-        }
+        Queue { inner: Mutex::new(Inner::new(workers)), failures: Mutex::default(), changed: Notify::new() }
     }
 
     /// Adds keys to be worked on as soon as possible.
@@ -87,7 +60,6 @@ impl Queue {
         drop(inner);
         if any {
             self.changed.notify_one();
-            self.calm.notify_waiters();
         }
     }
 
@@ -113,7 +85,6 @@ impl Queue {
         }
         drop(inner);
         self.changed.notify_one();
-        self.calm.notify_waiters();
         wait
     }
 
@@ -136,40 +107,10 @@ impl Queue {
         Some(wait)
     }
 
-    /// Waits until nothing that opens or closes is ready or under way, or until it was polite long enough.
-    pub async fn calm(&self) {
-        let _ = timeout(COURTESY, self.until(Inner::is_calm)).await;
-    }
-
-    /// Lets everything go first that opens or closes, because what is left to do for this key is only to say something:
-    /// its place is free for another. Ends early when the key is to be looked at again, and at once where too many wait
-    /// already. The turn that is returned is to be kept while it is said.
-    pub async fn give_way(&self, key: &Key) -> Turn<'_> {
-        self.lock().give_way(key);
-        self.changed.notify_one();
-        self.calm.notify_waiters();
-        let mut turn = Turn { _seat: self.seats.try_acquire().ok(), _one_of_few: None };
-        if turn._seat.is_some() {
-            let wait = async {
-                let one_of_few = self.few.acquire().await.ok();
-                self.until(|inner| inner.is_calm() || inner.comes_again(key)).await;
-                one_of_few
-            };
-            turn._one_of_few = timeout(COURTESY, wait).await.ok().flatten();
-        }
-        turn
-    }
-
-    async fn until(&self, holds: impl Fn(&Inner) -> bool) {
-        loop {
-            let changed = self.calm.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if holds(&self.lock()) {
-                return;
-            }
-            changed.await;
-        }
+    /// Leaves the status of a key that is worked on to the lane of what has opened, where the key comes again. Whether that is
+    /// so is returned: what is in another lane than the normal one does all at once.
+    pub fn defer_status(&self, key: &Key) -> bool {
+        self.lock().defer_status(key)
     }
 
     /// The next key to work on. What has fallen due is given tickets as of now, and the queue is not held meanwhile.

@@ -1,4 +1,5 @@
-use super::{inner::PATIENCE, *};
+use super::*;
+use futures::FutureExt;
 
 const WORKERS: usize = 64;
 
@@ -7,7 +8,7 @@ fn queue() -> Queue {
 }
 
 fn inner() -> Inner {
-    Inner::new(Places::new(WORKERS))
+    Inner::new(WORKERS)
 }
 
 fn key(name: &str) -> Key {
@@ -20,10 +21,6 @@ fn review() -> Key {
 
 fn normal(name: &str) -> (Key, Ticket) {
     (key(name), Ticket::default())
-}
-
-fn said() -> (Key, Ticket) {
-    (review(), Ticket::of(Lane::Status))
 }
 
 fn at(second: i64) -> Timestamp {
@@ -40,25 +37,42 @@ fn a_key_is_queued_once() {
 }
 
 #[test]
-fn what_can_wait_goes_last_though_not_for_ever() {
-    let mut inner = Inner::new(Places::new(1000));
+fn what_can_wait_goes_last_though_it_waits_for_no_other_lane() {
+    let mut inner = inner();
     inner.add(review(), Ticket::of(Lane::Status));
-    for at in 0..PATIENCE + 4 {
+    for at in 0..WORKERS + 4 {
         inner.add(key(&format!("n{at}")), Ticket::default());
     }
     let order: Vec<Key> = std::iter::from_fn(|| inner.pop()).map(|job| job.key).collect();
-    assert_eq!(order.iter().position(|key| *key == review()), Some(PATIENCE as usize));
-    assert_eq!(order.len(), PATIENCE as usize + 5);
+    assert_eq!(order.iter().position(|key| *key == review()), Some(WORKERS));
+    assert_eq!(order.len(), WORKERS + 1);
+}
+
+#[tokio::test]
+async fn an_urgent_key_is_handed_out_at_once_while_all_others_are_busy() {
+    for urgent in Lane::ALL {
+        let queue = Queue::new(1);
+        let others = Lane::ALL.into_iter().filter(|lane| *lane != urgent);
+        queue
+            .add_all(others.flat_map(|lane| (0..200).map(move |at| (key(&format!("{lane:?}{at}")), Ticket::of(lane)))));
+        let next = || queue.next(|| at(0), |_| Vec::new()).now_or_never();
+        while let Some(job) = next() {
+            assert_ne!(job.ticket.lane, urgent);
+        }
+        assert!(queue.depth().0 > 0, "something waits in each other lane");
+        queue.add_all([(Key::Config, Ticket::of(urgent))]);
+        assert_eq!(next().map(|job| job.key), Some(Key::Config), "{urgent:?}");
+    }
 }
 
 #[test]
 fn a_key_that_becomes_urgent_moves_up() {
-    let mut inner = Inner::new(Places::new(1));
+    let mut inner = Inner::new(1);
     for at in 0..9 {
         inner.add(key(&format!("n{at}")), Ticket::default());
     }
     assert_eq!(inner.pop().unwrap().key, key("n0"));
-    // The only place of what opens is taken, and that does not matter.
+    // All concurrency of what opens is used, and that does not matter.
     assert!(inner.pop().is_none());
     inner.add(key("n8"), Ticket::of(Lane::Ending));
     assert_eq!(inner.pop().unwrap().key, key("n8"));
@@ -68,7 +82,7 @@ fn a_key_that_becomes_urgent_moves_up() {
 
 #[test]
 fn who_waits_for_a_turn_takes_no_place() {
-    let mut inner = Inner::new(Places::new(2));
+    let mut inner = Inner::new(2);
     let mount = |mode| Ticket { lane: Lane::Normal, turns: vec![(Group::Mount("a".into(), "m".into()), mode)] };
     inner.add(key("ends"), mount(Mode::End));
     assert_eq!(inner.pop().unwrap().key, key("ends"));
@@ -106,50 +120,57 @@ fn what_ends_goes_before_what_opens() {
     assert!(inner.is_idle());
 }
 
-#[tokio::test]
-async fn what_can_wait_waits_for_what_is_under_way() {
-    let queue = queue();
-    queue.add_all([normal("a"), said()]);
-    assert_eq!(queue.lock().pop().unwrap().key, key("a"));
-    assert!(queue.lock().pop().is_none());
-    let calm = queue.calm();
-    tokio::pin!(calm);
-    assert!(futures::poll!(&mut calm).is_pending());
-    queue.done(&key("a"), true, at(0));
-    calm.await;
-    assert_eq!(queue.lock().pop().unwrap().key, review());
-    // What is only said does not disturb.
-    queue.calm().await;
+#[test]
+fn a_crowd_that_has_opened_says_so_a_few_at_a_time() {
+    let mut inner = Inner::new(1000);
+    let mount = vec![(Group::Mount("a".into(), "m".into()), Mode::Open)];
+    let keys: Vec<Key> = (0..40).map(|at| key(&format!("n{at}"))).collect();
+    for key in &keys {
+        inner.add(key.clone(), Ticket { lane: Lane::Normal, turns: mount.clone() });
+    }
+    assert_eq!(std::iter::from_fn(|| inner.pop()).count(), keys.len());
+    for key in &keys {
+        assert!(inner.defer_status(key));
+        assert!(inner.pop().is_none(), "it is still worked on");
+    }
+    keys.iter().for_each(|key| inner.end(key));
+    // What opens does not wait for them.
+    inner.add(key("other"), Ticket::default());
+    assert_eq!(inner.pop().unwrap().key, key("other"));
+    let few: Vec<Job> = std::iter::from_fn(|| inner.pop()).collect();
+    assert_eq!(few.len(), Lane::Opened.concurrency(1000));
+    assert!(few.iter().all(|job| job.ticket == Ticket { lane: Lane::Opened, turns: mount.clone() }));
+    // One that must end by now does not wait for its turn to say that it has opened.
+    inner.add(keys[39].clone(), Ticket::of(Lane::Ending));
+    assert_eq!(inner.depth().0, keys.len() - few.len());
+    few.iter().for_each(|job| inner.end(&job.key));
+    assert_eq!(inner.pop().unwrap().key, keys[39]);
 }
 
-#[tokio::test(start_paused = true)]
-async fn one_that_gives_way_waits_for_the_others() {
-    let queue = Queue::new(2);
-    let a = key("a");
-    queue.add_all([normal("a"), normal("b"), normal("c")]);
-    for name in ["a", "b"] {
-        assert_eq!(queue.lock().pop().unwrap().key, key(name));
+#[test]
+fn only_what_opens_leaves_its_status_to_another_lane() {
+    for lane in Lane::ALL {
+        let mut inner = inner();
+        inner.add(key("a"), Ticket::of(lane));
+        assert!(inner.pop().is_some());
+        assert_eq!(inner.defer_status(&key("a")), lane == Lane::Normal);
+        inner.end(&key("a"));
+        assert_eq!(inner.pop().map(|job| job.ticket.lane), (lane == Lane::Normal).then_some(Lane::Opened));
     }
-    assert!(queue.lock().pop().is_none());
-    let polite = queue.give_way(&a);
-    tokio::pin!(polite);
-    assert!(futures::poll!(&mut polite).is_pending());
-    // Its place is free for another.
-    assert_eq!(queue.lock().pop().unwrap().key, key("c"));
-    queue.done(&key("c"), true, at(0));
-    queue.done(&key("b"), true, at(0));
-    assert!(futures::poll!(&mut polite).is_ready());
+    assert!(!inner().defer_status(&key("a")), "it is not worked on");
+}
 
-    queue.add_all([normal("b")]);
-    assert_eq!(queue.lock().pop().unwrap().key, key("b"));
-    let polite = queue.give_way(&a);
-    tokio::pin!(polite);
-    assert!(futures::poll!(&mut polite).is_pending());
-    queue.add_all([normal("a")]);
-    assert!(futures::poll!(&mut polite).is_ready());
-    queue.done(&key("a"), true, at(0));
-    // Whatever is under way, it ends.
-    queue.give_way(&a).await;
+#[test]
+fn what_has_something_else_to_do_by_then_does_it_first() {
+    let mut inner = inner();
+    inner.add(key("a"), Ticket::default());
+    assert!(inner.pop().is_some());
+    assert!(inner.defer_status(&key("a")));
+    inner.add(key("a"), Ticket::of(Lane::Ending));
+    inner.end(&key("a"));
+    assert_eq!(inner.pop().unwrap().ticket.lane, Lane::Ending);
+    inner.end(&key("a"));
+    assert!(inner.is_idle());
 }
 
 #[test]

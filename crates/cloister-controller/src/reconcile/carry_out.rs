@@ -20,6 +20,8 @@ pub(super) struct Worked<S> {
     pub(super) outcome: Outcome<Error>,
     /// The status that was written.
     pub(super) said: Option<S>,
+    /// The status that is left to another lane: the key comes again to write it.
+    pub(super) deferred: Option<S>,
     /// Whether what is to be said was written.
     telling: Result<(), Error>,
 }
@@ -69,6 +71,10 @@ impl Reconciler {
         for failed in &outcome.failures {
             warn!(category = failed.error.category(), "{}", failed.error);
         }
+        let may_defer = plan.status_can_wait && plan.status.is_some() && outcome.failures.is_empty();
+        if may_defer && queue.defer_status(&target.key) {
+            return Worked { outcome, said: None, deferred: plan.status, telling: announced };
+        }
         let told = outcome.told(|error| !error.is_conflict());
         let status = match (outcome.failures.is_empty(), told.failures.is_empty()) {
             (true, _) => plan.status,
@@ -78,10 +84,8 @@ impl Reconciler {
         };
         let Some(status) = status else {
             again(at_once.filter(|_| outcome.failures.is_empty() && announced.is_ok()));
-            return Worked { outcome, said: None, telling: announced };
+            return Worked { outcome, said: None, deferred: None, telling: announced };
         };
-        let waits = plan.status_can_wait && outcome.failures.is_empty();
-        let _turn = if waits { Some(queue.give_way(&target.key).await) } else { None };
         let written = if same_version && outcome.failures.is_empty() {
             writer.status(target, &status).await
         } else {
@@ -95,7 +99,7 @@ impl Reconciler {
         let said = written.is_ok().then_some(status);
         let telling = announced.and(written);
         again(at_once.filter(|_| outcome.failures.is_empty() && telling.is_ok()));
-        Worked { outcome, said, telling }
+        Worked { outcome, said, deferred: None, telling }
     }
 
     /// Writes the status of an object about which there is nothing to do.

@@ -73,7 +73,6 @@ impl Reconciler {
             }
             for place in places {
                 tokio::time::sleep(pause).await;
-                self.sources.store.queue.calm().await;
                 if let Err(error) = self.look_at(&place).await {
                     warn!(
                         category = error.category(),

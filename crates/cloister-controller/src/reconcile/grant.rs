@@ -2,31 +2,35 @@
 
 use super::Reconciler;
 use crate::{
-    apply::ObjectTarget,
+    apply::{Found, ObjectTarget},
     decode::Decoded,
     error::Error,
-    index::Indexed,
+    index::{Dirty, Indexed},
     key::Key,
     queue::Ticket,
     report,
     snapshot::{GrantDecision, Snapshot},
 };
-use cloister_api::{GrantStatus, labels, with_grant_type};
+use cloister_api::{GrantPhase, GrantStatus, labels, with_grant_type};
 use cloister_core::{
     grant,
     grant::{Grant, failed},
-    model::child::GrantRef,
+    model::{child::GrantRef, plan::Plan},
 };
 use jiff::Timestamp;
 use kube::{Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, mem, sync::Arc};
-use tracing::info;
+use tracing::{debug, info};
 
 impl Reconciler {
     /// Decides about a grant, and opens or closes what it is for.
     pub(super) async fn grant(&self, namespace: &Arc<str>, grant: &GrantRef, ticket: &Ticket) -> Result<(), Error> {
         let store = &self.sources.store;
+        let opened = self.opened().remove(&Key::Grant(namespace.clone(), grant.clone()));
+        if let Some(status) = opened {
+            self.say_opened(namespace, grant, status).await;
+        }
         if store.index().is_unfinished(namespace, grant) {
             self.take_back(namespace, grant).await?;
         }
@@ -51,6 +55,29 @@ impl Reconciler {
         result
     }
 
+    /// Writes the status of a grant that has opened, which was left for later. Whatever is to be done by now comes after it,
+    /// because the audit record takes the opening from it. Where this fails, what is decided next says the same, or ends the
+    /// grant.
+    async fn say_opened(&self, namespace: &Arc<str>, grant: &GrantRef, status: GrantStatus) {
+        let store = &self.sources.store;
+        let found = store.index().grant(namespace, grant).filter(|found| is_approved(found)).cloned();
+        let Some(found) = found else { return };
+        let decision = GrantDecision {
+            found: Found::of(&found),
+            metadata: found.metadata,
+            plan: Plan { status: Some(status), ..Plan::default() },
+            grant: found.object.ok(),
+            needs: Ticket::default(),
+            to_answer: Dirty::new(),
+        };
+        let now = store.clock.now();
+        let written = with_grant_type!(grant.kind, K => self.act::<K>(namespace, grant, decision, now).await);
+        if let Err(error) = written {
+            debug!(%error, "the status of a grant that has opened could not be written yet");
+        }
+        self.sources.audit.take_grant(store, namespace, grant);
+    }
+
     /// Carries out what was decided, and tells of it.
     async fn act<K>(
         &self,
@@ -73,11 +100,14 @@ impl Reconciler {
             ..self.namespaced(Key::Grant(namespace.clone(), grant.clone()), namespace, metadata)
         };
         let before = store.index().grant(namespace, grant).and_then(|found| found.status().cloned());
-        let worked = self
+        let mut worked = self
             .work_off(&target, plan, |planned, outcome| {
                 failed(&target.metadata, before.as_ref(), planned, outcome, now)
             })
             .await;
+        if let Some(status) = worked.deferred.take() {
+            self.opened().insert(target.key.clone(), status);
+        }
         if let (Some(object), Some(said)) = (&object, &worked.said) {
             let done = worked.outcome.failures.is_empty();
             let mut notifications = report::grant_notifications(object.status(), said);
@@ -91,6 +121,10 @@ impl Reconciler {
         }
         worked.result()
     }
+}
+
+fn is_approved(found: &Decoded<Grant>) -> bool {
+    found.object.as_ref().is_ok_and(|grant| grant.phase() == GrantPhase::Approved)
 }
 
 fn has_ended(found: &Decoded<Grant>) -> bool {

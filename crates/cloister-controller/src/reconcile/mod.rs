@@ -27,13 +27,17 @@ use crate::{
     snapshot::{Snapshot, Sources},
     watch::needs,
 };
+use cloister_api::GrantStatus;
 use cloister_core::grant::plan;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource,
     core::{ClusterResourceScope, NamespaceResourceScope},
 };
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 use tracing::debug;
 
 /// Makes the cluster what is declared, one key at a time.
@@ -51,13 +55,15 @@ pub struct Reconciler {
     /// The copies of credentials that somebody else has written.
     pub replaced: Arc<Replaced>,
     counted: Counted,
+    /// The statuses of grants that have opened, which are still to be written.
+    opened: Mutex<HashMap<Key, GrantStatus>>,
 }
 
 impl Reconciler {
     /// One that has reconciled nothing yet.
     pub fn new(sources: Sources, writer: Writer, alerts: Arc<Alerts>, metrics: Arc<Metrics>) -> Self {
-        let (impersonators, replaced, counted) = Default::default();
-        Reconciler { sources, writer, alerts, metrics, impersonators, replaced, counted }
+        let (impersonators, replaced, counted, opened) = Default::default();
+        Reconciler { sources, writer, alerts, metrics, impersonators, replaced, counted, opened }
     }
 
     /// Works on one key, with the turns that it holds.
@@ -102,6 +108,11 @@ impl Reconciler {
                 _ => {}
             }
         }
+    }
+
+    fn opened(&self) -> MutexGuard<'_, HashMap<Key, GrantStatus>> {
+        // No step leaves it half changed.
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// An object in no namespace, of which only the status is written.

@@ -7,7 +7,6 @@ use super::{metrics::Metrics, notification::Notification};
 use crate::{
     error::Error,
     key::{Key, ObjectName},
-    queue::Queue,
     requests::Requests,
 };
 use cloister_api::{GROUP, ResearchNamespace, VERSION};
@@ -190,8 +189,8 @@ impl Alerts {
         }
     }
 
-    /// Writes the Events, one after the other, until the process ends, and after all that opens or closes.
-    pub async fn write(&self, requests: &Requests, queue: &Queue, metrics: &Metrics) {
+    /// Writes the Events, one after the other, until the process ends.
+    pub async fn write(&self, requests: &Requests, metrics: &Metrics) {
         let Some(mut receiver) = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take() else {
             return;
         };
@@ -205,7 +204,7 @@ impl Alerts {
                 note: Some(clipped(notification.message)),
                 secondary: None,
             };
-            queue.calm().await;
+            let _permit = requests.permit().await;
             if !requests.may_act() {
                 debug!("another operator may be the leader by now; an Event is dropped");
                 continue;

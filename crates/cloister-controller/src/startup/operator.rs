@@ -59,8 +59,8 @@ impl Operator {
         tokio::spawn({
             let reconciler = self.reconciler.clone();
             async move {
-                let Reconciler { sources, alerts, metrics, writer, .. } = &*reconciler;
-                alerts.write(&writer.requests, &sources.store.queue, metrics).await;
+                let Reconciler { alerts, metrics, writer, .. } = &*reconciler;
+                alerts.write(&writer.requests, metrics).await;
             }
         });
         tokio::spawn({

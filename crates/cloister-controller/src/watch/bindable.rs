@@ -89,3 +89,6 @@ fn note(store: &Store, role: &str, bindable: bool) {
     // Not by `enqueue`, which would have all asked about again.
     store.again(dirty);
 }
+
+#[cfg(test)]
+mod tests;

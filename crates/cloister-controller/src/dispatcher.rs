@@ -16,7 +16,7 @@ const AT_ONCE: usize = 64;
 /// The longest wait after the API server could not be reached, or did not do its part.
 const SOON: Duration = Duration::from_secs(3);
 
-/// Works until `stop`, then lets what is under way come to its end.
+/// Works until `stop`, then lets what is under way come to its end, and writes the statuses that were left for later.
 pub async fn run(reconciler: Arc<Reconciler>, stop: impl Future<Output = ()>) {
     let store = &reconciler.sources.store;
     let mut tasks = JoinSet::new();
@@ -39,6 +39,7 @@ pub async fn run(reconciler: Arc<Reconciler>, stop: impl Future<Output = ()>) {
     while let Some(ended) = tasks.join_next().await {
         report(ended);
     }
+    reconciler.say_all_opened().await;
 }
 
 /// Works on these keys once, before there is a dispatcher. One that fails comes again by the queue.

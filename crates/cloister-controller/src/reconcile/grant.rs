@@ -7,7 +7,7 @@ use crate::{
     error::Error,
     index::{Dirty, Indexed},
     key::Key,
-    queue::Ticket,
+    queue::{Lane, Ticket},
     report,
     snapshot::{GrantDecision, Snapshot},
 };
@@ -17,6 +17,7 @@ use cloister_core::{
     grant::{Grant, failed},
     model::{child::GrantRef, plan::Plan},
 };
+use futures::{StreamExt, stream};
 use jiff::Timestamp;
 use kube::{Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
@@ -76,6 +77,17 @@ impl Reconciler {
             debug!(%error, "the status of a grant that has opened could not be written yet");
         }
         self.sources.audit.take_grant(store, namespace, grant);
+    }
+
+    /// Writes all statuses of grants that have opened which were left for later: the process ends.
+    pub async fn say_all_opened(&self) {
+        let all = mem::take(&mut *self.opened());
+        let each = |(key, status)| async move {
+            if let Key::Grant(namespace, grant) = key {
+                self.say_opened(&namespace, &grant, status).await;
+            }
+        };
+        stream::iter(all).for_each_concurrent(Lane::Opened.concurrency(1), each).await;
     }
 
     /// Carries out what was decided, and tells of it.

@@ -124,10 +124,8 @@ async fn what_kubernetes_refuses_of_quotas_and_limits_is_refused_in_words_that_h
             (Err(words), Err(_)) => {
                 refused += 1;
                 ensure!(words.contains(&format!("spec.{field}")), "it does not say where: {words}");
-                ensure!(
-                    words.contains("must") || words.contains("takes no") || words.contains("needs"),
-                    "nothing to go by: {words}"
-                );
+                let helps = ["must", "takes no", "needs", "cannot"].iter().any(|word| words.contains(word));
+                ensure!(helps, "nothing to go by: {words}");
             }
             (Ok(()), Err(words)) => {
                 ensure!(is_beyond_a_rule(words), "seed {seed}: {spec} is taken, and Kubernetes says: {words}");

@@ -7,7 +7,7 @@ use cloister_api::{
     StorageAccessGrant, StorageResource, labels,
 };
 use cloister_core::{
-    cluster::settings::Settings,
+    cluster::{role_facts::RoleFacts, settings::Settings},
     grant,
     grant::{Catalogue, Grant, Home, Lookup},
     model::{
@@ -18,7 +18,8 @@ use cloister_core::{
     namespace::KnownAllowlist,
 };
 use jiff::Timestamp;
-use kube::{Api, Client, api::ListParams};
+use k8s_openapi::api::rbac::v1::ClusterRole;
+use kube::{Api, Client, ResourceExt, api::ListParams};
 use std::collections::{BTreeMap, HashMap};
 
 /// What to do for a namespace of which nothing is there yet.
@@ -74,6 +75,8 @@ pub struct Known {
     pub storages: HashMap<String, StorageResource>,
     /// The policy of all of it.
     pub policy: AccessPolicy,
+    /// The ClusterRoles, by their names.
+    pub roles: HashMap<String, RoleFacts>,
 }
 
 impl Known {
@@ -86,7 +89,9 @@ impl Known {
         let policy = Api::<AccessPolicy>::all(client.clone()).get(policy).await?;
         let storages = Api::<StorageResource>::all(client.clone()).list(&ListParams::default()).await?;
         let storages = storages.into_iter().map(|storage| (storage.metadata.name.clone().unwrap_or_default(), storage));
-        Ok(Known { storages: storages.collect(), policy })
+        let roles = Api::<ClusterRole>::all(client.clone()).list(&ListParams::default()).await?;
+        let roles = roles.into_iter().map(|role| (role.name_any(), RoleFacts::of(&role, true)));
+        Ok(Known { storages: storages.collect(), policy, roles: roles.collect() })
     }
 
     /// What to do for an active grant at its end.
@@ -97,7 +102,7 @@ impl Known {
     pub fn grant_end(&self, grant: &StorageAccessGrant, children: &Children) -> Result<Plan<GrantStatus>> {
         let status = grant.status.as_ref();
         let end = status.and_then(|status| status.expires_at.as_ref()).context("the grant has no end")?.0;
-        Ok(self.plan(grant, &[], children, end))
+        self.plan(grant, &[], children, end)
     }
 
     /// The status of a request that this review approves: who approved, and when the grant ends.
@@ -106,7 +111,7 @@ impl Known {
     ///
     /// The review does not approve it.
     pub fn approved(&self, grant: &StorageAccessGrant, review: &AccessReview) -> Result<GrantStatus> {
-        let plan = self.plan(grant, &[review], &Children::new(), Timestamp::now());
+        let plan = self.plan(grant, &[review], &Children::new(), Timestamp::now())?;
         let status = plan.announce.or(plan.status).context("there is nothing to write of it")?;
         ensure!(status.expires_at.is_some(), "it has no end: {}", status.reason);
         Ok(status)
@@ -118,10 +123,12 @@ impl Known {
         reviews: &[&AccessReview],
         children: &Children,
         now: Timestamp,
-    ) -> Plan<GrantStatus> {
+    ) -> Result<Plan<GrantStatus>> {
+        let namespace = grant.metadata.namespace.as_deref().unwrap_or_default();
+        let home = fixture::namespace(namespace)?;
         let name = grant.metadata.name.as_deref().unwrap_or_default();
-        grant::plan(&grant::Input {
-            namespace: grant.metadata.namespace.as_deref().unwrap_or_default(),
+        Ok(grant::plan(&grant::Input {
+            namespace,
             grant: GrantRef { kind: GrantKind::StorageAccessGrant, name: name.into() },
             declared: grant::DeclaredGrant::Read(&Grant::Storage(grant.clone())),
             catalogue: Catalogue {
@@ -129,7 +136,7 @@ impl Known {
                 roles: &|_| Lookup::Absent,
                 policies: &|_| Lookup::Read(&self.policy),
                 meant: &|_, _| None,
-                cluster_roles: &|_| None,
+                cluster_roles: &|name| self.roles.get(name),
                 services: &|_| None,
                 hosts: &|_| None,
                 credentials: &|_| None,
@@ -140,7 +147,7 @@ impl Known {
             held: None,
             recorded: true,
             home: Home::Enforced,
-            members: &[],
+            members: &home.spec.members,
             accounts: &[],
             rules: &[],
             role_holders: &[],
@@ -151,7 +158,7 @@ impl Known {
             neighbours: &[],
             holders: &[],
             now,
-        })
+        }))
     }
 }
 

@@ -1,11 +1,12 @@
 //! (g): many requests are approved at the same moment.
 
-use super::{Bench, all_done, stand};
+use super::{Bench, stand};
 use crate::bench::{
     fixture::{self, GRANTS_PER_NAMESPACE},
     outcome::{Goal, Meter, Outcome, Side},
     people::{PEOPLE, names},
     plans,
+    raw::Raw,
     scenario::expiry::{ask_for, bindings},
     site::{PATIENCE, Site},
     watch::Sighting,
@@ -18,7 +19,7 @@ use kube::{
     api::{ListParams, PostParams},
 };
 use std::{collections::HashMap, sync::Arc, time::Instant};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 
 /// The outcome.
 ///
@@ -70,23 +71,39 @@ async fn raw_side(bench: &Bench, names: &[String]) -> Result<Side> {
     let known = Arc::new(plans::Known::read(&site.admin, fixture::COURT).await?);
     let mut watch = site.watch_grant_bindings().await?;
     let meter = Meter::begin(&site, None)?;
-    let mut tasks = JoinSet::new();
+    // One that fails ends the benchmark; the bindings would be waited for in vain.
+    let (failure, mut failures) = mpsc::unbounded_channel();
     let from = approve(&site, &requests, |request, review| {
-        let (raw, known, request) = (raw.clone(), known.clone(), request.clone());
-        tasks.spawn(async move {
-            let namespace = request.namespace().unwrap_or_default();
-            let (status, binding) = (known.approved(&request, &review)?, fixture::binding(&request)?);
-            let target = plans::grant_target(&raw.client(), request);
-            // The binding must not stand before it is written down who approved it, and when it ends.
-            raw.status(&target, &status).await?;
-            raw.post(&namespace, &binding).await
+        let (raw, known, request, failure) = (raw.clone(), known.clone(), request.clone(), failure.clone());
+        tokio::spawn(async move {
+            if let Err(error) = open_in_a_row(&raw, &known, request, &review).await {
+                // Nobody listens any more where the first has ended it already.
+                let _ = failure.send(error);
+            }
         });
     });
-    let (from, until) = futures::try_join!(from, watch.all(wanted, PATIENCE, stands))?;
-    all_done(tasks).await?;
+    let done = async { futures::try_join!(from, watch.all(wanted, PATIENCE, stands)) };
+    let (from, until) = tokio::select! {
+        done = done => done?,
+        Some(error) = failures.recv() => return Err(error),
+    };
     let side = meter.end(None, &from, &until).await?;
     site.close().await?;
     Ok(side)
+}
+
+/// Writes who approved a request and when its grant ends, and then the binding, which must not stand before.
+async fn open_in_a_row(
+    raw: &Raw,
+    known: &plans::Known,
+    request: StorageAccessGrant,
+    review: &AccessReview,
+) -> Result<()> {
+    let namespace = request.namespace().unwrap_or_default();
+    let (status, binding) = (known.approved(&request, review)?, fixture::binding(&request)?);
+    let target = plans::grant_target(&raw.client(), request);
+    raw.status(&target, &status).await?;
+    raw.post(&namespace, &binding).await
 }
 
 /// Makes the namespaces and the catalogue, starts the operator, and asks.

@@ -64,12 +64,12 @@ impl Bare {
 
     /// Deletes what the test made, and keeps the cluster for the next one. No operator runs any more, and what is in
     /// `deploy/` is as it was.
-    pub async fn give_back(mut self) -> Result<()> {
-        self.binary = tokio::task::spawn_blocking(operator::build).await??;
-        let operator = self.operator().await?;
-        reuse::clean(&self.admin).await?;
-        ensure!(operator.stop().await?.success(), "the operator that cleans up has failed: {}", self.log());
-        reuse::keep((self.cluster, self.of_cluster));
+    pub async fn give_back(self) -> Result<()> {
+        let next = Self::of((self.cluster, self.of_cluster)).await?;
+        let operator = next.operator().await?;
+        reuse::clean(&next.admin).await?;
+        ensure!(operator.stop().await?.success(), "the operator that cleans up has failed: {}", next.log());
+        reuse::keep((next.cluster, next.of_cluster));
         Ok(())
     }
 

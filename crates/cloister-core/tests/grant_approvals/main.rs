@@ -160,17 +160,16 @@ impl<E: Clone + Debug> Histories<E> {
 
 /// Histories of one operator that sees all.
 fn alone(length: Range<usize>, at_rest: fn(u64) -> bool) -> Histories<Event> {
-    let run = |start: &Model, events: &[Event], at_rest: bool| {
-        let mut model = start.clone();
-        events.iter().for_each(|event| model.take(event));
-        if at_rest {
-            model.settle();
-        }
-    };
-    let begin = |start: &Model, events: &[Event]| {
+    fn begin(start: &Model, events: &[Event]) -> Model {
         let mut model = start.clone();
         events.iter().for_each(|event| model.take(event));
         model
+    }
+    let run = |start: &Model, events: &[Event], at_rest: bool| {
+        let mut model = begin(start, events);
+        if at_rest {
+            model.settle();
+        }
     };
     Histories { event: Event::any, length, at_rest, run, begin: Some(begin) }
 }

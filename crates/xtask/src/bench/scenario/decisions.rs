@@ -92,7 +92,8 @@ async fn raw_side(bench: &Bench, names: &[String]) -> Result<Side> {
     Ok(side)
 }
 
-/// Writes who approved a request and when its grant ends, and then the binding, which must not stand before.
+/// Writes who approved a request and when its grant ends, and then the binding, which must not stand before. The status is
+/// planned here and not before the clock runs: it names the review.
 async fn open_in_a_row(
     raw: &Raw,
     known: &plans::Known,

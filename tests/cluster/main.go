@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"runtime/debug"
 	_ "time/tzdata" // time zones of CronJobs
 )
 
@@ -18,6 +19,12 @@ func init() {
 	// A child gets the parent-death signal when the *thread* that started it ends. The main thread never ends before
 	// the process does, so children are started from it alone.
 	runtime.LockOSThread()
+
+	// A cluster lives shortly, and the memory is there to be used: with 400, a test takes a tenth less processor time than with
+	// 200, and its API server 100 MB more.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
 }
 
 func main() {

@@ -25,5 +25,7 @@ async fn one_that_runs_as_another_account_is_not_ready_and_says_as_which_it_must
         ensure!(code == 503 && text.contains(words), "{code} {text}");
         Ok(())
     })
-    .await
+    .await?;
+    drop(operator);
+    bare.give_back().await
 }

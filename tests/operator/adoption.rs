@@ -249,7 +249,9 @@ async fn what_was_planted_before_the_installation_is_found_and_never_adopted() -
         ensure!(hard.contains_key("requests.cpu") && !hard.contains_key("pods"), "{hard:?}");
         Ok(())
     })
-    .await
+    .await?;
+    operator.stop().await?;
+    bare.give_back().await
 }
 
 async fn plant_late(admin: &Client, name: &str) -> Result<()> {

@@ -159,7 +159,7 @@ async fn a_grant_that_cannot_be_read_any_more_closes_all_that_it_opened() -> Res
     assert!(ended.status.context("nothing is said")?.ended_at.is_some());
     site.gone("worker").await?;
     operator.stop().await?;
-    Ok(())
+    site.0.give_back().await
 }
 
 /// Without the right to look at pods nothing is confirmed.
@@ -221,7 +221,8 @@ async fn a_copy_that_is_made_when_its_mount_is_gone_does_not_stay() -> Result<()
         ensure!(secrets.get_opt(SECRET).await?.is_none(), "it is there");
         Ok(())
     })
-    .await
+    .await?;
+    site.0.give_back().await
 }
 
 /// With the policies out of force somebody makes pods that keep what they had: they end with the grant, though it says
@@ -261,7 +262,7 @@ async fn a_pod_that_keeps_the_credential_ends_with_the_grant() -> Result<()> {
     let worker = pods.get("worker").await?;
     assert_eq!(worker.metadata.deletion_timestamp, None, "a pod that is emptied goes on");
     operator.stop().await?;
-    Ok(())
+    site.0.give_back().await
 }
 
 /// Whoever deletes a pod gives it the grace that its spec names. One that runs on a node, and is deleted before the end,
@@ -303,5 +304,5 @@ async fn a_pod_that_is_being_deleted_for_a_year_ends_with_the_grant() -> Result<
     pods.delete("worker", &DeleteParams::default().grace_period(0)).await?;
     site.until("run", GrantPhase::Expired).await?;
     operator.stop().await?;
-    Ok(())
+    site.0.give_back().await
 }

@@ -334,7 +334,7 @@ async fn of_two_operators_one_acts() -> Result<()> {
 
     // Taken out of the Lease, it goes on: nobody else acts.
     let nobody = json!({"spec": {"holderIdentity": null}});
-    leases.patch("cloister-operator", &PatchParams::default(), &Patch::Merge(nobody)).await?;
+    leases.patch("cloister-operator", &PatchParams::default(), &Patch::Merge(&nobody)).await?;
     eventually("the Lease to be held again", async || {
         ensure!(holder().await? == "second");
         Ok(())
@@ -356,5 +356,6 @@ async fn of_two_operators_one_acts() -> Result<()> {
     ensure!(scene.bare.log().contains("third holds Lease"), "{}", scene.bare.log());
     // Nobody has taken what stands away.
     Api::<Namespace>::all(scene.bare.admin.clone()).get("lab").await?;
-    Ok(())
+    leases.patch("cloister-operator", &PatchParams::default(), &Patch::Merge(nobody)).await?;
+    scene.bare.give_back().await
 }

@@ -63,5 +63,6 @@ async fn a_binding_in_a_grants_name_that_is_held_is_told_of_and_let_go_by_an_adm
     let let_go = json!({"metadata": {"finalizers": null}});
     bindings.patch("cloister-role-grant.debug", &PatchParams::default(), &Patch::Merge(let_go)).await?;
     ready("Reconciled").await?;
-    Ok(())
+    operator.stop().await?;
+    bare.give_back().await
 }

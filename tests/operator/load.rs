@@ -268,5 +268,5 @@ async fn what_has_ended_is_kept_as_long_as_the_platform_says() -> Result<()> {
     let ends = text.lines().filter(|line| line.contains("dev.cloister.grant.expired.v1")).count();
     ensure!(ends == 60, "{ends} ends are recorded");
     tokio::time::timeout(Duration::from_secs(30), operator.stop()).await??;
-    Ok(())
+    bare.give_back().await
 }

@@ -265,5 +265,6 @@ async fn whenever_it_is_killed_nothing_is_missing_from_the_record_and_nothing_is
     std::fs::rename(&record, bare.folder().join("evidence.jsonl"))?;
     until_alarm(&operator, 0.0).await?;
     until_recorded(&record, "late", &["grant.requested", "grant.approved", "grant.activated"]).await?;
-    Ok(())
+    operator.stop().await?;
+    bare.give_back().await
 }

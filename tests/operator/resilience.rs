@@ -234,7 +234,8 @@ async fn what_somebody_changes_behind_its_back_is_put_right() -> Result<()> {
     .await?;
     restored("nothing else to have changed").await?;
     assert!(operator.metric("cloister_drift_corrected_total", "NetworkPolicy").await? >= 4.0);
-    Ok(())
+    operator.stop().await?;
+    bare.give_back().await
 }
 
 #[tokio::test]
@@ -280,7 +281,8 @@ async fn a_policy_of_somebody_else_that_opens_a_namespace_is_told_of_and_removed
     Api::all(admin.clone()).create(&PostParams::default(), &config).await?;
     until_enforced(admin, "interp").await?;
     assert!(policies.get_opt("widen").await?.is_none());
-    Ok(())
+    operator.stop().await?;
+    bare.give_back().await
 }
 
 #[tokio::test]
@@ -386,7 +388,8 @@ async fn an_object_of_a_newer_version_closes_what_it_governs() -> Result<()> {
         .patch("new", &PatchParams::default(), &Patch::Merge(patch))
         .await?;
     until_enforced(admin, "new").await?;
-    Ok(())
+    operator.stop().await?;
+    bare.give_back().await
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use cloister_tests::{bare::Bare, eventually};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::json;
 use std::time::Duration;
@@ -54,5 +54,9 @@ async fn one_that_stands_by_tells_of_what_should_have_ended() -> Result<()> {
     })
     .await?;
     renewing.abort();
-    Ok(())
+    operator.stop().await?;
+    grants.delete("debug", &DeleteParams::default()).await?;
+    let leases: Api<Lease> = Api::namespaced(bare.admin.clone(), "cloister-system");
+    leases.delete("cloister-operator", &DeleteParams::default()).await?;
+    bare.give_back().await
 }

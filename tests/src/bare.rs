@@ -3,7 +3,7 @@
 
 use crate::{
     proxy::Proxy,
-    reuse::{self, Used},
+    reuse::{self, Changes, Used},
 };
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::{
@@ -15,7 +15,10 @@ use kube::{
     api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 use tempfile::TempDir;
 use xtask::{
     cluster::{Cluster, Options, workspace_root},
@@ -36,6 +39,8 @@ pub struct Bare {
     folder: TempDir,
     /// What is the cluster's: its audit log.
     of_cluster: TempDir,
+    /// What was changed of `deploy/`.
+    changed: Mutex<Changes>,
 }
 
 impl Bare {
@@ -59,18 +64,34 @@ impl Bare {
         let admin = cluster.admin_client().await?;
         let binary = tokio::task::spawn_blocking(operator::build).await??;
         let folder = tempfile::tempdir()?;
-        Ok(Bare { cluster, admin, binary, log: folder.path().join("log"), folder, of_cluster })
+        Ok(Bare {
+            cluster,
+            admin,
+            binary,
+            log: folder.path().join("log"),
+            folder,
+            of_cluster,
+            changed: Mutex::default(),
+        })
     }
 
-    /// Deletes what the test made, and keeps the cluster for the next one. No operator runs any more, and what is in
-    /// `deploy/` is as it was.
+    /// Deletes what the test made, puts back what it took of `deploy/` by the functions of this type, and keeps the cluster
+    /// for the next one. No operator runs any more.
     pub async fn give_back(self) -> Result<()> {
+        let changed = std::mem::take(&mut *self.changed());
         let next = Self::of((self.cluster, self.of_cluster)).await?;
+        // What is stored is read by this version's schemas again.
+        reuse::restore_definitions(&next.admin, &changed).await?;
         let operator = next.operator().await?;
         reuse::clean(&next.admin).await?;
         ensure!(operator.stop().await?.success(), "the operator that cleans up has failed: {}", next.log());
+        reuse::restore_admission(&next.admin, &changed).await?;
         reuse::keep((next.cluster, next.of_cluster));
         Ok(())
+    }
+
+    fn changed(&self) -> MutexGuard<'_, Changes> {
+        self.changed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Starts the operator and waits until it is ready.
@@ -146,6 +167,7 @@ impl Bare {
 
     /// Takes the validating admission policies out of force, as somebody with the power to do so could.
     pub async fn without_admission(&self) -> Result<()> {
+        self.changed().admission = true;
         let bindings: Api<ValidatingAdmissionPolicyBinding> = Api::all(self.admin.clone());
         for binding in bindings.list(&ListParams::default()).await? {
             bindings.delete(&binding.name_any(), &DeleteParams::default()).await?;
@@ -156,12 +178,14 @@ impl Bare {
 
     /// Makes a kind accept a field that this version does not know, as a newer version's definition would.
     pub async fn add_field(&self, crd: &str, path: &str, schema: serde_json::Value) -> Result<()> {
+        self.changed().definitions.insert(crd.to_owned());
         let crds: Api<CustomResourceDefinition> = Api::all(self.admin.clone());
+        let before = crds.get(crd).await?.metadata.generation;
         let patch =
             json!([{"op": "add", "path": format!("/spec/versions/0/schema/openAPIV3Schema{path}"), "value": schema}]);
         let patch: json_patch::Patch = serde_json::from_value(patch)?;
         let patched = crds.patch(crd, &PatchParams::default(), &Patch::Json::<()>(patch)).await?;
-        ensure!(patched.metadata.generation > Some(1), "{crd} has not changed");
+        ensure!(patched.metadata.generation > before, "{crd} has not changed");
         Ok(())
     }
 }

@@ -201,8 +201,15 @@ fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now
             );
             return stalled(reason::SELECTOR_REFUSED, message);
         }
+        Err(SelectsNone::Invalid(fault)) => {
+            let message = format!(
+                "namespaceSelector is invalid: {fault}. It selects no research namespace, so the allowlist opens nothing; \
+                 correct it"
+            );
+            return stalled(reason::SELECTOR_REFUSED, message);
+        }
         // That there is no selector is said with who uses it.
-        Ok(_) | Err(SelectsNone::Absent | SelectsNone::Invalid(_)) => {}
+        Ok(_) | Err(SelectsNone::Absent) => {}
     }
     let (reason, used) = used(allowlist, users, never);
     match never.broken.first() {

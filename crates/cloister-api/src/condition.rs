@@ -58,7 +58,7 @@ pub const AUDIT_AVAILABLE: &str = "AuditAvailable";
 pub mod reason {
     /// The operator has not reconciled the object yet. The API server sets this reason by default.
     pub const WAITING_FOR_OPERATOR: &str = "WaitingForOperator";
-    /// A namespaceSelector selects by labels that owners may write.
+    /// A namespaceSelector selects by labels that owners may write, or Kubernetes would refuse it.
     pub const SELECTOR_REFUSED: &str = "SelectorRefused";
     /// The first reconciliation: nothing is decided yet.
     pub const PROGRESSING: &str = "Progressing";

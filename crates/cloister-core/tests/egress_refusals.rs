@@ -2,7 +2,7 @@
 
 use cloister_api::{EgressRule, EgressState, ServiceReference, StorageEndpoint};
 use cloister_core::{
-    address::{NeverOpened, PolicyPortNumber, Refusal, Source},
+    address::{NeverOpened, PolicyPortNumber, Refusal, Selector, Source},
     egress::{
         COVERED, Covered, NOT_COVERED, Opened, PARTLY_COVERED, Peers, PodOnNode, ServiceFacts, ServicePortFacts,
         Surroundings, open_covered, open_endpoint, open_rule, open_rule_in_part,
@@ -232,7 +232,7 @@ fn a_storage_endpoint_opens_for_the_pods_of_the_mount() {
     let pods = serde_json::from_value(json!({"matchLabels": {"app": "trainer"}})).unwrap();
     let surroundings = Surroundings { never: &never(), services: &services, wildcards: false };
     let opening = open_endpoint(&endpoint, Some(&pods), &surroundings).unwrap();
-    assert_eq!(opening.pods, pods);
+    assert_eq!(Ok(opening.pods), Selector::parse(Some(&pods)));
     let nothing = StorageEndpoint { networks: None, ..endpoint };
     assert_eq!(open_endpoint(&nothing, None, &surroundings), Err(Refusal::TargetInvalid));
 }
@@ -303,7 +303,7 @@ fn a_rule_for_some_pods_covers_those_alone() {
     let part = covered(&own, &[("lab", &sync)]);
     assert_eq!((part.state, part.reason.as_str()), (EgressState::NeedsGrant, PARTLY_COVERED));
     assert!(part.message.contains("EgressAllowlist lab covers some of it, but only for pods"), "{}", part.message);
-    assert_eq!(Some(&part.openings[0].pods), sync.pod_selector.as_ref());
+    assert_eq!(Ok(&part.openings[0].pods), Selector::parse(sync.pod_selector.as_ref()).as_ref());
     assert_eq!(covered(&sync, &[("lab", &sync)]).state, EgressState::Active);
 
     let both = covered(&labelled("other"), &[("lab", &sync)]);

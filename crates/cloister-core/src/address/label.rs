@@ -1,19 +1,23 @@
 //! The syntax of labels, as the API server checks it.
 
-use super::refusal::Refusal;
+use super::selector::SelectorFault;
 
 /// A label's key: a name, after an optional DNS subdomain and a slash.
-pub(crate) fn check_key(key: &str) -> Result<(), Refusal> {
+pub(super) fn check_key(key: &str) -> Result<(), SelectorFault> {
     let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
     let prefix_is_right = prefix.is_none_or(|prefix| prefix.len() <= 253 && prefix.split('.').all(is_dns_label));
-    if prefix_is_right && is_name(name) { Ok(()) } else { Err(invalid(format!("{key:?} is not the key of a label"))) }
+    if prefix_is_right && is_name(name) {
+        Ok(())
+    } else {
+        Err(SelectorFault(format!("{key:?} is not the key of a label")))
+    }
 }
 
-pub(crate) fn check_value(value: &str) -> Result<(), Refusal> {
+pub(super) fn check_value(value: &str) -> Result<(), SelectorFault> {
     if value.is_empty() || is_name(value) {
         Ok(())
     } else {
-        Err(invalid(format!("{value:?} is not the value of a label")))
+        Err(SelectorFault(format!("{value:?} is not the value of a label")))
     }
 }
 
@@ -31,8 +35,4 @@ fn is_dns_label(text: &str) -> bool {
     let alphanumeric = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let inside = |byte: &u8| alphanumeric(byte) || *byte == b'-';
     bytes.first().is_some_and(alphanumeric) && bytes.last().is_some_and(alphanumeric) && bytes.iter().all(inside)
-}
-
-pub(crate) fn invalid(problem: String) -> Refusal {
-    Refusal::PodSelectorInvalid { problem }
 }

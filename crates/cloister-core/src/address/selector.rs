@@ -1,201 +1,227 @@
-//! Label selectors: matching, a canonical form, conjunction, and what implies what.
+//! Label selectors: parsed once, then matched, combined and compared.
 
 use super::{
-    label::{check_key, check_value, invalid},
+    label::{check_key, check_value},
     refusal::Refusal,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use kube::core::{Expression, SelectorExt};
 use std::{
     cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
 };
+use thiserror::Error;
 
-/// Whether the selector matches these labels, as Kubernetes has it: an empty selector matches everything, and `NotIn`
-/// matches where the label is absent. An operator that Kubernetes does not know matches nothing.
-pub fn selector_matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    let equal = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
-    equal && expressions(selector).iter().all(|requirement| requirement_matches(requirement, labels))
-}
+type Labels = BTreeMap<String, String>;
 
-fn requirement_matches(requirement: &LabelSelectorRequirement, labels: &BTreeMap<String, String>) -> bool {
-    let label = labels.get(&requirement.key);
-    let listed = |value: &String| requirement.values.iter().flatten().any(|listed| listed == value);
-    match requirement.operator.as_str() {
-        "In" => label.is_some_and(listed),
-        "NotIn" => !label.is_some_and(listed),
-        "Exists" => label.is_some(),
-        "DoesNotExist" => label.is_none(),
-        _ => false,
+/// A label selector that the API server accepts, for pods or for namespaces.
+///
+/// Its expressions are in the order in which they are written: labels first, then the others by key, operator and values,
+/// without doubles. So two selectors that are written alike are equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector(Vec<Expression>);
+
+/// Why the API server would refuse a selector. One policy that cannot be applied would hold up all others of the namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0}")]
+pub struct SelectorFault(pub(super) String);
+
+impl From<SelectorFault> for Refusal {
+    fn from(fault: SelectorFault) -> Self {
+        Refusal::PodSelectorInvalid { problem: fault.0 }
     }
 }
 
-fn expressions(selector: &LabelSelector) -> &[LabelSelectorRequirement] {
-    selector.match_expressions.as_deref().unwrap_or_default()
-}
-
-/// Whether the selector matches everything.
-pub(crate) fn is_empty(selector: &LabelSelector) -> bool {
-    selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty) && expressions(selector).is_empty()
-}
-
-/// The selector as it is written in a NetworkPolicy: sorted, without doubles, and empty fields left out. No selector
-/// is the empty one, which matches everything.
-///
-/// # Errors
-///
-/// [`Refusal::PodSelectorInvalid`] for what the API server would refuse in a NetworkPolicy: one policy that cannot be
-/// applied would hold up all others of the namespace.
-pub(crate) fn canonical(selector: Option<&LabelSelector>) -> Result<LabelSelector, Refusal> {
-    let Some(selector) = selector else {
-        return Ok(LabelSelector::default());
-    };
-    for (key, value) in selector.match_labels.iter().flatten() {
-        check_key(key)?;
-        check_value(value)?;
+impl Selector {
+    /// The selector that matches everything.
+    pub const fn everything() -> Self {
+        Self(Vec::new())
     }
-    let mut requirements = Vec::new();
-    for requirement in expressions(selector) {
-        check_key(&requirement.key)?;
-        let values: BTreeSet<&String> = requirement.values.iter().flatten().collect();
-        for value in &values {
+
+    /// Parses a selector. No selector is the empty one, which matches everything.
+    ///
+    /// # Errors
+    ///
+    /// The API server would refuse the selector.
+    pub fn parse(selector: Option<&LabelSelector>) -> Result<Self, SelectorFault> {
+        let Some(selector) = selector else { return Ok(Self::everything()) };
+        let mut all = Vec::new();
+        for (key, value) in selector.match_labels.iter().flatten() {
+            check_key(key)?;
             check_value(value)?;
+            all.push(Expression::Equal(key.clone(), value.clone()));
         }
-        let problem = match (requirement.operator.as_str(), values.is_empty()) {
-            ("In" | "NotIn", false) | ("Exists" | "DoesNotExist", true) => None,
-            ("In" | "NotIn", true) => Some("needs values"),
-            ("Exists" | "DoesNotExist", false) => Some("takes no values"),
-            _ => Some("is not an operator"),
-        };
-        if let Some(problem) = problem {
-            return Err(invalid(format!("{} on {} {problem}", requirement.operator, requirement.key)));
+        for requirement in selector.match_expressions.iter().flatten() {
+            all.push(parse_requirement(requirement)?);
         }
-        requirements.push(LabelSelectorRequirement {
-            key: requirement.key.clone(),
-            operator: requirement.operator.clone(),
-            values: (!values.is_empty()).then(|| values.into_iter().cloned().collect()),
-        });
+        Ok(Self::of(all))
     }
-    Ok(LabelSelector {
-        match_labels: selector.match_labels.clone().filter(|labels| !labels.is_empty()),
-        match_expressions: sorted(requirements),
-    })
-}
 
-/// The selector that matches what both match. Where one is empty, or both are the same, the other stands as it is.
-/// Both must be [`canonical`].
-pub(crate) fn conjunction(a: &LabelSelector, b: &LabelSelector) -> LabelSelector {
-    if is_empty(a) || a == b {
-        b.clone()
-    } else if is_empty(b) {
-        a.clone()
-    } else {
-        // Labels as expressions: two different values of one label would not fit into one map.
-        let both = requirements(a).chain(requirements(b)).collect();
-        LabelSelector { match_labels: None, match_expressions: sorted(both) }
+    /// The selector of what has all of these labels, which Kubernetes has validated: those of an object, or the selector of a
+    /// Service.
+    pub(crate) fn of_labels(labels: &Labels) -> Self {
+        Self(labels.iter().map(|(key, value)| Expression::Equal(key.clone(), value.clone())).collect())
+    }
+
+    fn of(mut expressions: Vec<Expression>) -> Self {
+        expressions.sort_by(|one, other| written(one).cmp(&written(other)));
+        expressions.dedup();
+        Self(expressions)
+    }
+
+    /// Whether it matches everything.
+    pub fn is_everything(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether it matches these labels, as Kubernetes has it: `NotIn` matches where the label is absent.
+    pub fn matches(&self, labels: &Labels) -> bool {
+        self.0.iter().all(|one| one.matches(labels))
+    }
+
+    /// The expressions that these labels do not match.
+    pub(crate) fn unmet(&self, labels: &Labels) -> impl Iterator<Item = &Expression> {
+        self.0.iter().filter(move |one| !one.matches(labels))
+    }
+
+    /// The selector that matches what both match. Where one matches everything, or both are the same, the other stays as it
+    /// is written.
+    pub(crate) fn conjunction(&self, other: &Self) -> Self {
+        if self.is_everything() || self == other {
+            other.clone()
+        } else if other.is_everything() {
+            self.clone()
+        } else {
+            // Labels as expressions: two different values of one label would not fit into one map.
+            let both = self.0.iter().chain(&other.0).map(|one| match one {
+                Expression::Equal(key, value) => Expression::In(key.clone(), BTreeSet::from([value.clone()])),
+                one => one.clone(),
+            });
+            Self::of(both.collect())
+        }
+    }
+
+    /// Whether whatever it matches is also matched by `wide`, as far as single expressions show it: a false "no" is possible, a
+    /// false "yes" is not.
+    pub(crate) fn implies(&self, wide: &Self) -> bool {
+        wide.0.iter().all(|wide| self.0.iter().any(|narrow| expression_implies(narrow, wide)))
+    }
+
+    /// Whether whatever it matches has this label, as far as single expressions show it.
+    pub(crate) fn requires(&self, key: &str, value: &str) -> bool {
+        let label = Expression::Equal(key.to_owned(), value.to_owned());
+        self.0.iter().any(|narrow| expression_implies(narrow, &label))
+    }
+
+    /// Whether whatever it matches has all of these labels, as far as single expressions show it.
+    pub(crate) fn requires_all(&self, labels: &Labels) -> bool {
+        labels.iter().all(|(key, value)| self.requires(key, value))
+    }
+
+    /// Whether any labels match it.
+    pub(crate) fn is_satisfiable(&self) -> bool {
+        let mut by_key: BTreeMap<&str, Vec<&Expression>> = BTreeMap::new();
+        for one in &self.0 {
+            by_key.entry(key(one)).or_default().push(one);
+        }
+        by_key.into_iter().all(|(key, all)| {
+            let fits = |labels: &Labels| all.iter().all(|one| one.matches(labels));
+            let mut listed = all.iter().flat_map(|one| {
+                let (.., value, values) = written(one);
+                value.into_iter().chain(values.into_iter().flatten())
+            });
+            // Where no value that is listed will do, one that nobody lists may. A line break stands for it: no label has one.
+            fits(&Labels::new()) || fits(&labelled(key, "\n")) || listed.any(|value| fits(&labelled(key, value)))
+        })
+    }
+
+    /// The labels of `matchLabels`, and the expressions of `matchExpressions`.
+    fn parts(&self) -> (&[Expression], &[Expression]) {
+        self.0.split_at(self.0.partition_point(|one| matches!(one, Expression::Equal(..))))
     }
 }
 
-/// Whether whatever `narrow` matches is also matched by `wide`, as far as single requirements show it: a false "no" is
-/// possible, a false "yes" is not. Both must be [`canonical`].
-pub(crate) fn implies(narrow: &LabelSelector, wide: &LabelSelector) -> bool {
-    let narrow: Vec<_> = requirements(narrow).collect();
-    requirements(wide).all(|wide| narrow.iter().any(|narrow| requirement_implies(narrow, &wide)))
-}
-
-/// Whether any labels match the selector. It must be [`canonical`], or a conjunction of such.
-pub(crate) fn is_satisfiable(selector: &LabelSelector) -> bool {
-    let mut by_key: BTreeMap<String, Vec<LabelSelectorRequirement>> = BTreeMap::new();
-    for requirement in requirements(selector) {
-        by_key.entry(requirement.key.clone()).or_default().push(requirement);
+/// Selectors are in order by their labels, and where those are the same, by their expressions.
+impl Ord for Selector {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let ((labels, expressions), (other_labels, other_expressions)) = (self.parts(), other.parts());
+        let by_labels = labels.iter().map(written).cmp(other_labels.iter().map(written));
+        by_labels.then_with(|| expressions.iter().map(written).cmp(other_expressions.iter().map(written)))
     }
-    by_key.into_iter().all(|(key, requirements)| {
-        // Without `In`, some value that nobody lists will do, unless the label must not be there.
-        let listed = requirements.iter().filter(|requirement| requirement.operator == "In");
-        let listed = listed.flat_map(|requirement| requirement.values.iter().flatten());
-        let fits = |labels: &BTreeMap<String, String>| {
-            requirements.iter().all(|requirement| requirement_matches(requirement, labels))
-        };
-        let valued = |value: &str| BTreeMap::from([(key.clone(), value.to_owned())]);
-        // A line break stands for the value that nobody lists: no label has one.
-        fits(&BTreeMap::new()) || fits(&valued("\n")) || listed.into_iter().any(|value| fits(&valued(value)))
-    })
 }
 
-fn requirement_implies(narrow: &LabelSelectorRequirement, wide: &LabelSelectorRequirement) -> bool {
-    let values = |requirement: &LabelSelectorRequirement| -> BTreeSet<String> {
-        requirement.values.iter().flatten().cloned().collect()
+impl PartialOrd for Selector {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// As it is written in a policy: empty fields are left out.
+impl From<Selector> for LabelSelector {
+    fn from(selector: Selector) -> Self {
+        selector.0.into_iter().collect::<kube::core::Selector>().into()
+    }
+}
+
+impl From<&Selector> for LabelSelector {
+    fn from(selector: &Selector) -> Self {
+        selector.clone().into()
+    }
+}
+
+fn parse_requirement(requirement: &LabelSelectorRequirement) -> Result<Expression, SelectorFault> {
+    let LabelSelectorRequirement { key, operator, values } = requirement;
+    check_key(key)?;
+    let values: BTreeSet<String> = values.iter().flatten().cloned().collect();
+    values.iter().try_for_each(|value| check_value(value))?;
+    let problem = match (operator.as_str(), values.is_empty()) {
+        ("In", false) => return Ok(Expression::In(key.clone(), values)),
+        ("NotIn", false) => return Ok(Expression::NotIn(key.clone(), values)),
+        ("Exists", true) => return Ok(Expression::Exists(key.clone())),
+        ("DoesNotExist", true) => return Ok(Expression::DoesNotExist(key.clone())),
+        ("In" | "NotIn", true) => "needs values",
+        ("Exists" | "DoesNotExist", false) => "takes no values",
+        _ => "is not an operator",
     };
-    narrow.key == wide.key
-        && match (narrow.operator.as_str(), wide.operator.as_str()) {
-            ("In", "In") => values(narrow).is_subset(&values(wide)),
-            ("In", "NotIn") => values(narrow).is_disjoint(&values(wide)),
-            ("In" | "Exists", "Exists") => true,
-            ("NotIn", "NotIn") => values(narrow).is_superset(&values(wide)),
-            ("DoesNotExist", "NotIn" | "DoesNotExist") => true,
+    Err(SelectorFault(format!("{operator} on {key} {problem}")))
+}
+
+/// Whether the expression is one of `matchExpressions`, its key, its operator, and its values: in this order expressions are
+/// sorted.
+type Written<'a> = (bool, &'a str, &'static str, Option<&'a String>, Option<&'a BTreeSet<String>>);
+
+fn written(expression: &Expression) -> Written<'_> {
+    match expression {
+        Expression::Equal(key, value) => (false, key, "In", Some(value), None),
+        Expression::NotEqual(key, value) => (true, key, "NotIn", Some(value), None),
+        Expression::In(key, values) => (true, key, "In", None, Some(values)),
+        Expression::NotIn(key, values) => (true, key, "NotIn", None, Some(values)),
+        Expression::Exists(key) => (true, key, "Exists", None, None),
+        Expression::DoesNotExist(key) => (true, key, "DoesNotExist", None, None),
+    }
+}
+
+fn key(expression: &Expression) -> &str {
+    written(expression).1
+}
+
+fn labelled(key: &str, value: &str) -> Labels {
+    Labels::from([(key.to_owned(), value.to_owned())])
+}
+
+fn expression_implies(narrow: &Expression, wide: &Expression) -> bool {
+    use Expression::{DoesNotExist, Equal, Exists, In, NotIn};
+    if narrow == wide {
+        return true;
+    }
+    key(narrow) == key(wide)
+        && match (narrow, wide) {
+            (Equal(key, value), wide) => wide.matches(&labelled(key, value)),
+            (In(key, values), wide) => values.iter().all(|value| wide.matches(&labelled(key, value))),
+            (NotIn(_, values), NotIn(_, fewer)) => values.is_superset(fewer),
+            (Exists(_), Exists(_)) | (DoesNotExist(_), NotIn(..) | DoesNotExist(_)) => true,
             _ => false,
         }
-}
-
-/// All of a selector as expressions: a label is an `In` with one value.
-fn requirements(selector: &LabelSelector) -> impl Iterator<Item = LabelSelectorRequirement> {
-    let labels = selector.match_labels.iter().flatten().map(|(key, value)| LabelSelectorRequirement {
-        key: key.clone(),
-        operator: "In".to_owned(),
-        values: Some(vec![value.clone()]),
-    });
-    labels.chain(expressions(selector).iter().cloned())
-}
-
-fn sorted(mut requirements: Vec<LabelSelectorRequirement>) -> Option<Vec<LabelSelectorRequirement>> {
-    requirements.sort_by(compare_requirements);
-    requirements.dedup();
-    (!requirements.is_empty()).then_some(requirements)
-}
-
-fn compare_requirements(a: &LabelSelectorRequirement, b: &LabelSelectorRequirement) -> Ordering {
-    (&a.key, &a.operator, &a.values).cmp(&(&b.key, &b.operator, &b.values))
-}
-
-/// An order of selectors, so that lists of openings have one.
-pub(crate) fn compare(a: &LabelSelector, b: &LabelSelector) -> Ordering {
-    a.match_labels.cmp(&b.match_labels).then_with(|| {
-        let (mut a, mut b) = (expressions(a).iter(), expressions(b).iter());
-        loop {
-            match (a.next(), b.next()) {
-                (Some(a), Some(b)) => match compare_requirements(a, b) {
-                    Ordering::Equal => {}
-                    unequal => return unequal,
-                },
-                (a, b) => return a.is_some().cmp(&b.is_some()),
-            }
-        }
-    })
-}
-
-/// Whether whatever `narrow` matches is also matched by `wide`; everything is, where there is no selector. A false "no" is
-/// possible, a false "yes" is not.
-pub(crate) fn selector_implies(narrow: Option<&LabelSelector>, wide: Option<&LabelSelector>) -> bool {
-    match (canonical(narrow), canonical(wide)) {
-        (Ok(narrow), Ok(wide)) => implies(&narrow, &wide),
-        _ => false,
-    }
-}
-
-/// Whether whatever has these labels is matched.
-pub(crate) fn selector_implies_labels(labels: &BTreeMap<String, String>, wide: Option<&LabelSelector>) -> bool {
-    selector_implies(Some(&with_labels(labels)), wide)
-}
-
-/// Whether anything that has these labels can be matched. A false "yes" is possible, a false "no" is not.
-pub(crate) fn selectors_can_meet(one: Option<&LabelSelector>, labels: &BTreeMap<String, String>) -> bool {
-    match (canonical(one), canonical(Some(&with_labels(labels)))) {
-        (Ok(one), Ok(other)) => is_satisfiable(&conjunction(&one, &other)),
-        _ => false,
-    }
-}
-
-fn with_labels(labels: &BTreeMap<String, String>) -> LabelSelector {
-    LabelSelector { match_labels: Some(labels.clone()), match_expressions: None }
 }
 
 #[cfg(test)]
@@ -203,47 +229,132 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn selector(value: serde_json::Value) -> LabelSelector {
-        serde_json::from_value(value).unwrap()
+    fn parsed(value: serde_json::Value) -> Result<Selector, SelectorFault> {
+        Selector::parse(Some(&serde_json::from_value(value).unwrap()))
+    }
+
+    fn selector(value: serde_json::Value) -> Selector {
+        parsed(value).unwrap()
+    }
+
+    fn as_written(selector: &Selector) -> serde_json::Value {
+        serde_json::to_value(LabelSelector::from(selector)).unwrap()
     }
 
     fn labels(labels: &[(&str, &str)]) -> BTreeMap<String, String> {
         labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
     }
 
-    fn expression(operator: &str, values: &[&str]) -> LabelSelector {
-        selector(json!({"matchExpressions": [{"key": "app", "operator": operator, "values": values}]}))
+    fn written_expression(operator: &str, values: &[&str]) -> serde_json::Value {
+        json!({"matchExpressions": [{"key": "app", "operator": operator, "values": values}]})
+    }
+
+    fn expression(operator: &str, values: &[&str]) -> Selector {
+        selector(written_expression(operator, values))
     }
 
     #[test]
     fn matching_is_that_of_kubernetes() {
         let (a, b, none) = (labels(&[("app", "a")]), labels(&[("app", "b")]), labels(&[]));
-        let matches = |selector: &LabelSelector| [&a, &b, &none].map(|labels| selector_matches(selector, labels));
-        assert_eq!(matches(&LabelSelector::default()), [true, true, true]);
+        let matches = |selector: &Selector| [&a, &b, &none].map(|labels| selector.matches(labels));
+        assert_eq!(matches(&Selector::everything()), [true, true, true]);
         assert_eq!(matches(&selector(json!({"matchLabels": {"app": "a"}}))), [true, false, false]);
         assert_eq!(matches(&expression("In", &["a", "c"])), [true, false, false]);
         assert_eq!(matches(&expression("NotIn", &["a"])), [false, true, true]);
         assert_eq!(matches(&expression("Exists", &[])), [true, true, false]);
         assert_eq!(matches(&expression("DoesNotExist", &[])), [false, false, true]);
-        assert_eq!(matches(&expression("Gt", &["0"])), [false, false, false]);
+        let fault = parsed(written_expression("Gt", &["0"])).unwrap_err();
+        assert_eq!(fault.to_string(), "Gt on app is not an operator", "it matches nothing, and is said");
     }
 
     #[test]
     fn a_conjunction_holds_two_values_of_one_label() {
-        let a = canonical(Some(&selector(json!({"matchLabels": {"app": "a", "tier": "x"}})))).unwrap();
-        let b = canonical(Some(&selector(json!({"matchLabels": {"app": "b"}})))).unwrap();
-        let both = conjunction(&a, &b);
-        assert_eq!(both, conjunction(&b, &a));
+        let a = selector(json!({"matchLabels": {"app": "a", "tier": "x"}}));
+        let b = selector(json!({"matchLabels": {"app": "b"}}));
+        let both = a.conjunction(&b);
+        assert_eq!(both, b.conjunction(&a));
         assert_eq!(
-            serde_json::to_value(&both).unwrap(),
+            as_written(&both),
             json!({"matchExpressions": [
                 {"key": "app", "operator": "In", "values": ["a"]},
                 {"key": "app", "operator": "In", "values": ["b"]},
                 {"key": "tier", "operator": "In", "values": ["x"]},
             ]})
         );
-        assert_eq!(conjunction(&a, &LabelSelector::default()), a);
-        assert_eq!(conjunction(&a, &a), a);
+        assert_eq!(a.conjunction(&Selector::everything()), a);
+        assert_eq!(a.conjunction(&a), a);
+    }
+
+    #[test]
+    fn it_is_written_sorted_and_without_doubles() {
+        let written = selector(json!({
+            "matchLabels": {"tier": "x", "app": "a"},
+            "matchExpressions": [
+                {"key": "b", "operator": "NotIn", "values": ["y", "x", "y"]},
+                {"key": "b", "operator": "In", "values": ["z"]},
+                {"key": "b", "operator": "Exists"},
+                {"key": "b", "operator": "DoesNotExist", "values": []},
+                {"key": "a", "operator": "NotIn", "values": ["x"]},
+                {"key": "b", "operator": "NotIn", "values": ["x", "y"]},
+            ],
+        }));
+        let expected = json!({
+            "matchLabels": {"app": "a", "tier": "x"},
+            "matchExpressions": [
+                {"key": "a", "operator": "NotIn", "values": ["x"]},
+                {"key": "b", "operator": "DoesNotExist"},
+                {"key": "b", "operator": "Exists"},
+                {"key": "b", "operator": "In", "values": ["z"]},
+                {"key": "b", "operator": "NotIn", "values": ["x", "y"]},
+            ],
+        });
+        assert_eq!(as_written(&written), expected);
+        assert_eq!(selector(expected), written);
+        // A label stays a label, and one value of an expression stays an expression.
+        for one in [json!({"matchLabels": {"app": "a"}}), written_expression("In", &["a"]), json!({})] {
+            assert_eq!(as_written(&selector(one.clone())), one);
+        }
+        assert_eq!(Selector::parse(None), Ok(Selector::everything()));
+        assert_eq!(parsed(json!({"matchLabels": {}, "matchExpressions": []})), Ok(Selector::everything()));
+    }
+
+    #[test]
+    fn selectors_are_in_order_by_their_labels_first() {
+        let in_order = [
+            json!({}),
+            json!({"matchExpressions": [{"key": "a", "operator": "DoesNotExist"}]}),
+            json!({"matchExpressions": [{"key": "a", "operator": "In", "values": ["x"]}]}),
+            json!({"matchExpressions": [{"key": "b", "operator": "Exists"}]}),
+            json!({"matchLabels": {"a": "x"}}),
+            json!({"matchLabels": {"a": "x"}, "matchExpressions": [{"key": "a", "operator": "Exists"}]}),
+            json!({"matchLabels": {"a": "x", "b": "x"}}),
+            json!({"matchLabels": {"a": "y"}}),
+        ];
+        let in_order = in_order.map(selector);
+        assert!(in_order.is_sorted_by(|one, other| one < other), "{in_order:?}");
+    }
+
+    #[test]
+    fn a_label_is_required_where_each_value_is_that_one() {
+        let requires = |selector: &Selector| selector.requires("app", "a");
+        assert!(requires(&selector(json!({"matchLabels": {"app": "a", "tier": "x"}}))));
+        assert!(requires(&expression("In", &["a"])));
+        for other in [expression("In", &["a", "b"]), expression("Exists", &[]), expression("NotIn", &["b"])] {
+            assert!(!requires(&other), "{other:?}");
+        }
+        assert!(!requires(&Selector::everything()));
+        let both = labels(&[("app", "a"), ("tier", "x")]);
+        assert!(Selector::of_labels(&both).requires_all(&both) && !expression("In", &["a"]).requires_all(&both));
+    }
+
+    #[test]
+    fn what_labels_do_not_meet_is_told() {
+        let selector = selector(json!({
+            "matchLabels": {"app": "a"}, "matchExpressions": [{"key": "tier", "operator": "Exists"}],
+        }));
+        let unmet: Vec<String> = selector.unmet(&labels(&[("app", "b")])).map(ToString::to_string).collect();
+        assert_eq!(unmet, ["app=a", "tier"]);
+        assert_eq!(selector.unmet(&labels(&[("app", "a"), ("tier", "")])).count(), 0);
     }
 
     #[test]
@@ -254,7 +365,7 @@ mod tests {
                 let (operator, values) = text.split_once(' ').unwrap_or((text, ""));
                 expression(operator, &values.split(',').filter(|value| !value.is_empty()).collect::<Vec<_>>())
             };
-            all.into_iter().filter(|wide| implies(&parsed(narrow), &parsed(wide))).collect()
+            all.into_iter().filter(|wide| parsed(narrow).implies(&parsed(wide))).collect()
         };
         assert_eq!(implied("In a"), ["In a", "In a,b", "NotIn c", "Exists"]);
         assert_eq!(implied("In a,b"), ["In a,b", "NotIn c", "Exists"]);
@@ -262,13 +373,16 @@ mod tests {
         assert_eq!(implied("NotIn a,b"), ["NotIn a", "NotIn a,b"]);
         assert_eq!(implied("Exists"), ["Exists"]);
         assert_eq!(implied("DoesNotExist"), ["NotIn a", "NotIn a,b", "NotIn c", "DoesNotExist"]);
-        assert!(implies(&expression("In", &["a"]), &LabelSelector::default()));
-        assert!(!implies(&LabelSelector::default(), &expression("In", &["a"])));
+        assert!(expression("In", &["a"]).implies(&Selector::everything()));
+        assert!(!Selector::everything().implies(&expression("In", &["a"])));
+        let label = selector(json!({"matchLabels": {"app": "a"}}));
+        assert!(label.implies(&expression("In", &["a", "b"])) && expression("In", &["a"]).implies(&label));
+        assert!(!label.implies(&expression("DoesNotExist", &[])) && !expression("In", &["a", "b"]).implies(&label));
     }
 
     #[test]
     fn contradictions_are_found() {
-        let both = |a: &LabelSelector, b: &LabelSelector| is_satisfiable(&conjunction(a, b));
+        let both = |a: &Selector, b: &Selector| a.conjunction(b).is_satisfiable();
         let (in_a, in_b) = (expression("In", &["a"]), expression("In", &["b"]));
         let (exists, absent) = (expression("Exists", &[]), expression("DoesNotExist", &[]));
         assert!(!both(&in_a, &in_b));
@@ -279,7 +393,7 @@ mod tests {
         assert!(both(&in_a, &exists));
         assert!(both(&exists, &expression("NotIn", &["a"])));
         assert!(both(&absent, &expression("NotIn", &["a"])));
-        assert!(is_satisfiable(&LabelSelector::default()));
+        assert!(Selector::everything().is_satisfiable());
     }
 
     #[test]
@@ -296,10 +410,10 @@ mod tests {
             json!({"matchExpressions": [{"key": "app", "operator": "Exists", "values": ["a"]}]}),
             json!({"matchExpressions": [{"key": "app", "operator": "Gt", "values": ["1"]}]}),
         ] {
-            let refusal = canonical(Some(&selector(refused.clone()))).unwrap_err();
+            let refusal = Refusal::from(parsed(refused.clone()).unwrap_err());
             assert_eq!(refusal.reason(), "PodSelectorInvalid", "{refused}");
         }
         let right = json!({"matchLabels": {"example.com/App_1": "", "app": "A.b-c_1"}});
-        assert!(canonical(Some(&selector(right))).is_ok());
+        assert!(parsed(right).is_ok());
     }
 }

@@ -13,7 +13,10 @@ use crate::{
         condition::{ConditionUpdate, conditions, ready, stalled},
         text::first_of,
     },
-    namespace::{CORRECTED_BY, allowlist_of_entry, allows, is_meant_for, keeps_out, names, selects::label_of_owners},
+    namespace::{
+        CORRECTED_BY, allowlist_of_entry, allows, is_meant_for, keeps_out, names,
+        selects::{self, SelectsNone},
+    },
 };
 use cloister_api::{
     Attach, EgressAllowlist, EgressAllowlistStatus, EgressState, EgressStatus, ResearchNamespace, ServiceReference,
@@ -190,12 +193,23 @@ fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now
             format!("ended at {} (expiresAt), and opens nothing{closed}; set a later expiresAt, or delete it", end.0);
         return stalled(reason::EXPIRED, message);
     }
-    if let Some(label) = label_of_owners(allowlist.spec.namespace_selector.as_ref()) {
-        let message = format!(
-            "namespaceSelector uses label {label}, which the owners of a ResearchNamespace may set, so the allowlist opens \
-             nothing; select by a label of your own, such as team"
-        );
-        return stalled(reason::SELECTOR_REFUSED, message);
+    match selects::parse(allowlist.spec.namespace_selector.as_ref()) {
+        Err(SelectsNone::OfOwners(label)) => {
+            let message = format!(
+                "namespaceSelector uses label {label}, which the owners of a ResearchNamespace may set, so the allowlist opens \
+                 nothing; select by a label of your own, such as team"
+            );
+            return stalled(reason::SELECTOR_REFUSED, message);
+        }
+        Err(SelectsNone::Invalid(fault)) => {
+            let message = format!(
+                "namespaceSelector is invalid: {fault}. It selects no research namespace, so the allowlist opens nothing; \
+                 correct it"
+            );
+            return stalled(reason::SELECTOR_REFUSED, message);
+        }
+        // That there is no selector is said with who uses it.
+        Ok(_) | Err(SelectsNone::Absent) => {}
     }
     let (reason, used) = used(allowlist, users, never);
     match never.broken.first() {

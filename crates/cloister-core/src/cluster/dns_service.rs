@@ -1,9 +1,6 @@
 //! What the API says of the cluster's own DNS.
 
-use crate::address::{
-    PolicyPort,
-    selector::{selector_implies, selector_implies_labels, selectors_can_meet},
-};
+use crate::address::{PolicyPort, Selector};
 use cloister_api::DnsConfig;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
@@ -47,13 +44,15 @@ pub fn dns_fault(
             format!("{service} does not exist; {correct}: pods resolve names only through that Service and its pods");
         return Some(("DNSServiceNotFound", true, message));
     }
-    let pods = Some(&dns.pod_selector);
-    if facts.selector.is_empty() || !selectors_can_meet(pods, &facts.selector) {
+    let of_service = Selector::of_labels(&facts.selector);
+    let meets = |pods: &Selector| !of_service.is_everything() && pods.conjunction(&of_service).is_satisfiable();
+    // What cannot be parsed selects nothing.
+    let Some(pods) = Selector::parse(Some(&dns.pod_selector)).ok().filter(meets) else {
         let message = format!(
             "dns.podSelector selects none of the pods of {service}; {correct}, with the selector of the Service"
         );
         return Some(("DNSSelectorMismatch", true, message));
-    }
+    };
     if facts.endpoints.is_empty() {
         let message = format!("{service} has no endpoint that is ready; look at its pods, or {correct}");
         return Some(("DNSWithoutEndpoints", true, message));
@@ -65,7 +64,7 @@ pub fn dns_fault(
         );
         return Some(("DNSOnNodes", true, message));
     }
-    if !selector_implies_labels(&facts.selector, pods) {
+    if !of_service.implies(&pods) {
         let message = format!(
             "dns.podSelector is {}, and the selector of {service} is {}: it cannot be seen whether the first selects the pods \
              of the second, and if it does not, no name resolves in any research namespace; write the selector of the Service, \
@@ -99,8 +98,9 @@ pub fn dns_fault(
 
 /// That research namespaces reach more pods on the port of DNS than those of the DNS Service.
 pub fn dns_is_wide(dns: &DnsConfig, facts: &DnsFacts) -> Option<String> {
-    let of_service = LabelSelector { match_labels: Some(facts.selector.clone()), match_expressions: None };
-    (!facts.selector.is_empty() && !selector_implies(Some(&dns.pod_selector), Some(&of_service))).then(|| {
+    let pods = Selector::parse(Some(&dns.pod_selector));
+    let is_narrow = pods.is_ok_and(|pods| pods.requires_all(&facts.selector));
+    (!facts.selector.is_empty() && !is_narrow).then(|| {
         format!(
             "dns.podSelector is {}, which opens port 53 of pods of namespace {} that do not belong to Service {} to all \
              research namespaces; write the selector of the Service, {}",

@@ -2,7 +2,7 @@
 
 use super::{known_networks::ClusterNetworks, setting_addresses};
 use crate::{
-    address::{NeverOpened, Source, selector::canonical},
+    address::{NeverOpened, Refusal, Selector, Source},
     dns::{Host, KnownName, Limits, Names},
     egress::{Backend, Installed},
     model::{durations::signed, text::first_of, writers::CONFIG_WRITERS},
@@ -232,7 +232,7 @@ fn refused(spec: &CloisterConfigSpec) -> Option<String> {
 fn unusable(spec: &CloisterConfigSpec) -> Option<String> {
     let network = spec.cluster_networks.iter().find(|network| network.parse::<IpNet>().is_err());
     let network = network.map(|network| format!("spec.clusterNetworks contains {network}, which is not a network"));
-    let selector = canonical(Some(&spec.dns.pod_selector)).err();
+    let selector = Selector::parse(Some(&spec.dns.pod_selector)).err().map(Refusal::from);
     network.or(selector.map(|why| format!("spec.dns.podSelector cannot be used: {why}")))
 }
 

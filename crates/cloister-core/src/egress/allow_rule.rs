@@ -1,7 +1,7 @@
 //! What is opened, and its NetworkPolicy.
 
 use crate::{
-    address::{PolicyPort, networks::NetworkSet, selector},
+    address::{PolicyPort, Selector, networks::NetworkSet},
     dns::{Held, Host, Names},
 };
 use ipnet::IpNet;
@@ -19,8 +19,8 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// Openings are never merged: the peers of one on the ports of another would be open too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AllowRule {
-    /// The pods that may, in the namespace of the policy. The empty selector is all of them.
-    pub pods: LabelSelector,
+    /// The pods that may, in the namespace of the policy.
+    pub pods: Selector,
     /// What they may reach.
     pub peers: Peers,
     /// On which ports. No ports open nothing.
@@ -75,7 +75,7 @@ impl AllowRule {
             ports: Some(ports.iter().map(PolicyPort::to_network_policy_port).collect()),
         };
         NetworkPolicySpec {
-            pod_selector: Some(self.pods.clone()),
+            pod_selector: Some(LabelSelector::from(&self.pods)),
             policy_types: Some(vec!["Egress".to_owned()]),
             egress: (!closed).then(|| vec![rule()]),
             ingress: None,
@@ -97,7 +97,7 @@ impl AllowRule {
     pub(crate) fn compare(&self, other: &Self) -> Ordering {
         (&self.peers, &self.ports)
             .cmp(&(&other.peers, &other.ports))
-            .then_with(|| selector::compare(&self.pods, &other.pods))
+            .then_with(|| self.pods.cmp(&other.pods))
             .then_with(|| self.declared_breadth().cmp(&other.declared_breadth()))
             .then_with(|| self.declared.cmp(&other.declared))
     }
@@ -139,7 +139,7 @@ mod tests {
     }
 
     fn spec(peers: Peers, ports: Vec<PolicyPort>) -> serde_json::Value {
-        let opening = AllowRule { pods: LabelSelector::default(), peers, ports, declared: Vec::new() };
+        let opening = AllowRule { pods: Selector::everything(), peers, ports, declared: Vec::new() };
         serde_json::to_value(opening.to_network_policy_spec()).unwrap()
     }
 

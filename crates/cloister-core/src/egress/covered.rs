@@ -5,14 +5,13 @@ use super::{
     reach::{InPart, Reach},
 };
 use crate::{
-    address::{Refusal, selector},
+    address::{Refusal, Selector},
     model::{
         suggest::{closest, did_you_mean},
         text::{first_few, first_of},
     },
 };
 use cloister_api::{EgressRule, EgressState, ServiceReference};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::BTreeSet;
 
 /// Reason of a rule that is open, all of it.
@@ -114,9 +113,9 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
         }
     }
     let InPart { reach, closed: refused } = reach_of(rule, s).enforceable(s);
-    let own = match (reach, selector::canonical(rule.pod_selector.as_ref())) {
+    let own = match (reach, Selector::parse(rule.pod_selector.as_ref())) {
         (Some(reach), Ok(pods)) => Resolved { reach, pods },
-        (Some(_), Err(refusal)) => return nothing(vec![refusal]),
+        (Some(_), Err(fault)) => return nothing(vec![fault.into()]),
         (None, _) => return nothing(refused),
     };
     let mut openings = Vec::new();
@@ -128,9 +127,9 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
             by.elsewhere.extend(own.reach.on_other_ports(&other.reach).map(|ports| (*source, ports)));
             continue;
         };
-        let pods = selector::conjunction(&own.pods, &other.pods);
-        let all_pods = selector::implies(&own.pods, &other.pods);
-        if !all_pods && !selector::is_satisfiable(&pods) {
+        let pods = own.pods.conjunction(&other.pods);
+        let all_pods = own.pods.implies(&other.pods);
+        if !all_pods && !pods.is_satisfiable() {
             continue;
         }
         openings.push((common.opening(pods), *at));
@@ -161,12 +160,12 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
 /// A rule, resolved, and its pods.
 struct Resolved {
     reach: Reach,
-    pods: LabelSelector,
+    pods: Selector,
 }
 
 impl Resolved {
     fn of(reach: InPart, rule: &EgressRule) -> Option<Self> {
-        Some(Self { reach: reach.reach?, pods: selector::canonical(rule.pod_selector.as_ref()).ok()? })
+        Some(Self { reach: reach.reach?, pods: Selector::parse(rule.pod_selector.as_ref()).ok()? })
     }
 }
 

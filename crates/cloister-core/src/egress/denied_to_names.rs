@@ -10,7 +10,6 @@ use crate::address::{
     networks::NetworkSet,
     never::NeverOpened,
     public::{NOT_PUBLIC, not_public_part},
-    selector,
     special::MAPPED,
 };
 use cloister_api::Protocol;
@@ -71,9 +70,9 @@ pub fn not_to_be_reached(
         if private.is_empty() || !shares_a_port(opening, other) {
             continue;
         }
-        if selector::implies(&opening.pods, &other.pods) && has_all_ports(opening, other) {
+        if opening.pods.implies(&other.pods) && has_all_ports(opening, other) {
             denied = denied.difference(&private);
-        } else if selector::is_satisfiable(&selector::conjunction(&opening.pods, &other.pods)) {
+        } else if opening.pods.conjunction(&other.pods).is_satisfiable() {
             in_part.push(private);
         }
     }

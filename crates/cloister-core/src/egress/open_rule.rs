@@ -6,7 +6,7 @@ use super::{
     reach::{InPart, Reach},
     target::EgressTarget,
 };
-use crate::address::{Refusal, selector};
+use crate::address::{Refusal, Selector};
 use cloister_api::{EgressRule, Port, StorageEndpoint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -64,9 +64,9 @@ fn in_part(target: Option<&EgressTarget>, ports: &[Port], pods: Option<&LabelSel
     let refused = |refusal| Opened { opening: None, closed: vec![refusal] };
     let Some(target) = target else { return refused(Refusal::TargetInvalid) };
     let InPart { reach, closed } = Reach::resolve(target, ports, s).enforceable(s);
-    match (reach, selector::canonical(pods)) {
+    match (reach, Selector::parse(pods)) {
         (Some(reach), Ok(pods)) => Opened { opening: Some(reach.opening(pods)), closed },
-        (Some(_), Err(refusal)) => refused(refusal),
+        (Some(_), Err(fault)) => refused(fault.into()),
         (None, _) => Opened { opening: None, closed },
     }
 }

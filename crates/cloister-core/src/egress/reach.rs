@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     address::{
-        DomainName, PolicyPort, Refusal,
+        DomainName, PolicyPort, Refusal, Selector,
         networks::NetworkSet,
         ports::{self, PortSet},
     },
@@ -16,7 +16,6 @@ use crate::{
 };
 use cloister_api::{Port, Protocol};
 use ipnet::IpNet;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
@@ -98,7 +97,7 @@ impl Reach {
     }
 
     /// The opening of all of it, for these pods.
-    pub(crate) fn opening(&self, pods: LabelSelector) -> AllowRule {
+    pub(crate) fn opening(&self, pods: Selector) -> AllowRule {
         match self {
             Self::Networks { networks, ports } => AllowRule {
                 pods,

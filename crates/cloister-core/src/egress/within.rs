@@ -2,7 +2,7 @@
 
 use super::{AllowRule, Peers};
 use crate::{
-    address::{PolicyPort, PolicyPortNumber, networks::NetworkSet, selector},
+    address::{PolicyPort, PolicyPortNumber, networks::NetworkSet},
     dns::Host,
 };
 use ipnet::IpNet;
@@ -10,7 +10,7 @@ use ipnet::IpNet;
 /// Whether others open all that an opening opens. A false "no" is possible, a false "yes" is not: each of its ports is looked
 /// for in one range of another, and where it names hosts or pods, they are looked for in one other.
 pub fn is_within(opening: &AllowRule, others: &[AllowRule]) -> bool {
-    let others: Vec<&AllowRule> = others.iter().filter(|other| selector::implies(&opening.pods, &other.pods)).collect();
+    let others: Vec<&AllowRule> = others.iter().filter(|other| opening.pods.implies(&other.pods)).collect();
     opening.ports.iter().all(|port| {
         let on_port = || others.iter().filter(|other| other.ports.iter().any(|other| includes(other, port)));
         match &opening.peers {

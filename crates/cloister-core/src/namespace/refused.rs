@@ -4,16 +4,16 @@ use super::{
     Input,
     input::KnownAllowlist,
     needs::{allows, names},
-    selects::{label_of_owners, valid},
+    selects::{self, SelectsNone},
 };
 use crate::{
-    address::selector::selector_matches,
     egress::{Allowed, Surroundings, open_covered_by},
     model::suggest::closest,
 };
 use cloister_api::{EgressAllowlist, EgressRule, ResearchNamespace};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
-use std::collections::BTreeMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::Expression;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Who publishes allowlists, in words.
 pub const PUBLISHERS: &str = "a catalogue administrator (ClusterRole cloister:catalogue-admin)";
@@ -49,10 +49,10 @@ pub fn not_allowed(name: &str, allowlist: &EgressAllowlist, namespace: &Research
 
 /// What to do about a selector that selects no namespace, whatever its labels.
 pub fn useless(selector: Option<&LabelSelector>) -> Option<&'static str> {
-    match selector {
-        None => Some("to write one"),
-        Some(_) if valid(selector).is_none() => Some("to correct it"),
-        Some(_) => None,
+    match selects::parse(selector) {
+        Ok(_) => None,
+        Err(SelectsNone::Absent) => Some("to write one"),
+        Err(SelectsNone::OfOwners(_) | SelectsNone::Invalid(_)) => Some("to correct it"),
     }
 }
 
@@ -63,34 +63,40 @@ pub fn keeps_out(allowlist: &EgressAllowlist, namespace: &ResearchNamespace) -> 
 
 /// What keeps the selector of an allowlist or of a gateway from allowing a namespace.
 pub fn missing(selector: Option<&LabelSelector>, namespace: &ResearchNamespace) -> String {
-    let Some(selector) = selector else {
-        return "it has no namespaceSelector, so it allows none".to_owned();
+    let selector = match selects::parse(selector) {
+        Ok(selector) => selector,
+        Err(SelectsNone::Absent) => return "it has no namespaceSelector, so it allows none".to_owned(),
+        Err(SelectsNone::OfOwners(label)) => {
+            return format!(
+                "its namespaceSelector uses label {label}, which the owners of a ResearchNamespace may set, so it allows none"
+            );
+        }
+        Err(SelectsNone::Invalid(_)) => return "its namespaceSelector cannot be read".to_owned(),
     };
-    if let Some(label) = label_of_owners(Some(selector)) {
-        return format!(
-            "its namespaceSelector uses label {label}, which the owners of a ResearchNamespace may set, so it allows none"
-        );
-    }
     let nothing = BTreeMap::new();
     let labels = namespace.metadata.labels.as_ref().unwrap_or(&nothing);
     let has = |key: &str| match labels.get(key) {
         Some(value) => format!("the ResearchNamespace has {key}={value}"),
         None => format!("the ResearchNamespace has no label {key}"),
     };
-    let values = selector.match_labels.iter().flatten();
-    let values = values.filter(|(key, value)| labels.get(*key) != Some(value));
-    let values = values.map(|(key, value)| format!("its namespaceSelector requires {key}={value}, and {}", has(key)));
-    let is_unmet = |one: &&LabelSelectorRequirement| {
-        let alone = LabelSelector { match_labels: None, match_expressions: Some(vec![(*one).clone()]) };
-        !selector_matches(&alone, labels)
-    };
-    let expressions = selector.match_expressions.iter().flatten().filter(is_unmet).map(|one| {
-        let values = one.values.as_ref().filter(|values| !values.is_empty());
-        let values = values.map(|values| format!(" ({})", values.join(", "))).unwrap_or_default();
-        format!("its namespaceSelector requires {} {}{values}, and {}", one.key, one.operator, has(&one.key))
+    let unmet = selector.unmet(labels).take(NAMED).map(|one| {
+        let (key, required) = required(one);
+        format!("its namespaceSelector requires {required}, and {}", has(key))
     });
-    let unmet: Vec<String> = values.chain(expressions).take(NAMED).collect();
-    if unmet.is_empty() { "its namespaceSelector cannot be read".to_owned() } else { unmet.join("; ") }
+    unmet.collect::<Vec<_>>().join("; ")
+}
+
+/// The label that an expression of a selector is about, and the expression in words.
+fn required(expression: &Expression) -> (&str, String) {
+    let listed = |values: &BTreeSet<String>| values.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    match expression {
+        Expression::Equal(key, value) => (key, format!("{key}={value}")),
+        Expression::NotEqual(key, value) => (key, format!("{key}!={value}")),
+        Expression::In(key, values) => (key, format!("{key} In ({})", listed(values))),
+        Expression::NotIn(key, values) => (key, format!("{key} NotIn ({})", listed(values))),
+        Expression::Exists(key) => (key, format!("{key} Exists")),
+        Expression::DoesNotExist(key) => (key, format!("{key} DoesNotExist")),
+    }
 }
 
 /// The allowlists that this namespace may not use, or that have ended, resolved for asking which of them would cover a rule.

@@ -1,28 +1,41 @@
 //! Which ResearchNamespaces a selector of security's selects: an allowlist's, or a gateway's.
 
-use crate::address::selector::{canonical, selector_matches};
+use crate::address::{Selector, SelectorFault};
 use cloister_api::{ResearchNamespace, labels::is_of_tools};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::collections::BTreeMap;
 
-/// The label by which a selector selects namespaces although their owners may write it. Such a selector selects none.
-pub fn label_of_owners(selector: Option<&LabelSelector>) -> Option<&str> {
-    let labels = selector?.match_labels.iter().flatten().map(|(key, _)| key);
-    let requirements = selector?.match_expressions.iter().flatten().map(|requirement| &requirement.key);
-    labels.chain(requirements).find(|key| is_of_tools(key)).map(String::as_str)
+/// Why a selector selects no namespace, whatever the labels of the namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SelectsNone<'a> {
+    /// There is no selector.
+    Absent,
+    /// It uses this label, which the owners of a namespace may write.
+    OfOwners(&'a str),
+    /// Kubernetes would refuse it.
+    Invalid(SelectorFault),
 }
 
-/// A selector that selects by labels of security: not one that is absent, that Kubernetes would refuse, or that reads what
-/// owners write.
-pub fn valid(selector: Option<&LabelSelector>) -> Option<&LabelSelector> {
-    selector.filter(|selector| canonical(Some(selector)).is_ok() && label_of_owners(Some(selector)).is_none())
+/// Parses a selector that selects by labels of security.
+///
+/// # Errors
+///
+/// The selector selects no namespace.
+pub fn parse(selector: Option<&LabelSelector>) -> Result<Selector, SelectsNone<'_>> {
+    let selector = selector.ok_or(SelectsNone::Absent)?;
+    let labels = selector.match_labels.iter().flatten().map(|(key, _)| key);
+    let requirements = selector.match_expressions.iter().flatten().map(|requirement| &requirement.key);
+    match labels.chain(requirements).find(|key| is_of_tools(key)) {
+        Some(label) => Err(SelectsNone::OfOwners(label)),
+        None => Selector::parse(Some(selector)).map_err(SelectsNone::Invalid),
+    }
 }
 
-/// Whether a selector selects a namespace by its labels; one that is not valid selects none.
+/// Whether a selector selects a namespace by its labels.
 pub fn selects(selector: Option<&LabelSelector>, namespace: &ResearchNamespace) -> bool {
     static NO_LABELS: BTreeMap<String, String> = BTreeMap::new();
     let labels = namespace.metadata.labels.as_ref().unwrap_or(&NO_LABELS);
-    valid(selector).is_some_and(|selector| selector_matches(selector, labels))
+    parse(selector).is_ok_and(|selector| selector.matches(labels))
 }
 
 #[cfg(test)]
@@ -51,5 +64,21 @@ mod tests {
         ] {
             assert!(!selects(selector.clone()), "{selector}");
         }
+    }
+
+    #[test]
+    fn why_a_selector_selects_none_is_told() {
+        let why = |selector: serde_json::Value| {
+            let selector: LabelSelector = serde_json::from_value(selector).unwrap();
+            match parse(Some(&selector)).unwrap_err() {
+                SelectsNone::Absent => "absent".to_owned(),
+                SelectsNone::OfOwners(label) => format!("of owners: {label}"),
+                SelectsNone::Invalid(fault) => fault.to_string(),
+            }
+        };
+        assert_eq!(parse(None), Err(SelectsNone::Absent));
+        assert_eq!(why(json!({"matchLabels": {"team": "a b"}})), "\"a b\" is not the value of a label");
+        let of_owners = json!({"matchLabels": {"team": "a b", "app.kubernetes.io/name": "a"}});
+        assert_eq!(why(of_owners), "of owners: app.kubernetes.io/name");
     }
 }

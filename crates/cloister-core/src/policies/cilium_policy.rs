@@ -45,7 +45,7 @@ pub fn policy(
     let mut egress = dns(config, dns_ports);
     egress.push(json!({"toFQDNs": names, "toPorts": ports}));
     let spec = json!({
-        "endpointSelector": selector(&opening.pods),
+        "endpointSelector": selector(&LabelSelector::from(&opening.pods)),
         "egress": egress,
         "egressDeny": [{"toCIDRSet": denied, "toPorts": ports}],
     });

@@ -15,7 +15,7 @@ use cloister_api::{labels, plugin::ClusterNetworkPolicy};
 use ipnet::IpNet;
 use k8s_openapi::{
     api::networking::v1::{NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort},
-    apimachinery::pkg::util::intstr::IntOrString,
+    apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 use serde_json::{Value, json};
 
@@ -69,7 +69,8 @@ pub fn names(namespace: &str, name: &str, opening: &AllowRule, denied: &[IpNet])
             rules.extend(protocols.chunks(ENTRIES).map(of));
         }
     }
-    let pods = json!({"pods": {"namespaceSelector": selector(namespace), "podSelector": opening.pods}});
+    let pods = LabelSelector::from(&opening.pods);
+    let pods = json!({"pods": {"namespaceSelector": selector(namespace), "podSelector": pods}});
     let spec = json!({"tier": "Admin", "priority": NAMES, "subject": pods, "egress": rules});
     policy(namespace, name.strip_prefix("cloister-").unwrap_or(name), spec)
 }

@@ -3,7 +3,7 @@
 //! Every default of the API server is written out, so that what is read back is what was written.
 
 use crate::{
-    address::{PolicyPort, Refusal, selector::canonical},
+    address::{PolicyPort, Refusal, Selector},
     egress::AllowRule,
     model::child::{build::object_meta, names::DENY_ALL},
 };
@@ -53,7 +53,7 @@ pub fn dns(
     let pods = NetworkPolicyPeer {
         namespace_selector: Some(namespace_named(&config.dns.namespace)),
         // Settings with one that cannot be written open nothing.
-        pod_selector: canonical(Some(&config.dns.pod_selector)).ok(),
+        pod_selector: Selector::parse(Some(&config.dns.pod_selector)).ok().map(LabelSelector::from),
         ip_block: None,
     };
     let caches = config.dns.node_local_addresses.iter().filter_map(|address| address.parse().ok());
@@ -71,7 +71,7 @@ pub fn dns(
     let mut policy = egress(
         namespace,
         "cloister-dns",
-        LabelSelector::default(),
+        Selector::everything(),
         std::iter::once(pods.clone()).chain(addresses).collect(),
         ports.into(),
     );
@@ -100,7 +100,7 @@ pub fn own_pods(namespace: &str) -> NetworkPolicy {
 
 /// Opens egress to all pods of another research namespace.
 pub fn to_peer(namespace: &str, peer: &str) -> NetworkPolicy {
-    egress(namespace, &format!("cloister-to.{peer}"), LabelSelector::default(), vec![pods_of(peer)], Vec::new())
+    egress(namespace, &format!("cloister-to.{peer}"), Selector::everything(), vec![pods_of(peer)], Vec::new())
 }
 
 /// Opens ingress from all pods of another research namespace.
@@ -109,7 +109,7 @@ pub fn from_peer(namespace: &str, peer: &str) -> NetworkPolicy {
     // Only the operator marks a Namespace so: by this the peer is one that is closed itself.
     let namespace_labels = pods.namespace_selector.get_or_insert_default().match_labels.get_or_insert_default();
     namespace_labels.insert(labels::RESEARCH_NAMESPACE.to_owned(), peer.to_owned());
-    ingress(namespace, &format!("cloister-from.{peer}"), LabelSelector::default(), vec![pods], Vec::new())
+    ingress(namespace, &format!("cloister-from.{peer}"), Selector::everything(), vec![pods], Vec::new())
 }
 
 /// Opens ingress from the access networks to selected pods. `None` where there is no access network: a policy with an
@@ -124,7 +124,7 @@ pub fn access(
     rule: &AccessNetworkRule,
     networks: &[String],
 ) -> Result<Option<NetworkPolicy>, Refusal> {
-    let pods = canonical(Some(&rule.pod_selector))?;
+    let pods = Selector::parse(Some(&rule.pod_selector))?;
     let mut networks: Vec<IpNet> = networks.iter().filter_map(|network| network.parse().ok()).collect();
     networks.sort();
     networks.dedup();
@@ -144,10 +144,10 @@ pub fn from_gateway(
     rule: &GatewayRule,
     gateway: &GatewayConfig,
 ) -> Result<NetworkPolicy, Refusal> {
-    let pods = canonical(Some(&rule.pod_selector))?;
+    let pods = Selector::parse(Some(&rule.pod_selector))?;
     let peer = NetworkPolicyPeer {
         namespace_selector: Some(namespace_named(&gateway.namespace)),
-        pod_selector: Some(canonical(Some(&gateway.pod_selector))?),
+        pod_selector: Some(Selector::parse(Some(&gateway.pod_selector))?.into()),
         ip_block: None,
     };
     let name = format!("cloister-gateway.{position}");
@@ -179,7 +179,7 @@ fn policy_ports(ports: &[Port]) -> Vec<NetworkPolicyPort> {
 fn egress(
     namespace: &str,
     name: &str,
-    pods: LabelSelector,
+    pods: Selector,
     to: Vec<NetworkPolicyPeer>,
     ports: Vec<NetworkPolicyPort>,
 ) -> NetworkPolicy {
@@ -187,7 +187,7 @@ fn egress(
     NetworkPolicy {
         metadata: object_meta(namespace, name),
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(pods),
+            pod_selector: Some(pods.into()),
             policy_types: Some(vec![EGRESS.into()]),
             egress: Some(vec![rule]),
             ingress: None,
@@ -198,7 +198,7 @@ fn egress(
 fn ingress(
     namespace: &str,
     name: &str,
-    pods: LabelSelector,
+    pods: Selector,
     from: Vec<NetworkPolicyPeer>,
     ports: Vec<NetworkPolicyPort>,
 ) -> NetworkPolicy {
@@ -206,7 +206,7 @@ fn ingress(
     NetworkPolicy {
         metadata: object_meta(namespace, name),
         spec: Some(NetworkPolicySpec {
-            pod_selector: Some(pods),
+            pod_selector: Some(pods.into()),
             policy_types: Some(vec![INGRESS.into()]),
             ingress: Some(vec![rule]),
             egress: None,

@@ -5,14 +5,14 @@
 
 use super::{
     names_allowed::{ByName, PortRange},
-    objection::{Agreements, Excess},
+    objection::{Agreements, Excess, about},
 };
-use crate::address::{DomainName, NeverOpened, PolicyPort, PolicyPortNumber, selector::selector_implies};
+use crate::address::{DomainName, NeverOpened, PolicyPort, PolicyPortNumber, Selector, SelectorFault};
 use cloister_api::{CloisterConfigSpec, Protocol, plugin::CiliumNetworkPolicy};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Deserialize;
-use std::{collections::BTreeMap, net::IpAddr, ops::RangeInclusive};
+use std::{net::IpAddr, ops::RangeInclusive};
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -107,7 +107,8 @@ fn too_much(
     dns: (&CloisterConfigSpec, &[PolicyPort]),
     never: &NeverOpened,
 ) -> Option<String> {
-    let pods = without_source(&spec.endpoint_selector);
+    // Where the selector cannot be parsed, no agreement covers its pods.
+    let about = without_source(&spec.endpoint_selector).map(|pods| about(agreed, &pods)).unwrap_or_default();
     spec.egress.iter().find_map(|entry| {
         if entry.to_fqdns.is_empty() {
             return (!is_dns(entry, dns)).then(|| "destinations other than DNS without domain names".to_owned());
@@ -119,7 +120,7 @@ fn too_much(
             return Some("an invalid domain name".to_owned());
         };
         let Some(ports) = all_ports(&entry.to_ports) else { return Some("an invalid port".to_owned()) };
-        ByName { pods: &pods, names: &names, ports: &ports }.too_much(agreed, never, |port| {
+        ByName { about: &about, names: &names, ports: &ports }.too_much(never, |port| {
             let deny = spec.egress_deny.iter();
             let here = deny.filter(|deny| all_ports(&deny.to_ports).is_some_and(|denied| port.is_within(&denied)));
             here.flat_map(|deny| &deny.to_cidr_set).map(|block| block.cidr).collect()
@@ -154,11 +155,12 @@ fn is_dns(entry: &Egress, (config, pod_ports): (&CloisterConfigSpec, &[PolicyPor
         };
         !entry.to_endpoints.is_empty() && pod_ports.iter().any(led)
     };
-    let here = BTreeMap::from([("io.kubernetes.pod.namespace".to_owned(), dns.namespace.clone())]);
-    let here = LabelSelector { match_labels: Some(here), match_expressions: None };
-    let is_server = |pods: &LabelSelector| {
-        let pods = without_source(pods);
-        selector_implies(Some(&pods), Some(&here)) && selector_implies(Some(&pods), Some(&dns.pod_selector))
+    let servers = Selector::parse(Some(&dns.pod_selector));
+    let is_server = |pods: &LabelSelector| match (without_source(pods), &servers) {
+        (Ok(pods), Ok(servers)) => {
+            pods.requires("io.kubernetes.pod.namespace", &dns.namespace) && pods.implies(servers)
+        }
+        _ => false,
     };
     let is_cache = |network: &IpNet| {
         let caches = dns.node_local_addresses.iter().filter_map(|address| address.parse::<IpAddr>().ok());
@@ -176,7 +178,7 @@ fn is_dns(entry: &Egress, (config, pod_ports): (&CloisterConfigSpec, &[PolicyPor
 }
 
 /// A selector without the `k8s:` prefix of Cilium's keys. A key of another source stays as it is, and matches no pod.
-fn without_source(selector: &LabelSelector) -> LabelSelector {
+fn without_source(selector: &LabelSelector) -> Result<Selector, SelectorFault> {
     let bare = |key: &String| key.strip_prefix("k8s:").unwrap_or(key).to_owned();
     let mut bared = selector.clone();
     if let Some(labels) = &mut bared.match_labels {
@@ -185,7 +187,7 @@ fn without_source(selector: &LabelSelector) -> LabelSelector {
     for expression in bared.match_expressions.iter_mut().flatten() {
         expression.key = bare(&expression.key);
     }
-    bared
+    Selector::parse(Some(&bared))
 }
 
 #[cfg(test)]
@@ -212,6 +214,11 @@ mod tests {
             ],
             "egressDeny": [{"toCIDRSet": denied, "toPorts": ports}],
         })
+    }
+
+    /// These labels, and an expression that cannot be parsed.
+    fn unparsable(labels: Value) -> Value {
+        json!({"matchLabels": labels, "matchExpressions": [{"key": "k8s:app", "operator": "In"}]})
     }
 
     fn objection(change: impl FnOnce(&mut Value)) -> Option<String> {
@@ -252,7 +259,10 @@ mod tests {
 
     #[test]
     fn what_nobody_agreed_to_is_found() {
-        let cases: [(&str, &str, Value); 16] = [
+        let dns = spec()["egress"][0]["toEndpoints"][0].clone();
+        let cases: [(&str, &str, Value); 18] = [
+            ("/endpointSelector", "example.com on TCP/443", unparsable(json!({"k8s:app": "a"}))),
+            ("/egress/0/toEndpoints/0", "other than DNS", unparsable(dns["matchLabels"].clone())),
             ("/endpointSelector", "example.com on TCP/443", json!({})),
             ("/endpointSelector", "example.com on TCP/443", json!({"matchLabels": {"any:app": "a"}})),
             ("/egress/1/toFQDNs/0", "b.example.org on", json!({"matchName": "b.example.org"})),

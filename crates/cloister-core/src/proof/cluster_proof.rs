@@ -5,9 +5,9 @@
 
 use super::{
     names_allowed::{ByName, PortRange},
-    objection::{Agreements, Excess},
+    objection::{Agreements, Excess, about},
 };
-use crate::address::{DomainName, NeverOpened};
+use crate::address::{DomainName, NeverOpened, Selector};
 use cloister_api::{Protocol, plugin::ClusterNetworkPolicy};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -83,6 +83,9 @@ fn too_much(spec: &Spec, namespace: &str, agreed: &Agreements<'_>, never: &Never
     if spec.tier != "Admin" || !is_here {
         return Some("something outside of the namespace".to_owned());
     }
+    // Where the selector cannot be parsed, no agreement covers its pods.
+    let pods = Selector::parse(Some(&subject.pod_selector));
+    let about = pods.map(|pods| about(agreed, &pods)).unwrap_or_default();
     spec.egress.iter().enumerate().filter(|(_, rule)| rule.action == Action::Accept).find_map(|(at, rule)| {
         let mut names = Vec::new();
         for peer in &rule.to {
@@ -93,10 +96,10 @@ fn too_much(spec: &Spec, namespace: &str, agreed: &Agreements<'_>, never: &Never
             }
         }
         let Some(ports) = all_ports(&rule.protocols) else { return Some("an invalid port".to_owned()) };
-        let by_name = ByName { pods: &subject.pod_selector, names: &names, ports: &ports };
+        let by_name = ByName { about: &about, names: &names, ports: &ports };
         // The first rule that matches decides.
         let before = spec.egress.iter().take(at).filter(|rule| rule.action == Action::Deny);
-        by_name.too_much(agreed, never, |port| {
+        by_name.too_much(never, |port| {
             let here = before.clone().filter(|rule| {
                 rule.protocols.is_empty() || all_ports(&rule.protocols).is_some_and(|denied| port.is_within(&denied))
             });
@@ -202,6 +205,11 @@ mod tests {
                 json!({"tcp": {"destinationPort": {"number": 444}}}),
             ),
             ("/subject/pods/podSelector", "example.com on TCP/443", json!({})),
+            (
+                "/subject/pods/podSelector",
+                "example.com on TCP/443",
+                json!({"matchLabels": {"app": "a"}, "matchExpressions": [{"key": "app", "operator": "In"}]}),
+            ),
             ("/subject/pods/namespaceSelector", "outside of the namespace", json!({})),
             ("/tier", "outside of the namespace", json!("Baseline")),
         ];

@@ -1,13 +1,12 @@
 //! The proof for what opens by domain name, for all kinds of policies.
 
-use super::objection::{Agreements, Declaration, about};
+use super::objection::Declaration;
 use crate::{
     address::{DomainName, NeverOpened},
     egress::EgressTarget,
 };
 use cloister_api::{Port, Protocol};
 use ipnet::IpNet;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::{fmt, net::IpAddr, ops::RangeInclusive};
 
 /// Ports that a policy opens.
@@ -19,7 +18,8 @@ pub(crate) struct PortRange {
 
 /// What a policy opens by domain name.
 pub(crate) struct ByName<'a> {
-    pub(crate) pods: &'a LabelSelector,
+    /// The agreements about its pods.
+    pub(crate) about: &'a [&'a Vec<Declaration<'a>>],
     pub(crate) names: &'a [DomainName],
     pub(crate) ports: &'a [PortRange],
 }
@@ -27,19 +27,13 @@ pub(crate) struct ByName<'a> {
 impl ByName<'_> {
     /// The part of it that nobody approved, or that may resolve to an address that is never opened. `denied` returns the
     /// networks that the policy denies on a port.
-    pub(crate) fn too_much(
-        &self,
-        agreed: &Agreements<'_>,
-        never: &NeverOpened,
-        denied: impl Fn(&PortRange) -> Vec<IpNet>,
-    ) -> Option<String> {
+    pub(crate) fn too_much(&self, never: &NeverOpened, denied: impl Fn(&PortRange) -> Vec<IpNet>) -> Option<String> {
         if self.ports.is_empty() {
             return Some("all ports".to_owned());
         }
-        let about = about(agreed, self.pods);
         self.ports.iter().find_map(|port| {
             let is_agreed = |name: &DomainName| {
-                about.iter().any(|all| all.iter().all(|one| admits_name(one, name) && port.is_declared(one.ports)))
+                self.about.iter().any(|all| all.iter().all(|one| admits_name(one, name) && port.is_declared(one.ports)))
             };
             if let Some(name) = self.names.iter().find(|name| !is_agreed(name)) {
                 return Some(format!("{name} on {port}"));

@@ -6,14 +6,14 @@
 
 use super::parsed_policy::{Entry, Peer, Policy, PortMatch, Unreadable};
 use crate::{
-    address::{DomainName, NeverOpened, PolicyPortNumber, selector::selector_implies},
+    address::{DomainName, NeverOpened, PolicyPortNumber, Selector},
     dns::Held,
     egress::{EgressTarget, ServiceFacts, Surroundings},
 };
 use cloister_api::{EgressRule, Port, Protocol, ServiceReference, StorageEndpoint};
 use ipnet::IpNet;
 use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::LabelSelector};
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 /// The label with its name that the API server sets on every Namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -21,7 +21,8 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 /// A declaration: these pods may reach this, on these ports.
 #[derive(Clone, Debug)]
 pub struct Declaration<'a> {
-    pods: Option<&'a LabelSelector>,
+    /// The pods; `None` if the selector cannot be parsed: such a declaration agrees to nothing.
+    pods: Option<Selector>,
     pub(crate) target: EgressTarget<'a>,
     /// The networks of the target, or those that its name is expected in.
     networks: Vec<IpNet>,
@@ -46,7 +47,7 @@ impl<'a> Declaration<'a> {
             EgressTarget::DomainNames(_) | EgressTarget::Service(_) => &[][..],
         };
         let networks = networks.iter().filter_map(|text| network_of(text)).collect();
-        Declaration { pods, target, networks, ports }
+        Declaration { pods: Selector::parse(pods).ok(), target, networks, ports }
     }
 }
 
@@ -91,14 +92,15 @@ pub fn excess(
 ) -> Result<Option<Excess>, Unreadable> {
     let name = policy.metadata.name.clone().unwrap_or_default();
     let read = Policy::read(policy)?;
-    let about = about(agreed, read.pods);
+    let about = about(agreed, &read.pods);
     let found = read.egress.iter().flatten().find_map(|entry| of_entry(entry, &about, facts));
     Ok(found.map(|what| Excess { kind: "NetworkPolicy", policy: name, what }))
 }
 
 /// The agreements that cover all of these pods. An agreement for some of them allows nothing to the others.
-pub(crate) fn about<'a, 'd>(agreed: &'a Agreements<'d>, pods: &LabelSelector) -> Vec<&'a Vec<Declaration<'d>>> {
-    agreed.iter().filter(|all| all.iter().all(|one| selector_implies(Some(pods), one.pods))).collect()
+pub(crate) fn about<'a, 'd>(agreed: &'a Agreements<'d>, pods: &Selector) -> Vec<&'a Vec<Declaration<'d>>> {
+    let covers = |one: &Declaration<'_>| one.pods.as_ref().is_some_and(|declared| pods.implies(declared));
+    agreed.iter().filter(|all| all.iter().all(covers)).collect()
 }
 
 /// The excess as a message, or the message that the API server would not accept the policy. In both cases the policy must
@@ -120,8 +122,9 @@ fn of_entry(entry: &Entry<'_>, agreed: &[&Vec<Declaration<'_>>], facts: &Facts<'
             ports.iter().find_map(|port| of_block(network, &pieces, port, agreed, facts))
         }
         Peer::Pods { namespaces, pods } => ports.iter().find_map(|port| {
+            let (namespaces, pods) = (namespaces.as_ref(), pods.as_ref());
             let is_agreed =
-                agreed.iter().any(|all| all.iter().all(|one| one.admits_pods(*namespaces, *pods, port, facts)));
+                agreed.iter().any(|all| all.iter().all(|one| one.admits_pods(namespaces, pods, port, facts)));
             (!is_agreed).then(|| format!("the pods {pods:?} in {namespaces:?} on {port:?}"))
         }),
     })
@@ -220,18 +223,13 @@ impl Declaration<'_> {
     /// Whether these are the pods of the declared Service, on one of its ports.
     fn admits_pods(
         &self,
-        namespaces: Option<&LabelSelector>,
-        pods: Option<&LabelSelector>,
+        namespaces: Option<&Selector>,
+        pods: Option<&Selector>,
         port: &PortMatch<'_>,
         facts: &Facts<'_>,
     ) -> bool {
         let EgressTarget::Service(reference) = self.target else { return false };
         let Some(service) = (facts.services)(reference) else { return false };
-        let there = LabelSelector {
-            match_labels: Some(BTreeMap::from([(NAMESPACE_NAME.to_owned(), reference.namespace.clone())])),
-            match_expressions: None,
-        };
-        let behind = LabelSelector { match_labels: Some(service.selector.clone()), match_expressions: None };
         let leads_to = |target: &PolicyPortNumber, protocol: Protocol| match (port, target) {
             (PortMatch::Range(own, range), PolicyPortNumber::Number(number)) => {
                 *own == protocol && range.start() == number && range.end() == number
@@ -245,8 +243,8 @@ impl Declaration<'_> {
             .any(|fact| self.admits_port(fact.protocol, fact.port) && leads_to(&fact.target, fact.protocol));
         !service.selector.is_empty()
             && is_port
-            && namespaces.is_some_and(|namespaces| selector_implies(Some(namespaces), Some(&there)))
-            && pods.is_some_and(|pods| selector_implies(Some(pods), Some(&behind)))
+            && namespaces.is_some_and(|namespaces| namespaces.requires(NAMESPACE_NAME, &reference.namespace))
+            && pods.is_some_and(|pods| pods.requires_all(&service.selector))
     }
 }
 
@@ -331,5 +329,28 @@ mod tests {
         assert!(too_much(block("198.51.100.7/32", https()), &[a, b]).is_some(), "both must agree");
         let others = rule(json!({"networks": ["0.0.0.0/0"], "podSelector": {"matchLabels": {"app": "b"}}}));
         assert!(found(block("198.51.100.0/24", https()), &others).contains("198.51.100.0"), "it is about other pods");
+        let nobody = json!({"matchExpressions": [{"key": "app", "operator": "NotIn", "values": []}]});
+        let nobodys = rule(json!({"networks": ["0.0.0.0/0"], "podSelector": nobody}));
+        assert!(found(block("198.51.100.0/24", https()), &nobodys).contains("198.51.100.0"), "it cannot be parsed");
+    }
+
+    #[test]
+    fn a_policy_with_a_selector_that_cannot_be_parsed_is_not_applied() {
+        let (lab, never) = (rule(json!({"networks": ["0.0.0.0/0"]})), NeverOpened::new(&[]));
+        let agreed = vec![vec![Declaration::rule(&lab).unwrap()]];
+        let facts = Facts { names: &[], services: &|_| None, never: &never };
+        let said = |pods: Value| {
+            let spec = json!({
+                "podSelector": pods, "policyTypes": ["Egress"],
+                "egress": [block("198.51.100.0/24", json!({"protocol": "TCP", "port": 443}))],
+            });
+            let policy = json!({"metadata": {"namespace": "interp", "name": "p"}, "spec": spec});
+            objection(&serde_json::from_value(policy).unwrap(), &agreed, &facts)
+        };
+        assert_eq!(said(json!({"matchLabels": {"app": "a"}})), None);
+        let message = "NetworkPolicy interp/p is invalid: a selector is invalid: Gt on app is not an operator; correct or \
+                       delete it";
+        let newer = json!({"matchExpressions": [{"key": "app", "operator": "Gt", "values": ["1"]}]});
+        assert_eq!(said(newer).as_deref(), Some(message));
     }
 }

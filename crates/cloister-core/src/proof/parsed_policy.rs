@@ -1,5 +1,6 @@
 //! A NetworkPolicy, parsed once so that many flows can be checked.
 
+use crate::address::Selector;
 use cloister_api::Protocol;
 use ipnet::IpNet;
 use k8s_openapi::{
@@ -21,7 +22,7 @@ pub struct Unreadable {
 /// A parsed policy. A direction that it does not isolate is absent.
 #[derive(Clone, Debug)]
 pub struct Policy<'a> {
-    pub pods: &'a LabelSelector,
+    pub pods: Selector,
     pub ingress: Option<Vec<Entry<'a>>>,
     pub egress: Option<Vec<Entry<'a>>>,
 }
@@ -29,18 +30,18 @@ pub struct Policy<'a> {
 /// What one entry of a policy allows: these peers on these ports; without a list, all peers or all ports.
 #[derive(Clone, Debug)]
 pub struct Entry<'a> {
-    pub peers: Option<Vec<Peer<'a>>>,
+    pub peers: Option<Vec<Peer>>,
     pub ports: Option<Vec<PortMatch<'a>>>,
 }
 
 /// The other end of a connection that is allowed.
 #[derive(Clone, Debug)]
-pub enum Peer<'a> {
+pub enum Peer {
     /// All addresses of a network, except some.
     Block { network: IpNet, except: Vec<IpNet> },
     /// Pods: in the policy's own namespace, or in namespaces that the selector matches; all of them, or those that the
     /// selector matches.
-    Pods { namespaces: Option<&'a LabelSelector>, pods: Option<&'a LabelSelector> },
+    Pods { namespaces: Option<Selector>, pods: Option<Selector> },
 }
 
 /// Destination ports.
@@ -53,24 +54,27 @@ pub enum PortMatch<'a> {
 
 impl<'a> Policy<'a> {
     pub fn read(policy: &'a NetworkPolicy) -> Result<Self, Unreadable> {
-        static EVERY: LabelSelector = LabelSelector { match_labels: None, match_expressions: None };
         let at = |problem: String| {
             let metadata = &policy.metadata;
             let part = |part: &Option<String>| part.clone().unwrap_or_default();
             Unreadable { policy: format!("{}/{}", part(&metadata.namespace), part(&metadata.name)), problem }
         };
         let Some(spec) = &policy.spec else {
-            return Ok(Policy { pods: &EVERY, ingress: Some(Vec::new()), egress: None });
+            return Ok(Policy { pods: Selector::everything(), ingress: Some(Vec::new()), egress: None });
         };
         let (ingress, egress) = isolates(spec).map_err(at)?;
         let incoming = spec.ingress.iter().flatten().map(|entry| Entry::read(&entry.from, &entry.ports));
         let outgoing = spec.egress.iter().flatten().map(|entry| Entry::read(&entry.to, &entry.ports));
         Ok(Policy {
-            pods: spec.pod_selector.as_ref().unwrap_or(&EVERY),
+            pods: selector(spec.pod_selector.as_ref()).map_err(at)?,
             ingress: ingress.then(|| incoming.collect()).transpose().map_err(at)?,
             egress: egress.then(|| outgoing.collect()).transpose().map_err(at)?,
         })
     }
+}
+
+fn selector(selector: Option<&LabelSelector>) -> Result<Selector, String> {
+    Selector::parse(selector).map_err(|fault| format!("a selector is invalid: {fault}"))
 }
 
 /// Which directions a policy isolates. If it does not say: ingress always, and egress if it has egress entries.
@@ -87,10 +91,7 @@ fn isolates(spec: &NetworkPolicySpec) -> Result<(bool, bool), String> {
 }
 
 impl<'a> Entry<'a> {
-    fn read(
-        peers: &'a Option<Vec<NetworkPolicyPeer>>,
-        ports: &'a Option<Vec<NetworkPolicyPort>>,
-    ) -> Result<Self, String> {
+    fn read(peers: &Option<Vec<NetworkPolicyPeer>>, ports: &'a Option<Vec<NetworkPolicyPort>>) -> Result<Self, String> {
         // An empty list counts as absent.
         let peers = peers.as_ref().filter(|peers| !peers.is_empty());
         let ports = ports.as_ref().filter(|ports| !ports.is_empty());
@@ -101,12 +102,13 @@ impl<'a> Entry<'a> {
     }
 }
 
-impl<'a> Peer<'a> {
-    fn read(peer: &'a NetworkPolicyPeer) -> Result<Self, String> {
+impl Peer {
+    fn read(peer: &NetworkPolicyPeer) -> Result<Self, String> {
         let (namespaces, pods) = (peer.namespace_selector.as_ref(), peer.pod_selector.as_ref());
+        let parsed = |one: Option<&LabelSelector>| one.map(|one| selector(Some(one))).transpose();
         match &peer.ip_block {
             None if namespaces.is_none() && pods.is_none() => Err("a peer has no selector and no ipBlock".to_owned()),
-            None => Ok(Peer::Pods { namespaces, pods }),
+            None => Ok(Peer::Pods { namespaces: parsed(namespaces)?, pods: parsed(pods)? }),
             Some(_) if namespaces.is_some() || pods.is_some() => {
                 Err("a peer has both a selector and an ipBlock".to_owned())
             }

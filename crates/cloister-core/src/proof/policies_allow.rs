@@ -1,9 +1,9 @@
 //! Which flows NetworkPolicies allow, together, as Kubernetes defines it.
 
 use super::parsed_policy::{Entry, Peer, Policy, PortMatch, Unreadable};
-use crate::address::selector::selector_matches;
+use crate::address::Selector;
 use cloister_api::Protocol;
-use k8s_openapi::{api::networking::v1::NetworkPolicy, apimachinery::pkg::apis::meta::v1::LabelSelector};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// Labels by their keys.
@@ -103,7 +103,7 @@ impl<'a> Policies<'a> {
     pub fn of<'p>(&'p self, pod: Option<&'p Pod>) -> Selected<'p, 'a> {
         let namespace = pod.map(|pod| pod.namespace.as_str()).unwrap_or_default();
         let here = self.policies.get(namespace).into_iter().flatten();
-        let of_pod = |policy: &&Policy<'a>| pod.is_some_and(|pod| selector_matches(policy.pods, &pod.labels));
+        let of_pod = |policy: &&Policy<'a>| pod.is_some_and(|pod| policy.pods.matches(&pod.labels));
         Selected { all: self, namespace, policies: here.filter(of_pod).collect() }
     }
 
@@ -114,7 +114,7 @@ impl<'a> Policies<'a> {
             && ports.is_none_or(|ports| ports.iter().any(|port| port.matches(flow)))
     }
 
-    fn is_meant(&self, peer: &Peer<'a>, namespace: &str, end: End<'_>) -> bool {
+    fn is_meant(&self, peer: &Peer, namespace: &str, end: End<'_>) -> bool {
         match peer {
             Peer::Block { network, except } => {
                 network.contains(&end.address) && !except.iter().any(|except| except.contains(&end.address))
@@ -124,14 +124,14 @@ impl<'a> Policies<'a> {
                     None => pod.namespace == namespace,
                     Some(selector) => self.has_labels(&pod.namespace, selector),
                 };
-                there && pods.is_none_or(|selector| selector_matches(selector, &pod.labels))
+                there && pods.as_ref().is_none_or(|selector| selector.matches(&pod.labels))
             }),
         }
     }
 
-    fn has_labels(&self, namespace: &str, selector: &LabelSelector) -> bool {
+    fn has_labels(&self, namespace: &str, selector: &Selector) -> bool {
         static NONE: Labels = Labels::new();
-        selector_matches(selector, self.namespaces.get(namespace).copied().unwrap_or(&NONE))
+        selector.matches(self.namespaces.get(namespace).copied().unwrap_or(&NONE))
     }
 }
 

@@ -51,6 +51,22 @@ fn whom_it_keeps_out_is_said_to_who_publishes_it() {
 }
 
 #[test]
+fn a_selector_that_kubernetes_would_refuse_is_said_to_who_publishes_it() {
+    // From before the schema refused it.
+    let selector = json!({"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["nina@example.com"]}]});
+    let (status, reason, message) = said_of(
+        json!({"namespaceSelector": selector}),
+        &[research("vis", json!({"team": "vis"}), &["lab"], json!([]))],
+    );
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "SelectorRefused"));
+    assert_eq!(
+        message,
+        "namespaceSelector is invalid: \"nina@example.com\" is not the value of a label. It selects no research namespace, so \
+         the allowlist opens nothing; correct it"
+    );
+}
+
+#[test]
 fn one_that_has_ended_says_in_how_many_namespaces() {
     let names = |count: usize| (0..count).map(|at| research(&format!("n{at}"), json!({}), &["lab"], json!([])));
     let end = at(0).to_string();

@@ -6,7 +6,7 @@
 
 use super::target::Target;
 use crate::{
-    address::selector,
+    address::Selector,
     egress::ServiceFacts,
     grant::Grant,
     model::hash::{hash, hash_of_fields},
@@ -205,7 +205,7 @@ fn port(port: &Port) -> Value {
 
 /// A selector in its canonical form; as it is written where it has none, which opens nothing.
 fn selector(selector: &LabelSelector) -> Value {
-    let canonical = selector::canonical(Some(selector)).unwrap_or_else(|_| selector.clone());
+    let canonical = Selector::parse(Some(selector)).map_or_else(|_| selector.clone(), LabelSelector::from);
     json!({"matchLabels": canonical.match_labels, "matchExpressions": canonical.match_expressions})
 }
 

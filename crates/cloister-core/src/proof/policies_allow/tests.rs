@@ -122,6 +122,12 @@ fn what_the_api_server_would_not_take_is_refused() {
     let egress = |entry: Value| json!({"podSelector": {}, "policyTypes": ["Egress"], "egress": [entry]});
     for (spec, says) in [
         (json!({"policyTypes": ["Both"]}), "\"Both\" is not a policy type"),
+        (json!({"podSelector": {"matchExpressions": [{"key": "app", "operator": "In"}]}}), "In on app needs values"),
+        (egress(json!({"to": [{"podSelector": {"matchLabels": {"a b": ""}}}]})), "\"a b\" is not the key of a label"),
+        (
+            egress(json!({"to": [{"namespaceSelector": {"matchExpressions": [{"key": "app", "operator": "Gt"}]}}]})),
+            "Gt on app is not an operator",
+        ),
         (egress(json!({"to": [{}]})), "has no selector"),
         (egress(json!({"to": [{"ipBlock": {"cidr": "10.0.0.0/33"}}]})), "is not a CIDR"),
         (egress(json!({"to": [{"ipBlock": {"cidr": "::/0"}, "podSelector": {}}]})), "both a selector and an ipBlock"),

@@ -76,7 +76,7 @@ async fn catalogue_administrator(scene: &Scene, name: &str) -> Result<Client> {
         "subjects": [{"apiGroup": api_group, "kind": "Group", "name": group}],
     }))?;
     scene.all::<ClusterRoleBinding>().create(&PostParams::default(), &binding).await?;
-    let pat = scene.world.client_for("pat", &[&group]).await?;
+    let pat = scene.world.client_for("pat", &[group.as_str()]).await?;
     let declared: Api<ResearchNamespace> = Api::all(pat.clone());
     eventually("pat's rights", async || Ok(declared.list(&ListParams::default()).await.map(drop)?)).await?;
     Ok(pat)

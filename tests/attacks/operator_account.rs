@@ -375,6 +375,11 @@ async fn it_does_not_open_namespaces() -> Result<()> {
     let theirs = format!("{}-theirs", story.name);
     story.root.create("Namespace", &theirs, json!({})).await.ok()?;
     all_stopped(thief.change("Namespace", &theirs, label(json!(theirs))).await).await?;
+    // As if it had been retained, so that who declares it takes it; or as if they had asked for it.
+    let retained = json!({"cloister.dev/research-namespace": theirs, "cloister.dev/retained": "true"});
+    all_stopped(thief.change("Namespace", &theirs, json!({"metadata": {"labels": retained}})).await).await?;
+    let asked = json!({"metadata": {"annotations": {"cloister.dev/adopt": story.name}}});
+    all_stopped(thief.change("ResearchNamespace", &story.name, asked).await).await?;
     all_stopped(
         thief.change("Namespace", &theirs, json!({"metadata": {"annotations": {"cloister.dev/adopt": theirs}}})).await,
     )

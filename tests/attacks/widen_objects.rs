@@ -253,7 +253,7 @@ async fn a_namespace_does_not_leave_the_policies() -> Result<()> {
 
 #[tokio::test]
 async fn an_owner_does_not_widen_their_namespace() -> Result<()> {
-    let attack = attack("an owner who writes the ResearchNamespace: tier, owners, quota, labels, owner references");
+    let attack = attack("an owner who writes the ResearchNamespace: tier, owners, quota, labels, annotations");
     let story = Story::new("owner").await?;
     let rules = json!([{"apiGroups": ["cloister.dev"], "resources": ["researchnamespaces"], "resourceNames": [story.name], "verbs": ["get", "update", "patch"]}]);
     story.root.apply("ClusterRole", &story.name, json!({"rules": rules})).await.ok()?;
@@ -275,6 +275,7 @@ async fn an_owner_does_not_widen_their_namespace() -> Result<()> {
         json!({"spec": {"deletionPolicy": "Delete"}}),
         json!({"metadata": {"labels": {"team": "weights"}}}),
         json!({"metadata": {"annotations": {"cloister.dev/x": "y"}}}),
+        json!({"metadata": {"annotations": {"cloister.dev/adopt": story.name}}}),
         json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Namespace", "name": "gone", "uid": "7"}]}}),
     ] {
         let answers = olga.change("ResearchNamespace", &story.name, change).await;

@@ -5,6 +5,7 @@ use anyhow::Result;
 use cloister_api::labels;
 use cloister_tests::{assert_denied, cluster, denied, eventually};
 use k8s_openapi::api::{
+    apps::v1::Deployment,
     core::v1::{ConfigMap, Namespace, Pod, Secret, ServiceAccount},
     networking::v1::NetworkPolicy,
     rbac::v1::{Role, RoleBinding},
@@ -89,6 +90,35 @@ async fn what_is_offered_is_closed_to_what_is_new() -> Result<()> {
     merge(&theirs, &ns, json!({"metadata": {"annotations": {labels::ADOPT: null}}})).await?;
     merge(&own, &ns, mark(None)).await?;
     eventually("it to be open again", async || Ok(policies.create(&create(), &policy("new")).await.map(drop)?)).await
+}
+
+/// Whoever is refused is told who can withdraw the offer: it stands on the Namespace, or on the ResearchNamespace that takes
+/// it back.
+#[tokio::test]
+async fn who_is_refused_is_told_where_the_offer_stands() -> Result<()> {
+    let (admin, operator) = (cluster().await.admin().await?, cluster().await.operator().await?);
+    let kept = json!({labels::RETAINED: "true", labels::ADOPTING: "1"});
+    let ns = research_namespace_with(&operator, "back", kept).await?;
+    let deployments: Api<Deployment> = Api::namespaced(admin.clone(), &ns);
+    let template = json!({"metadata": {"labels": {"a": "b"}}, "spec": pod_json("x", "default")["spec"]});
+    let many = json!({"selector": {"matchLabels": {"a": "b"}}, "template": template});
+    let deployment = object::<Deployment>(json!({"metadata": {"name": "new"}, "spec": many}));
+    let told = async |wanted: String| {
+        eventually("the message", async || {
+            let refused = deployments.create(&dry_run(), &deployment).await;
+            let said = refused.as_ref().err().map(ToString::to_string).unwrap_or_default();
+            denied(refused, POLICY)?;
+            anyhow::ensure!(said.contains(&wanted), "{said}");
+            Ok(())
+        })
+        .await
+    };
+    let withdraw =
+        |kind: &str| format!("to withdraw the offer with \"kubectl annotate {kind} {ns} cloister.dev/adopt-\"");
+    told(format!("or ask a catalogue administrator {}", withdraw("researchnamespace"))).await?;
+    let theirs: Api<Namespace> = Api::all(admin.clone());
+    merge(&theirs, &ns, json!({"metadata": {"annotations": {labels::ADOPT: ns}}})).await?;
+    told(format!("or ask an administrator {}", withdraw("namespace"))).await
 }
 
 /// What runs, makes what runs, or leads to it.

@@ -76,10 +76,21 @@ async fn nobody_else_makes_a_namespace_look_like_one_of_ours() -> Result<()> {
     let labelled = |labels: Value| object::<Namespace>(json!({"metadata": {"name": name, "labels": labels}}));
     assert_denied(theirs.create(&create(), &labelled(json!({labels::RESEARCH_NAMESPACE: name}))).await, POLICY);
     assert_denied(theirs.create(&create(), &labelled(json!({labels::ENFORCED: "true"}))).await, POLICY);
+    // Who declares it could take it back.
+    let kept = json!({labels::RESEARCH_NAMESPACE: name, labels::RETAINED: "true"});
+    for labels in [kept.clone(), json!({labels::RETAINED: "true"})] {
+        assert_denied(theirs.create(&create(), &labelled(labels)).await, POLICY);
+    }
 
     theirs.create(&create(), &labelled(json!({"pod-security.kubernetes.io/enforce": "baseline"}))).await?;
     assert_denied(merge(&theirs, &name, label(labels::RESEARCH_NAMESPACE, json!(name))).await, POLICY);
     assert_denied(merge_at(&theirs, "status", &name, label(labels::RESEARCH_NAMESPACE, json!(name))).await, POLICY);
+    for labels in [kept, json!({labels::RETAINED: "true"})] {
+        let change = json!({"metadata": {"labels": labels}});
+        assert_denied(merge(&theirs, &name, change.clone()).await, POLICY);
+        // Nor does the operator, of what nobody has offered.
+        assert_denied(merge(&own, &name, change).await, "operator-namespaces.cloister.dev");
+    }
     // It is an ordinary one, with whatever Pod Security its people want.
     merge(&theirs, &name, label("pod-security.kubernetes.io/enforce", json!("privileged"))).await?;
 

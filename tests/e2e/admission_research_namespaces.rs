@@ -67,6 +67,8 @@ async fn owners_edit_needs_and_not_limits() -> Result<()> {
         json!({"metadata": {"labels": {"app.kubernetes.io/name": "x", "team": "other"}}}),
         json!({"metadata": {"annotations": {"cloister.dev/note": "y"}}}),
         json!({"metadata": {"annotations": {"cloister.dev/note": null}}}),
+        // It would take back a Namespace that was retained.
+        json!({"metadata": {"annotations": {labels::ADOPT: name}}}),
         // The garbage collector would delete it: the owner does not exist.
         json!({"metadata": {"ownerReferences": [{"apiVersion": "v1", "kind": "Namespace", "name": "gone", "uid": "00000000-0000-0000-0000-000000000000"}]}}),
     ];
@@ -136,6 +138,7 @@ async fn the_shipped_catalogue_role_sets_limits() -> Result<()> {
     bind(&cluster.admin().await?, &user, "cloister:catalogue-admin", &user).await?;
     let api: Api<ResearchNamespace> = Api::all(cluster.client_for(&user, &[]).await?);
     eventually("their rights", async || Ok(merge(&api, &name, json!({"spec": {"tier": "Standard"}})).await?)).await?;
+    merge(&api, &name, json!({"metadata": {"annotations": {labels::ADOPT: name}}})).await?;
     Ok(())
 }
 
@@ -146,6 +149,8 @@ async fn the_operator_holds_its_finalizer_and_no_limit() -> Result<()> {
     merge(&own, &name, json!({"metadata": {"finalizers": [labels::NAMESPACE_FINALIZER]}})).await?;
     let widened = merge(&own, &name, json!({"spec": {"egress": {"allowlists": ["everything"]}}})).await;
     assert_denied(widened, "operator-kinds.cloister.dev");
+    let asked = merge(&own, &name, json!({"metadata": {"annotations": {labels::ADOPT: name}}})).await;
+    assert_denied(asked, "operator-kinds.cloister.dev");
     merge(&own, &name, json!({"metadata": {"finalizers": null}})).await?;
     Ok(())
 }

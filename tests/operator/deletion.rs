@@ -5,12 +5,13 @@ use cloister_api::ResearchNamespace;
 use cloister_tests::scene::{Scene, condition, pod};
 use cloister_tests::{denied, eventually, unique};
 use k8s_openapi::api::{
+    apps::v1::Deployment,
     core::v1::{ConfigMap, Namespace, Pod},
     networking::v1::NetworkPolicy,
-    rbac::v1::RoleBinding,
+    rbac::v1::{ClusterRoleBinding, RoleBinding},
 };
 use kube::{
-    ResourceExt,
+    Api, Client, ResourceExt,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, PropagationPolicy},
 };
 use serde_json::json;
@@ -62,6 +63,117 @@ async fn a_retained_namespace_can_be_taken_over_again() -> Result<()> {
     scene.wait_until_enforced(&name).await?;
     let labels = scene.namespace(&name).await?.metadata.labels.unwrap_or_default();
     assert!(!labels.contains_key("cloister.dev/retained"), "{labels:?}");
+    Ok(())
+}
+
+/// pat, who may write the catalogue and nothing in namespaces.
+async fn catalogue_administrator(scene: &Scene, name: &str) -> Result<Client> {
+    let group = format!("{name}-platform");
+    let api_group = "rbac.authorization.k8s.io";
+    let binding: ClusterRoleBinding = serde_json::from_value(json!({
+        "metadata": {"name": group},
+        "roleRef": {"apiGroup": api_group, "kind": "ClusterRole", "name": "cloister:catalogue-admin"},
+        "subjects": [{"apiGroup": api_group, "kind": "Group", "name": group}],
+    }))?;
+    scene.all::<ClusterRoleBinding>().create(&PostParams::default(), &binding).await?;
+    let pat = scene.world.client_for("pat", &[group.as_str()]).await?;
+    let declared: Api<ResearchNamespace> = Api::all(pat.clone());
+    eventually("pat's rights", async || Ok(declared.list(&ListParams::default()).await.map(drop)?)).await?;
+    Ok(pat)
+}
+
+async fn until_told(scene: &Scene, name: &str, reason: &str, message: &str) -> Result<()> {
+    eventually(&format!("{name} to say {reason}"), async || {
+        let object = scene.all::<ResearchNamespace>().get(name).await?;
+        let ready = condition(&object, "Ready").context("nothing is said of it")?;
+        ensure!(ready.reason == reason && ready.message == message, "{}: {}", ready.reason, ready.message);
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn who_may_declare_it_takes_a_retained_namespace_back_once_no_workload_is_left() -> Result<()> {
+    let scene = Scene::new().await;
+    let name = unique("back");
+    let pat = catalogue_administrator(&scene, &name).await?;
+    scene.enforced(&name, json!({"tier": "Standard"})).await?;
+    let kept: ConfigMap = serde_json::from_value(json!({"metadata": {"name": "work"}, "data": {"a": "b"}}))?;
+    scene.within::<ConfigMap>(&name).create(&PostParams::default(), &kept).await?;
+    // It is paused, so that nothing else is made of it.
+    let deployment = |name: &str| -> Result<Deployment> {
+        let template = json!({"metadata": {"labels": {"app": "train"}}, "spec": pod("x", "default").spec});
+        let selector = json!({"matchLabels": {"app": "train"}});
+        let spec = json!({"paused": true, "replicas": 0, "selector": selector, "template": template});
+        Ok(serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec}))?)
+    };
+    let deployments = scene.within::<Deployment>(&name);
+    deployments.create(&PostParams::default(), &deployment("train")?).await?;
+    scene.all::<ResearchNamespace>().delete(&name, &DeleteParams::default()).await?;
+    gone(&scene, &name).await?;
+
+    let declared: Api<ResearchNamespace> = Api::all(pat.clone());
+    let again: ResearchNamespace = serde_json::from_value(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "ResearchNamespace", "metadata": {"name": name},
+        "spec": {"tier": "Standard"},
+    }))?;
+    declared.create(&PostParams::default(), &again).await?;
+    let how = format!(
+        "Namespace {name} was retained when its ResearchNamespace was deleted; to take it back, with its content for the members \
+         that are declared now, ask a catalogue administrator (ClusterRole cloister:catalogue-admin) to run: kubectl annotate \
+         researchnamespace {name} cloister.dev/adopt={name}"
+    );
+    until_told(&scene, &name, "NamespaceExists", &how).await?;
+    let asks = Patch::Merge(json!({"metadata": {"annotations": {"cloister.dev/adopt": name}}}));
+    let on_namespace = Api::<Namespace>::all(pat.clone()).patch(&name, &PatchParams::default(), &asks).await;
+    ensure!(matches!(on_namespace, Err(kube::Error::Api(status)) if status.is_forbidden()), "pat writes Namespaces");
+    declared.patch(&name, &PatchParams::default(), &asks).await?;
+
+    let left = format!(
+        "Namespace {name} contains objects that are not taken back: Deployment/train; ask a cluster administrator to delete them, \
+         then the Namespace is adopted. Until then, new objects of these kinds are rejected there; create what is still needed \
+         afterwards"
+    );
+    until_told(&scene, &name, "ForeignObjects", &left).await?;
+    denied(deployments.create(&PostParams::default(), &deployment("more")?).await, "adopting.cloister.dev")?;
+    let labels = scene.namespace(&name).await?.metadata.labels.unwrap_or_default();
+    ensure!(
+        labels.contains_key("cloister.dev/retained") && !labels.contains_key("cloister.dev/enforced"),
+        "{labels:?}"
+    );
+
+    deployments.delete("train", &DeleteParams::default()).await?;
+    scene.wait_until_enforced(&name).await?;
+    let labels = scene.namespace(&name).await?.metadata.labels.unwrap_or_default();
+    ensure!(
+        !labels.contains_key("cloister.dev/retained") && !labels.contains_key("cloister.dev/adopting"),
+        "{labels:?}"
+    );
+    ensure!(scene.within::<ConfigMap>(&name).get_opt("work").await?.is_some(), "its content is gone");
+    Ok(())
+}
+
+/// pat's annotation gives nothing that was never a research namespace: that is for its administrator to offer.
+#[tokio::test]
+async fn nobody_takes_a_namespace_that_was_not_retained_by_declaring_it() -> Result<()> {
+    let scene = Scene::new().await;
+    let name = unique("theirs");
+    let pat = catalogue_administrator(&scene, &name).await?;
+    let theirs: Namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+    scene.all::<Namespace>().create(&PostParams::default(), &theirs).await?;
+    let asks: ResearchNamespace = serde_json::from_value(json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": "ResearchNamespace",
+        "metadata": {"name": name, "annotations": {"cloister.dev/adopt": name}}, "spec": {"tier": "Standard"},
+    }))?;
+    Api::<ResearchNamespace>::all(pat).create(&PostParams::default(), &asks).await?;
+    let told = format!(
+        "a Namespace {name} exists already; the annotation of the ResearchNamespace takes back only a Namespace that Cloister has \
+         retained; if its content is meant to become this research namespace, ask a cluster administrator to run: kubectl \
+         annotate namespace {name} cloister.dev/adopt={name}"
+    );
+    until_told(&scene, &name, "NamespaceExists", &told).await?;
+    let labels = scene.namespace(&name).await?.metadata.labels.unwrap_or_default();
+    ensure!(!labels.keys().any(|key| key.starts_with("cloister.dev/")), "{labels:?}");
     Ok(())
 }
 

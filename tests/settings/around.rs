@@ -3,14 +3,15 @@
 
 use crate::place::Place;
 use anyhow::{Context, Result, ensure};
-use cloister_api::{CloisterConfig, EgressState};
-use cloister_tests::{assert_denied, eventually};
+use cloister_api::{CloisterConfig, EgressState, ResearchNamespace};
+use cloister_tests::{assert_denied, eventually, scene::condition};
 use ipnet::IpNet;
 use k8s_openapi::{
     api::{
-        core::v1::{Node, Service},
+        core::v1::{Namespace, Node, Service, ServiceAccount},
         discovery::v1::EndpointSlice,
         networking::v1::NetworkPolicy,
+        rbac::v1::ClusterRole,
     },
     apimachinery::pkg::apis::meta::v1::Condition,
 };
@@ -18,7 +19,7 @@ use kube::{
     Api,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 impl Place {
     /// Waits until this is said of the settings.
@@ -29,6 +30,17 @@ impl Place {
             let said = said.into_iter().find(|condition| condition.type_ == type_).context("nothing is said")?;
             ensure!(said.status == status && said.reason == reason, "{}: {}", said.reason, said.message);
             Ok(said)
+        })
+        .await
+    }
+
+    /// Waits until this is said of the namespace.
+    async fn until_ready_says(&self, reason: &str, message: &str) -> Result<()> {
+        eventually(&format!("the namespace to say {reason}"), async || {
+            let object = self.scene.all::<ResearchNamespace>().get(&self.name).await?;
+            let ready = condition(&object, "Ready").context("nothing is said of it")?;
+            ensure!(ready.reason == reason && ready.message == message, "{}: {}", ready.reason, ready.message);
+            Ok(())
         })
         .await
     }
@@ -146,6 +158,23 @@ fn stub(plural: &str, kind: &str, scope: &str) -> String {
     .to_string()
 }
 
+/// The objects of such a kind, in the namespace of the place.
+fn stubs(place: &Place, plural: &str, kind: &str) -> Api<DynamicObject> {
+    let kind = ApiResource {
+        group: "policies.example.com".into(),
+        version: "v1".into(),
+        api_version: "policies.example.com/v1".into(),
+        kind: kind.into(),
+        plural: plural.into(),
+    };
+    Api::namespaced_with(place.scene.admin.clone(), &place.name, &kind)
+}
+
+fn open_all(kind: &str) -> Result<DynamicObject> {
+    let object = json!({"apiVersion": "policies.example.com/v1", "kind": kind, "metadata": {"name": "open-all"}});
+    Ok(serde_json::from_value(object)?)
+}
+
 #[tokio::test]
 async fn policies_of_other_plugins_are_refused_or_told() -> Result<()> {
     let place = Place::new("unwatched").await?;
@@ -160,20 +189,65 @@ async fn policies_of_other_plugins_are_refused_or_told() -> Result<()> {
         Ok(())
     })
     .await?;
-    let kind = ApiResource {
-        group: "policies.example.com".into(),
-        version: "v1".into(),
-        api_version: "policies.example.com/v1".into(),
-        kind: "FQDNNetworkPolicy".into(),
-        plural: "fqdnnetworkpolicies".into(),
-    };
-    let api: Api<DynamicObject> = Api::namespaced_with(place.scene.admin.clone(), &place.name, &kind);
-    let object: Value =
-        json!({"apiVersion": "policies.example.com/v1", "kind": "FQDNNetworkPolicy", "metadata": {"name": "open-all"}});
-    let refused = api.create(&PostParams::default(), &serde_json::from_value(object)?).await;
+    let api = stubs(&place, "fqdnnetworkpolicies", "FQDNNetworkPolicy");
+    let refused = api.create(&PostParams::default(), &open_all("FQDNNetworkPolicy")?).await;
     assert_denied(refused, "managed-objects.cloister.dev");
     place.uninstall(&namespaced).await?;
     place.uninstall(&cluster).await?;
+    place.until_config("PolicyKindsWatched", "True", "Watched").await?;
+    Ok(())
+}
+
+/// A plugin brings a kind that nobody has thought of: the operator says which right it lacks, and beside it what it found;
+/// once an administrator has done what the message says, the Namespace is looked through, and adopted.
+#[tokio::test]
+async fn a_kind_of_policies_that_may_not_be_listed_is_named_until_the_operator_may() -> Result<()> {
+    let place = Place::new("unlisted").await?;
+    let (scene, name) = (&place.scene, &place.name);
+    let definition = place.install(&stub("stagednetworkpolicies", "StagedNetworkPolicy", "Namespaced")).await?;
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": name}}))?;
+    scene.all::<Namespace>().create(&PostParams::default(), &namespace).await?;
+    let accounts = scene.within::<ServiceAccount>(name);
+    eventually("the default ServiceAccount", async || Ok(accounts.get("default").await.map(drop)?)).await?;
+    let policies = stubs(&place, "stagednetworkpolicies", "StagedNetworkPolicy");
+    policies.create(&PostParams::default(), &open_all("StagedNetworkPolicy")?).await?;
+    let services = scene.within::<Service>(name);
+    let front = json!({"metadata": {"name": "front"}, "spec": {"ports": [{"port": 80}]}});
+    services.create(&PostParams::default(), &serde_json::from_value(front)?).await?;
+
+    scene.declare(name, json!({"tier": "Standard"})).await?;
+    let offer = Patch::Merge(json!({"metadata": {"annotations": {"cloister.dev/adopt": name}}}));
+    scene.all::<Namespace>().patch(name, &PatchParams::default(), &offer).await?;
+    let found = |what: &str, then: &str| {
+        format!(
+            "Namespace {name} contains objects that admission has never checked: {what}; ask a cluster administrator to delete \
+             them{then}. Until then, new objects of these kinds are rejected there; create what is still needed afterwards"
+        )
+    };
+    let forbidden = format!(
+        "The operator does not have the permission to list {definition}, so it cannot inspect Namespace {name} completely; ask a \
+         cluster administrator to add this permission to ClusterRole cloister:operator (deploy/rbac/operator.yaml). The operator \
+         inspects the Namespace again every 10 seconds"
+    );
+    place.until_ready_says("ForeignObjects", &format!("{}. {forbidden}", found("Service/front", ""))).await?;
+    services.delete("front", &DeleteParams::default()).await?;
+    place.until_ready_says("InspectionIncomplete", &forbidden).await?;
+
+    let roles = scene.all::<ClusterRole>();
+    let rule =
+        json!({"apiGroups": ["policies.example.com"], "resources": ["stagednetworkpolicies"], "verbs": ["list"]});
+    let add: json_patch::Patch = serde_json::from_value(json!([{"op": "add", "path": "/rules/0", "value": rule}]))?;
+    let role = "cloister:operator";
+    roles.patch(role, &PatchParams::default(), &Patch::Json::<()>(add)).await?;
+    let policy = found("StagedNetworkPolicy/open-all", ", then the Namespace is adopted");
+    place.until_ready_says("ForeignObjects", &policy).await?;
+    policies.delete("open-all", &DeleteParams::default()).await?;
+    scene.wait_until_enforced(name).await?;
+
+    let remove = json!([{"op": "test", "path": "/rules/0", "value": rule}, {"op": "remove", "path": "/rules/0"}]);
+    let remove: json_patch::Patch = serde_json::from_value(remove)?;
+    roles.patch(role, &PatchParams::default(), &Patch::Json::<()>(remove)).await?;
+    place.uninstall(&definition).await?;
     place.until_config("PolicyKindsWatched", "True", "Watched").await?;
     Ok(())
 }

@@ -130,6 +130,15 @@ async fn two_sets_apply_wait_and_are_pruned() -> Result<()> {
     let pruned = stage.flux("flux", "prune", &format!("{first}{second}"))?;
     all(&pruned, "deleted")?;
     ensure!(stage.ok("admin", &["get", "namespace", "two-sets"], "")?.contains("Active"), "Retain keeps it");
+
+    // The commit is reverted, and the ResearchNamespace asks for what was kept.
+    let asks = "metadata: {name: two-sets, annotations: {cloister.dev/adopt: two-sets}, labels: {team: two-sets}}";
+    let back = first.replace("metadata: {name: two-sets, labels: {team: two-sets}}", asks);
+    ensure!(back.contains(asks), "{back}");
+    all(&stage.flux("flux", "apply", &back)?, "created")?;
+    let waited = stage.flux("flux", "wait", &back)?;
+    ensure!(waited.success, "{}: {}", waited.text, said_of(stage, "two-sets")?);
+    all(&stage.flux("flux", "apply", &second)?, "created")?;
     Ok(())
 }
 

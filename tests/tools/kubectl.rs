@@ -134,16 +134,17 @@ async fn replace(stage: &Stage, who: &str, kind: &str, text: &str) -> Result<()>
     ensure!(held(stage, kind).await?["metadata"]["uid"] != after["metadata"]["uid"], "{kind} is the same");
     stage.ok("admin", &["delete", kind, "by-kubectl", "-n", "lab", "--timeout=30s"], "")?;
     stage.ok(who, &["apply", "-n", "lab", "-f", "-"], text)?;
+    taken_back(stage, kind).await?;
     held(stage, kind).await?;
     Ok(())
 }
 
-/// The Namespace of a ResearchNamespace was kept. It says how it is given to the new one, once and for all.
+/// The Namespace of a ResearchNamespace was kept. It says how pat, who may declare it, takes it back.
 async fn taken_back(stage: &Stage, kind: &str) -> Result<()> {
     if kind != "researchnamespace" {
         return Ok(());
     }
-    let how = "kubectl annotate namespace by-kubectl cloister.dev/adopt=by-kubectl";
+    let how = "kubectl annotate researchnamespace by-kubectl cloister.dev/adopt=by-kubectl";
     eventually("it to be said how", async || {
         let said = stage.ok("admin", &["get", "rns", "by-kubectl", "-o", "wide"], "")?;
         ensure!(said.contains("was retained when its ResearchNamespace was deleted") && said.contains(how), "{said}");
@@ -151,7 +152,7 @@ async fn taken_back(stage: &Stage, kind: &str) -> Result<()> {
     })
     .await?;
     let words: Vec<&str> = how.split(' ').skip(1).collect();
-    stage.ok("admin", &words, "").map(drop)
+    stage.ok("pat", &words, "").map(drop)
 }
 
 /// What was exported makes another, with nothing but another name; and in nobody else's name.

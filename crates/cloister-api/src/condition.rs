@@ -68,13 +68,15 @@ pub mod reason {
     pub const UNDECODABLE: &str = "Undecodable";
     /// The name belongs to the system, to the operator, or to a credential namespace.
     pub const NAME_RESERVED: &str = "NameReserved";
-    /// A Namespace of that name exists and was not offered for adoption.
+    /// A Namespace of that name exists, and nobody has offered it for adoption or, if it was retained, asked for it back.
     pub const NAMESPACE_EXISTS: &str = "NamespaceExists";
     /// The Namespace is offered for adoption; the operator closes it and checks what it contains.
     pub const ADOPTING: &str = "Adopting";
     /// The Namespace to adopt contains something that a research namespace may not contain, or a research namespace contains
     /// Roles or RoleBindings that Cloister does not manage.
     pub const FOREIGN_OBJECTS: &str = "ForeignObjects";
+    /// The operator could not look at everything in the Namespace to adopt: it lacks a permission, or a request failed.
+    pub const INSPECTION_INCOMPLETE: &str = "InspectionIncomplete";
     /// The Namespace is being deleted.
     pub const NAMESPACE_TERMINATING: &str = "NamespaceTerminating";
     /// The object is being deleted.

@@ -50,7 +50,8 @@ pub fn is_of_tools(key: &str) -> bool {
 }
 
 /// Annotation on an existing Namespace, set by somebody other than the operator: the name of the ResearchNamespace
-/// that may take it over.
+/// that may take it over. On a ResearchNamespace, set by somebody who may create one: its own name, to take back the
+/// Namespace that was [`RETAINED`].
 pub const ADOPT: &str = "cloister.dev/adopt";
 
 /// On a Namespace that is offered for adoption: since when, in Unix seconds, admission refuses there what is new and would

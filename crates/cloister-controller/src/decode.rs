@@ -3,7 +3,7 @@
 //! A field that this version does not know might forbid what the rest seems to allow, so an object with one counts as
 //! unreadable, as does one that cannot be decoded at all. Neither stops the watch.
 
-use cloister_api::{GrantStatus, Identity, unseen::is_unseen};
+use cloister_api::{GrantStatus, Identity, ResearchNamespace, labels, unseen::is_unseen};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
@@ -74,12 +74,24 @@ pub fn version(metadata: &ObjectMeta) -> u64 {
     metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
 }
 
-impl<'de, K: DeserializeOwned + Resource> Deserialize<'de> for Decoded<K> {
+/// The annotations of a kind that the operator reads. All others are for those who write the object to fill.
+fn read_annotations<K: Resource<DynamicType = ()>>() -> &'static [&'static str] {
+    if K::kind(&()) == ResearchNamespace::kind(&()) { &[labels::ADOPT] } else { &[] }
+}
+
+impl<'de, K: DeserializeOwned + Resource<DynamicType = ()>> Deserialize<'de> for Decoded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut value = Value::deserialize(deserializer)?;
         if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("managedFields");
-            metadata.remove("annotations");
+            let annotations = metadata.get_mut("annotations").and_then(Value::as_object_mut);
+            let is_read = annotations.is_some_and(|all| {
+                all.retain(|key, _| read_annotations::<K>().contains(&key.as_str()));
+                !all.is_empty()
+            });
+            if !is_read {
+                metadata.remove("annotations");
+            }
         }
         // What the API server says by default is nothing that this operator has said.
         if value.get("status").is_some_and(is_unseen)
@@ -167,6 +179,26 @@ mod tests {
         let object = decoded(json!({"tier": "Standard"}));
         assert_eq!(object.version(), 7);
         assert_eq!(object.object.unwrap().metadata.managed_fields, None);
+    }
+
+    #[test]
+    fn of_annotations_only_what_is_read_is_kept() {
+        let object = |kind: &str, spec: Value| {
+            let annotations =
+                json!({"kubectl.kubernetes.io/last-applied-configuration": "{}", labels::ADOPT: "interp"});
+            json!({
+                "apiVersion": "cloister.dev/v1alpha1", "kind": kind,
+                "metadata": {"name": "interp", "annotations": annotations}, "spec": spec,
+            })
+        };
+        let research = object("ResearchNamespace", json!({"tier": "Standard"}));
+        let research: Decoded<ResearchNamespace> = serde_json::from_value(research).unwrap();
+        let kept = Some([(labels::ADOPT.to_owned(), "interp".to_owned())].into());
+        assert_eq!(research.metadata.annotations, kept);
+        assert_eq!(research.object.unwrap().metadata.annotations, kept);
+        let role = object("AccessRole", json!({"clusterRole": "cloister:debugger", "accessPolicy": "standard"}));
+        let role: Decoded<cloister_api::AccessRole> = serde_json::from_value(role).unwrap();
+        assert_eq!(role.metadata.annotations, None);
     }
 
     #[test]

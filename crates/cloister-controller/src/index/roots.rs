@@ -25,6 +25,8 @@ where
             meta.uid.clone(),
             meta.generation,
             meta.labels.clone(),
+            // Those that are read.
+            meta.annotations.clone(),
             meta.finalizers.clone(),
             meta.deletion_timestamp.clone(),
         )

@@ -6,7 +6,7 @@ use crate::{index::GatedPod, requests::Requests};
 use cloister_api::{GrantMount, labels, plugin::CiliumNetworkPolicy};
 use cloister_core::{
     model::child::{Child, ChildKind},
-    namespace::{Account, Inspection, has_own_volume},
+    namespace::{Account, Inspection, Unseen, has_own_volume, may_be_policies},
 };
 use k8s_openapi::{
     NamespaceResourceScope,
@@ -19,7 +19,7 @@ use kube::{
     Api, Resource, ResourceExt,
     api::{DeleteParams, DynamicObject, ListParams},
     core::{ApiResource, GroupVersionKind, PartialObjectMeta},
-    discovery::{Discovery, Scope},
+    discovery::{Discovery, Scope, verbs},
 };
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, future::Future, time::Duration};
@@ -56,17 +56,37 @@ const NONE_OF: [(&str, &str, &str, &str); 11] = [
 /// What admission says of a Secret when the operator asks whether it may delete some: that there is this one.
 const FOUND: &str = "denied request: found Secret ";
 
+/// Why a request has no answer that is of use.
+struct Failure {
+    /// Whether the API server does not let the operator do it.
+    forbidden: bool,
+    message: String,
+}
+
+impl Failure {
+    /// What is told of it. Admission refuses lists to nobody, so that a list which is forbidden lacks a right; of others
+    /// the message tells.
+    fn told(self, verb: &'static str, resource: &str) -> Unseen {
+        let lacks_right = self.message.contains(&format!(" cannot {verb} resource "));
+        if self.forbidden && (lacks_right || verb == verbs::LIST) {
+            let said = (!lacks_right).then_some(self.message);
+            return Unseen::Forbidden { verb, resource: resource.to_owned(), said };
+        }
+        Unseen::Failed(format!("{resource}: {}", self.message))
+    }
+}
+
 /// Looks at everything that must not stand in a Namespace that is taken over: one that was kept as a research namespace, or
 /// any other. The volumes are those that are listed for research namespaces.
 pub async fn inspect(requests: &Requests, namespace: &str, retained: bool, volumes: &[String]) -> Inspection {
     let mut look = Look { requests, namespace, found: Inspection::default() };
-    look.at_children("NetworkPolicies", Child::NetworkPolicy).await;
-    look.at_children::<RoleBinding>("RoleBindings", Child::RoleBinding).await;
-    look.at_children::<Role>("Roles", Child::Role).await;
-    look.at_children::<ResourceQuota>("ResourceQuotas", Child::ResourceQuota).await;
-    look.at_children::<LimitRange>("LimitRanges", Child::LimitRange).await;
-    look.at_children::<ServiceAccount>("ServiceAccounts", Child::ServiceAccount).await;
-    look.at_children::<GrantMount>("GrantMounts", |mount| Child::GrantMount(Box::new(mount))).await;
+    look.at_children(Child::NetworkPolicy).await;
+    look.at_children::<RoleBinding>(Child::RoleBinding).await;
+    look.at_children::<Role>(Child::Role).await;
+    look.at_children::<ResourceQuota>(Child::ResourceQuota).await;
+    look.at_children::<LimitRange>(Child::LimitRange).await;
+    look.at_children::<ServiceAccount>(Child::ServiceAccount).await;
+    look.at_children::<GrantMount>(|mount| Child::GrantMount(Box::new(mount))).await;
     look.at_policies_of_others().await;
     look.at_workloads(volumes).await;
     look.at_secrets(ListParams::default().fields(TOKEN)).await;
@@ -84,12 +104,12 @@ struct Look<'a> {
 }
 
 impl Look<'_> {
-    async fn at_children<K>(&mut self, what: &str, child: impl Fn(K) -> Child)
+    async fn at_children<K>(&mut self, child: impl Fn(K) -> Child)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
     {
         let api: Api<K> = Api::namespaced(self.requests.client(), self.namespace);
-        for object in self.all(&api, what).await {
+        for object in self.all(&api, &resource(&K::plural(&()), &K::group(&()))).await {
             let uid = object.uid().unwrap_or_default();
             let child = child(object);
             let (key, observed) = (child.key(), child.observe());
@@ -111,23 +131,25 @@ impl Look<'_> {
         let discovered = self.request(Discovery::new(client.clone()).run_aggregated()).await;
         let discovery = match discovered {
             Ok(discovery) => discovery,
-            Err(error) => return self.found.unseen.push(format!("which kinds there are: {error}")),
+            Err(error) => {
+                let unseen = Unseen::Failed(format!("which kinds there are: {}", error.message));
+                return self.found.unseen.push(unseen);
+            }
         };
         for group in discovery.groups().filter(|group| group.name() != "networking.k8s.io") {
-            for (resource, capabilities) in group.recommended_resources() {
-                let is_policy = resource.plural.contains("networkpolic") && capabilities.scope == Scope::Namespaced;
-                if !is_policy || !capabilities.supports_operation(kube::discovery::verbs::LIST) {
+            for (kind, capabilities) in group.recommended_resources() {
+                let supports = |verb: &str| capabilities.supports_operation(verb);
+                if capabilities.scope != Scope::Namespaced || !may_be_policies(&kind.plural, supports) {
                     continue;
                 }
-                if resource.kind == "CiliumNetworkPolicy" && resource.group == "cilium.io" {
+                if kind.kind == "CiliumNetworkPolicy" && kind.group == "cilium.io" {
                     let cilium = |policy| Child::CiliumNetworkPolicy(Box::new(policy));
-                    self.at_children::<CiliumNetworkPolicy>("CiliumNetworkPolicies", cilium).await;
+                    self.at_children::<CiliumNetworkPolicy>(cilium).await;
                     continue;
                 }
-                let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), self.namespace, &resource);
-                let what = format!("{}.{}", resource.plural, resource.group);
-                let found = self.all(&api, &what).await;
-                self.others(&resource.kind, found.iter().map(ResourceExt::name_any));
+                let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), self.namespace, &kind);
+                let found = self.all(&api, &resource(&kind.plural, &kind.group)).await;
+                self.others(&kind.kind, found.iter().map(ResourceExt::name_any));
             }
         }
     }
@@ -137,17 +159,17 @@ impl Look<'_> {
     async fn at_workloads(&mut self, volumes: &[String]) {
         let client = self.requests.client();
         let pods: Api<GatedPod> = Api::namespaced(client.clone(), self.namespace);
-        let all = self.all(&pods, "Pods").await;
+        let all = self.all(&pods, "pods").await;
         self.others("Pod", all.iter().filter(|pod| !pod.has_ended()).map(ResourceExt::name_any));
         for (group, version, kind, plural) in NONE_OF {
-            let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
+            let known = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
             let api: Api<PartialObjectMeta<DynamicObject>> =
-                Api::namespaced_with(client.clone(), self.namespace, &resource);
-            let all = self.all(&api, plural).await;
+                Api::namespaced_with(client.clone(), self.namespace, &known);
+            let all = self.all(&api, &resource(plural, group)).await;
             self.others(kind, all.iter().map(ResourceExt::name_any));
         }
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client, self.namespace);
-        let all = self.all(&claims, "PersistentVolumeClaims").await;
+        let all = self.all(&claims, "persistentvolumeclaims").await;
         let is_own = |claim: &&PersistentVolumeClaim| {
             let volume = claim.spec.as_ref().and_then(|spec| spec.volume_name.as_deref()).unwrap_or_default();
             has_own_volume(claim.metadata.uid.as_deref().unwrap_or_default(), volume, volumes)
@@ -171,15 +193,15 @@ impl Look<'_> {
                 self.others("Secret", there.iter().map(ResourceExt::name_any));
             }
             Ok(either::Either::Right(_)) => {}
-            Err(error) => match error.split_once(FOUND) {
+            Err(error) => match error.message.split_once(FOUND) {
                 Some((_, name)) => self.others("Secret", [name.to_owned()].into_iter()),
-                None => self.found.unseen.push(format!("Secrets: {error}")),
+                None => self.found.unseen.push(error.told(verbs::DELETE_COLLECTION, "secrets")),
             },
         }
     }
 
     /// All objects of a kind, page by page.
-    async fn all<K: Clone + Debug + DeserializeOwned>(&mut self, api: &Api<K>, what: &str) -> Vec<K> {
+    async fn all<K: Clone + Debug + DeserializeOwned>(&mut self, api: &Api<K>, resource: &str) -> Vec<K> {
         let mut all = Vec::new();
         let mut params = ListParams::default().limit(PAGE);
         loop {
@@ -189,7 +211,7 @@ impl Look<'_> {
                     all.extend(page.items);
                 }
                 Err(error) => {
-                    self.found.unseen.push(format!("{what}: {error}"));
+                    self.found.unseen.push(error.told(verbs::LIST, resource));
                     return all;
                 }
             }
@@ -197,19 +219,62 @@ impl Look<'_> {
                 return all;
             }
             if all.len() > MOST {
-                self.found.unseen.push(format!("{what}: there are more than {MOST}"));
+                self.found.unseen.push(Unseen::Failed(format!("{resource}: there are more than {MOST}")));
                 return all;
             }
         }
     }
 
-    async fn request<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, String> {
+    async fn request<T>(&self, request: impl Future<Output = kube::Result<T>>) -> Result<T, Failure> {
         let _permit = self.requests.permit().await;
-        match tokio::time::timeout(LIMIT, request).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(kube::Error::Api(status))) => Err(status.message.clone()),
-            Ok(Err(error)) => Err(error.to_string()),
-            Err(_) => Err(format!("no answer within {LIMIT:?}")),
-        }
+        let (forbidden, message) = match tokio::time::timeout(LIMIT, request).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(kube::Error::Api(status))) => (status.is_forbidden(), status.message.clone()),
+            Ok(Err(error)) => (false, error.to_string()),
+            Err(_) => (false, format!("no answer within {LIMIT:?}")),
+        };
+        Err(Failure { forbidden, message })
+    }
+}
+
+/// A kind as RBAC and kubectl name it.
+fn resource(plural: &str, group: &str) -> String {
+    if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the API server says if it does not let somebody do something.
+    fn refused(message: &str) -> Failure {
+        Failure { forbidden: true, message: message.to_owned() }
+    }
+
+    #[test]
+    fn a_right_that_is_missing_is_told_apart_from_what_passes() {
+        let user = "User \"system:serviceaccount:cloister-system:cloister-operator\"";
+        let list = refused(&format!("x.y is forbidden: {user} cannot list resource \"x\" in API group \"y\""));
+        let forbidden = |said: Option<&str>| Unseen::Forbidden {
+            verb: "list",
+            resource: "x.y".to_owned(),
+            said: said.map(str::to_owned),
+        };
+        assert_eq!(list.told(verbs::LIST, "x.y"), forbidden(None));
+        // An API server of a plugin has reasons of its own.
+        let tiers = "x.y is forbidden: operation on Calico tiered policy is forbidden";
+        assert_eq!(refused(tiers).told(verbs::LIST, "x.y"), forbidden(Some(tiers)));
+
+        let right = format!("secrets is forbidden: {user} cannot deletecollection resource \"secrets\"");
+        let told = refused(&right).told(verbs::DELETE_COLLECTION, "secrets");
+        assert!(matches!(told, Unseen::Forbidden { verb: "deletecollection", said: None, .. }), "{told:?}");
+        // Admission has not seen the label of the Namespace yet.
+        let early = "secrets \"a\" is forbidden: denied request: the operator cannot delete Secrets as a collection";
+        let told = refused(early).told(verbs::DELETE_COLLECTION, "secrets");
+        assert_eq!(told, Unseen::Failed(format!("secrets: {early}")));
+
+        let late = Failure { forbidden: false, message: "no answer within 10s".to_owned() };
+        assert_eq!(late.told(verbs::LIST, "pods"), Unseen::Failed("pods: no answer within 10s".to_owned()));
+        assert_eq!([resource("pods", ""), resource("jobs", "batch")], ["pods", "jobs.batch"]);
     }
 }

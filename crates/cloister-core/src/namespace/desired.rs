@@ -2,6 +2,7 @@
 
 use super::{
     DeclaredNamespace, children, closing, hold_by_name,
+    in_the_way::{AGAIN, InTheWay},
     input::{Input, ObservedNamespace},
     labelled::{namespace_labels, with},
     members,
@@ -73,9 +74,9 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
             adopting.look_again(at);
             return say.waiting(adopting, reason::ADOPTING, takeover::closing_message(input.name));
         }
-        AdoptionCheck::Occupied(message) => {
-            adopting.look_again(input.now + takeover::AGAIN);
-            return say.stalled(adopting, reason::FOREIGN_OBJECTS, message);
+        AdoptionCheck::Occupied(InTheWay { reason, message }) => {
+            adopting.look_again(input.now + AGAIN);
+            return say.stalled(adopting, reason, message);
         }
         AdoptionCheck::Ending => {
             let why = input.namespace.map(ObservedNamespace::why_held).unwrap_or_default();

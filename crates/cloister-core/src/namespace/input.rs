@@ -162,7 +162,23 @@ pub struct Inspection {
     /// What else must not stand there, by kind and name.
     pub others: Vec<String>,
     /// What could not be looked at, and why.
-    pub unseen: Vec<String>,
+    pub unseen: Vec<Unseen>,
+}
+
+/// What a look could not see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unseen {
+    /// The API server does not let the operator do it, until somebody gives it the right.
+    Forbidden {
+        /// What it would do, as RBAC calls it.
+        verb: &'static str,
+        /// With what: the plural of the kind, and its group.
+        resource: String,
+        /// What the API server says, where it says more than that the right is missing.
+        said: Option<String>,
+    },
+    /// It failed, and may succeed later.
+    Failed(String),
 }
 
 /// A ServiceAccount that was there before the takeover.

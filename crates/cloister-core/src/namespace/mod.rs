@@ -13,6 +13,7 @@ mod gateway;
 mod granted;
 mod hold_by_name;
 pub(crate) mod host_status;
+mod in_the_way;
 mod input;
 mod labelled;
 pub(crate) mod members;
@@ -32,12 +33,13 @@ pub use desired::plan;
 pub use failed_status::failed;
 pub use hold_by_name::{BACKEND_MISSING, NOT_EXACT};
 pub use host_status::{is_fresh, what_to_do};
+pub use in_the_way::{has_own_volume, may_be_policies};
 pub use input::{
     Account, DeclaredNamespace, GrantedRule, Input, Inspection, KnownAllowlist, ObservedNamespace, OwedReview, Peer,
-    PeerFound,
+    PeerFound, Unseen,
 };
 pub use labelled::is_owned_label;
 pub use needs::{allowlist_of_entry, allows, is_meant_for, names};
 pub use refused::keeps_out;
-pub use takeover::{has_own_volume, wants_inspection};
+pub use takeover::wants_inspection;
 pub(crate) use tally::CORRECTED_BY;

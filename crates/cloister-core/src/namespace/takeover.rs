@@ -10,16 +10,14 @@
 
 use super::{
     DeclaredNamespace, Input, ObservedNamespace,
-    input::{Account, Inspection},
+    in_the_way::{ADMINISTRATOR, InTheWay, in_the_way, renewal},
     labelled::with,
 };
 use crate::model::{
-    child::{ChildKey, ChildKind, ObservedChild, names::DEFAULT_ACCOUNT},
     finalizers::has_finalizer,
-    ownership::{Whose, whose},
     plan::{Action, NamespaceLabels, Plan},
     shell::command,
-    text::{first_of, shown},
+    text::shown,
 };
 use cloister_api::{ResearchNamespace, labels};
 use jiff::{SignedDuration, Timestamp};
@@ -27,14 +25,8 @@ use jiff::{SignedDuration, Timestamp};
 /// How long every API server may take to see a label of a Namespace: admission reads Namespaces from a cache.
 const SETTLE: SignedDuration = SignedDuration::from_secs(5);
 
-/// When a Namespace that cannot be taken over is looked at again: nobody tells of all that stands in the way.
-pub const AGAIN: SignedDuration = SignedDuration::from_secs(10);
-
-/// Who may offer a Namespace and delete what is in it: nobody does by the ClusterRoles that Cloister ships.
-const ADMINISTRATOR: &str = "a cluster administrator";
-
-/// How many of the objects in the way are named.
-const NAMED: usize = 8;
+/// Who may declare a research namespace, and so take back the Namespace of one that was retained.
+const CATALOGUE_ADMINISTRATOR: &str = "a catalogue administrator (ClusterRole cloister:catalogue-admin)";
 
 /// What to do with the Namespace that has the name of a ResearchNamespace.
 pub enum AdoptionCheck {
@@ -52,8 +44,8 @@ pub enum AdoptionCheck {
     Ours,
     /// It is being deleted.
     Ending,
-    /// It holds these objects that stand in the way.
-    Occupied(String),
+    /// It holds objects that stand in the way, or could not be looked through.
+    Occupied(InTheWay),
     /// It must not be touched.
     Refused(String),
 }
@@ -71,15 +63,15 @@ pub fn check(input: &Input<'_>) -> AdoptionCheck {
         };
     }
     if !is_offered(input.name, input.declared, namespace) {
-        return AdoptionCheck::Refused(not_offered(input.name, namespace));
+        return AdoptionCheck::Refused(not_offered(input.name, input.declared, namespace));
     }
     match (door(namespace, input.now), input.inspection) {
         (Door::Open, _) => AdoptionCheck::ToClose,
         (Door::Closing(until), _) => AdoptionCheck::ToLookAt(until),
         (Door::Closed, None) => AdoptionCheck::ToLookAt(input.now),
-        (Door::Closed, Some(inspection)) => match in_the_way(inspection, is_retained(input.name, namespace)) {
+        (Door::Closed, Some(inspection)) => match in_the_way(input.name, inspection, was_ours(input.name, namespace)) {
             None => AdoptionCheck::ToTakeOver(inspection.accounts.iter().map(renewal).collect()),
-            Some(message) => AdoptionCheck::Occupied(format!("Namespace {} {message}", input.name)),
+            Some(in_the_way) => AdoptionCheck::Occupied(in_the_way),
         },
     }
 }
@@ -123,29 +115,43 @@ pub fn withdrawn(input: &Input<'_>) -> Option<Action> {
     (!namespace.terminating && !goes_on).then_some(Action::MarkAdopting(None))
 }
 
-/// Why a Namespace that nobody has offered is not touched. Not even one that was kept as a research namespace: labels from
-/// before there was anybody to reserve them may say so, and whoever takes it back gets what it holds.
-fn not_offered(name: &str, namespace: &ObservedNamespace) -> String {
+/// Why a Namespace that nobody has offered is not touched. Somebody must ask for one that was kept as a research namespace,
+/// too: whoever is declared as a member now gets what it holds.
+fn not_offered(name: &str, declared: DeclaredNamespace<'_>, namespace: &ObservedNamespace) -> String {
     let annotation = format!("{}={name}", labels::ADOPT);
+    let on_declared = declared_adopt(declared);
     // One that is there for another is replaced.
-    let overwrite = namespace.adopt.as_ref().map(|_| "--overwrite");
-    let words = ["kubectl", "annotate"].into_iter().chain(overwrite).chain(["namespace", name, &annotation]);
-    let how = command(words);
-    let other = namespace
-        .adopt
-        .as_deref()
-        .filter(|other| *other != name)
-        .map(|other| format!("; its annotation {} says {:?}, which is another name", labels::ADOPT, shown(other)));
-    let other = other.unwrap_or_default();
-    if namespace.belongs_to(name) && namespace.label(labels::RETAINED).is_some() {
+    let how = |kind: &str, there: Option<&str>| {
+        let overwrite = there.map(|_| "--overwrite");
+        command(["kubectl", "annotate"].into_iter().chain(overwrite).chain([kind, name, annotation.as_str()]))
+    };
+    let other = |whose: &str, there: Option<&str>| {
+        let other = there.filter(|other| *other != name);
+        let other = other.map(|other| {
+            format!("; {whose} annotation {} says {:?}, which is another name", labels::ADOPT, shown(other))
+        });
+        other.unwrap_or_default()
+    };
+    if is_retained(name, namespace) {
         return format!(
-            "Namespace {name} was retained when its ResearchNamespace was deleted{other}; to adopt it with its content, ask \
-             {ADMINISTRATOR} to run: {how}"
+            "Namespace {name} was retained when its ResearchNamespace was deleted{}; to take it back, with its content for the \
+             members that are declared now, ask {CATALOGUE_ADMINISTRATOR} to run: {}",
+            other("the ResearchNamespace's", on_declared),
+            how("researchnamespace", on_declared)
         );
     }
+    let not_that = match on_declared {
+        Some(wanted) if wanted == name => {
+            "; the annotation of the ResearchNamespace takes back only a Namespace that Cloister has retained"
+        }
+        _ => "",
+    };
+    let adopt = namespace.adopt.as_deref();
     format!(
-        "a Namespace {name} exists already{other}; if its content is meant to become this research namespace, ask {ADMINISTRATOR} to run: \
-         {how}"
+        "a Namespace {name} exists already{}{not_that}; if its content is meant to become this research namespace, ask \
+         {ADMINISTRATOR} to run: {}",
+        other("its", adopt),
+        how("namespace", adopt)
     )
 }
 
@@ -165,17 +171,32 @@ fn is_younger(namespace: &ObservedNamespace, declared: &ResearchNamespace) -> bo
     made.is_some_and(|(namespace, declared)| namespace >= declared.0)
 }
 
-/// Whether somebody has offered it to a ResearchNamespace that is there and can be read.
+/// Whether somebody has offered it to a ResearchNamespace that is there and can be read: on the Namespace, or, of one that
+/// was retained, on the ResearchNamespace. Whoever may write that there decides about its members too, and decided about
+/// them when the Namespace was theirs; a Namespace that never was a research namespace is not theirs to give.
 fn is_offered(name: &str, declared: DeclaredNamespace<'_>, namespace: &ObservedNamespace) -> bool {
     let is_wanted =
         matches!(declared, DeclaredNamespace::Read(declared) if declared.metadata.deletion_timestamp.is_none());
-    is_wanted && namespace.adopt.as_deref() == Some(name)
+    let is_taken_back = || is_retained(name, namespace) && declared_adopt(declared) == Some(name);
+    is_wanted && (namespace.adopt.as_deref() == Some(name) || is_taken_back())
 }
 
-/// Whether it was a research namespace and is kept as one, so that what is ours there is. The policies of research
+/// The Namespace that a ResearchNamespace asks back. Admission lets only those write it who may create ResearchNamespaces:
+/// neither its owners nor the operator.
+fn declared_adopt(declared: DeclaredNamespace<'_>) -> Option<&str> {
+    let DeclaredNamespace::Read(declared) = declared else { return None };
+    declared.metadata.annotations.as_ref()?.get(labels::ADOPT).map(String::as_str)
+}
+
+/// Whether it was a research namespace of this name before, so that what is ours there is. The policies of research
 /// namespaces leave its people much that makes pods once it is taken back, so it is closed like any other.
-fn is_retained(name: &str, namespace: &ObservedNamespace) -> bool {
+fn was_ours(name: &str, namespace: &ObservedNamespace) -> bool {
     namespace.belongs_to(name)
+}
+
+/// Whether it was kept when its ResearchNamespace was deleted. Admission lets nobody but the operator write these labels.
+fn is_retained(name: &str, namespace: &ObservedNamespace) -> bool {
+    was_ours(name, namespace) && namespace.label(labels::RETAINED) == Some("true")
 }
 
 /// Whether anything new can come into a Namespace that is offered.
@@ -194,52 +215,6 @@ fn door(namespace: &ObservedNamespace, now: Timestamp) -> Door {
         Some(since) if now < since + SETTLE => Door::Closing(since + SETTLE),
         Some(_) => Door::Closed,
     }
-}
-
-/// What stands in the way of a takeover, in words.
-fn in_the_way(found: &Inspection, retained: bool) -> Option<String> {
-    if let Some(first) = found.unseen.first() {
-        return Some(format!("could not be checked ({first}); the operator tries again"));
-    }
-    let children = found.children.iter().filter(|(key, child)| is_in_the_way(key, child, retained));
-    let mut all: Vec<String> = children.map(|(key, _)| key.to_string()).collect();
-    all.extend(found.others.iter().cloned());
-    if all.is_empty() {
-        return None;
-    }
-    Some(format!(
-        "contains objects that admission has never checked: {}; ask {ADMINISTRATOR} to delete them, then the Namespace is \
-         adopted. Until then, new objects of these kinds are rejected there; create what is still needed afterwards",
-        first_of(all, NAMED, ", ")
-    ))
-}
-
-/// A policy that allows nothing opens nothing, and may stay. In a Namespace that was never ours nothing is ours, whatever
-/// it says of itself.
-fn is_in_the_way(key: &ChildKey, child: &ObservedChild, retained: bool) -> bool {
-    match whose(key, child, &|_| false) {
-        Whose::Others if key.kind.is_policy() => child.widens,
-        // One of this name would be overwritten.
-        Whose::Others if matches!(key.kind, ChildKind::ResourceQuota | ChildKind::LimitRange) => {
-            !retained && *key.name == *labels::MANAGER
-        }
-        // Whoever had a right to it may have a token.
-        Whose::Others if key.kind == ChildKind::ServiceAccount => *key.name != *DEFAULT_ACCOUNT,
-        Whose::Others => key.kind.is_access(),
-        Whose::Namespaces | Whose::Grants | Whose::Mounts => !retained,
-    }
-}
-
-/// What makes all tokens worthless that were given out for an account: they name its uid.
-fn renewal(account: &Account) -> Action {
-    Action::RenewAccount { name: account.name.clone(), uid: account.uid.clone() }
-}
-
-/// What may stay of a claim that is there: whether it has a volume that was made for it, or that is listed for research
-/// namespaces in `workloads.volumes`. A provisioner names the volume after the claim's uid, which nobody chooses.
-pub fn has_own_volume(uid: &str, volume: &str, listed: &[String]) -> bool {
-    let is_listed = || listed.iter().any(|entry| entry.strip_prefix("persistentVolume:") == Some(volume));
-    !volume.is_empty() && (volume.strip_prefix("pvc-") == Some(uid) || is_listed())
 }
 
 /// Why a Namespace that is offered is not taken over yet.

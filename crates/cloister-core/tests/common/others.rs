@@ -90,6 +90,8 @@ pub fn tamper(world: &mut World, drift: &Drift) {
 /// A cluster with a Namespace that is not the operator's, and whether it may take it over.
 pub fn foreign() -> impl Strategy<Value = (World, bool)> {
     let adopt = prop::sample::select(vec![None, Some("other"), Some(NAME), Some(NAME)]);
+    // The annotation of the ResearchNamespace.
+    let asked = prop::sample::select(vec![None, Some("other"), Some(NAME)]);
     let label = prop::sample::select(vec![
         None,
         Some((labels::RESEARCH_NAMESPACE, "other")),
@@ -97,12 +99,15 @@ pub fn foreign() -> impl Strategy<Value = (World, bool)> {
         Some((labels::RETAINED, "true")),
         Some(("pod-security.kubernetes.io/enforce", "privileged")),
     ]);
-    (world(), adopt, label, 0..6_usize).prop_map(|(mut world, adopt, label, theirs)| {
+    (world(), adopt, asked, label, 0..6_usize).prop_map(|(mut world, adopt, asked, label, theirs)| {
         let mut labels: BTreeMap<Box<str>, Box<str>> =
             label.into_iter().map(|(key, value)| (key.into(), value.into())).collect();
-        if label.is_some_and(|(key, _)| key == labels::RETAINED) {
+        let retained = label.is_some_and(|(key, _)| key == labels::RETAINED);
+        if retained {
             labels.insert(labels::RESEARCH_NAMESPACE.into(), NAME.into());
         }
+        let annotations = asked.map(|asked| [(labels::ADOPT.to_owned(), asked.to_owned())].into());
+        world.declared.as_mut().expect("there is a declaration").metadata.annotations = annotations;
         world.namespace = Some(ObservedNamespace {
             uid: "u".into(),
             labels,
@@ -125,6 +130,7 @@ pub fn foreign() -> impl Strategy<Value = (World, bool)> {
             world.inspection.others.push("Service/theirs".to_owned());
         }
         world.inspection.accounts.push(Account { name: "default".to_owned(), uid: "old".to_owned() });
-        (world, adopt == Some(NAME) && [3, 5].contains(&theirs))
+        let is_offered = adopt == Some(NAME) || (retained && asked == Some(NAME));
+        (world, is_offered && [3, 5].contains(&theirs))
     })
 }

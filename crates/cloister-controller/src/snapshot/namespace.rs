@@ -79,6 +79,7 @@ impl Snapshot<'_> {
             endpoints: &endpoints(index, name, now),
             peers: &|peer| found_peer(index, peer),
             is_namespace: &|name| index.namespaces.contains_key(name),
+            pods_on_nodes: &|namespace, selector| index.selected_on_node(namespace, selector),
             services: &|service| service_named(index, service),
             hosts: &|host| self.known_of(&key, host),
             dns_addresses: dns.addresses.as_deref().unwrap_or_default(),

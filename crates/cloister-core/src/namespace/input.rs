@@ -4,7 +4,7 @@ use crate::{
     address::PolicyPort,
     cluster::settings::Settings,
     dns::{Host, Names, known_name::KnownName},
-    egress::ServiceFacts,
+    egress::{PodOnNode, ServiceFacts},
     model::{
         child::{Children, GrantRef},
         plan::NamespaceLabels,
@@ -15,6 +15,7 @@ use cloister_api::{
     ResearchNamespaceStatus, ServiceReference, StorageEndpoint, labels,
 };
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use std::{collections::BTreeMap, net::IpAddr};
 
 /// What is known of a Namespace.
@@ -96,6 +97,8 @@ pub struct Input<'a> {
     pub peers: &'a dyn Fn(&str) -> PeerFound<'a>,
     /// Whether there is a Namespace of this name in the cluster.
     pub is_namespace: &'a dyn Fn(&str) -> bool,
+    /// Finds a pod of a Namespace that a selector selects, and that is on the network of its node.
+    pub pods_on_nodes: &'a dyn Fn(&str, &LabelSelector) -> Option<PodOnNode>,
     /// Finds a Service.
     pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
     /// Finds what is known of a name.

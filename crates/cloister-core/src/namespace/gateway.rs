@@ -77,14 +77,14 @@ fn open_from(gateway: &GatewayConfig, rule: &GatewayRule) -> String {
 }
 
 /// That a pod of a gateway comes from the address of its Node, which no selector finds. The policy stands: pods of the gateway
-/// on the pod network come in by it, such as those that replace this one.
+/// on the pod network come in by it, such as those that replace this one. Its Node is not named: few who read this list Nodes.
 fn on_nodes(gateway: &GatewayConfig, pod: &PodOnNode) -> String {
     let GatewayConfig { name, namespace, .. } = gateway;
     format!(
-        "gateway {name} does not let in all of its pods: {} is on the network of its node (hostNetwork), where a NetworkPolicy cannot \
-         select it by labels; ask the owner of namespace {namespace} to run the gateway on the pod network, because no setting \
-         of Cloister admits that pod; only pods of the gateway on the pod network reach pods here",
-        pod.named(namespace)
+        "gateway {name} does not let in pod {namespace}/{}: it is on the network of its node (hostNetwork), where a NetworkPolicy \
+         cannot select it by labels; ask the owner of namespace {namespace} to run the gateway on the pod network, because no \
+         setting of Cloister admits that pod; pods of the gateway on the pod network are admitted",
+        pod.pod
     )
 }
 

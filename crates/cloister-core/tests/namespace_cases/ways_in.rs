@@ -173,9 +173,9 @@ fn a_gateway_on_the_network_of_its_node_is_not_said_to_let_anybody_in() {
     assert_eq!(need(&world, "gateway/0"), (EgressState::Unresolved, "GatewayOnNodes".to_owned()));
     assert_eq!(
         of_need(&world, "gateway/0").message,
-        "gateway hub does not let in all of its pods: pod jhub/proxy-1 on Node worker-1 is on the network of its node (hostNetwork), \
-         where a NetworkPolicy cannot select it by labels; ask the owner of namespace jhub to run the gateway on the pod network, \
-         because no setting of Cloister admits that pod; only pods of the gateway on the pod network reach pods here"
+        "gateway hub does not let in pod jhub/proxy-1: it is on the network of its node (hostNetwork), where a NetworkPolicy cannot \
+         select it by labels; ask the owner of namespace jhub to run the gateway on the pod network, because no setting of Cloister \
+         admits that pod; pods of the gateway on the pod network are admitted"
     );
     assert!(message(&world, "Ready").contains("0 of 1 entries are open; gateway/0: "), "{}", message(&world, "Ready"));
     assert!(says(&world, "Ready", "True", "Reconciled"), "a tool that waits must not hang");

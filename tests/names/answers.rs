@@ -98,6 +98,24 @@ async fn a_public_name_that_leads_inside_is_closed_at_once_and_raises_an_alarm()
 }
 
 #[tokio::test]
+async fn a_family_that_leads_inside_is_closed_and_told_of_and_the_other_stays_open() -> Result<()> {
+    let place = Place::new("family").await?;
+    let host = place.host("www");
+    place.dns.answer(&host, &["198.51.100.1", "2001:db8::1"], 1)?;
+    place.open(json!({"domainNames": [host]})).await?;
+    place.until_open(&["198.51.100.1/32", "2001:db8::1/128"]).await?;
+    place.dns.answer(&host, &["198.51.100.1", "fd00::1"], 1)?;
+    let need = place.until_said(EgressState::Unresolved, "Rebinding").await?;
+    assert!(need.message.contains("its IPv6 addresses are closed: fd00::1"), "{}", need.message);
+    place.until_open(&["198.51.100.1/32"]).await?;
+    told_of(&place, &host).await?;
+    place.dns.answer(&host, &["198.51.100.1", "2001:db8::2"], 1)?;
+    place.until_open(&["198.51.100.1/32", "2001:db8::2/128"]).await?;
+    place.until_said(EgressState::Active, "").await?;
+    Ok(())
+}
+
+#[tokio::test]
 async fn each_name_that_leads_inside_is_an_event_of_its_own() -> Result<()> {
     let place = Place::new("several").await?;
     let hosts = [place.host("a"), place.host("b")];
@@ -140,4 +158,39 @@ async fn a_private_endpoint_that_falls_back_to_a_public_address_closes() -> Resu
     assert!(need.message.contains("198.51.100.1") && place.networks().await?.is_empty(), "{}", need.message);
     place.dns.answer(&host, &["10.40.1.3"], 1)?;
     place.until_open(&["10.40.1.3/32"]).await
+}
+
+#[tokio::test]
+async fn a_private_endpoint_behind_dns64_opens_at_both_addresses_and_raises_no_alarm() -> Result<()> {
+    let place = Place::new("dns64").await?;
+    let host = place.host("blob");
+    place.dns.answer(&host, &["10.40.1.1", "64:ff9b::a28:101"], 1)?;
+    place.open(json!({"privateEndpoint": {"domainName": host, "expectedNetworks": ["10.40.0.0/16"]}})).await?;
+    place.until_open(&["10.40.1.1/32", "64:ff9b::a28:101/128"]).await?;
+    place.until_said(EgressState::Active, "").await?;
+    // One that stands for an address elsewhere is none of it.
+    place.dns.answer(&host, &["10.40.1.1", "64:ff9b::a29:101"], 1)?;
+    let need = place.until_said(EgressState::Unresolved, "OutsideExpectedNetworks").await?;
+    assert!(need.message.contains("64:ff9b::a29:101 is outside expectedNetworks"), "{}", need.message);
+    place.until_open(&["10.40.1.1/32"]).await
+}
+
+#[tokio::test]
+async fn a_name_of_a_service_in_a_domain_of_the_clusters_own_is_closed_without_an_alarm() -> Result<()> {
+    let place = Place::new("domain").await?;
+    let (service, other) = (format!("cache.infra.svc.{}.example", place.name), place.host("www"));
+    // 203.0.113.0/28 is the cluster's own here.
+    place.dns.answer(&service, &["203.0.113.5"], 1)?;
+    place.dns.answer(&other, &["198.51.100.1"], 1)?;
+    place.open(json!({"domainNames": [service, other]})).await?;
+    let need = place.until_said(EgressState::Unresolved, "NameInCluster").await?;
+    assert!(need.message.contains("name its Service"), "{}", need.message);
+    place.until_open(&["198.51.100.1/32"]).await?;
+    // An alarm that is raised later is there, and one about the Service is not.
+    place.dns.answer(&other, &["203.0.113.5"], 1)?;
+    told_of(&place, &other).await?;
+    let events = place.scene.within::<Event>("default").list(&ListParams::default()).await?;
+    let told = events.iter().find(|event| event.note.as_deref().is_some_and(|note| note.contains(&service)));
+    ensure!(told.is_none_or(|event| event.reason.as_deref() != Some("Rebinding")), "{told:?}");
+    Ok(())
 }

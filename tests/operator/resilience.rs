@@ -1,7 +1,7 @@
 //! What happens to the operator, and to what it guards, when things go wrong around it.
 
 use anyhow::{Context, Result, ensure};
-use cloister_api::{CloisterConfig, EgressAllowlist, ResearchNamespace};
+use cloister_api::{CloisterConfig, EgressAllowlist, ResearchNamespace, labels};
 use cloister_tests::{bare::Bare, eventually};
 use k8s_openapi::api::{
     core::v1::{Namespace, ResourceQuota, ServiceAccount},
@@ -160,6 +160,105 @@ async fn a_restart_with_nothing_to_do_writes_nothing() -> Result<()> {
     bare.give_back().await
 }
 
+/// Counts what the operator puts right.
+const DRIFT: &str = "cloister_drift_corrected_total";
+
+fn ours(kind: &str, plural: &str, name: &str, spec: &Value) -> Result<(ApiResource, DynamicObject)> {
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("cloister.dev", "v1alpha1", kind), plural);
+    let object = json!({"apiVersion": "cloister.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
+    Ok((resource, serde_json::from_value(object)?))
+}
+
+/// What people do to a namespace, its allowlist, its grants and the settings on any day. It ends as it began.
+async fn ordinary_work(admin: &Client, name: &str) -> Result<()> {
+    let everywhere = async |kind: &str, plural: &str, name: &str, spec: Value| -> Result<()> {
+        let (resource, object) = ours(kind, plural, name, &spec)?;
+        Api::all_with(admin.clone(), &resource).create(&PostParams::default(), &object).await?;
+        Ok(())
+    };
+    let rules = |network: &str| json!([{"name": "lab", "networks": [network], "ports": [{"port": 443}]}]);
+    let first = json!({"namespaceSelector": {}, "rules": rules("203.0.113.0/28")});
+    everywhere("EgressAllowlist", "egressallowlists", "lab", first).await?;
+
+    let api: Api<ResearchNamespace> = Api::all(admin.clone());
+    let merge = PatchParams::default();
+    let edit = async |spec: Value| -> Result<()> {
+        api.patch(name, &merge, &Patch::Merge(json!({"spec": spec}))).await?;
+        until_enforced(admin, name).await?;
+        Ok(())
+    };
+    edit(json!({
+        "members": [{"role": "Researcher", "subjects": [{"kind": "User", "name": "alice"}, {"kind": "User", "name": "nina"}]}],
+        "quota": {"requests.cpu": "8"},
+        "serviceAccounts": [{"name": "trainer"}, {"name": "eval"}],
+        "egress": {"allowlists": ["lab"]},
+    }))
+    .await?;
+    let policies: Api<NetworkPolicy> = Api::namespaced(admin.clone(), name);
+    let opens = async |wanted: &str| {
+        eventually(&format!("{wanted} to be open"), async || {
+            let policy = serde_json::to_string(&policies.get("cloister-allow.lab.lab").await?.spec)?;
+            ensure!(policy.contains(wanted), "{policy}");
+            Ok(())
+        })
+        .await
+    };
+    opens("203.0.113.0/28").await?;
+    let second = json!({"spec": {"rules": rules("203.0.113.16/28")}});
+    Api::<EgressAllowlist>::all(admin.clone()).patch("lab", &merge, &Patch::Merge(second)).await?;
+    opens("203.0.113.16/28").await?;
+
+    let settings: Api<CloisterConfig> = Api::all(admin.clone());
+    let labelled = async |wanted: bool| {
+        eventually(&format!("the label of what is listed: {wanted}"), async || {
+            let labels = Api::<Namespace>::all(admin.clone()).get(name).await?.metadata.labels.unwrap_or_default();
+            ensure!(labels.contains_key(labels::WORKLOADS) == wanted, "{labels:?}");
+            Ok(())
+        })
+        .await
+    };
+    everywhere("CloisterConfig", "cloisterconfigs", "cloister", json!({"workloads": {"tolerations": ["dedicated"]}}))
+        .await?;
+    labelled(true).await?;
+    settings.delete("cloister", &DeleteParams::default()).await?;
+    labelled(false).await?;
+
+    // Grants that open and end by themselves.
+    let auto = json!({
+        "requesters": [{"kind": "Group", "name": "system:masters"}], "maxDuration": "1h", "autoApprove": ["true"],
+    });
+    everywhere("AccessPolicy", "accesspolicies", "egress", auto.clone()).await?;
+    everywhere("AccessPolicy", "accesspolicies", "auto", auto).await?;
+    let role = json!({"clusterRole": "cloister:debugger", "accessPolicy": "auto"});
+    everywhere("AccessRole", "accessroles", "debugger", role).await?;
+    let subjects = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
+    let rule = json!({"name": "r", "networks": ["203.0.113.99/32"], "ports": [{"port": 443, "protocol": "TCP"}]});
+    for (kind, plural, spec) in [
+        ("RoleGrant", "rolegrants", json!({"role": "debugger", "subjects": subjects, "requestedDuration": "4s"})),
+        ("EgressGrant", "egressgrants", json!({"rule": rule, "requestedDuration": "4s"})),
+    ] {
+        let (resource, object) = ours(kind, plural, "short", &spec)?;
+        let grants: Api<DynamicObject> = Api::namespaced_with(admin.clone(), name, &resource);
+        grants.create(&PostParams::default(), &object).await?;
+        eventually(&format!("{kind} to open and to end"), async || {
+            let status = grants.get("short").await?.data["status"].clone();
+            ensure!(status["phase"] == "Expired" && !status["activatedAt"].is_null(), "{status}");
+            Ok(())
+        })
+        .await?;
+    }
+
+    edit(json!({"members": full()["members"], "quota": full()["quota"], "serviceAccounts": full()["serviceAccounts"], "egress": null}))
+        .await?;
+    eventually("what is not declared any more to be gone", async || {
+        ensure!(policies.get_opt("cloister-allow.lab.lab").await?.is_none(), "the allowlist is open");
+        let accounts: Api<ServiceAccount> = Api::namespaced(admin.clone(), name);
+        ensure!(accounts.get_opt("eval").await?.is_none(), "the account is there");
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test]
 async fn what_somebody_changes_behind_its_back_is_put_right() -> Result<()> {
     let bare = Bare::start("drift").await?;
@@ -168,6 +267,10 @@ async fn what_somebody_changes_behind_its_back_is_put_right() -> Result<()> {
     let api: Api<ResearchNamespace> = Api::all(admin.clone());
     api.create(&PostParams::default(), &research("drift", full())?).await?;
     until_enforced(admin, "drift").await?;
+    ordinary_work(admin, "drift").await?;
+    let (_, metrics) = operator.get("/metrics").await?;
+    let drift: Vec<&str> = metrics.lines().filter(|line| line.starts_with(DRIFT)).collect();
+    ensure!(operator.metric(DRIFT, "").await? == 0.0, "the operator's own work counts as drift: {drift:?}");
     let model = content(admin, "drift").await?;
     bare.without_admission().await?;
     let restored = async |what: &str| {
@@ -233,7 +336,10 @@ async fn what_somebody_changes_behind_its_back_is_put_right() -> Result<()> {
     })
     .await?;
     restored("nothing else to have changed").await?;
-    assert!(operator.metric("cloister_drift_corrected_total", "NetworkPolicy").await? >= 4.0);
+    assert!(operator.metric(DRIFT, "NetworkPolicy").await? >= 4.0);
+    for kind in ["RoleBinding", "ResourceQuota", "ServiceAccount", "\"Namespace\""] {
+        assert!(operator.metric(DRIFT, kind).await? >= 1.0, "{kind}");
+    }
     operator.stop().await?;
     bare.give_back().await
 }

@@ -90,6 +90,7 @@ impl Snapshot {
             endpoints: &[],
             peers: &|_| PeerFound::NotEnforced,
             is_namespace: &|_| true,
+            pods_on_nodes: &|_, _| None,
             services: &|_| None,
             hosts: &|_| None,
             dns_addresses: &[[10, 96, 0, 10].into()],

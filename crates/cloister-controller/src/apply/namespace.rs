@@ -39,6 +39,8 @@ impl Writer {
             }
         };
         self.note(key, namespace);
+        // That was the operator itself.
+        self.store.index_mut().relabelled.remove(name);
         Ok(())
     }
 
@@ -54,6 +56,7 @@ impl Writer {
         let what = || format!("write label {} of Namespace {name}", labels::ADOPTING);
         let namespace = self.requests.request(what, api.patch(name, &params, &Patch::Merge(&patch))).await?;
         self.note(key, namespace);
+        self.store.index_mut().relabelled.remove(name);
         Ok(())
     }
 

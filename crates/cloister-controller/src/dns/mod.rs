@@ -11,7 +11,7 @@ use crate::{
     store::Store,
 };
 use cloister_core::{
-    dns::{Answer, Held, Host, KnownName, Limits, NameState, Outcome},
+    dns::{Answer, Held, Host, KnownName, Limits, Outcome},
     namespace::what_to_do,
 };
 use jiff::Timestamp;
@@ -91,7 +91,7 @@ impl Names {
     /// How many names there are, and how many of them were led to where they must not lead.
     pub fn count(&self) -> (usize, usize) {
         let inner = self.lock();
-        let rebound = inner.hosts.values().filter(|entry| entry.known.is_rebound()).count();
+        let rebound = inner.hosts.iter().filter(|(host, entry)| host.is_rebound(&entry.known)).count();
         (inner.hosts.len(), rebound)
     }
 
@@ -161,6 +161,26 @@ impl Inner {
             }
         }
         taken
+    }
+
+    /// Takes in how a look-up ended, and answers who must hear of it, and how the name stands if it is rebound only now.
+    fn take_in(
+        &mut self,
+        host: &Host,
+        outcome: Outcome,
+        now: Timestamp,
+        limits: &Limits,
+    ) -> (HashSet<Key>, Option<Held>) {
+        let was_rebound = self.hosts.get(host).is_some_and(|entry| host.is_rebound(&entry.known));
+        let dirty = self.learn(host, outcome, now, limits);
+        let known = self.hosts.get(host).map(|entry| &entry.known);
+        let rebound = known.filter(|known| !was_rebound && host.is_rebound(known));
+        let held = rebound.and_then(|known| {
+            let state = host.led_astray(known.refused()?.clone());
+            let addresses = known.addresses(now, limits);
+            Some(Held { host: host.clone(), addresses, state, answered: None, changes_at: None })
+        });
+        (dirty, held)
     }
 
     /// Takes in how a look-up ended, and answers who must hear of it.
@@ -233,23 +253,14 @@ impl Resolution {
         };
         debug!(%host, ?outcome, "looked up");
         self.metrics.answered(match &outcome {
-            Outcome::Answered(_) => "answered",
+            Outcome::Answered(answer) if answer.refused().is_none() => "answered",
+            Outcome::Answered(_) | Outcome::Refused(_) => "refused",
             Outcome::NoSuchName => "no_such_name",
-            Outcome::Refused(_) => "refused",
             Outcome::Failed(_) => "failed",
         });
-        let astray = match &outcome {
-            Outcome::Refused(why) => Some(NameState::Rebound(why.clone())),
-            _ => None,
-        };
-        let (dirty, led_astray) = {
-            let mut names = self.names.lock();
-            let was = names.hosts.get(host).map(|entry| entry.known.is_rebound());
-            (names.learn(host, outcome, now, &settings.names), was == Some(false))
-        };
+        let (dirty, rebound) = self.names.lock().take_in(host, outcome, now, &settings.names);
         // One name is one alarm, however many are to reach it.
-        if let Some(state) = astray.filter(|_| led_astray) {
-            let held = Held { host: host.clone(), addresses: Vec::new(), state, answered: None, changes_at: None };
+        if let Some(held) = rebound {
             let notification = Notification::warning(held.state.reason(), what_to_do(&held)).about(host.to_string());
             self.alerts.raise(settings_reference(), notification);
         }

@@ -1,5 +1,8 @@
 use super::*;
-use cloister_core::{address::NeverOpened, dns::Where};
+use cloister_core::{
+    address::{NeverOpened, Source},
+    dns::{NameState, Where},
+};
 use jiff::SignedDuration;
 use proptest::{collection::vec, prelude::*};
 
@@ -106,4 +109,37 @@ fn what_nobody_wants_is_forgotten() {
     want(&names, "b", []);
     let told = names.lock().learn(&www, answer("198.51.100.1"), now, &limits);
     assert!(told.is_empty() && names.count() == (0, 0) && names.lock().due.is_empty(), "an answer brings nothing back");
+}
+
+#[test]
+fn a_name_is_an_alarm_once_and_not_where_it_is_one_of_the_cluster() {
+    let never = NeverOpened::of([("10.96.0.0/16".parse().unwrap(), Source::ServiceCidr("kubernetes".into()))]);
+    let (names, limits) = (Names::default(), Limits::default());
+    let now = std::cell::Cell::new(Timestamp::UNIX_EPOCH);
+    let hosts = ["www.example.com", "cache.infra.svc.k8s.example"].map(host);
+    want(&names, "a", [&hosts[0], &hosts[1]]);
+    let hear = |of: &Host, addresses: &[&str]| {
+        now.set(now.get() + SignedDuration::from_secs(600));
+        let records = addresses.iter().map(|one| (one.parse().unwrap(), SignedDuration::from_secs(30)));
+        let outcome = match Answer::believed(records, Where::Public, &never) {
+            Ok(answer) => Outcome::Answered(answer),
+            Err(why) => Outcome::Refused(why),
+        };
+        let mut inner = names.lock();
+        inner.take(8, now.get());
+        inner.take_in(of, outcome, now.get(), &limits).1
+    };
+    let [www, cache] = &hosts;
+    // A family is enough, and the other stays open.
+    let held = hear(www, &["198.51.100.7", "64:ff9b::a60:707"]).unwrap();
+    assert!(matches!(held.state, NameState::Rebound(_)) && held.addresses.len() == 1);
+    assert!(what_to_do(&held).contains("its IPv6 addresses are closed"), "{}", what_to_do(&held));
+    assert_eq!(hear(www, &["10.96.7.7"]), None, "it is one already");
+    assert_eq!(hear(cache, &["10.96.7.7"]), None, "it is a Service");
+    assert_eq!(names.count(), (2, 1));
+    assert!(names.known(cache).unwrap().addresses(now.get(), &limits).is_empty(), "it is closed all the same");
+    assert!(hear(cache, &["10.9.9.9"]).is_some(), "nor is it led elsewhere in silence");
+    assert_eq!(hear(www, &["198.51.100.7"]), None);
+    assert!(hear(www, &["10.9.9.9"]).is_some(), "it was none in between");
+    assert_eq!(names.count(), (2, 2));
 }

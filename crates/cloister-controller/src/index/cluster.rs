@@ -49,6 +49,10 @@ impl Indexed for Namespace {
             created: self.metadata.creation_timestamp.map(|at| at.0),
             held_by: self.metadata.deletion_timestamp.as_ref().and(self.status.as_ref()).and_then(held_by),
         };
+        let is_relabelled = before.is_some_and(|(before, _)| before.labels != observed.labels);
+        if is_relabelled && index.research.contains_key(&name) {
+            index.relabelled.insert(name.clone());
+        }
         if before.map(|(before, _)| before) != Some(&observed) {
             relations::enqueue_dependents_of_namespace(index, &name, dirty);
         }
@@ -59,6 +63,9 @@ impl Indexed for Namespace {
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
         if index.namespaces.remove(&name.name).is_some() {
+            if index.research.contains_key(&name.name) {
+                index.relabelled.insert(name.name.clone());
+            }
             relations::enqueue_dependents_of_namespace(index, &name.name, dirty);
             enqueue_dependents_of_named(index, Named::Namespace, &name.name, dirty);
         }

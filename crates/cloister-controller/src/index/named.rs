@@ -60,11 +60,15 @@ fn enqueue_users_of_gateways_in(index: &Index, namespace: &str, dirty: &mut Dirt
     let gateways = &index.settings.spec.gateways;
     let there: BTreeSet<&str> =
         gateways.iter().filter(|one| one.namespace == namespace).map(|one| one.name.as_str()).collect();
-    if there.is_empty() {
-        return;
+    if !there.is_empty() {
+        enqueue_users_of_gateways(index, |name| there.contains(name), dirty);
     }
+}
+
+/// Something is new about gateways: it concerns those that name one of them.
+pub(super) fn enqueue_users_of_gateways(index: &Index, is_one: impl Fn(&str) -> bool, dirty: &mut Dirty) {
     let names = |research: &ResearchNamespace| {
-        research.spec.ingress.from_gateways.iter().any(|rule| there.contains(rule.gateway.as_str()))
+        research.spec.ingress.from_gateways.iter().any(|rule| is_one(rule.gateway.as_str()))
     };
     let concerned = index.research.iter().filter(|(_, research)| research.object.as_ref().is_ok_and(names));
     dirty.extend(concerned.map(|(name, _)| Key::Namespace(name.clone())));

@@ -2,16 +2,17 @@
 //!
 //! A mirror pod is none of them: a kubelet makes such pods in all namespaces, and would close what others need.
 
-use super::{Dirty, Index, facts::OnNode, relations};
+use super::{Dirty, Index, facts::OnNode, named::enqueue_users_of_gateways, relations};
 use crate::key::{Key, ObjectName};
 use cloister_core::{
+    address::Selector,
     cluster::dns_service::{NODE_CACHE, NODE_CACHE_LABEL},
     egress::PodOnNode,
 };
 use std::collections::BTreeMap;
 
-/// Takes note of a pod on the network of its node, or that it is none. Services that lead there, or no longer do, are others
-/// to whoever names them.
+/// Takes note of a pod on the network of its node, or that it is none. Services and gateways that lead there, or no longer do,
+/// are others to whoever names them.
 pub(super) fn note(index: &mut Index, at: &ObjectName, pod: Option<OnNode>, dirty: &mut Dirty) {
     if index.on_nodes.get(at) == pod.as_ref() {
         return;
@@ -21,7 +22,15 @@ pub(super) fn note(index: &mut Index, at: &ObjectName, pod: Option<OnNode>, dirt
         here.filter_map(|(service, entry)| Some((service.clone(), index.pod_on_node(service, &entry.facts.selector)?)))
             .collect()
     };
-    let (before, was_cached) = (led(index), index.is_dns_cached_on_nodes());
+    let of_gateways = |index: &Index| -> BTreeMap<String, PodOnNode> {
+        let here = index.settings.spec.gateways.iter().filter(|gateway| *gateway.namespace == *at.namespace);
+        here.filter_map(|gateway| {
+            let pods = Selector::parse(Some(&gateway.pod_selector)).ok()?;
+            Some((gateway.name.clone(), index.selected_on_node(&gateway.namespace, &pods)?))
+        })
+        .collect()
+    };
+    let (before, was_cached, gateways_before) = (led(index), index.is_dns_cached_on_nodes(), of_gateways(index));
     match pod {
         Some(pod) => drop(index.on_nodes.insert(at.clone(), pod)),
         None => drop(index.on_nodes.remove(at)),
@@ -30,6 +39,10 @@ pub(super) fn note(index: &mut Index, at: &ObjectName, pod: Option<OnNode>, dirt
     let all = before.keys().chain(after.keys().filter(|service| !before.contains_key(*service)));
     let others = all.filter(|service| before.get(*service) != after.get(*service));
     others.for_each(|service| relations::enqueue_dependents_of_service(index, service, dirty));
+    let gateways = of_gateways(index);
+    if gateways != gateways_before {
+        enqueue_users_of_gateways(index, |name| gateways.get(name) != gateways_before.get(name), dirty);
+    }
     if index.is_dns_cached_on_nodes() != was_cached {
         dirty.insert(Key::Config);
     }
@@ -48,9 +61,17 @@ impl Index {
         if selector.is_empty() {
             return None;
         }
-        let mut here = self.on_nodes.iter().filter(|(pod, _)| pod.namespace == at.namespace);
-        let selects =
-            |labels: &BTreeMap<String, String>| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+        self.first_on_node(&at.namespace, |labels| selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
+    }
+
+    /// The first pod of a namespace that this selects and that is on the network of its node.
+    pub fn selected_on_node(&self, namespace: &str, selector: &Selector) -> Option<PodOnNode> {
+        self.first_on_node(namespace, |labels| selector.matches(labels))
+    }
+
+    fn first_on_node(&self, namespace: &str, selects: impl Fn(&BTreeMap<String, String>) -> bool) -> Option<PodOnNode> {
+        let first = ObjectName { namespace: namespace.into(), name: "".into() };
+        let mut here = self.on_nodes.range(first..).take_while(|(pod, _)| *pod.namespace == *namespace);
         let (pod, of) = here.find(|(_, of)| selects(&of.labels))?;
         Some(PodOnNode { pod: pod.name.clone(), node: of.node.clone() })
     }
@@ -63,7 +84,7 @@ mod tests {
         decode::Decoded,
         index::{GatedPod, Indexed},
     };
-    use cloister_api::EgressAllowlist;
+    use cloister_api::{CloisterConfig, EgressAllowlist, ResearchNamespace};
     use serde_json::{Value, json};
 
     fn pod(name: &str, spec: Value, annotations: Value) -> GatedPod {
@@ -140,6 +161,50 @@ mod tests {
         dirty.clear();
         <GatedPod as Indexed>::remove(&mut index, &at("infra", "b"), &mut dirty);
         assert!(dirty.contains(&Key::Allowlist("l".into())) && said(&index).unwrap().0 == "c");
+    }
+
+    #[test]
+    fn whoever_names_a_gateway_is_told_of_a_pod_of_it_on_the_network_of_its_node() {
+        let (mut index, mut dirty) = (Index::default(), Dirty::new());
+        let gateway = |name: &str, selector: Value| json!({"name": name, "namespace": "infra", "podSelector": selector, "namespaceSelector": {}});
+        let by_label = json!({"matchExpressions": [{"key": "app", "operator": "In", "values": ["exporter", "proxy"]}]});
+        let gateways = json!([gateway("hub", by_label), gateway("other", json!({"matchLabels": {"app": "other"}}))]);
+        let settings: Decoded<CloisterConfig> = serde_json::from_value(json!({
+            "apiVersion": "cloister.dev/v1alpha1", "kind": "CloisterConfig", "metadata": {"name": "cloister"},
+            "spec": {"gateways": gateways},
+        }))
+        .unwrap();
+        settings.upsert(&mut index, &mut dirty);
+        for name in ["hub", "other"] {
+            let rule = json!({"gateway": name, "podSelector": {}, "ports": [{"port": 8888}]});
+            let research: Decoded<ResearchNamespace> = serde_json::from_value(json!({
+                "apiVersion": "cloister.dev/v1alpha1", "kind": "ResearchNamespace", "metadata": {"name": name},
+                "spec": {"tier": "Standard", "ingress": {"fromGateways": [rule]}},
+            }))
+            .unwrap();
+            research.upsert(&mut index, &mut dirty);
+        }
+        let told = |dirty: &Dirty| ["hub", "other"].map(|name| dirty.contains(&Key::Namespace(name.into())));
+        let on_node = json!({"hostNetwork": true, "nodeName": "w1"});
+        // The pod that is named changes with the second, and no more with the third.
+        for (name, told_of) in [("c", true), ("b", true), ("d", false)] {
+            dirty.clear();
+            pod(name, on_node.clone(), Value::Null).upsert(&mut index, &mut dirty);
+            assert_eq!(told(&dirty), [told_of, false], "{name}");
+        }
+        let selector = Selector::parse(Some(&index.settings().spec.gateways[0].pod_selector)).unwrap();
+        assert_eq!(index.selected_on_node("infra", &selector).unwrap().pod.as_ref(), "b");
+        assert!(index.selected_on_node("jhub", &selector).is_none());
+        for (name, told_of) in [("d", false), ("c", false), ("b", true)] {
+            dirty.clear();
+            <GatedPod as Indexed>::remove(&mut index, &at("infra", name), &mut dirty);
+            assert_eq!(told(&dirty), [told_of, false], "{name}");
+        }
+        assert!(index.selected_on_node("infra", &selector).is_none());
+        // One without labels is among all pods of its namespace.
+        let bare = json!({"metadata": {"name": "bare", "namespace": "infra"}, "spec": on_node});
+        serde_json::from_value::<GatedPod>(bare).unwrap().upsert(&mut index, &mut dirty);
+        assert!(index.selected_on_node("infra", &Selector::everything()).is_some());
     }
 
     #[test]

@@ -86,9 +86,8 @@ impl GatedPod {
 
     /// What is known of it where it is on the network of its node.
     fn on_node(&self) -> Option<OnNode> {
-        let labels = self.metadata.labels.clone()?;
         let is_known = self.spec.on_node && !self.is_mirror() && !self.has_ended();
-        is_known.then(|| OnNode { labels, node: self.node().into() })
+        is_known.then(|| OnNode { labels: self.metadata.labels.clone().unwrap_or_default(), node: self.node().into() })
     }
 
     /// The addresses that it has.

@@ -92,6 +92,7 @@ impl Indexed for Decoded<ResearchNamespace> {
 
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
         index.first_seen.remove(&name.name);
+        index.relabelled.remove(&name.name);
         if let Some(old) = index.research.remove(&name.name) {
             dirty.insert(Key::Namespace(name.name.clone()));
             relations::enqueue_dependents_of_research_namespace(index, &name.name, Some(&old), dirty);

@@ -107,6 +107,8 @@ pub struct Index {
     /// The RuntimeClasses that pods can name.
     pub(crate) runtime_classes: BTreeSet<Arc<str>>,
     pub(crate) research: HashMap<Arc<str>, Decoded<ResearchNamespace>>,
+    /// Those of whose Namespace somebody else has changed the labels, or removed it, since the operator last looked at all of it.
+    pub(crate) relabelled: HashSet<Arc<str>>,
     /// Since when those are known that were never enforced.
     pub(crate) first_seen: HashMap<Arc<str>, Instant>,
     pub(crate) allowlists: ByName<Decoded<EgressAllowlist>>,
@@ -166,6 +168,7 @@ impl Default for Index {
             named: BTreeSet::new(),
             runtime_classes: BTreeSet::new(),
             research: HashMap::new(),
+            relabelled: HashSet::new(),
             first_seen: HashMap::new(),
             allowlists: BTreeMap::new(),
             storages: BTreeMap::new(),

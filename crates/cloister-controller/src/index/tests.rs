@@ -425,3 +425,29 @@ fn a_namespace_is_seen_first_once_and_until_it_is_enforced() {
     Decoded::<ResearchNamespace>::remove(&mut index, &other, &mut dirty);
     assert!(index.first_seen.is_empty());
 }
+
+/// Drift is counted by it.
+#[test]
+fn labels_of_a_namespace_that_somebody_changes_are_noted_until_they_are_looked_at() {
+    let (mut index, mut dirty) = (Index::default(), Dirty::new());
+    let namespace = |name: &str, version: u64, labels: Value| -> k8s_openapi::api::core::v1::Namespace {
+        let metadata = json!({"name": name, "uid": "u", "resourceVersion": version.to_string(), "labels": labels});
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
+    };
+    declared("interp", 1, true).upsert(&mut index, &mut dirty);
+    namespace("interp", 2, json!({"cloister.dev/tier": "Standard"})).upsert(&mut index, &mut dirty);
+    namespace("interp", 3, json!({"cloister.dev/tier": "Standard", "team": "a"})).upsert(&mut index, &mut dirty);
+    assert!(index.relabelled.is_empty(), "it is new, and a label of theirs is theirs");
+    namespace("interp", 4, json!({"cloister.dev/tier": "Sandboxed"})).upsert(&mut index, &mut dirty);
+    assert_eq!(index.relabelled.len(), 1);
+    index.relabelled.clear();
+    for (version, tier) in [(5, "a"), (6, "b")] {
+        namespace("other", version, json!({"cloister.dev/tier": tier})).upsert(&mut index, &mut dirty);
+    }
+    assert!(index.relabelled.is_empty(), "it is no research namespace");
+    let at = ObjectName { namespace: "".into(), name: "interp".into() };
+    <k8s_openapi::api::core::v1::Namespace as Indexed>::remove(&mut index, &at, &mut dirty);
+    assert_eq!(index.relabelled.len(), 1);
+    Decoded::<ResearchNamespace>::remove(&mut index, &at, &mut dirty);
+    assert!(index.relabelled.is_empty());
+}

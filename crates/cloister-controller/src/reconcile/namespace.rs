@@ -24,16 +24,18 @@ impl Reconciler {
             let snapshot = Snapshot::take(&self.sources);
             (snapshot.decide_namespace(name, inspection.as_ref()), snapshot.now)
         };
-        let NamespaceDecision { metadata, plan, declared, first_seen, drifted } = decision;
+        let NamespaceDecision { metadata, plan, declared, first_seen, drifted, relabelled } = decision;
         let target: ObjectTarget<ResearchNamespace> = ObjectTarget {
             namespace: name.clone(),
             finalizer: labels::NAMESPACE_FINALIZER,
             ..self.cluster_wide(Key::Namespace(name.clone()), metadata)
         };
-        if plan.does_nothing()
-            && let Some(children) = self.sources.store.index_mut().children.get_mut(name)
-        {
-            children.changed.clear();
+        if plan.does_nothing() {
+            let mut index = self.sources.store.index_mut();
+            index.relabelled.remove(name);
+            if let Some(children) = index.children.get_mut(name) {
+                children.changed.clear();
+            }
         }
         let worked = self
             .work_off(&target, plan, |planned, outcome| match &declared {
@@ -45,7 +47,7 @@ impl Reconciler {
             for done in &worked.outcome.done {
                 match &done.about {
                     About::Child(key) if drifted.contains(key) => self.metrics.drift_corrected(key.kind.as_str()),
-                    About::Namespace => self.metrics.drift_corrected("Namespace"),
+                    About::Namespace if relabelled => self.metrics.drift_corrected("Namespace"),
                     _ => {}
                 }
             }

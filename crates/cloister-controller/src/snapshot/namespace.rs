@@ -40,6 +40,8 @@ pub struct NamespaceDecision {
     pub first_seen: Option<Instant>,
     /// What of it was changed by somebody else, where it had been enforced as it is declared.
     pub drifted: Option<BTreeSet<ChildKey>>,
+    /// Whether somebody else has changed the labels of its Namespace, or removed it.
+    pub relabelled: bool,
 }
 
 impl Snapshot<'_> {
@@ -79,6 +81,7 @@ impl Snapshot<'_> {
             endpoints: &endpoints(index, name, now),
             peers: &|peer| found_peer(index, peer),
             is_namespace: &|name| index.namespaces.contains_key(name),
+            pods_on_nodes: &|namespace, selector| index.selected_on_node(namespace, selector),
             services: &|service| service_named(index, service),
             hosts: &|host| self.known_of(&key, host),
             dns_addresses: dns.addresses.as_deref().unwrap_or_default(),
@@ -100,6 +103,7 @@ impl Snapshot<'_> {
                 .filter(|object| is_settled(object) && object.metadata.deletion_timestamp.is_none())
                 .map(|_| drifted(index, name, &plan)),
             declared: object.filter(|_| !plan.is_empty()).cloned(),
+            relabelled: index.relabelled.contains(name),
             first_seen: index.first_seen.get(name).copied(),
             plan,
         }

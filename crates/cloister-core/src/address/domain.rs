@@ -94,6 +94,11 @@ impl DomainName {
         *self.name == *suffix || is_below(&self.name, suffix) || (self.is_wildcard && is_below(suffix, &self.name))
     }
 
+    /// Whether it has the form `service.namespace.svc.domain`, as names of Services have whatever the domain of the cluster is.
+    pub(crate) fn is_like_that_of_a_service(&self) -> bool {
+        self.name.split('.').skip(2).any(|label| label == "svc")
+    }
+
     /// What both stand for: names form a tree, so that it is one of the two or nothing.
     pub fn intersection<'a>(&'a self, other: &'a DomainName) -> Option<&'a DomainName> {
         if self.covers(other) { Some(other) } else { other.covers(self).then_some(self) }
@@ -281,6 +286,12 @@ mod tests {
             assert_eq!(fault(text), NameFault::InCluster, "{text}");
         }
         assert_eq!(name("svc.example.com").name(), "svc.example.com");
+        for text in ["cache.infra.svc.k8s.example", "cache-0.cache.infra.svc.k8s.example"] {
+            assert!(name(text).is_like_that_of_a_service(), "{text}");
+        }
+        for text in ["svc.example.com", "www.svc.example.com", "a.b.svcs.example.com", "www.example.com"] {
+            assert!(!name(text).is_like_that_of_a_service(), "{text}");
+        }
     }
 
     #[test]

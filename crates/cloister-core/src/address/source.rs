@@ -26,6 +26,11 @@ pub enum Source {
 pub(crate) const METADATA: &str = "the addresses of metadata services and agents of the node";
 
 impl Source {
+    /// Whether it is known of this cluster, and not of every cluster.
+    pub(crate) fn is_of_the_cluster(&self) -> bool {
+        !matches!(self, Source::Meaning(_))
+    }
+
     /// The same with the name of the Node, for those who list Nodes or settle with those who do: for the settings' status alone.
     pub fn in_full(&self) -> String {
         match self {

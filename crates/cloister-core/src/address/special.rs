@@ -43,6 +43,13 @@ pub(crate) fn meant(network: IpNet) -> IpNet {
     Ipv4Net::new(Ipv4Addr::from(address), prefix).map_or(network, |net| IpNet::V4(net.trunc()))
 }
 
+/// The IPv4 address that a translator makes of an address of NAT64's well-known prefix. Not of 6to4: that names a router on the
+/// way, and not the host.
+pub(crate) fn translated(address: IpAddr) -> Option<IpAddr> {
+    let is_nat64 = matches!(address, IpAddr::V6(address) if NAT64.contains(&address));
+    is_nat64.then(|| meant(address.into()).addr())
+}
+
 /// The network as NAT64's well-known prefix has it.
 pub(crate) fn nat64(net: Ipv4Net) -> Ipv6Net {
     let [a, b, c, d] = net.network().octets().map(u16::from);

@@ -1,7 +1,10 @@
 //! What a resolver answered, and whether it may be so.
 
 use crate::{
-    address::{KnownNetwork, NeverOpened, is_public, special::is_local_nat64},
+    address::{
+        KnownNetwork, NeverOpened, is_public,
+        special::{is_local_nat64, translated},
+    },
     model::text::first_of,
 };
 use ipnet::IpNet;
@@ -11,9 +14,13 @@ use std::net::IpAddr;
 /// How many of the networks that were expected are named.
 const NETWORKS: usize = 8;
 
-/// Addresses, each with the time for which the answer is good.
+/// Addresses, each with the time for which the answer is good. Those of a family that was led astray are not among them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Answer(Vec<(IpAddr, SignedDuration)>);
+pub struct Answer {
+    records: Vec<(IpAddr, SignedDuration)>,
+    /// Why one family is not believed, where the other is.
+    refused: Option<Rebinding>,
+}
 
 /// Where the addresses of a name must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,14 +67,26 @@ impl Rebinding {
             | Rebinding::OutsideExpected { address, .. } => *address,
         }
     }
+
+    /// Whether it is about the family of this address.
+    pub(crate) fn is_of_family_of(&self, address: IpAddr) -> bool {
+        self.address().is_ipv4() == address.is_ipv4()
+    }
+
+    /// The family of the address that was answered.
+    pub(crate) fn family(&self) -> &'static str {
+        if self.address().is_ipv4() { "IPv4" } else { "IPv6" }
+    }
 }
 
 impl Answer {
-    /// An answer, if all of its addresses are where they must be. One that is not makes all of it unbelievable.
+    /// An answer, as far as its addresses are where they must be. Each family is judged by itself: one address that is not where
+    /// it must be makes all of its family unbelievable. The addresses of the other family stay: whoever leads one astray could
+    /// have left it out, so nothing more is open than with an answer that has the other family alone.
     ///
     /// # Errors
     ///
-    /// The first address that is not.
+    /// No family is left, because of this address.
     pub fn believed(
         records: impl IntoIterator<Item = (IpAddr, SignedDuration)>,
         expected: Where<'_>,
@@ -78,13 +97,26 @@ impl Answer {
         if records.iter().any(|(address, _)| !is_local_nat64(*address)) {
             records.retain(|(address, _)| !is_local_nat64(*address));
         }
-        records.iter().try_for_each(|(address, _)| check(*address, expected, never))?;
-        Ok(Answer(records))
+        let astray = |is_ipv4: bool| {
+            let mut family = records.iter().filter(|(address, _)| address.is_ipv4() == is_ipv4);
+            family.find_map(|(address, _)| check(*address, expected, never).err())
+        };
+        let astray: Vec<Rebinding> = [true, false].into_iter().filter_map(astray).collect();
+        records.retain(|(address, _)| !astray.iter().any(|why| why.is_of_family_of(*address)));
+        match astray.into_iter().next() {
+            Some(why) if records.is_empty() => Err(why),
+            refused => Ok(Answer { records, refused }),
+        }
+    }
+
+    /// Why one family is not believed, where the other is.
+    pub fn refused(&self) -> Option<&Rebinding> {
+        self.refused.as_ref()
     }
 
     /// The addresses, each with the time for which the answer is good.
     pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, SignedDuration)> + '_ {
-        self.0.iter().copied()
+        self.records.iter().copied()
     }
 }
 
@@ -100,21 +132,42 @@ pub(crate) fn check_never(address: IpAddr, never: &NeverOpened) -> Result<(), Re
 pub(crate) fn check(address: IpAddr, expected: Where<'_>, never: &NeverOpened) -> Result<(), Rebinding> {
     check_never(address, never)?;
     match expected {
-        Where::Inside(networks) if networks.iter().any(|network| network.contains(&address)) => Ok(()),
+        Where::Inside(networks) if is_inside(networks, address) => Ok(()),
         Where::Inside(networks) => Err(Rebinding::OutsideExpected { address, expected: networks.into() }),
         Where::Public if is_public(address) => Ok(()),
         Where::Public => Err(Rebinding::NotPublic(address)),
     }
 }
 
+/// Whether an address is in one of these networks. What DNS64 makes of an IPv4 address is where that is: a translator makes the
+/// same address of it again, so that it leads to the host that the IPv4 address leads to, and to no other.
+fn is_inside(networks: &[IpNet], address: IpAddr) -> bool {
+    let each = [Some(address), translated(address)];
+    each.into_iter().flatten().any(|address| networks.iter().any(|network| network.contains(&address)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn believed(addresses: &[&str], expected: Where<'_>) -> Result<usize, Rebinding> {
+    fn answered(addresses: &[&str], expected: Where<'_>) -> Result<Answer, Rebinding> {
         let never = NeverOpened::new(&["203.0.113.0/28".parse().unwrap()]);
         let records = addresses.iter().map(|address| (address.parse().unwrap(), SignedDuration::from_secs(30)));
-        Answer::believed(records, expected, &never).map(|answer| answer.addresses().count())
+        Answer::believed(records, expected, &never)
+    }
+
+    /// How many addresses are left, where none is refused.
+    fn believed(addresses: &[&str], expected: Where<'_>) -> Result<usize, Rebinding> {
+        let answer = answered(addresses, expected)?;
+        assert_eq!(answer.refused(), None);
+        Ok(answer.addresses().count())
+    }
+
+    /// The addresses that are left, and the one for which the others are not.
+    fn in_part(addresses: &[&str], expected: Where<'_>) -> (Vec<String>, String) {
+        let answer = answered(addresses, expected).unwrap();
+        let left = answer.addresses().map(|(address, _)| address.to_string()).collect();
+        (left, answer.refused().unwrap().address().to_string())
     }
 
     #[test]
@@ -131,8 +184,11 @@ mod tests {
             "2002:c633:6407::1",
             "198.19.0.1",
         ] {
-            let refused = believed(&["198.51.100.7", address], Where::Public);
-            assert_eq!(refused, Err(Rebinding::NotPublic(address.parse().unwrap())));
+            let good = if address.contains(':') { "2001:db8::7" } else { "198.51.100.7" };
+            for answer in [&[address][..], &[good, address]] {
+                let refused = believed(answer, Where::Public);
+                assert_eq!(refused, Err(Rebinding::NotPublic(address.parse().unwrap())), "{answer:?}");
+            }
         }
         for address in [
             "127.0.0.1",
@@ -150,10 +206,50 @@ mod tests {
     }
 
     #[test]
+    fn each_family_is_judged_by_itself() {
+        let (v4, v6) = (["198.51.100.7", "198.51.100.8"], ["2001:db8::7", "2001:db8::8"]);
+        for astray in ["fd00::7", "64:ff9b::a00:1", "::1", "fe80::1"] {
+            let all = [&v4[..], &[v6[0], astray, v6[1]]].concat();
+            let (left, why) = in_part(&all, Where::Public);
+            assert_eq!((left, why.as_str()), (v4.map(str::to_owned).to_vec(), astray));
+        }
+        for astray in ["10.1.2.3", "127.0.0.1", "203.0.113.1"] {
+            let all = [&[v4[0], astray, v4[1]][..], &v6[..]].concat();
+            let (left, why) = in_part(&all, Where::Public);
+            assert_eq!((left, why.as_str()), (v6.map(str::to_owned).to_vec(), astray));
+        }
+        // Where both lead astray, nothing is left.
+        let refused = answered(&["198.51.100.7", "10.1.2.3", "2001:db8::7", "fd00::7"], Where::Public);
+        assert_eq!(refused.unwrap_err(), Rebinding::NotPublic("10.1.2.3".parse().unwrap()));
+        let networks = ["10.40.0.0/16".parse().unwrap()];
+        let (left, why) = in_part(&["10.40.1.1", "2001:db8::7"], Where::Inside(&networks));
+        assert_eq!((left, why.as_str()), (vec!["10.40.1.1".to_owned()], "2001:db8::7"));
+    }
+
+    #[test]
+    fn what_dns64_adds_to_a_private_endpoint_is_where_the_address_is_that_it_stands_for() {
+        let networks = ["10.40.0.0/16".parse().unwrap(), "203.0.113.0/24".parse().unwrap()];
+        let inside = Where::Inside(&networks);
+        assert_eq!(believed(&["10.40.1.1", "64:ff9b::a28:101"], inside), Ok(2));
+        assert_eq!(believed(&["64:ff9b::a28:101"], inside), Ok(1), "a pod without IPv4 is answered nothing else");
+        // It stands for an address elsewhere; the cluster's own; a router on the way; what nobody can tell.
+        for astray in ["64:ff9b::a29:101", "64:ff9b::c633:6407", "64:ff9b::cb00:7101", "2002:a28:101::1"] {
+            let (left, why) = in_part(&["10.40.1.1", astray], inside);
+            assert_eq!((left, why.as_str()), (vec!["10.40.1.1".to_owned()], astray));
+        }
+        let never = answered(&["64:ff9b::cb00:7101"], inside).unwrap_err();
+        assert!(matches!(never, Rebinding::NeverOpened { .. }), "{never}");
+        // What is declared as IPv6 is meant as that, and opens no IPv4.
+        let translated = ["64:ff9b::a28:0/112".parse().unwrap()];
+        assert_eq!(believed(&["64:ff9b::a28:101"], Where::Inside(&translated)), Ok(1));
+        assert!(answered(&["10.40.1.1"], Where::Inside(&translated)).is_err());
+    }
+
+    #[test]
     fn what_a_translator_adds_is_judged_by_the_address_that_it_stands_for() {
         assert_eq!(believed(&["198.51.100.7", "64:ff9b::c633:6407"], Where::Public), Ok(2));
         let metadata = "64:ff9b::a9fe:a9fe";
-        let refused = believed(&["198.51.100.7", metadata], Where::Public);
+        let refused = answered(&["2001:db8::7", metadata], Where::Public);
         let said = "64:ff9b::a9fe:a9fe is never opened: it is in 169.254.0.0/16 (the addresses of metadata services and agents of the \
                     node)";
         assert_eq!(refused.unwrap_err().to_string(), said);

@@ -48,10 +48,21 @@ pub enum Outcome {
     Answered(Answer),
     /// All servers say that there is no such name.
     NoSuchName,
-    /// An answer that no such name gives.
+    /// An answer that no such name gives, in any family.
     Refused(Rebinding),
     /// Nobody could say: no server answered, or not all agree that there is none.
     Failed(String),
+}
+
+impl Outcome {
+    /// Why an answer was refused, or a family of it.
+    pub fn refused(&self) -> Option<&Rebinding> {
+        match self {
+            Outcome::Answered(answer) => answer.refused(),
+            Outcome::Refused(why) => Some(why),
+            Outcome::NoSuchName | Outcome::Failed(_) => None,
+        }
+    }
 }
 
 /// What is known of a name.
@@ -70,7 +81,7 @@ pub struct KnownName {
     calm: u32,
     /// When it last had more addresses at a time than may be held.
     overflowed: Option<Timestamp>,
-    /// What the last answer was refused for.
+    /// What the last answer was refused for, or a family of it.
     refused: Option<Rebinding>,
 }
 
@@ -90,9 +101,9 @@ impl KnownName {
         KnownName { addresses, ..KnownName::default() }
     }
 
-    /// Whether the last answer led it to where it must not lead.
-    pub fn is_rebound(&self) -> bool {
-        self.refused.is_some()
+    /// Where the last answer led it that it must not lead to.
+    pub fn refused(&self) -> Option<&Rebinding> {
+        self.refused.as_ref()
     }
 
     /// Whether it was ever looked up.
@@ -130,6 +141,11 @@ impl KnownName {
 
     fn answered(&mut self, answer: &Answer, now: Timestamp, limits: &Limits) {
         self.failing = None;
+        if let Some(why) = answer.refused() {
+            // As where all of it is refused: of that family, nothing from before is believed.
+            self.addresses.retain(|address, _| !why.is_of_family_of(*address));
+            self.refused = Some(why.clone());
+        }
         let mut is_new = false;
         for (address, ttl) in answer.addresses() {
             let until = now + self.life(ttl, limits);
@@ -142,6 +158,7 @@ impl KnownName {
         // One that has just shown something new may have more to show: it is asked often until it has not for a while.
         let rotates = self.addresses.len() > answer.addresses().count();
         let wait = if (is_new || rotates) && self.calm < limits.quiet { limits.probe } else { life };
+        let wait = if self.refused.is_some() { wait.min(limits.minimum_ttl) } else { wait };
         self.due = Some(now + wait);
         if self.held(now, limits).count() > limits.addresses {
             self.overflowed = Some(now);
@@ -170,20 +187,27 @@ impl KnownName {
         held.map(|(address, _)| *address)
     }
 
-    /// The addresses to open, in their order; none where the name cannot be held by addresses.
-    pub fn addresses(&self, now: Timestamp, limits: &Limits) -> Vec<IpAddr> {
-        match self.state(now, limits) {
-            NameState::Held => self.held(now, limits).collect(),
-            _ => Vec::new(),
-        }
+    fn has_overflowed(&self, now: Timestamp, limits: &Limits) -> bool {
+        self.overflowed.is_some_and(|at| at + limits.stale > now)
     }
 
-    /// Whether it has addresses to open, and if not, why.
+    /// The addresses to open, in their order; none where the name cannot be held by addresses. Of a name that is led astray,
+    /// those of the other family.
+    pub fn addresses(&self, now: Timestamp, limits: &Limits) -> Vec<IpAddr> {
+        if self.has_overflowed(now, limits) { Vec::new() } else { self.held(now, limits).collect() }
+    }
+
+    /// Whether it has addresses to open, and if not, or not of each family, why.
     pub fn state(&self, now: Timestamp, limits: &Limits) -> NameState {
-        if let Some(why) = &self.refused {
-            return NameState::Rebound(why.clone());
+        self.state_where(self.refused.clone(), now, limits)
+    }
+
+    /// The same where the last answer is refused for this.
+    fn state_where(&self, refused: Option<Rebinding>, now: Timestamp, limits: &Limits) -> NameState {
+        if let Some(why) = refused {
+            return NameState::Rebound(why);
         }
-        if self.overflowed.is_some_and(|at| at + limits.stale > now) {
+        if self.has_overflowed(now, limits) {
             return NameState::TooMany(limits.addresses);
         }
         if self.held(now, limits).next().is_some() {
@@ -197,7 +221,8 @@ impl KnownName {
     }
 
     /// How it stands and what to open, where what may be opened is newer than the answers: the last of them is judged as a
-    /// look-up would judge it now. What was refused and would not be now is waited for, because nothing of it was kept.
+    /// look-up would judge it now, each family by itself. What was refused and would not be now is waited for, because nothing
+    /// of it was kept.
     pub fn judged(
         &self,
         expected: Where<'_>,
@@ -205,24 +230,27 @@ impl KnownName {
         now: Timestamp,
         limits: &Limits,
     ) -> (NameState, Vec<IpAddr>) {
-        match self.state(now, limits) {
-            NameState::Held => match self.last_answer_astray(never) {
-                Some(why) => (NameState::Rebound(why), Vec::new()),
-                None => (NameState::Held, self.held(now, limits).collect()),
-            },
-            NameState::Rebound(why) => match answer::check(why.address(), expected, never) {
-                Ok(()) => (NameState::Unknown, Vec::new()),
-                Err(why) => (NameState::Rebound(why), Vec::new()),
-            },
-            other => (other, Vec::new()),
+        let refused = self.refused.as_ref().and_then(|why| answer::check(why.address(), expected, never).err());
+        let state = match self.state_where(refused.clone(), now, limits) {
+            NameState::NoAddress if self.refused.is_some() => NameState::Unknown,
+            NameState::Held | NameState::Rebound(_) => NameState::Held,
+            other => other,
+        };
+        if state != NameState::Held {
+            return (state, Vec::new());
         }
+        let astray: Vec<Rebinding> = refused.into_iter().chain(self.last_answer_astray(never)).collect();
+        let mut open = self.addresses(now, limits);
+        open.retain(|address| !astray.iter().any(|why| why.is_of_family_of(*address)));
+        (astray.into_iter().next().map_or(NameState::Held, NameState::Rebound), open)
     }
 
     /// Why the last answer would not be believed now. Where its addresses must be has not changed: the name is known by that.
-    fn last_answer_astray(&self, never: &NeverOpened) -> Option<Rebinding> {
-        let last = self.addresses.values().map(|seen| seen.last).max()?;
-        let of_last = self.addresses.iter().filter(|(_, seen)| seen.last == last).map(|(address, _)| *address);
-        of_last.filter_map(|address| answer::check_never(address, never).err()).next()
+    fn last_answer_astray(&self, never: &NeverOpened) -> impl Iterator<Item = Rebinding> {
+        let last = self.addresses.values().map(|seen| seen.last).max();
+        let of_last =
+            self.addresses.iter().filter(move |(_, seen)| Some(seen.last) == last).map(|(address, _)| *address);
+        of_last.filter_map(|address| answer::check_never(address, never).err())
     }
 
     /// When to ask again, or for the first time.

@@ -1,6 +1,8 @@
 //! How a name stands.
 
 use super::answer::Rebinding;
+use crate::address::KnownNetwork;
+use std::net::IpAddr;
 
 /// How a name stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +17,15 @@ pub enum NameState {
     TooMany(usize),
     /// Nobody has answered for longer than an answer may count.
     Unanswered(String),
-    /// It was led to where it must not lead.
+    /// It was led to where it must not lead, in one family at least.
     Rebound(Rebinding),
+    /// It is like a name that the cluster's own DNS gives a Service, and leads into the cluster.
+    InCluster {
+        /// The address.
+        address: IpAddr,
+        /// Where it is.
+        known: KnownNetwork,
+    },
 }
 
 impl NameState {
@@ -30,6 +39,7 @@ impl NameState {
             NameState::Unanswered(_) => "DNSUnanswered",
             NameState::Rebound(Rebinding::OutsideExpected { .. }) => "OutsideExpectedNetworks",
             NameState::Rebound(_) => "Rebinding",
+            NameState::InCluster { .. } => "NameInCluster",
         }
     }
 }

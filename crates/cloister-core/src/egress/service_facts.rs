@@ -62,7 +62,7 @@ impl ServiceFacts {
 /// A pod that is on the network of its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PodOnNode {
-    /// Its name. Its namespace is that of the Service.
+    /// Its name. Its namespace is that of the Service or the gateway.
     pub pod: Arc<str>,
     /// Its Node. Empty where it has none yet.
     pub node: Arc<str>,

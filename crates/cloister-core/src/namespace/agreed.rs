@@ -51,6 +51,7 @@ fn alone<T>(
         endpoints: &[],
         peers: &|_| PeerFound::NotEnforced,
         is_namespace: &|_| false,
+        pods_on_nodes: &|_, _| None,
         services,
         hosts: &|_| None,
         dns_addresses: &[],

@@ -10,7 +10,9 @@ use super::{
     selects::selects,
 };
 use crate::{
+    address::Selector,
     cluster::dns_service::in_words,
+    egress::PodOnNode,
     model::{
         child::Child,
         suggest::{closest, did_you_mean},
@@ -28,6 +30,9 @@ pub const GATEWAY_NOT_ALLOWED: &str = "GatewayNotAllowed";
 
 /// Reason of a gateway whose own namespace is not there.
 pub const GATEWAY_NAMESPACE_NOT_FOUND: &str = "GatewayNamespaceNotFound";
+
+/// Reason of a gateway with a pod that is on the network of its node.
+pub const GATEWAY_ON_NODES: &str = "GatewayOnNodes";
 
 /// Opens what comes in through gateways.
 pub fn open(needs: &mut Needs, namespace: &ResearchNamespace, input: &Input<'_>) {
@@ -53,17 +58,36 @@ pub fn open(needs: &mut Needs, namespace: &ResearchNamespace, input: &Input<'_>)
         match network_policies::from_gateway(input.name, position, rule, gateway) {
             Ok(policy) => {
                 needs.policies.push(Child::NetworkPolicy(policy));
-                let message = format!(
-                    "open from pods of Namespace {} ({}) to pods here ({}), as soon as there are such pods",
-                    gateway.namespace,
-                    in_words(&gateway.pod_selector),
-                    in_words(&rule.pod_selector)
-                );
-                needs.states.push(need(entry, EgressState::Active, "", message));
+                let pods = Selector::parse(Some(&gateway.pod_selector)).ok();
+                needs.states.push(match pods.and_then(|pods| (input.pods_on_nodes)(&gateway.namespace, &pods)) {
+                    Some(pod) => need(entry, EgressState::Unresolved, GATEWAY_ON_NODES, on_nodes(gateway, &pod)),
+                    None => need(entry, EgressState::Active, "", open_from(gateway, rule)),
+                });
             }
             Err(refusal) => needs.mistake(entry, refusal.reason(), refusal.to_string()),
         }
     }
+}
+
+fn open_from(gateway: &GatewayConfig, rule: &GatewayRule) -> String {
+    format!(
+        "open from pods of Namespace {} ({}) to pods here ({}), as soon as there are such pods",
+        gateway.namespace,
+        in_words(&gateway.pod_selector),
+        in_words(&rule.pod_selector)
+    )
+}
+
+/// That a pod of a gateway comes from the address of its Node, which no selector finds. The policy stands: pods of the gateway
+/// on the pod network come in by it, such as those that replace this one. Its Node is not named: few who read this list Nodes.
+fn on_nodes(gateway: &GatewayConfig, pod: &PodOnNode) -> String {
+    let GatewayConfig { name, namespace, .. } = gateway;
+    format!(
+        "gateway {name} does not let in pod {namespace}/{}: it is on the network of its node (hostNetwork), where a NetworkPolicy \
+         cannot select it by labels; ask the owner of namespace {namespace} to run the gateway on the pod network, because no \
+         setting of Cloister admits that pod; pods of the gateway on the pod network are admitted",
+        pod.pod
+    )
 }
 
 /// The gateway that a rule names, where this namespace may name it.

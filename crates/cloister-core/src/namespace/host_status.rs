@@ -130,18 +130,35 @@ pub fn what_to_do(held: &Held) -> String {
         NameState::Unanswered(why) => {
             format!("no DNS server answers for {name}, which stays closed: {why}; see dns of CloisterConfig")
         }
-        NameState::Rebound(why @ Rebinding::OutsideExpected { .. }) => format!(
-            "{name} resolves to an address that is not allowed, and is closed: {why}; look at the private DNS zone of the \
-             name, or correct expectedNetworks"
+        NameState::InCluster { address, known } => format!(
+            "{name} resolves to an address of the cluster, as names of Services do, and is closed: {address} is in {known}; {}",
+            known.what_to_do()
         ),
-        // No privateEndpoint opens these either.
-        NameState::Rebound(why @ Rebinding::NeverOpened { known, .. }) => {
-            format!("{name} resolves to an address that is not allowed, and is closed: {why}; {}", known.what_to_do())
+        NameState::Rebound(why) => format!(
+            "{name} resolves to an address that is not allowed, and {}: {why}; {}",
+            what_is_closed(held, why),
+            against(why)
+        ),
+    }
+}
+
+/// What is closed of a name that leads astray.
+fn what_is_closed(held: &Held, why: &Rebinding) -> String {
+    match held.is_closed() {
+        true => "is closed".to_owned(),
+        false => format!("its {} addresses are closed", why.family()),
+    }
+}
+
+/// What to do about an address that is not allowed.
+fn against(why: &Rebinding) -> String {
+    match why {
+        Rebinding::OutsideExpected { .. } => {
+            "look at the private DNS zone of the name, or correct expectedNetworks".to_owned()
         }
-        NameState::Rebound(why @ Rebinding::NotPublic(_)) => format!(
-            "{name} resolves to an address that is not allowed, and is closed: {why}; if that is intended, declare it as \
-             privateEndpoint"
-        ),
+        // No privateEndpoint opens these either.
+        Rebinding::NeverOpened { known, .. } => known.what_to_do(),
+        Rebinding::NotPublic(_) => "if that is intended, declare it as privateEndpoint".to_owned(),
     }
 }
 
@@ -291,6 +308,64 @@ mod tests {
             let inside = [IpNet::from(address)];
             let opens = Answer::believed(answer, Where::Inside(&inside), &never).is_ok();
             assert_eq!(opens, said.contains("privateEndpoint"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_family_that_is_led_astray_is_told_of_by_itself() {
+        let why = Rebinding::NotPublic("fd00::7".parse().unwrap());
+        let held = Held {
+            host: Host { name: "www.example.com".parse().unwrap(), expected: None },
+            addresses: vec!["198.51.100.7".parse().unwrap()],
+            state: NameState::Rebound(why),
+            answered: None,
+            changes_at: None,
+        };
+        assert_eq!(
+            what_to_do(&held),
+            "www.example.com resolves to an address that is not allowed, and its IPv6 addresses are closed: fd00::7 is not a public \
+             address: it is private or reserved; if that is intended, declare it as privateEndpoint"
+        );
+        let known = [host(&held, &[], &Limits::default())];
+        assert_eq!(
+            (known[0].reason.as_str(), known[0].addresses.as_slice()),
+            ("Rebinding", &["198.51.100.7".to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn a_name_of_the_cluster_is_sent_to_its_service_and_any_other_that_leads_there_is_an_attack() {
+        let never = NeverOpened::of([
+            ("10.96.0.1/32".parse().unwrap(), Source::ApiServer),
+            ("10.96.0.0/16".parse().unwrap(), Source::ServiceCidr("kubernetes".into())),
+            ("10.244.1.0/24".parse().unwrap(), Source::PodCidr("a".into())),
+        ]);
+        let state = |name: &str, address: &str| {
+            let host = Host { name: name.parse().unwrap(), expected: None };
+            let answer = [(address.parse().unwrap(), SignedDuration::from_secs(30))];
+            let state = host.led_astray(Answer::believed(answer, Where::Public, &never).unwrap_err());
+            let held = Held { host, addresses: Vec::new(), state, answered: None, changes_at: None };
+            (held.state.reason(), what_to_do(&held))
+        };
+        let (reason, told) = state("cache.infra.svc.k8s.example", "10.96.7.7");
+        assert_eq!(reason, "NameInCluster");
+        assert_eq!(
+            told,
+            "cache.infra.svc.k8s.example resolves to an address of the cluster, as names of Services do, and is closed: 10.96.7.7 is \
+             in 10.96.0.0/16 (ServiceCIDR kubernetes); to reach something in the cluster, name its Service"
+        );
+        // A Service without an address of its own leads to its pods; that of the API server is not to be named.
+        assert_eq!(state("db-0.db.infra.svc.k8s.example", "10.244.1.7").0, "NameInCluster");
+        let (reason, told) = state("kubernetes.default.svc.k8s.example", "10.96.0.1");
+        assert_eq!(reason, "NameInCluster");
+        assert!(told.ends_with("no rule and no grant opens it to research pods; remove it from the rule"), "{told}");
+        for (name, address) in [
+            ("www.example.com", "10.96.7.7"),
+            ("www.svc.example.com", "10.96.7.7"),
+            ("cache.infra.svc.k8s.example", "169.254.169.254"),
+            ("cache.infra.svc.k8s.example", "10.9.9.9"),
+        ] {
+            assert_eq!(state(name, address).0, "Rebinding", "{name} at {address}");
         }
     }
 

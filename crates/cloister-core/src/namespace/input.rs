@@ -1,10 +1,10 @@
 //! Everything that the decision about a research namespace depends on.
 
 use crate::{
-    address::PolicyPort,
+    address::{PolicyPort, Selector},
     cluster::settings::Settings,
     dns::{Host, Names, known_name::KnownName},
-    egress::ServiceFacts,
+    egress::{PodOnNode, ServiceFacts},
     model::{
         child::{Children, GrantRef},
         plan::NamespaceLabels,
@@ -96,6 +96,8 @@ pub struct Input<'a> {
     pub peers: &'a dyn Fn(&str) -> PeerFound<'a>,
     /// Whether there is a Namespace of this name in the cluster.
     pub is_namespace: &'a dyn Fn(&str) -> bool,
+    /// Finds a pod of a Namespace that a selector selects, and that is on the network of its node.
+    pub pods_on_nodes: &'a dyn Fn(&str, &Selector) -> Option<PodOnNode>,
     /// Finds a Service.
     pub services: &'a dyn Fn(&ServiceReference) -> Option<ServiceFacts>,
     /// Finds what is known of a name.

@@ -191,12 +191,25 @@ fn network_of(text: &str) -> Option<IpNet> {
     text.parse().ok().filter(|network: &IpNet| *network == network.trunc())
 }
 
+/// The IPv4 address in an address of NAT64's well-known prefix (RFC 6052).
+fn translated(address: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(address) = address else { return None };
+    match address.octets() {
+        [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d] => Some(IpAddr::from([a, b, c, d])),
+        _ => None,
+    }
+}
+
 impl Declaration<'_> {
     fn admits_address(&self, address: IpAddr, facts: &Facts<'_>) -> bool {
-        let inside = || self.networks.iter().any(|network| network.contains(&address));
+        let within = |address: &IpAddr| self.networks.iter().any(|network| network.contains(address));
+        let inside = || within(&address);
+        // What DNS64 adds to a name leads to the IPv4 address in it.
+        let translated = translated(address);
         let leads_there = |held: &&Held| held.addresses.contains(&address);
         let mut names = facts.names.iter().filter(leads_there);
         !facts.never.contains(address)
+            && !translated.is_some_and(|address| facts.never.contains(address))
             && match self.target {
                 EgressTarget::Networks(_) => inside(),
                 EgressTarget::Service(_) => false,
@@ -207,7 +220,8 @@ impl Declaration<'_> {
                 }),
                 EgressTarget::PrivateEndpoint(endpoint) => {
                     let mut names = names.filter(|held| held.host.expected.is_some());
-                    names.any(|held| held.host.name.to_string() == endpoint.domain_name) && inside()
+                    names.any(|held| held.host.name.to_string() == endpoint.domain_name)
+                        && (inside() || translated.as_ref().is_some_and(within))
                 }
             }
     }
@@ -280,7 +294,9 @@ mod tests {
             answered: None,
             changes_at: None,
         };
-        let names = [host("a.example.com", &["198.51.100.7"]), host("b.example.com", &["198.51.100.8"])];
+        let mut private = host("blob.example.com", &["10.40.1.1", "64:ff9b::a28:101", "64:ff9b::a29:101"]);
+        private.host.expected = Some(["10.40.0.0/16".parse().unwrap()].into());
+        let names = [host("a.example.com", &["198.51.100.7"]), host("b.example.com", &["198.51.100.8"]), private];
         let never = NeverOpened::new(&["203.0.113.0/28".parse().unwrap()]);
         let facts = Facts { names: &names, services: &|_| None, never: &never };
         let agreed = vec![rules.iter().map(|rule| Declaration::rule(rule).unwrap()).collect()];
@@ -300,6 +316,24 @@ mod tests {
         assert_eq!(too_much(block("198.51.0.0/16", range), std::slice::from_ref(&lab)), None);
         let both = [rule(json!({"domainNames": ["*.example.com"]})), rule(json!({"domainNames": ["a.example.com"]}))];
         assert_eq!(too_much(block("198.51.100.7/32", https()), &both), None);
+    }
+
+    #[test]
+    fn what_dns64_adds_to_a_private_endpoint_is_as_agreed_as_the_address_in_it() {
+        let https = || json!({"protocol": "TCP", "port": 443});
+        let networks = ["10.40.0.0/16"];
+        let blob = json!({"privateEndpoint": {"domainName": "blob.example.com", "expectedNetworks": networks}});
+        let (blob, by_network) = ([rule(blob)], [rule(json!({"networks": networks}))]);
+        for within in ["10.40.1.1/32", "64:ff9b::a28:101/128"] {
+            assert_eq!(too_much(block(within, https()), &blob), None, "{within}");
+        }
+        for beyond in ["64:ff9b::a29:101/128", "64:ff9b::a28:102/128", "64:ff9b::a28:100/127"] {
+            assert!(too_much(block(beyond, https()), &blob).is_some(), "{beyond}");
+        }
+        assert!(
+            too_much(block("64:ff9b::a28:101/128", https()), &by_network).is_some(),
+            "networks are meant as they are"
+        );
     }
 
     #[test]

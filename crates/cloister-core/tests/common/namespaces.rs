@@ -9,6 +9,7 @@ use cloister_core::{
     address::PolicyPort,
     cluster::settings::Settings,
     dns::KnownName,
+    egress::PodOnNode,
     grant::{CredentialMountKey, mount_name},
     model::{
         child::{Child, ChildKey, ChildKind, GrantRef, build, names::DENY_ALL},
@@ -59,6 +60,8 @@ pub struct World {
     pub peers: BTreeMap<String, ResearchNamespaceSpec>,
     /// The Namespaces that a gateway may be in and that are not there.
     pub absent: BTreeSet<String>,
+    /// The pods of gateways that are on the network of their nodes, by their namespaces, with their labels.
+    pub on_nodes: BTreeMap<String, (BTreeMap<String, String>, PodOnNode)>,
     pub dns_addresses: Vec<IpAddr>,
     pub dns_ports: Vec<PolicyPort>,
     /// What is known of names.
@@ -93,6 +96,7 @@ impl World {
             endpoints: Vec::new(),
             peers: BTreeMap::new(),
             absent: BTreeSet::new(),
+            on_nodes: BTreeMap::new(),
             dns_addresses: vec![[10, 96, 0, 10].into()],
             dns_ports: Vec::new(),
             known: BTreeMap::new(),
@@ -140,6 +144,10 @@ impl World {
                 None => PeerFound::Absent,
             },
             is_namespace: &|name| !self.absent.contains(name),
+            pods_on_nodes: &|namespace, selector| {
+                let (labels, pod) = self.on_nodes.get(namespace)?;
+                selector.matches(labels).then(|| pod.clone())
+            },
             services: &service,
             hosts: &|host| self.known.get(&host.name.to_string()).cloned(),
             dns_addresses: &self.dns_addresses,

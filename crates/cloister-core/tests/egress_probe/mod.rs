@@ -128,7 +128,7 @@ fn endpoint() -> impl Strategy<Value = Value> {
 
 /// What the names of the universe stand for, each for addresses of its own.
 const DNS: [(&str, &[&str]); 3] = [
-    ("a.example.com", &["10.0.0.1", "10.0.0.9"]),
+    ("a.example.com", &["10.0.0.1", "10.0.0.9", "64:ff9b::a00:9"]),
     ("b.example.com", &["10.0.0.2", "2001:db8::3"]),
     ("x.a.example.com", &["10.0.0.12"]),
 ];
@@ -170,6 +170,16 @@ fn stands_for(declared: &str, name: &str) -> bool {
     }
 }
 
+/// The IPv4 address that NAT64 makes of an address; any other as it is.
+fn translated(address: IpAddr) -> IpAddr {
+    match number(address) {
+        number if number >> 32 == 0x0064_ff9b << 64 => {
+            u32::try_from(number & 0xffff_ffff).unwrap().to_be_bytes().into()
+        }
+        _ => address,
+    }
+}
+
 /// Whether one of the names of a rule leads to the address.
 fn names_admit(rule: &Value, address: IpAddr) -> bool {
     let at = |name: &str| {
@@ -185,9 +195,14 @@ fn names_admit(rule: &Value, address: IpAddr) -> bool {
     let private = endpoint["domainName"].as_str().and_then(at).is_some_and(|all| {
         let inside = |address: &IpAddr| {
             let mut networks = endpoint["expectedNetworks"].as_array().into_iter().flatten();
-            networks.any(|network| in_network(network.as_str().unwrap(), *address))
+            networks.any(|network| {
+                let network = network.as_str().unwrap();
+                in_network(network, *address) || in_network(network, translated(*address))
+            })
         };
-        all.contains(&address) && all.iter().all(inside)
+        // Each family is judged by itself.
+        let mut family = all.iter().filter(|one| one.is_ipv4() == address.is_ipv4());
+        all.contains(&address) && family.all(inside)
     });
     public || private
 }

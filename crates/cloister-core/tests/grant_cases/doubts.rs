@@ -26,7 +26,11 @@ fn answered(world: &mut World, outcome: Outcome) {
 }
 
 fn address(text: &str) -> Outcome {
-    let records = [(text.parse().unwrap(), SignedDuration::from_secs(30))];
+    addresses(&[text])
+}
+
+fn addresses(all: &[&str]) -> Outcome {
+    let records = all.iter().map(|text| (text.parse().unwrap(), SignedDuration::from_secs(30)));
     match Answer::believed(records, Where::Public, &cloister_core::address::NeverOpened::new(&[])) {
         Ok(answer) => Outcome::Answered(answer),
         Err(why) => Outcome::Refused(why),
@@ -52,6 +56,21 @@ fn a_name_is_answered_before_anybody_is_asked() {
     assert_eq!(after(Some(Outcome::NoSuchName)), ("NoAddress".into(), true, false));
     assert_eq!(after(Some(address("10.0.0.1"))), ("Rebinding".into(), true, false));
     assert_eq!(after(Some(address("198.51.100.7"))), ("AwaitingApproval".into(), false, true));
+}
+
+/// It works in the other family, and whoever decides is told.
+#[test]
+fn a_name_of_which_one_family_leads_astray_is_put_to_those_who_decide() {
+    let mut world = by_name();
+    answered(&mut world, addresses(&["198.51.100.7", "fd00::7"]));
+    settle(&mut world);
+    assert_eq!(told(&world, "egress/lab"), (GrantPhase::Pending, "AwaitingApproval".into(), false));
+    let note = "Note that weights.example.com resolves to an address that is not allowed, and its IPv6 addresses are closed: \
+                fd00::7 is not a public address";
+    assert!(message(&world, "egress/lab").contains(note), "{}", message(&world, "egress/lab"));
+    answered(&mut world, addresses(&["10.0.0.1", "fd00::7"]));
+    settle(&mut world);
+    assert_eq!(said(&world, "egress/lab"), (GrantPhase::Pending, "Rebinding".into()), "nothing of it can be opened");
 }
 
 /// What was open is in the record: the names with the addresses that they had then, and the rules of a role.

@@ -6,6 +6,7 @@ mod backends;
 mod dns;
 mod endings;
 mod failed_writes;
+mod families;
 mod items;
 #[path = "../common/namespaces.rs"]
 mod namespaces;

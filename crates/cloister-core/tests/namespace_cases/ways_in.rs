@@ -2,6 +2,7 @@
 
 use super::{sentences::of_need, *};
 use cloister_api::labels::LISTED;
+use cloister_core::egress::PodOnNode;
 
 fn child(world: &World, kind: ChildKind, name: &str) -> Value {
     let Some(child) = world.objects.0.get(&ChildKey::new(kind, name)) else { return Value::Null };
@@ -157,6 +158,31 @@ fn a_gateway_that_is_listed_lets_its_own_pods_in() {
     let world = settled(World { settings: config(json!({})), ..world });
     assert_eq!(policies(&world), CLOSED);
     assert_eq!(need(&world, "gateway/0"), (EgressState::Refused, "GatewayNotFound".to_owned()));
+}
+
+#[test]
+fn a_gateway_on_the_network_of_its_node_is_not_said_to_let_anybody_in() {
+    let pod = |app: &str, node: &str| {
+        let pod = PodOnNode { pod: "proxy-1".into(), node: node.into() };
+        [("jhub".to_owned(), ([("app".to_owned(), app.to_owned())].into(), pod))].into()
+    };
+    let by_itself =
+        settled(World { settings: gateways(json!({})), on_nodes: pod("other", "worker-1"), ..from_gateway("hub") });
+    assert_eq!(need(&by_itself, "gateway/0"), (EgressState::Active, String::new()), "it is no pod of the gateway");
+    let mut world = settled(World { on_nodes: pod("proxy", "worker-1"), ..by_itself });
+    assert_eq!(need(&world, "gateway/0"), (EgressState::Unresolved, "GatewayOnNodes".to_owned()));
+    assert_eq!(
+        of_need(&world, "gateway/0").message,
+        "gateway hub does not let in pod jhub/proxy-1: it is on the network of its node (hostNetwork), where a NetworkPolicy cannot \
+         select it by labels; ask the owner of namespace jhub to run the gateway on the pod network, because no setting of Cloister \
+         admits that pod; pods of the gateway on the pod network are admitted"
+    );
+    assert!(message(&world, "Ready").contains("0 of 1 entries are open; gateway/0: "), "{}", message(&world, "Ready"));
+    assert!(says(&world, "Ready", "True", "Reconciled"), "a tool that waits must not hang");
+    // Those that come in are those that are listed, so that the pods that replace this one come in at once.
+    assert!(policies(&world).contains(&"cloister-gateway.0"));
+    world.on_nodes.clear();
+    assert_eq!(need(&settled(world), "gateway/0"), (EgressState::Active, String::new()));
 }
 
 #[test]

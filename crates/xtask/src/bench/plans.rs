@@ -44,6 +44,7 @@ pub fn namespace(name: &str) -> Result<Plan<ResearchNamespaceStatus>> {
         endpoints: &[],
         peers: &|_| namespace::PeerFound::NotEnforced,
         is_namespace: &|_| true,
+        pods_on_nodes: &|_, _| None,
         services: &|_| None,
         hosts: &|_| None,
         dns_addresses: &[],

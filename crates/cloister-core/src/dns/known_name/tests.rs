@@ -125,6 +125,58 @@ fn a_name_that_is_led_astray_is_closed_at_once() {
     assert_eq!(open(&known, 40), ["198.51.100.2"]);
 }
 
+#[test]
+fn a_family_that_is_led_astray_closes_at_once_and_leaves_the_other() {
+    let (mut known, limits) = (KnownName::default(), Limits::default());
+    known.learn(answer(&["198.51.100.1", "2001:db8::1"], 30), at(0), &limits);
+    known.learn(answer(&["198.51.100.2", "fd00::1"], 30), at(30), &limits);
+    let why = Rebinding::NotPublic("fd00::1".parse().unwrap());
+    assert_eq!((known.state(at(30), &limits), known.refused()), (NameState::Rebound(why.clone()), Some(&why)));
+    assert_eq!(open(&known, 30), ["198.51.100.1", "198.51.100.2"], "the other family goes on as it was");
+    assert!(known.due() <= at(30) + limits.minimum_ttl, "it is asked again soon");
+    known.learn(failed(), at(35), &limits);
+    assert_eq!(
+        open(&known, 35),
+        ["198.51.100.1", "198.51.100.2"],
+        "what came before it in its family is not believed again"
+    );
+    known.learn(answer(&["10.0.0.1", "2001:db8::1"], 30), at(40), &limits);
+    assert_eq!(open(&known, 40), ["2001:db8::1"]);
+    known.learn(answer(&["198.51.100.1", "2001:db8::1"], 30), at(45), &limits);
+    assert_eq!((known.state(at(45), &limits), open(&known, 45).len()), (NameState::Held, 2));
+    // Nor is a name held of which the other family has too many.
+    let few = Limits { addresses: 1, ..limits };
+    known.learn(answer(&["198.51.100.1", "198.51.100.2", "fd00::1"], 30), at(50), &few);
+    assert_eq!((known.state(at(50), &few), known.addresses(at(50), &few).len()), (NameState::Rebound(why), 0));
+}
+
+#[test]
+fn when_the_networks_change_each_family_is_judged_by_itself() {
+    let limits = Limits::default();
+    let asked = |never: &NeverOpened| {
+        let records = ["203.0.113.9", "2001:db8::9"].map(|one| (one.parse().unwrap(), SignedDuration::from_secs(60)));
+        match Answer::believed(records, Where::Public, never) {
+            Ok(answer) => Outcome::Answered(answer),
+            Err(why) => Outcome::Refused(why),
+        }
+    };
+    let all: [&[&str]; 4] = [&[], &["203.0.113.0/24"], &["2001:db8::/64"], &["203.0.113.0/24", "2001:db8::/64"]];
+    for (before, after) in all.iter().flat_map(|before| all.iter().map(move |after| (*before, *after))) {
+        let mut kept = KnownName::default();
+        kept.learn(asked(&never(before)), at(0), &limits);
+        let (state, open) = kept.judged(Where::Public, &never(after), at(1), &limits);
+        let mut anew = KnownName::default();
+        anew.learn(asked(&never(after)), at(0), &limits);
+        // What was refused before was not kept; the rest is as a look-up would find it.
+        let expected = anew.addresses(at(1), &limits).into_iter();
+        let expected: Vec<IpAddr> = expected.filter(|one| !never(before).contains(*one)).collect();
+        assert_eq!(open, expected, "{before:?} to {after:?}");
+        // Of what was refused as a whole, one address alone is known.
+        let is_as_anew = matches!(state, NameState::Rebound(_)) == anew.refused().is_some();
+        assert!(is_as_anew || state == NameState::Unknown, "{before:?} to {after:?}: {state:?}");
+    }
+}
+
 /// The networks of the cluster that no answer leads to.
 fn never(cluster: &[&str]) -> NeverOpened {
     NeverOpened::new(&cluster.iter().map(|network| network.parse().unwrap()).collect::<Vec<_>>())
@@ -153,10 +205,10 @@ fn when_the_networks_change_an_answer_is_judged_as_a_look_up_would_judge_it() {
             anew.learn(asked(&after), at(0), &limits);
             let judged = kept.judged(expected, &after, at(1), &limits);
             // Of what was refused nothing was kept but the address that it was refused for.
-            if kept.is_rebound() {
+            if kept.refused().is_some() {
                 let is_closed =
                     matches!(judged, (NameState::Rebound(_) | NameState::Unknown, ref open) if open.is_empty());
-                assert!(is_closed && (judged.0 == NameState::Unknown || anew.is_rebound()), "{judged:?}");
+                assert!(is_closed && (judged.0 == NameState::Unknown || anew.refused().is_some()), "{judged:?}");
             } else {
                 assert_eq!(judged, anew.judged(expected, &after, at(1), &limits));
                 assert_eq!(judged, (anew.state(at(1), &limits), anew.addresses(at(1), &limits)));

@@ -205,7 +205,7 @@ const NAMED: usize = 8;
 pub fn astray(opening: egress::AllowRule, input: &Input<'_>) -> Option<Missing> {
     let (_, held) = opening.at_addresses(&input.names());
     let is_closed =
-        |held: &&Held| !matches!(held.state, NameState::Held | NameState::Unanswered(_) | NameState::Unknown);
+        |held: &&Held| held.is_closed() && !matches!(held.state, NameState::Unanswered(_) | NameState::Unknown);
     let closed: Vec<&Held> = held.iter().filter(is_closed).collect();
     let unknown = || held.iter().find(|held| held.state == NameState::Unknown);
     let first = closed.first().copied().or_else(unknown)?;
@@ -221,11 +221,16 @@ fn is_unknown(why: &Missing) -> bool {
     why.reason == NameState::Unknown.reason()
 }
 
-/// The names of which DNS says nothing, so that those who decide do not know whether they can be opened.
+/// The names of which DNS says nothing, so that those who decide do not know whether they can be opened; and those of which one
+/// family leads astray, while the other can be opened.
 pub fn unanswered(opening: egress::AllowRule, input: &Input<'_>) -> Vec<String> {
     let (_, held) = opening.at_addresses(&input.names());
-    let held = held.iter().filter(|held| matches!(held.state, NameState::Unanswered(_)));
-    held.map(what_to_do).collect()
+    let is_doubtful = |held: &&Held| match held.state {
+        NameState::Unanswered(_) => true,
+        NameState::Rebound(_) | NameState::InCluster { .. } => !held.is_closed(),
+        _ => false,
+    };
+    held.iter().filter(is_doubtful).map(what_to_do).collect()
 }
 
 fn refused(refusal: Refusal) -> Option<Missing> {

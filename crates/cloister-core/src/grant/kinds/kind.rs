@@ -98,7 +98,7 @@ pub trait Kind {
         Vec::new()
     }
 
-    /// The names of which DNS says nothing, each in a sentence.
+    /// The names of which DNS says nothing, or leads one family astray, each in a sentence.
     fn unanswered(&self, _: &Input<'_>) -> Vec<String> {
         Vec::new()
     }

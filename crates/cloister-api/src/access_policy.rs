@@ -112,7 +112,8 @@ pub enum WhenRequesterLeaves {
     printcolumn(name = "Message", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.approvalRules) || self.approvalRules.map(r, r.required).sum() <= 32")
+// A rule that requires what none may has its own sentence, and could be too large to add.
+#[x_kube(validation = Rule::new("!has(self.approvalRules) || self.approvalRules.exists(r, r.required < 1 || r.required > 16) || self.approvalRules.map(r, r.required).sum() <= 32")
     .message(Message::Message("all approvalRules together may require at most 32 people".into()))
     .reason(Reason::FieldValueInvalid))]
 #[x_kube(validation = no_longer("defaultDuration", "maxDuration"))]

@@ -1,6 +1,6 @@
 use crate::{
     EgressRule, MemberSubject, Port, ResearchNamespaceStatus,
-    quantities::at_most,
+    quantities::{at_least, at_most},
     schema::{QUALIFIED_NAME, rule::keys},
 };
 use k8s_openapi::apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::LabelSelector};
@@ -131,9 +131,7 @@ pub enum LimitType {
 #[x_kube(validation = Rule::new("self.type != 'PersistentVolumeClaim' || has(self.min) && 'storage' in self.min || has(self.max) && 'storage' in self.max")
     .message(Message::Message("PersistentVolumeClaim needs a min or a max of storage".into()))
     .reason(Reason::FieldValueRequired))]
-#[x_kube(validation = Rule::new("!has(self.maxLimitRequestRatio) || self.maxLimitRequestRatio.all(k, quantity(string(self.maxLimitRequestRatio[k])).compareTo(quantity('1')) >= 0)")
-    .message(Message::Message("maxLimitRequestRatio must be at least 1: no limit is less than its request".into()))
-    .reason(Reason::FieldValueInvalid))]
+#[x_kube(validation = at_least("maxLimitRequestRatio", "1", "maxLimitRequestRatio must be at least 1: no limit is less than its request"))]
 pub struct LimitRangeItem {
     /// What is limited.
     #[serde(rename = "type")]

@@ -1,4 +1,4 @@
-use crate::schema::rule::rule;
+use crate::schema::{DNS_SUBDOMAIN, rule::rule};
 use kube::{
     KubeSchema,
     core::{Message, Reason, Rule},
@@ -13,13 +13,14 @@ pub enum SubjectKind {
     User,
     /// Everybody in the group.
     Group,
-    /// A ServiceAccount of the namespace.
+    /// An account for programs, which belongs to a namespace.
     ServiceAccount,
 }
 
 /// That a ServiceAccount is named as Kubernetes names it, or the sentence.
 fn bare_name(sentence: &str) -> Rule {
-    Rule::new("self.kind != 'ServiceAccount' || self.name.size() <= 253 && self.name.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')")
+    let is_name = format!("self.name.size() <= 253 && self.name.matches(r'{DNS_SUBDOMAIN}')");
+    Rule::new(format!("self.kind != 'ServiceAccount' || {is_name}"))
         .message(Message::Message(sentence.into()))
         .reason(Reason::FieldValueInvalid)
 }
@@ -37,11 +38,12 @@ fn namespace_of_accounts_alone() -> Rule {
 #[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:')")
     .message(Message::Message("users and groups of the system (system:*) cannot be named".into()))
     .reason(Reason::FieldValueForbidden))]
-#[x_kube(validation = bare_name("name a ServiceAccount by its plain name; it must be in the same namespace"))]
+#[x_kube(validation = bare_name("name a ServiceAccount by its plain name, such as trainer; it must be in the same namespace"))]
 pub struct Subject {
     /// User, Group or ServiceAccount.
     pub kind: SubjectKind,
-    /// The name, exactly as the API server knows it. Group names match exactly.
+    /// The name. Of a User or a Group: exactly as the API server knows it (`kubectl auth whoami`). Of a ServiceAccount: its
+    /// plain name, without a namespace.
     #[schemars(schema_with = "crate::schema::subject_name")]
     pub name: String,
 }
@@ -56,12 +58,13 @@ pub struct Subject {
 #[x_kube(validation = Rule::new("self.kind == 'ServiceAccount' || !self.name.startsWith('system:serviceaccount:')")
     .message(Message::Message("name a ServiceAccount by its kind: {kind: ServiceAccount, name: NAME}, and namespace: NAMESPACE if it is in another namespace".into()))
     .reason(Reason::FieldValueForbidden))]
-#[x_kube(validation = bare_name("name a ServiceAccount by its plain name; if it is in another namespace, write that into the field namespace"))]
+#[x_kube(validation = bare_name("name a ServiceAccount by its plain name, such as trainer; if it is in another namespace, write that into the field namespace"))]
 #[x_kube(validation = namespace_of_accounts_alone())]
 pub struct MemberSubject {
     /// User, Group or ServiceAccount.
     pub kind: SubjectKind,
-    /// The name, exactly as the API server knows it. Group names match exactly.
+    /// The name. Of a User or a Group: exactly as the API server knows it (`kubectl auth whoami`). Of a ServiceAccount: its
+    /// plain name, without a namespace.
     #[schemars(schema_with = "crate::schema::subject_name")]
     pub name: String,
     /// The namespace of a ServiceAccount, if it is not this one: one of `workloads.controllerNamespaces` of CloisterConfig.
@@ -70,12 +73,14 @@ pub struct MemberSubject {
     pub namespace: Option<String>,
 }
 
-/// Who may request or approve: a person, a group, or a ServiceAccount of any namespace (`namespace/name`).
+/// Who may request or approve: a person, a group, or a ServiceAccount of any namespace. A ServiceAccount cannot approve or use
+/// break-glass.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.kind != 'ServiceAccount' || (has(self.__namespace__) && self.__namespace__ != '')")
     .message(Message::Message("a ServiceAccount needs its namespace".into()))
     .reason(Reason::FieldValueRequired))]
+#[x_kube(validation = bare_name("name a ServiceAccount by its plain name, and write its namespace into the field namespace: {kind: ServiceAccount, namespace: NAMESPACE, name: NAME}"))]
 #[x_kube(validation = namespace_of_accounts_alone())]
 #[x_kube(validation = Rule::new("self.kind != 'User' || !self.name.startsWith('system:')")
     .message(Message::Message("users of the system (system:*) cannot be named; name a ServiceAccount by kind".into()))
@@ -88,7 +93,8 @@ pub struct MemberSubject {
 pub struct Principal {
     /// User, Group or ServiceAccount.
     pub kind: SubjectKind,
-    /// The name, exactly as the API server knows it. Group names match exactly.
+    /// The name. Of a User or a Group: exactly as the API server knows it (`kubectl auth whoami`). Of a ServiceAccount: its
+    /// plain name, without a namespace.
     #[schemars(schema_with = "crate::schema::subject_name")]
     pub name: String,
     /// The namespace of a ServiceAccount; absent otherwise.

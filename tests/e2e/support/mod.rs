@@ -14,6 +14,21 @@ use tokio::sync::Mutex;
 /// Held by each test that makes a CloisterConfig, or that needs that there is none: a cluster has one.
 pub static CONFIG: Mutex<()> = Mutex::const_new(());
 
+/// What the API server says in its own words: of a rule that fails instead of giving its sentence, or of the schema.
+pub const NOT_OUR_WORDS: [&str; 11] = [
+    "evaluating rule",
+    "compilation",
+    "no such key",
+    "no such overload",
+    "did not match a supported",
+    "call cost",
+    "cost budget",
+    "type conversion",
+    "integer overflow",
+    "should match",
+    "in body",
+];
+
 /// A typed object from JSON.
 #[track_caller]
 pub fn object<K: DeserializeOwned>(json: Value) -> K {

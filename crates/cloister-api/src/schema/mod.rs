@@ -7,8 +7,10 @@ pub(crate) mod rule;
 mod selector;
 mod time;
 
+pub use name::{
+    DNS_SUBDOMAIN, digest, dns_label, dns_labels, dns_subdomain, mount_path, own_dns_labels, rbac_name, uid,
+};
 pub(crate) use name::{QUALIFIED_NAME, qualified_name, subdomain};
-pub use name::{digest, dns_label, dns_labels, dns_subdomain, mount_path, own_dns_labels, rbac_name, uid};
 pub use network::{
     addresses, cidrs, domain_names, one_domain_name, openable_cidrs, own_cidrs, shared_suffixes, sockets,
 };

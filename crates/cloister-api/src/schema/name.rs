@@ -4,7 +4,8 @@ use super::rule::{looks_like, looks_like_or, rule};
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
-const DNS_SUBDOMAIN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// The name of an object that is a DNS subdomain, such as a ServiceAccount. Source: `IsDNS1123Subdomain` of Kubernetes.
+pub const DNS_SUBDOMAIN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
 
 /// A DNS label (RFC 1123): what a Namespace, and most things in it, may be called. At most 63 characters.
 pub fn dns_label(_: &mut SchemaGenerator) -> Schema {

@@ -1,11 +1,11 @@
-//! The syntax of labels, as the API server checks it.
+//! The syntax of labels and of names, as the API server checks it.
 
 use super::selector::SelectorFault;
 
 /// A label's key: a name, after an optional DNS subdomain and a slash.
 pub(super) fn check_key(key: &str) -> Result<(), SelectorFault> {
     let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    let prefix_is_right = prefix.is_none_or(|prefix| prefix.len() <= 253 && prefix.split('.').all(is_dns_label));
+    let prefix_is_right = prefix.is_none_or(is_dns_subdomain);
     if prefix_is_right && is_name(name) {
         Ok(())
     } else {
@@ -27,6 +27,11 @@ fn is_name(text: &str) -> bool {
     let ends = |end: Option<&u8>| end.is_some_and(u8::is_ascii_alphanumeric);
     let inside = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
     bytes.len() <= 63 && ends(bytes.first()) && ends(bytes.last()) && bytes.iter().all(inside)
+}
+
+/// Up to 253 characters: DNS labels with dots between them. Many objects, such as ServiceAccounts, have such a name.
+pub(crate) fn is_dns_subdomain(text: &str) -> bool {
+    text.len() <= 253 && text.split('.').all(is_dns_label)
 }
 
 /// Lower-case letters, digits and `-`, with a letter or a digit at both ends.

@@ -3,7 +3,7 @@
 pub(crate) mod blocks;
 mod cuts;
 mod domain;
-mod label;
+pub(crate) mod label;
 pub(crate) mod networks;
 pub(crate) mod never;
 mod policy_port;

@@ -2,7 +2,7 @@
 
 use crate::{
     auto_approve,
-    grant::{NEVER_APPROVES, decide::eligibility, satisfiable, useless},
+    grant::{NEVER_APPROVES, decide::eligibility, matches_nobody, satisfiable, useless},
     model::{
         condition::{ConditionUpdate, conditions, ready, stalled},
         text::first_of,
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 use cloister_api::{
-    AccessPolicy, AccessPolicySpec, AccessPolicyStatus,
+    AccessPolicy, AccessPolicySpec, AccessPolicyStatus, Principal,
     condition::{SATISFIABLE, reason},
 };
 use jiff::Timestamp;
@@ -41,7 +41,11 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
             format!("ticket.pattern: {}; no ticket is accepted until it is corrected", in_one_line(&error)),
         )
     });
-    let faults: Vec<(&'static str, String)> = expressions.chain(pattern).collect();
+    let nobody = principals(spec).filter_map(|(at, principal)| {
+        let why = matches_nobody(principal)?;
+        Some(("PrincipalInvalid", format!("{at}: {why}; {POLICY_WRITERS} can do that")))
+    });
+    let faults: Vec<(&'static str, String)> = expressions.chain(pattern).chain(nobody).collect();
     let mut updates = broken(&faults).unwrap_or_else(|| {
         useless(spec).map_or_else(
             || ready(reason::RECONCILED, "the policy can be used"),
@@ -55,6 +59,16 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
         conditions: conditions(conditions_of(before.map(|status| &status.conditions)), updates, generation, now),
     };
     (before != Some(&status)).then_some(status)
+}
+
+/// Everybody whom a policy names as a principal, and where. The schema refuses those that match nobody, but one that was
+/// stored before it did keeps them.
+fn principals(spec: &AccessPolicySpec) -> impl Iterator<Item = (String, &Principal)> {
+    let rules =
+        spec.approval_rules.iter().map(|rule| (format!("approvalRules[{}].approvers", rule.name), &rule.approvers));
+    let glass = spec.break_glass.iter().map(|glass| ("breakGlass.requesters".to_owned(), &glass.requesters));
+    let fields = std::iter::once(("requesters".to_owned(), &spec.requesters)).chain(rules).chain(glass);
+    fields.flat_map(|(field, all)| all.iter().enumerate().map(move |(at, one)| (format!("{field}[{at}]"), one)))
 }
 
 /// What to do about a policy of no use, and who can, where that does not follow from why it is.

@@ -152,6 +152,35 @@ fn a_policy_that_cannot_be_used_says_why() {
     assert_eq!(ready(json!({"ticket": {"pattern": "("}})), said("False", "PatternInvalid"));
 }
 
+/// A policy that was stored before the schema refused such names.
+#[test]
+fn a_policy_that_names_nobody_is_stalled_and_says_what_to_write() {
+    let account = |namespace: &str, name: &str| json!({"kind": "ServiceAccount", "namespace": namespace, "name": name});
+    let conditions = of_policy(json!({
+        "requesters": [account("flux", "sync"), account("flux-system", "system:serviceaccount:flux-system:flux")],
+        "approvalRules": [{
+            "name": "security", "required": 1,
+            "approvers": [{"kind": "User", "name": "sam"}, {"kind": "Group", "name": "system:serviceaccounts:ci"}],
+        }],
+        "breakGlass": {
+            "requesters": [{"kind": "User", "name": "system:serviceaccount:ci:bot"}], "maxDuration": "1h", "reviewWithin": "24h",
+        },
+    }));
+    assert_eq!(of(&conditions, "Ready"), said("False", "PrincipalInvalid"));
+    assert_eq!(of(&conditions, "Stalled"), said("True", "PrincipalInvalid"));
+    let ready = conditions.iter().find(|said| said.type_ == "Ready").unwrap();
+    let who = "; a policy administrator (ClusterRole cloister:policy-admin) can do that";
+    let told = [
+        "requesters[1]: system:serviceaccount:flux-system:flux is not the name of a ServiceAccount of flux-system, so it \
+         matches nobody; write {kind: ServiceAccount, namespace: flux-system, name: flux}",
+        "approvalRules[security].approvers[1]: system:serviceaccounts:ci is a group of ServiceAccounts, and matches none of \
+         them; write {kind: ServiceAccount, namespace: ci, name: NAME} for each",
+        "breakGlass.requesters[0]: system:serviceaccount:ci:bot is not a User, so it matches nobody; write {kind: \
+         ServiceAccount, namespace: ci, name: bot}",
+    ];
+    assert_eq!(ready.message, told.map(|one| format!("{one}{who}")).join("; "));
+}
+
 fn of_role(world: &World, role: AccessRole) -> Option<(String, String)> {
     of(&conditions_of_role(world, role), "Ready")
 }

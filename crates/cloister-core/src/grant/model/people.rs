@@ -1,8 +1,14 @@
 //! People and their accounts.
 
-use crate::cluster::settings::Settings;
+use crate::{address::label::is_dns_subdomain, cluster::settings::Settings};
 use cloister_api::{Identity, Principal, Subject, SubjectKind};
 use std::collections::HashMap;
+
+/// What the user names of ServiceAccounts begin with.
+const ACCOUNT: &str = "system:serviceaccount:";
+
+/// The group of all ServiceAccounts; with `:` and a namespace, that of the ServiceAccounts there.
+const ACCOUNTS: &str = "system:serviceaccounts";
 
 /// Whether two accounts are known to be one person's: the same user name, or the same uid or one of the same person keys
 /// where there are some. Two that have none are not one person.
@@ -20,7 +26,7 @@ pub fn is_known(identity: &Identity, settings: &Settings) -> bool {
 
 /// Whether somebody is a ServiceAccount.
 pub fn is_service_account(identity: &Identity) -> bool {
-    identity.username.starts_with("system:serviceaccount:")
+    identity.username.starts_with(ACCOUNT)
 }
 
 /// Whether a principal means this account.
@@ -32,9 +38,49 @@ pub fn is(principal: &Principal, identity: &Identity) -> bool {
         SubjectKind::Group => !account && identity.groups.contains(&principal.name),
         SubjectKind::ServiceAccount => {
             let namespace = principal.namespace.as_deref().unwrap_or_default();
-            identity.username == format!("system:serviceaccount:{namespace}:{}", principal.name)
+            identity.username == format!("{ACCOUNT}{namespace}:{}", principal.name)
         }
     }
+}
+
+/// Why a principal means no account at all, if it means none, and what to write instead.
+pub fn matches_nobody(principal: &Principal) -> Option<String> {
+    let name = principal.name.as_str();
+    let account =
+        |namespace: &str, name: &str| format!("{{kind: ServiceAccount, namespace: {namespace}, name: {name}}}");
+    match principal.kind {
+        SubjectKind::ServiceAccount => {
+            let namespace = principal.namespace.as_deref().filter(|namespace| !namespace.is_empty());
+            let why = match namespace {
+                None => format!("ServiceAccount {name} has no namespace"),
+                Some(_) if is_dns_subdomain(name) => return None,
+                Some(namespace) => format!("{name} is not the name of a ServiceAccount of {namespace}"),
+            };
+            let (home, own) = account_in(name).unwrap_or_else(|| match is_dns_subdomain(name) {
+                true => ("NAMESPACE", name),
+                false => (namespace.unwrap_or("NAMESPACE"), "NAME"),
+            });
+            Some(format!("{why}, so it matches nobody; write {}", account(home, own)))
+        }
+        SubjectKind::User => {
+            let (home, own) = name.strip_prefix(ACCOUNT)?.split_once(':').unwrap_or(("NAMESPACE", "NAME"));
+            Some(format!("{name} is not a User, so it matches nobody; write {}", account(home, own)))
+        }
+        SubjectKind::Group => {
+            let home = name.strip_prefix(ACCOUNTS)?;
+            let home = if home.is_empty() { "NAMESPACE" } else { home.strip_prefix(':')? };
+            Some(format!(
+                "{name} is a group of ServiceAccounts, and matches none of them; write {} for each",
+                account(home, "NAME")
+            ))
+        }
+    }
+}
+
+/// The namespace and the name that somebody meant who wrote both into a name.
+fn account_in(name: &str) -> Option<(&str, &str)> {
+    let written = name.strip_prefix(ACCOUNT).map_or_else(|| name.split_once('/'), |both| both.split_once(':'))?;
+    [written.0, written.1].into_iter().all(is_dns_subdomain).then_some(written)
 }
 
 /// Which accounts are one person's, over any number of steps: for each, the number of its person, which is the position
@@ -101,6 +147,64 @@ mod tests {
         assert!(!same_person(&alice, &several("sam", &["E999", "E998"])));
         let third = several("third", &["E997", "E999"]);
         assert_eq!(persons(&[&alice, &third, &admin]), [0, 0, 0]);
+    }
+
+    #[test]
+    fn a_principal_that_means_nobody_is_told_what_to_write() {
+        let of = |kind, namespace: Option<&str>, name: &str| Principal {
+            kind,
+            name: name.to_owned(),
+            namespace: namespace.map(str::to_owned),
+        };
+        let flux = "write {kind: ServiceAccount, namespace: flux-system, name: flux}";
+        let bot = SubjectKind::ServiceAccount;
+        for (principal, why, write) in [
+            (
+                of(bot, Some("flux-system"), "system:serviceaccount:flux-system:flux"),
+                "system:serviceaccount:flux-system:flux is not the name of a ServiceAccount of flux-system, so it matches nobody",
+                flux,
+            ),
+            (
+                of(bot, Some("ci"), "flux-system/flux"),
+                "flux-system/flux is not the name of a ServiceAccount of ci, so it matches nobody",
+                flux,
+            ),
+            (
+                of(bot, Some("ci"), "a..b"),
+                "a..b is not the name of a ServiceAccount of ci, so it matches nobody",
+                "write {kind: ServiceAccount, namespace: ci, name: NAME}",
+            ),
+            (
+                of(bot, None, "flux"),
+                "ServiceAccount flux has no namespace, so it matches nobody",
+                "write {kind: ServiceAccount, namespace: NAMESPACE, name: flux}",
+            ),
+            (
+                of(SubjectKind::User, None, "system:serviceaccount:flux-system:flux"),
+                "system:serviceaccount:flux-system:flux is not a User, so it matches nobody",
+                flux,
+            ),
+            (
+                of(SubjectKind::Group, None, "system:serviceaccounts:ci"),
+                "system:serviceaccounts:ci is a group of ServiceAccounts, and matches none of them",
+                "write {kind: ServiceAccount, namespace: ci, name: NAME} for each",
+            ),
+        ] {
+            assert_eq!(matches_nobody(&principal), Some(format!("{why}; {write}")));
+            let groups = vec!["system:serviceaccounts:ci".to_owned(), "system:serviceaccounts".to_owned()];
+            for username in ["system:serviceaccount:flux-system:flux", "system:serviceaccount:ci:flux"] {
+                let identity = Identity { groups: groups.clone(), ..account(username, "", "") };
+                assert!(!is(&principal, &identity), "{principal:?} is {username}");
+            }
+        }
+        for somebody in [
+            of(bot, Some("ci"), "bot.v2"),
+            of(SubjectKind::User, None, "alice"),
+            of(SubjectKind::Group, None, "system:authenticated"),
+            of(SubjectKind::Group, None, "system:serviceaccounts-team"),
+        ] {
+            assert_eq!(matches_nobody(&somebody), None, "{somebody:?}");
+        }
     }
 
     #[test]

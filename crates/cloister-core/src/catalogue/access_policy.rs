@@ -2,7 +2,7 @@
 
 use crate::{
     auto_approve,
-    grant::{NEVER_APPROVES, decide::eligibility, model::people::matches_nobody, satisfiable, useless},
+    grant::{NEVER_APPROVES, decide::eligibility, matches_nobody, satisfiable, useless},
     model::{
         condition::{ConditionUpdate, conditions, ready, stalled},
         text::first_of,

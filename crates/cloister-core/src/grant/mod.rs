@@ -35,7 +35,7 @@ pub use model::{
     judged::is_answered,
     lookups::{Catalogue, Listed, Lookup, Other},
     owed::{has_broken_glass, owes_review_by},
-    people::same_person,
+    people::{matches_nobody, same_person},
     remains::{may_hold, mount_named_by},
     sensitivity::{Sensitive, policy_strength, too_weak},
 };

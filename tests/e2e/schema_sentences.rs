@@ -155,7 +155,7 @@ const SENTENCES: &[(&str, &str, &str, &str)] = &[
     ("ResearchNamespace", "/quota/requests.cpu", "0.1m", ""),
     ("ResearchNamespace", "/limitRange/0/max/gpu", "1", "the key \"gpu\" must be a resource of a container"),
     ("ResearchNamespace", "/limitRange/0/default/cpu", "4GB", "must be a quantity that is not negative"),
-    ("ResearchNamespace", "/limitRange/0/defaultRequest/cpu", "1.", "must be a quantity that is not negative"),
+    ("ResearchNamespace", "/limitRange/0/defaultRequest/cpu", "1e", "must be a quantity that is not negative"),
     ("ResearchNamespace", "/limitRange/0/max/cpu", "4GB", "must be a quantity that is not negative"),
     ("ResearchNamespace", "/limitRange/0/min/cpu", "", "must be a quantity that is not negative"),
     ("ResearchNamespace", "/limitRange/0/maxLimitRequestRatio/cpu", "ten", "must be a quantity that is not negative"),

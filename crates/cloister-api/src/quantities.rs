@@ -24,22 +24,36 @@ const LONGEST_KEY: usize = 317;
 const QUALIFIED: &str =
     "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$";
 
+/// An exponent of three digits. What Kubernetes does with a quantity such as 1e999999999, to compare it or to round it, takes
+/// hours of its API server.
+const LONG_EXPONENT: &str = "[eE][-+]?[0-9]{3}";
+
 /// The quantity that CEL reads from a value.
 fn quantity(value: &str) -> String {
     format!("quantity(string({value}))")
 }
 
+/// That a value is no quantity, or none that the API server is to compute with.
+fn is_none(value: &str) -> String {
+    format!("string({value}).matches('{LONG_EXPONENT}') || !isQuantity(string({value}))")
+}
+
 /// That a condition on these values holds, if all of them are quantities. One that is none has its own sentence; if a rule
 /// read it all the same, the rule would fail, and the API server would answer with the text of the rule as well.
 fn where_quantities(values: &[&str], condition: &str) -> String {
-    let none: String = values.iter().map(|value| format!("!isQuantity(string({value})) || ")).collect();
+    let none: String = values.iter().map(|value| format!("{} || ", is_none(value))).collect();
     format!("{none}{condition}")
 }
 
 fn quantities(rules: &[Value]) -> Schema {
     let each = rule(
-        "type(self) == int ? self >= 0 : isQuantity(string(self)) && !quantity(string(self)).isLessThan(quantity('0'))",
-        "must be a quantity that is not negative, such as 4, 500m or 64Gi; a fraction stands in quotes, such as \"1.5\"",
+        &format!(
+            "type(self) == int ? self >= 0 : !({}) && !{}.isLessThan(quantity('0'))",
+            is_none("self"),
+            quantity("self")
+        ),
+        "must be a quantity that is not negative, such as 4, 500m or 64Gi; a fraction stands in quotes, such as \"1.5\", and an \
+         exponent has at most two digits",
     );
     json_schema!({
         "type": "object",

@@ -9,14 +9,14 @@ use anyhow::{Result, ensure};
 use cloister_tests::eventually;
 use serde_json::{Value, json};
 
-/// A story whose policy lets the group `oncall` break the glass, for an hour.
+/// A story whose policy lets the group `oncall` use break-glass, for an hour.
 async fn story(prefix: &str) -> Result<Story<'static>> {
     let story = Story::new(prefix).await?;
     story.policy(lets(json!([{"kind": "Group", "name": "oncall"}]))).await?;
     Ok(story)
 }
 
-/// Lets these break the glass.
+/// Lets these use break-glass.
 fn lets(requesters: Value) -> Value {
     json!({"breakGlass": {"requesters": requesters, "maxDuration": "1h", "reviewWithin": "24h"}})
 }
@@ -77,7 +77,7 @@ async fn a_broken_glass_is_short_and_at_once() -> Result<()> {
     let later = json!({"startTime": start.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()});
     let later = glass(&story, &carl.name, later);
     denied(&story, &carl, "later", later, "BreakGlassLater", "leave spec.startTime out").await?;
-    // Without a duration it is as short as the glass allows, and not as long as the policy does.
+    // Without a duration it is as short as break-glass allows, and not as long as the policy does.
     let wish = glass(&story, &carl.name, json!({"requestedDuration": null}));
     let grant = story.ask(&carl, "RoleGrant", "run", wish).await?;
     let grant = story.until(&grant, "Active").await?;
@@ -193,7 +193,7 @@ async fn nobody_reviews_the_glass_that_they_broke() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_owed_is_not_deleted() -> Result<()> {
-    let attack = attack("a grant that broke the glass deleted before its review");
+    let attack = attack("a grant that used break-glass deleted before its review");
     let story = story("gone").await?;
     let carl = oncall(&story, "").await?;
     let grant = story.ask(&carl, "RoleGrant", "run", glass(&story, &carl.name, json!({}))).await?;

@@ -158,7 +158,7 @@ async fn what_a_grant_is_for_is_not_rewritten_before_that_changes() -> Result<()
 
 #[tokio::test]
 async fn a_broken_glass_is_not_reviewed_by_a_status() -> Result<()> {
-    let attack = attack("the operator's token: the review that a broken glass owes said to have been made");
+    let attack = attack("the operator's token: the review that break-glass owes said to have been made");
     let story = Story::new("unpaid").await?;
     let oncall = json!([{"kind": "Group", "name": "oncall"}]);
     story.policy(json!({"breakGlass": {"requesters": oncall, "maxDuration": "1h", "reviewWithin": "24h"}})).await?;

@@ -16,8 +16,11 @@ async fn one_that_stands_by_tells_of_what_should_have_ended() -> Result<()> {
     let bare = Bare::start("standby").await?;
     bare.without_admission().await?;
     let leases: Api<Lease> = Api::namespaced(bare.admin.clone(), "cloister-system");
-    let held = json!({"metadata": {"name": "cloister-operator"}, "spec": {"holderIdentity": "nobody-known"}});
-    leases.create(&PostParams::default(), &serde_json::from_value(held)?).await?;
+    let held = json!({
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "cloister-operator"},
+        "spec": {"holderIdentity": "nobody-known"},
+    });
+    leases.patch("cloister-operator", &PatchParams::apply("test").force(), &Patch::Apply(held)).await?;
     // Each write is a renewal.
     let renewing = tokio::spawn(async move {
         for time in 0.. {

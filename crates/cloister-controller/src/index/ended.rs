@@ -122,7 +122,7 @@ impl Index {
         if !(ended && is_answered(review) && taken()) {
             return;
         }
-        let whole = self.ended(namespace, &grant).is_some_and(|ended| ended.broke_the_glass);
+        let whole = self.ended(namespace, &grant).is_some_and(|ended| ended.used_break_glass);
         let said = SaidReview {
             whole: whole.then(|| Box::new(review.clone())),
             uid: found.metadata.uid.as_deref().unwrap_or_default().into(),
@@ -152,7 +152,7 @@ impl Index {
     /// Notes that a review is gone. Whether its grant is to be looked at is returned.
     pub(super) fn lose_review(&mut self, namespace: &Arc<str>, at: &GrantRef) -> bool {
         let ended = self.ended.get_mut(namespace).and_then(|all| all.get_mut(at));
-        let Some(ended) = ended.filter(|ended| ended.broke_the_glass) else { return false };
+        let Some(ended) = ended.filter(|ended| ended.used_break_glass) else { return false };
         ended.lost_a_review = true;
         true
     }

@@ -98,9 +98,9 @@ pub struct EndedGrant {
     pub ended_at: Option<Timestamp>,
     /// Whether it is being deleted, and the operator holds it.
     pub is_held: bool,
-    /// Whether it broke the glass: then the review that it owed must stay to be seen.
-    pub broke_the_glass: bool,
-    /// Whether a review of one that broke the glass is gone since: then it may be owed again.
+    /// Whether it used break-glass: then the review that it owed must stay to be seen.
+    pub used_break_glass: bool,
+    /// Whether a review of one that used break-glass is gone since: then it may be owed again.
     pub lost_a_review: bool,
 }
 
@@ -115,7 +115,7 @@ pub struct SaidReview {
     pub created: Option<Timestamp>,
     /// The grant that it is about.
     pub grant: GrantRef,
-    /// The whole of it, where the grant broke the glass: it may be what settles that.
+    /// The whole of it, where the grant used break-glass: it may be what settles that.
     pub whole: Option<Box<AccessReview>>,
 }
 
@@ -128,7 +128,7 @@ impl EndedGrant {
             version: grant.version(),
             phase: status.phase,
             ended_at: status.ended_at.as_ref().map(|at| at.0),
-            broke_the_glass: has_broken_glass(object),
+            used_break_glass: has_broken_glass(object),
             lost_a_review: false,
             is_held: grant.metadata.deletion_timestamp.is_some()
                 && grant.metadata.finalizers.iter().flatten().any(|held| held == labels::GRANT_FINALIZER),

@@ -18,7 +18,7 @@ fn upsert<K: Into<Grant>>(object: Decoded<K>, kind: GrantKind, index: &mut Index
     let Decoded { metadata, object } = object;
     let object = Decoded { metadata, object: object.map(Into::into).map_err(Undecodable::read_what_can_be) };
     let old = index.grant(&at.namespace, &grant);
-    if old.is_some_and(|old| !is_news(old, &object)) {
+    if old.is_some_and(|old| !has_changed(old, &object)) {
         return;
     }
     let before = index.ended(&at.namespace, &grant);
@@ -110,7 +110,7 @@ impl Index {
     }
 }
 
-/// Whether a grant may owe a review: it broke the glass, whatever its status says of the review.
+/// Whether a grant may owe a review: it used break-glass, whatever its status says of the review.
 fn may_owe(grant: &Decoded<Grant>) -> bool {
     match &grant.object {
         Ok(grant) => has_broken_glass(grant),
@@ -132,7 +132,7 @@ impl Index {
         whole.chain(ended.map(|(_, at, _)| at)).next()
     }
 
-    /// The grants that broke the glass and for which there is no review that settles it.
+    /// The grants that used break-glass and for which there is no review that settles it.
     pub fn owing(&self) -> impl Iterator<Item = &(Arc<str>, GrantRef)> {
         self.broken_glass.iter().filter(|(namespace, at)| {
             let grant = self.grant(namespace, at).and_then(|grant| grant.object.as_ref().ok());
@@ -205,7 +205,7 @@ impl Index {
 }
 
 /// Whether an object says something new: it is newer, or was read by a newer definition of its kind.
-fn is_news(old: &Decoded<Grant>, new: &Decoded<Grant>) -> bool {
+fn has_changed(old: &Decoded<Grant>, new: &Decoded<Grant>) -> bool {
     let same = match (&old.object, &new.object) {
         (Ok(old), Ok(new)) => old.same_spec(new),
         (Err(old), Err(new)) => old.error == new.error,

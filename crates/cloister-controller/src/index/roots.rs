@@ -40,7 +40,7 @@ where
 }
 
 /// Whether an object says something new: it is newer, or was read by a newer definition of its kind.
-fn is_news<K>(old: &Decoded<K>, new: &Decoded<K>) -> bool
+fn has_changed<K>(old: &Decoded<K>, new: &Decoded<K>) -> bool
 where
     K: HasSpec,
     K::Spec: PartialEq,
@@ -60,7 +60,7 @@ impl Indexed for Decoded<ResearchNamespace> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.research.get(&name);
-        if old.is_some_and(|old| !is_news(old, &self)) {
+        if old.is_some_and(|old| !has_changed(old, &self)) {
             return;
         }
         dirty.insert(Key::Namespace(name.clone()));
@@ -112,7 +112,7 @@ impl Indexed for Decoded<EgressAllowlist> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.allowlists.get(&name);
-        if old.is_some_and(|old| !is_news(old, &self)) {
+        if old.is_some_and(|old| !has_changed(old, &self)) {
             return;
         }
         dirty.insert(Key::Allowlist(name.clone()));
@@ -142,7 +142,7 @@ impl Indexed for Decoded<StorageResource> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.storages.get(&name);
-        if old.is_some_and(|old| !is_news(old, &self)) {
+        if old.is_some_and(|old| !has_changed(old, &self)) {
             return;
         }
         dirty.insert(Key::Storage(name.clone()));
@@ -171,7 +171,7 @@ impl Indexed for Decoded<AccessPolicy> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.policies.get(&name);
-        if old.is_some_and(|old| !is_news(old, &self)) {
+        if old.is_some_and(|old| !has_changed(old, &self)) {
             return;
         }
         dirty.insert(Key::Policy(name.clone()));
@@ -196,7 +196,7 @@ impl Indexed for Decoded<AccessRole> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.roles.get(&name);
-        if old.is_some_and(|old| !is_news(old, &self)) {
+        if old.is_some_and(|old| !has_changed(old, &self)) {
             return;
         }
         dirty.insert(Key::Role(name.clone()));
@@ -220,7 +220,7 @@ impl Indexed for Decoded<AccessRole> {
 impl Indexed for Decoded<CloisterConfig> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let old = index.config.as_ref();
-        if old.is_some_and(|old| !is_news(old, &self)) {
+        if old.is_some_and(|old| !has_changed(old, &self)) {
             return;
         }
         dirty.insert(Key::Config);

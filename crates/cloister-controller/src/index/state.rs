@@ -124,7 +124,7 @@ pub struct Index {
     pub(crate) ended_mounts: BTreeSet<(Arc<str>, Box<str>)>,
     /// The end of the grant of each mount that ended last.
     pub(crate) last_ends: HashMap<(Arc<str>, Box<str>), LastEnd>,
-    /// The grants that broke the glass, of those that are kept whole.
+    /// The grants that used break-glass, of those that are kept whole.
     pub(crate) broken_glass: BTreeSet<(Arc<str>, GrantRef)>,
     pub(crate) reviews: HashMap<Arc<str>, ByName<Decoded<AccessReview>>>,
     /// The reviews of those that have ended, as far as all is said of them.

@@ -157,7 +157,7 @@ fn an_ended_grant_and_its_reviews_cost_a_few_facts_each() {
     assert!(index.uids().is_empty() && index.reviews_of.is_empty());
 }
 
-/// What broke the glass owes a review again that is gone, though few facts are kept of both.
+/// What used break-glass owes a review again that is gone, though few facts are kept of both.
 #[test]
 fn a_review_of_a_broken_glass_that_is_gone_concerns_its_grant() {
     let (mut index, _) = index();
@@ -168,7 +168,7 @@ fn a_review_of_a_broken_glass_that_is_gone_concerns_its_grant() {
             phase: GrantPhase::Expired,
             ended_at: None,
             is_held: false,
-            broke_the_glass: glass,
+            used_break_glass: glass,
             lost_a_review: false,
         };
         index.ended.entry(namespace()).or_default().insert(at(name), ended);

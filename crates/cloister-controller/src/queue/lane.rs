@@ -51,7 +51,7 @@ pub enum Group {
     Mount(Arc<str>, Box<str>),
     /// The requests to mount something for an account, by namespace and name: each must know what those before it got.
     Requests(Arc<str>, Box<str>),
-    /// The requests of a person to break the glass, by one of the things that a person is known by: each must know what
+    /// The requests of a person to use break-glass, by one of the things that a person is known by: each must know what
     /// those before it owe.
     BreakGlass(&'static str, Box<str>),
 }

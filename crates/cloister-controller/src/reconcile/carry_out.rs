@@ -4,7 +4,7 @@ use super::Reconciler;
 use crate::{apply::ObjectTarget, decode::Decoded, error::Error, index::Indexed};
 use cloister_core::model::{
     carry_out,
-    carry_out::{Outcome, Told},
+    carry_out::{Outcome, ReportedError},
     plan::{Action, Plan},
 };
 use jiff::Timestamp;
@@ -42,7 +42,7 @@ impl Reconciler {
         &self,
         target: &ObjectTarget<K>,
         plan: Plan<S>,
-        failed: impl FnOnce(Option<S>, &Outcome<Told>) -> Option<S>,
+        failed: impl FnOnce(Option<S>, &Outcome<ReportedError>) -> Option<S>,
     ) -> Worked<S>
     where
         K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
@@ -75,12 +75,12 @@ impl Reconciler {
         if may_defer && queue.defer_status(&target.key) {
             return Worked { outcome, said: None, deferred: plan.status, telling: announced };
         }
-        let told = outcome.told(|error| !error.is_conflict());
-        let status = match (outcome.failures.is_empty(), told.failures.is_empty()) {
+        let reported = outcome.reported(|error| !error.is_conflict());
+        let status = match (outcome.failures.is_empty(), reported.failures.is_empty()) {
             (true, _) => plan.status,
             // Somebody else has changed something meanwhile: the next look will do.
             (false, true) => None,
-            (false, false) => failed(plan.status.or(plan.if_failed), &told),
+            (false, false) => failed(plan.status.or(plan.if_failed), &reported),
         };
         let Some(status) = status else {
             again(at_once.filter(|_| outcome.failures.is_empty() && announced.is_ok()));

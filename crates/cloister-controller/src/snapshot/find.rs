@@ -4,7 +4,7 @@ use crate::{decode::Decoded, index::Index, key::ObjectName};
 use cloister_api::{AccessPolicy, Identity, SecretReference, ServiceReference};
 use cloister_core::{
     egress::ServiceFacts,
-    grant::{CredentialFacts, Debt, Listed, Lookup, Other, same_person},
+    grant::{CredentialFacts, Listed, Lookup, Other, UnreviewedBreakGlass, same_person},
     model::{child::GrantRef, suggest::closest},
 };
 use std::sync::Arc;
@@ -54,8 +54,12 @@ pub(super) fn object_name(namespace: &str, name: &str) -> ObjectName {
     ObjectName { namespace: namespace.into(), name: name.into() }
 }
 
-/// Another grant by which this person broke the glass, and which nobody has reviewed yet.
-pub(super) fn debt(index: &Index, but: &(Arc<str>, GrantRef), person: &Identity) -> Option<Debt> {
+/// Another grant by which this person used break-glass, and which nobody has reviewed yet.
+pub(super) fn unreviewed_break_glass(
+    index: &Index,
+    but: &(Arc<str>, GrantRef),
+    person: &Identity,
+) -> Option<UnreviewedBreakGlass> {
     let owing = index.owing().filter(|place| *place != but);
     let mut theirs = owing.filter(|(namespace, grant)| {
         let requester = index.grant(namespace, grant).and_then(Decoded::requested_by);
@@ -63,7 +67,7 @@ pub(super) fn debt(index: &Index, but: &(Arc<str>, GrantRef), person: &Identity)
     });
     theirs.next().map(|(namespace, grant)| {
         let status = index.grant(namespace, grant).and_then(Decoded::status);
-        Debt::of(format!("{} {namespace}/{}", grant.kind.as_str(), grant.name), status)
+        UnreviewedBreakGlass::of(format!("{} {namespace}/{}", grant.kind.as_str(), grant.name), status)
     })
 }
 

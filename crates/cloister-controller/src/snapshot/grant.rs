@@ -1,7 +1,7 @@
 //! What the decision about a grant is made from, and those about its reviews.
 
 use super::{
-    find::{credential, debt, known, meant, others, policy_named, service_named},
+    find::{credential, known, meant, others, policy_named, service_named, unreviewed_break_glass},
     namespace,
     taken::{Purpose, Snapshot},
 };
@@ -18,7 +18,7 @@ use cloister_api::{GrantPhase, GrantStatus, ResearchNamespaceSpec, SecretReferen
 use cloister_core::{
     grant,
     grant::{
-        Beside, Catalogue, DeclaredGrant, Grant, Holder, Home, Input, Neighbour, has_begun, is_approved, is_open,
+        Beside, Catalogue, DeclaredGrant, Grant, Holder, Home, Input, OtherMount, has_begun, is_approved, is_open,
         last_call, may_hold, mounted, plan, secret_of,
     },
     model::{
@@ -109,7 +109,7 @@ impl Snapshot<'_> {
             }
         };
         let mount = found.mount();
-        let neighbours = neighbours(index, namespace, grant, found, now);
+        let other_mounts = other_mounts(index, namespace, grant, found, now);
         let holders = mount.as_deref().map(|mount| holders(index, namespace, &secret_of(mount))).unwrap_or_default();
         let settings = self.settings(&key);
         let place = (namespace.clone(), grant.clone());
@@ -130,7 +130,7 @@ impl Snapshot<'_> {
                 hosts: &|host| self.known_of(&key, host),
                 credentials: &|secret| credential(index, secret),
                 others: &|person| others(index, &place, person),
-                debts: &|person| debt(index, &place, person),
+                unreviewed_break_glass: &|person| unreviewed_break_glass(index, &place, person),
             },
             settings: &settings,
             held,
@@ -148,7 +148,7 @@ impl Snapshot<'_> {
             reviews: &reviews,
             children: self.children(namespace),
             mount_is_claimed: mount.as_deref().is_some_and(|mount| is_claimed(index, namespace, mount, now)),
-            neighbours: &neighbours,
+            other_mounts: &other_mounts,
             holders: &holders,
             now,
         });
@@ -203,13 +203,13 @@ fn turns(index: &Index, namespace: &Arc<str>, grant: &GrantRef, plan: &Plan<Gran
 }
 
 /// The approved grants with a mount for the same account, but for one; of one that cannot be read, those of its mount.
-fn neighbours<'a>(
+fn other_mounts<'a>(
     index: &'a Index,
     namespace: &'a str,
     but: &GrantRef,
     found: &Decoded<Grant>,
     now: Timestamp,
-) -> Vec<Neighbour<'a>> {
+) -> Vec<OtherMount<'a>> {
     let Some(mount) = found.mount() else { return Vec::new() };
     let account = match &found.object {
         Ok(Grant::Storage(grant)) => grant.spec.mount.as_ref().map(|mount| &mount.service_account_name),
@@ -223,7 +223,7 @@ fn neighbours<'a>(
             let Grant::Storage(storage) = grant else { return None };
             let at = storage.spec.mount.as_ref()?;
             let concerned = account.map_or(*name == *mount, |account| *account == at.service_account_name);
-            concerned.then(|| Neighbour {
+            concerned.then(|| OtherMount {
                 name: grant.name(),
                 mount: name,
                 mount_path: &at.mount_path,

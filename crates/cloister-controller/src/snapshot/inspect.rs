@@ -66,7 +66,7 @@ struct Failure {
 impl Failure {
     /// What is told of it. Admission refuses lists to nobody, so that a list which is forbidden lacks a right; of others
     /// the message tells.
-    fn told(self, verb: &'static str, resource: &str) -> Unseen {
+    fn unseen(self, verb: &'static str, resource: &str) -> Unseen {
         let lacks_right = self.message.contains(&format!(" cannot {verb} resource "));
         if self.forbidden && (lacks_right || verb == verbs::LIST) {
             let said = (!lacks_right).then_some(self.message);
@@ -195,7 +195,7 @@ impl Look<'_> {
             Ok(either::Either::Right(_)) => {}
             Err(error) => match error.message.split_once(FOUND) {
                 Some((_, name)) => self.others("Secret", [name.to_owned()].into_iter()),
-                None => self.found.unseen.push(error.told(verbs::DELETE_COLLECTION, "secrets")),
+                None => self.found.unseen.push(error.unseen(verbs::DELETE_COLLECTION, "secrets")),
             },
         }
     }
@@ -211,7 +211,7 @@ impl Look<'_> {
                     all.extend(page.items);
                 }
                 Err(error) => {
-                    self.found.unseen.push(error.told(verbs::LIST, resource));
+                    self.found.unseen.push(error.unseen(verbs::LIST, resource));
                     return all;
                 }
             }
@@ -260,21 +260,21 @@ mod tests {
             resource: "x.y".to_owned(),
             said: said.map(str::to_owned),
         };
-        assert_eq!(list.told(verbs::LIST, "x.y"), forbidden(None));
+        assert_eq!(list.unseen(verbs::LIST, "x.y"), forbidden(None));
         // An API server of a plugin has reasons of its own.
         let tiers = "x.y is forbidden: operation on Calico tiered policy is forbidden";
-        assert_eq!(refused(tiers).told(verbs::LIST, "x.y"), forbidden(Some(tiers)));
+        assert_eq!(refused(tiers).unseen(verbs::LIST, "x.y"), forbidden(Some(tiers)));
 
         let right = format!("secrets is forbidden: {user} cannot deletecollection resource \"secrets\"");
-        let told = refused(&right).told(verbs::DELETE_COLLECTION, "secrets");
+        let told = refused(&right).unseen(verbs::DELETE_COLLECTION, "secrets");
         assert!(matches!(told, Unseen::Forbidden { verb: "deletecollection", said: None, .. }), "{told:?}");
         // Admission has not seen the label of the Namespace yet.
         let early = "secrets \"a\" is forbidden: denied request: the operator cannot delete Secrets as a collection";
-        let told = refused(early).told(verbs::DELETE_COLLECTION, "secrets");
+        let told = refused(early).unseen(verbs::DELETE_COLLECTION, "secrets");
         assert_eq!(told, Unseen::Failed(format!("secrets: {early}")));
 
         let late = Failure { forbidden: false, message: "no answer within 10s".to_owned() };
-        assert_eq!(late.told(verbs::LIST, "pods"), Unseen::Failed("pods: no answer within 10s".to_owned()));
+        assert_eq!(late.unseen(verbs::LIST, "pods"), Unseen::Failed("pods: no answer within 10s".to_owned()));
         assert_eq!([resource("pods", ""), resource("jobs", "batch")], ["pods", "jobs.batch"]);
     }
 }

@@ -209,7 +209,7 @@ fn enforced_peer<'a>(index: &'a Index, name: &str) -> Option<Peer<'a>> {
     (namespace.belongs_to(name) && namespace.is_enforced()).then_some(Peer { spec })
 }
 
-/// The grant that broke the glass and owes a review which is due last.
+/// The grant that used break-glass and owes a review which is due last.
 fn owed_review<'a>(index: &'a Index, namespace: &Arc<str>) -> Option<OwedReview<'a>> {
     let owing = index.owing().filter(|(home, _)| home == namespace);
     let owed = owing.filter_map(|(home, grant)| {

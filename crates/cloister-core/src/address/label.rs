@@ -1,6 +1,6 @@
 //! The syntax of labels and of names, as the API server checks it.
 
-use super::selector::SelectorFault;
+use super::selector_fault::SelectorFault;
 
 /// A label's key: a name, after an optional DNS subdomain and a slash.
 pub(super) fn check_key(key: &str) -> Result<(), SelectorFault> {

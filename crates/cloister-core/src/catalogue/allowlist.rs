@@ -271,7 +271,7 @@ fn never_open(
         let alone: Vec<_> = alone.into_iter().flatten().collect();
         never.leaves_some |= alone.iter().any(|narrowed| narrowed.opening.is_some());
         let broad = alone.into_iter().flat_map(|narrowed| TooBroad::folded(narrowed.too_broad));
-        never.broken.extend(broad.map(|why| (TOO_BROAD, (rule.name.clone(), why.told()))));
+        never.broken.extend(broad.map(|why| (TOO_BROAD, (rule.name.clone(), why.message()))));
     }
     never.leaves_some |= !never.covering.is_empty();
     never

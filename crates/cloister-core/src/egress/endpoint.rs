@@ -32,7 +32,7 @@ pub fn grant_refused(refusal: &Refusal) -> String {
 pub fn endpoint_too_broad(endpoint: &StorageEndpoint, s: &Surroundings, config: &EgressConfig) -> Option<String> {
     let Opened { opening, closed } = open_endpoint_in_part(endpoint, None, s);
     let is_wide = |why: &&Refusal| matches!(why, Refusal::NetworksTooWide { .. } | Refusal::NetworksTooMany { .. });
-    let broad = || Some(TooBroad::folded(narrowed(&[&opening?], config).pop()?.too_broad).first()?.told());
+    let broad = || Some(TooBroad::folded(narrowed(&[&opening?], config).pop()?.too_broad).first()?.message());
     let said = closed.iter().find(is_wide).map(ToString::to_string).or_else(broad)?;
     // What allowlists may open is what an endpoint may.
     Some(said.replace("than allowlists may open", "than allowlists and endpoints of StorageResources may open"))

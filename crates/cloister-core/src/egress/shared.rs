@@ -181,7 +181,7 @@ mod tests {
             let never = NeverOpened::new(&[]);
             let s = Surroundings { never: &never, services: &|_| None, wildcards: true };
             let opening = open_rule(&serde_json::from_value(rule).unwrap(), &s).unwrap();
-            narrowed(&[&opening], &EgressConfig::default()).remove(0).too_broad[0].told()
+            narrowed(&[&opening], &EgressConfig::default()).remove(0).too_broad[0].message()
         };
         for (networks, public) in [
             (&["10.0.0.0/7"][..], "11.0.0.0/8"),

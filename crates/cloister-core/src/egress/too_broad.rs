@@ -76,7 +76,7 @@ fn widest(limit: MaxPublicPrefix) -> String {
 
 impl TooBroad {
     /// The reason, and what to do about it.
-    pub fn told(&self) -> String {
+    pub fn message(&self) -> String {
         let help = match self {
             TooBroad::Wide { .. } => {
                 "name narrower networks, ask a policy administrator (ClusterRole cloister:policy-admin) to allow wider ones, \

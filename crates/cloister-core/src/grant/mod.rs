@@ -29,14 +29,14 @@ pub use model::{
     credential_mount_key::{
         CredentialMountKey, copy_meta, mount_key, mount_name, mount_of_secret, secret_name, secret_of,
     },
-    debt::Debt,
     digest,
-    input::{Beside, DeclaredGrant, Holder, Home, Input, Neighbour},
+    input::{Beside, DeclaredGrant, Holder, Home, Input, OtherMount},
     judged::is_answered,
     lookups::{Catalogue, Listed, Lookup, Other},
     owed::{has_broken_glass, owes_review_by},
     people::{matches_nobody, same_person},
     remains::{may_hold, mount_named_by},
     sensitivity::{Sensitive, policy_strength, too_weak},
+    unreviewed_break_glass::UnreviewedBreakGlass,
 };
 pub use review::{is_answered_by, review, to_answer};

@@ -16,14 +16,14 @@ pub trait Failure {
 
 /// An error as messages report it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct ReportedError {
     /// What failed, for which object, and what to do about it.
     pub message: String,
     /// Whether the failure is permanent.
     pub is_final: bool,
 }
 
-impl Failure for Told {
+impl Failure for ReportedError {
     fn is_final(&self) -> bool {
         self.is_final
     }
@@ -79,16 +79,16 @@ impl<E> Outcome<E> {
 
 impl<E: Failure + std::fmt::Display> Outcome<E> {
     /// The outcome with its errors as messages, without the failures that are not worth reporting.
-    pub fn told(&self, worth_telling: impl Fn(&E) -> bool) -> Outcome<Told> {
+    pub fn reported(&self, worth_reporting: impl Fn(&E) -> bool) -> Outcome<ReportedError> {
         let tell = |failed: &Failed<E>| Failed {
             about: failed.about.clone(),
             closes: failed.closes,
             closed_instead: failed.closed_instead,
             holds_up: failed.holds_up,
-            error: Told { message: failed.error.to_string(), is_final: failed.error.is_final() },
+            error: ReportedError { message: failed.error.to_string(), is_final: failed.error.is_final() },
         };
         Outcome {
-            failures: self.failures.iter().filter(|failed| worth_telling(&failed.error)).map(tell).collect(),
+            failures: self.failures.iter().filter(|failed| worth_reporting(&failed.error)).map(tell).collect(),
             done: self.done.clone(),
             last_is_left: self.last_is_left,
         }

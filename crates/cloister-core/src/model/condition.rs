@@ -1,7 +1,7 @@
 //! How metav1.Conditions are updated, so that tools that read them (kstatus, `kubectl wait`) see the right state.
 
 use super::{
-    carry_out::{Failed, Told},
+    carry_out::{Failed, ReportedError},
     text::{first_of, shown},
 };
 use cloister_api::condition::{
@@ -71,8 +71,8 @@ const FAILURES: usize = 5;
 const FAILURE_LIMIT: usize = 1_000;
 
 /// Not ready because of these failures, and stalled if one of them is permanent.
-pub fn failed(failures: &[Failed<Told>]) -> Vec<ConditionUpdate> {
-    let mut in_order: Vec<&Failed<Told>> = failures.iter().collect();
+pub fn failed(failures: &[Failed<ReportedError>]) -> Vec<ConditionUpdate> {
+    let mut in_order: Vec<&Failed<ReportedError>> = failures.iter().collect();
     in_order.sort_by_key(|failed| !failed.error.is_final);
     let said = in_order.iter().map(|failed| {
         let mut message = failed.error.message.clone();

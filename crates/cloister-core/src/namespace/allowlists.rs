@@ -140,7 +140,7 @@ impl Needs {
         for (need, mut held) in std::mem::take(&mut self.held_by) {
             held.sort_by(|a, b| a.host.cmp(&b.host));
             held.dedup_by(|a, b| a.host == b.host);
-            host_status::tell(&mut self.states[need], &held, input.said(), &input.settings.names);
+            host_status::annotate_need(&mut self.states[need], &held, input.said(), &input.settings.names);
             self.tally(need).names(&held);
             self.held.extend(held);
         }

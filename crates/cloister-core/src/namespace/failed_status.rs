@@ -2,7 +2,7 @@
 
 use super::status::{LIMIT, StatusBuilder, is_open};
 use crate::model::{
-    carry_out::{Outcome, Told},
+    carry_out::{Outcome, ReportedError},
     condition::{self, ConditionUpdate},
     plan::{About, Plan},
 };
@@ -16,7 +16,7 @@ use jiff::Timestamp;
 pub fn failed(
     declared: &ResearchNamespace,
     planned: Option<ResearchNamespaceStatus>,
-    outcome: &Outcome<Told>,
+    outcome: &Outcome<ReportedError>,
     now: Timestamp,
 ) -> Option<ResearchNamespaceStatus> {
     let say = StatusBuilder::about(declared, now);
@@ -45,7 +45,7 @@ pub fn failed(
 }
 
 /// Puts right what is said of needs whose policies could not be written, or could not be taken away.
-fn correct(status: &mut ResearchNamespaceStatus, before: &ResearchNamespaceStatus, outcome: &Outcome<Told>) {
+fn correct(status: &mut ResearchNamespaceStatus, before: &ResearchNamespaceStatus, outcome: &Outcome<ReportedError>) {
     let was_open = |name: &str| before.egress.iter().any(|need| need.name == name && is_open(need.state));
     if outcome.kept_closed() {
         for need in status.egress.iter_mut().filter(|need| is_open(need.state) && !was_open(&need.name)) {
@@ -59,7 +59,7 @@ fn correct(status: &mut ResearchNamespaceStatus, before: &ResearchNamespaceStatu
         let About::Child(key) = &failed.about else { continue };
         let Some(name) = super::needs::need_of(key) else { continue };
         let need = status.egress.iter_mut().find(|need| need.name == name);
-        let Told { message, is_final } = &failed.error;
+        let ReportedError { message, is_final } = &failed.error;
         match need {
             Some(need) if *is_final || !failed.closes => {
                 let (state, why) = match is_final {

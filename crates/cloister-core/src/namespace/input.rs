@@ -118,20 +118,20 @@ pub struct Input<'a> {
     pub pods: usize,
     /// How many of its grants have opened something that is not yet confirmed gone.
     pub open_grants: usize,
-    /// The grant in it that broke the glass and owes a review which is due last, and when that is.
+    /// The grant in it that used break-glass and owes a review which is due last, and when that is.
     pub owed_review: Option<OwedReview<'a>>,
     /// The time.
     pub now: Timestamp,
 }
 
-/// The review that a grant owes which broke the glass.
+/// The review that a grant owes which used break-glass.
 #[derive(Clone, Copy, Debug)]
 pub struct OwedReview<'a> {
     /// The kind of the grant.
     pub kind: GrantKind,
     /// Its name.
     pub grant: &'a str,
-    /// Who broke the glass.
+    /// Who used break-glass.
     pub who: &'a str,
     /// When the review is due.
     pub due: Timestamp,

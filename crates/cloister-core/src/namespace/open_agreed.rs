@@ -36,7 +36,7 @@ impl Needs {
                 }
             }
             for why in TooBroad::folded(not_granted) {
-                self.tally(need).closes(EgressState::NeedsGrant, TOO_BROAD, &rule.name, why.told());
+                self.tally(need).closes(EgressState::NeedsGrant, TOO_BROAD, &rule.name, why.message());
             }
             let Some(opening) = opening else { continue };
             let agreed: Agreements<'_> =

@@ -11,9 +11,9 @@ use cloister_core::{
     egress::{AllowRule, ServiceFacts},
     grant,
     grant::{
-        Beside, Catalogue, CredentialFacts, CredentialMountKey, Debt, DeclaredGrant, Grant, Holder, Home, Input,
-        Listed, Lookup, Neighbour, Other, SETTLING, has_begun, is_approved, is_open, last_call, may_hold, mount_name,
-        mount_named_by, owes_review, same_person, secret_name,
+        Beside, Catalogue, CredentialFacts, CredentialMountKey, DeclaredGrant, Grant, Holder, Home, Input, Listed,
+        Lookup, Other, OtherMount, SETTLING, UnreviewedBreakGlass, has_begun, is_approved, is_open, last_call,
+        may_hold, mount_name, mount_named_by, owes_review, same_person, secret_name,
     },
     model::{
         child::{ChildKey, ChildKind, GrantRef},
@@ -225,9 +225,9 @@ impl World {
                 mounted(object).is_none_or(|mount| mount.service_account_name == at.service_account_name)
             })
             .collect();
-        let neighbours: Vec<Neighbour<'_>> = others
+        let other_mounts: Vec<OtherMount<'_>> = others
             .iter()
-            .map(|(other, mount, at)| Neighbour {
+            .map(|(other, mount, at)| OtherMount {
                 name: other.name(),
                 mount,
                 mount_path: &at.mount_path,
@@ -279,7 +279,7 @@ impl World {
                 hosts: &|host| self.known.get(&host.name.to_string()).cloned(),
                 credentials: &|_| self.credential.map(|version| self.facts(version)),
                 others: &|requester| self.others(key, requester),
-                debts: &|requester| self.debt(key, requester),
+                unreviewed_break_glass: &|requester| self.unreviewed_break_glass(key, requester),
             },
             settings: &self.settings,
             held: self.held,
@@ -300,7 +300,7 @@ impl World {
             reviews: &reviews,
             children: &self.objects.observe(),
             mount_is_claimed: self.is_claimed_by_another(key, &mount),
-            neighbours: &neighbours,
+            other_mounts: &other_mounts,
             holders: &self.holders(&mount),
             now: self.now,
         })
@@ -334,14 +334,14 @@ impl World {
         roles.flatten().collect()
     }
 
-    /// Another grant by which somebody broke the glass, and which is not reviewed.
-    fn debt(&self, but: &str, requester: &Identity) -> Option<Debt> {
+    /// Another grant by which somebody used break-glass, and which is not reviewed.
+    fn unreviewed_break_glass(&self, but: &str, requester: &Identity) -> Option<UnreviewedBreakGlass> {
         let theirs = |grant: &Grant| grant.terms().requested_by.is_some_and(|other| same_person(other, requester));
         let mut owing = self.grants.iter().filter(|(key, grant)| {
             let reviews: Vec<&AccessReview> = self.reviews.iter().collect();
             *key != but && owes_review(grant, &reviews) && theirs(grant)
         });
-        owing.next().map(|(key, grant)| Debt::of(reference(key).to_string(), grant.status()))
+        owing.next().map(|(key, grant)| UnreviewedBreakGlass::of(reference(key).to_string(), grant.status()))
     }
 
     /// Does one action for a grant.
@@ -434,7 +434,7 @@ impl World {
                     grant.metadata(),
                     grant.status(),
                     plan.status.clone().or(plan.if_failed.clone()),
-                    &outcome.told(|_| true),
+                    &outcome.reported(|_| true),
                     self.now,
                 );
                 *grant.status_mut() = failed.or(grant.status_mut().take());

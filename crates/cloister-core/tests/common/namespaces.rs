@@ -261,7 +261,7 @@ impl World {
         if !outcome.failures.is_empty() {
             // The controller writes down what failed.
             if let Some(object) = self.declared.as_mut().filter(|_| !self.undecodable) {
-                let failed = namespace::failed(object, plan.status.clone(), &outcome.told(|_| true), self.now);
+                let failed = namespace::failed(object, plan.status.clone(), &outcome.reported(|_| true), self.now);
                 object.status = failed.or(object.status.take());
             }
             self.environment();

@@ -253,13 +253,13 @@ impl Turn {
     /// Writes what `work_off` of `cloister-controller/src/reconcile/mod.rs` writes.
     fn write_status(&mut self, world: &mut World) -> Said {
         let (Some(outcome), Some(read)) = (&self.outcome, self.read.clone()) else { return Said::Nothing };
-        let told = outcome.told(|error| *error != Refused::Conflict);
-        let status = match (outcome.failures.is_empty(), told.failures.is_empty()) {
+        let reported = outcome.reported(|error| *error != Refused::Conflict);
+        let status = match (outcome.failures.is_empty(), reported.failures.is_empty()) {
             (true, _) => self.planned.clone(),
             (false, true) => None,
             (false, false) => {
                 let planned = self.planned.clone().or(self.if_failed.clone());
-                failed(read.metadata(), read.status(), planned, &told, self.now)
+                failed(read.metadata(), read.status(), planned, &reported, self.now)
             }
         };
         let Some(status) = status else { return Said::Nothing };

@@ -95,7 +95,7 @@ pub struct Pair {
     late: Vec<Late>,
     /// Which mount owns a copy, by their uids.
     owners: BTreeMap<String, Option<String>>,
-    /// The grants by which alice broke the glass and that were opened, and those of them that were ever reviewed, by their uids.
+    /// The grants by which alice used break-glass and that were opened, and those of them that were ever reviewed, by their uids.
     opened: BTreeSet<String>,
     reviewed: BTreeSet<String>,
 }
@@ -243,7 +243,7 @@ impl Pair {
                 // One that was removed by force owes nothing any more.
                 let mut there = world.grants.values().map(uid);
                 let twice = there.find(|other| opened.contains(other) && !reviewed.contains(other));
-                assert!(twice.is_none(), "{} breaks the glass again after {twice:?}", turn.key);
+                assert!(twice.is_none(), "{} uses break-glass again after {twice:?}", turn.key);
                 opened.insert(uid(read));
             }
         });

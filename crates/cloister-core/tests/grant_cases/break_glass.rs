@@ -23,7 +23,7 @@ fn asked(more: Value) -> Value {
     merged(json!({"breakGlass": true, "requestedBy": alice}), more)
 }
 
-/// A grant that has broken the glass.
+/// A grant that used break-glass.
 pub fn broken() -> World {
     let mut world = glass(json!({}));
     ask(&mut world, "eval", asked(json!({})));
@@ -231,7 +231,7 @@ fn one_that_was_deleted_is_gone_only_when_it_says_who_reviewed_it_and_the_review
     assert_eq!(told.status, "True", "{}", told.message);
 }
 
-/// Who breaks the glass holds no more at once than who asks.
+/// Who uses break-glass holds no more at once than who asks.
 #[test]
 fn it_is_within_what_one_person_may_hold() {
     let mut world = glass(json!({}));

@@ -130,7 +130,7 @@ fn a_service_account_that_nobody_declared_gets_nothing() {
     for known in ["trainer", "default"] {
         assert_eq!(waits(request("eval", subject(known)), "eval").0, "AwaitingApproval");
     }
-    // Nor where nobody is asked: the policy approves by itself, or the glass is broken.
+    // Nor where nobody is asked: the policy approves by itself, or break-glass was used.
     let oncall =
         json!({"requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "30m", "reviewWithin": "24h"});
     for (key, more) in [("eval", json!({})), ("role/debug", json!({})), ("role/debug", json!({"breakGlass": true}))] {

@@ -8,7 +8,7 @@ use cloister_api::{GrantPhase, GrantStatus, labels};
 use cloister_core::{
     grant::{Home, SETTLING, failed, over_since},
     model::{
-        carry_out::{Failed, Outcome, Told},
+        carry_out::{Failed, Outcome, ReportedError},
         plan::{About, Action, HoldsUp},
     },
 };
@@ -141,13 +141,13 @@ fn a_failure_is_said_and_a_failed_end_is_an_end() {
 }
 
 /// What became of a plan of which one deletion was not answered.
-fn unanswered() -> Outcome<Told> {
+fn unanswered() -> Outcome<ReportedError> {
     let failed = Failed {
         about: About::Credential,
         closes: true,
         closed_instead: false,
         holds_up: HoldsUp::Nothing,
-        error: Told { message: "no answer".to_owned(), is_final: false },
+        error: ReportedError { message: "no answer".to_owned(), is_final: false },
     };
     Outcome { failures: vec![failed], done: Vec::new(), last_is_left: false }
 }

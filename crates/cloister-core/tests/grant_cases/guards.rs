@@ -67,7 +67,7 @@ fn a_secret_says_which_policies_may_hand_it_out() {
     let answer = |policies| answer(with(policies), json!({}));
     assert_eq!(answer("standard"), (GrantPhase::Active, "Active".into(), false));
     assert_eq!(answer("model-weights,owners"), (GrantPhase::Pending, "PolicyNotAllowed".into(), true));
-    // Nobody goes past it by breaking the glass.
+    // Nobody goes past it by break-glass.
     let mut world = with("model-weights");
     let glass =
         json!({"requesters": [{"kind": "Group", "name": "researchers"}], "maxDuration": "1h", "reviewWithin": "24h"});

@@ -211,7 +211,7 @@ fn told_of(world: &World) -> (GrantPhase, String) {
     said(world, "role/debug")
 }
 
-/// Whether its policy keeps what members asked for is not known. Nobody keeps one that breaks the glass.
+/// Whether its policy keeps what members asked for is not known. Nobody keeps one that uses break-glass.
 #[test]
 fn who_left_is_told_of_a_request_that_waits_for_what_is_not_there() {
     let waits = |more: Value| {

@@ -1,4 +1,4 @@
-//! Grants that broke the glass, and whose Namespace ends.
+//! Grants that used break-glass, and whose Namespace ends.
 
 use super::{
     break_glass::{GLASS, broken},

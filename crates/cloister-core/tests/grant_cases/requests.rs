@@ -18,7 +18,7 @@ fn with_glass() -> World {
     by_people(json!({"breakGlass": {"requesters": oncall, "maxDuration": "30m", "reviewWithin": "24h"}}))
 }
 
-/// What somebody of a group is told who breaks the glass.
+/// What somebody of a group is told who uses break-glass.
 fn breaking(mut world: World, group: &str, more: Value) -> String {
     let by = json!({"breakGlass": true, "requestedBy": {"username": "bob", "groups": [group]}});
     ask(&mut world, "eval", merged(by, more));

@@ -41,7 +41,7 @@ fn without(mut world: World, object: &ChildKey, how: Failed) -> World {
     });
     assert!(!outcome.failures.is_empty(), "nothing of {object:?} was written: {plan:#?}");
     let declared = world.declared.as_mut().unwrap();
-    declared.status = namespace::failed(declared, plan.status.clone(), &outcome.told(|_| true), world.now);
+    declared.status = namespace::failed(declared, plan.status.clone(), &outcome.reported(|_| true), world.now);
     world
 }
 

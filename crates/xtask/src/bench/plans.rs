@@ -142,7 +142,7 @@ impl Known {
                 hosts: &|_| None,
                 credentials: &|_| None,
                 others: &|_| Vec::new(),
-                debts: &|_| None,
+                unreviewed_break_glass: &|_| None,
             },
             settings: &Settings::new(None),
             held: None,
@@ -156,7 +156,7 @@ impl Known {
             reviews,
             children,
             mount_is_claimed: false,
-            neighbours: &[],
+            other_mounts: &[],
             holders: &[],
             now,
         }))

@@ -252,7 +252,7 @@ fn a_full_disk_fails_and_nobody_waits_for_it() {
 }
 
 /// A sink that does what it is told.
-struct Told {
+struct Scripted {
     orders: mpsc::Receiver<Order>,
     written: mpsc::Sender<Vec<String>>,
     order: Order,
@@ -266,15 +266,15 @@ enum Order {
     Block,
 }
 
-impl Told {
+impl Scripted {
     fn new() -> (Self, mpsc::Sender<Order>, mpsc::Receiver<Vec<String>>) {
         let (order, orders) = mpsc::channel();
         let (written, read) = mpsc::channel();
-        (Told { orders, written, order: Order::Work }, order, read)
+        (Scripted { orders, written, order: Order::Work }, order, read)
     }
 }
 
-impl Sink for Told {
+impl Sink for Scripted {
     fn ready(&mut self) -> Result<Option<Opened>, AuditError> {
         Ok(None)
     }
@@ -294,8 +294,8 @@ impl Sink for Told {
 
 #[test]
 fn whoever_waits_for_a_record_is_told_when_it_is_written_and_when_it_cannot_be() {
-    let (told, order, written) = Told::new();
-    let running = Running::on(Box::new(told));
+    let (sink, order, written) = Scripted::new();
+    let running = Running::on(Box::new(sink));
     until("the sink", || running.shared.was_opened());
     let ids = ["u1.approved".to_owned()];
     assert!(!running.shared.has_written(&ids, &key("one")));
@@ -321,7 +321,7 @@ fn whoever_waits_for_a_record_is_told_when_it_is_written_and_when_it_cannot_be()
 
 /// A sink that says once that what was in it is lost.
 struct Lost {
-    told: Told,
+    sink: Scripted,
     is_lost: Arc<AtomicBool>,
 }
 
@@ -332,15 +332,15 @@ impl Sink for Lost {
     }
 
     fn append(&mut self, records: &[Record]) -> Result<(), AuditError> {
-        self.told.append(records)
+        self.sink.append(records)
     }
 }
 
 #[test]
 fn where_a_record_begins_anew_no_grant_is_told_from_its_middle() {
-    let (told, order, written) = Told::new();
+    let (sink, order, written) = Scripted::new();
     let is_lost = Arc::new(AtomicBool::new(false));
-    let running = Running::on(Box::new(Lost { told, is_lost: is_lost.clone() }));
+    let running = Running::on(Box::new(Lost { sink, is_lost: is_lost.clone() }));
     until("the sink", || running.shared.was_opened());
     let grant = GrantRef { kind: GrantKind::RoleGrant, name: "one".into() };
     let grant = Key::Grant("interp".into(), grant);
@@ -361,8 +361,8 @@ fn where_a_record_begins_anew_no_grant_is_told_from_its_middle() {
 
 #[test]
 fn a_sink_that_blocks_counts_as_failed_and_holds_up_nobody() {
-    let (told, order, written) = Told::new();
-    let running = Running::on(Box::new(told));
+    let (sink, order, written) = Scripted::new();
+    let running = Running::on(Box::new(sink));
     until("the sink", || running.shared.was_opened());
     order.send(Order::Block).unwrap();
     let began = Instant::now();
@@ -379,8 +379,8 @@ fn a_sink_that_blocks_counts_as_failed_and_holds_up_nobody() {
 
 #[test]
 fn what_does_not_fit_into_memory_is_asked_for_again() {
-    let (told, order, _written) = Told::new();
-    let running = Running::on(Box::new(told));
+    let (sink, order, _written) = Scripted::new();
+    let running = Running::on(Box::new(sink));
     until("the sink", || running.shared.was_opened());
     order.send(Order::Fail).unwrap();
     let names: Vec<String> = (0..100).map(|at| format!("review-{at}")).collect();
@@ -407,9 +407,9 @@ fn before_it_is_known_what_is_in_the_record_nothing_is_handed_over_and_all_comes
     let shared = Shared::new(Timestamp::MIN);
     assert!(!shared.takes(&key("one")));
     assert!(shared.due(false).keys.is_empty());
-    let (mut told, _order, _written) = Told::new();
+    let (mut sink, _order, _written) = Scripted::new();
     shared.close();
-    shared.write(&mut told);
+    shared.write(&mut sink);
     assert!(shared.takes(&key("two")));
     assert_eq!(shared.due(false).keys, HashSet::from([key("one")]));
 }

@@ -78,7 +78,7 @@ struct State {
 pub struct Shared {
     state: Mutex<State>,
     handed_over: Condvar,
-    /// Told when something was written, or failed.
+    /// ReportedError when something was written, or failed.
     pub news: Notify,
 }
 
@@ -317,11 +317,11 @@ impl Shared {
         }
         state.written += count as u64;
         state.busy = None;
-        let is_news =
+        let has_changed =
             state.stand != Stand::Fine || state.all_behind || !state.due.is_empty() || !state.behind.is_empty();
         state.stand = Stand::Fine;
         drop(state);
-        if is_news {
+        if has_changed {
             self.news.notify_one();
         }
     }

@@ -1,3 +1,3 @@
-//! Breaking the glass: a grant that opens at once, for a short time, and owes a review.
+//! Break-glass: a grant that opens at once, for a short time, and owes a review.
 
 pub(crate) mod settle;

@@ -1,8 +1,8 @@
-//! What a grant owes that broke the glass, and the review by which that is settled.
+//! What a grant owes that used break-glass, and the review by which that is settled.
 
 use crate::{
     grant::{
-        Debt, DeclaredGrant, Grant, Home, Input,
+        DeclaredGrant, Grant, Home, Input, UnreviewedBreakGlass,
         decide::{afresh::is_new, bars::People, borne_out, case::Case},
         model::{
             digest,
@@ -21,7 +21,7 @@ use cloister_api::{
 };
 use jiff::{SignedDuration, Timestamp};
 
-/// Whether a grant broke the glass and there is no review by which that is settled.
+/// Whether a grant used break-glass and there is no review by which that is settled.
 pub fn owes_review(grant: &Grant, reviews: &[&AccessReview]) -> bool {
     has_broken_glass(grant) && !grant.status().is_some_and(|status| borne_out::is_settled(grant, status, reviews))
 }
@@ -106,16 +106,16 @@ fn may_settle(
     digest::of(grant, input.namespace, target) != status.digest || case.judge(&review.reviewer, &people).is_ok()
 }
 
-/// Another grant by which somebody broke the glass, where nothing of this one stands yet: an operator that was
+/// Another grant by which somebody used break-glass, where nothing of this one stands yet: an operator that was
 /// stopped may write an approval when another has taken over, and neither knew of what the other approved. Which of them was
 /// first is not known, so that none of them is opened any more.
-pub fn broken_twice(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Option<Debt> {
+pub fn broken_twice(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Option<UnreviewedBreakGlass> {
     let opens = grant.terms().break_glass && grant.status().is_some_and(|status| is_new(status, input));
-    if opens { (input.catalogue.debts)(requester) } else { None }
+    if opens { (input.catalogue.unreviewed_break_glass)(requester) } else { None }
 }
 
-/// What a grant that breaks the glass now owes.
-pub fn debt(policy: &AccessPolicySpec, glass: &BreakGlass, now: Timestamp) -> BreakGlassStatus {
+/// What a grant that uses break-glass now owes.
+pub fn break_glass_status(policy: &AccessPolicySpec, glass: &BreakGlass, now: Timestamp) -> BreakGlassStatus {
     let rules = policy.approval_rules.iter();
     let skipped = rules.map(|rule| {
         let approvals = if rule.required == 1 { "approval" } else { "approvals" };

@@ -9,7 +9,7 @@
 
 use crate::{
     grant::{
-        CredentialMountKey, Grant, Holder, Input, Neighbour,
+        CredentialMountKey, Grant, Holder, Input, OtherMount,
         model::{
             credential_mount_key::{Behind, grant_mount},
             own::{apply, own},
@@ -196,7 +196,7 @@ pub fn closing(remains: &Remains<'_>, input: &Input<'_>) -> Closing {
 fn taking_away(remains: &Remains<'_>, is_destroyed: bool, input: &Input<'_>) -> Closing {
     let Some(mount) = &remains.mount else { return Closing::default() };
     // What another counts on stays.
-    if input.neighbours.iter().any(|other| other.mount == *mount && other.is_open) {
+    if input.other_mounts.iter().any(|other| other.mount == *mount && other.is_open) {
         return Closing::default();
     }
     let Input { children, holders, now, .. } = *input;
@@ -263,13 +263,13 @@ pub fn goes_first<'a>(grant: &str, mount: &Mount, name: &str, input: &Input<'a>)
     let observed = input.children.get(&mount_key(name)).filter(|child| is_mounted(child));
     let stands_at = observed.and_then(|child| Some(&*child.mount.as_ref()?.path));
     let is_elsewhere =
-        |other: &&Neighbour<'_>| other.mount == name && other.is_open && other.mount_path != mount.mount_path;
-    let goes_first = |other: &&Neighbour<'_>| match stands_at {
+        |other: &&OtherMount<'_>| other.mount == name && other.is_open && other.mount_path != mount.mount_path;
+    let goes_first = |other: &&OtherMount<'_>| match stands_at {
         Some(path) if path == mount.mount_path => false,
         Some(path) if path == other.mount_path => true,
         _ => other.name < grant,
     };
-    let other = input.neighbours.iter().filter(is_elsewhere).find(goes_first)?;
+    let other = input.other_mounts.iter().filter(is_elsewhere).find(goes_first)?;
     Some((other.name, other.mount_path))
 }
 

@@ -1,7 +1,7 @@
 //! Another grant whose mount stands against one that is asked for, and what can be done about it.
 
 use super::mount::overlap;
-use crate::grant::{Input, Neighbour};
+use crate::grant::{Input, OtherMount};
 use cloister_api::Mount;
 use std::fmt;
 
@@ -19,9 +19,9 @@ pub struct Conflict {
 /// The grant whose mount conflicts with this one: the mounts of one key have one path, and the mounts of two keys have paths
 /// of which neither is inside the other. A conflict with the same key is reported first, because it leaves only one path.
 pub fn conflict(mount: &Mount, name: &str, input: &Input<'_>) -> Option<Conflict> {
-    let is_same = |other: &&Neighbour<'_>| other.mount == name && other.mount_path != mount.mount_path;
-    let is_in_the_way = |other: &&Neighbour<'_>| other.mount != name && overlap(other.mount_path, &mount.mount_path);
-    let all = || input.neighbours.iter();
+    let is_same = |other: &&OtherMount<'_>| other.mount == name && other.mount_path != mount.mount_path;
+    let is_in_the_way = |other: &&OtherMount<'_>| other.mount != name && overlap(other.mount_path, &mount.mount_path);
+    let all = || input.other_mounts.iter();
     let (other, is_same) = match all().find(is_same) {
         Some(other) => (other, true),
         None => (all().find(is_in_the_way)?, false),

@@ -96,7 +96,7 @@ pub fn approval(grant: &Grant, status: &GrantStatus, input: &Input<'_>) -> Resul
             let uid = &recorded.uid;
             return Err(format!("AccessReview {name} (uid {uid}) of {who} does not exist, or differs from the status"));
         };
-        // That which a broken glass owes comes afterwards.
+        // That which break-glass owes comes afterwards.
         let made = review.metadata.creation_timestamp.as_ref().filter(|_| !grant.terms().break_glass);
         if let Some(made) = made.filter(|made| later(approved.0, CLOCKS) < made.0) {
             return Err(format!("its approvedAt {} is before the review of {who} at {}", approved.0, made.0));

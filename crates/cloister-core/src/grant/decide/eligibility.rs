@@ -39,7 +39,7 @@ pub fn check(grant: &Grant, requester: &Identity, policy: &AccessPolicy, asked: 
         }
         _ => {}
     }
-    // Who may not break the glass asks without, if at all.
+    // Who may not use break-glass asks without, if at all.
     let glass =
         spec.break_glass.as_ref().filter(|_| terms.break_glass && permission::permitted(policy, requester).is_ok());
     let (field, longest) = match glass {

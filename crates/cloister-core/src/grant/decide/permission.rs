@@ -1,4 +1,4 @@
-//! Who may ask under a policy, and who may break the glass.
+//! Who may ask under a policy, and who may use break-glass.
 
 use crate::{
     grant::{
@@ -17,7 +17,7 @@ pub fn may_ask(who: &Identity, policy: &AccessPolicy) -> bool {
     policy.spec.requesters.iter().any(|principal| is(principal, who))
 }
 
-/// Why somebody may not break the glass under a policy, and what they can do: nobody is sent to what would be refused too.
+/// Why somebody may not use break-glass under a policy, and what they can do: nobody is sent to what would be refused too.
 pub fn no_break_glass(who: &Identity, policy: &AccessPolicy) -> Ineligible {
     let (name, user) = (policy.metadata.name.as_deref().unwrap_or_default(), &who.username);
     let (refused, by_groups) = match &policy.spec.break_glass {
@@ -43,7 +43,7 @@ pub fn no_break_glass(who: &Identity, policy: &AccessPolicy) -> Ineligible {
     })
 }
 
-/// The terms under which somebody may break the glass.
+/// The terms under which somebody may use break-glass.
 pub fn permitted<'a>(policy: &'a AccessPolicy, requester: &Identity) -> Result<&'a BreakGlass, Ineligible> {
     let named = |glass: &&BreakGlass| glass.requesters.iter().any(|principal| is(principal, requester));
     let glass = policy.spec.break_glass.as_ref().filter(named).filter(|_| !is_service_account(requester));

@@ -22,7 +22,7 @@ use crate::{
         child::Child,
         text::{first_of, others},
     },
-    namespace::host_status::{told, what_to_do},
+    namespace::host_status::{host_statuses, what_to_do},
     policies::network_policies,
     proof::{Declaration, objection},
 };
@@ -187,7 +187,7 @@ fn at_addresses(
             reason: first.state.reason(),
             message: format!("{}{}", what_to_do(first), others(closed.len() - 1, "name", "status.hosts")),
         }),
-        hosts: told(
+        hosts: host_statuses(
             &held,
             grant.status().map(|status| status.hosts.as_slice()).unwrap_or_default(),
             &input.settings.names,

@@ -2,7 +2,7 @@
 
 use super::obstacle::Missing;
 use crate::{
-    grant::{Debt, credential::mount_conflict},
+    grant::{UnreviewedBreakGlass, credential::mount_conflict},
     model::writers::{CONFIG_WRITERS, POLICY_WRITERS},
 };
 use jiff::Timestamp;
@@ -52,7 +52,7 @@ pub enum Ineligible {
     #[error("{}", .0.message)]
     ServiceAccountNotFound(Missing),
     #[error("{0} used break-glass for {1}, and nobody has reviewed that grant yet; ask {by} to review it first", by = .1.by())]
-    EarlierReviewOwed(String, Debt),
+    EarlierReviewOwed(String, UnreviewedBreakGlass),
     #[error("{0}")]
     TooMany(String),
     #[error(

@@ -203,7 +203,7 @@ fn add_mount(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_
         return;
     }
     let own = grant.status().and_then(mount::last_call);
-    let others = input.neighbours.iter().filter(|other| other.mount == name && other.is_open);
+    let others = input.other_mounts.iter().filter(|other| other.mount == name && other.is_open);
     let last_call = others.filter_map(|other| other.last_call).chain(own).max();
     if last_call.is_some_and(|last_call| last_call <= input.now) {
         opening.close.extend(mount::unmount(&name, input.children, input.now));

@@ -33,7 +33,7 @@ use cloister_api::{
 };
 use jiff::Timestamp;
 
-/// What a reviewer did who says of a broken glass that it was not right.
+/// What a reviewer did who says of break-glass that it was not right.
 const REVIEWED_AND_REFUSED: &str = "reviewed and refused it";
 
 /// Why a grant ends.

@@ -72,7 +72,7 @@ pub fn outcome(
     wrong.extend(others.may_wait(requester, target).err());
     wrong.extend(eligibility::check(grant, requester, target.policy, asked));
     wrong.extend(kind.conflict(input).err());
-    wrong.extend(no_debt(grant, requester, input).err());
+    wrong.extend(nothing_unreviewed(grant, requester, input).err());
     wrong.extend(window(grant, target, input.now).err());
     if !wrong.is_empty() {
         // Alone it may be declared yet. Whoever asks anew corrects it as well.
@@ -105,7 +105,7 @@ pub fn outcome(
         let permitted = permission::permitted(target.policy, requester);
         return match permitted.and_then(|glass| others.may_hold(false, requester, target).map(|()| glass)) {
             Ok(glass) => {
-                let debt = settle::debt(&target.policy.spec, glass, input.now);
+                let debt = settle::break_glass_status(&target.policy.spec, glass, input.now);
                 let message = format!(
                     "{} used break-glass and bypassed {}. An approver must review it by {}",
                     requester.username,
@@ -254,9 +254,9 @@ fn left_for_good(left: Option<&str>, grant: &Grant, target: &Target<'_>, input: 
     }
 }
 
-/// Who broke the glass once, and was not reviewed, does not do so again.
-fn no_debt(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Result<(), Ineligible> {
-    match (input.catalogue.debts)(requester) {
+/// Who used break-glass once, and was not reviewed, does not do so again.
+fn nothing_unreviewed(grant: &Grant, requester: &Identity, input: &Input<'_>) -> Result<(), Ineligible> {
+    match (input.catalogue.unreviewed_break_glass)(requester) {
         Some(other) if grant.terms().break_glass => {
             Err(Ineligible::EarlierReviewOwed(requester.username.clone(), other))
         }

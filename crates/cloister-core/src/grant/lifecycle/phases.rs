@@ -80,7 +80,7 @@ fn undecodable(remains: &Remains<'_>, error: &str, input: &Input<'_>) -> Plan<Gr
     shut(remains, error, input)
 }
 
-/// A grant that is over opens nothing, whatever stands with its name on it. One that broke the glass still owes its
+/// A grant that is over opens nothing, whatever stands with its name on it. One that used break-glass still owes its
 /// review, and stays until it has it.
 fn over(grant: &Grant, input: &Input<'_>) -> Plan<GrantStatus> {
     if stands_after_its_end(grant, input) {

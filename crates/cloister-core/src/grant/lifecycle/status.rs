@@ -4,7 +4,7 @@ use super::summary;
 use crate::{
     grant::{Grant, Input, break_glass::settle, model::remains::Remains},
     model::{
-        carry_out::{Outcome, Told},
+        carry_out::{Outcome, ReportedError},
         condition::{self, ConditionUpdate, conditions, seconds},
         plan::{About, Plan},
     },
@@ -194,7 +194,7 @@ pub fn is_given_up(status: &GrantStatus) -> bool {
 /// Why a review that was owed can never be made: its namespace is gone.
 const NEVER_REVIEWED: &str = "NeverReviewed";
 
-/// Whether the review was made that a grant owes which broke the glass.
+/// Whether the review was made that a grant owes which used break-glass.
 fn reviewed(
     glass: &BreakGlassStatus,
     status: &GrantStatus,
@@ -234,7 +234,7 @@ pub fn failed(
     metadata: &ObjectMeta,
     before: Option<&GrantStatus>,
     planned: Option<GrantStatus>,
-    outcome: &Outcome<Told>,
+    outcome: &Outcome<ReportedError>,
     now: Timestamp,
 ) -> Option<GrantStatus> {
     let say = StatusBuilder { grant: None, metadata, before, now, unreviewable: None };

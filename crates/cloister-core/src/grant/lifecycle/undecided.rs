@@ -40,7 +40,7 @@ pub fn without_target(
         wrong.extend(known_person(requester, input).err());
         wrong.extend(kind.conflict(input).err());
         if let Some(who) = left.as_ref().filter(|_| grant.terms().break_glass) {
-            // No policy keeps one that breaks the glass.
+            // No policy keeps one that uses break-glass.
             wrong.push(Ineligible::RequesterLeft(who.clone(), input.namespace.to_owned()));
         }
     }

@@ -96,7 +96,7 @@ pub struct Input<'a> {
     /// Whether another grant that has not ended speaks for the mount of this one.
     pub mount_is_claimed: bool,
     /// The mounts of other grants for the same account that are approved, whether their time has come or not.
-    pub neighbours: &'a [Neighbour<'a>],
+    pub other_mounts: &'a [OtherMount<'a>],
     /// The pods that hold the credential's copy.
     pub holders: &'a [Holder],
     /// The time.
@@ -116,7 +116,7 @@ impl<'a> Input<'a> {
 
 /// Another grant's mount for the same account.
 #[derive(Clone, Copy, Debug)]
-pub struct Neighbour<'a> {
+pub struct OtherMount<'a> {
     /// The grant's name.
     pub name: &'a str,
     /// The name of its mount.

@@ -4,7 +4,7 @@ use crate::{
     cluster::role_facts::RoleFacts,
     dns::{Host, KnownName},
     egress::ServiceFacts,
-    grant::{CredentialFacts, Debt, Grant},
+    grant::{CredentialFacts, Grant, UnreviewedBreakGlass},
 };
 use cloister_api::{AccessPolicy, AccessRole, Identity, SecretReference, ServiceReference, StorageResource};
 
@@ -42,8 +42,8 @@ pub struct Catalogue<'a> {
     pub credentials: &'a dyn Fn(&SecretReference) -> Option<CredentialFacts>,
     /// Finds the other grants of a person that have not ended.
     pub others: &'a dyn Fn(&Identity) -> Vec<Other<'a>>,
-    /// Finds another grant by which this person broke the glass, and which is not yet reviewed.
-    pub debts: &'a dyn Fn(&Identity) -> Option<Debt>,
+    /// Finds another grant by which this person used break-glass, and which is not yet reviewed.
+    pub unreviewed_break_glass: &'a dyn Fn(&Identity) -> Option<UnreviewedBreakGlass>,
 }
 
 /// Another grant of the same person that has not ended.

@@ -1,10 +1,10 @@
-//! Whether a grant broke the glass, and what it owes by what is written down of it.
+//! Whether a grant used break-glass, and what it owes by what is written down of it.
 
 use crate::{grant::Grant, model::condition::seconds};
 use cloister_api::{BreakGlassStatus, GrantStatus, RecordedReview};
 use jiff::Timestamp;
 
-/// Writes down the review that a grant which broke the glass owed.
+/// Writes down the review that a grant which used break-glass owed.
 pub fn note_review(status: &mut GrantStatus, review: Option<&RecordedReview>, now: Timestamp) {
     if let (Some(review), Some(_)) = (review, owed(Some(status))) {
         if let Some(glass) = &mut status.break_glass {
@@ -17,7 +17,7 @@ pub fn note_review(status: &mut GrantStatus, review: Option<&RecordedReview>, no
     }
 }
 
-/// Whether a grant broke the glass: by what was asked for, and approved.
+/// Whether a grant used break-glass: by what was asked for, and approved.
 pub fn has_broken_glass(grant: &Grant) -> bool {
     grant.terms().break_glass && grant.status().is_some_and(|status| status.approved_at.is_some())
 }
@@ -27,7 +27,7 @@ pub fn owes_review_by(status: &GrantStatus) -> bool {
     owed(Some(status)).is_some()
 }
 
-/// What a grant owes, where it broke the glass and was not reviewed yet.
+/// What a grant owes, where it used break-glass and was not reviewed yet.
 pub fn owed(status: Option<&GrantStatus>) -> Option<&BreakGlassStatus> {
     status?.break_glass.as_ref().filter(|glass| glass.reviewed_by.is_none())
 }

@@ -32,10 +32,10 @@ pub fn recorded(review: &AccessReview, grant: &Grant) -> Option<String> {
     })
 }
 
-/// What is said of the review that a grant owed which broke the glass.
+/// What is said of the review that a grant owed which used break-glass.
 pub const OWED: &str = "is the required review of a break-glass grant";
 
-/// Whether a grant that broke the glass ended by this review.
+/// Whether a grant that used break-glass ended by this review.
 fn has_ended_it(review: &RecordedReview, status: &GrantStatus) -> bool {
     match &*status.reason {
         "ReviewRefused" => true,

@@ -33,7 +33,7 @@ impl<'i, 'a> Question<'i, 'a> {
         })
     }
 
-    /// Whether it broke the glass and owes its review.
+    /// Whether it used break-glass and owes its review.
     pub fn owes(&self) -> bool {
         *self.owes.get_or_init(|| owes_review(self.grant, self.input.reviews))
     }

@@ -3,16 +3,16 @@
 use cloister_api::GrantStatus;
 use std::fmt;
 
-/// A grant by which somebody broke the glass, and which nobody has reviewed.
+/// A grant by which somebody used break-glass, and which nobody has reviewed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Debt {
+pub struct UnreviewedBreakGlass {
     /// The grant, as `RoleGrant interp/night-shift`.
     grant: String,
     /// Who can review it.
     by: String,
 }
 
-impl Debt {
+impl UnreviewedBreakGlass {
     /// That of a grant with this status.
     pub fn of(grant: String, status: Option<&GrantStatus>) -> Self {
         let policy = status.and_then(|status| status.policy.as_ref());
@@ -25,7 +25,7 @@ impl Debt {
             .map(|rule| rule.split_once(" of ").map_or(&**rule, |(_, rule)| rule))
             .collect();
         let rules = if rules.is_empty() { String::new() } else { format!(", one of {}", rules.join(" or ")) };
-        Debt { grant, by: format!("an approver{policy}{rules}") }
+        UnreviewedBreakGlass { grant, by: format!("an approver{policy}{rules}") }
     }
 
     /// Who can review it.
@@ -34,7 +34,7 @@ impl Debt {
     }
 }
 
-impl fmt::Display for Debt {
+impl fmt::Display for UnreviewedBreakGlass {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.grant)
     }

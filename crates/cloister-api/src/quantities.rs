@@ -47,7 +47,7 @@ fn where_quantities(values: &[&str], condition: &str) -> String {
 
 fn quantities(rules: &[Value]) -> Schema {
     let each = rule(
-        &format!(
+        format!(
             "type(self) == int ? self >= 0 : !({}) && !{}.isLessThan(quantity('0'))",
             is_none("self"),
             quantity("self")

@@ -24,9 +24,9 @@ pub struct Store {
     pub queue: Queue,
     /// The time.
     pub clock: Clock,
-    /// ReportedError when the settings may have changed.
+    /// Notified when the settings may have changed.
     pub settings_changed: watch::Sender<()>,
-    /// ReportedError when other ClusterRoles may be named, or the operator may bind others.
+    /// Notified when other ClusterRoles may be named, or the operator may bind others.
     pub roles_changed: Notify,
     /// Grows when the definition of one of our kinds has changed, so that what was read by the old one is read anew.
     pub definitions: watch::Sender<u64>,

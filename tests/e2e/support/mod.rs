@@ -14,8 +14,8 @@ use tokio::sync::Mutex;
 /// Held by each test that makes a CloisterConfig, or that needs that there is none: a cluster has one.
 pub static CONFIG: Mutex<()> = Mutex::const_new(());
 
-/// What the API server says in its own words: of a rule that fails instead of giving its sentence, or of the schema.
-pub const NOT_OUR_WORDS: [&str; 11] = [
+/// What the API server says of a rule that fails instead of giving its sentence.
+pub const WORDS_OF_FAILED_RULES: [&str; 9] = [
     "evaluating rule",
     "compilation",
     "no such key",
@@ -25,9 +25,12 @@ pub const NOT_OUR_WORDS: [&str; 11] = [
     "cost budget",
     "type conversion",
     "integer overflow",
-    "should match",
-    "in body",
 ];
+
+/// Whether an answer has words of the API server or of CEL, and not only ours.
+pub fn has_words_that_are_not_ours(answer: &str) -> bool {
+    WORDS_OF_FAILED_RULES.iter().chain(&["should match", "in body"]).any(|other| answer.contains(other))
+}
 
 /// A typed object from JSON.
 #[track_caller]

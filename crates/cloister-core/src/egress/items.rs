@@ -1,5 +1,5 @@
 //! The items of a rule, each judged by itself: a name or a network that cannot be opened closes itself, and none of its
-//! other_mounts.
+//! neighbours.
 
 use crate::address::{
     CutBy, NeverWhy, Refusal, Source,
@@ -67,7 +67,7 @@ fn item(text: &str, network: IpNet, never: &NeverOpened, closed: &mut Closed) ->
             true => closed.api_server.push(text),
             false => closed.never_opened.entry(never.why(network)).or_default().push(text),
         }
-        // What is public counts all the same: its other_mounts are not narrow because it is somebody's.
+        // What is public counts all the same: its neighbours are not narrow because it is somebody's.
         if public_part(&[meant(network)]).is_empty() {
             return None;
         }

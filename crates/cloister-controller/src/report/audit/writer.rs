@@ -78,7 +78,7 @@ struct State {
 pub struct Shared {
     state: Mutex<State>,
     handed_over: Condvar,
-    /// ReportedError when something was written, or failed.
+    /// Notified when something was written, or failed.
     pub news: Notify,
 }
 

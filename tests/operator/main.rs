@@ -19,3 +19,4 @@ mod refused;
 mod resilience;
 mod revocations;
 mod standby;
+mod unlisted;

@@ -83,7 +83,7 @@ impl Bare {
         // What is stored is read by this version's schemas again.
         reuse::restore_definitions(&next.admin, &changed).await?;
         let operator = next.operator().await?;
-        reuse::clean(&next.admin).await?;
+        reuse::clean(&next.cluster, &next.admin).await?;
         ensure!(operator.stop().await?.success(), "the operator that cleans up has failed: {}", next.log());
         reuse::restore_admission(&next.admin, &changed).await?;
         reuse::keep((next.cluster, next.of_cluster));

@@ -3,6 +3,7 @@
 
 pub mod bare;
 pub mod cyclonus;
+mod emptied;
 pub mod issuer;
 pub mod proxy;
 mod reuse;

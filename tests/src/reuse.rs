@@ -1,7 +1,7 @@
 //! Clusters that several tests use, one after the other: to start an API server costs more than most tests ask of it. A test
 //! that is over gives its cluster back: what it made is deleted, and what it took of `deploy/` is put back.
 
-use crate::eventually;
+use crate::{emptied::end_namespaces, eventually};
 use anyhow::{Context, Result, bail, ensure};
 use cloister_api::{AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, ResearchNamespace, StorageResource};
 use k8s_openapi::{
@@ -81,7 +81,7 @@ fn deployed(which: impl Fn(&DynamicObject) -> bool) -> Result<Vec<DynamicObject>
 }
 
 /// Deletes what a test made, while an operator runs: what it wrote goes as it does for anybody.
-pub(crate) async fn clean(admin: &Client) -> Result<()> {
+pub(crate) async fn clean(cluster: &Cluster, admin: &Client) -> Result<()> {
     gone::<ResearchNamespace>(admin, |_| true).await?;
     let is_of_a_test = |namespace: &Namespace| {
         let name = namespace.name_any();
@@ -89,7 +89,7 @@ pub(crate) async fn clean(admin: &Client) -> Result<()> {
             && !name.starts_with("kube-")
             && !["cloister-system", "cloister-credentials"].contains(&&*name)
     };
-    gone(admin, is_of_a_test).await?;
+    end_namespaces(cluster, is_of_a_test).await?;
     gone::<CloisterConfig>(admin, |_| true).await?;
     gone::<StorageResource>(admin, |_| true).await?;
     gone::<AccessRole>(admin, |_| true).await?;

@@ -99,7 +99,7 @@ impl Snapshot {
             children: &self.children,
             has_grant: &|_| false,
             inspection: None,
-            pods: 10,
+            pods: Some(10),
             open_grants: 0,
             owed_review: None,
             now: Timestamp::UNIX_EPOCH,

@@ -308,7 +308,7 @@ fn nothing_past_its_end(world: &World) {
 
 fn world() -> World {
     match (storage("full"), policy("auto")) {
-        (Shelf::Read(storage), Shelf::Read(policy)) => World::new(*storage, *policy),
+        (Shelf::Read(storage), Shelf::Read(policy)) => World::new(storage.into_inner(), policy.into_inner()),
         _ => unreachable!(),
     }
 }

@@ -77,17 +77,17 @@ impl Snapshot<'_> {
     pub fn config(&self) -> Option<Said> {
         let (index, now) = (&*self.index, self.now);
         let found = index.config.as_ref()?;
-        let synced = &self.sources.store.synced;
+        let store = &self.sources.store;
         let record = self.sources.audit.failure();
         // What cannot be listed yet is not gone.
-        let missing = self.sources.store.park(&Key::Config, &Named::ALL.map(Named::as_str));
-        let unreadable = synced.late_in("Secret");
+        let missing = store.park(&Key::Config, &Named::ALL.map(Named::as_str));
+        let unreadable = store.synced.late_in("Secret");
         let mut there = index.there(Named::ALL.into_iter().filter(|kind| !missing.contains(&kind.as_str())));
         there.unreadable = unreadable.iter().map(|namespace| &**namespace).collect();
         let around = Around {
             record: record.as_deref(),
             networks: &index.cluster_networks(),
-            unlisted: &synced.missing(Some(&["Node", "ServiceCIDR"])),
+            unlisted: &store.park(&Key::Config, &["Node", "ServiceCIDR"]),
             dns: &index.dns_facts(),
             there: &there,
             stands: &|name| index.stands(name),

@@ -73,7 +73,7 @@ impl Snapshot<'_> {
     /// Whether a key is of a grant whose end needs nothing of what cannot be seen yet.
     pub fn ends_all_the_same(&self, key: &Key) -> bool {
         let Key::Grant(namespace, grant) = key else { return false };
-        if !self.sources.store.synced.missing(Some(&needs::of_end(grant.kind))).is_empty() {
+        if !self.sources.store.park(key, &needs::of_end(grant.kind)).is_empty() {
             return false;
         }
         let found = self.index.grant(namespace, grant).and_then(|found| found.object.as_ref().ok());

@@ -70,8 +70,8 @@ impl Snapshot<'_> {
             }
         };
         let dns = index.dns_facts();
-        // What is of a kind that cannot be seen may be there.
-        let is_seen = |kind: &'static str| self.sources.store.synced.missing(Some(&[kind])).is_empty();
+        // What is of a kind that cannot be seen may be there. It is looked at again when the kind is listed.
+        let is_seen = |kind: &'static str| self.sources.store.park(&key, &[kind]).is_empty();
         let plan = plan(&Input {
             name,
             declared,
@@ -90,7 +90,7 @@ impl Snapshot<'_> {
             children: self.children(name),
             has_grant: &|grant| index.grant(name, grant).is_some() || !is_seen(grant.kind.as_str()),
             inspection,
-            pods: if is_seen("Pod") { index.pods_in(name) } else { 1 },
+            pods: is_seen("Pod").then(|| index.pods_in(name)),
             open_grants: open_grants(index, name),
             owed_review: owed_review(index, name),
             now,

@@ -138,8 +138,15 @@ pub async fn everywhere<K>(watches: Arc<Watches>, kind: &'static str, first: wat
 where
     K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let wanted = |_: &Settings| [Default::default()].into();
-    follow(watches, kind, wanted, |client, _: &str| Api::<K>::all(client), first).await;
+    let watched = watches.store.synced.begin(kind);
+    let api = Api::<K>::all(watches.connection.client());
+    let scope = Scope { kind, namespace: None, config: Config::default() };
+    let listed = watched.clone();
+    let first_list = async {
+        let _ = timeout(FIRST_LIST, listed.listed()).await;
+        first.send_replace(true);
+    };
+    tokio::join!(run(watches, api, scope, watched), first_list);
 }
 
 /// Watches the namespaces that the settings name, each with a label selector, as the settings change; the one without a

@@ -155,7 +155,10 @@ impl Synced {
         self.state().watches.iter().filter_map(Weak::upgrade).collect()
     }
 
-    /// The kinds among these, or of all, that are not all listed, each once.
+    /// The kinds among these, or of all, that are not all listed, each once. A decision asks [`Store::park`] instead, so that
+    /// it is made again when they are listed.
+    ///
+    /// [`Store::park`]: crate::store::Store::park
     pub fn missing(&self, among: Option<&[&'static str]>) -> Vec<&'static str> {
         let state = self.state();
         let wanted = |kind| among.is_none_or(|among| among.contains(&kind));

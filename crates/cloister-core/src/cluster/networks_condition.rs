@@ -26,7 +26,7 @@ const NAMED: usize = 4;
 const SERVICES: usize = 16;
 
 /// Whether the cluster's own networks are known: not where a pod or an endpoint of the DNS is outside of all that is known.
-/// `unlisted` are the kinds by which networks are known and that cannot be listed.
+/// `unlisted` are the kinds by which networks are known and that are not listed yet.
 pub fn known(
     networks: &ClusterNetworks,
     settings: &Settings,
@@ -37,8 +37,8 @@ pub fn known(
     let mut faults: Vec<(&str, String)> = Vec::new();
     if !unlisted.is_empty() {
         let message = format!(
-            "the operator cannot list {}, so not all networks of the cluster are known; give it the permission (deploy/rbac), \
-             or {write}",
+            "the operator has not listed {} yet, so not all networks of the cluster are known; if this does not pass, give it the \
+             permission (deploy/rbac), or {write}",
             unlisted.join(" and ")
         );
         faults.push(("NotListed", message));

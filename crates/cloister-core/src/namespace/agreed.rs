@@ -60,7 +60,7 @@ fn alone<T>(
         children: &NOTHING,
         has_grant: &|_| false,
         inspection: None,
-        pods: 0,
+        pods: Some(0),
         open_grants: 0,
         owed_review: None,
         now,

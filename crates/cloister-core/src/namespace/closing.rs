@@ -34,11 +34,21 @@ pub fn deletion(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<Researc
     if namespace.terminating {
         let_it_end(&mut plan, input);
         let why = namespace.why_held();
-        let (pods, grants) = (counted(input.pods, "pod", "pods"), counted(input.open_grants, "grant", "grants"));
+        let (name, grants) = (input.name, counted(input.open_grants, "grant", "grants"));
         let (reason, message) = match (input.pods, input.open_grants) {
-            (0, 0) => (reason::DELETING, format!("Namespace {} is being deleted{why}", input.name)),
-            (0, _) => (reason::WAITING_FOR_GRANTS, format!("waiting for {grants} to be revoked{why}")),
-            _ => (reason::WAITING_FOR_PODS, format!("waiting for {pods} and {grants} to end{why}")),
+            (None, _) => {
+                let message = format!(
+                    "the operator has not listed pods yet, so the policies of Namespace {name} stay; if this does not pass, give \
+                     it the permission (deploy/rbac){why}"
+                );
+                (reason::WAITING_FOR_PODS, message)
+            }
+            (Some(0), 0) => (reason::DELETING, format!("Namespace {name} is being deleted{why}")),
+            (Some(0), _) => (reason::WAITING_FOR_GRANTS, format!("waiting for {grants} to be revoked{why}")),
+            (Some(pods), _) => {
+                let pods = counted(pods, "pod", "pods");
+                (reason::WAITING_FOR_PODS, format!("waiting for {pods} and {grants} to end{why}"))
+            }
         };
         return say.waiting(plan, reason, message);
     }
@@ -139,7 +149,7 @@ pub fn closed_if_ours(input: &Input<'_>) -> Plan<ResearchNamespaceStatus> {
 
 /// Once the pods of a terminating namespace are gone, nothing needs its policies.
 pub fn let_it_end(plan: &mut Plan<ResearchNamespaceStatus>, input: &Input<'_>) {
-    if input.pods > 0 {
+    if input.pods != Some(0) {
         return;
     }
     unbind(plan, input);

@@ -114,8 +114,8 @@ pub struct Input<'a> {
     pub has_grant: &'a dyn Fn(&GrantRef) -> bool,
     /// What a look at the cluster itself found in it, where [`wants_inspection`](super::wants_inspection) asked for one.
     pub inspection: Option<&'a Inspection>,
-    /// How many pods are in it.
-    pub pods: usize,
+    /// How many pods are in it; `None` while the operator has not listed pods.
+    pub pods: Option<usize>,
     /// How many of its grants have opened something that is not yet confirmed gone.
     pub open_grants: usize,
     /// The grant in it that used break-glass and owes a review which is due last, and when that is.

@@ -1,7 +1,7 @@
 //! What happens to grants over time.
 
 use super::{
-    grants::{Pod, Shelf, Spec, World, reference, secret_of},
+    grants::{Pod, Shared, Shelf, Spec, World, reference, secret_of},
     tamper::{TAMPERING, tamper},
 };
 use cloister_api::*;
@@ -64,7 +64,7 @@ pub fn storage(kind: &str) -> Shelf<StorageResource> {
         let spec = serde_json::from_value(json!({"sensitivity": "Low", "endpoint": endpoint, "roles": roles})).unwrap();
         let mut storage = StorageResource::new("weights", spec);
         storage.metadata.uid = Some("uid-weights".to_owned());
-        Shelf::Read(Box::new(storage))
+        Shelf::Read(Shared::new(storage))
     };
     match kind {
         "full" => spec(json!([role("reader", credential)])),
@@ -85,7 +85,7 @@ pub fn policy(kind: &str) -> Shelf<AccessPolicy> {
         });
         let mut policy = AccessPolicy::new("standard", serde_json::from_value(spec).unwrap());
         policy.metadata.uid = Some("uid-standard".to_owned());
-        Shelf::Read(Box::new(policy))
+        Shelf::Read(Shared::new(policy))
     };
     match kind {
         "auto" => spec(json!(["request.storage == 'weights'"])),

@@ -24,7 +24,11 @@ use cloister_core::{
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
 
 pub const NAMESPACE: &str = "interp";
 
@@ -38,12 +42,48 @@ pub fn annotated(annotations: &BTreeMap<&str, &str>) -> ObjectMeta {
     ObjectMeta { annotations: Some(annotations), ..ObjectMeta::default() }
 }
 
+/// What seldom changes. Copies of a world have it in common until one of them changes it.
+#[derive(Clone, Debug, Default)]
+pub struct Shared<T>(Arc<T>);
+
+impl<T> Shared<T> {
+    pub fn new(value: T) -> Self {
+        Shared(Arc::new(value))
+    }
+}
+
+impl<T: Clone> Shared<T> {
+    pub fn into_inner(self) -> T {
+        Arc::unwrap_or_clone(self.0)
+    }
+}
+
+impl<T: FromIterator<I>, I> FromIterator<I> for Shared<T> {
+    fn from_iter<A: IntoIterator<Item = I>>(all: A) -> Self {
+        Shared::new(all.into_iter().collect())
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Clone> DerefMut for Shared<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
 /// An object of the catalogue.
 #[derive(Clone, Debug)]
 pub enum Shelf<T> {
     Absent,
     Undecodable,
-    Read(Box<T>),
+    Read(Shared<T>),
 }
 
 impl<T> Shelf<T> {
@@ -84,32 +124,32 @@ pub struct World {
     pub undecodable: BTreeSet<String>,
     pub storage: Shelf<StorageResource>,
     /// Others than that one, by name.
-    pub storages: BTreeMap<String, StorageResource>,
+    pub storages: Shared<BTreeMap<String, StorageResource>>,
     /// What allowlists open in the namespace.
-    pub agreed: Vec<AllowRule>,
+    pub agreed: Shared<Vec<AllowRule>>,
     /// The Services that allowlists of its namespace name.
-    pub named_services: std::collections::BTreeSet<cloister_api::ServiceReference>,
+    pub named_services: Shared<BTreeSet<ServiceReference>>,
     pub role: Shelf<AccessRole>,
     pub policy: Shelf<AccessPolicy>,
-    pub cluster_roles: BTreeMap<String, RoleFacts>,
+    pub cluster_roles: Shared<BTreeMap<String, RoleFacts>>,
     /// The version of the credential's Secret.
     pub credential: Option<u32>,
     /// What the credential's Secret says of itself.
-    pub annotations: BTreeMap<&'static str, &'static str>,
+    pub annotations: Shared<BTreeMap<&'static str, &'static str>>,
     /// How the Service is.
     pub service: ServiceState,
-    pub settings: Settings,
+    pub settings: Shared<Settings>,
     /// What is known of names.
-    pub known: BTreeMap<String, dns::KnownName>,
+    pub known: Shared<BTreeMap<String, dns::KnownName>>,
     /// Why nothing is opened.
     pub held: Option<Held>,
     /// Whether the record holds all that was said.
     pub recorded: bool,
     pub home: Home,
     pub members: Vec<Member>,
-    pub accounts: Vec<ServiceAccountTemplate>,
+    pub accounts: Shared<Vec<ServiceAccountTemplate>>,
     /// The egress rules that the namespace declares.
-    pub rules: Vec<EgressRule>,
+    pub rules: Shared<Vec<EgressRule>>,
     pub reviews: Vec<AccessReview>,
     pub objects: Objects,
     /// The copies of credentials.
@@ -128,24 +168,24 @@ impl World {
         World {
             grants: BTreeMap::new(),
             undecodable: BTreeSet::new(),
-            storage: Shelf::Read(Box::new(storage)),
-            storages: BTreeMap::new(),
-            agreed: Vec::new(),
-            named_services: Default::default(),
-            role: Shelf::Read(Box::new(debugger())),
-            policy: Shelf::Read(Box::new(policy)),
-            cluster_roles: bindable.map(|name| (name.to_owned(), role_facts(&["pods/exec"], true))).into(),
+            storage: Shelf::Read(Shared::new(storage)),
+            storages: Shared::default(),
+            agreed: Shared::default(),
+            named_services: Shared::default(),
+            role: Shelf::Read(Shared::new(debugger())),
+            policy: Shelf::Read(Shared::new(policy)),
+            cluster_roles: Shared::new(bindable.map(|name| (name.to_owned(), role_facts(&["pods/exec"], true))).into()),
             credential: Some(1),
-            annotations: [(labels::STORAGE_RESOURCES, "weights, weights-2")].into(),
+            annotations: Shared::new([(labels::STORAGE_RESOURCES, "weights, weights-2")].into()),
             service: ServiceState::default(),
-            settings: Settings::new(Some(&settings())),
-            known: BTreeMap::new(),
+            settings: Shared::new(Settings::new(Some(&settings()))),
+            known: Shared::default(),
             held: None,
             recorded: true,
             home: Home::Enforced,
             members: Vec::new(),
-            accounts: ["trainer", "eval"].map(account).to_vec(),
-            rules: Vec::new(),
+            accounts: Shared::new(["trainer", "eval"].map(account).to_vec()),
+            rules: Shared::default(),
             reviews: Vec::new(),
             objects: Objects::default(),
             secrets: BTreeSet::new(),
@@ -290,8 +330,8 @@ impl World {
             rules: &self.rules,
             role_holders: &self.role_holders(key),
             beside: Beside {
-                agreed: &|| self.agreed.clone(),
-                services: &|| self.named_services.clone(),
+                agreed: &|| self.agreed.to_vec(),
+                services: &|| BTreeSet::clone(&self.named_services),
                 grants: &|| {
                     let others = self.grants.iter().filter(|(other, _)| *other != key && self.can_read(other));
                     others.map(|(_, grant)| grant).collect()

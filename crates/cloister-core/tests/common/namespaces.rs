@@ -74,7 +74,7 @@ pub struct World {
     pub grants: BTreeSet<GrantRef>,
     /// What a look into the Namespace finds beside the objects.
     pub inspection: Inspection,
-    pub pods: usize,
+    pub pods: Option<usize>,
     pub open_grants: usize,
     pub now: Timestamp,
     /// When the review is due that a grant owes.
@@ -105,7 +105,7 @@ impl World {
             objects: of_grants(),
             grants: [GrantRef { kind: GrantKind::StorageAccessGrant, name: "eval".into() }].into(),
             inspection: Inspection::default(),
-            pods: 0,
+            pods: Some(0),
             open_grants: 0,
             now: at(0),
             owed_review: None,
@@ -286,7 +286,7 @@ impl World {
             // What is about the namespace and not in it does not go with it.
             let inside = keys.iter().filter(|key| key.kind != ChildKind::ClusterNetworkPolicy);
             let held = inside.filter(|key| self.objects.delete(key).is_err()).count();
-            if held == 0 && self.pods == 0 {
+            if held == 0 && self.pods == Some(0) {
                 self.namespace = None;
             }
         }

@@ -67,7 +67,7 @@ impl Model {
         let (Shelf::Read(storage), Shelf::Read(policy)) = (storage("full"), policy("people", 0)) else {
             unreachable!()
         };
-        let mut world = World::new(*storage, *policy);
+        let mut world = World::new(storage.into_inner(), policy.into_inner());
         world.members = members("alice");
         cluster_roles(&mut world, "debug");
         let catalogue = Catalogue { policy: "people", again: 0, storage: "full", role: "debug" };

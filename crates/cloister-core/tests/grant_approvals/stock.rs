@@ -2,7 +2,7 @@
 
 use super::{
     events::{ASKERS, KEYS, Of},
-    grants::{Shelf, Spec, World, reference, role_facts},
+    grants::{Shared, Shelf, Spec, World, reference, role_facts},
     model::ACCOUNTS,
 };
 use cloister_api::*;
@@ -125,7 +125,7 @@ fn made_storage(kind: &str) -> Shelf<StorageResource> {
     }
     let mut storage = StorageResource::new("weights", serde_json::from_value(spec).unwrap());
     storage.metadata.uid = Some("uid-weights".into());
-    Shelf::Read(Box::new(storage))
+    Shelf::Read(Shared::new(storage))
 }
 
 pub fn policy(kind: &str, again: u32) -> Shelf<AccessPolicy> {
@@ -169,5 +169,5 @@ fn made_policy(kind: &str) -> Shelf<AccessPolicy> {
             "requesters": [{"kind": "Group", "name": "oncall"}], "maxDuration": "300s", "reviewWithin": "600s",
         });
     }
-    Shelf::Read(Box::new(AccessPolicy::new("standard", serde_json::from_value(spec).unwrap())))
+    Shelf::Read(Shared::new(AccessPolicy::new("standard", serde_json::from_value(spec).unwrap())))
 }

@@ -1,6 +1,9 @@
 //! What ServiceAccounts ask for, and what nobody is asked about.
 
-use super::{desk::*, grants::World};
+use super::{
+    desk::*,
+    grants::{Shared, World},
+};
 use cloister_api::{Decision, GrantPhase, Identity};
 use cloister_core::{cluster::settings::Settings, grant};
 use serde_json::{Value, json};
@@ -84,7 +87,7 @@ fn sensitive_content_needs_as_many_people_as_the_settings_say() {
 fn by_key(more: Value) -> World {
     let mut settings = by_people(more.clone()).settings.spec.clone();
     settings.person_key = "example.com/employee".into();
-    World { settings: Settings::new(Some(&settings)), ..by_people(more) }
+    World { settings: Shared::new(Settings::new(Some(&settings))), ..by_people(more) }
 }
 
 fn keyed(username: &str, groups: &[&str], keys: &[&str]) -> Identity {

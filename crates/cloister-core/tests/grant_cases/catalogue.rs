@@ -28,7 +28,7 @@ fn of_policy(more: Value) -> Vec<Condition> {
     let now = world().now;
     policy.status = catalogue::policy(&policy, now);
     assert_eq!(catalogue::policy(&policy, now), None, "it is said once");
-    policy.status.unwrap().conditions
+    policy.into_inner().status.unwrap().conditions
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn of_storage(more: Value) -> (String, String) {
         storage.status = catalogue::storage(&storage, input, world.now);
         assert_eq!(catalogue::storage(&storage, input, world.now), None, "it is said once");
     });
-    let ready = storage.status.unwrap().conditions.into_iter().find(|said| said.type_ == "Ready").unwrap();
+    let ready = storage.into_inner().status.unwrap().conditions.into_iter().find(|said| said.type_ == "Ready").unwrap();
     (ready.reason, ready.message)
 }
 

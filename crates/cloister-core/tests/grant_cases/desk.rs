@@ -1,6 +1,6 @@
 //! A policy, a storage, and somebody who asks.
 
-use super::grants::{Pod, Shelf, Spec, World, reference};
+use super::grants::{Pod, Shared, Shelf, Spec, World, reference};
 use cloister_api::{
     AccessPolicy, AccessReview, AccessReviewSpec, Decision, GrantKind, GrantPhase, GrantStatus, Identity,
     RequestReference, StorageResource,
@@ -21,7 +21,7 @@ pub fn policy(more: Value) -> Shelf<AccessPolicy> {
     });
     let mut policy = AccessPolicy::new("standard", serde_json::from_value(merged(spec, more)).unwrap());
     policy.metadata.uid = Some("uid-standard".into());
-    Shelf::Read(Box::new(policy))
+    Shelf::Read(Shared::new(policy))
 }
 
 pub fn storage(more: Value) -> Shelf<StorageResource> {
@@ -30,12 +30,12 @@ pub fn storage(more: Value) -> Shelf<StorageResource> {
     let spec = json!({"sensitivity": "Low", "roles": [role]});
     let mut storage = StorageResource::new("weights", serde_json::from_value(merged(spec, more)).unwrap());
     storage.metadata.uid = Some("uid-weights".into());
-    Shelf::Read(Box::new(storage))
+    Shelf::Read(Shared::new(storage))
 }
 
 pub fn world() -> World {
     match (storage(json!({})), policy(json!({}))) {
-        (Shelf::Read(storage), Shelf::Read(policy)) => World::new(*storage, *policy),
+        (Shelf::Read(storage), Shelf::Read(policy)) => World::new(storage.into_inner(), policy.into_inner()),
         _ => unreachable!(),
     }
 }

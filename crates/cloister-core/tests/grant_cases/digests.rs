@@ -2,7 +2,7 @@
 
 use super::{
     desk::*,
-    grants::{Shelf, World, debugger, role_facts},
+    grants::{Shared, Shelf, World, debugger, role_facts},
 };
 use cloister_api::{AccessPolicySpec, EgressGrantSpec, RoleGrantSpec, StorageAccessGrantSpec, StorageResourceSpec};
 use cloister_core::grant::Grant;
@@ -279,12 +279,12 @@ fn it_changes_with_who_and_what_it_is_about() {
         ("role/debug", |world| {
             let mut role = debugger();
             role.metadata.uid = Some("other".into());
-            world.role = Shelf::Read(Box::new(role));
+            world.role = Shelf::Read(Shared::new(role));
         }),
         ("role/debug", |world| {
             let mut role = debugger();
             role.spec.cluster_role = "cloister:storage-reader".into();
-            world.role = Shelf::Read(Box::new(role));
+            world.role = Shelf::Read(Shared::new(role));
         }),
     ];
     for (at, (key, change)) in changes.into_iter().enumerate() {

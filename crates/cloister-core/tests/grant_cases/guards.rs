@@ -2,7 +2,7 @@
 
 use super::{
     desk::*,
-    grants::{Shelf, World, annotated},
+    grants::{Shared, Shelf, World, annotated},
 };
 use cloister_api::{GrantPhase, StorageResource, labels};
 use cloister_core::{
@@ -63,7 +63,7 @@ fn a_cluster_role_says_which_policies_may_give_it() {
 #[test]
 fn a_secret_says_which_policies_may_hand_it_out() {
     let storages = (labels::STORAGE_RESOURCES, "weights");
-    let with = |policies| World { annotations: [storages, (POLICIES, policies)].into(), ..world() };
+    let with = |policies| World { annotations: Shared::new([storages, (POLICIES, policies)].into()), ..world() };
     let answer = |policies| answer(with(policies), json!({}));
     assert_eq!(answer("standard"), (GrantPhase::Active, "Active".into(), false));
     assert_eq!(answer("model-weights,owners"), (GrantPhase::Pending, "PolicyNotAllowed".into(), true));
@@ -82,7 +82,7 @@ fn of_storage(world: &World, annotations: &[(&'static str, &'static str)]) -> (S
     let storage: &StorageResource = storage;
     let kept = annotated(&annotations.iter().copied().collect());
     let input = Input {
-        policies: &|_| Lookup::Read(&**policy),
+        policies: &|_| Lookup::Read(policy),
         cluster_roles: &|name| world.cluster_roles.get(name),
         credentials: &|_| Some(CredentialFacts::of(&kept, Some("1".into()))),
         services: &|_| None,
@@ -124,7 +124,7 @@ fn a_guard_under_a_mistaken_key_closes_what_it_was_to_guard() {
                  nobody until its owner corrects or removes this"
             )
         );
-        let with = World { annotations: [storages, (key, "standard")].into(), ..world() };
+        let with = World { annotations: Shared::new([storages, (key, "standard")].into()), ..world() };
         let expected = (GrantPhase::Pending, "CredentialNotOffered".into(), true);
         assert_eq!(answer(with, json!({})), expected, "{key}");
         // What is open ends when such a key is added.
@@ -220,7 +220,7 @@ fn an_endpoint_opens_no_more_than_an_allowlist() {
     settle(&mut world);
     let mut settings = world.settings.spec.clone();
     settings.egress.max_public_prefix.ipv4 = 28;
-    world.settings = Settings::new(Some(&settings));
+    world.settings = Shared::new(Settings::new(Some(&settings)));
     settle(&mut world);
     assert_eq!(said(&world, "eval").0, GrantPhase::Active);
     let open = world.objects.0.keys().filter(|key| key.kind == cloister_core::model::child::ChildKind::NetworkPolicy);

@@ -2,7 +2,7 @@
 
 use super::{
     desk::*,
-    grants::{Shelf, World, debugger, role_facts},
+    grants::{Shared, Shelf, World, debugger, role_facts},
 };
 use cloister_api::GrantPhase;
 use cloister_core::model::child::{Child, ChildKey, ChildKind};
@@ -75,7 +75,7 @@ fn a_role_that_comes_to_allow_something_else_is_taken_away() {
     let other = |world: &mut World| {
         let mut role = debugger();
         role.spec.cluster_role = "cloister:storage-reader".into();
-        world.role = Shelf::Read(Box::new(role));
+        world.role = Shelf::Read(Shared::new(role));
     };
     assert_eq!(ends("role/debug", &other), revoked("TargetChanged"), "another ClusterRole that allows the same");
     assert_eq!(ends("role/debug", &|world| world.role = Shelf::Absent), revoked("TargetGone"));
@@ -172,11 +172,11 @@ fn an_open_grant_says_that_its_rule_is_declared_no_more() {
         serde_json::from_value(json!({"name": "lab", "networks": [network], "ports": [{"port": 443}]})).unwrap()
     };
     let mut world = world();
-    world.rules = vec![lab("203.0.113.0/24")];
+    world.rules = Shared::new(vec![lab("203.0.113.0/24")]);
     ask(&mut world, "egress/lab", json!({"rule": lab("203.0.113.0/25")}));
     settle(&mut world);
     let mut after = |rules: Vec<cloister_api::EgressRule>| {
-        world.rules = rules;
+        world.rules = Shared::new(rules);
         settle(&mut world);
         let status = status(&world, "egress/lab");
         assert_eq!((status.phase, world.objects.0.len()), (GrantPhase::Active, 1));

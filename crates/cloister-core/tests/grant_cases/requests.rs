@@ -1,6 +1,9 @@
 //! What a request that cannot be given is told, as whole sentences.
 
-use super::{desk::*, grants::World};
+use super::{
+    desk::*,
+    grants::{Shared, World},
+};
 use cloister_api::{CloisterConfigSpec, GrantPhase};
 use cloister_core::{
     address::NeverOpened,
@@ -95,7 +98,7 @@ fn all_that_is_known_to_be_wrong_is_told_where_the_target_is_misspelt() {
 
     // What would be refused whatever it is for does not wait.
     let spec: CloisterConfigSpec = serde_json::from_value(json!({"personKey": "employee"})).unwrap();
-    let mut world = World { settings: Settings::new(Some(&spec)), ..self::world() };
+    let mut world = World { settings: Shared::new(Settings::new(Some(&spec))), ..self::world() };
     ask(&mut world, "eval", json!({"storage": "wieghts"}));
     settle(&mut world);
     assert_eq!(told(&world, "eval"), (GrantPhase::Denied, "SeveralMistakes".into(), false));
@@ -117,7 +120,7 @@ fn networks(name: &str, network: &str) -> Value {
 /// A namespace that declares a rule, and the reason and the message of a request for this one.
 fn asked_for(rule: Value, agreed: Vec<AllowRule>) -> (String, String) {
     let declared = serde_json::from_value(networks("lab", "203.0.113.0/24")).unwrap();
-    let mut world = World { rules: vec![declared], agreed, ..by_people(json!({})) };
+    let mut world = World { rules: Shared::new(vec![declared]), agreed: Shared::new(agreed), ..by_people(json!({})) };
     ask(&mut world, "egress/lab", json!({"rule": rule}));
     settle(&mut world);
     let (phase, reason, _) = told(&world, "egress/lab");

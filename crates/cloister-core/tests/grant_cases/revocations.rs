@@ -2,7 +2,7 @@
 
 use super::{
     desk::*,
-    grants::{Shelf, World},
+    grants::{Shared, Shelf, World},
 };
 use cloister_api::{AccessPolicy, CloisterConfigSpec, Decision, GrantPhase, Identity};
 use cloister_core::cluster::settings::Settings;
@@ -140,10 +140,8 @@ fn after_a_restore_what_was_approved_before_ends() {
     let before = |seconds: i64| {
         after(move |world| {
             let at = Some(Time(world.now + SignedDuration::from_secs(seconds)));
-            world.settings = Settings::new(Some(&CloisterConfigSpec {
-                invalidate_grants_before: at,
-                ..world.settings.spec.clone()
-            }));
+            let spec = CloisterConfigSpec { invalidate_grants_before: at, ..world.settings.spec.clone() };
+            world.settings = Shared::new(Settings::new(Some(&spec)));
         })
     };
     assert_eq!(before(1), revoked("Invalidated"));
@@ -161,7 +159,7 @@ fn after_a_restore_what_was_asked_before_is_refused() {
         settle(&mut world);
         let spec = world.settings.spec.clone();
         let at = Some(Time(world.now + SignedDuration::from_secs(after)));
-        world.settings = Settings::new(Some(&CloisterConfigSpec { invalidate_grants_before: at, ..spec }));
+        world.settings = Shared::new(Settings::new(Some(&CloisterConfigSpec { invalidate_grants_before: at, ..spec })));
         all_agree(&mut world, "eval");
         settle(&mut world);
         said(&world, "eval")
@@ -176,7 +174,7 @@ fn a_storage_that_becomes_more_sensitive_asks_again() {
     let minimum = |world: &mut World| {
         let mut spec = world.settings.spec.clone();
         spec.minimum_approvals.low = 4;
-        world.settings = Settings::new(Some(&spec));
+        world.settings = Shared::new(Settings::new(Some(&spec)));
     };
     assert_eq!(after(minimum), revoked("PolicyTooWeak"));
     assert_eq!(after(|world| world.storage = storage(json!({"sensitivity": "Moderate"}))), revoked("TargetChanged"));

@@ -2,7 +2,7 @@
 
 use super::{
     desk::*,
-    grants::{Shelf, World},
+    grants::{Shared, Shelf, World},
 };
 use cloister_api::GrantPhase;
 use cloister_core::dns::{Answer, KnownName, Limits, Outcome, Where};
@@ -24,7 +24,7 @@ const DIFFERS: &str =
 /// A namespace that declares rule lab, and what DNS says of some names.
 fn world_of(policy: Value) -> World {
     let declared = json!({"name": "lab", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]});
-    let mut world = World { rules: vec![serde_json::from_value(declared).unwrap()], ..by_people(policy) };
+    let mut world = World { rules: Shared::new(vec![serde_json::from_value(declared).unwrap()]), ..by_people(policy) };
     let address = ("10.0.0.9".parse().unwrap(), SignedDuration::from_secs(30));
     let never = cloister_core::address::NeverOpened::new(&[]);
     let rebound = Answer::believed([address], Where::Public, &never).unwrap_err();

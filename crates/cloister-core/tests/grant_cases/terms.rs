@@ -2,7 +2,7 @@
 
 use super::{
     desk::*,
-    grants::{Shelf, World},
+    grants::{Shared, Shelf, World},
 };
 use cloister_api::{GrantPhase, labels};
 use cloister_core::{cluster::settings::Settings, grant::Home};
@@ -87,7 +87,7 @@ fn a_catalogue_that_does_not_do_is_waited_for() {
         ("PolicyTooWeak", World { storage: storage(json!({"sensitivity": "High"})), ..world() }),
         ("CredentialMissing", World { credential: None, ..world() }),
         ("CredentialMissing", World { storage: storage(json!({"roles": elsewhere})), ..world() }),
-        ("ConfigUndecodable", World { settings: Settings::unreadable(), ..world() }),
+        ("ConfigUndecodable", World { settings: Shared::new(Settings::unreadable()), ..world() }),
     ];
     for (reason, mut world) in cases {
         assert_eq!(answer(world.clone(), json!({})), (GrantPhase::Pending, reason.to_owned(), true));
@@ -266,10 +266,10 @@ fn the_source_of_a_credential_says_who_may_hand_it_out() {
     let mut world = world();
     ask(&mut world, "eval", json!({}));
     settle(&mut world);
-    let mut silent = World { annotations: [].into(), ..world.clone() };
+    let mut silent = World { annotations: Shared::default(), ..world.clone() };
     settle(&mut silent);
     assert_eq!(told(&silent, "eval"), (GrantPhase::Active, "CredentialNotOffered".into(), true));
-    let mut another = World { annotations: [(storages, "another")].into(), ..world.clone() };
+    let mut another = World { annotations: Shared::new([(storages, "another")].into()), ..world.clone() };
     settle(&mut another);
     assert_eq!(said(&another, "eval"), (GrantPhase::Revoked, "CredentialNotOffered".into()));
     // One that was emptied is missing.

@@ -2,7 +2,7 @@
 
 use super::{
     desk::*,
-    grants::{Shelf, World},
+    grants::{Shared, Shelf, World},
 };
 use cloister_api::{EgressRule, GrantPhase, StorageResource};
 use cloister_core::{
@@ -22,9 +22,9 @@ fn with(endpoints: &[&[&str]]) -> World {
         let Shelf::Read(storage): Shelf<StorageResource> = storage(json!({"endpoint": endpoint})) else {
             unreachable!()
         };
-        world.storages.insert(format!("weights-{at}"), *storage);
+        world.storages.insert(format!("weights-{at}"), storage.into_inner());
     }
-    world.annotations = [("cloister.dev/storage-resources", "weights-0,weights-1,weights-2")].into();
+    world.annotations = Shared::new([("cloister.dev/storage-resources", "weights-0,weights-1,weights-2")].into());
     world
 }
 
@@ -103,7 +103,7 @@ fn opening(network: &str) -> AllowRule {
 fn what_allowlists_open_counts() {
     for (allowed, is_given) in [("198.50.0.0/16", false), ("192.0.2.0/24", true), ("198.51.0.0/16", true)] {
         let mut world = with(&[&["198.51.0.0/16"]]);
-        world.agreed = vec![opening(allowed)];
+        world.agreed = Shared::new(vec![opening(allowed)]);
         ask_for(&mut world, "first", 0, json!({}));
         settle(&mut world);
         assert_eq!(said(&world, "first").0 == GrantPhase::Active, is_given, "{allowed}: {}", message(&world, "first"));

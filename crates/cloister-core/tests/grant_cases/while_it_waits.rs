@@ -2,7 +2,7 @@
 
 use super::{
     desk::*,
-    grants::{Shelf, World},
+    grants::{Shared, Shelf, World},
     said::{counted, said_of, sam},
 };
 use cloister_api::{Decision, GrantPhase};
@@ -53,14 +53,14 @@ fn one_that_timed_out_tells_what_held_it_up() {
 fn whatever_held_it_up_is_told_in_the_words_for_one_that_is_over() {
     let rule = |networks: Value| json!({"rule": {"name": "lab", "networks": networks, "ports": [{"port": 443}]}});
     let declares = |networks: Value| World {
-        rules: vec![serde_json::from_value(rule(networks)["rule"].clone()).unwrap()],
+        rules: Shared::new(vec![serde_json::from_value(rule(networks)["rule"].clone()).unwrap()]),
         ..by_people(json!({}))
     };
     let open = |world: World| {
         let rule = serde_json::from_value(rule(json!(["203.0.113.0/24"]))["rule"].clone()).unwrap();
         let never = cloister_core::address::NeverOpened::new(&[]);
         let surroundings = cloister_core::egress::Surroundings { never: &never, services: &|_| None, wildcards: false };
-        World { agreed: vec![cloister_core::egress::open_rule(&rule, &surroundings).unwrap()], ..world }
+        World { agreed: Shared::new(vec![cloister_core::egress::open_rule(&rule, &surroundings).unwrap()]), ..world }
     };
     let none = || World { policy: policy(json!({"autoApprove": []})), ..world() };
     let secret = || World { credential: None, ..by_people(json!({})) };

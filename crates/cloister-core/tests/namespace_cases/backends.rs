@@ -144,9 +144,9 @@ fn what_denies_above_all_stands_last_and_goes_last() {
     assert!(plan.close.is_empty() && plan.last.is_some());
     world = settled(world);
     world.namespace.as_mut().unwrap().terminating = true;
-    world.pods = 1;
+    world.pods = Some(1);
     assert!(world.plan().does_nothing());
-    (world.pods, world.declared) = (0, None);
+    (world.pods, world.declared) = (Some(0), None);
     world.settle(&mut |_, _| ());
     assert!(world.namespace.is_none());
     assert!(world.names(ChildKind::ClusterNetworkPolicy).is_empty());

@@ -303,9 +303,16 @@ fn a_deletion_says_what_is_left() {
     ending.declared.as_mut().unwrap().metadata.deletion_timestamp = Some(Time(at(0)));
     ending.namespace.as_mut().unwrap().terminating = true;
     for (pods, open_grants, reason, message) in [
-        (0, 0, "Deleting", "Namespace interp is being deleted"),
-        (0, 2, "WaitingForGrants", "waiting for 2 grants to be revoked"),
-        (1, 2, "WaitingForPods", "waiting for 1 pod and 2 grants to end"),
+        (Some(0), 0, "Deleting", "Namespace interp is being deleted"),
+        (Some(0), 2, "WaitingForGrants", "waiting for 2 grants to be revoked"),
+        (Some(1), 2, "WaitingForPods", "waiting for 1 pod and 2 grants to end"),
+        (
+            None,
+            0,
+            "WaitingForPods",
+            "the operator has not listed pods yet, so the policies of Namespace interp stay; if this does not pass, give it the \
+             permission (deploy/rbac)",
+        ),
     ] {
         let status = World { pods, open_grants, ..ending.clone() }.plan().status.unwrap();
         let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();

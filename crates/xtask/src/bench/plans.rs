@@ -53,7 +53,7 @@ pub fn namespace(name: &str) -> Result<Plan<ResearchNamespaceStatus>> {
         children: &Children::new(),
         has_grant: &|_| false,
         inspection: None,
-        pods: 0,
+        pods: Some(0),
         open_grants: 0,
         owed_review: None,
         now: Timestamp::now(),

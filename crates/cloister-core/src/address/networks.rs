@@ -86,11 +86,11 @@ impl NetworkSet {
     }
 
     pub(crate) fn intersection(&self, other: &Self) -> Self {
-        Self { v4: &self.v4 & &other.v4, v6: &self.v6 & &other.v6 }
+        Self { v4: common(&self.v4, &other.v4), v6: common(&self.v6, &other.v6) }
     }
 
     pub(crate) fn difference(&self, other: &Self) -> Self {
-        Self { v4: &self.v4 - &other.v4, v6: &self.v6 - &other.v6 }
+        Self { v4: without(&self.v4, &other.v4), v6: without(&self.v6, &other.v6) }
     }
 
     /// The first and last addresses of the ranges, in ascending order: for many quick questions about one set.
@@ -154,6 +154,14 @@ fn apart<T: range_set_blaze::Integer>(a: &RangeSetBlaze<T>, b: &RangeSetBlaze<T>
         (Some((a_first, a_last)), Some((b_first, b_last))) => a_last < b_first || b_last < a_first,
         _ => true,
     }
+}
+
+fn common<T: range_set_blaze::Integer>(a: &RangeSetBlaze<T>, b: &RangeSetBlaze<T>) -> RangeSetBlaze<T> {
+    if apart(a, b) { RangeSetBlaze::new() } else { a & b }
+}
+
+fn without<T: range_set_blaze::Integer>(a: &RangeSetBlaze<T>, b: &RangeSetBlaze<T>) -> RangeSetBlaze<T> {
+    if apart(a, b) { a.clone() } else { a - b }
 }
 
 /// A network in CIDR notation, as strict as the API server: no leading zeros (which some read as octal), no bits set

@@ -1,7 +1,7 @@
 //! Which addresses are the Internet's: those of no range that is somebody's own, or has a meaning of its own.
 
 use super::{
-    networks::NetworkSet,
+    networks::{Bounds, NetworkSet},
     special::{MAPPED, nat64},
 };
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -45,6 +45,9 @@ pub(crate) static NOT_PUBLIC: LazyLock<NetworkSet> = LazyLock::new(|| {
     NetworkSet::of(v4.map(IpNet::V4).chain(v6).chain(translated))
 });
 
+/// The same, for quick questions.
+static NOT_PUBLIC_BOUNDS: LazyLock<Bounds> = LazyLock::new(|| NOT_PUBLIC.bounds());
+
 /// Whether an address is the Internet's.
 pub fn is_public(address: IpAddr) -> bool {
     !NOT_PUBLIC.contains(address)
@@ -52,7 +55,10 @@ pub fn is_public(address: IpAddr) -> bool {
 
 /// The addresses among these that are the Internet's.
 pub(crate) fn public_part(networks: &[IpNet]) -> NetworkSet {
-    NetworkSet::of(networks.iter().copied()).difference(&NOT_PUBLIC)
+    let all = NetworkSet::of(networks.iter().copied());
+    // Most networks are public as a whole.
+    let is_public = all.ranges().all(|(first, last)| NOT_PUBLIC_BOUNDS.within(first, last).next().is_none());
+    if is_public { all } else { all.difference(&NOT_PUBLIC) }
 }
 
 /// The addresses among these that are not.

@@ -35,7 +35,7 @@ pub fn narrowed(openings: &[&AllowRule], config: &EgressConfig) -> Vec<Narrowed>
         left.extract_if(.., |piece| piece.count() > most(piece.first, config.max_public_prefix)).map(|p| (p, None)),
     );
     loop {
-        let union = NetworkSet::union_of(&left.iter().map(Piece::meant).collect::<Vec<_>>());
+        let union = NetworkSet::of_ranges(left.iter().map(|piece| (piece.first, piece.last)));
         let Some((offending, size, excess)) = offending(&union, config.max_public_prefix) else { break };
         // The widest go first, so that what is narrow stays. No fewer will do than are as wide as the excess.
         let mut widest: Vec<usize> = (0..left.len()).filter(|&at| left[at].is_within(&offending)).collect();
@@ -84,10 +84,6 @@ impl Piece {
             pieces.extend(public.ranges().map(piece));
         }
         pieces
-    }
-
-    fn meant(&self) -> NetworkSet {
-        NetworkSet::range(self.first, self.last)
     }
 
     fn count(&self) -> u128 {

@@ -122,6 +122,9 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
     let mut covering = Vec::new();
     let mut by = Sources::default();
     for (at, source, other) in &allowed.rules {
+        if own.reach.is_apart(&other.reach) {
+            continue;
+        }
         by.apart.extend(own.reach.in_another_form(&other.reach).map(|form| (*source, form)));
         let Some(common) = own.reach.intersection(&other.reach) else {
             by.elsewhere.extend(own.reach.on_other_ports(&other.reach).map(|ports| (*source, ports)));

@@ -129,13 +129,22 @@ impl Reach {
         }
     }
 
+    /// Whether they obviously have no destination in common, on whatever ports.
+    pub(crate) fn is_apart(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Networks { networks, .. }, Self::Networks { networks: others, .. }) => {
+                networks.open.is_apart(&others.open)
+            }
+            (Self::Hosts { .. }, Self::Hosts { .. }) => false,
+            (Self::Service(own), Self::Service(other)) => own.reference != other.reference,
+            _ => true,
+        }
+    }
+
     /// What both reach; nothing where they have no port or no destination in common.
     pub(crate) fn intersection(&self, other: &Self) -> Option<Self> {
         match (self, other) {
             (Self::Networks { networks, ports }, Self::Networks { networks: other_networks, ports: other_ports }) => {
-                if networks.open.is_apart(&other_networks.open) {
-                    return None;
-                }
                 let ports = ports.intersection(other_ports);
                 if ports.is_empty() {
                     return None;
@@ -165,7 +174,7 @@ impl Reach {
         match (self, other) {
             (Self::Networks { networks, .. }, Self::Networks { networks: others, ports }) => {
                 let (own, other) = (&networks.open, &others.open);
-                (!own.is_apart(other) && !own.intersection(other).is_empty()).then(|| ports.in_words())
+                (!own.intersection(other).is_empty()).then(|| ports.in_words())
             }
             (Self::Hosts { hosts, .. }, Self::Hosts { hosts: others, ports }) => {
                 hosts.intersection(others).map(|_| ports.in_words())

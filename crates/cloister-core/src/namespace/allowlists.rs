@@ -8,11 +8,19 @@ use super::{
     tally::Tally,
 };
 use crate::{
-    address::Refusal,
+    address::{DomainName, Refusal},
     egress::{AllowRule, Surroundings, is_as_published, narrowed, open_rule_in_part},
 };
 use cloister_api::{Attach, EgressAllowlist, EgressState, ResearchNamespace, ServiceReference};
 use std::collections::BTreeSet;
+
+/// Whether one of these wildcards covers a host that a namespace names.
+fn covers_own(wildcards: &str, namespace: &ResearchNamespace) -> bool {
+    let wildcards: Vec<DomainName> = wildcards.split(", ").filter_map(|name| name.parse::<DomainName>().ok()).collect();
+    let named = namespace.spec.egress.rules.iter().flat_map(|rule| rule.domain_names.iter().flatten());
+    let mut hosts = named.filter_map(|name| name.parse::<DomainName>().ok());
+    hosts.any(|host| wildcards.iter().any(|wildcard| wildcard.covers(&host)))
+}
 
 impl Needs {
     /// Decides about all needs of a namespace.
@@ -124,6 +132,12 @@ impl Needs {
             }
             let opened = open_rule_in_part(rule, surroundings);
             for refusal in &opened.closed {
+                if let Refusal::WildcardNotEnforceable { names } = refusal
+                    && covers_own(names, namespace)
+                {
+                    tally.covers(&rule.name, names);
+                    continue;
+                }
                 let (state, reason, message) = refused(refusal);
                 tally.closes(state, reason, &rule.name, message);
             }

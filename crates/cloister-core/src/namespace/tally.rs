@@ -2,6 +2,7 @@
 
 use super::host_status::what_to_do;
 use crate::{
+    address::Refusal,
     dns::{Held, NameState},
     model::text::others,
 };
@@ -19,6 +20,8 @@ pub struct Tally {
     /// The rules that open something.
     open: BTreeSet<String>,
     closed: Vec<Closed>,
+    /// What wildcards cover though no address opens them.
+    covering: Vec<String>,
     /// Who can correct its rules, as the end of the message.
     corrected_by: String,
     /// The reason and the message if all of it is open.
@@ -32,6 +35,14 @@ struct Closed {
     reason: String,
     rule: String,
     message: String,
+}
+
+impl Closed {
+    /// Whether somebody has to correct the rule.
+    fn is_wrong(&self) -> bool {
+        let wildcard = Refusal::WildcardNotEnforceable { names: String::new() };
+        self.state == EgressState::Refused && self.reason != wildcard.reason()
+    }
 }
 
 impl Tally {
@@ -67,6 +78,14 @@ impl Tally {
         self.closed.push(closed);
     }
 
+    /// Notes that wildcards of a rule, which no address opens, cover hosts that the namespace names.
+    pub fn covers(&mut self, rule: &str, wildcards: &str) {
+        self.opens(rule);
+        self.covering.push(format!(
+            "{wildcards} covers the hosts below it that egress.rules of the ResearchNamespace name, and opens no other"
+        ));
+    }
+
     /// Notes the names that have no address, among those that are opened by address.
     pub fn names(&mut self, held: &[Held]) {
         let mut closed: Vec<&Held> = held.iter().filter(|held| held.state != NameState::Held).collect();
@@ -81,7 +100,10 @@ impl Tally {
     pub fn tell(mut self, need: &mut EgressStatus) {
         self.closed.sort_by_key(|closed| severity(closed.state));
         let Some(worst) = self.closed.first() else {
-            (need.state, (need.reason, need.message)) = (EgressState::Active, self.whole);
+            let (reason, whole) = self.whole;
+            let message = [whole].into_iter().chain(self.covering).filter(|said| !said.is_empty());
+            (need.state, need.reason, need.message) =
+                (EgressState::Active, reason, message.collect::<Vec<_>>().join("; "));
             return;
         };
         (need.state, need.reason) = (worst.state, worst.reason.clone());
@@ -95,10 +117,10 @@ impl Tally {
                 said.push(named);
             }
         }
-        // An answer of DNS that is missing is nobody's mistake.
+        // An answer of DNS that is missing is nobody's mistake, and a wildcard is there for the hosts that it covers.
         let of_dns = [NameState::Unknown.reason(), NameState::Unanswered(String::new()).reason()];
         let is_mistake = match need.state {
-            EgressState::Refused => true,
+            EgressState::Refused => self.closed.iter().any(Closed::is_wrong),
             EgressState::Unresolved => !of_dns.contains(&need.reason.as_str()),
             _ => false,
         };

@@ -73,6 +73,30 @@ fn a_wildcard_that_nothing_opens_covers_all_the_same() {
 }
 
 #[test]
+fn a_wildcard_that_covers_a_host_of_the_namespace_is_no_mistake() {
+    let rules = json!([{"name": "hub", "domainNames": ["huggingface.co", "*.hf.co"], "ports": [{"port": 443}]}]);
+    let own = json!([{"name": "files", "domainNames": ["cas-bridge.xethub.hf.co"], "ports": [{"port": 443}]}]);
+    let mut world = world(json!({"egress": {"allowlists": ["lab"], "rules": own}}));
+    world.allowlists.insert("lab".into(), allowlist(json!({"rules": rules})));
+    for (name, address) in [("huggingface.co", "198.51.100.7"), ("cas-bridge.xethub.hf.co", "198.51.100.8")] {
+        world.known.insert(name.into(), known(&world, address));
+    }
+    let mut world = settled(world);
+    assert_eq!(need(&world, "rule/files").0, EgressState::Active);
+    assert_eq!(need(&world, "allowlist/lab"), (EgressState::Active, String::new()));
+    let covers =
+        "*.hf.co covers the hosts below it that egress.rules of the ResearchNamespace name, and opens no other";
+    assert_eq!(message(&world, "allowlist/lab"), covers);
+
+    // Without such a host it says how to name one, and nobody has to correct the allowlist.
+    world.declared.as_mut().unwrap().spec.egress.rules.clear();
+    let world = settled(world);
+    assert_eq!(need(&world, "allowlist/lab"), (EgressState::Refused, "WildcardNotEnforceable".into()));
+    let said = message(&world, "allowlist/lab");
+    assert!(said.starts_with("partly open: *.hf.co") && !said.contains("can be corrected"), "{said}");
+}
+
+#[test]
 fn a_name_that_anybody_can_have_storage_under_closes_no_other() {
     let names = ["api.wandb.ai", "storage.googleapis.com"];
     let rules = json!([{"name": "wandb", "domainNames": names, "ports": [{"port": 443}]}]);

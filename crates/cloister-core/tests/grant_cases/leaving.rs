@@ -179,7 +179,7 @@ fn nothing_is_approved_by_itself_for_whom_has_left() {
     };
     assert_eq!(said(&late(json!({})), "eval"), (GrantPhase::Denied, "RequesterLeft".into()));
     let kept = late(json!({"whenRequesterLeaves": "Keep"}));
-    assert_eq!(said(&kept, "eval"), (GrantPhase::Pending, "AwaitingApproval".into()));
+    assert_eq!(said(&kept, "eval"), (GrantPhase::Pending, "NoApproverLeft".into()));
     assert_eq!(
         message(&kept, "eval"),
         "AccessPolicy standard does not approve this request automatically, and names no approvers; alice is no longer a \

@@ -193,7 +193,7 @@ fn waits_for_people(
             "AccessPolicy {policy} does not approve this request automatically, and names no approvers{said}. Ask \
              {POLICY_WRITERS} to name approvers"
         );
-        return Wait::new("AwaitingApproval", format!("{at_its_end}, or delete the grant"), at_its_end, false);
+        return Wait::new("NoApproverLeft", format!("{at_its_end}, or delete the grant"), at_its_end, true);
     }
     let missing = tally.missing(rules);
     let mut message = format!("waits for approval under AccessPolicy {policy}: {missing}{said}");

@@ -33,7 +33,7 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
     let expressions = auto_approve::check(&spec.auto_approve);
     let expressions = expressions
         .into_iter()
-        .map(|fault| ("ExpressionInvalid", format!("autoApprove: {fault}; it counts as false until it is corrected")));
+        .map(|fault| ("ExpressionInvalid", format!("{fault}; it counts as false until it is corrected")));
     let pattern = spec.ticket.pattern.as_deref().and_then(eligibility::pattern_error);
     let pattern = pattern.map(|error| {
         (

@@ -110,6 +110,9 @@ fn cluster_role(name: &str, policy: Option<&AccessPolicy>, input: &Input<'_>) ->
                 let meant = did_you_mean((input.meant)(Listed::ClusterRole, name).as_deref());
                 format!("there is no ClusterRole {name}{meant}; correct the name, or ask {CLUSTER_ADMINS} to create it")
             }
+            fault if fault.is_of_role_of_kubernetes() => {
+                format!("{fault}; name another ClusterRole, such as cloister:debugger")
+            }
             fault => format!("{fault}: ask {CLUSTER_ADMINS} to do that, or name another ClusterRole"),
         };
         return vec![(fault.reason(), message)];

@@ -137,13 +137,16 @@ fn named(group: &str, resource: &str) -> String {
 }
 
 fn in_words(rule: &PolicyRule) -> String {
-    let list = |list: Option<&[String]>| list.unwrap_or_default().join(",");
-    format!(
-        "verbs [{}] on resources [{}] of groups [{}]",
-        rule.verbs.join(","),
-        list(rule.resources.as_deref()),
-        list(rule.api_groups.as_deref())
-    )
+    let groups = rule.api_groups.as_deref().unwrap_or_default();
+    let groups = match groups {
+        [core] if core.is_empty() => "the core group".to_owned(),
+        _ => {
+            let named = groups.iter().map(|group| if group.is_empty() { "the core group" } else { group });
+            format!("groups [{}]", named.collect::<Vec<_>>().join(","))
+        }
+    };
+    let (verbs, resources) = (rule.verbs.join(","), rule.resources.as_deref().unwrap_or_default().join(","));
+    format!("verbs [{verbs}] on resources [{resources}] of {groups}")
 }
 
 #[cfg(test)]

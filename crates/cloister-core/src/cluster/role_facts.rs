@@ -57,7 +57,7 @@ pub enum Fault {
     #[error("there is no ClusterRole {0}; correct the name, or ask {CLUSTER_ADMINS} to create it")]
     NotFound(String),
     /// It would outlive the grant.
-    #[error("ClusterRole {role} would let its holder keep access after the end: {rule}; remove that from the role")]
+    #[error("ClusterRole {role} would let its holder keep access after the end: {rule}{}", removal(role))]
     Lasting {
         /// The role.
         role: String,
@@ -75,7 +75,22 @@ pub enum Fault {
     NotBindable(String),
 }
 
+/// What to do about a role that would outlive its grant: those of Kubernetes are not changed.
+fn removal(role: &str) -> &'static str {
+    if is_of_kubernetes(role) { "" } else { "; remove that from the role" }
+}
+
+/// Whether Kubernetes itself makes a ClusterRole of this name, and restores it.
+fn is_of_kubernetes(role: &str) -> bool {
+    ["cluster-admin", "admin", "edit", "view"].contains(&role) || role.starts_with("system:")
+}
+
 impl Fault {
+    /// Whether only another ClusterRole helps, because nobody should change this one.
+    pub fn is_of_role_of_kubernetes(&self) -> bool {
+        matches!(self, Fault::Lasting { role, .. } if is_of_kubernetes(role))
+    }
+
     /// Why, in one word.
     pub fn reason(&self) -> &'static str {
         match self {

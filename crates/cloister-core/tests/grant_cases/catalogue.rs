@@ -85,14 +85,14 @@ fn of_no_use() -> Vec<(Value, &'static str, &'static str)> {
             json!({"requesters": account, "autoApprove": ["true"], "approvalRules": rule(1, "bob")}),
             "TooFewPeople",
             "its approvalRules can never be met: a request of a ServiceAccount needs the approvals of 2 people, and rule a \
-             requires 2 approvals, and has 1 approver that no other rule needs; name more people or another group, who are \
+             requires 2 approvals, and has 1 approver; name more people or another group, who are \
              neither requester nor beneficiary",
         ),
         (
             json!({"autoApprove": [], "beneficiaries": [{"kind": "User", "name": "nina"}], "approvalRules": rule(1, "nina")}),
             "TooFewPeople",
             "its approvalRules can never be met: a beneficiary cannot approve; without the beneficiary, rule a requires 1 \
-             approval, and has 0 approvers that no other rule needs; name more people or another group, who are neither \
+             approval, and has 0 approvers; name more people or another group, who are neither \
              requester nor beneficiary",
         ),
     ]
@@ -240,6 +240,58 @@ fn a_role_that_cannot_be_given_says_why() {
     assert_eq!(of_role(&gone, debugger()), said("False", "PolicyNotFound"));
     let unread = World { policy: Shelf::Undecodable, ..world() };
     assert_eq!(of_role(&unread, debugger()), said("False", "PolicyUndecodable"));
+}
+
+/// Nobody is sent to change a ClusterRole of Kubernetes itself.
+#[test]
+fn a_role_of_kubernetes_is_left_as_it_is() {
+    let told = |name: &str| {
+        let mut world = world();
+        world.cluster_roles.insert(name.into(), role_facts(&["secrets"], true));
+        let mut role = debugger();
+        role.spec.cluster_role = name.into();
+        let ready = conditions_of_role(&world, role).into_iter().find(|said| said.type_ == "Ready").unwrap();
+        assert_eq!(ready.reason, "ClusterRoleRefused");
+        ready.message
+    };
+    for name in ["cluster-admin", "admin", "edit", "view", "system:node"] {
+        let message = told(name);
+        assert!(message.starts_with(&format!("ClusterRole {name} would let its holder keep access")), "{message}");
+        assert!(message.ends_with("); name another ClusterRole, such as cloister:debugger"), "{message}");
+        assert!(message.contains(" of the core group ("), "{message}");
+    }
+    let own = "; remove that from the role: ask a cluster administrator to do that, or name another ClusterRole";
+    assert!(told("cloister:debugger").ends_with(own));
+}
+
+/// Whom several rules name counts once: what is said of them together is true.
+#[test]
+fn rules_that_share_too_few_people_are_told_together() {
+    let told = |rules: Value| {
+        let conditions = of_policy(json!({"approvalRules": rules}));
+        conditions.into_iter().find(|said| said.type_ == "Satisfiable").unwrap().message
+    };
+    let rule = |name: &str, required: u32, who: &[&str]| {
+        let approvers: Vec<Value> = who.iter().map(|name| json!({"kind": "User", "name": name})).collect();
+        json!({"name": name, "required": required, "approvers": approvers})
+    };
+    let advice = "; name more people or another group, who are neither requester nor beneficiary";
+    for (rules, why) in [
+        (
+            json!([rule("security", 2, &["olga"]), rule("owners", 1, &["olga"])]),
+            "rules security and owners together require 3 approvals by different people, and have 1 approver",
+        ),
+        (
+            json!([rule("security", 2, &["olga", "otto"]), rule("owners", 1, &["olga"]), rule("others", 1, &["pat"])]),
+            "rules security and owners together require 3 approvals by different people, and have 2 approvers",
+        ),
+        (
+            json!([rule("security", 2, &["olga", "olga"]), rule("others", 1, &["pat"])]),
+            "rule security requires 2 approvals, and has 1 approver",
+        ),
+    ] {
+        assert_eq!(told(rules), format!("{why}{advice}"));
+    }
 }
 
 #[test]

@@ -120,13 +120,13 @@ fn that_nobody_is_left_who_could_approve_is_said() {
         settle(&mut world);
         world
     };
-    let world = asked(rule(&["alice"], 1), json!({}));
+    let world = asked(rule(&["alice", "alice"], 1), json!({}));
     assert_eq!(told(&world, "role/debug"), (GrantPhase::Pending, "NoApproverLeft".into(), true));
     assert_eq!(
         message(&world, "role/debug"),
-        "waits for approval under AccessPolicy standard: 1 more of a (User alice); no approver is left: rule a requires 1 \
-         approval, and has 0 approvers that no other rule needs; name more people or another group, who are neither requester \
-         nor beneficiary. Ask a policy administrator (ClusterRole cloister:policy-admin) to do that, or delete the grant"
+        "waits for approval under AccessPolicy standard: 1 more of a (User alice); no approver is left: a requester cannot \
+         approve; without alice, rule a requires 1 approval, and has 0 approvers; name more people or another group, who are \
+         neither requester nor beneficiary. Ask a policy administrator (ClusterRole cloister:policy-admin) to do that, or delete the grant"
     );
     let to_sam = json!({"subjects": [{"kind": "User", "name": "sam"}]});
     let terms = merged(rule(&["alice", "sam"], 1), json!({"beneficiaries": [{"kind": "User", "name": "sam"}]}));

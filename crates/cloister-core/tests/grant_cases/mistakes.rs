@@ -24,7 +24,7 @@ fn all_mistakes_are_told_at_once() {
         assert!(told.contains(reason), "{reason} is not in {told}");
     }
     assert!(
-        told.contains("(7) ServiceAccountNotFound: ResearchNamespace interp has no ServiceAccount trainr"),
+        told.contains("(7) ServiceAccountNotFound: ResearchNamespace interp does not declare ServiceAccount trainr"),
         "{told}"
     );
     for reason in ["RequesterNotAllowed", "JustificationMissing", "TicketMalformed", "WindowPassed"] {

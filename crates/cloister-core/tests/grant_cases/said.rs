@@ -187,6 +187,8 @@ fn one_that_comes_too_late_says_so_and_one_that_was_said_to_count_stays_so() {
     let mut world = reviewed(Decision::Approve, sam());
     assert!(counted(&mut world, 0).0);
     review(&mut world, "eval", Decision::Deny, person("sue", &["security"]));
+    assert_eq!(counted(&mut world, 1), (true, "Counted".into()));
+    assert_eq!(said_of(&world, 1), "ends it", "it is no approval");
     settle(&mut world);
     assert_eq!(counted(&mut world, 0), (true, "Counted".into()), "it did, while it was asked for");
     assert_eq!(counted(&mut world, 1), (true, "Counted".into()), "it ended the request");

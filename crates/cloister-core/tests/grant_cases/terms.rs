@@ -153,7 +153,8 @@ fn people_are_waited_for_until_the_time_is_up() {
     settle(&mut at_fault);
     let waits = message(&at_fault, "eval");
     assert!(
-        waits.contains("no approvers; its autoApprove has an error (") && waits.contains("requestedDurration"),
+        waits.contains("no approvers; one of its expressions has an error (autoApprove[0]: ")
+            && waits.contains("requestedDurration"),
         "{waits}"
     );
     let account = json!({"requestedBy": {"username": "system:serviceaccount:flux:sync", "groups": []}});

@@ -97,7 +97,8 @@ fn a_review_is_left_unanswered_while_nobody_knows_who_may_decide() {
         assert_eq!(
             said_of(&world, 0),
             "it cannot be judged while the request names an object that does not exist or cannot be used (see the status of \
-             the request). The requester, a beneficiary or an owner of the namespace can end the request with a review with \
+             the request). It is judged when the object can be used; an Approve or a Deny counts then if it names the digest that \
+             the request has then. The requester, a beneficiary or an owner of the namespace can end the request with a review with \
              the decision Revoke"
         );
         settle(&mut world);

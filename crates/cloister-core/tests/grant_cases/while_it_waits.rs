@@ -39,13 +39,21 @@ fn one_that_timed_out_tells_what_held_it_up() {
             json!({"subjects": [{"kind": "ServiceAccount", "name": "trianer"}]})
         ),
         format!(
-            "it could not be decided by THEN: ResearchNamespace interp has no ServiceAccount trianer (did you mean trainer?); \
-             ask one of its owners to declare it in serviceAccounts, or name one that it has (`kubectl get serviceaccounts -n \
-             interp`){AGAIN}"
+            "it could not be decided by THEN: ResearchNamespace interp does not declare ServiceAccount trianer (did you \
+             mean trainer?); ask one of its owners to declare it in serviceAccounts, or name one that it declares (`kubectl get \
+             researchnamespace interp -o jsonpath='{{.spec.serviceAccounts[*].name}}'`){AGAIN}"
         )
     );
     let told = in_vain(World { policy: Shelf::Absent, ..world() }, "eval", json!({}));
     assert!(told.starts_with("it could not be decided by THEN: there is no AccessPolicy standard"), "{told}");
+    // Nobody is sent to the owners of what is not there.
+    let trianer = json!({"subjects": [{"kind": "ServiceAccount", "name": "trianer"}]});
+    for (home, names_owners) in [(Home::Enforced, true), (Home::Closed, false), (Home::Ending, false)] {
+        let mut world = World { home, policy: Shelf::Absent, ..world() };
+        ask(&mut world, "role/debug", trianer.clone());
+        settle(&mut world);
+        assert_eq!(message(&world, "role/debug").contains("one of its owners"), names_owners, "{home:?}");
+    }
 }
 
 /// What helps one that waits is not said of it, whatever held it up (`is_said_of_one_that_is_over`).

@@ -112,7 +112,11 @@ impl<'a> Case<'a> {
             approvers: rule.approvers.iter().filter(|approver| may_decide(approver)).cloned().collect(),
             ..rule.clone()
         });
-        can_be_met(&left.collect::<Vec<_>>()).err()
+        let why = can_be_met(&left.collect::<Vec<_>>()).err()?;
+        let requester = &self.requester.username;
+        let asks = |one: &Principal| one.kind == SubjectKind::User && one.name == *requester;
+        let is_named = self.policy.approval_rules.iter().any(|rule| rule.approvers.iter().any(asks));
+        Some(if is_named { format!("a requester cannot approve; without {requester}, {why}") } else { why })
     }
 
     /// How many people each rule asks for. Where a ServiceAccount asks, an only rule asks for as many as must agree at least.

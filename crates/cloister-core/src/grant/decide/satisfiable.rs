@@ -113,19 +113,48 @@ pub fn can_be_met(rules: &[ApprovalRule]) -> Result<Option<()>, String> {
     // Rules that name groups may be met by anybody; those that do not have only the users whom they name.
     let closed: Vec<u32> = rules.iter().map(|rule| if groups(rule) { 0 } else { rule.required }).collect();
     let assigned = assign(&people, &closed);
-    for (at, (rule, required)) in rules.iter().zip(&closed).enumerate() {
-        let filled = assigned.iter().filter(|rule| **rule == Some(at)).count();
-        if (filled as u64) < u64::from(*required) {
-            return Err(format!(
-                "rule {} requires {}, and has {} that no other rule needs; name more people or another group, who are neither \
-                 requester nor beneficiary",
-                rule.name,
-                counted(rule.required as usize, "approval", "approvals"),
-                counted(filled, "approver", "approvers")
-            ));
-        }
+    match too_few(rules, &closed, &people, &assigned) {
+        Some(why) => Err(why),
+        None => Ok(if rules.iter().any(groups) { None } else { Some(()) }),
     }
-    Ok(if rules.iter().any(groups) { None } else { Some(()) })
+}
+
+/// The rules that share too few people, where some rule has too few: those that lack somebody, and those that need whom
+/// these name. Nobody whom they name is needed elsewhere, or an approval of theirs would have been found for one of them.
+fn too_few(
+    rules: &[ApprovalRule],
+    required: &[u32],
+    people: &[Person<'_>],
+    assigned: &[Option<usize>],
+) -> Option<String> {
+    let filled = |at: usize| assigned.iter().filter(|rule| **rule == Some(at)).count() as u64;
+    let lacking = required.iter().enumerate().filter(|(at, required)| filled(*at) < u64::from(**required));
+    let mut short: BTreeSet<usize> = lacking.map(|(at, _)| at).collect();
+    if short.is_empty() {
+        return None;
+    }
+    let is_named = |person: &Person<'_>, short: &BTreeSet<usize>| short.iter().any(|at| person.rules.contains_key(at));
+    loop {
+        let named = people.iter().zip(assigned).filter(|(person, _)| is_named(person, &short));
+        let needed: BTreeSet<usize> = named.filter_map(|(_, rule)| *rule).collect();
+        if needed.is_subset(&short) {
+            break;
+        }
+        short.extend(needed);
+    }
+    let names: Vec<&str> = short.iter().map(|at| rules[*at].name.as_str()).collect();
+    let required = short.iter().map(|at| required[*at] as usize).sum();
+    let required = counted(required, "approval", "approvals");
+    let who = match names[..] {
+        [one] => format!("rule {one} requires {required}"),
+        _ => format!("rules {} together require {required} by different people", names.join(" and ")),
+    };
+    let has = if short.len() == 1 { "has" } else { "have" };
+    let people = people.iter().filter(|person| is_named(person, &short)).count();
+    Some(format!(
+        "{who}, and {has} {}; name more people or another group, who are neither requester nor beneficiary",
+        counted(people, "approver", "approvers")
+    ))
 }
 
 fn users(rule: &ApprovalRule) -> impl Iterator<Item = &str> {

@@ -26,7 +26,9 @@ pub enum Ineligible {
     JustificationMissing,
     #[error("the policy requires a ticket; name it in spec.ticketRef")]
     TicketMissing,
-    #[error("ticket {0:?} does not match the pattern {1} of the policy")]
+    #[error(
+        "ticket {0:?} does not match the pattern {1} of the policy; write a ticket that matches it in spec.ticketRef"
+    )]
     TicketMalformed(String, String),
     #[error(
         "ticket.pattern of AccessPolicy {policy}, {pattern:?}, cannot be read, so no ticket is accepted: ask {POLICY_WRITERS} \

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     cluster::role_facts::bindable,
     dns::NameState,
-    grant::{Grant, Input, model::target::Target},
+    grant::{Grant, Home, Input, model::target::Target},
     model::{
         child::{Child, names::DEFAULT_ACCOUNT},
         plan::{Action, Chain},
@@ -163,14 +163,19 @@ pub fn known_doubts(kind: &dyn Kind, input: &Input<'_>) -> impl Iterator<Item = 
 
 /// What is said of an account that gets it and is not declared, while nothing is open for it.
 pub fn undeclared(kind: &dyn Kind, input: &Input<'_>) -> Option<Obstacle> {
+    if matches!(input.home, Home::Closed | Home::Ending) {
+        // There are no owners who could declare it.
+        return None;
+    }
     let name = undeclared_account(kind, input)?;
     let namespace = input.namespace;
     let declared = input.accounts.iter().map(|account| account.name.as_str());
     let meant = did_you_mean(closest(name, declared));
     let said = |instead: &str| {
         format!(
-            "ResearchNamespace {namespace} has no ServiceAccount {name}{meant}; ask one of its owners to declare it in \
-             serviceAccounts, or {instead} one that it has (`kubectl get serviceaccounts -n {namespace}`)"
+            "ResearchNamespace {namespace} does not declare ServiceAccount {name}{meant}; ask one of its owners to declare it in \
+             serviceAccounts, or {instead} one that it declares (`kubectl get researchnamespace {namespace} -o \
+             jsonpath='{{.spec.serviceAccounts[*].name}}'`)"
         )
     };
     let (waiting, refused) = (said("delete the grant and ask again for"), said("name"));

@@ -53,6 +53,9 @@ fn role_not_found(storage: &str, role: &str, meant: Option<&str>, offered: &str,
 
 /// What is wrong with a ClusterRole, for whoever asked for what names it.
 pub fn of_role(fault: &Fault, named_by: &str) -> String {
+    if fault.is_of_role_of_kubernetes() {
+        return format!("{fault}. The ClusterRole is named by {named_by}: ask {CATALOGUE_WRITERS} to name another");
+    }
     format!(
         "{fault}. The ClusterRole is named by {named_by}: ask {CATALOGUE_WRITERS} to name another, or a cluster administrator \
          to do that"

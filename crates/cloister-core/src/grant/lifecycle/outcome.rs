@@ -181,7 +181,8 @@ fn waits_for_people(
 ) -> Wait {
     let (policy, rules) = (case.policy_name, &case.policy.approval_rules);
     let fault = auto_approve::check(&case.policy.auto_approve).into_iter().next();
-    let fault = fault.map(|fault| format!("; its autoApprove has an error ({fault}): {POLICY_WRITERS} can correct it"));
+    let fault =
+        fault.map(|fault| format!("; one of its expressions has an error ({fault}): {POLICY_WRITERS} can correct it"));
     let left = left.map(|who| {
         let by_people = format!(", so AccessPolicy {policy} does not approve it automatically");
         let by_people = if case.policy.auto_approve.is_empty() { String::new() } else { by_people };

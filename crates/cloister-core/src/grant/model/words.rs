@@ -10,16 +10,22 @@ const PRINCIPALS: usize = 4;
 /// How many groups of a person are named.
 const GROUPS: usize = 8;
 
-/// Principals in words.
+/// Principals in words, each once.
 pub fn principals(all: &[Principal]) -> String {
-    let named = all.iter().take(PRINCIPALS).map(|principal| match &principal.namespace {
-        Some(namespace) => format!("{:?} {namespace}/{}", principal.kind, principal.name),
-        None => format!("{:?} {}", principal.kind, principal.name),
-    });
-    let mut named = named.collect::<Vec<_>>().join(" or ");
-    if all.is_empty() {
+    let mut names: Vec<String> = Vec::new();
+    for principal in all {
+        let name = match &principal.namespace {
+            Some(namespace) => format!("{:?} {namespace}/{}", principal.kind, principal.name),
+            None => format!("{:?} {}", principal.kind, principal.name),
+        };
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let mut named = names.iter().take(PRINCIPALS).map(String::as_str).collect::<Vec<_>>().join(" or ");
+    if names.is_empty() {
         named.push_str("nobody");
-    } else if all.len() > PRINCIPALS {
+    } else if names.len() > PRINCIPALS {
         named.push_str(" or others");
     }
     named

@@ -172,6 +172,9 @@ fn judge(review: &AccessReview, question: Option<&Question<'_, '_>>, elsewhere: 
         let anew = of_now(reviewer, digest, grant, people, input);
         return refused("DigestDiffers", digest_differs(&review.spec.digest, why.as_deref(), digest, anew));
     }
+    if review.spec.decision == Decision::Deny && !ends {
+        return Some(Judged::Counts(ENDS_IT.into()));
+    }
     let names: Vec<&str> =
         rules.iter().filter_map(|at| Some(case.policy.approval_rules.get(*at)?.name.as_str())).collect();
     let once = said_before(review, reviewer, people, input).map_or_else(String::new, |before| {
@@ -247,8 +250,9 @@ const ENDS_IT: &str = "ends it";
 
 /// What is said of a review of a request while nobody knows who may decide about it.
 const UNDECIDABLE: &str = "it cannot be judged while the request names an object that does not exist or cannot be used (see \
-                           the status of the request). The requester, a beneficiary or an owner of the namespace can end the \
-                           request with a review with the decision Revoke";
+                           the status of the request). It is judged when the object can be used; an Approve or a Deny counts \
+                           then if it names the digest that the request has then. The requester, a beneficiary or an owner of \
+                           the namespace can end the request with a review with the decision Revoke";
 
 /// What is said of the review of somebody who may not decide. Whoever may end the grant is told how.
 fn refusal(why: NotCounted, review: &AccessReview, grant: &Grant, may_end: bool) -> Judged {

@@ -135,6 +135,21 @@ async fn a_pod_tolerates_no_taint_that_keeps_nodes_for_others() -> Result<()> {
     for toleration in &foreign {
         assert_denied(pods.create(&dry_run(), &with(toleration)).await, PODS);
     }
+    let ask = "policy administrator (ClusterRole cloister:policy-admin)";
+    let keyless = format!(
+        "the pod tolerates the taints of every key, because one of its tolerations has no key; name the key of one taint there, \
+         which a {ask} lists in workloads.tolerations, or leave the toleration out"
+    );
+    let of_a_key = format!(
+        "the pod tolerates the taint \"dedicated\" of nodes that are kept for others; leave the toleration out, or ask a {ask} to \
+         list the key of the taint in workloads.tolerations"
+    );
+    for (toleration, says) in [(&foreign[0], &keyless), (&foreign[1], &keyless), (&foreign[6], &of_a_key)] {
+        let Err(kube::Error::Api(status)) = pods.create(&dry_run(), &with(toleration)).await else {
+            anyhow::bail!("{toleration} should have been refused");
+        };
+        ensure!(status.message.ends_with(says.as_str()), "{}", status.message);
+    }
     for by_kubernetes in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         let toleration =
             json!({"key": by_kubernetes, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 30});
@@ -247,6 +262,14 @@ async fn a_claim_takes_no_volume_of_others() -> Result<()> {
     ] {
         assert_denied(claims.create(&dry_run(), &object(claim(more))).await, CLAIMS);
     }
+    let unlisted = claim(json!({"spec": {"storageClassName": "team-c-nfs"}}));
+    let Err(kube::Error::Api(status)) = claims.create(&dry_run(), &object(unlisted)).await else {
+        anyhow::bail!("its StorageClass is not listed, and it was admitted");
+    };
+    let says = "StorageClass team-c-nfs is not listed: a claim of it may take a volume that is another team's; name a \
+                StorageClass that is listed, or ask a policy administrator (ClusterRole cloister:policy-admin) to list, in \
+                workloads.volumes as \"storageClass:NAME\", a StorageClass that provisions a new volume for each claim";
+    ensure!(status.message.ends_with(says), "{}", status.message);
     assert_denied(claims.create(&dry_run(), &object(claim(json!({"spec": {"dataSourceRef": source}})))).await, CLAIMS);
     assert_denied(merge(&claims, "data", json!({"spec": {"volumeName": "others"}})).await, CLAIMS);
     // The binder of Kubernetes writes down which volume it gave.

@@ -14,7 +14,7 @@ pub enum Attach {
     Always,
 }
 
-/// Destinations that the security team approved, and which research namespaces may use them.
+/// Destinations that a catalogue administrator publishes, and which research namespaces may use them.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize, KubeSchema, CustomResource)]
 #[kube(
     group = "cloister.dev",
@@ -25,7 +25,7 @@ pub enum Attach {
     category = "cloister",
     status = "EgressAllowlistStatus",
     derive = "PartialEq",
-    doc = "Destinations that the security team approved, and which research namespaces may use them.",
+    doc = "Destinations that a catalogue administrator publishes, and which research namespaces may use them.",
     validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self.metadata.name.size() <= 63")
         .message(Message::Message("the name must be a DNS label of at most 63 characters".into())),
     printcolumn(name = "Attach", type_ = "string", json_path = ".spec.attach"),

@@ -129,7 +129,8 @@ macro_rules! grant_spec {
         $(#[$attribute])*
         pub struct $name {
             $($own)*
-            /// How long the grant lasts. If it is absent, the `defaultDuration` of the policy.
+            /// How long the grant lasts, with the units h, m, s and ms, such as 4h or 1h30m; a day is 24h. If it is absent, the
+            /// `defaultDuration` of the policy, or its `maxDuration` if it has no default.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             #[schemars(schema_with = "crate::schema::duration")]
             pub requested_duration: Option<kube::core::Duration>,

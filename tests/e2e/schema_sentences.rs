@@ -55,7 +55,12 @@ const SENTENCES: &[(&str, &str, &str, &str)] = &[
     ("EgressAllowlist", "/rules/0/domainNames/0", "https://x.org", "is a URL; write only its host"),
     ("EgressAllowlist", "/rules/0/domainNames/0", "x.org/data", "has a path; write only the host"),
     ("EgressAllowlist", "/rules/0/domainNames/0", "x.org:443", "has a port; write only the host"),
-    ("EgressAllowlist", "/rules/0/domainNames/0", "*", "write *.example.com"),
+    (
+        "EgressAllowlist",
+        "/rules/0/domainNames/0",
+        "*",
+        "write *.example.com (* alone stands for every name, and nothing opens that)",
+    ),
     ("EgressAllowlist", "/rules/0/domainNames/0", "a.*.org", "write *.example.com"),
     ("EgressAllowlist", "/rules/0/domainNames/0", "*.com", "has no dot after *."),
     ("EgressAllowlist", "/rules/0/domainNames/0", "mirror", "has no dot; write the fully qualified name"),

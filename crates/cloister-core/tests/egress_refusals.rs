@@ -193,7 +193,7 @@ fn a_service_that_nobody_here_may_use_is_no_other_than_one_that_does_not_exist()
     assert_eq!(
         absent,
         "no EgressAllowlist that this namespace may use, and no EgressGrant of it, names Service infra/NAME. Ask for an \
-         EgressGrant of this rule (`kubectl explain egressgrant.spec`), ask a catalogue administrator for one that covers it \
+         EgressGrant of this rule (`kubectl explain egressgrant.spec`), ask a catalogue administrator for an EgressAllowlist that covers it \
          (`kubectl get egressallowlists` lists what there is), or ask the owner of namespace infra for the name of the Service"
     );
     assert!(said("cahce", 443).contains("names Service infra/NAME (did you mean infra/cache?). "));
@@ -235,6 +235,29 @@ fn a_storage_endpoint_opens_for_the_pods_of_the_mount() {
     assert_eq!(Ok(opening.pods), Selector::parse(Some(&pods)));
     let nothing = StorageEndpoint { networks: None, ..endpoint };
     assert_eq!(open_endpoint(&nothing, None, &surroundings), Err(Refusal::TargetInvalid));
+}
+
+/// Of a wildcard that stands for storage that anybody can have, it is not said that an allowlist with it is of use.
+#[test]
+fn a_wildcard_is_said_to_cover_what_it_covers() {
+    for (name, covers) in [
+        (
+            "*.arxiv.org",
+            " (in an allowlist, the name covers egress.rules of the ResearchNamespace that name hosts below it)",
+        ),
+        ("*.core.windows.net", ""),
+        ("*.amazonaws.com", ""),
+    ] {
+        let s = Surroundings { never: &never(), services: &services, wildcards: false };
+        let closed = open_rule_in_part(&rule(json!({"domainNames": [name]})), &s).closed;
+        assert_eq!(
+            closed.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [format!(
+                "{name} cannot be opened by addresses, because nobody can list the names that it stands for; name the hosts \
+                 that are needed{covers}, or use a network plugin that sees names (egress.backend of CloisterConfig)"
+            )]
+        );
+    }
 }
 
 #[test]

@@ -127,7 +127,11 @@ const NAME_FAULTS: [(&str, &str); 11] = [
     ("self.contains(':')", "has a port; write only the host, such as export.arxiv.org, and the port under ports"),
     ("self.matches('[^ -~]')", "is not ASCII; write it as it is in DNS: bücher.example is xn--bcher-kva.example"),
     ("self.matches('^[*][.][^.*]+$')", "has no dot after *.; name a domain that one owner has, such as *.example.com"),
-    ("self.matches('[*]')", "has a * that is not the whole first label; write *.example.com"),
+    (
+        "self.matches('[*]')",
+        "has a * that is not *. in front of a domain; write *.example.com (* alone stands for every name, and nothing opens \
+         that)",
+    ),
     ("self.matches('[A-Z]')", "has capital letters, which DNS does not distinguish; write it in lower case"),
     ("self.matches('[^.][.]$')", "ends with a dot; leave it out, names are always absolute"),
     ("self.matches('[.][0-9][^.]*$')", "ends with a label that begins with a digit, which programs read as an address"),

@@ -37,7 +37,9 @@ pub enum NameFault {
     #[error("ends with a dot; leave it out, names are always absolute")]
     TrailingDot,
     /// It has a `*` where none can be.
-    #[error("has a * that is not the whole first label; write *.example.com")]
+    #[error(
+        "has a * that is not *. in front of a domain; write *.example.com (* alone stands for every name, and nothing opens that)"
+    )]
     Star,
     /// It is longer than a name can be.
     #[error("is longer than 253 characters")]
@@ -302,6 +304,11 @@ mod tests {
         for text in ["*", "**.example.com", "a.*.com", "*example.com", "*.*.com"] {
             assert_eq!(fault(text), NameFault::Star, "{text}");
         }
+        assert_eq!(
+            NameFault::Star.to_string(),
+            "has a * that is not *. in front of a domain; write *.example.com (* alone stands for every name, and nothing opens \
+             that)"
+        );
         assert!(matches!(fault("*.com"), NameFault::NotQualified));
         assert_eq!(name("*.acct.blob.core.windows.net").name(), "acct.blob.core.windows.net");
     }

@@ -4,6 +4,10 @@ use super::{cuts::CutBy, domain::NameFault, source::NeverWhy, writable::Pieces};
 use cloister_api::ServiceReference;
 use thiserror::Error;
 
+/// What a wildcard that is not opened does all the same.
+const COVERS: &str =
+    " (in an allowlist, the name covers egress.rules of the ResearchNamespace that name hosts below it)";
+
 /// Why a rule stays closed. The message says what is wrong, with which object, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -17,13 +21,15 @@ pub enum Refusal {
     },
     /// A wildcard stands for names that nobody can list, and a NetworkPolicy holds addresses alone.
     #[error(
-        "{names} cannot be opened by addresses, because nobody can list the names that it stands for; name the hosts that are needed \
-         (in an allowlist, the name covers egress.rules of the ResearchNamespace that name hosts below it), or use a network plugin that \
-         sees names (egress.backend of CloisterConfig)"
+        "{names} cannot be opened by addresses, because nobody can list the names that it stands for; name the hosts that are needed{}, \
+         or use a network plugin that sees names (egress.backend of CloisterConfig)",
+        if *.of_storage { "" } else { COVERS }
     )]
     WildcardNotEnforceable {
         /// The wildcards, all of them.
         names: String,
+        /// Whether any of them stands for names that anybody can have storage under, which no allowlist opens.
+        of_storage: bool,
     },
     /// The rule names nothing to reach, or more than one kind of it.
     #[error(

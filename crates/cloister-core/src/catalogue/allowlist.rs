@@ -216,7 +216,9 @@ fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now
         Some((reason, _)) => {
             let said = never.said();
             let message = match never.leaves_some {
-                true => format!("these rules stay closed wherever it is used: {said}; for the rest: {used}"),
+                true => {
+                    format!("these entries of its rules stay closed wherever it is used: {said}; for the rest: {used}")
+                }
                 false => format!("all of it stays closed wherever it is used: {said}; {used}"),
             };
             stalled(*reason, message)

@@ -175,7 +175,7 @@ fn endpoint(storage: &StorageResource, input: &Input<'_>) -> (Vec<Said>, Vec<Sai
         }
     }
     let broad = endpoint_too_broad(endpoint, &surroundings, &settings.spec.egress);
-    never.extend(broad.map(|why| (TOO_BROAD, format!("the endpoint stays closed: {why}"))));
+    never.extend(broad.map(|(why, help)| (TOO_BROAD, format!("the endpoint stays closed: {why}; {help}"))));
     (never, to_come)
 }
 

@@ -14,5 +14,5 @@ mod resolved;
 
 pub use answer::{Answer, Rebinding, Where};
 pub use known_name::{KnownName, Limits, Outcome};
-pub use name_state::NameState;
+pub use name_state::{NO_SERVER, NameState};
 pub use resolved::{Held, Host, Names};

@@ -4,6 +4,9 @@ use super::answer::Rebinding;
 use crate::address::KnownNetwork;
 use std::net::IpAddr;
 
+/// Why there is no answer where there is nobody to ask.
+pub const NO_SERVER: &str = "no DNS server is known";
+
 /// How a name stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameState {

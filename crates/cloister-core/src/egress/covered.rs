@@ -199,7 +199,7 @@ fn unnamed(service: &ServiceReference, allowed: &Allowed<'_>) -> Covered {
     let near = did_you_mean(closest(&asked, known.iter().map(String::as_str)));
     let message = format!(
         "no EgressAllowlist that this namespace may use, and no EgressGrant of it, names Service {asked}{near}. Ask for an \
-         EgressGrant of this rule (`kubectl explain egressgrant.spec`), ask a catalogue administrator for one that covers it \
+         EgressGrant of this rule (`kubectl explain egressgrant.spec`), ask a catalogue administrator for an EgressAllowlist that covers it \
          (`kubectl get egressallowlists` lists what there is), or ask the owner of namespace {} for the name of the Service",
         service.namespace
     );
@@ -249,7 +249,7 @@ impl Sources<'_> {
         format!(
             "no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers \
              {what}{meant}{ports}{pods}{rest}. Ask for an EgressGrant of {missing} (`kubectl explain egressgrant.spec`), ask a \
-             catalogue administrator for one that covers it, or narrow the rule; `kubectl get egressallowlists` lists what \
+             catalogue administrator for an EgressAllowlist that covers it, or narrow the rule; `kubectl get egressallowlists` lists what \
              there is"
         )
     }

@@ -8,10 +8,7 @@ use cloister_api::{EgressConfig, StorageEndpoint};
 /// Why an endpoint stays closed. It has no rule that could be corrected, and is opened by addresses alone.
 pub fn endpoint_refused(refusal: &Refusal) -> String {
     match refusal {
-        Refusal::WildcardNotEnforceable { names } => format!(
-            "{names} cannot be opened by addresses, because nobody can list the names that it stands for, and a grant opens \
-             only addresses, whatever egress.backend of CloisterConfig is; name the hosts that are needed"
-        ),
+        Refusal::WildcardNotEnforceable { names, .. } => not_by_grants(names),
         refusal => refusal.to_string().replace("the rule", "the endpoint"),
     }
 }
@@ -19,21 +16,65 @@ pub fn endpoint_refused(refusal: &Refusal) -> String {
 /// Why the rule of an EgressGrant stays closed.
 pub fn grant_refused(refusal: &Refusal) -> String {
     match refusal {
-        Refusal::WildcardNotEnforceable { names } => format!(
-            "{names} cannot be opened by addresses, because nobody can list the names that it stands for, and a grant opens \
-             only addresses, whatever egress.backend of CloisterConfig is; name the hosts that are needed, or ask a catalogue \
-             administrator for one with this name, which covers egress.rules of the ResearchNamespace that name hosts below it"
+        Refusal::WildcardNotEnforceable { names, of_storage: true } => not_by_grants(names),
+        Refusal::WildcardNotEnforceable { names, of_storage: false } => format!(
+            "{}, or ask a catalogue administrator for an EgressAllowlist with this name, which covers egress.rules of the \
+             ResearchNamespace that name hosts below it",
+            not_by_grants(names)
         ),
         refusal => refusal.to_string(),
     }
 }
 
-/// Why a storage resource's endpoint opens more than the catalogue may, if it does: it is judged as an allowlist's rule is.
-pub fn endpoint_too_broad(endpoint: &StorageEndpoint, s: &Surroundings, config: &EgressConfig) -> Option<String> {
+fn not_by_grants(names: &str) -> String {
+    format!(
+        "{names} cannot be opened by addresses, because nobody can list the names that it stands for, and a grant opens only \
+         addresses, whatever egress.backend of CloisterConfig is; name the hosts that are needed"
+    )
+}
+
+/// Why a storage resource's endpoint opens more than the catalogue may, if it does, and what a catalogue administrator can do
+/// about it: it is judged as an allowlist's rule is, but no EgressGrant opens it.
+pub fn endpoint_too_broad(
+    endpoint: &StorageEndpoint,
+    s: &Surroundings,
+    config: &EgressConfig,
+) -> Option<(String, String)> {
     let Opened { opening, closed } = open_endpoint_in_part(endpoint, None, s);
     let is_wide = |why: &&Refusal| matches!(why, Refusal::NetworksTooWide { .. } | Refusal::NetworksTooMany { .. });
-    let broad = || Some(TooBroad::folded(narrowed(&[&opening?], config).pop()?.too_broad).first()?.message());
-    let said = closed.iter().find(is_wide).map(ToString::to_string).or_else(broad)?;
-    // What allowlists may open is what an endpoint may.
-    Some(said.replace("than allowlists may open", "than allowlists and endpoints of StorageResources may open"))
+    if let Some(wide) = closed.iter().find(is_wide) {
+        return Some((wide.to_string(), format!("name narrower networks, or {WITHOUT_ENDPOINT}")));
+    }
+    let broad = TooBroad::folded(narrowed(&[&opening?], config).pop()?.too_broad).into_iter().next()?;
+    Some((broad.to_string(), format!("{}, or {WITHOUT_ENDPOINT}", broad.help())))
+}
+
+/// What is left where an endpoint cannot be narrower.
+const WITHOUT_ENDPOINT: &str =
+    "remove endpoint from the StorageResource, and then the network path needs an EgressGrant of its own";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::NeverOpened;
+    use serde_json::json;
+
+    /// No EgressGrant opens the endpoint of a StorageResource.
+    #[test]
+    fn of_an_endpoint_that_is_too_broad_it_is_said_what_helps() {
+        let never = NeverOpened::new(&[]);
+        let s = Surroundings { never: &never, services: &|_| None, wildcards: false };
+        let endpoint = json!({"domainNames": ["acmeweights.blob.core.windows.net"], "ports": [{"port": 443}]});
+        let endpoint = serde_json::from_value(endpoint).unwrap();
+        let (why, help) = endpoint_too_broad(&endpoint, &s, &EgressConfig::default()).unwrap();
+        assert_eq!(
+            why,
+            "acmeweights.blob.core.windows.net is at or below core.windows.net, where anybody can have storage"
+        );
+        assert_eq!(
+            help,
+            "declare it as privateEndpoint with private expectedNetworks, or remove endpoint from the StorageResource, and \
+             then the network path needs an EgressGrant of its own"
+        );
+    }
 }

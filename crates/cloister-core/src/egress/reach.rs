@@ -5,6 +5,7 @@ use super::{
     host_set::HostSet,
     items::{self, Networks},
     service_facts::ServicePorts,
+    shared::is_of_storage,
 };
 use crate::{
     address::{
@@ -53,7 +54,8 @@ impl InPart {
                 let (hosts, wildcards) = hosts.split();
                 if !wildcards.is_empty() {
                     let names = wildcards.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                    self.closed.push(Refusal::WildcardNotEnforceable { names });
+                    let of_storage = wildcards.iter().any(is_of_storage);
+                    self.closed.push(Refusal::WildcardNotEnforceable { names, of_storage });
                 }
                 self.reach = hosts.map(|hosts| Reach::Hosts { hosts, ports });
             }

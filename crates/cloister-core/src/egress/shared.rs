@@ -96,20 +96,17 @@ pub(crate) fn without_shared(opening: &AllowRule, config: &EgressConfig) -> Narr
     let suffixes: Vec<&str> = known.collect();
     let (mut left, mut too_broad) = (Vec::new(), Vec::new());
     for host in hosts {
-        let shared = || {
-            let suffix = suffixes.iter().find(|suffix| host.name.reaches(suffix)).copied();
-            suffix.or_else(|| reaches_s3(&host.name))
-        };
+        let shared = || leads_to(&host.name, suffixes.iter().copied());
         let is_private = host.expected.as_ref().is_some_and(|expected| public_part(expected).is_empty());
         let wide = host.expected.as_ref().and_then(|expected| too_wide(expected, config.max_public_prefix));
         match ((!is_private).then(shared).flatten(), wide) {
-            (Some(suffix), _) => {
-                let (name, suffix) = (host.to_string(), suffix.to_owned());
+            (Some(how), _) => {
+                let name = host.to_string();
                 too_broad.push(match &host.expected {
-                    None => TooBroad::SharedSuffix { name, suffix },
+                    None => TooBroad::SharedSuffix { name, how },
                     Some(expected) => {
                         let public = first_few(public_part(expected).to_networks().iter());
-                        TooBroad::SharedExpected { name, suffix, public }
+                        TooBroad::SharedExpected { name, how, public }
                     }
                 });
             }
@@ -121,6 +118,22 @@ pub(crate) fn without_shared(opening: &AllowRule, config: &EgressConfig) -> Narr
     }
     let opening = (!left.is_empty()).then(|| AllowRule { peers: Peers::Hosts(left), ..opening.clone() });
     Narrowed { opening, too_broad }
+}
+
+/// How a name leads to what anybody can have storage under, in words, if it does.
+fn leads_to<'a>(name: &DomainName, mut suffixes: impl Iterator<Item = &'a str>) -> Option<String> {
+    if let Some(suffix) = suffixes.find(|suffix| name.reaches(suffix)) {
+        let how = if name.is_wildcard() { "stands for names" } else { "is" };
+        return Some(format!("{how} at or below {suffix}"));
+    }
+    // The domain is not the criterion: most names below it are of one service.
+    let how = if name.is_wildcard() { "stands for names" } else { "is a name" };
+    reaches_s3(name).map(|aws| format!("{how} of S3 below {aws}"))
+}
+
+/// Whether it stands for names that anybody can have storage under, without those that the settings add.
+pub(super) fn is_of_storage(name: &DomainName) -> bool {
+    leads_to(name, SHARED.into_iter()).is_some()
 }
 
 /// Below a region there is its S3.
@@ -193,6 +206,28 @@ mod tests {
                 format!(
                     "weights.blob.core.windows.net is at or below core.windows.net, where anybody can have storage, and these of \
                      its expectedNetworks are public: {public}; name only private networks, or request an EgressGrant for it"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn the_true_reason_is_named() {
+        for (name, how) in [
+            ("acct.blob.core.windows.net", "is at or below core.windows.net"),
+            ("*.windows.net", "stands for names at or below core.windows.net"),
+            ("acme.s3.us-east-1.amazonaws.com", "is a name of S3 below amazonaws.com"),
+            ("*.eu-west-1.amazonaws.com", "stands for names of S3 below amazonaws.com"),
+        ] {
+            let rule = json!({"name": "r", "ports": [{"port": 443}], "domainNames": [name]});
+            let never = NeverOpened::new(&[]);
+            let s = Surroundings { never: &never, services: &|_| None, wildcards: true };
+            let opening = open_rule(&serde_json::from_value(rule).unwrap(), &s).unwrap();
+            assert_eq!(
+                narrowed(&[&opening], &EgressConfig::default()).remove(0).too_broad[0].message(),
+                format!(
+                    "{name} {how}, where anybody can have storage; declare it as privateEndpoint with private \
+                     expectedNetworks, or request an EgressGrant for it"
                 )
             );
         }

@@ -34,22 +34,20 @@ pub enum TooBroad {
         limit: MaxPublicPrefix,
     },
     /// Anybody can have storage there.
-    #[error("{name} is at or below {suffix}, where anybody can have storage")]
+    #[error("{name} {how}, where anybody can have storage")]
     SharedSuffix {
         /// The name.
         name: String,
-        /// What anybody can have storage under.
-        suffix: String,
+        /// How it leads to what anybody can have storage under, in words.
+        how: String,
     },
     /// Anybody can have storage there, and some of its expectedNetworks are public.
-    #[error(
-        "{name} is at or below {suffix}, where anybody can have storage, and these of its expectedNetworks are public: {public}"
-    )]
+    #[error("{name} {how}, where anybody can have storage, and these of its expectedNetworks are public: {public}")]
     SharedExpected {
         /// The name.
         name: String,
-        /// What anybody can have storage under.
-        suffix: String,
+        /// How it leads to what anybody can have storage under, in words.
+        how: String,
         /// The networks among them that are public, in words.
         public: String,
     },
@@ -77,19 +75,20 @@ fn widest(limit: MaxPublicPrefix) -> String {
 impl TooBroad {
     /// The reason, and what to do about it.
     pub fn message(&self) -> String {
-        let help = match self {
+        format!("{self}; {}, or request an EgressGrant for it", self.help())
+    }
+
+    /// What to do about it, besides an EgressGrant.
+    pub(super) fn help(&self) -> &'static str {
+        match self {
             TooBroad::Wide { .. } => {
-                "name narrower networks, ask a policy administrator (ClusterRole cloister:policy-admin) to allow wider ones, \
-                 or request an EgressGrant for it"
+                "name narrower networks, ask a policy administrator (ClusterRole cloister:policy-admin) to allow wider ones"
             }
-            TooBroad::Together { .. } => "name fewer or narrower networks, or request an EgressGrant for it",
-            TooBroad::SharedSuffix { .. } => {
-                "declare it as privateEndpoint with private expectedNetworks, or request an EgressGrant for it"
-            }
-            TooBroad::SharedExpected { .. } => "name only private networks, or request an EgressGrant for it",
-            TooBroad::Expected { .. } => "name narrower expectedNetworks, or request an EgressGrant for it",
-        };
-        format!("{self}; {help}")
+            TooBroad::Together { .. } => "name fewer or narrower networks",
+            TooBroad::SharedSuffix { .. } => "declare it as privateEndpoint with private expectedNetworks",
+            TooBroad::SharedExpected { .. } => "name only private networks",
+            TooBroad::Expected { .. } => "name narrower expectedNetworks",
+        }
     }
 
     /// Merges entries that differ only in their networks.

@@ -1,10 +1,11 @@
 //! What is said of the names of a need.
 
 use crate::{
-    dns::{Held, NameState, Rebinding, known_name::Limits},
+    dns::{Held, NO_SERVER, NameState, Rebinding, known_name::Limits},
     model::{
         condition::{ConditionUpdate, seconds},
         text::others,
+        writers::CONFIG_WRITERS,
     },
 };
 use cloister_api::{EgressStatus, Enforcement, HostStatus, condition::RESOLUTION_STABLE};
@@ -127,9 +128,13 @@ pub fn what_to_do(held: &Held) -> String {
              closed until it has had no more than that for a while (dns.resolution.stale); name hosts behind it, or have an allowlist open it by a \
              network plugin that sees names (egress.backend of CloisterConfig)"
         ),
-        NameState::Unanswered(why) => {
-            format!("no DNS server answers for {name}, which stays closed: {why}; see dns of CloisterConfig")
+        NameState::Unanswered(why) if why == NO_SERVER => {
+            format!("{NO_SERVER}, so {name} has no addresses here; ask {CONFIG_WRITERS} to check dns of CloisterConfig")
         }
+        NameState::Unanswered(why) => format!(
+            "no DNS server answers with addresses for {name}: {why}; ask {CONFIG_WRITERS} to check dns of CloisterConfig and the \
+             DNS servers behind it"
+        ),
         NameState::InCluster { address, known } => format!(
             "{name} resolves to an address of the cluster, as names of Services do, and is closed: {address} is in {known}; {}",
             known.what_to_do()

@@ -125,7 +125,7 @@ fn a_wildcard_sends_to_an_allowlist_and_to_no_network_plugin() {
         ready.message,
         "the rule stays closed: *.hf.co cannot be opened by addresses, because nobody can list the names that it stands for, \
          and a grant opens only addresses, whatever egress.backend of CloisterConfig is; name the hosts that are needed, or \
-         ask a catalogue administrator for one with this name, which covers egress.rules of the ResearchNamespace that name \
+         ask a catalogue administrator for an EgressAllowlist with this name, which covers egress.rules of the ResearchNamespace that name \
          hosts below it. A grant cannot be changed: if its rule is wrong, delete it, and ask again with another rule"
     );
 }

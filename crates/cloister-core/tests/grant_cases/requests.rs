@@ -168,7 +168,7 @@ fn those_who_decide_are_told_of_a_name_that_nobody_answers_for() {
     settle(&mut world);
     assert_eq!(told(&world, "egress/lab").1, "AwaitingApproval");
     let said = message(&world, "egress/lab");
-    let note = ". Note that no DNS server answers for weights.example.com, which stays closed: request timed out; see dns of \
-                CloisterConfig. Note that ResearchNamespace interp declares no egress rule lab";
+    let note = ". Note that no DNS server answers with addresses for weights.example.com: request timed out; ask a policy \
+                administrator (ClusterRole cloister:policy-admin) to check dns of CloisterConfig and the DNS servers behind it. Note that ResearchNamespace interp declares no egress rule lab";
     assert!(said.ends_with(note), "{said}");
 }

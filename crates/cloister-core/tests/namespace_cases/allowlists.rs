@@ -156,6 +156,10 @@ fn what_never_opens_and_who_uses_the_rest_are_two_sentences() {
         json!([{"name": "meta", "networks": ["169.254.169.254/32", "203.0.113.0/24"], "ports": [{"port": 80}]}]);
     let (status, reason, message) = said_of(json!({"namespaceSelector": {}, "rules": rules}), &[]);
     assert_eq!((status.as_str(), reason.as_str()), ("False", "NetworksNeverOpened"));
+    assert!(
+        message.starts_with("these entries of its rules stay closed wherever it is used: rule meta: "),
+        "{message}"
+    );
     assert!(message.ends_with("; for the rest: no research namespace uses it"), "{message}");
     let rules = json!([{"name": "meta", "networks": ["169.254.169.254/32"], "ports": [{"port": 80}]}]);
     let (_, _, message) = said_of(json!({"namespaceSelector": {}, "rules": rules}), &[]);

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-const ASK: &str = "(`kubectl explain egressgrant.spec`), ask a catalogue administrator for one that covers it, or narrow the \
+const ASK: &str = "(`kubectl explain egressgrant.spec`), ask a catalogue administrator for an EgressAllowlist that covers it, or narrow the \
                    rule; `kubectl get egressallowlists` lists what there is";
 
 pub(super) fn of_need(world: &World, name: &str) -> cloister_api::EgressStatus {

@@ -76,6 +76,10 @@ pub fn led_astray(storage: &str, Missing { reason, message }: Missing) -> Missin
 
 /// What keeps an endpoint closed that opens more than the catalogue may.
 pub fn too_broad(storage: &str, endpoint: &StorageEndpoint, input: &Input<'_>) -> Option<Missing> {
-    let why = endpoint_too_broad(endpoint, &input.surroundings(), &input.settings.spec.egress)?;
-    Some(of_endpoint(storage, TOO_BROAD, &why.to_string()))
+    let (why, help) = endpoint_too_broad(endpoint, &input.surroundings(), &input.settings.spec.egress)?;
+    let message = format!(
+        "the endpoint of StorageResource {storage} stays closed: {why}; ask {CATALOGUE_WRITERS} to correct the \
+         StorageResource: {help}"
+    );
+    Some(Missing { reason: TOO_BROAD, message })
 }

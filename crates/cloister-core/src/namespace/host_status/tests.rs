@@ -100,6 +100,29 @@ fn a_private_endpoint_is_advised_only_where_one_would_open_it() {
 }
 
 #[test]
+fn a_name_that_nobody_answers_for_is_sent_to_who_can_change_the_servers() {
+    let said = |why: &str| {
+        what_to_do(&Held {
+            host: Host { name: "www.example.com".parse().unwrap(), expected: None },
+            addresses: Vec::new(),
+            state: NameState::Unanswered(why.to_owned()),
+            answered: None,
+            changes_at: None,
+        })
+    };
+    assert_eq!(
+        said("127.0.0.1:53: Server Failure"),
+        "no DNS server answers with addresses for www.example.com: 127.0.0.1:53: Server Failure; ask a policy administrator \
+         (ClusterRole cloister:policy-admin) to check dns of CloisterConfig and the DNS servers behind it"
+    );
+    assert_eq!(
+        said(NO_SERVER),
+        "no DNS server is known, so www.example.com has no addresses here; ask a policy administrator (ClusterRole \
+         cloister:policy-admin) to check dns of CloisterConfig"
+    );
+}
+
+#[test]
 fn a_family_that_is_led_astray_is_told_of_by_itself() {
     let why = Rebinding::NotPublic("fd00::7".parse().unwrap());
     let held = Held {

@@ -132,7 +132,7 @@ impl Needs {
             }
             let opened = open_rule_in_part(rule, surroundings);
             for refusal in &opened.closed {
-                if let Refusal::WildcardNotEnforceable { names } = refusal
+                if let Refusal::WildcardNotEnforceable { names, of_storage: false } = refusal
                     && covers_own(names, namespace)
                 {
                     tally.covers(&rule.name, names);

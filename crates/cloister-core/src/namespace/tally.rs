@@ -40,7 +40,7 @@ struct Closed {
 impl Closed {
     /// Whether somebody has to correct the rule.
     fn is_wrong(&self) -> bool {
-        let wildcard = Refusal::WildcardNotEnforceable { names: String::new() };
+        let wildcard = Refusal::WildcardNotEnforceable { names: String::new(), of_storage: false };
         self.state == EgressState::Refused && self.reason != wildcard.reason()
     }
 }

@@ -212,6 +212,7 @@ spec:
     all(&applied, "configured")?;
     let other = stage.flux("lea", "apply", &lab.replace("team: lab", "team: weights"))?;
     ensure!(!other.success && other.text.contains("allowlists select by the labels"), "{}", other.text);
+    ensure!(other.text.contains("who may create ResearchNamespaces; ask a platform engineer. "), "{}", other.text);
     ensure!(other.text.contains("kustomize.toolkit.fluxcd.io/"), "{}", other.text);
     Ok(())
 }

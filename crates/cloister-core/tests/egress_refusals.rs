@@ -197,11 +197,24 @@ fn a_service_that_nobody_here_may_use_is_no_other_than_one_that_does_not_exist()
          (`kubectl get egressallowlists` lists what there is), or ask the owner of namespace infra for the name of the Service"
     );
     assert!(said("cahce", 443).contains("names Service infra/NAME (did you mean infra/cache?). "));
+    // An allowlist may be the one that is misspelt: what does not exist is not meant.
+    let misspelt = service("cahce", json!([{"port": 443}]));
+    let exists = covered(&service("cache", json!([{"port": 443}])), &[("tools", &misspelt)]);
+    assert_eq!(exists.message, absent.replace("NAME", "cache"));
     // What is named may be told.
     let there = covered(&service("cache", json!([{"port": 80}])), &[("tools", &named)]);
     assert_eq!(there.reason, "ServicePortNotFound");
     let api_server = rule(json!({"service": {"namespace": "default", "name": "kubernetes"}}));
     assert_eq!(covered(&api_server, &[]).reason, "ApiServer");
+}
+
+#[test]
+fn a_name_that_the_rule_has_too_is_not_meant_by_another() {
+    let github = rule(json!({"domainNames": ["github.com"]}));
+    let said = |names: &[&str]| covered(&rule(json!({"domainNames": names})), &[("code", &github)]).message;
+    assert!(said(&["gitlab.com"]).contains("covers gitlab.com on TCP/443 (did you mean github.com?)"));
+    let both = said(&["github.com", "gitlab.com"]);
+    assert!(both.contains("covers gitlab.com on TCP/443; the rest is covered by EgressAllowlist code. "), "{both}");
 }
 
 #[test]

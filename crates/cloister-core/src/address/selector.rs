@@ -67,6 +67,11 @@ impl Selector {
         self.0.iter().all(|one| one.matches(labels))
     }
 
+    /// Its expressions, all of which must match.
+    pub(crate) fn expressions(&self) -> &[Expression] {
+        &self.0
+    }
+
     /// The expressions that these labels do not match.
     pub(crate) fn unmet(&self, labels: &Labels) -> impl Iterator<Item = &Expression> {
         self.0.iter().filter(move |one| !one.matches(labels))

@@ -14,7 +14,7 @@ use crate::{
         text::first_of,
     },
     namespace::{
-        CORRECTED_BY, allowlist_of_entry, allows, is_meant_for, keeps_out, names,
+        CORRECTED_BY, allowlist_of_entry, allows, is_meant_for, keeps_out, names, requirements,
         selects::{self, SelectsNone},
     },
 };
@@ -98,7 +98,11 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (S
             "it has no namespaceSelector, so it allows no research namespace; write one ({} allows all)".to_owned()
         }
         (0, _) if users.selects_none && kept_out.is_empty() => {
-            "its namespaceSelector selects no research namespace".to_owned()
+            let by = requirements(spec.namespace_selector.as_ref()).map(|by| format!(" ({by})")).unwrap_or_default();
+            format!(
+                "its namespaceSelector{by} selects no research namespace; correct it, or ask a platform engineer to set the \
+                 labels that it selects on ResearchNamespaces"
+            )
         }
         (0, Attach::Always) => "its namespaceSelector selects no research namespace".to_owned(),
         (0, Attach::OnRequest) if kept_out.is_empty() => "no research namespace uses it".to_owned(),

@@ -165,7 +165,8 @@ fn references(settings: &Settings, around: &Around<'_>) -> ConditionUpdate {
             REFERENCES_FOUND,
             true,
             "Found",
-            "all objects that the settings name and use exist",
+            "the AccessPolicies, RuntimeClasses, Namespaces, StorageClasses, CSIDrivers and PriorityClasses that the settings name \
+             and use exist; for the DNS that they name, see DNSReachable",
         );
     }
     let message = format!("{}; create what is missing, or name another there", missing.join("; "));

@@ -146,18 +146,18 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// They need one that is not there, so that no pod would be admitted: what to do.
-    pub fn runtime_class(&self, tier: Tier) -> Result<Option<&str>, String> {
+    /// They need one that is not there: what follows (`without`: "no pod is admitted"), and what to do.
+    pub fn runtime_class(&self, tier: Tier, without: &str) -> Result<Option<&str>, String> {
         let Ok(class) = self.spec.runtime_class(tier) else {
             return Err(format!(
-                "tier Sandboxed needs a RuntimeClass, and no pod is admitted without it; ask {CONFIG_WRITERS} to name it in \
+                "tier Sandboxed needs a RuntimeClass, and {without} without it; ask {CONFIG_WRITERS} to name it in \
                  runtimeClasses.Sandboxed"
             ));
         };
         match (class, &self.runtime_classes) {
             (Some(class), Some(there)) if !there.contains(class) => Err(format!(
                 "tier Sandboxed needs RuntimeClass {class} (runtimeClasses.Sandboxed of CloisterConfig), which does not exist, \
-                 so no pod is admitted; ask a platform engineer to create it, or {CONFIG_WRITERS} to name another"
+                 so {without}; ask a platform engineer to create it, or {CONFIG_WRITERS} to name another"
             )),
             (class, _) => Ok(class),
         }

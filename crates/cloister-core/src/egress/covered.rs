@@ -107,7 +107,7 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
         // Whoever writes a rule must not learn which Services others have, and how they are made.
         let nobody_knows = Surroundings { services: &|_| None, ..*s };
         match reach_of(rule, &nobody_knows).closed.pop() {
-            Some(Refusal::ServiceNotFound(_)) => return unnamed(service, allowed),
+            Some(Refusal::ServiceNotFound(_)) => return unnamed(service, allowed, s),
             Some(refusal) => return nothing(vec![refusal]),
             None => {}
         }
@@ -191,10 +191,12 @@ fn nothing(refused: Vec<Refusal>) -> Covered {
     }
 }
 
-/// No rule that is allowed names the Service, and whether there is one is not said.
-fn unnamed(service: &ServiceReference, allowed: &Allowed<'_>) -> Covered {
+/// No rule that is allowed names the Service, and whether there is one is not said. Of those that they name, one that exists
+/// may be meant.
+fn unnamed(service: &ServiceReference, allowed: &Allowed<'_>, s: &Surroundings) -> Covered {
     let named = |service: &ServiceReference| format!("{}/{}", service.namespace, service.name);
-    let known: Vec<String> = allowed.services.iter().map(named).collect();
+    let there = allowed.services.iter().filter(|service| (s.services)(service).is_some());
+    let known: Vec<String> = there.map(named).collect();
     let asked = named(service);
     let near = did_you_mean(closest(&asked, known.iter().map(String::as_str)));
     let message = format!(

@@ -106,7 +106,7 @@ impl HostSet {
     }
 
     /// Which name of others may be meant by the one name that none of them covers. Names of hosts are alike without being meant
-    /// (`api`, `www`), so that they may differ in less than other names.
+    /// (`api`, `www`), so that they may differ in less than other names. A name that this set has too is not meant by another.
     pub(crate) fn meant(&self, others: &[&HostSet]) -> Option<String> {
         const LETTERS: usize = 2;
         let uncovered = self.not_in(others.iter().copied());
@@ -117,7 +117,9 @@ impl HostSet {
         if known.contains(&name) {
             return None;
         }
-        let near = known.iter().map(String::as_str).filter(|known| strsim::osa_distance(&name, known) <= LETTERS);
+        let own: BTreeSet<String> = self.names.iter().map(ToString::to_string).collect();
+        let near =
+            known.difference(&own).map(String::as_str).filter(|known| strsim::osa_distance(&name, known) <= LETTERS);
         closest(&name, near).map(str::to_owned)
     }
 

@@ -50,9 +50,14 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         let message = status::reserved(declared, input.name, why);
         return say.of_closed().stalled(closing::closed_if_ours(input), reason::NAME_RESERVED, message);
     }
-    let (sealed, class) = namespace_labels(input.name, declared.spec.tier, input.settings);
-    let class_known = class.is_ok();
     let check = takeover::check(input);
+    let without_class = match check {
+        AdoptionCheck::ToMake => format!("Namespace {} is not created", input.name),
+        AdoptionCheck::ToClose | AdoptionCheck::ToTakeOver(_) => format!("Namespace {} is not adopted", input.name),
+        _ => "no pod is admitted".to_owned(),
+    };
+    let (sealed, class) = namespace_labels(input.name, declared.spec.tier, input.settings, &without_class);
+    let class_known = class.is_ok();
     if let Err(missing) = &class
         && matches!(check, AdoptionCheck::ToMake | AdoptionCheck::ToClose | AdoptionCheck::ToTakeOver(_))
     {

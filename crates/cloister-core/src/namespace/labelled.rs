@@ -3,8 +3,13 @@
 use crate::{cluster::settings::Settings, model::plan::NamespaceLabels};
 use cloister_api::{Tier, labels};
 
-/// The labels of a Namespace of this tier that is not yet enforced, and why no pod of it would be admitted, if so.
-pub(crate) fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (NamespaceLabels, Result<(), String>) {
+/// The labels of a Namespace of this tier that is not yet enforced, and why `without` is so, where its RuntimeClass is missing.
+pub(crate) fn namespace_labels(
+    name: &str,
+    tier: Tier,
+    settings: &Settings,
+    without: &str,
+) -> (NamespaceLabels, Result<(), String>) {
     let mut all = NamespaceLabels::from([
         (labels::MANAGED_BY, labels::MANAGER.to_owned()),
         (labels::RESEARCH_NAMESPACE, name.to_owned()),
@@ -24,7 +29,7 @@ pub(crate) fn namespace_labels(name: &str, tier: Tier, settings: &Settings) -> (
     if let Ok(Some(class)) = settings.spec.runtime_class(tier) {
         all.insert(labels::RUNTIME_CLASS, class.to_owned());
     }
-    (all, settings.runtime_class(tier).map(|_| ()))
+    (all, settings.runtime_class(tier, without).map(|_| ()))
 }
 
 const POD_SECURITY: [&str; 3] =

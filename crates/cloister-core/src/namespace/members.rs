@@ -49,7 +49,7 @@ pub fn bindings(namespace: &str, spec: &ResearchNamespaceSpec, settings: &Settin
 /// The ClusterRole by which owners edit their ResearchNamespace, and its binding, where the namespace has owners.
 pub fn owners_rights(namespace: &str, spec: &ResearchNamespaceSpec, settings: &Settings) -> Vec<Child> {
     let owners = spec.members.iter().filter(|member| member.role == MemberRole::Owner);
-    let subjects: Vec<Subject> = owners.flat_map(|member| bound(namespace, &member.subjects, spec, settings)).collect();
+    let subjects = once_each(owners.flat_map(|member| bound(namespace, &member.subjects, spec, settings)));
     if subjects.is_empty() {
         return Vec::new();
     }
@@ -81,7 +81,18 @@ fn bound(
     settings: &Settings,
 ) -> Vec<Subject> {
     let allowed = subjects.iter().filter(|subject| refusal(namespace, subject, spec, settings).is_none());
-    allowed.map(|subject| rbac_subject(namespace, subject)).collect()
+    once_each(allowed.map(|subject| rbac_subject(namespace, subject)))
+}
+
+/// Subjects in their order, each where it is first.
+fn once_each(all: impl Iterator<Item = Subject>) -> Vec<Subject> {
+    let mut once: Vec<Subject> = Vec::new();
+    for subject in all {
+        if !once.contains(&subject) {
+            once.push(subject);
+        }
+    }
+    once
 }
 
 /// Why this member is not bound, if it is not: an account of another namespace leads from there into this one, and one that is

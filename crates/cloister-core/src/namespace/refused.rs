@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     egress::{Allowed, Surroundings, open_covered_by},
-    model::suggest::closest,
+    model::{suggest::closest, text::first_of},
 };
 use cloister_api::{EgressAllowlist, EgressRule, ResearchNamespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -84,6 +84,12 @@ pub fn missing(selector: Option<&LabelSelector>, namespace: &ResearchNamespace) 
         format!("its namespaceSelector requires {required}, and {}", has(key))
     });
     unmet.collect::<Vec<_>>().join("; ")
+}
+
+/// What a selector requires of labels, in words; nothing of one that matches everything, or that selects no namespace at all.
+pub fn requirements(selector: Option<&LabelSelector>) -> Option<String> {
+    let selector = selects::parse(selector).ok().filter(|selector| !selector.is_everything())?;
+    Some(first_of(selector.expressions().iter().map(|one| required(one).1), NAMED, ", "))
 }
 
 /// The label that an expression of a selector is about, and the expression in words.

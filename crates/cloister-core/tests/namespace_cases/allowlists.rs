@@ -99,13 +99,16 @@ fn one_that_allows_nobody_says_so() {
             "{message}"
         );
     }
+    let none_by = |required: &str| {
+        format!(
+            "its namespaceSelector ({required}) selects no research namespace; correct it, or ask a platform engineer to set the \
+             labels that it selects on ResearchNamespaces"
+        )
+    };
     let others = json!({"namespaceSelector": {"matchLabels": {"team": "interp"}}, "attach": "Always"});
     let unnamed = research("vis", json!({"team": "vis"}), &[], json!([]));
     let (_, reason, message) = said_of(others.clone(), std::slice::from_ref(&unnamed));
-    assert_eq!(
-        (reason.as_str(), message.as_str()),
-        ("AllowsNone", "its namespaceSelector selects no research namespace")
-    );
+    assert_eq!((reason.as_str(), message.as_str()), ("AllowsNone", none_by("team=interp").as_str()));
     let (_, reason, message) = said_of(json!({"namespaceSelector": {}}), &[unnamed]);
     assert_eq!((reason.as_str(), message.as_str()), ("Reconciled", "no research namespace uses it"));
     // Nobody may use it, on request or not; where there is nobody yet, that is nobody's mistake.
@@ -114,7 +117,7 @@ fn one_that_allows_nobody_says_so() {
         said_of(mistyped.clone(), &[research("vis", json!({"team": "vis"}), &[], json!([]))]);
     assert_eq!(
         (status.as_str(), reason.as_str(), message.as_str()),
-        ("True", "AllowsNone", "its namespaceSelector selects no research namespace")
+        ("True", "AllowsNone", none_by("team=interpp").as_str())
     );
     let (_, reason, message) = said_of(mistyped, &[]);
     assert_eq!((reason.as_str(), message.as_str()), ("Reconciled", "no research namespace uses it"));

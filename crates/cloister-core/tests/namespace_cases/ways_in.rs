@@ -106,6 +106,20 @@ fn an_account_of_the_own_namespace_needs_no_list() {
     assert!(binding["metadata"]["labels"][LISTED].is_null());
 }
 
+#[test]
+fn a_member_that_is_declared_twice_is_bound_once() {
+    let trainer = |home: Option<&str>| json!({"kind": "ServiceAccount", "name": "trainer", "namespace": home});
+    let user = |name: &str| json!({"kind": "User", "name": name});
+    let subjects = json!([user("olga"), trainer(None), user("alice"), user("olga"), trainer(Some(NAME))]);
+    let members = json!([{"role": "Owner", "subjects": subjects}]);
+    let world = settled(world(json!({"members": members, "serviceAccounts": [{"name": "trainer"}]})));
+    for (kind, name) in [(ChildKind::RoleBinding, "cloister-owners"), (ChildKind::ClusterRoleBinding, OWNERS)] {
+        let bound = child(&world, kind, name)["subjects"].clone();
+        let names: Vec<&Value> = bound.as_array().unwrap().iter().map(|subject| &subject["name"]).collect();
+        assert_eq!(names, ["olga", "trainer", "alice"], "{name}");
+    }
+}
+
 fn gateways(more: Value) -> Settings {
     let mut hub = json!({"name": "hub", "namespace": "jhub", "podSelector": {"matchLabels": {"app": "proxy"}}, "namespaceSelector": {}});
     hub.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -260,11 +274,19 @@ fn a_sandboxed_namespace_waits_until_its_runtime_class_is_there() {
     let sandboxed = || world(json!({"tier": "Sandboxed"}));
     let missing = settled(World { settings: with(&["kata"]), ..sandboxed() });
     assert!(missing.namespace.is_none() && says(&missing, "Stalled", "True", "RuntimeClassMissing"));
-    assert!(message(&missing, "Ready").contains("RuntimeClass gvisor"), "{}", message(&missing, "Ready"));
+    let said = |so: &str| {
+        format!(
+            "tier Sandboxed needs RuntimeClass gvisor (runtimeClasses.Sandboxed of CloisterConfig), which does not exist, so \
+             {so}; ask a platform engineer to create it, or a policy administrator (ClusterRole cloister:policy-admin) to name \
+             another"
+        )
+    };
+    assert_eq!(message(&missing, "Ready"), said("Namespace interp is not created"));
     let there = settled(World { settings: with(&["gvisor"]), ..missing });
     assert!(there.is_enforced() && says(&there, "Ready", "True", "Reconciled"));
     let gone = settled(World { settings: with(&[]), ..there });
     assert!(!gone.is_enforced() && gone.deny_stands() && says(&gone, "Ready", "False", "RuntimeClassMissing"));
+    assert_eq!(message(&gone, "Ready"), said("no pod is admitted"));
     let standard = settled(World { settings: with(&[]), ..world(json!({})) });
     assert!(standard.is_enforced());
 }

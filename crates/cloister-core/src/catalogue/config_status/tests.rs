@@ -112,6 +112,20 @@ fn what_cannot_be_seen_of_the_cluster_is_told() {
     assert!(cluster.is(json!({}), "PolicyKindsWatched", "False", "Unwatched"));
 }
 
+#[test]
+fn what_is_found_is_said_by_kinds_and_the_dns_is_none_of_it() {
+    let cluster = Cluster { dns: DnsFacts::default(), ..cluster() };
+    assert!(cluster.is(json!({}), "DNSReachable", "False", "DNSServiceNotFound"));
+    let (status, reason, message) = cluster.of(json!({}), "ReferencesFound");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "Found"));
+    assert_eq!(
+        message,
+        "the AccessPolicies, RuntimeClasses, Namespaces, StorageClasses, CSIDrivers and PriorityClasses that the settings name \
+         and use exist; for the DNS that they name, see DNSReachable"
+    );
+    assert!(Named::ALL.iter().all(|kind| message.contains(kind.as_str().trim_end_matches('y'))), "{message}");
+}
+
 /// `kubectl get` shows the reason and the message of Ready alone.
 #[test]
 fn ready_says_the_worst_of_what_does_not_work_and_where_to_read_of_the_rest() {

@@ -397,6 +397,24 @@ fn an_endpoint_that_never_opens_is_said_of_the_storage_and_sends_to_who_publishe
             "; ask a catalogue administrator (ClusterRole cloister:catalogue-admin) to correct the StorageResource";
         assert!(message.ends_with(ends) && !message.contains("the rule"), "{message}");
     }
+    // No EgressGrant opens the endpoint of a StorageResource.
+    let endpoint = json!({"domainNames": ["acme.s3.us-east-1.amazonaws.com"], "ports": [{"port": 443}]});
+    let storage_of = || json!({"endpoint": endpoint, "roles": roles});
+    let why = "acme.s3.us-east-1.amazonaws.com is a name of S3 below amazonaws.com, where anybody can have storage";
+    let help = "declare it as privateEndpoint with private expectedNetworks, or remove endpoint from the StorageResource, and \
+                then the network path needs an EgressGrant of its own";
+    let (reason, message) = of_storage(storage_of());
+    assert_eq!((reason.as_str(), message), ("TooBroad", format!("the endpoint stays closed: {why}; {help}")));
+    let mut world = World { storage: storage(storage_of()), ..world() };
+    ask(&mut world, "eval", json!({"mount": null}));
+    settle(&mut world);
+    let told = status(&world, "eval");
+    let message = &told.conditions.iter().find(|said| said.type_ == "Ready").unwrap().message;
+    let said = format!(
+        "the endpoint of StorageResource weights stays closed: {why}; ask a catalogue administrator (ClusterRole \
+         cloister:catalogue-admin) to correct the StorageResource: {help}"
+    );
+    assert!(message.starts_with(&said), "{message}");
     // Whoever runs a Service makes it: it may come.
     let service = json!({"service": {"namespace": "infra", "name": "store"}, "ports": [{"port": 443}]});
     let (reason, message) = of_storage(json!({"endpoint": service, "roles": roles}));

@@ -134,7 +134,7 @@ fn a_name_that_is_not_there_is_answered_with_the_one_that_was_meant() {
             "role/debug",
             json!({"subjects": [{"kind": "ServiceAccount", "name": "triner"}]}),
             by_people(json!({})),
-            "no ServiceAccount triner (did you mean trainer?)",
+            "does not declare ServiceAccount triner (did you mean trainer?)",
         ),
         (
             "eval",

@@ -142,10 +142,11 @@ fn people_are_waited_for_until_the_time_is_up() {
     let by_people = json!({"approvalRules": people, "autoApprove": [], "pendingRequestTTL": "5m"});
     let waiting = (GrantPhase::Pending, "AwaitingApproval".to_owned(), false);
     assert_eq!(answer(World { policy: policy(by_people.clone()), ..world() }, json!({})), waiting);
-    assert_eq!(answer(World { policy: policy(json!({"autoApprove": []})), ..world() }, json!({})), waiting);
+    let nobody = (GrantPhase::Pending, "NoApproverLeft".to_owned(), true);
+    assert_eq!(answer(World { policy: policy(json!({"autoApprove": []})), ..world() }, json!({})), nobody);
     for expression in ["false", "request.nothing", "1", "(", "request.requestedDuration == '601s'"] {
         let policy = policy(json!({"autoApprove": [expression]}));
-        assert_eq!(answer(World { policy, ..world() }, json!({})), waiting, "{expression}");
+        assert_eq!(answer(World { policy, ..world() }, json!({})), nobody, "{expression}");
     }
     let misspelt = policy(json!({"autoApprove": ["request.requestedDurration == '601s'"]}));
     let mut at_fault = World { policy: misspelt, ..world() };
@@ -158,7 +159,7 @@ fn people_are_waited_for_until_the_time_is_up() {
         "{waits}"
     );
     let account = json!({"requestedBy": {"username": "system:serviceaccount:flux:sync", "groups": []}});
-    assert_eq!(answer(world(), account), waiting, "no ServiceAccount is approved by itself");
+    assert_eq!(answer(world(), account), nobody, "no ServiceAccount is approved by itself");
 
     let mut world = World { policy: policy(by_people), ..world() };
     ask(&mut world, "eval", json!({}));

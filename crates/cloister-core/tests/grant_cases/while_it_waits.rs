@@ -41,7 +41,7 @@ fn one_that_timed_out_tells_what_held_it_up() {
         format!(
             "it could not be decided by THEN: ResearchNamespace interp does not declare ServiceAccount trianer (did you \
              mean trainer?); ask one of its owners to declare it in serviceAccounts, or name one that it declares (`kubectl get \
-             researchnamespace interp -o jsonpath='{{.spec.serviceAccounts[*].name}}'`){AGAIN}"
+             researchnamespace interp -o 'jsonpath={{.spec.serviceAccounts[*].name}}'`){AGAIN}"
         )
     );
     let told = in_vain(World { policy: Shelf::Absent, ..world() }, "eval", json!({}));

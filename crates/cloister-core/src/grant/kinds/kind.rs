@@ -12,6 +12,7 @@ use crate::{
     model::{
         child::{Child, names::DEFAULT_ACCOUNT},
         plan::{Action, Chain},
+        shell::command,
         suggest::{closest, did_you_mean},
     },
 };
@@ -171,11 +172,12 @@ pub fn undeclared(kind: &dyn Kind, input: &Input<'_>) -> Option<Obstacle> {
     let namespace = input.namespace;
     let declared = input.accounts.iter().map(|account| account.name.as_str());
     let meant = did_you_mean(closest(name, declared));
+    let path = "jsonpath={.spec.serviceAccounts[*].name}";
+    let list = command(["kubectl", "get", "researchnamespace", namespace, "-o", path]);
     let said = |instead: &str| {
         format!(
             "ResearchNamespace {namespace} does not declare ServiceAccount {name}{meant}; ask one of its owners to declare it in \
-             serviceAccounts, or {instead} one that it declares (`kubectl get researchnamespace {namespace} -o \
-             jsonpath='{{.spec.serviceAccounts[*].name}}'`)"
+             serviceAccounts, or {instead} one that it declares (`{list}`)"
         )
     };
     let (waiting, refused) = (said("delete the grant and ask again for"), said("name"));

@@ -103,11 +103,7 @@ async fn an_allowlist_ends_at_its_time() -> Result<()> {
     scene.all::<EgressAllowlist>().patch(&list, &PatchParams::default(), &patch).await?;
     scene.has_policy(&name, &policy, false).await?;
     assert!(jiff::Timestamp::now() >= end, "it was closed too early");
-    eventually("the namespace to say why", async || {
-        ensure!(scene.need(&name, &format!("allowlist/{list}")).await?.1 == "AllowlistExpired", "it does not");
-        Ok(())
-    })
-    .await
+    scene.until_need(&name, &format!("allowlist/{list}"), EgressState::Refused, "AllowlistExpired").await
 }
 
 #[tokio::test]
@@ -152,12 +148,7 @@ async fn a_service_that_is_another_is_closed_until_its_rule_is_published_anew() 
     let moved = json!({"spec": {"selector": {"app": "other"}}});
     services.patch(&list, &PatchParams::default(), &Patch::Merge(moved)).await?;
     scene.has_policy(&name, &policy, false).await?;
-    eventually("the namespace to say that it is another", async || {
-        let (state, reason, _) = scene.need(&name, &format!("allowlist/{list}")).await?;
-        ensure!(state == EgressState::Refused && reason == "ServiceChanged", "it says {state:?}: {reason}");
-        Ok(())
-    })
-    .await?;
+    scene.until_need(&name, &format!("allowlist/{list}"), EgressState::Refused, "ServiceChanged").await?;
     // Who publishes it once more has looked at it as it is now.
     let again = json!({"spec": {"description": "the cache, at its new pods"}});
     let lists = scene.all::<EgressAllowlist>();
@@ -169,12 +160,7 @@ async fn a_service_that_is_another_is_closed_until_its_rule_is_published_anew() 
     .await?;
     services.delete(&list, &DeleteParams::default()).await?;
     scene.has_policy(&name, &policy, false).await?;
-    eventually("the namespace to say why", async || {
-        let (state, reason, _) = scene.need(&name, &format!("allowlist/{list}")).await?;
-        ensure!(state == EgressState::Refused && reason == "ServiceNotFound", "it says {state:?}: {reason}");
-        Ok(())
-    })
-    .await?;
+    scene.until_need(&name, &format!("allowlist/{list}"), EgressState::Refused, "ServiceNotFound").await?;
     assert!(scene.namespace(&name).await?.labels().contains_key("cloister.dev/enforced"));
     Ok(())
 }

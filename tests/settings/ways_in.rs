@@ -88,12 +88,7 @@ async fn what_is_listed_comes_in_and_goes_with_the_list() -> Result<()> {
     scene.all().create(&PostParams::default(), &hub).await?;
     stands(true).await?;
     let all = scene.all::<ResearchNamespace>();
-    eventually("the gateway to be Active", async || {
-        let (state, reason, _) = scene.need(name, "gateway/0").await?;
-        ensure!(state == EgressState::Active, "{state:?} {reason}");
-        Ok(())
-    })
-    .await?;
+    scene.until_need(name, "gateway/0", EgressState::Active, "").await?;
     scene.until_condition(&all, name, "Ready", "True").await?;
 
     let other =

@@ -162,6 +162,20 @@ impl Scene {
         Ok((found.state, found.reason, found.message))
     }
 
+    /// Waits until the status says this of one need.
+    ///
+    /// # Errors
+    ///
+    /// It does not.
+    pub async fn until_need(&self, namespace: &str, need: &str, state: EgressState, reason: &str) -> Result<()> {
+        eventually(&format!("{need} to be {state:?} {reason}"), async || {
+            let said = self.need(namespace, need).await?;
+            ensure!((said.0, said.1.as_str()) == (state, reason), "{said:?}");
+            Ok(())
+        })
+        .await
+    }
+
     /// The networks that a policy opens.
     ///
     /// # Errors

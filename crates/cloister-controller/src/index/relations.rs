@@ -37,7 +37,7 @@ pub fn enqueue_dependents_of_research_namespace(
     dirty.extend(always.map(|(name, _)| Key::Allowlist(name.clone())));
     let Some(Ok(object)) = object.map(|object| &object.object) else { return };
     let spec = &object.spec;
-    if spec.tier == Tier::Sandboxed && index.settings.runtime_class(spec.tier, "no pod is admitted").is_err() {
+    if spec.tier == Tier::Sandboxed && index.settings.runtime_class(spec.tier).is_err() {
         // Only now is the RuntimeClass missed.
         dirty.insert(Key::Config);
     }

@@ -22,6 +22,7 @@ pub use never::NeverOpened;
 pub use policy_port::{PolicyPort, PolicyPortNumber};
 pub use public::is_public;
 pub use refusal::Refusal;
+pub(crate) use refusal::{WILDCARD_NOT_ENFORCEABLE, listed};
 pub use selector::Selector;
 pub use selector_fault::SelectorFault;
 pub use source::{KnownNetwork, NeverWhy, Source};

@@ -1,8 +1,21 @@
 //! Why a rule stays closed.
 
-use super::{cuts::CutBy, domain::NameFault, source::NeverWhy, writable::Pieces};
+use super::{
+    cuts::CutBy,
+    domain::{DomainName, NameFault},
+    source::NeverWhy,
+    writable::Pieces,
+};
 use cloister_api::ServiceReference;
 use thiserror::Error;
+
+/// Reason of a wildcard that addresses do not open.
+pub(crate) const WILDCARD_NOT_ENFORCEABLE: &str = "WildcardNotEnforceable";
+
+/// Names in words.
+pub(crate) fn listed(names: &[DomainName]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
 
 /// What a wildcard that is not opened does all the same.
 const COVERS: &str =
@@ -21,13 +34,14 @@ pub enum Refusal {
     },
     /// A wildcard stands for names that nobody can list, and a NetworkPolicy holds addresses alone.
     #[error(
-        "{names} cannot be opened by addresses, because nobody can list the names that it stands for; name the hosts that are needed{}, \
+        "{} cannot be opened by addresses, because nobody can list the names that it stands for; name the hosts that are needed{}, \
          or use a network plugin that sees names (egress.backend of CloisterConfig)",
+        listed(names),
         if *.of_storage { "" } else { COVERS }
     )]
     WildcardNotEnforceable {
         /// The wildcards, all of them.
-        names: String,
+        names: Vec<DomainName>,
         /// Whether any of them stands for names that anybody can have storage under, which no allowlist opens.
         of_storage: bool,
     },
@@ -168,7 +182,7 @@ impl Refusal {
     pub fn reason(&self) -> &'static str {
         match self {
             Refusal::NameInvalid { .. } => "NameInvalid",
-            Refusal::WildcardNotEnforceable { .. } => "WildcardNotEnforceable",
+            Refusal::WildcardNotEnforceable { .. } => WILDCARD_NOT_ENFORCEABLE,
             Refusal::TargetInvalid => "TargetInvalid",
             Refusal::ApiServer { .. } => "ApiServer",
             Refusal::ServiceOnNodes { .. } => "ServiceOnNodes",

@@ -22,6 +22,31 @@ const AHEAD: SignedDuration = SignedDuration::from_hours(1);
 /// How many namespaces are named.
 const NAMESPACES: usize = 8;
 
+/// Why pods of a tier have no RuntimeClass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRuntimeClass<'a> {
+    /// The settings name none.
+    NotNamed,
+    /// The one that they name does not exist.
+    NotFound(&'a str),
+}
+
+impl NoRuntimeClass<'_> {
+    /// What is missing, what follows (such as "no pod is admitted"), and what to do.
+    pub fn message(self, follows: &str) -> String {
+        match self {
+            NoRuntimeClass::NotNamed => format!(
+                "tier Sandboxed needs a RuntimeClass, and {follows} without it; ask {CONFIG_WRITERS} to name it in \
+                 runtimeClasses.Sandboxed"
+            ),
+            NoRuntimeClass::NotFound(class) => format!(
+                "tier Sandboxed needs RuntimeClass {class} (runtimeClasses.Sandboxed of CloisterConfig), which does not exist, \
+                 so {follows}; ask a platform engineer to create it, or {CONFIG_WRITERS} to name another"
+            ),
+        }
+    }
+}
+
 /// The settings of the cluster.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -146,19 +171,11 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// They need one that is not there: what follows (`without`: "no pod is admitted"), and what to do.
-    pub fn runtime_class(&self, tier: Tier, without: &str) -> Result<Option<&str>, String> {
-        let Ok(class) = self.spec.runtime_class(tier) else {
-            return Err(format!(
-                "tier Sandboxed needs a RuntimeClass, and {without} without it; ask {CONFIG_WRITERS} to name it in \
-                 runtimeClasses.Sandboxed"
-            ));
-        };
+    /// They need one that is not there.
+    pub fn runtime_class(&self, tier: Tier) -> Result<Option<&str>, NoRuntimeClass<'_>> {
+        let class = self.spec.runtime_class(tier).map_err(|_| NoRuntimeClass::NotNamed)?;
         match (class, &self.runtime_classes) {
-            (Some(class), Some(there)) if !there.contains(class) => Err(format!(
-                "tier Sandboxed needs RuntimeClass {class} (runtimeClasses.Sandboxed of CloisterConfig), which does not exist, \
-                 so {without}; ask a platform engineer to create it, or {CONFIG_WRITERS} to name another"
-            )),
+            (Some(class), Some(there)) if !there.contains(class) => Err(NoRuntimeClass::NotFound(class)),
             (class, _) => Ok(class),
         }
     }

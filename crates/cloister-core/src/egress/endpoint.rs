@@ -2,7 +2,7 @@
 //! addresses alone.
 
 use super::{Opened, Surroundings, breadth::narrowed, open_endpoint_in_part, too_broad::TooBroad};
-use crate::address::Refusal;
+use crate::address::{DomainName, Refusal, listed};
 use cloister_api::{EgressConfig, StorageEndpoint};
 
 /// Why an endpoint stays closed. It has no rule that could be corrected, and is opened by addresses alone.
@@ -26,10 +26,11 @@ pub fn grant_refused(refusal: &Refusal) -> String {
     }
 }
 
-fn not_by_grants(names: &str) -> String {
+fn not_by_grants(names: &[DomainName]) -> String {
     format!(
-        "{names} cannot be opened by addresses, because nobody can list the names that it stands for, and a grant opens only \
-         addresses, whatever egress.backend of CloisterConfig is; name the hosts that are needed"
+        "{} cannot be opened by addresses, because nobody can list the names that it stands for, and a grant opens only \
+         addresses, whatever egress.backend of CloisterConfig is; name the hosts that are needed",
+        listed(names)
     )
 }
 

@@ -53,9 +53,8 @@ impl InPart {
             Some(Reach::Hosts { hosts, ports }) if !s.wildcards => {
                 let (hosts, wildcards) = hosts.split();
                 if !wildcards.is_empty() {
-                    let names = wildcards.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
                     let of_storage = wildcards.iter().any(is_of_storage);
-                    self.closed.push(Refusal::WildcardNotEnforceable { names, of_storage });
+                    self.closed.push(Refusal::WildcardNotEnforceable { names: wildcards, of_storage });
                 }
                 self.reach = hosts.map(|hosts| Reach::Hosts { hosts, ports });
             }

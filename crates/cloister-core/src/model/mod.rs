@@ -8,6 +8,7 @@ pub mod durations;
 pub(crate) mod finalizers;
 pub(crate) mod hash;
 pub mod hold;
+pub(crate) mod once;
 pub mod ownership;
 pub mod plan;
 pub mod quantity;

@@ -15,8 +15,7 @@ use cloister_api::{Attach, EgressAllowlist, EgressState, ResearchNamespace, Serv
 use std::collections::BTreeSet;
 
 /// Whether one of these wildcards covers a host that a namespace names.
-fn covers_own(wildcards: &str, namespace: &ResearchNamespace) -> bool {
-    let wildcards: Vec<DomainName> = wildcards.split(", ").filter_map(|name| name.parse::<DomainName>().ok()).collect();
+fn covers_own(wildcards: &[DomainName], namespace: &ResearchNamespace) -> bool {
     let named = namespace.spec.egress.rules.iter().flat_map(|rule| rule.domain_names.iter().flatten());
     let mut hosts = named.filter_map(|name| name.parse::<DomainName>().ok());
     hosts.any(|host| wildcards.iter().any(|wildcard| wildcard.covers(&host)))

@@ -50,18 +50,16 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         let message = status::reserved(declared, input.name, why);
         return say.of_closed().stalled(closing::closed_if_ours(input), reason::NAME_RESERVED, message);
     }
+    let (sealed, class) = namespace_labels(input.name, declared.spec.tier, input.settings);
     let check = takeover::check(input);
-    let without_class = match check {
-        AdoptionCheck::ToMake => format!("Namespace {} is not created", input.name),
-        AdoptionCheck::ToClose | AdoptionCheck::ToTakeOver(_) => format!("Namespace {} is not adopted", input.name),
-        _ => "no pod is admitted".to_owned(),
+    let not_yet = match check {
+        AdoptionCheck::ToMake => Some("created"),
+        AdoptionCheck::ToClose | AdoptionCheck::ToTakeOver(_) => Some("adopted"),
+        _ => None,
     };
-    let (sealed, class) = namespace_labels(input.name, declared.spec.tier, input.settings, &without_class);
-    let class_known = class.is_ok();
-    if let Err(missing) = &class
-        && matches!(check, AdoptionCheck::ToMake | AdoptionCheck::ToClose | AdoptionCheck::ToTakeOver(_))
-    {
-        return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, missing.clone());
+    if let (Err(missing), Some(not_yet)) = (class, not_yet) {
+        let message = missing.message(&format!("Namespace {} is not {not_yet}", input.name));
+        return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, message);
     }
     let mut adopting = Plan::default();
     let ours = match check {
@@ -110,7 +108,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     let enforced = with(sealed.clone(), labels::ENFORCED, "true");
     // The label alone does not do: it may be somebody else's, and it is not true while nothing denies.
     let is_enforced =
-        ours && class_known && denies(input) && input.namespace.is_some_and(ObservedNamespace::is_enforced);
+        ours && class.is_ok() && denies(input) && input.namespace.is_some_and(ObservedNamespace::is_enforced);
 
     let mut plan = Plan::default();
     let first = if is_enforced { &enforced } else { &sealed };
@@ -134,7 +132,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         plan.look_again(next);
     }
     if let Err(missing) = class {
-        return say.stalled(plan, reason::RUNTIME_CLASS_MISSING, missing);
+        return say.stalled(plan, reason::RUNTIME_CLASS_MISSING, missing.message("no pod is admitted"));
     }
     if !is_enforced {
         plan.end_with(Action::ApplyNamespace(enforced), After::WhatHoldsItUp);

@@ -1,15 +1,17 @@
 //! The labels of a Namespace that are the operator's to set.
 
-use crate::{cluster::settings::Settings, model::plan::NamespaceLabels};
+use crate::{
+    cluster::settings::{NoRuntimeClass, Settings},
+    model::plan::NamespaceLabels,
+};
 use cloister_api::{Tier, labels};
 
-/// The labels of a Namespace of this tier that is not yet enforced, and why `without` is so, where its RuntimeClass is missing.
-pub(crate) fn namespace_labels(
+/// The labels of a Namespace of this tier that is not yet enforced, and whether the RuntimeClass that it needs is missing.
+pub(crate) fn namespace_labels<'a>(
     name: &str,
     tier: Tier,
-    settings: &Settings,
-    without: &str,
-) -> (NamespaceLabels, Result<(), String>) {
+    settings: &'a Settings,
+) -> (NamespaceLabels, Result<(), NoRuntimeClass<'a>>) {
     let mut all = NamespaceLabels::from([
         (labels::MANAGED_BY, labels::MANAGER.to_owned()),
         (labels::RESEARCH_NAMESPACE, name.to_owned()),
@@ -29,7 +31,7 @@ pub(crate) fn namespace_labels(
     if let Ok(Some(class)) = settings.spec.runtime_class(tier) {
         all.insert(labels::RUNTIME_CLASS, class.to_owned());
     }
-    (all, settings.runtime_class(tier, without).map(|_| ()))
+    (all, settings.runtime_class(tier).map(|_| ()))
 }
 
 const POD_SECURITY: [&str; 3] =

@@ -12,6 +12,7 @@ use crate::{
             build::{object_meta, role_ref},
             names::{DEFAULT_ACCOUNT, OWNERS_PREFIX},
         },
+        once::once_each,
         suggest::{closest, did_you_mean},
         writers::CONFIG_WRITERS,
     },
@@ -49,7 +50,7 @@ pub fn bindings(namespace: &str, spec: &ResearchNamespaceSpec, settings: &Settin
 /// The ClusterRole by which owners edit their ResearchNamespace, and its binding, where the namespace has owners.
 pub fn owners_rights(namespace: &str, spec: &ResearchNamespaceSpec, settings: &Settings) -> Vec<Child> {
     let owners = spec.members.iter().filter(|member| member.role == MemberRole::Owner);
-    let subjects = once_each(owners.flat_map(|member| bound(namespace, &member.subjects, spec, settings)));
+    let subjects = bound(namespace, owners.flat_map(|member| &member.subjects), spec, settings);
     if subjects.is_empty() {
         return Vec::new();
     }
@@ -74,25 +75,14 @@ pub fn refused(namespace: &str, spec: &ResearchNamespaceSpec, settings: &Setting
     subjects.filter_map(|subject| refusal(namespace, subject, spec, settings)).collect()
 }
 
-fn bound(
+fn bound<'a>(
     namespace: &str,
-    subjects: &[MemberSubject],
+    subjects: impl IntoIterator<Item = &'a MemberSubject>,
     spec: &ResearchNamespaceSpec,
     settings: &Settings,
 ) -> Vec<Subject> {
-    let allowed = subjects.iter().filter(|subject| refusal(namespace, subject, spec, settings).is_none());
+    let allowed = subjects.into_iter().filter(|subject| refusal(namespace, subject, spec, settings).is_none());
     once_each(allowed.map(|subject| rbac_subject(namespace, subject)))
-}
-
-/// Subjects in their order, each where it is first.
-fn once_each(all: impl Iterator<Item = Subject>) -> Vec<Subject> {
-    let mut once: Vec<Subject> = Vec::new();
-    for subject in all {
-        if !once.contains(&subject) {
-            once.push(subject);
-        }
-    }
-    once
 }
 
 /// Why this member is not bound, if it is not: an account of another namespace leads from there into this one, and one that is

@@ -2,9 +2,9 @@
 
 use super::host_status::what_to_do;
 use crate::{
-    address::Refusal,
+    address::{DomainName, WILDCARD_NOT_ENFORCEABLE, listed},
     dns::{Held, NameState},
-    model::text::others,
+    model::{once::once_each, text::others},
 };
 use cloister_api::{EgressState, EgressStatus};
 use std::collections::BTreeSet;
@@ -40,8 +40,7 @@ struct Closed {
 impl Closed {
     /// Whether somebody has to correct the rule.
     fn is_wrong(&self) -> bool {
-        let wildcard = Refusal::WildcardNotEnforceable { names: String::new(), of_storage: false };
-        self.state == EgressState::Refused && self.reason != wildcard.reason()
+        self.state == EgressState::Refused && self.reason != WILDCARD_NOT_ENFORCEABLE
     }
 }
 
@@ -79,10 +78,11 @@ impl Tally {
     }
 
     /// Notes that wildcards of a rule, which no address opens, cover hosts that the namespace names.
-    pub fn covers(&mut self, rule: &str, wildcards: &str) {
+    pub fn covers(&mut self, rule: &str, wildcards: &[DomainName]) {
         self.opens(rule);
         self.covering.push(format!(
-            "{wildcards} covers the hosts below it that egress.rules of the ResearchNamespace name, and opens no other"
+            "{} covers the hosts below it that egress.rules of the ResearchNamespace name, and opens no other",
+            listed(wildcards)
         ));
     }
 
@@ -107,16 +107,10 @@ impl Tally {
             return;
         };
         (need.state, need.reason) = (worst.state, worst.reason.clone());
-        let mut said: Vec<String> = Vec::new();
-        for closed in &self.closed {
-            let named = match (self.rules, closed.rule.as_str()) {
-                (_, "") | (1, _) => closed.message.clone(),
-                (_, rule) => format!("{rule}: {}", closed.message),
-            };
-            if !said.contains(&named) {
-                said.push(named);
-            }
-        }
+        let said = once_each(self.closed.iter().map(|closed| match (self.rules, closed.rule.as_str()) {
+            (_, "") | (1, _) => closed.message.clone(),
+            (_, rule) => format!("{rule}: {}", closed.message),
+        }));
         // An answer of DNS that is missing is nobody's mistake, and a wildcard is there for the hosts that it covers.
         let of_dns = [NameState::Unknown.reason(), NameState::Unanswered(String::new()).reason()];
         let is_mistake = match need.state {

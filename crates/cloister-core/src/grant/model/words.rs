@@ -1,7 +1,10 @@
 //! How people are named in messages.
 
 use super::people::is_service_account;
-use crate::model::text::{counted, first_of};
+use crate::model::{
+    once::once_each,
+    text::{counted, first_of},
+};
 use cloister_api::{Identity, Principal};
 
 /// How many principals are named.
@@ -12,17 +15,11 @@ const GROUPS: usize = 8;
 
 /// Principals in words, each once.
 pub fn principals(all: &[Principal]) -> String {
-    let mut names: Vec<String> = Vec::new();
-    for principal in all {
-        let name = match &principal.namespace {
-            Some(namespace) => format!("{:?} {namespace}/{}", principal.kind, principal.name),
-            None => format!("{:?} {}", principal.kind, principal.name),
-        };
-        if !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    let mut named = names.iter().take(PRINCIPALS).map(String::as_str).collect::<Vec<_>>().join(" or ");
+    let names = once_each(all.iter().map(|principal| match &principal.namespace {
+        Some(namespace) => format!("{:?} {namespace}/{}", principal.kind, principal.name),
+        None => format!("{:?} {}", principal.kind, principal.name),
+    }));
+    let mut named = names[..names.len().min(PRINCIPALS)].join(" or ");
     if names.is_empty() {
         named.push_str("nobody");
     } else if names.len() > PRINCIPALS {

@@ -172,7 +172,7 @@ async fn what_is_over_is_not_approved_again() -> Result<()> {
     let denied = story.alice_asks("denied", json!({})).await?;
     story.review(&story.person("sam").await?, &denied, "Deny").await?;
     story.ends(&denied, "Denied", "Denied", "sam refused it").await?;
-    let short = story.opened("short", json!({"requestedDuration": "2s"})).await?;
+    let short = story.opened("short", json!({"requestedDuration": "4s"})).await?;
     story.ends(&short, "Expired", "Expired", "the grant ended at").await?;
     let before = story.standing().await?;
     for (grant, why, said) in [(&denied, "AlreadyDecided", "was denied before"), (&short, "AlreadyEnded", "ended at")] {

@@ -24,7 +24,8 @@ use xtask::prepared;
 /// The identity of the operator.
 pub const OPERATOR: &str = "system:serviceaccount:cloister-system:cloister-operator";
 
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test waits for what must become true.
+pub const PATIENCE: Duration = Duration::from_secs(60);
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// The cluster of this process, with everything of `deploy/` but the operator's Deployment.

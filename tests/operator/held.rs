@@ -2,13 +2,14 @@
 
 use anyhow::{Context, Result, ensure};
 use cloister_api::{ResearchNamespace, RoleGrant};
-use cloister_tests::{bare::Bare, eventually, scene::condition};
-use k8s_openapi::api::rbac::v1::RoleBinding;
+use cloister_tests::{bare::Bare, eventually, scene::condition, tools::kstatus};
+use k8s_openapi::api::{networking::v1::NetworkPolicy, rbac::v1::RoleBinding};
 use kube::{
     Api,
-    api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    core::GroupVersionKind,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_binding_in_a_grants_name_that_is_held_is_told_of_and_let_go_by_an_administrator() -> Result<()> {
@@ -63,6 +64,76 @@ async fn a_binding_in_a_grants_name_that_is_held_is_told_of_and_let_go_by_an_adm
     let let_go = json!({"metadata": {"finalizers": null}});
     bindings.patch("cloister-role-grant.debug", &PatchParams::default(), &Patch::Merge(let_go)).await?;
     ready("Reconciled").await?;
+    operator.stop().await?;
+    bare.give_back().await
+}
+
+/// The objects of a kind of ours.
+fn ours(bare: &Bare, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("cloister.dev", "v1alpha1", kind));
+    match namespace {
+        Some(namespace) => Api::namespaced_with(bare.admin.clone(), namespace, &resource),
+        None => Api::all_with(bare.admin.clone(), &resource),
+    }
+}
+
+async fn make(bare: &Bare, kind: &str, namespace: Option<&str>, name: &str, spec: Value) -> Result<()> {
+    let object = json!({
+        "apiVersion": "cloister.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
+    });
+    ours(bare, kind, namespace).create(&PostParams::default(), &serde_json::from_value(object)?).await?;
+    Ok(())
+}
+
+/// The grant `run` of a kind is in a phase, and a tool that waits by kstatus takes it for this.
+async fn comes_to(bare: &Bare, kind: &str, phase: &str, status: &str) -> Result<()> {
+    eventually(&format!("the {kind} to be {phase} and {status}"), async || {
+        let grant = ours(bare, kind, Some("interp")).get("run").await?;
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": [grant]});
+        let seen = kstatus(&list.to_string())?;
+        let said = &grant.data["status"];
+        ensure!(said["phase"] == phase && seen[0].status == status, "{seen:?}: {said}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_grant_that_is_taken_away_waits_until_it_is() -> Result<()> {
+    let bare = Bare::start("held-open").await?;
+    let operator = bare.operator().await?;
+    make(&bare, "ResearchNamespace", None, "interp", json!({"tier": "Standard"})).await?;
+    let auto = json!({
+        "requesters": [{"kind": "Group", "name": "system:masters"}], "maxDuration": "1h", "autoApprove": ["true"],
+    });
+    make(&bare, "AccessPolicy", None, "egress", auto).await?;
+    make(&bare, "AccessRole", None, "debugger", json!({"clusterRole": "cloister:debugger", "accessPolicy": "egress"}))
+        .await?;
+    let rule = json!({"name": "lab", "networks": ["203.0.113.99/32"], "ports": [{"port": 443, "protocol": "TCP"}]});
+    let subjects = json!([{"kind": "User", "name": "alice"}]);
+    for (kind, mut spec) in
+        [("RoleGrant", json!({"role": "debugger", "subjects": subjects})), ("EgressGrant", json!({"rule": rule}))]
+    {
+        spec["justification"] = json!("a test");
+        make(&bare, kind, Some("interp"), "run", spec).await?;
+        comes_to(&bare, kind, "Active", "Current").await?;
+    }
+
+    bare.without_admission().await?;
+    let bindings: Api<RoleBinding> = Api::namespaced(bare.admin.clone(), "interp");
+    let policies: Api<NetworkPolicy> = Api::namespaced(bare.admin.clone(), "interp");
+    let merge = PatchParams::default();
+    let hold = Patch::Merge(json!({"metadata": {"finalizers": ["example.com/stay"]}}));
+    bindings.patch("cloister-role-grant.run", &merge, &hold).await?;
+    policies.patch("cloister-egress-grant.run", &merge, &hold).await?;
+    ours(&bare, "AccessPolicy", None).delete("egress", &DeleteParams::default()).await?;
+    comes_to(&bare, "RoleGrant", "Revoking", "InProgress").await?;
+    comes_to(&bare, "EgressGrant", "Revoking", "InProgress").await?;
+    let let_go = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    bindings.patch("cloister-role-grant.run", &merge, &let_go).await?;
+    policies.patch("cloister-egress-grant.run", &merge, &let_go).await?;
+    comes_to(&bare, "RoleGrant", "Revoked", "Current").await?;
+    comes_to(&bare, "EgressGrant", "Revoked", "Current").await?;
     operator.stop().await?;
     bare.give_back().await
 }

@@ -8,6 +8,7 @@ pub mod issuer;
 pub mod proxy;
 mod reuse;
 pub mod scene;
+pub mod tools;
 pub mod witness;
 pub mod world;
 

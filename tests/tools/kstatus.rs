@@ -3,7 +3,7 @@
 
 use crate::stage::{Seen, Stage, stage};
 use anyhow::{Context, Result, ensure};
-use cloister_tests::eventually;
+use cloister_tests::{eventually, tools::kstatus};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +53,10 @@ pub fn object(stage: &Stage, kind: &str, namespace: &str, name: &str) -> Result<
 
 const NAMESPACE: &str = "phases";
 
-/// The requests of the table below: the name, what differs, the phase that it comes to, and what kstatus makes of it.
+/// The kinds that are asked for by a role, of which each has a policy of its own.
+const KINDS: [&str; 2] = ["RoleGrant", "StorageAccessGrant"];
+
+/// The requests of each of these kinds: the name, what differs, the phase that it comes to, and what kstatus makes of it.
 fn requests() -> Vec<(&'static str, Value, &'static str, &'static str)> {
     vec![
         ("waits", json!({"role": "asked"}), "Pending", "Current"),
@@ -73,23 +76,38 @@ async fn every_phase_is_what_its_waiting_tool_takes_it_for() -> Result<()> {
     stage.ok("admin", &["create", "-f", "-"], &catalogue())?;
     stage.ok("admin", &["wait", "--for=condition=Ready", &format!("rns/{NAMESPACE}"), "--timeout=30s"], "")?;
     let soon = stage.ok("admin", &["get", "--raw", "/version"], "").map(|_| later())?;
-    for (name, spec, _, _) in requests() {
-        let text = request(name, spec).to_string().replace("LATER", &soon);
-        eventually("alice's rights", async || stage.ok("alice", &["create", "-f", "-"], &text)).await?;
+    for kind in KINDS {
+        for (name, spec, _, _) in requests() {
+            let text = request(kind, name, spec).to_string().replace("LATER", &soon);
+            eventually("alice's rights", async || stage.ok("alice", &["create", "-f", "-"], &text)).await?;
+        }
     }
-    decide(stage, ("RoleGrant", NAMESPACE, "refused"), "Deny", "Pending").await?;
-    decide(stage, ("RoleGrant", NAMESPACE, "taken-back"), "Revoke", "Active").await?;
-    for (name, _, phase, status) in requests() {
-        eventually(&format!("{name} to be {phase} and {status}"), async || {
-            let object = object(stage, "rolegrants", NAMESPACE, name)?;
-            let seen = seen_of(stage, "RoleGrant", name)?;
-            let said = &object["status"];
-            ensure!(said["phase"] == phase && seen.status == status, "{seen:?}: {said}");
-            Ok(())
-        })
-        .await?;
+    for kind in KINDS {
+        decide(stage, (kind, NAMESPACE, "refused"), "Deny", "Pending").await?;
+        decide(stage, (kind, NAMESPACE, "taken-back"), "Revoke", "Active").await?;
+        for (name, _, phase, status) in requests() {
+            comes_to(stage, (kind, NAMESPACE, name), phase, status).await?;
+        }
     }
     ends_are_seen(stage).await
+}
+
+/// That a grant, of a kind and in a namespace, comes to a phase, and what kstatus then says of it.
+pub async fn comes_to(
+    stage: &Stage,
+    (kind, namespace, name): (&str, &str, &str),
+    phase: &str,
+    status: &str,
+) -> Result<()> {
+    eventually(&format!("{kind} {name} to be {phase} and {status}"), async || {
+        let grant = object(stage, kind, namespace, name)?;
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": [grant]});
+        let seen = kstatus(&list.to_string())?;
+        let said = &grant["status"];
+        ensure!(said["phase"] == phase && seen[0].status == status, "{seen:?}: {said}");
+        Ok(())
+    })
+    .await
 }
 
 /// What is broken has failed, what is deleted is going, whatever its kind.
@@ -103,6 +121,9 @@ async fn ends_are_seen(stage: &Stage) -> Result<()> {
         ("AccessPolicy", "broken", "Failed"),
         ("CloisterConfig", "cloister", "Current"),
         ("EgressAllowlist", "time", "Current"),
+        ("EgressAllowlist", "ended", "Failed"),
+        ("StorageResource", "eval-datasets", "Current"),
+        ("StorageResource", NAMESPACE, "Failed"),
     ] {
         eventually(&format!("{kind} {name} to be {status}"), async || {
             let seen = seen_of(stage, kind, name)?;
@@ -155,23 +176,22 @@ pub async fn decide(
     Ok(())
 }
 
-fn later() -> String {
+pub fn later() -> String {
     let hour = jiff::SignedDuration::from_hours(1);
     (jiff::Timestamp::now() + hour).strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn request(name: &str, more: Value) -> Value {
+fn request(kind: &str, name: &str, more: Value) -> Value {
     let mut spec = json!({
         "subjects": [{"kind": "User", "name": "alice"}], "requestedDuration": "30m", "justification": "to be seen",
     });
+    if kind == "StorageAccessGrant" {
+        spec["storage"] = json!(NAMESPACE);
+    }
     for (key, value) in more.as_object().into_iter().flatten() {
         spec[key] = value.clone();
     }
-    // One that starts in an hour ends after it.
-    if spec["startTime"].is_string() {
-        spec["requestedDuration"] = json!("30m");
-    }
-    json!({"apiVersion": "cloister.dev/v1alpha1", "kind": "RoleGrant", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec})
+    json!({"apiVersion": "cloister.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec})
 }
 
 fn catalogue() -> String {
@@ -186,6 +206,7 @@ fn catalogue() -> String {
     let security = json!([{"name": "security", "required": 1, "approvers": [{"kind": "Group", "name": "security"}]}]);
     let role =
         |name: &str| object("AccessRole", name, json!({"clusterRole": "cloister:debugger", "accessPolicy": name}));
+    let of_storage = |name: &str| json!({"name": name, "clusterRole": "cloister:storage-reader", "accessPolicy": name});
     let items = json!([
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default-like"}},
         object("ResearchNamespace", "default-like", json!({"tier": "Standard"})),
@@ -197,6 +218,10 @@ fn catalogue() -> String {
         policy("brief", json!({"approvalRules": security, "pendingRequestTTL": "1s"})),
         policy("broken", json!({"approvalRules": security, "ticket": {"required": true, "pattern": "("}})),
         role("auto"), role("asked"), role("brief"), role("of-nobody"),
+        object("StorageResource", NAMESPACE, json!({"sensitivity": "Low", "roles": [
+            of_storage("auto"), of_storage("asked"), of_storage("brief"), of_storage("of-nobody"),
+        ]})),
+        object("EgressAllowlist", "ended", json!({"rules": [], "expiresAt": "2020-01-01T00:00:00Z"})),
     ]);
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }

@@ -2,7 +2,7 @@
 //! is taken away.
 
 use crate::{
-    kstatus::{decide, object, seen_of},
+    kstatus::{comes_to, decide, later, seen_of},
     stage::{Stage, stage},
 };
 use anyhow::{Result, ensure};
@@ -73,20 +73,11 @@ fn pod() -> String {
 /// Asks as alice.
 async fn ask(stage: &Stage, kind: &str, name: &str, mut spec: Value) -> Result<()> {
     spec["justification"] = json!("to be seen");
-    spec["requestedDuration"] = json!("30m");
+    if spec["requestedDuration"].is_null() {
+        spec["requestedDuration"] = json!("30m");
+    }
     let text = object_of(kind, Some(NAMESPACE), name, spec).to_string();
     eventually("alice's rights", async || stage.ok("alice", &["create", "-f", "-"], &text)).await.map(drop)
-}
-
-/// That a grant comes to a phase, and what kstatus then says of it.
-async fn comes_to(stage: &Stage, kind: &str, name: &str, phase: &str, status: &str) -> Result<()> {
-    eventually(&format!("{kind} {name} to be {phase} and {status}"), async || {
-        let said = object(stage, kind, NAMESPACE, name)?["status"].clone();
-        let seen = seen_of(stage, kind, name)?;
-        ensure!(said["phase"] == phase && seen.status == status, "{seen:?}: {said}");
-        Ok(())
-    })
-    .await
 }
 
 fn let_go(stage: &Stage) -> Result<()> {
@@ -104,19 +95,39 @@ async fn what_is_taken_away_is_worked_on_and_then_done() -> Result<()> {
     let subjects = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
     let storage = json!({"storage": NAMESPACE, "role": "reader", "mount": mount, "subjects": subjects});
     ask(stage, "StorageAccessGrant", "held", storage).await?;
+    let to = |network: &str| json!({"rule": {"name": "lab", "networks": [network], "ports": [{"port": 22}]}});
     for name in ["opened", "refused"] {
-        let rule = json!({"name": name, "networks": ["192.0.2.128/28"], "ports": [{"port": 22}]});
-        ask(stage, "EgressGrant", name, json!({"rule": rule})).await?;
-        comes_to(stage, "EgressGrant", name, "Pending", "Current").await?;
+        ask(stage, "EgressGrant", name, to("192.0.2.128/28")).await?;
+        comes_to(stage, ("EgressGrant", NAMESPACE, name), "Pending", "Current").await?;
     }
     decide(stage, ("EgressGrant", NAMESPACE, "refused"), "Deny", "Pending").await?;
     decide(stage, ("EgressGrant", NAMESPACE, "opened"), "Approve", "Pending").await?;
-    comes_to(stage, "EgressGrant", "refused", "Denied", "Current").await?;
-    comes_to(stage, "EgressGrant", "opened", "Active", "Current").await?;
+    comes_to(stage, ("EgressGrant", NAMESPACE, "refused"), "Denied", "Current").await?;
+    comes_to(stage, ("EgressGrant", NAMESPACE, "opened"), "Active", "Current").await?;
     decide(stage, ("EgressGrant", NAMESPACE, "opened"), "Revoke", "Active").await?;
-    comes_to(stage, "EgressGrant", "opened", "Revoked", "Current").await?;
+    comes_to(stage, ("EgressGrant", NAMESPACE, "opened"), "Revoked", "Current").await?;
+    for (name, differs, phase) in
+        [("later", json!({"startTime": later()}), "Approved"), ("over", json!({"requestedDuration": "1s"}), "Expired")]
+    {
+        let mut spec = to("192.0.2.128/28");
+        differs.as_object().into_iter().flatten().for_each(|(key, value)| spec[key] = value.clone());
+        ask(stage, "EgressGrant", name, spec).await?;
+        decide(stage, ("EgressGrant", NAMESPACE, name), "Approve", "Pending").await?;
+        comes_to(stage, ("EgressGrant", NAMESPACE, name), phase, "Current").await?;
+    }
+    // It can never be opened.
+    ask(stage, "EgressGrant", "broken", to("169.254.169.254/32")).await?;
+    comes_to(stage, ("EgressGrant", NAMESPACE, "broken"), "Pending", "Failed").await?;
+    let waits_for = |most: &str| format!(r#"{{"spec":{{"pendingRequestTTL":{most}}}}}"#);
+    let policy = |most: &str| {
+        stage.ok("admin", &["patch", "accesspolicy", "egress", "--type=merge", "-p", &waits_for(most)], "")
+    };
+    policy(r#""1s""#)?;
+    ask(stage, "EgressGrant", "late", to("192.0.2.128/28")).await?;
+    comes_to(stage, ("EgressGrant", NAMESPACE, "late"), "TimedOut", "Current").await?;
+    policy("null")?;
 
-    comes_to(stage, "StorageAccessGrant", "held", "Active", "Current").await?;
+    comes_to(stage, ("StorageAccessGrant", NAMESPACE, "held"), "Active", "Current").await?;
     eventually("a pod with the credential", async || {
         let made = stage.ok("admin", &["create", "-o", "json", "-f", "-"], &pod())?;
         if made.contains(COPY) {
@@ -128,9 +139,9 @@ async fn what_is_taken_away_is_worked_on_and_then_done() -> Result<()> {
     })
     .await?;
     decide(stage, ("StorageAccessGrant", NAMESPACE, "held"), "Revoke", "Active").await?;
-    comes_to(stage, "StorageAccessGrant", "held", "Revoking", "InProgress").await?;
+    comes_to(stage, ("StorageAccessGrant", NAMESPACE, "held"), "Revoking", "InProgress").await?;
     let_go(stage)?;
-    comes_to(stage, "StorageAccessGrant", "held", "Revoked", "Current").await?;
+    comes_to(stage, ("StorageAccessGrant", NAMESPACE, "held"), "Revoked", "Current").await?;
 
     let seen = seen_of(stage, "StorageResource", NAMESPACE)?;
     ensure!(seen.status == "Current", "{seen:?}");

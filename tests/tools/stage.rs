@@ -1,18 +1,22 @@
 //! One cluster for all of these tests: first without the operator, to see what is said of what nobody has looked at, then
 //! with it.
 
-use anyhow::{Context, Result, ensure};
-use cloister_tests::{TestCluster, cluster, world::world};
-use serde::Deserialize;
+use anyhow::{Result, ensure};
+use cloister_tests::{
+    TestCluster, cluster,
+    tools::{kstatus, run},
+    world::world,
+};
 use serde_json::{Value, json};
 use std::{
     fs,
-    io::Write,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 use tokio::sync::OnceCell;
-use xtask::cluster::{build_kubectl, build_tools, build_validate, workspace_root};
+use xtask::cluster::{build_kubectl, build_validate, workspace_root};
+
+pub use cloister_tests::tools::{Printed, Seen, lines, tool};
 
 /// The people, as examples/00-people.yaml has them.
 const PEOPLE: [(&str, &[&str]); 4] =
@@ -43,22 +47,6 @@ pub const KINDS: [&str; 10] = [
     "rolegrants",
     "accessreviews",
 ];
-
-/// What kstatus says of an object.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Seen {
-    pub kind: String,
-    pub name: String,
-    pub status: String,
-    pub message: String,
-}
-
-/// What a program printed, and whether it succeeded.
-#[derive(Debug)]
-pub struct Printed {
-    pub success: bool,
-    pub text: String,
-}
 
 /// See the module.
 pub struct Stage {
@@ -139,17 +127,8 @@ impl Stage {
     /// What kstatus says of all objects that there are.
     pub fn kstatus(&self) -> Result<Vec<Seen>> {
         let list = self.ok("admin", &["get", &KINDS.join(","), "-A", "-o", "json"], "")?;
-        let printed = tool(&["kstatus"], &list)?;
-        ensure!(printed.success, "{}", printed.text);
-        lines(&printed.text)
+        kstatus(&list)
     }
-}
-
-/// Runs the program that asks other people's tools.
-pub fn tool(arguments: &[&str], input: &str) -> Result<Printed> {
-    let mut command = Command::new(build_tools()?);
-    command.args(arguments);
-    run(command, input)
 }
 
 /// Runs the one that validates as kubectl-validate does.
@@ -157,23 +136,6 @@ pub fn validate(crds: &Path, input: &str) -> Result<Printed> {
     let mut command = Command::new(build_validate()?);
     command.arg(crds);
     run(command, input)
-}
-
-/// Lines of JSON.
-pub fn lines<T: for<'de> Deserialize<'de>>(text: &str) -> Result<Vec<T>> {
-    text.lines().map(|line| serde_json::from_str(line).with_context(|| line.to_owned())).collect()
-}
-
-fn run(mut command: Command, input: &str) -> Result<Printed> {
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-    let mut stdin = child.stdin.take().context("it has no standard input")?;
-    let input = input.to_owned();
-    // It may print before it has read everything; one that does not read ends the pipe, which is no fault.
-    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()).is_ok());
-    let output = child.wait_with_output()?;
-    let _ = writer.join();
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    Ok(Printed { success: output.status.success(), text })
 }
 
 /// A ResearchNamespace, and an object of each kind that is in a namespace.

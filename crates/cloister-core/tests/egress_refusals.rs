@@ -164,7 +164,7 @@ fn a_network_that_is_never_opened_is_told_with_where_it_is_and_who_can_help() {
              through a StorageAccessGrant, not from a metadata service or an agent on the node"
                 .to_owned(),
         ),
-        ("127.0.0.0/8", "it is in 127.0.0.0/8 (addresses that lead back to the pod or its node); remove it from the rule".to_owned()),
+        ("127.0.0.0/8", "it is in 127.0.0.0/8 (addresses that lead back to the pod or its node); remove it".to_owned()),
     ] {
         let expected = format!("{network} is never opened by address: {said}");
         assert_eq!(refusal(&rule(json!({"networks": [network]}))).to_string(), expected);

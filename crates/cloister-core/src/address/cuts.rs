@@ -55,7 +55,7 @@ mod tests {
         for (nodes, named) in [(1, "Node w0"), (2, "Nodes w0, w1"), (9, "Nodes w0, w1 and 7 more")] {
             let said = said("20.0.0.0/8", of_nodes(nodes));
             let (before, after) = said.split_once(narrower).unwrap();
-            assert!(before.starts_with("with 20.0.0.0/8 the rule has "), "{before}");
+            assert!(before.starts_with("with 20.0.0.0/8 it comes to "), "{before}");
             assert!(before.ends_with(" networks, of which it may open 500"), "{before}");
             assert_eq!(after, format!(". The addresses and podCIDRs of {named} {ask}"));
         }

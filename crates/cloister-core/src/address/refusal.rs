@@ -25,7 +25,7 @@ const COVERS: &str =
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Refusal {
     /// A name is none that can be asked for.
-    #[error("{name} {fault}; correct the rule")]
+    #[error("{name} {fault}; correct the name")]
     NameInvalid {
         /// What was written, shortened where it is long.
         name: String,
@@ -47,21 +47,18 @@ pub enum Refusal {
     },
     /// The rule names nothing to reach, or more than one kind of it.
     #[error(
-        "the rule must name exactly one of domainNames, networks, service and privateEndpoint, with at least one entry; \
-         correct it"
+        "exactly one of domainNames, networks, service and privateEndpoint must be named, with at least one entry; correct it"
     )]
     TargetInvalid,
     /// It is the API server.
-    #[error(
-        "{what} is the API server of this cluster. No rule and no grant opens it to research pods; remove it from the rule"
-    )]
+    #[error("{what} is the API server of this cluster. No rule and no grant opens it to research pods; remove it")]
     ApiServer {
         /// What was named: the Service, its addresses or its names, all of them.
         what: String,
     },
     /// There is no such Service.
     #[error(
-        "Service {}/{} does not exist; ask the owner of namespace {} to create it, or correct the rule. If an earlier Service \
+        "Service {}/{} does not exist; ask the owner of namespace {} to create it, or name another one. If an earlier Service \
          of that name was approved, the new one needs a new approval",
         .0.namespace, .0.name, .0.namespace
     )]
@@ -76,8 +73,8 @@ pub enum Refusal {
     ServiceNotNamed(ServiceReference),
     /// The Service is another than the one that the allowlist was published for.
     #[error(
-        "Service {}/{} has changed since the allowlist was published (its uid, its selector or its target ports), so that the \
-         rule would lead elsewhere; ask a catalogue administrator to look at the Service and, if it is correct, to change the \
+        "Service {}/{} has changed since the allowlist was published (its uid, its selector or its target ports), so that it \
+         leads elsewhere; ask a catalogue administrator to look at the Service and, if it is correct, to change the \
          spec of the allowlist, for example its description", .0.namespace, .0.name
     )]
     ServiceChanged(ServiceReference),
@@ -100,7 +97,7 @@ pub enum Refusal {
     #[error("Service {}/{} is of type ExternalName and could lead anywhere; declare the addresses behind it as networks", .0.namespace, .0.name)]
     ServiceExternalName(ServiceReference),
     /// The Service has no such port.
-    #[error("Service {}/{} has no port {ports}; a rule names the Service's own ports, {has}: correct the rule, or ask the \
+    #[error("Service {}/{} has no port {ports}; name the Service's own ports, {has}, or ask the \
              owner of namespace {} to add the port", .service.namespace, .service.name, .service.namespace)]
     ServicePortNotFound {
         /// The Service.
@@ -120,7 +117,7 @@ pub enum Refusal {
     },
     /// What is never opened cuts the networks into too many pieces for one policy.
     #[error(
-        "with {networks} the rule has {pieces}, after the networks that are never opened are left out: name narrower \
+        "with {networks} it comes to {pieces}, after the networks that are never opened are left out: name narrower \
          networks{made_by}"
     )]
     NetworksTooMany {
@@ -134,7 +131,7 @@ pub enum Refusal {
     /// The networks are half of the Internet, or all of it.
     #[error(
         "{networks} is too wide, also for an EgressGrant: no network may be wider than /8 (IPv6: /16), where adjacent \
-         networks count as one, and at most 16 networks of a rule may be wider than /16 (IPv6: /32); name the networks that are needed"
+         networks count as one, and at most 16 networks may be wider than /16 (IPv6: /32); name the networks that are needed"
     )]
     NetworksTooWide {
         /// The networks, all of them.
@@ -150,14 +147,14 @@ pub enum Refusal {
     },
     /// A port is none, or there are none.
     #[error(
-        "the rule's ports are invalid: {problem}; name at least one port from 1 to 65535, with an endPort not less than its port"
+        "the ports are invalid: {problem}; name at least one port from 1 to 65535, with an endPort not less than its port"
     )]
     PortsInvalid {
         /// What is wrong with them.
         problem: String,
     },
     /// The API server would refuse a NetworkPolicy with this selector.
-    #[error("the rule's podSelector is invalid: {problem}; correct it")]
+    #[error("podSelector is invalid: {problem}; correct it")]
     PodSelectorInvalid {
         /// What is wrong with it.
         problem: String,

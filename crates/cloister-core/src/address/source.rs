@@ -102,12 +102,12 @@ impl KnownNetwork {
         let by_name = "to reach something in the cluster, name its Service";
         match &self.source {
             Source::ApiServer => {
-                "no rule and no grant opens it to research pods; remove it from the rule".to_owned()
+                "no rule and no grant opens it to research pods; remove it".to_owned()
             }
             Source::Meaning(METADATA) => {
                 "get cloud credentials through a StorageAccessGrant, not from a metadata service or an agent on the node".to_owned()
             }
-            Source::Meaning(_) => "remove it from the rule".to_owned(),
+            Source::Meaning(_) => "remove it".to_owned(),
             Source::ClusterNetworks => format!(
                 "{by_name}; if it is outside the cluster, ask a policy administrator (ClusterRole cloister:policy-admin) to \
                  name only the networks of pods, Services and nodes in clusterNetworks"

@@ -257,7 +257,7 @@ pub(crate) mod tests {
         };
         assert!(networks == "20.0.0.0/8" && *all > 20_000, "{all}");
         let said = format!(
-            "with 20.0.0.0/8 the rule has {all} networks, of which it may open 500, after the networks that are never \
+            "with 20.0.0.0/8 it comes to {all} networks, of which it may open 500, after the networks that are never \
              opened are left out: name narrower networks"
         );
         assert_eq!(closed[0].to_string(), said);

@@ -5,11 +5,11 @@ use super::{Opened, Surroundings, breadth::narrowed, open_endpoint_in_part, too_
 use crate::address::{DomainName, Refusal, listed};
 use cloister_api::{EgressConfig, StorageEndpoint};
 
-/// Why an endpoint stays closed. It has no rule that could be corrected, and is opened by addresses alone.
+/// Why an endpoint stays closed.
 pub fn endpoint_refused(refusal: &Refusal) -> String {
     match refusal {
         Refusal::WildcardNotEnforceable { names, .. } => not_by_grants(names),
-        refusal => refusal.to_string().replace("the rule", "the endpoint"),
+        refusal => refusal.to_string(),
     }
 }
 

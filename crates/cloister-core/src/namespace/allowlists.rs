@@ -9,16 +9,27 @@ use super::{
 };
 use crate::{
     address::{DomainName, Refusal},
-    egress::{AllowRule, Surroundings, is_as_published, narrowed, open_rule_in_part},
+    egress::{AllowRule, Allowed, Surroundings, is_as_published, narrowed, open_covered_by, open_rule_in_part},
 };
-use cloister_api::{Attach, EgressAllowlist, EgressState, ResearchNamespace, ServiceReference};
+use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, ResearchNamespace, ServiceReference};
 use std::collections::BTreeSet;
 
-/// Whether one of these wildcards covers a host that a namespace names.
-fn covers_own(wildcards: &[DomainName], namespace: &ResearchNamespace) -> bool {
-    let named = namespace.spec.egress.rules.iter().flat_map(|rule| rule.domain_names.iter().flatten());
-    let mut hosts = named.filter_map(|name| name.parse::<DomainName>().ok());
-    hosts.any(|host| wildcards.iter().any(|wildcard| wildcard.covers(&host)))
+/// Whether these wildcards of a rule of an allowlist cover a part of what a namespace declares.
+fn covers_own(
+    wildcards: &[DomainName],
+    rule: &EgressRule,
+    namespace: &ResearchNamespace,
+    surroundings: &Surroundings<'_>,
+) -> bool {
+    let covers = |host: DomainName| wildcards.iter().any(|wildcard| wildcard.covers(&host));
+    let names_a_host =
+        |own: &&EgressRule| own.domain_names.iter().flatten().filter_map(|name| name.parse().ok()).any(covers);
+    // By its ports and its pods, too.
+    let names = wildcards.iter().map(ToString::to_string).collect();
+    let rule = EgressRule { domain_names: Some(names), ..rule.clone() };
+    let allowed = Allowed::of(&[("", &rule)], surroundings);
+    let mut own = namespace.spec.egress.rules.iter().filter(names_a_host);
+    own.any(|own| !open_covered_by(own, &allowed, surroundings).openings.is_empty())
 }
 
 impl Needs {
@@ -132,7 +143,7 @@ impl Needs {
             let opened = open_rule_in_part(rule, surroundings);
             for refusal in &opened.closed {
                 if let Refusal::WildcardNotEnforceable { names, of_storage: false } = refusal
-                    && covers_own(names, namespace)
+                    && covers_own(names, rule, namespace, surroundings)
                 {
                     tally.covers(&rule.name, names);
                     continue;

@@ -59,7 +59,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     };
     if let (Err(missing), Some(not_yet)) = (class, not_yet) {
         let message = missing.message(&format!("Namespace {} is not {not_yet}", input.name));
-        return say.stalled(Plan::default(), reason::RUNTIME_CLASS_MISSING, message);
+        return say.without_class(Plan::default(), &message, &refused_parts(&declared.spec, input));
     }
     let mut adopting = Plan::default();
     let ours = match check {
@@ -123,6 +123,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     }
 
     let mut needs = Needs::of(declared, input);
+    needs.refused.extend(refused_parts(&declared.spec, input));
     let desired = desired(&declared.spec, &needs, input);
     let wanted: BTreeSet<ChildKey> = desired.iter().map(Child::key).collect();
     let foreign = foreign(input, &wanted);
@@ -132,7 +133,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
         plan.look_again(next);
     }
     if let Err(missing) = class {
-        return say.stalled(plan, reason::RUNTIME_CLASS_MISSING, missing.message("no pod is admitted"));
+        return say.without_class(plan, &missing.message("no pod is admitted"), &needs.refused);
     }
     if !is_enforced {
         plan.end_with(Action::ApplyNamespace(enforced), After::WhatHoldsItUp);
@@ -140,15 +141,6 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
     if !plan.does_nothing() {
         plan.announce = status::first_sight(declared, input.now);
     }
-    let counted = declared.spec.quota.keys().filter(|key| children::counts_own_writes(key));
-    needs.refused.extend(counted.map(|key| {
-        let why = "would count objects that the operator writes, and is not in force; remove it from spec.quota";
-        (reason::QUOTA_REFUSED, format!("quota {key} {why}"))
-    }));
-    let members = members::refused(input.name, &declared.spec, input.settings);
-    needs.refused.extend(members.into_iter().map(|why| (members::MEMBER_REFUSED, why)));
-    let annotations = children::refused_annotations(&declared.spec, &input.settings.spec.workloads);
-    needs.refused.extend(annotations.into_iter().map(|why| (children::ANNOTATION_REFUSED, why)));
     if input.settings.held && plan.hold() {
         return say.waiting(plan, reason::CLOCK_SKEW, CLOCK_SKEW.to_owned());
     }
@@ -157,6 +149,18 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
 
 const CLOCK_SKEW: &str = "the clocks of the operator and the API server disagree: nothing more is opened until they agree, and \
                           what is open stays open; the cluster administrators have an alarm";
+
+/// What of a declaration is not in force, whatever else is there: the reason of each, and its message.
+fn refused_parts(spec: &ResearchNamespaceSpec, input: &Input<'_>) -> Vec<(&'static str, String)> {
+    let counted = spec.quota.keys().filter(|key| children::counts_own_writes(key)).map(|key| {
+        let why = "would count objects that the operator writes, and is not in force; remove it from spec.quota";
+        (reason::QUOTA_REFUSED, format!("quota {key} {why}"))
+    });
+    let members = members::refused(input.name, spec, input.settings);
+    let annotations = children::refused_annotations(spec, &input.settings.spec.workloads);
+    let members = members.into_iter().map(|why| (members::MEMBER_REFUSED, why));
+    counted.chain(members).chain(annotations.into_iter().map(|why| (children::ANNOTATION_REFUSED, why))).collect()
+}
 
 /// All children that a namespace should have.
 fn desired(spec: &ResearchNamespaceSpec, needs: &Needs, input: &Input<'_>) -> Vec<Child> {

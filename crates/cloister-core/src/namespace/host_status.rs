@@ -120,9 +120,9 @@ pub fn what_to_do(held: &Held) -> String {
     match &held.state {
         NameState::Held => format!("{name} is open"),
         NameState::Unknown => format!("the operator is resolving {name}, which stays closed until there is an answer"),
-        NameState::NoAddress => format!(
-            "{name} has no address in DNS, so there is nothing to open; correct the rule, or ask the owner of the name"
-        ),
+        NameState::NoAddress => {
+            format!("{name} has no address in DNS, so there is nothing to open; correct the name, or ask its owner")
+        }
         NameState::TooMany(most) => format!(
             "{name} has had more than {most} addresses at a time (dns.resolution.maximumAddresses of CloisterConfig), and stays \
              closed until it has had no more than that for a while (dns.resolution.stale); name hosts behind it, or have an allowlist open it by a \

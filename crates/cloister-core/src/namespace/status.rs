@@ -133,7 +133,7 @@ impl<'a> StatusBuilder<'a> {
             enforced_at: before.enforced_at.clone().or_else(|| Some(seconds(self.now))),
             egress_summary: format!("{open}/{}", needs.states.len()),
             egress: states,
-            refused: needs.refused.iter().take(REFUSED).map(refused_part).collect(),
+            refused: listed(&needs.refused),
             deny_defeated_by: foreign.policies.iter().take(FOREIGN).map(|key| shown(key)).collect(),
             foreign_objects: foreign.access.iter().take(FOREIGN).map(ToString::to_string).collect(),
             ..before
@@ -154,7 +154,20 @@ impl<'a> StatusBuilder<'a> {
         reason: &str,
         message: String,
     ) -> Plan<ResearchNamespaceStatus> {
-        self.kept(plan, condition::stalled(reason, message))
+        self.kept(plan, self.before.cloned().unwrap_or_default(), condition::stalled(reason, message))
+    }
+
+    /// Broken until there is the RuntimeClass that it needs. What else is wrong with it is told together with that.
+    pub fn without_class(
+        &self,
+        plan: Plan<ResearchNamespaceStatus>,
+        message: &str,
+        refused: &[(&'static str, String)],
+    ) -> Plan<ResearchNamespaceStatus> {
+        let before = self.before.cloned().unwrap_or_default();
+        let status = ResearchNamespaceStatus { refused: listed(refused), ..before };
+        let message = format!("{message}{}", others(refused.len(), "", "status.refused"));
+        self.kept(plan, status, condition::stalled(reason::RUNTIME_CLASS_MISSING, message))
     }
 
     /// On its way.
@@ -164,7 +177,8 @@ impl<'a> StatusBuilder<'a> {
         reason: &str,
         message: String,
     ) -> Plan<ResearchNamespaceStatus> {
-        self.kept(plan, vec![ConditionUpdate::new(READY, false, reason, message)])
+        let updates = vec![ConditionUpdate::new(READY, false, reason, message)];
+        self.kept(plan, self.before.cloned().unwrap_or_default(), updates)
     }
 
     /// Nothing of it is open, or will be.
@@ -187,9 +201,9 @@ impl<'a> StatusBuilder<'a> {
     fn kept(
         &self,
         plan: Plan<ResearchNamespaceStatus>,
+        mut status: ResearchNamespaceStatus,
         mut updates: Vec<ConditionUpdate>,
     ) -> Plan<ResearchNamespaceStatus> {
-        let mut status = self.before.cloned().unwrap_or_default();
         if self.is_closed {
             // An entry says what is open.
             status.egress.clear();
@@ -274,8 +288,10 @@ fn brief(message: &str) -> String {
     message
 }
 
-fn refused_part((reason, message): &(&'static str, String)) -> RefusedPart {
-    RefusedPart { reason: (*reason).to_owned(), message: brief(message) }
+/// What of a declaration is not in force, as the status lists it.
+fn listed(refused: &[(&'static str, String)]) -> Vec<RefusedPart> {
+    let each = refused.iter().take(REFUSED);
+    each.map(|(reason, message)| RefusedPart { reason: (*reason).to_owned(), message: brief(message) }).collect()
 }
 
 /// Whether anything was said of it before.

@@ -372,7 +372,7 @@ fn an_endpoint_that_never_opens_is_said_of_the_storage_and_sends_to_who_publishe
         (
             json!({"networks": ["203.0.113.0/24"], "ports": [{"port": 9, "endPort": 1}]}),
             "PortsInvalid",
-            "the endpoint's ports are invalid",
+            "the ports are invalid",
         ),
     ];
     for (endpoint, reason, words) in cases {

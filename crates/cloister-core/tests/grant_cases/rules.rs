@@ -13,8 +13,8 @@ const AGAIN: &str = "A grant cannot be changed: delete it, and ask again";
 const ANOTHER: &str = "A grant cannot be changed: if its rule is wrong, delete it, and ask again with another rule";
 const UNANSWERED: &str = "no DNS server answers with addresses for two.example.com: request timed out; ask a policy administrator (ClusterRole \
      cloister:policy-admin) to check dns of CloisterConfig and the DNS servers behind it";
-const NO_ADDRESS: &str = "gone.example.com has no address in DNS, so there is nothing to open; ask with a corrected rule, or \
-                          ask the owner of the name";
+const NO_ADDRESS: &str =
+    "gone.example.com has no address in DNS, so there is nothing to open; correct the name, or ask its owner";
 const REBOUND: &str = "inside.example.com resolves to an address that is not allowed, and is closed: 10.0.0.9 is not a public \
                        address: it is private or reserved; if that is intended, declare it as privateEndpoint";
 const NEVER: &str = "the rule stays closed: 169.254.169.254/32";

@@ -88,6 +88,13 @@ fn a_wildcard_that_covers_a_host_of_the_namespace_is_no_mistake() {
         "*.hf.co covers the hosts below it that egress.rules of the ResearchNamespace name, and opens no other";
     assert_eq!(message(&world, "allowlist/lab"), covers);
 
+    // A host at another port is not covered.
+    let rules = &mut world.declared.as_mut().unwrap().spec.egress.rules;
+    rules[0].ports = serde_json::from_value(json!([{"port": 22}])).unwrap();
+    let mut world = settled(world);
+    assert_eq!(need(&world, "rule/files").1, "NotCovered");
+    assert_eq!(need(&world, "allowlist/lab"), (EgressState::Refused, "WildcardNotEnforceable".into()));
+
     // Without such a host it says how to name one, and nobody has to correct the allowlist.
     world.declared.as_mut().unwrap().spec.egress.rules.clear();
     let world = settled(world);

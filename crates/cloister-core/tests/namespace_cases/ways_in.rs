@@ -289,4 +289,18 @@ fn a_sandboxed_namespace_waits_until_its_runtime_class_is_there() {
     assert_eq!(message(&gone, "Ready"), said("no pod is admitted"));
     let standard = settled(World { settings: with(&[]), ..world(json!({})) });
     assert!(standard.is_enforced());
+
+    // What else is wrong is told at once.
+    let account = json!({"kind": "ServiceAccount", "name": "trainer"});
+    let spec = json!({"tier": "Sandboxed", "members": [{"role": "Viewer", "subjects": [account]}]});
+    let wrong = settled(World { settings: with(&[]), ..world(spec) });
+    let more = format!("{} (and 1 more, see status.refused)", said("Namespace interp is not created"));
+    assert_eq!(message(&wrong, "Ready"), more);
+    let refused = &wrong.declared.as_ref().unwrap().status.as_ref().unwrap().refused;
+    assert!(refused[0].message.starts_with("ServiceAccount trainer is not bound"), "{refused:?}");
+    // What has been corrected is listed no more.
+    let mut wrong = wrong;
+    wrong.declared.as_mut().unwrap().spec.members.clear();
+    let corrected = settled(wrong);
+    assert!(corrected.declared.as_ref().unwrap().status.as_ref().unwrap().refused.is_empty());
 }

@@ -74,7 +74,7 @@ impl Kind for EgressGrant {
     fn missing(&self, _: &Target<'_>, input: &Input<'_>) -> Option<Obstacle> {
         // Nobody is asked to agree to what cannot be opened, not even in part; all of what is wrong is told at once.
         let Opened { opening, closed } = as_told(&self.spec.rule, input);
-        let names = opening.and_then(|opening| astray(opening, input)).filter(|why| !is_unknown(why)).map(of_rule);
+        let names = opening.and_then(|opening| astray(opening, input)).filter(|why| !is_unknown(why));
         let all: Vec<String> = closed.iter().map(grant_refused).chain(names.map(|why| why.message)).collect();
         let (reason, refused) = (closed.first()?.reason(), format!("the rule stays closed: {}", all.join("; ")));
         let waiting = format!("{refused}. {WHERE_THE_RULE_IS_WRONG}");
@@ -85,7 +85,7 @@ impl Kind for EgressGrant {
         let Opened { opening, closed } = as_told(&self.spec.rule, input);
         // Where all of it can be opened, its names are among the doubts.
         let names = opening.filter(|_| !closed.is_empty()).and_then(|opening| astray(opening, input));
-        let names = names.filter(|why| !is_unknown(why)).map(of_rule);
+        let names = names.filter(|why| !is_unknown(why));
         closed.into_iter().filter_map(refused).chain(names).collect()
     }
 
@@ -93,7 +93,7 @@ impl Kind for EgressGrant {
         let differs = declared::differs(&self.spec.rule, input);
         let whole = open_rule(&self.spec.rule, &input.surroundings()).ok();
         let of_names = |opening| {
-            let astray = of_rule(astray(opening, input)?);
+            let astray = astray(opening, input)?;
             let waiting = match is_unknown(&astray) {
                 true => astray.message.clone(),
                 false => format!("{}. {WHERE_THE_RULE_IS_WRONG}", astray.message),
@@ -121,7 +121,7 @@ impl Kind for EgressGrant {
         let rule = &self.spec.rule;
         let mut opening = opened(open_rule_in_part(rule, &input.surroundings()), Declaration::rule(rule), grant, input)
             .unwrap_or_else(|refusal| Opening { fault: refusal.and_then(refused), ..Opening::default() });
-        opening.note = opening.note.map(of_rule).or_else(|| declared::goes_beyond(rule, input));
+        opening.note = opening.note.or_else(|| declared::goes_beyond(rule, input));
         opening
     }
 }
@@ -214,13 +214,6 @@ pub fn astray(opening: egress::AllowRule, input: &Input<'_>) -> Option<Missing> 
         all => first_of(all.iter().map(|held| what_to_do(held)), NAMED, "; "),
     };
     Some(Missing { reason: first.state.reason(), message })
-}
-
-/// The same of the rule of a grant, which cannot be corrected.
-fn of_rule(why: Missing) -> Missing {
-    let message =
-        why.message.replace("nothing to open; correct the rule", "nothing to open; ask with a corrected rule");
-    Missing { message, ..why }
 }
 
 /// Whether it is only that nobody has answered yet.

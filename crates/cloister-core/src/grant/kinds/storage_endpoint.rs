@@ -71,7 +71,7 @@ pub fn led_astray(storage: &str, Missing { reason, message }: Missing) -> Missin
         // It is being looked up: there is nothing to correct.
         return Missing { reason, message };
     }
-    of_endpoint(storage, reason, &message.replace("the rule", "the endpoint"))
+    of_endpoint(storage, reason, &message)
 }
 
 /// What keeps an endpoint closed that opens more than the catalogue may.

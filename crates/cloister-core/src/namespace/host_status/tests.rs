@@ -67,13 +67,13 @@ fn a_private_endpoint_is_advised_only_where_one_would_open_it() {
     let node = "to reach something in the cluster, name its Service; if it is outside the cluster, ask a platform engineer \
                 which Node has it";
     for (address, help) in [
-        ("10.96.0.1", "no rule and no grant opens it to research pods; remove it from the rule"),
+        ("10.96.0.1", "no rule and no grant opens it to research pods; remove it"),
         ("10.96.7.7", "to reach something in the cluster, name its Service"),
         ("10.3.3.3", node),
         ("169.254.169.254", metadata),
-        ("127.0.0.1", "remove it from the rule"),
-        ("0.0.0.0", "remove it from the rule"),
-        ("::ffff:10.3.3.3", "remove it from the rule"),
+        ("127.0.0.1", "remove it"),
+        ("0.0.0.0", "remove it"),
+        ("::ffff:10.3.3.3", "remove it"),
         ("10.40.1.1", "if that is intended, declare it as privateEndpoint"),
         ("100.64.0.1", "if that is intended, declare it as privateEndpoint"),
     ] {
@@ -169,7 +169,7 @@ fn a_name_of_the_cluster_is_sent_to_its_service_and_any_other_that_leads_there_i
     assert_eq!(state("db-0.db.infra.svc.k8s.example", "10.244.1.7").0, "NameInCluster");
     let (reason, told) = state("kubernetes.default.svc.k8s.example", "10.96.0.1");
     assert_eq!(reason, "NameInCluster");
-    assert!(told.ends_with("no rule and no grant opens it to research pods; remove it from the rule"), "{told}");
+    assert!(told.ends_with("no rule and no grant opens it to research pods; remove it"), "{told}");
     for (name, address) in [
         ("www.example.com", "10.96.7.7"),
         ("www.svc.example.com", "10.96.7.7"),

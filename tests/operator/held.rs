@@ -102,7 +102,14 @@ async fn comes_to(bare: &Bare, kind: &str, phase: &str, status: &str) -> Result<
 async fn whoever_waits_for_a_grant_that_is_taken_away_waits_until_it_is() -> Result<()> {
     let bare = Bare::start("held-open").await?;
     let operator = bare.operator().await?;
-    make(&bare, "ResearchNamespace", None, "interp", json!({"tier": "Standard"})).await?;
+    make(
+        &bare,
+        "ResearchNamespace",
+        None,
+        "interp",
+        json!({"tier": "Standard", "serviceAccounts": [{"name": "trainer"}]}),
+    )
+    .await?;
     let auto = json!({
         "requesters": [{"kind": "Group", "name": "system:masters"}], "maxDuration": "1h", "autoApprove": ["true"],
     });
@@ -110,12 +117,12 @@ async fn whoever_waits_for_a_grant_that_is_taken_away_waits_until_it_is() -> Res
     make(&bare, "AccessRole", None, "debugger", json!({"clusterRole": "cloister:debugger", "accessPolicy": "egress"}))
         .await?;
     let rule = json!({"name": "lab", "networks": ["203.0.113.99/32"], "ports": [{"port": 443, "protocol": "TCP"}]});
-    let subjects = json!([{"kind": "User", "name": "alice"}]);
+    let subjects = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
     for (kind, mut spec) in
         [("RoleGrant", json!({"role": "debugger", "subjects": subjects})), ("EgressGrant", json!({"rule": rule}))]
     {
         spec["justification"] = json!("a test");
-        make(&bare, kind, Some("interp"), "run", spec).await?;
+        eventually("the Namespace", async || make(&bare, kind, Some("interp"), "run", spec.clone()).await).await?;
         comes_to(&bare, kind, "Active", "Current").await?;
     }
 

@@ -11,16 +11,22 @@ use xtask::cluster::build_tools;
 /// What a program printed, and whether it succeeded.
 #[derive(Debug)]
 pub struct Printed {
+    /// Whether its exit code is 0.
     pub success: bool,
+    /// What it wrote, to standard output and then to standard error.
     pub text: String,
 }
 
 /// What kstatus says of an object.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Seen {
+    /// Its kind.
     pub kind: String,
+    /// Its name.
     pub name: String,
+    /// The status, such as `InProgress`.
     pub status: String,
+    /// Why.
     pub message: String,
 }
 

@@ -122,7 +122,6 @@ async fn ends_are_seen(stage: &Stage) -> Result<()> {
         ("CloisterConfig", "cloister", "Current"),
         ("EgressAllowlist", "time", "Current"),
         ("EgressAllowlist", "ended", "Failed"),
-        ("StorageResource", "eval-datasets", "Current"),
         ("StorageResource", NAMESPACE, "Failed"),
     ] {
         eventually(&format!("{kind} {name} to be {status}"), async || {
@@ -206,6 +205,7 @@ fn catalogue() -> String {
     let security = json!([{"name": "security", "required": 1, "approvers": [{"kind": "Group", "name": "security"}]}]);
     let role =
         |name: &str| object("AccessRole", name, json!({"clusterRole": "cloister:debugger", "accessPolicy": name}));
+    let rule = json!({"name": "lab", "networks": ["192.0.2.0/24"], "ports": [{"port": 443}]});
     let of_storage = |name: &str| json!({"name": name, "clusterRole": "cloister:storage-reader", "accessPolicy": name});
     let items = json!([
         {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default-like"}},
@@ -221,7 +221,7 @@ fn catalogue() -> String {
         object("StorageResource", NAMESPACE, json!({"sensitivity": "Low", "roles": [
             of_storage("auto"), of_storage("asked"), of_storage("brief"), of_storage("of-nobody"),
         ]})),
-        object("EgressAllowlist", "ended", json!({"rules": [], "expiresAt": "2020-01-01T00:00:00Z"})),
+        object("EgressAllowlist", "ended", json!({"rules": [rule], "expiresAt": "2020-01-01T00:00:00Z"})),
     ]);
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }

@@ -7,13 +7,18 @@ pub use play::{CONVERGED, LATE, Reach};
 use crate::ledger::{Ledger, Place};
 use anyhow::{Context, Result, ensure};
 use cloister_api::GrantKind;
-use cloister_tests::{PATIENCE, bare::Bare, eventually, proxy::Proxy};
+use cloister_tests::{
+    PATIENCE,
+    bare::Bare,
+    eventually,
+    ours::{make, ours},
+    proxy::Proxy,
+};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client,
     api::{DynamicObject, PostParams},
-    core::{ApiResource, GroupVersionKind},
 };
 use serde_json::{Value, json};
 use xtask::operator::Operator;
@@ -150,21 +155,16 @@ impl Stage {
 
     /// Makes an object: in a namespace as alice, without one as an administrator.
     pub async fn make(&self, kind: &str, namespace: Option<&str>, name: &str, spec: Value) -> Result<()> {
-        let api = self.api(kind, namespace);
-        let object = json!({
-            "apiVersion": "cloister.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
-        });
-        api.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
-        Ok(())
+        make(self.whose(namespace), kind, namespace, name, spec).await
     }
 
     /// The objects of a kind of ours: in a namespace as alice sees them, without one as an administrator does.
     pub fn api(&self, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("cloister.dev", "v1alpha1", kind));
-        match namespace {
-            Some(namespace) => Api::namespaced_with(self.alice.clone(), namespace, &resource),
-            None => Api::all_with(self.bare.admin.clone(), &resource),
-        }
+        ours(self.whose(namespace), kind, namespace)
+    }
+
+    fn whose(&self, namespace: Option<&str>) -> &Client {
+        if namespace.is_some() { &self.alice } else { &self.bare.admin }
     }
 
     /// Declares a research namespace.

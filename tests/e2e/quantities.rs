@@ -3,7 +3,7 @@
 
 use crate::support::*;
 use anyhow::{Result, ensure};
-use cloister_tests::{cluster, unique};
+use cloister_tests::{cluster, ours::ours, unique};
 use fastrand::Rng;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{
@@ -95,8 +95,7 @@ async fn what_kubernetes_refuses_of_quotas_and_limits_is_refused_in_words_that_h
     let plain = unique("plain");
     let namespace: Namespace = object(json!({"metadata": {"name": plain}}));
     Api::all(admin.clone()).create(&create(), &namespace).await?;
-    let ours = ApiResource::from_gvk(&GroupVersionKind::gvk("cloister.dev", "v1alpha1", "ResearchNamespace"));
-    let ours: Api<DynamicObject> = Api::all_with(admin.clone(), &ours);
+    let ours = ours(&admin, "ResearchNamespace", None);
     let core = |kind| ApiResource::from_gvk(&GroupVersionKind::gvk("", "v1", kind));
     let quotas: Api<DynamicObject> = Api::namespaced_with(admin.clone(), &plain, &core("ResourceQuota"));
     let ranges: Api<DynamicObject> = Api::namespaced_with(admin.clone(), &plain, &core("LimitRange"));

@@ -3,13 +3,13 @@
 use anyhow::{Context, Result, ensure};
 use cloister_api::{AccessPolicy, AccessReview, GrantPhase, GrantStatus, StorageResource};
 use cloister_tests::scene::{Scene, condition};
-use cloister_tests::{eventually, unique};
+use cloister_tests::{eventually, ours::ours, unique};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRoleBinding, RoleBinding};
 use kube::{
     Api, Resource, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams},
-    core::{GroupVersionKind, NamespaceResourceScope},
+    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
+    core::NamespaceResourceScope,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -96,7 +96,7 @@ impl Court {
         let object =
             json!({"apiVersion": "cloister.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
         let client = self.scene.world.client_for("alice", &[]).await?;
-        let api = untyped(client, &self.name, kind);
+        let api = ours(&client, kind, Some(&self.name));
         api.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
         Ok(())
     }
@@ -110,7 +110,7 @@ impl Court {
     }
 
     pub async fn status(&self, kind: &str, name: &str) -> Result<(DynamicObject, GrantStatus)> {
-        let object = untyped(self.scene.admin.clone(), &self.name, kind).get(name).await?;
+        let object = ours(&self.scene.admin, kind, Some(&self.name)).get(name).await?;
         let status = object.data.get("status").context("nothing is said of it")?;
         let status = serde_json::from_value(status.clone())?;
         Ok((object, status))
@@ -174,11 +174,6 @@ impl Court {
         })
         .await
     }
-}
-
-pub fn untyped(client: kube::Client, namespace: &str, kind: &str) -> Api<DynamicObject> {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("cloister.dev", "v1alpha1", kind));
-    Api::namespaced_with(client, namespace, &resource)
 }
 
 pub const STORAGE: (&str, &str) = ("StorageAccessGrant", "run");

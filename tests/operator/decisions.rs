@@ -1,12 +1,13 @@
 //! Grants that people decide: who agrees, what opens, and what ends it.
 
-use super::court::{Court, STORAGE, untyped};
+use super::court::{Court, STORAGE};
 use anyhow::{Context, Result, ensure};
 use cloister_api::{
     AccessPolicy, AccessReview, AccessRole, EgressState, GrantPhase, ResearchNamespace, StorageAccessGrant,
     StorageResource,
 };
 use cloister_tests::eventually;
+use cloister_tests::ours::ours;
 use cloister_tests::scene::condition;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::{
@@ -312,7 +313,7 @@ async fn an_egress_grant_opens_its_rule_and_covers_the_namespaces() -> Result<()
     until_state(EgressState::Active).await?;
     let policies = court.scene.within::<NetworkPolicy>(&court.name);
     assert!(policies.get_opt("cloister-egress-grant.lab").await?.is_some());
-    let grants = untyped(court.scene.admin.clone(), &court.name, "EgressGrant");
+    let grants = ours(&court.scene.admin, "EgressGrant", Some(&court.name));
     grants.delete("lab", &Default::default()).await?;
     until_state(EgressState::NeedsGrant).await?;
     assert!(policies.get_opt("cloister-egress-grant.lab").await?.is_none());

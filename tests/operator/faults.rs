@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use cloister_api::{ResearchNamespace, RoleGrant};
-use cloister_tests::{bare::Bare, eventually, proxy::Proxy, scene::condition};
+use cloister_tests::{bare::Bare, eventually, ours::make, proxy::Proxy, scene::condition};
 use k8s_openapi::api::{
     coordination::v1::Lease,
     core::v1::Namespace,
@@ -11,10 +11,9 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DynamicObject, ListParams, Patch, PatchParams, PostParams},
-    core::{ApiResource, GroupVersionKind},
+    api::{ListParams, Patch, PatchParams},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use std::time::{Duration, Instant};
 use xtask::operator::Operator;
 
@@ -32,9 +31,9 @@ impl Scene {
         let policy = json!({
             "requesters": [{"kind": "Group", "name": "system:masters"}], "maxDuration": "1h", "autoApprove": ["true"],
         });
-        scene.make("AccessPolicy", "accesspolicies", None, "auto", policy).await?;
+        make(&scene.bare.admin, "AccessPolicy", None, "auto", policy).await?;
         let role = json!({"clusterRole": "cloister:debugger", "accessPolicy": "auto"});
-        scene.make("AccessRole", "accessroles", None, "debugger", role).await?;
+        make(&scene.bare.admin, "AccessRole", None, "debugger", role).await?;
         Ok(scene)
     }
 
@@ -42,23 +41,9 @@ impl Scene {
         self.bare.operator_through(&self.proxy, &[]).await
     }
 
-    async fn make(&self, kind: &str, plural: &str, namespace: Option<&str>, name: &str, spec: Value) -> Result<()> {
-        let resource =
-            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("cloister.dev", "v1alpha1", kind), plural);
-        let admin = self.bare.admin.clone();
-        let api: Api<DynamicObject> = match namespace {
-            Some(namespace) => Api::namespaced_with(admin, namespace, &resource),
-            None => Api::all_with(admin, &resource),
-        };
-        let object =
-            json!({"apiVersion": "cloister.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
-        api.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
-        Ok(())
-    }
-
     async fn declare(&self, name: &str) -> Result<()> {
         let spec = json!({"tier": "Standard", "serviceAccounts": [{"name": "trainer"}]});
-        self.make("ResearchNamespace", "researchnamespaces", None, name, spec).await
+        make(&self.bare.admin, "ResearchNamespace", None, name, spec).await
     }
 
     async fn enforced(&self, name: &str) -> Result<()> {
@@ -69,7 +54,7 @@ impl Scene {
     async fn ask(&self, namespace: &str, name: &str, seconds: u32) -> Result<()> {
         let subjects = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
         let spec = json!({"role": "debugger", "subjects": subjects, "requestedDuration": format!("{seconds}s")});
-        self.make("RoleGrant", "rolegrants", Some(namespace), name, spec).await
+        make(&self.bare.admin, "RoleGrant", Some(namespace), name, spec).await
     }
 
     fn grants(&self, namespace: &str) -> Api<RoleGrant> {

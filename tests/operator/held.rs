@@ -2,14 +2,19 @@
 
 use anyhow::{Context, Result, ensure};
 use cloister_api::{ResearchNamespace, RoleGrant};
-use cloister_tests::{bare::Bare, eventually, scene::condition, tools::kstatus};
+use cloister_tests::{
+    bare::Bare,
+    eventually,
+    ours::{make, ours},
+    scene::condition,
+    tools::is_taken_for,
+};
 use k8s_openapi::api::{networking::v1::NetworkPolicy, rbac::v1::RoleBinding};
 use kube::{
     Api,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
-    core::GroupVersionKind,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 #[tokio::test]
 async fn a_binding_in_a_grants_name_that_is_held_is_told_of_and_let_go_by_an_administrator() -> Result<()> {
@@ -68,32 +73,11 @@ async fn a_binding_in_a_grants_name_that_is_held_is_told_of_and_let_go_by_an_adm
     bare.give_back().await
 }
 
-/// The objects of a kind of ours.
-fn ours(bare: &Bare, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("cloister.dev", "v1alpha1", kind));
-    match namespace {
-        Some(namespace) => Api::namespaced_with(bare.admin.clone(), namespace, &resource),
-        None => Api::all_with(bare.admin.clone(), &resource),
-    }
-}
-
-async fn make(bare: &Bare, kind: &str, namespace: Option<&str>, name: &str, spec: Value) -> Result<()> {
-    let object = json!({
-        "apiVersion": "cloister.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec,
-    });
-    ours(bare, kind, namespace).create(&PostParams::default(), &serde_json::from_value(object)?).await?;
-    Ok(())
-}
-
 /// The grant `run` of a kind is in a phase, and a tool that waits by kstatus takes it for this.
 async fn comes_to(bare: &Bare, kind: &str, phase: &str, status: &str) -> Result<()> {
     eventually(&format!("the {kind} to be {phase} and {status}"), async || {
-        let grant = ours(bare, kind, Some("interp")).get("run").await?;
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": [grant]});
-        let seen = kstatus(&list.to_string())?;
-        let said = &grant.data["status"];
-        ensure!(said["phase"] == phase && seen[0].status == status, "{seen:?}: {said}");
-        Ok(())
+        let grant = ours(&bare.admin, kind, Some("interp")).get("run").await?;
+        is_taken_for(&serde_json::to_value(grant)?, phase, status)
     })
     .await
 }
@@ -103,7 +87,7 @@ async fn whoever_waits_for_a_grant_that_is_taken_away_waits_until_it_is() -> Res
     let bare = Bare::start("held-open").await?;
     let operator = bare.operator().await?;
     make(
-        &bare,
+        &bare.admin,
         "ResearchNamespace",
         None,
         "interp",
@@ -113,16 +97,23 @@ async fn whoever_waits_for_a_grant_that_is_taken_away_waits_until_it_is() -> Res
     let auto = json!({
         "requesters": [{"kind": "Group", "name": "system:masters"}], "maxDuration": "1h", "autoApprove": ["true"],
     });
-    make(&bare, "AccessPolicy", None, "egress", auto).await?;
-    make(&bare, "AccessRole", None, "debugger", json!({"clusterRole": "cloister:debugger", "accessPolicy": "egress"}))
-        .await?;
+    make(&bare.admin, "AccessPolicy", None, "egress", auto).await?;
+    make(
+        &bare.admin,
+        "AccessRole",
+        None,
+        "debugger",
+        json!({"clusterRole": "cloister:debugger", "accessPolicy": "egress"}),
+    )
+    .await?;
     let rule = json!({"name": "lab", "networks": ["203.0.113.99/32"], "ports": [{"port": 443, "protocol": "TCP"}]});
     let subjects = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
     for (kind, mut spec) in
         [("RoleGrant", json!({"role": "debugger", "subjects": subjects})), ("EgressGrant", json!({"rule": rule}))]
     {
         spec["justification"] = json!("a test");
-        eventually("the Namespace", async || make(&bare, kind, Some("interp"), "run", spec.clone()).await).await?;
+        eventually("the Namespace", async || make(&bare.admin, kind, Some("interp"), "run", spec.clone()).await)
+            .await?;
         comes_to(&bare, kind, "Active", "Current").await?;
     }
 
@@ -133,7 +124,7 @@ async fn whoever_waits_for_a_grant_that_is_taken_away_waits_until_it_is() -> Res
     let hold = Patch::Merge(json!({"metadata": {"finalizers": ["example.com/stay"]}}));
     bindings.patch("cloister-role-grant.run", &merge, &hold).await?;
     policies.patch("cloister-egress-grant.run", &merge, &hold).await?;
-    ours(&bare, "AccessPolicy", None).delete("egress", &DeleteParams::default()).await?;
+    ours(&bare.admin, "AccessPolicy", None).delete("egress", &DeleteParams::default()).await?;
     comes_to(&bare, "RoleGrant", "Revoking", "InProgress").await?;
     comes_to(&bare, "EgressGrant", "Revoking", "InProgress").await?;
     let let_go = Patch::Merge(json!({"metadata": {"finalizers": null}}));

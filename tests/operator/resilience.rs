@@ -2,7 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use cloister_api::{CloisterConfig, EgressAllowlist, ResearchNamespace, labels};
-use cloister_tests::{bare::Bare, eventually};
+use cloister_tests::{
+    bare::Bare,
+    eventually,
+    ours::{make, ours},
+};
 use k8s_openapi::api::{
     core::v1::{Namespace, ResourceQuota, ServiceAccount},
     events::v1::Event,
@@ -11,8 +15,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams},
-    core::{ApiResource, GroupVersionKind},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -163,22 +166,11 @@ async fn a_restart_with_nothing_to_do_writes_nothing() -> Result<()> {
 /// Counts what the operator puts right.
 const DRIFT: &str = "cloister_drift_corrected_total";
 
-fn ours(kind: &str, plural: &str, name: &str, spec: &Value) -> Result<(ApiResource, DynamicObject)> {
-    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("cloister.dev", "v1alpha1", kind), plural);
-    let object = json!({"apiVersion": "cloister.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
-    Ok((resource, serde_json::from_value(object)?))
-}
-
 /// What people do to a namespace, its allowlist, its grants and the settings on any day. It ends as it began.
 async fn ordinary_work(admin: &Client, name: &str) -> Result<()> {
-    let everywhere = async |kind: &str, plural: &str, name: &str, spec: Value| -> Result<()> {
-        let (resource, object) = ours(kind, plural, name, &spec)?;
-        Api::all_with(admin.clone(), &resource).create(&PostParams::default(), &object).await?;
-        Ok(())
-    };
     let rules = |network: &str| json!([{"name": "lab", "networks": [network], "ports": [{"port": 443}]}]);
     let first = json!({"namespaceSelector": {}, "rules": rules("203.0.113.0/28")});
-    everywhere("EgressAllowlist", "egressallowlists", "lab", first).await?;
+    make(admin, "EgressAllowlist", None, "lab", first).await?;
 
     let api: Api<ResearchNamespace> = Api::all(admin.clone());
     let merge = PatchParams::default();
@@ -217,8 +209,7 @@ async fn ordinary_work(admin: &Client, name: &str) -> Result<()> {
         })
         .await
     };
-    everywhere("CloisterConfig", "cloisterconfigs", "cloister", json!({"workloads": {"tolerations": ["dedicated"]}}))
-        .await?;
+    make(admin, "CloisterConfig", None, "cloister", json!({"workloads": {"tolerations": ["dedicated"]}})).await?;
     labelled(true).await?;
     settings.delete("cloister", &DeleteParams::default()).await?;
     labelled(false).await?;
@@ -227,19 +218,18 @@ async fn ordinary_work(admin: &Client, name: &str) -> Result<()> {
     let auto = json!({
         "requesters": [{"kind": "Group", "name": "system:masters"}], "maxDuration": "1h", "autoApprove": ["true"],
     });
-    everywhere("AccessPolicy", "accesspolicies", "egress", auto.clone()).await?;
-    everywhere("AccessPolicy", "accesspolicies", "auto", auto).await?;
+    make(admin, "AccessPolicy", None, "egress", auto.clone()).await?;
+    make(admin, "AccessPolicy", None, "auto", auto).await?;
     let role = json!({"clusterRole": "cloister:debugger", "accessPolicy": "auto"});
-    everywhere("AccessRole", "accessroles", "debugger", role).await?;
+    make(admin, "AccessRole", None, "debugger", role).await?;
     let subjects = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
     let rule = json!({"name": "r", "networks": ["203.0.113.99/32"], "ports": [{"port": 443, "protocol": "TCP"}]});
-    for (kind, plural, spec) in [
-        ("RoleGrant", "rolegrants", json!({"role": "debugger", "subjects": subjects, "requestedDuration": "4s"})),
-        ("EgressGrant", "egressgrants", json!({"rule": rule, "requestedDuration": "4s"})),
+    for (kind, spec) in [
+        ("RoleGrant", json!({"role": "debugger", "subjects": subjects, "requestedDuration": "4s"})),
+        ("EgressGrant", json!({"rule": rule, "requestedDuration": "4s"})),
     ] {
-        let (resource, object) = ours(kind, plural, "short", &spec)?;
-        let grants: Api<DynamicObject> = Api::namespaced_with(admin.clone(), name, &resource);
-        grants.create(&PostParams::default(), &object).await?;
+        make(admin, kind, Some(name), "short", spec).await?;
+        let grants = ours(admin, kind, Some(name));
         eventually(&format!("{kind} to open and to end"), async || {
             let status = grants.get("short").await?.data["status"].clone();
             ensure!(status["phase"] == "Expired" && !status["activatedAt"].is_null(), "{status}");
@@ -414,17 +404,13 @@ async fn an_object_of_a_newer_version_closes_what_it_governs() -> Result<()> {
     };
     assert!(policies("new").await?.contains(&"cloister-allow.lab.lab".to_owned()));
 
-    let untyped = |kind: &str, plural: &str| -> Api<DynamicObject> {
-        let gvk = GroupVersionKind::gvk("cloister.dev", "v1alpha1", kind);
-        Api::all_with(admin.clone(), &ApiResource::from_gvk_with_plural(&gvk, plural))
-    };
     bare.add_field(
         "researchnamespaces.cloister.dev",
         "/properties/spec/properties/noEgress",
         json!({"type": "boolean"}),
     )
     .await?;
-    let raw = untyped("ResearchNamespace", "researchnamespaces");
+    let raw = ours(admin, "ResearchNamespace", None);
     eventually("the newer field to be kept", async || {
         let patch = json!({"spec": {"noEgress": true}});
         let patched = raw.patch("new", &PatchParams::default(), &Patch::Merge(patch)).await?;
@@ -449,7 +435,7 @@ async fn an_object_of_a_newer_version_closes_what_it_governs() -> Result<()> {
         json!({"type": "string"}),
     )
     .await?;
-    let raw = untyped("EgressAllowlist", "egressallowlists");
+    let raw = ours(admin, "EgressAllowlist", None);
     let events = || -> Result<usize> {
         Ok(bare.writes()?.iter().filter(|write| write.starts_with("create events/ default/old.")).count())
     };
@@ -490,9 +476,7 @@ async fn an_object_of_a_newer_version_closes_what_it_governs() -> Result<()> {
 
     // Without the field it opens again.
     let patch = json!({"spec": {"noEgress": null, "egress": null}});
-    untyped("ResearchNamespace", "researchnamespaces")
-        .patch("new", &PatchParams::default(), &Patch::Merge(patch))
-        .await?;
+    ours(admin, "ResearchNamespace", None).patch("new", &PatchParams::default(), &Patch::Merge(patch)).await?;
     until_enforced(admin, "new").await?;
     operator.stop().await?;
     bare.give_back().await
@@ -505,25 +489,13 @@ async fn an_end_that_came_while_it_was_down_is_an_end() -> Result<()> {
     let operator = bare.operator().await?;
     Api::<ResearchNamespace>::all(admin.clone()).create(&PostParams::default(), &research("lab", full())?).await?;
     until_enforced(admin, "lab").await?;
-    let apply = async |kind: &str, plural: &str, namespace: Option<&str>, name: &str, spec: Value| -> Result<()> {
-        let resource =
-            ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk("cloister.dev", "v1alpha1", kind), plural);
-        let api: Api<DynamicObject> = match namespace {
-            Some(namespace) => Api::namespaced_with(admin.clone(), namespace, &resource),
-            None => Api::all_with(admin.clone(), &resource),
-        };
-        let object =
-            json!({"apiVersion": "cloister.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec});
-        api.create(&PostParams::default(), &serde_json::from_value(object)?).await?;
-        Ok(())
-    };
     let policy = json!({"requesters": [{"kind": "Group", "name": "system:masters"}], "maxDuration": "1h", "autoApprove": ["true"]});
-    apply("AccessPolicy", "accesspolicies", None, "auto", policy).await?;
+    make(admin, "AccessPolicy", None, "auto", policy).await?;
     let roles = json!([{"name": "reader", "accessPolicy": "auto", "clusterRole": "cloister:storage-reader"}]);
-    apply("StorageResource", "storageresources", None, "data", json!({"sensitivity": "Low", "roles": roles})).await?;
+    make(admin, "StorageResource", None, "data", json!({"sensitivity": "Low", "roles": roles})).await?;
     let subjects = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
     let spec = json!({"storage": "data", "role": "reader", "subjects": subjects, "requestedDuration": "5s"});
-    apply("StorageAccessGrant", "storageaccessgrants", Some("lab"), "run", spec).await?;
+    make(admin, "StorageAccessGrant", Some("lab"), "run", spec).await?;
     let bindings: Api<RoleBinding> = Api::namespaced(admin.clone(), "lab");
     let end = eventually("the grant to open", async || {
         bindings.get("cloister-grant.run").await?;

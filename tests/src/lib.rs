@@ -5,6 +5,7 @@ pub mod bare;
 pub mod cyclonus;
 mod emptied;
 pub mod issuer;
+pub mod ours;
 pub mod proxy;
 mod reuse;
 pub mod scene;

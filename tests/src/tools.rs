@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::{
     io::Write,
     process::{Command, Stdio},
@@ -50,6 +51,19 @@ pub fn kstatus(list: &str) -> Result<Vec<Seen>> {
     let printed = tool(&["kstatus"], list)?;
     ensure!(printed.success, "{}", printed.text);
     lines(&printed.text)
+}
+
+/// That a grant is in a phase, and that who waits for it by kstatus takes it for this.
+///
+/// # Errors
+///
+/// It is in another, or is taken for something else.
+pub fn is_taken_for(grant: &Value, phase: &str, status: &str) -> Result<()> {
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": [grant]});
+    let seen = kstatus(&list.to_string())?;
+    let said = &grant["status"];
+    ensure!(said["phase"] == phase && seen[0].status == status, "{seen:?}: {said}");
+    Ok(())
 }
 
 /// Lines of JSON.

@@ -3,7 +3,7 @@
 
 use crate::stage::{Seen, Stage, stage};
 use anyhow::{Context, Result, ensure};
-use cloister_tests::{eventually, tools::kstatus};
+use cloister_tests::{eventually, tools::is_taken_for};
 use serde_json::{Value, json};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,12 +100,7 @@ pub async fn comes_to(
     status: &str,
 ) -> Result<()> {
     eventually(&format!("{kind} {name} to be {phase} and {status}"), async || {
-        let grant = object(stage, kind, namespace, name)?;
-        let list = json!({"apiVersion": "v1", "kind": "List", "items": [grant]});
-        let seen = kstatus(&list.to_string())?;
-        let said = &grant["status"];
-        ensure!(said["phase"] == phase && seen[0].status == status, "{seen:?}: {said}");
-        Ok(())
+        is_taken_for(&object(stage, kind, namespace, name)?, phase, status)
     })
     .await
 }

@@ -118,14 +118,14 @@ async fn what_is_taken_away_is_worked_on_and_then_done() -> Result<()> {
     // It can never be opened.
     ask(stage, "EgressGrant", "broken", to("169.254.169.254/32")).await?;
     comes_to(stage, ("EgressGrant", NAMESPACE, "broken"), "Pending", "Failed").await?;
-    let waits_for = |most: &str| format!(r#"{{"spec":{{"pendingRequestTTL":{most}}}}}"#);
-    let policy = |most: &str| {
-        stage.ok("admin", &["patch", "accesspolicy", "egress", "--type=merge", "-p", &waits_for(most)], "")
+    let requests_wait = |most: Value| {
+        let patch = json!({"spec": {"pendingRequestTTL": most}}).to_string();
+        stage.ok("admin", &["patch", "accesspolicy", "egress", "--type=merge", "-p", &patch], "")
     };
-    policy(r#""1s""#)?;
+    requests_wait(json!("1s"))?;
     ask(stage, "EgressGrant", "late", to("192.0.2.128/28")).await?;
     comes_to(stage, ("EgressGrant", NAMESPACE, "late"), "TimedOut", "Current").await?;
-    policy("null")?;
+    requests_wait(Value::Null)?;
 
     comes_to(stage, ("StorageAccessGrant", NAMESPACE, "held"), "Active", "Current").await?;
     eventually("a pod with the credential", async || {

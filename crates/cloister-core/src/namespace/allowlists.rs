@@ -24,12 +24,15 @@ fn covers_own(
     let covers = |host: DomainName| wildcards.iter().any(|wildcard| wildcard.covers(&host));
     let names_a_host =
         |own: &&EgressRule| own.domain_names.iter().flatten().filter_map(|name| name.parse().ok()).any(covers);
+    let own: Vec<&EgressRule> = namespace.spec.egress.rules.iter().filter(names_a_host).collect();
+    if own.is_empty() {
+        return false;
+    }
     // By its ports and its pods, too.
     let names = wildcards.iter().map(ToString::to_string).collect();
     let rule = EgressRule { domain_names: Some(names), ..rule.clone() };
     let allowed = Allowed::of(&[("", &rule)], surroundings);
-    let mut own = namespace.spec.egress.rules.iter().filter(names_a_host);
-    own.any(|own| !open_covered_by(own, &allowed, surroundings).openings.is_empty())
+    own.into_iter().any(|own| !open_covered_by(own, &allowed, surroundings).openings.is_empty())
 }
 
 impl Needs {

@@ -1,6 +1,10 @@
 //! Cargo, run by a program that Cargo runs.
 
-use std::{env, process::Command};
+use std::{
+    env,
+    io::{IsTerminal, stderr},
+    process::Command,
+};
 
 /// What Cargo tells a program, or a test, of the package that it belongs to.
 const OF_THE_PACKAGE: [&str; 4] = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_"];
@@ -10,6 +14,11 @@ pub fn command() -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     as_from_a_shell(&mut command);
     command
+}
+
+/// `--quiet`, unless somebody looks on: a build takes minutes the first time, and Cargo shows how far it is.
+pub fn quiet() -> Option<&'static str> {
+    (!stderr().is_terminal()).then_some("--quiet")
 }
 
 /// Takes from a command what Cargo told this program of its package: some build scripts, such as ring's, look at it, and all

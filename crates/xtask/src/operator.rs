@@ -40,7 +40,11 @@ pub fn build() -> Result<PathBuf> {
     let release = !cfg!(debug_assertions);
     let root = workspace_root()?;
     let mut command = crate::cargo::command();
-    command.current_dir(&root).args(["build", "--quiet", "--bin", "cloister-controller"]).stdin(Stdio::null());
+    command
+        .current_dir(&root)
+        .args(["build", "--bin", "cloister-controller"])
+        .args(crate::cargo::quiet())
+        .stdin(Stdio::null());
     if release {
         command.args(["--release", "--package", "cloister-controller"]);
     }

@@ -100,7 +100,8 @@ pub fn run(args: &Args) -> Result<()> {
 fn programs() -> Result<Vec<Program>> {
     let root = workspace_root()?;
     let mut cargo = crate::cargo::command();
-    cargo.args(["test", "--quiet", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    cargo.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]);
+    cargo.args(crate::cargo::quiet());
     let output = cargo.current_dir(&root).stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     ensure!(output.status.success(), "the tests do not build; see above");
     let mut programs = Vec::new();

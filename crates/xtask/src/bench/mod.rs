@@ -119,7 +119,9 @@ pub async fn run(args: Args) -> Result<()> {
 /// Runs this command again as an optimised build, which then builds an optimised operator.
 fn run_optimised() -> Result<()> {
     let status = crate::cargo::command()
-        .args(["run", "--quiet", "--release", "--package", "xtask", "--"])
+        .arg("run")
+        .args(crate::cargo::quiet())
+        .args(["--release", "--package", "xtask", "--"])
         .args(std::env::args_os().skip(1))
         .stdin(Stdio::null())
         .status()

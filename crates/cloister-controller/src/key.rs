@@ -36,6 +36,12 @@ impl Key {
         matches!(self, Key::Review(..) | Key::Allowlist(_) | Key::Impersonation | Key::Retention)
     }
 
+    /// Whether it is about what many objects say, and costs the more the more they are: what changes within a short while is
+    /// looked at once.
+    pub fn gathers(&self) -> bool {
+        matches!(self, Key::Allowlist(_) | Key::Impersonation)
+    }
+
     /// The kind of the object, for logs and metrics.
     pub fn kind(&self) -> &'static str {
         match self {

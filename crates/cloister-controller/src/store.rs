@@ -12,8 +12,12 @@ use cloister_core::cluster::settings::Settings;
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 use tokio::sync::{Notify, watch};
+
+/// How long what is about many objects is not looked at after one of them has changed: more of them may.
+const GATHERING: Duration = Duration::from_millis(200);
 
 /// The index, the watches that fill it, and the queue of the keys that a change concerns.
 pub struct Store {
@@ -122,8 +126,13 @@ impl Store {
 
     /// Queues keys of which nothing has changed.
     pub fn again(&self, keys: HashSet<Key>) {
-        if !keys.is_empty() {
-            self.queue.add_all(self.tickets(keys));
+        let (gathering, others): (HashSet<Key>, HashSet<Key>) = keys.into_iter().partition(Key::gathers);
+        if !others.is_empty() {
+            self.queue.add_all(self.tickets(others));
+        }
+        if !gathering.is_empty() {
+            let at = self.clock.now() + GATHERING;
+            gathering.into_iter().for_each(|key| self.queue.add_at(key, at));
         }
     }
 

@@ -6,28 +6,28 @@
 use super::role_facts::RoleFacts;
 use cloister_api::{AccessPolicySpec, Principal, ResearchNamespaceSpec, SubjectKind};
 use k8s_openapi::api::rbac::v1;
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 /// Groups that every tenant is in.
 const EVERYBODY: [&str; 3] = ["system:authenticated", "system:unauthenticated", "system:serviceaccounts"];
 
 /// The people and groups that Cloister's objects name.
 #[derive(Debug, Default)]
-pub struct Tenants {
-    names: BTreeSet<(SubjectKind, String)>,
-    namespaces: BTreeSet<String>,
+pub struct Tenants<'a> {
+    names: BTreeSet<(SubjectKind, Cow<'a, str>)>,
+    namespaces: BTreeSet<&'a str>,
 }
 
-impl Tenants {
+impl<'a> Tenants<'a> {
     /// Adds the members of a research namespace, and its accounts.
-    pub fn add_namespace(&mut self, name: &str, spec: &ResearchNamespaceSpec) {
-        self.namespaces.insert(name.to_owned());
+    pub fn add_namespace(&mut self, name: &'a str, spec: &'a ResearchNamespaceSpec) {
+        self.namespaces.insert(name);
         let members = spec.members.iter().flat_map(|member| &member.subjects);
         self.add_people(members.map(|subject| (subject.kind, &subject.name)));
     }
 
     /// Adds those who may ask, agree and get something.
-    pub fn add_policy(&mut self, spec: &AccessPolicySpec) {
+    pub fn add_policy(&mut self, spec: &'a AccessPolicySpec) {
         self.add_people(spec.beneficiaries.iter().map(|subject| (subject.kind, &subject.name)));
         let approvers = spec.approval_rules.iter().flat_map(|rule| &rule.approvers);
         let emergency = spec.break_glass.iter().flat_map(|glass| &glass.requesters);
@@ -36,21 +36,21 @@ impl Tenants {
         }
     }
 
-    fn add_people<'a>(&mut self, subjects: impl Iterator<Item = (SubjectKind, &'a String)>) {
+    fn add_people(&mut self, subjects: impl Iterator<Item = (SubjectKind, &'a String)>) {
         let people = subjects.filter(|(kind, _)| *kind != SubjectKind::ServiceAccount);
-        self.names.extend(people.map(|(kind, name)| (kind, name.clone())));
+        self.names.extend(people.map(|(kind, name)| (kind, name.into())));
     }
 
-    fn add_principal(&mut self, principal: &Principal) {
+    fn add_principal(&mut self, principal: &'a Principal) {
         let name = match &principal.namespace {
-            Some(namespace) => format!("{namespace}/{}", principal.name),
-            None => principal.name.clone(),
+            Some(namespace) => Cow::Owned(format!("{namespace}/{}", principal.name)),
+            None => Cow::Borrowed(&*principal.name),
         };
         self.names.insert((principal.kind, name));
     }
 
     fn include(&self, subject: &Bound) -> bool {
-        let named = |name: &str| self.names.contains(&(subject.kind, name.to_owned()));
+        let named = |name: &str| self.names.contains(&(subject.kind, Cow::Borrowed(name)));
         match subject.kind {
             SubjectKind::User => named(&subject.name),
             SubjectKind::Group => {
@@ -123,7 +123,7 @@ impl Binding {
     }
 
     /// The tenants whom this binding lets act as somebody else, given what is known of its role.
-    pub fn impersonators<'a>(&'a self, impersonates: bool, tenants: &Tenants) -> Vec<&'a Bound> {
+    pub fn impersonators<'a>(&'a self, impersonates: bool, tenants: &Tenants<'_>) -> Vec<&'a Bound> {
         if !impersonates {
             return Vec::new();
         }
@@ -149,13 +149,15 @@ mod tests {
 
     #[test]
     fn tenants_are_those_whom_our_objects_name_and_everybody() {
-        let mut tenants = Tenants::default();
         let spec = json!({"tier": "Standard", "members": [{"role": "Owner", "subjects": [{"kind": "Group", "name": "leads"}]}]});
-        tenants.add_namespace("interp", &serde_json::from_value(spec).unwrap());
+        let spec = serde_json::from_value(spec).unwrap();
         let policy = json!({"maxDuration": "1h", "requesters": [
             {"kind": "User", "name": "alice"}, {"kind": "ServiceAccount", "namespace": "flux", "name": "sync"},
         ]});
-        tenants.add_policy(&serde_json::from_value(policy).unwrap());
+        let policy = serde_json::from_value(policy).unwrap();
+        let mut tenants = Tenants::default();
+        tenants.add_namespace("interp", &spec);
+        tenants.add_policy(&policy);
         let all = binding(json!([
             {"kind": "Group", "name": "leads"}, {"kind": "User", "name": "alice"},
             {"kind": "ServiceAccount", "namespace": "flux", "name": "sync"},

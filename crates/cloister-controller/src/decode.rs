@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::Value;
-use std::borrow::Cow;
+use std::{borrow::Cow, cmp::Ordering};
 
 /// An object of kind `K`, or why it cannot be read.
 #[derive(Clone, Debug)]
@@ -66,6 +66,24 @@ impl<K> Decoded<K> {
     /// The object's version, as a number that grows with each write.
     pub fn version(&self) -> u64 {
         version(&self.metadata)
+    }
+
+    /// Whether both were read alike: as objects that are the same, or with the same error.
+    pub fn reads_as(&self, other: &Self, is_same: impl FnOnce(&K, &K) -> bool) -> bool {
+        match (&self.object, &other.object) {
+            (Ok(this), Ok(other)) => is_same(this, other),
+            (Err(this), Err(other)) => this.error == other.error,
+            _ => false,
+        }
+    }
+
+    /// Whether it says something new: it is newer than the old one, or was read by a newer definition of its kind.
+    pub fn is_news(&self, old: &Self, is_same: impl FnOnce(&K, &K) -> bool) -> bool {
+        match self.version().cmp(&old.version()) {
+            Ordering::Greater => true,
+            Ordering::Equal => !self.reads_as(old, is_same),
+            Ordering::Less => false,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ fn upsert<K: Into<Grant>>(object: Decoded<K>, kind: GrantKind, index: &mut Index
     let Decoded { metadata, object } = object;
     let object = Decoded { metadata, object: object.map(Into::into).map_err(Undecodable::read_what_can_be) };
     let old = index.grant(&at.namespace, &grant);
-    if old.is_some_and(|old| !has_changed(old, &object)) {
+    if old.is_some_and(|old| !object.is_news(old, Grant::same_spec)) {
         return;
     }
     let before = index.ended(&at.namespace, &grant);
@@ -202,16 +202,6 @@ impl Index {
             grants.iter().filter_map(move |grant| Some((&**mount, grant, self.grant(namespace, grant)?)))
         })
     }
-}
-
-/// Whether an object says something new: it is newer, or was read by a newer definition of its kind.
-fn has_changed(old: &Decoded<Grant>, new: &Decoded<Grant>) -> bool {
-    let same = match (&old.object, &new.object) {
-        (Ok(old), Ok(new)) => old.same_spec(new),
-        (Err(old), Err(new)) => old.error == new.error,
-        _ => false,
-    };
-    new.version() > old.version() || (new.version() == old.version() && !same)
 }
 
 fn remove(at: &ObjectName, kind: GrantKind, index: &mut Index, dirty: &mut Dirty) {

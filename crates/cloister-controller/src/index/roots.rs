@@ -31,21 +31,15 @@ where
             meta.deletion_timestamp.clone(),
         )
     };
-    meta(&old.metadata) == meta(&new.metadata)
-        && match (&old.object, &new.object) {
-            (Ok(old), Ok(new)) => old.spec() == new.spec(),
-            (Err(old), Err(new)) => old.error == new.error,
-            _ => false,
-        }
+    meta(&old.metadata) == meta(&new.metadata) && new.reads_as(old, same_spec)
 }
 
-/// Whether an object says something new: it is newer, or was read by a newer definition of its kind.
-fn has_changed<K>(old: &Decoded<K>, new: &Decoded<K>) -> bool
+fn same_spec<K>(one: &K, other: &K) -> bool
 where
     K: HasSpec,
     K::Spec: PartialEq,
 {
-    new.version() > old.version() || (new.version() == old.version() && !same(old, new))
+    one.spec() == other.spec()
 }
 
 pub(super) fn cluster_names<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> Vec<ObjectName> {
@@ -60,7 +54,7 @@ impl Indexed for Decoded<ResearchNamespace> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.research.get(&name);
-        if old.is_some_and(|old| !has_changed(old, &self)) {
+        if old.is_some_and(|old| !self.is_news(old, same_spec)) {
             return;
         }
         dirty.insert(Key::Namespace(name.clone()));
@@ -112,7 +106,7 @@ impl Indexed for Decoded<EgressAllowlist> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.allowlists.get(&name);
-        if old.is_some_and(|old| !has_changed(old, &self)) {
+        if old.is_some_and(|old| !self.is_news(old, same_spec)) {
             return;
         }
         dirty.insert(Key::Allowlist(name.clone()));
@@ -142,7 +136,7 @@ impl Indexed for Decoded<StorageResource> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.storages.get(&name);
-        if old.is_some_and(|old| !has_changed(old, &self)) {
+        if old.is_some_and(|old| !self.is_news(old, same_spec)) {
             return;
         }
         dirty.insert(Key::Storage(name.clone()));
@@ -171,7 +165,7 @@ impl Indexed for Decoded<AccessPolicy> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.policies.get(&name);
-        if old.is_some_and(|old| !has_changed(old, &self)) {
+        if old.is_some_and(|old| !self.is_news(old, same_spec)) {
             return;
         }
         dirty.insert(Key::Policy(name.clone()));
@@ -196,7 +190,7 @@ impl Indexed for Decoded<AccessRole> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let name = name(&self.metadata);
         let old = index.roles.get(&name);
-        if old.is_some_and(|old| !has_changed(old, &self)) {
+        if old.is_some_and(|old| !self.is_news(old, same_spec)) {
             return;
         }
         dirty.insert(Key::Role(name.clone()));
@@ -220,7 +214,7 @@ impl Indexed for Decoded<AccessRole> {
 impl Indexed for Decoded<CloisterConfig> {
     fn upsert(self, index: &mut Index, dirty: &mut Dirty) {
         let old = index.config.as_ref();
-        if old.is_some_and(|old| !has_changed(old, &self)) {
+        if old.is_some_and(|old| !self.is_news(old, same_spec)) {
             return;
         }
         dirty.insert(Key::Config);

@@ -147,7 +147,7 @@ async fn who_owes_a_review_does_not_break_the_glass_again() -> Result<()> {
     let mut wish = story.wish(json!({"breakGlass": true, "requestedDuration": "10m"}));
     wish["spec"]["subjects"] = json!([{"kind": "ServiceAccount", "name": "trainer"}]);
     let storage = story.ask(&carl, "StorageAccessGrant", "kind", wish).await?;
-    story.ends(&storage, "Denied", "EarlierReviewOwed", "nobody has reviewed that grant yet").await?;
+    story.ends(&storage, "Denied", "EarlierReviewOwed", "nobody had reviewed that grant").await?;
     let there = carl.elsewhere(&other.name);
     denied(&other, &there, "there", glass(&other, &carl.name, json!({})), "EarlierReviewOwed", &story.name).await?;
     attack.held()

@@ -189,7 +189,7 @@ async fn a_broken_glass_is_not_reviewed_by_a_status() -> Result<()> {
     })
     .await?;
     let again = story.ask(&carl, "RoleGrant", "again", first).await?;
-    story.ends(&again, "Denied", "EarlierReviewOwed", "nobody has reviewed that grant yet").await?;
+    story.ends(&again, "Denied", "EarlierReviewOwed", "nobody had reviewed that grant").await?;
     let record = story.stage.record(uid(&open))?;
     ensure!(!record.iter().any(|one| one["type"] == "dev.cloister.grant.reviewed.v1"), "{record:?}");
     story.review(&story.person("sam").await?, &open, "Approve").await?;

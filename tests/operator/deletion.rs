@@ -168,7 +168,7 @@ async fn nobody_takes_a_namespace_that_was_not_retained_by_declaring_it() -> Res
     Api::<ResearchNamespace>::all(pat).create(&PostParams::default(), &asks).await?;
     let told = format!(
         "a Namespace {name} exists already; the annotation of the ResearchNamespace takes back only a Namespace that Cloister has \
-         retained; if its content is meant to become this research namespace, ask a cluster administrator to run: kubectl \
+         retained; choose another name, or, if its content is meant to become this research namespace, ask a cluster administrator to run: kubectl \
          annotate namespace {name} cloister.dev/adopt={name}"
     );
     until_told(&scene, &name, "NamespaceExists", &told).await?;

@@ -79,7 +79,8 @@ pub struct EgressAllowlistStatus {
     /// The generation of the spec that this status describes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// How many research namespaces it is open in.
+    /// How many research namespaces use it: it allows them, and they name it or it is attached to all. Those that only declare
+    /// a rule which it covers are not counted.
     #[serde(default, deserialize_with = "crate::null::absent")]
     pub namespaces: i64,
     /// The first 32 of them, by name.

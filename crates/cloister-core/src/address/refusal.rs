@@ -51,7 +51,7 @@ pub enum Refusal {
     )]
     TargetInvalid,
     /// It is the API server.
-    #[error("{what} is the API server of this cluster. No rule and no grant opens it to research pods; remove it")]
+    #[error("{what} is the API server of this cluster. No rule and no grant opens it to research pods; leave it out")]
     ApiServer {
         /// What was named: the Service, its addresses or its names, all of them.
         what: String,

@@ -105,8 +105,12 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (S
             )
         }
         (0, Attach::Always) => "its namespaceSelector selects no research namespace".to_owned(),
-        (0, Attach::OnRequest) if kept_out.is_empty() => "no research namespace uses it".to_owned(),
-        (0, Attach::OnRequest) => "it is open in no research namespace".to_owned(),
+        (0, Attach::OnRequest) if kept_out.is_empty() => {
+            "no research namespace names it in egress.allowlists; one that declares a rule which it covers says so in its \
+             status.egress"
+                .to_owned()
+        }
+        (0, Attach::OnRequest) => "no research namespace that it allows names it".to_owned(),
         (1, _) => format!("open as a whole in {in_whole} of the 1 research namespace that uses it"),
         (all, _) => format!("open as a whole in {in_whole} of the {all} research namespaces that use it"),
     }];

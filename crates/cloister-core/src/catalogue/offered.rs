@@ -14,7 +14,10 @@ use crate::{
     egress::{
         Opened, ServiceFacts, Surroundings, TOO_BROAD, endpoint_refused, endpoint_too_broad, open_endpoint_in_part,
     },
-    grant::{CredentialFacts, Listed, Lookup, NOT_OFFERED, Sensitive, secret_named, too_weak, useless},
+    grant::{
+        CREDENTIAL_NAMESPACE_NOT_ALLOWED, CredentialFacts, Listed, Lookup, NOT_OFFERED, Sensitive, secret_named,
+        too_weak, useless,
+    },
     model::{
         condition::{conditions, ready},
         suggest::did_you_mean,
@@ -111,7 +114,7 @@ fn cluster_role(name: &str, policy: Option<&AccessPolicy>, input: &Input<'_>) ->
                 format!("there is no ClusterRole {name}{meant}; correct the name, or ask {CLUSTER_ADMINS} to create it")
             }
             fault if fault.is_of_role_of_kubernetes() => {
-                format!("{fault}; name another ClusterRole, such as cloister:debugger")
+                format!("{fault}; name a ClusterRole that is made for grants")
             }
             fault => format!("{fault}: ask {CLUSTER_ADMINS} to do that, or name another ClusterRole"),
         };
@@ -230,7 +233,7 @@ fn credential(
             "Secret {namespace}/{name} is outside the credentialNamespaces of CloisterConfig, {why}; keep the credential in one of them and \
              correct the secretRef, or ask {CONFIG_WRITERS} to list {namespace}"
         );
-        return vec![("CredentialNamespaceNotAllowed", message)];
+        return vec![(CREDENTIAL_NAMESPACE_NOT_ALLOWED, message)];
     }
     let Some(facts) = facts else {
         let message = format!(

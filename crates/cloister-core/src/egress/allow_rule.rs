@@ -1,8 +1,9 @@
 //! What is opened, and its NetworkPolicy.
 
 use crate::{
-    address::{PolicyPort, Selector, networks::NetworkSet},
+    address::{NeverOpened, PolicyPort, Refusal, Selector, networks::NetworkSet},
     dns::{Held, Host, Names},
+    model::text::first_of,
 };
 use ipnet::IpNet;
 use k8s_openapi::{
@@ -13,6 +14,9 @@ use std::{cmp::Ordering, collections::BTreeMap};
 
 /// The label that the API server puts on every Namespace, with its name.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
+
+/// How many networks are named that are cut out.
+const NAMED: usize = 3;
 
 /// One NetworkPolicy's worth: these pods may reach these peers on these ports.
 ///
@@ -53,6 +57,19 @@ impl AllowRule {
             Peers::Networks(_) => &self.declared,
             Peers::Hosts(_) | Peers::Pods { .. } => &[],
         }
+    }
+
+    /// The networks that are never opened, where they are a part of those that were declared.
+    pub(crate) fn cut_out(&self, never: &NeverOpened) -> Option<Refusal> {
+        let Peers::Networks(open) = &self.peers else { return None };
+        // Mostly nothing is cut out.
+        if self.declared == *open {
+            return None;
+        }
+        let of = |networks: &[IpNet]| NetworkSet::of(networks.iter().copied());
+        let cut_out = of(&self.declared).difference(&of(open)).to_networks();
+        let why = never.why(*cut_out.first()?);
+        Some(Refusal::NetworksNeverOpened { networks: first_of(&cut_out, NAMED, ", "), why })
     }
 
     /// The spec of its NetworkPolicy, in the form in which the API server gives it back: defaults written out, sorted.

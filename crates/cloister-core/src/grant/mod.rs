@@ -25,7 +25,9 @@ pub use lifecycle::{
 };
 pub use model::{
     any_grant::{Grant, Terms, has_begun, is_approved, is_open},
-    credential_facts::{CredentialFacts, NOT_OFFERED, secret_named, version as content_version},
+    credential_facts::{
+        CREDENTIAL_NAMESPACE_NOT_ALLOWED, CredentialFacts, NOT_OFFERED, secret_named, version as content_version,
+    },
     credential_mount_key::{
         CredentialMountKey, copy_meta, mount_key, mount_name, mount_of_secret, secret_name, secret_of,
     },

@@ -73,7 +73,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
             adopting.look_again(input.now);
             return say.waiting(adopting, reason::ADOPTING, takeover::closing_message(input.name));
         }
-        AdoptionCheck::ToLookAt(at) => {
+        AdoptionCheck::ToLookAt(at) | AdoptionCheck::Settling(at) => {
             adopting.look_again(at);
             return say.waiting(adopting, reason::ADOPTING, takeover::closing_message(input.name));
         }
@@ -97,10 +97,6 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
                 return say.waiting(plan, reason::CLOCK_SKEW, CLOCK_SKEW.to_owned());
             }
             return say.waiting(plan, reason::ADOPTING, takeover::closing_message(input.name));
-        }
-        AdoptionCheck::Settling(until) => {
-            adopting.look_again(until);
-            return say.waiting(adopting, reason::ADOPTING, takeover::closing_message(input.name));
         }
         AdoptionCheck::ToMake => false,
         AdoptionCheck::Ours => true,

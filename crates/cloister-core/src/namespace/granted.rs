@@ -35,7 +35,7 @@ pub(crate) fn beyond_declared(
         }
         let message = format!(
             "EgressGrant {grant} has {} open, and egress.rules does not declare all of it; it stays open until the grant ends: revoke the \
-             grant if it is not needed (an AccessReview with the decision Revoke), or declare the rule",
+             grant if it is not needed (an AccessReview with the decision Revoke), or declare all of it",
             destination(rule)
         );
         tally.where_open(BEYOND_DECLARED.to_owned(), message);

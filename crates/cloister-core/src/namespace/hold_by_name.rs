@@ -6,7 +6,10 @@ use crate::{
         AllowRule, Backend, Channel, Peers, Surroundings, not_the_internet, not_to_be_reached, open_endpoint_in_part,
         open_rule_in_part,
     },
-    model::child::{Child, build::pods_of},
+    model::{
+        child::{Child, build::pods_of},
+        writers::CONFIG_WRITERS,
+    },
     policies::{cilium_policy, cluster_policy},
     proof::{objection::Agreements, objection_to_cilium, objection_to_cluster},
 };
@@ -42,8 +45,8 @@ pub fn hold(name: &str, opening: &AllowRule, agreed: &Agreements<'_>, others: &[
         Backend::Missing(backend) => How::Closed(
             BACKEND_MISSING,
             format!(
-                "egress.backend of CloisterConfig is {}, which is not installed, so nothing opens by name; install it, or \
-                 choose another backend",
+                "egress.backend of CloisterConfig is {}, which is not installed, so nothing opens by name; ask a platform \
+                 engineer to install it, or {CONFIG_WRITERS} to choose another backend",
                 backend.as_str()
             ),
         ),

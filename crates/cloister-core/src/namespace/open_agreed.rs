@@ -68,6 +68,9 @@ impl Needs {
                     if opening.peers != Peers::Networks(Vec::new()) {
                         self.tally(need).opens(&rule.name);
                     }
+                    if let Some(why) = opening.cut_out(surroundings.never) {
+                        self.tally(need).cuts_out(&rule.name, &why);
+                    }
                     self.policies.push(Child::NetworkPolicy(policy));
                 }
                 Some(message) => self.exceeds(need, &rule.name, message),

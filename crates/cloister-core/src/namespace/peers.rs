@@ -69,12 +69,20 @@ pub fn research_namespaces(needs: &mut Needs, namespace: &ResearchNamespace, inp
                          create it"
                     ),
                 ),
-                _ => (
+                PeerFound::NotEnforced => (
                     EgressState::Unresolved,
                     PEER_HAS_NOT_AGREED,
                     format!(
-                        "ResearchNamespace {peer} must be enforced and name {own} in {field}; ask its owners to add it, or, where it has \
-                         none, {CATALOGUE_WRITERS}"
+                        "ResearchNamespace {peer} is not enforced yet, and until then nothing is open to or from it; ask its owners \
+                         what its status says is missing, and to name {own} in {field}"
+                    ),
+                ),
+                PeerFound::Enforced(_) => (
+                    EgressState::Unresolved,
+                    PEER_HAS_NOT_AGREED,
+                    format!(
+                        "ResearchNamespace {peer} does not name {own} in {field}; ask its owners to add it, or, where it has none, \
+                         {CATALOGUE_WRITERS}"
                     ),
                 ),
             };

@@ -119,7 +119,9 @@ impl<'a> Closed<'a> {
             let end = allowlist.spec.expires_at.as_ref().filter(|end| end.0 <= input.now);
             let why = match (allows(allowlist, namespace), end) {
                 (false, _) => keeps_out(allowlist, namespace),
-                (true, Some(end)) => format!("it ended at {}", end.0),
+                (true, Some(end)) => {
+                    format!("it ended at {}; ask a catalogue administrator to set a later expiresAt", end.0)
+                }
                 (true, None) => return None,
             };
             let rules: Vec<(&str, &EgressRule)> = allowlist.spec.rules.iter().map(|rule| (name, rule)).collect();
@@ -134,7 +136,7 @@ impl<'a> Closed<'a> {
             self.0.iter().filter(|(_, _, rules)| !open_covered_by(rule, rules, surroundings).openings.is_empty());
         let named: Vec<String> = covers
             .take(NAMED)
-            .map(|(name, why, _)| format!("EgressAllowlist {name} would cover it, but not here: {why}"))
+            .map(|(name, why, _)| format!("EgressAllowlist {name} would cover it, but does not: {why}"))
             .collect();
         named.iter().map(|named| format!(". {named}")).collect()
     }

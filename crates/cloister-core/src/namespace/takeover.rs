@@ -148,7 +148,7 @@ fn not_offered(name: &str, declared: DeclaredNamespace<'_>, namespace: &Observed
     };
     let adopt = namespace.adopt.as_deref();
     format!(
-        "a Namespace {name} exists already{}{not_that}; if its content is meant to become this research namespace, ask \
+        "a Namespace {name} exists already{}{not_that}; choose another name, or, if its content is meant to become this research namespace, ask \
          {ADMINISTRATOR} to run: {}",
         other("its", adopt),
         how("namespace", adopt)

@@ -2,7 +2,7 @@
 
 use super::host_status::what_to_do;
 use crate::{
-    address::{DomainName, WILDCARD_NOT_ENFORCEABLE, listed},
+    address::{DomainName, Refusal, WILDCARD_NOT_ENFORCEABLE, listed},
     dns::{Held, NameState},
     model::{once::once_each, text::others},
 };
@@ -20,8 +20,8 @@ pub struct Tally {
     /// The rules that open something.
     open: BTreeSet<String>,
     closed: Vec<Closed>,
-    /// What wildcards cover though no address opens them.
-    covering: Vec<String>,
+    /// What is to be known of what is open: what wildcards cover though no address opens them, and what is cut out.
+    notes: Vec<String>,
     /// Who can correct its rules, as the end of the message.
     corrected_by: String,
     /// The reason and the message if all of it is open.
@@ -80,10 +80,16 @@ impl Tally {
     /// Notes that wildcards of a rule, which no address opens, cover hosts that the namespace names.
     pub fn covers(&mut self, rule: &str, wildcards: &[DomainName]) {
         self.opens(rule);
-        self.covering.push(format!(
+        self.notes.push(format!(
             "{} covers the hosts below it that egress.rules of the ResearchNamespace name, and opens no other",
             listed(wildcards)
         ));
+    }
+
+    /// Notes that a part of the networks of a rule is never opened.
+    pub fn cuts_out(&mut self, rule: &str, refusal: &Refusal) {
+        let what = if self.rules == 1 { "it" } else { rule };
+        self.notes.push(format!("a part of {what} stays closed: {refusal}"));
     }
 
     /// Notes the names that have no address, among those that are opened by address.
@@ -101,16 +107,19 @@ impl Tally {
         self.closed.sort_by_key(|closed| severity(closed.state));
         let Some(worst) = self.closed.first() else {
             let (reason, whole) = self.whole;
-            let message = [whole].into_iter().chain(self.covering).filter(|said| !said.is_empty());
+            let message = [whole].into_iter().chain(once_each(self.notes)).filter(|said| !said.is_empty());
             (need.state, need.reason, need.message) =
                 (EgressState::Active, reason, message.collect::<Vec<_>>().join("; "));
             return;
         };
         (need.state, need.reason) = (worst.state, worst.reason.clone());
-        let said = once_each(self.closed.iter().map(|closed| match (self.rules, closed.rule.as_str()) {
+        let closed = self.closed.iter().map(|closed| match (self.rules, closed.rule.as_str()) {
             (_, "") | (1, _) => closed.message.clone(),
             (_, rule) => format!("{rule}: {}", closed.message),
-        }));
+        });
+        // What stays closed of public networks is cut out as well.
+        let is_told = |note: &&String| self.closed.iter().any(|closed| note.ends_with(&closed.message));
+        let said = once_each(closed.chain(self.notes.iter().filter(|note| !is_told(note)).cloned()));
         // An answer of DNS that is missing is nobody's mistake, and a wildcard is there for the hosts that it covers.
         let of_dns = [NameState::Unknown.reason(), NameState::Unanswered(String::new()).reason()];
         let is_mistake = match need.state {
@@ -127,13 +136,18 @@ impl Tally {
         let in_part: BTreeSet<&String> =
             self.closed.iter().map(|closed| &closed.rule).filter(|rule| self.open.contains(*rule)).collect();
         let wholly = self.rules.saturating_sub(self.open.len());
+        let are = |count| if count == 1 { "is" } else { "are" };
         match (self.rules, wholly, in_part.len()) {
             (1, 0, _) => "partly open".to_owned(),
             (1, ..) => "closed".to_owned(),
             (all, 0, 0) => format!("all {all} rules are open, at least in part"),
-            (all, 0, part) => format!("{part} of {all} rules are open only in part, the others are fully open"),
-            (all, closed, 0) => format!("{closed} of {all} rules are closed"),
-            (all, closed, part) => format!("{closed} of {all} rules are closed, and {part} are open only in part"),
+            (all, 0, part) => {
+                format!("{part} of {all} rules {} open only in part, the others are fully open", are(part))
+            }
+            (all, closed, 0) => format!("{closed} of {all} rules {} closed", are(closed)),
+            (all, closed, part) => {
+                format!("{closed} of {all} rules {} closed, and {part} {} open only in part", are(closed), are(part))
+            }
         }
     }
 }

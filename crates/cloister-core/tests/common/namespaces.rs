@@ -58,6 +58,8 @@ pub struct World {
     /// The endpoints that storage grants have open, each for the pods of an account.
     pub endpoints: Vec<(StorageEndpoint, String)>,
     pub peers: BTreeMap<String, ResearchNamespaceSpec>,
+    /// ResearchNamespaces that are not enforced.
+    pub unenforced: BTreeSet<String>,
     /// The Namespaces that a gateway may be in and that are not there.
     pub absent: BTreeSet<String>,
     /// The pods of gateways that are on the network of their nodes, by their namespaces, with their labels.
@@ -95,6 +97,7 @@ impl World {
             faults: BTreeMap::new(),
             endpoints: Vec::new(),
             peers: BTreeMap::new(),
+            unenforced: BTreeSet::new(),
             absent: BTreeSet::new(),
             on_nodes: BTreeMap::new(),
             dns_addresses: vec![[10, 96, 0, 10].into()],
@@ -141,6 +144,7 @@ impl World {
             granted: &granted.collect::<Vec<_>>(),
             peers: &|peer| match self.peers.get(peer) {
                 Some(spec) => PeerFound::Enforced(Peer { spec }),
+                None if self.unenforced.contains(peer) => PeerFound::NotEnforced,
                 None => PeerFound::Absent,
             },
             is_namespace: &|name| !self.absent.contains(name),

@@ -257,7 +257,7 @@ fn a_role_of_kubernetes_is_left_as_it_is() {
     for name in ["cluster-admin", "admin", "edit", "view", "system:node"] {
         let message = told(name);
         assert!(message.starts_with(&format!("ClusterRole {name} would let its holder keep access")), "{message}");
-        assert!(message.ends_with("); name another ClusterRole, such as cloister:debugger"), "{message}");
+        assert!(message.ends_with("); name a ClusterRole that is made for grants"), "{message}");
         assert!(message.contains(" of the core group ("), "{message}");
     }
     let own = "; remove that from the role: ask a cluster administrator to do that, or name another ClusterRole";

@@ -41,19 +41,19 @@ fn one_that_comes_too_late_says_how_the_grant_stands() {
     for decision in [Decision::Approve, Decision::Deny] {
         let (why, message) = said(false, &approved, 0, sue(decision));
         assert_eq!(why, "AlreadyApproved");
-        let end = message.split(" at ").nth(1).unwrap().split(';').next().unwrap().to_owned();
+        let end = message.split(" until ").nth(1).unwrap().split(" at ").next().unwrap().to_owned();
         assert_eq!(
             message,
             format!(
-                "StorageAccessGrant eval was approved before this review counted, and ends at {end}; to end it earlier, write a review \
-                 with the decision Revoke"
+                "StorageAccessGrant eval was approved before this review counted, until {end} at the latest; while it is open, a \
+                 review with the decision Revoke ends it"
             )
         );
         is(
             said(true, &[(Decision::Approve, sam())], 0, sue(decision)),
             "AlreadyReviewed",
-            "sam has already written the required break-glass review of StorageAccessGrant eval; to end it earlier, write a \
-             review with the decision Revoke",
+            "sam has already written the required break-glass review of StorageAccessGrant eval; while it is open, \
+             a review with the decision Revoke ends it",
         );
         is(
             said(true, &[(Decision::Approve, sam())], 30, sue(decision)),
@@ -65,8 +65,8 @@ fn one_that_comes_too_late_says_how_the_grant_stands() {
         is(
             said(false, &[], 24 * 60, sue(decision)),
             "RequestTimedOut",
-            "StorageAccessGrant eval was not decided in time, and has timed out; if you still need it, delete it and create \
-             another one",
+            "StorageAccessGrant eval was not decided in time, and has timed out; there is nothing to decide. Whoever \
+             still needs it deletes it, and creates another one",
         );
         is(
             said(false, &approved, 30, sue(decision)),
@@ -76,8 +76,8 @@ fn one_that_comes_too_late_says_how_the_grant_stands() {
         is(
             said(false, &denied, 0, sue(decision)),
             "AlreadyDecided",
-            "StorageAccessGrant eval was denied before this review counted (Denied), and stays denied; if you still need it, \
-             delete it and create another one",
+            "StorageAccessGrant eval was denied before this review counted (Denied), and stays denied; there is nothing to \
+             decide. Whoever still needs it deletes it, and creates another one",
         );
     }
     // Whoever may end it, and not decide about it, is told how.

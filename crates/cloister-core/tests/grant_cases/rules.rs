@@ -152,3 +152,28 @@ fn all_that_the_catalogue_lacks_is_told_with_where_it_is_named() {
          administrator (ClusterRole cloister:catalogue-admin) to name another, or a cluster administrator to do that"
     );
 }
+
+#[test]
+fn what_is_cut_out_of_a_network_is_told_before_it_is_approved_and_while_it_is_open() {
+    let mut settings = by_people(json!({})).settings.spec.clone();
+    settings.cluster_networks = vec!["172.18.0.0/16".into()];
+    let mut world = World {
+        settings: Shared::new(cloister_core::cluster::settings::Settings::new(Some(&settings))),
+        ..by_people(json!({}))
+    };
+    let wide = json!({"rule": {"name": "wide", "networks": ["172.16.0.0/12"], "ports": [{"port": 22}]}});
+    let apart = json!({"rule": {"name": "apart", "networks": ["192.168.0.0/24"], "ports": [{"port": 22}]}});
+    ask(&mut world, "egress/wide", wide);
+    ask(&mut world, "egress/apart", apart);
+    settle(&mut world);
+    const CUT: &str = "a part of it stays closed: 172.18.0.0/16 is never opened by address";
+    assert_eq!(said(&world, "egress/wide").1, "AwaitingApproval");
+    assert!(message(&world, "egress/wide").contains(&format!(". Note that {CUT}")));
+    for key in ["egress/wide", "egress/apart"] {
+        all_agree(&mut world, key);
+        settle(&mut world);
+    }
+    assert_eq!(said(&world, "egress/wide"), (GrantPhase::Active, "NetworksNeverOpened".into()));
+    assert!(message(&world, "egress/wide").contains(CUT));
+    assert!(!message(&world, "egress/apart").contains("stays closed"));
+}

@@ -86,7 +86,7 @@ fn a_catalogue_that_does_not_do_is_waited_for() {
         ),
         ("PolicyTooWeak", World { storage: storage(json!({"sensitivity": "High"})), ..world() }),
         ("CredentialMissing", World { credential: None, ..world() }),
-        ("CredentialMissing", World { storage: storage(json!({"roles": elsewhere})), ..world() }),
+        ("CredentialNamespaceNotAllowed", World { storage: storage(json!({"roles": elsewhere})), ..world() }),
         ("ConfigUndecodable", World { settings: Shared::new(Settings::unreadable()), ..world() }),
     ];
     for (reason, mut world) in cases {
@@ -320,9 +320,15 @@ fn a_policy_bounds_what_one_person_holds_and_has_waiting() {
     let all = ask_for(&mut world, &["a", "b", "c", "d"], json!({}));
     assert_eq!(all, [waiting.clone(), waiting.clone(), waiting.clone(), too_many.clone()]);
     for key in ["b", "c", "a"] {
+        // Nobody agrees to what will be denied without knowing so.
+        let is_denied =
+            message(&world, key).contains(". Note that approved now it is denied: alice already has 2 grants");
+        assert_eq!(is_denied, key == "a", "{}", message(&world, key));
         all_agree(&mut world, key);
         settle(&mut world);
     }
+    let agreed: Vec<usize> = status(&world, "a").approvals.iter().map(|rule| rule.approved_by.len()).collect();
+    assert_eq!(agreed, [1, 2], "those who agreed stay on record");
     assert_eq!((said(&world, "b").0, said(&world, "c").0), (GrantPhase::Active, GrantPhase::Active));
     assert_eq!(said(&world, "a"), too_many);
     world.now += SignedDuration::from_mins(10);
@@ -341,4 +347,36 @@ fn the_last_place_is_taken_once() {
     let approved =
         plans.iter().filter(|plan| plan.status.as_ref().is_some_and(|status| status.phase == GrantPhase::Approved));
     assert_eq!(approved.count(), 1);
+}
+
+#[test]
+fn who_approved_it_and_until_when_it_is_open_is_said_whatever_else_is() {
+    let of = |world: &World, condition: &str| {
+        let conditions = status(world, "eval").conditions;
+        let said = conditions.into_iter().find(|said| said.type_ == condition).unwrap();
+        (said.status, said.message)
+    };
+    let mut world = by_people(json!({}));
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    all_agree(&mut world, "eval");
+    settle(&mut world);
+    let (approved, end) = (status(&world, "eval").approved_at.unwrap().0, status(&world, "eval").expires_at.unwrap().0);
+    let by = format!(" under AccessPolicy standard at {approved}");
+    // Its credential is gone, and it lasts.
+    world.credential = None;
+    settle(&mut world);
+    assert_eq!(told(&world, "eval"), (GrantPhase::Active, "CredentialMissing".into(), true));
+    assert!(message(&world, "eval").starts_with(&format!("it lasts until {end}, but there is no Secret weights in ")));
+    assert_eq!(of(&world, "Active"), ("True".into(), format!("open until {end}")));
+    let (is, said) = of(&world, "Approved");
+    assert!(is == "True" && said.starts_with("approved by ") && said.ends_with(&by), "{said}");
+    world.now = end;
+    settle(&mut world);
+    assert_eq!((of(&world, "Approved").1, of(&world, "Active").0), (said, "False".into()));
+
+    let mut world = super::desk::world();
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    assert!(of(&world, "Approved").1.starts_with("approved automatically under AccessPolicy standard at "));
 }

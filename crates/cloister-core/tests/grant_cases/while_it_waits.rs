@@ -23,6 +23,9 @@ fn in_vain(mut world: World, key: &str, request: serde_json::Value) -> String {
 }
 
 /// That nobody decided is said where people were asked.
+const ANOTHER_REVIEW: &str =
+    "Look at the request, and create another review with that digest and another metadata.name";
+
 #[test]
 fn one_that_timed_out_tells_what_held_it_up() {
     assert_eq!(
@@ -73,7 +76,7 @@ fn whatever_held_it_up_is_told_in_the_words_for_one_that_is_over() {
     let none = || World { policy: policy(json!({"autoApprove": []})), ..world() };
     let secret = || World { credential: None, ..by_people(json!({})) };
     let cases: Vec<(World, &str, Value, &str)> = vec![
-        (open(by_people(json!({}))), "egress/lab", json!({}), "so there is no need to ask"),
+        (open(by_people(json!({}))), "egress/lab", json!({}), "so there was no need to ask"),
         (declares(json!(["198.51.100.0/24"])), "egress/lab", json!({}), "ask with the rule as it is declared"),
         (by_people(json!({})), "egress/lab", rule(json!(["169.254.169.254/32"])), "the rule stays closed"),
         (declares(json!(["198.51.100.0/24"])), "egress/lab", rule(json!(["169.254.169.254/32"])), "2 mistakes: "),
@@ -172,10 +175,7 @@ fn a_digest_that_differs_says_what_is_known_of_why() {
     let mistyped = "it names another digest than the request has now: the digest is mistyped, or something has changed since \
                     the reviewer read it";
     counted(&mut world, 0);
-    assert_eq!(
-        said_of(&world, 0),
-        format!("{mistyped}; the digest is now {digest}. Look at the request again, and review it with that digest")
-    );
+    assert_eq!(said_of(&world, 0), format!("{mistyped}; the digest is now {digest}. {ANOTHER_REVIEW}"));
     let told = "; 1 approval does not count, because it names another digest than the request has: its author must look at the \
                 request again";
     assert!(message(&world, "eval").ends_with(told), "{}", message(&world, "eval"));
@@ -243,9 +243,7 @@ fn a_placeholder_that_was_not_filled_in_is_told() {
     assert_eq!(
         said_of(&world, 0),
         format!(
-            "its digest is the placeholder of an example: look at the request, and create another review with the \
-             .status.digest of the grant and another metadata.name, because this one cannot be changed; the digest is now \
-             {digest}. Look at the request again, and review it with that digest"
+            "its digest is the placeholder of an example, and it cannot be changed; the digest is now {digest}. {ANOTHER_REVIEW}"
         )
     );
     world.reviews[0].status = None;

@@ -104,7 +104,7 @@ fn a_declaration_takes_only_what_was_retained_of_its_name() {
             (
                 "NamespaceExists".to_owned(),
                 "a Namespace interp exists already; the annotation of the ResearchNamespace takes back only a Namespace that \
-                 Cloister has retained; if its content is meant to become this research namespace, ask a cluster administrator \
+                 Cloister has retained; choose another name, or, if its content is meant to become this research namespace, ask a cluster administrator \
                  to run: kubectl annotate namespace interp cloister.dev/adopt=interp"
                     .to_owned()
             ),

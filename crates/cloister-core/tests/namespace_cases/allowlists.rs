@@ -24,6 +24,10 @@ fn said_of(spec: Value, research: &[ResearchNamespace]) -> (String, String, Stri
     (ready.status, ready.reason, ready.message)
 }
 
+/// Of one that nobody names.
+const NO_USER: &str = "no research namespace names it in egress.allowlists; one that declares a rule which it covers says so in \
+                       its status.egress";
+
 fn need(state: &str, reason: &str, message: &str) -> Value {
     json!([{"name": "allowlist/lab", "state": state, "reason": reason, "message": message}])
 }
@@ -36,7 +40,7 @@ fn whom_it_keeps_out_is_said_to_who_publishes_it() {
     assert_eq!((status.as_str(), reason.as_str()), ("True", "AllowsNone"));
     assert_eq!(
         message,
-        "it is open in no research namespace; 1 research namespace names it and is not allowed: vis (its namespaceSelector \
+        "no research namespace that it allows names it; 1 research namespace names it and is not allowed: vis (its namespaceSelector \
          requires Team=interp, and the ResearchNamespace has no label Team); widen namespaceSelector, or label them"
     );
     let interp = research("interp", json!({"Team": "interp"}), &["lab"], need("Active", "", ""));
@@ -110,7 +114,7 @@ fn one_that_allows_nobody_says_so() {
     let (_, reason, message) = said_of(others.clone(), std::slice::from_ref(&unnamed));
     assert_eq!((reason.as_str(), message.as_str()), ("AllowsNone", none_by("team=interp").as_str()));
     let (_, reason, message) = said_of(json!({"namespaceSelector": {}}), &[unnamed]);
-    assert_eq!((reason.as_str(), message.as_str()), ("Reconciled", "no research namespace uses it"));
+    assert_eq!((reason.as_str(), message.as_str()), ("Reconciled", NO_USER));
     // Nobody may use it, on request or not; where there is nobody yet, that is nobody's mistake.
     let mistyped = json!({"namespaceSelector": {"matchLabels": {"team": "interpp"}}, "attach": "OnRequest"});
     let (status, reason, message) =
@@ -120,7 +124,7 @@ fn one_that_allows_nobody_says_so() {
         ("True", "AllowsNone", none_by("team=interpp").as_str())
     );
     let (_, reason, message) = said_of(mistyped, &[]);
-    assert_eq!((reason.as_str(), message.as_str()), ("Reconciled", "no research namespace uses it"));
+    assert_eq!((reason.as_str(), message.as_str()), ("Reconciled", NO_USER));
 }
 
 #[test]
@@ -163,11 +167,11 @@ fn what_never_opens_and_who_uses_the_rest_are_two_sentences() {
         message.starts_with("these entries of its rules stay closed wherever it is used: rule meta: "),
         "{message}"
     );
-    assert!(message.ends_with("; for the rest: no research namespace uses it"), "{message}");
+    assert!(message.ends_with(&format!("; for the rest: {NO_USER}")), "{message}");
     let rules = json!([{"name": "meta", "networks": ["169.254.169.254/32"], "ports": [{"port": 80}]}]);
     let (_, _, message) = said_of(json!({"namespaceSelector": {}, "rules": rules}), &[]);
     assert!(message.starts_with("all of it stays closed wherever it is used: rule meta: "), "{message}");
-    assert!(message.ends_with("; no research namespace uses it") && !message.contains("for the rest"), "{message}");
+    assert!(message.ends_with(&format!("; {NO_USER}")) && !message.contains("for the rest"), "{message}");
 }
 
 /// What never opens is said once, and not again for each namespace in which it is not open; what else is not open there stays.

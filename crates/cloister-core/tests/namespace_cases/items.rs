@@ -1,6 +1,6 @@
 //! What of a need stays closed when one item of it cannot be opened, and what is said of it.
 
-use super::{allowlist, blocks, learn, need, policies, said, settled, world};
+use super::{allowlist, blocks, config, learn, need, policies, said, settled, world};
 use crate::namespaces::{NAME, World, at};
 use cloister_api::EgressState;
 use cloister_core::{catalogue, catalogue::Users, dns::KnownName};
@@ -165,8 +165,9 @@ fn an_allowlist_that_would_cover_a_rule_is_named() {
     assert_eq!(need(&world, "rule/r"), (EgressState::NeedsGrant, "PartlyCovered".into()));
     let said = message(&world, "rule/r");
     for words in [
-        "EgressAllowlist elsewhere would cover it, but not here: its namespaceSelector requires team=other",
-        "EgressAllowlist ended would cover it, but not here: it ended at",
+        "EgressAllowlist elsewhere would cover it, but does not: its namespaceSelector requires team=other",
+        "EgressAllowlist ended would cover it, but does not: it ended at",
+        "; ask a catalogue administrator to set a later expiresAt",
         "203.0.113.128/25 on TCP/443; the rest is covered by EgressAllowlist half",
     ] {
         assert!(said.contains(words), "{words}: {said}");
@@ -192,4 +193,24 @@ fn one_bad_network_of_an_own_rule_is_its_declarations_mistake_and_closes_itself(
     assert!(policies(&world).contains(&"cloister-rule.r.0"));
     assert_eq!(need(&world, "rule/r"), (EgressState::Refused, "NetworksNeverOpened".into()));
     assert!(said(&world).contains(&("Ready".into(), "False".into(), "EgressRefused".into())));
+}
+
+#[test]
+fn what_is_cut_out_of_a_network_is_told_though_the_rest_opens() {
+    let rule = |name: &str, network: &str| json!({"name": name, "networks": [network], "ports": [{"port": 22}]});
+    let own = json!([rule("hosts", "172.16.0.0/13"), rule("apart", "172.24.0.0/16")]);
+    let mut world = World {
+        settings: config(json!({"clusterNetworks": ["172.18.0.0/16"]})),
+        ..world(json!({"egress": {"allowlists": ["lab"], "rules": own}}))
+    };
+    let rules = json!([rule("wide", "172.16.0.0/12"), rule("other", "192.168.0.0/24")]);
+    world.allowlists.insert("lab".into(), allowlist(json!({"rules": rules})));
+    let world = settled(world);
+    for (entry, what) in [("allowlist/lab", "wide"), ("rule/hosts", "it")] {
+        assert_eq!(need(&world, entry).0, EgressState::Active);
+        let told = message(&world, entry);
+        let part = format!("a part of {what} stays closed: 172.18.0.0/16 is never opened by address");
+        assert_eq!(told.matches(&part).count(), 1, "{told}");
+    }
+    assert!(!message(&world, "rule/apart").contains("stays closed"));
 }

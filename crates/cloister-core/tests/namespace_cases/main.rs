@@ -190,8 +190,8 @@ fn a_namespace_of_somebody_else_is_left_alone() {
     world.namespace = namespace(&[], Some("interpp"));
     assert_eq!(
         world.plan().status.unwrap().conditions[0].message,
-        "a Namespace interp exists already; its annotation cloister.dev/adopt says \"interpp\", which is another name; if its \
-         content is meant to become this research namespace, ask a cluster administrator to run: kubectl annotate --overwrite \
+        "a Namespace interp exists already; its annotation cloister.dev/adopt says \"interpp\", which is another name; choose \
+         another name, or, if its content is meant to become this research namespace, ask a cluster administrator to run: kubectl annotate --overwrite \
          namespace interp cloister.dev/adopt=interp"
     );
 

@@ -84,7 +84,7 @@ fn what_grants_have_open_beyond_the_declared_rules_has_an_entry() {
     assert_eq!(
         beyond.message,
         "EgressGrant p1 has 192.0.2.128/26:22 open, and egress.rules does not declare all of it; it stays open until the grant ends: \
-         revoke the grant if it is not needed (an AccessReview with the decision Revoke), or declare the rule"
+         revoke the grant if it is not needed (an AccessReview with the decision Revoke), or declare all of it"
     );
     // One that opens nothing has none.
     world.faults.insert("p1".into(), ("ApplyRefused", "the API server refused a NetworkPolicy"));
@@ -210,8 +210,16 @@ fn a_peer_that_is_not_there_is_told_from_one_that_has_not_agreed() {
     );
     assert_eq!(
         of_need(&world, "to/data-prep").message,
-        "ResearchNamespace data-prep must be enforced and name interp in ingress.fromResearchNamespaces; ask its owners to add \
-         it, or, where it has none, a catalogue administrator (ClusterRole cloister:catalogue-admin)"
+        "ResearchNamespace data-prep does not name interp in ingress.fromResearchNamespaces; ask its owners to add it, or, where \
+         it has none, a catalogue administrator (ClusterRole cloister:catalogue-admin)"
+    );
+    // What its owners cannot do they are not asked for.
+    let mut closed = super::world(json!({"egress": {"toResearchNamespaces": ["data-prep"]}}));
+    closed.unenforced.insert("data-prep".into());
+    assert_eq!(
+        of_need(&settled(closed), "to/data-prep").message,
+        "ResearchNamespace data-prep is not enforced yet, and until then nothing is open to or from it; ask its owners what \
+         its status says is missing, and to name interp in ingress.fromResearchNamespaces"
     );
 }
 

@@ -36,14 +36,14 @@ impl fmt::Display for Conflict {
             write!(
                 formatter,
                 "grant {grant} mounts the same credential at {path} in the pods of the same ServiceAccount, and a credential \
-                 has only one path there; ask with mountPath {path}, or after that grant has ended"
+                 has only one path there; ask with mountPath {path}, or after all grants that mount it there have ended"
             )
         } else {
             write!(
                 formatter,
                 "grant {grant} mounts another credential at {path} in the pods of the same ServiceAccount, and no credential \
                  is mounted in the folder of another; ask with a mountPath that is neither in {path} nor above it, or after \
-                 that grant has ended"
+                 all grants that mount it there have ended"
             )
         }
     }

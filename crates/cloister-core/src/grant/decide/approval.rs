@@ -113,6 +113,12 @@ impl<'a> Case<'a> {
             ..rule.clone()
         });
         let why = can_be_met(&left.collect::<Vec<_>>()).err()?;
+        let is_raised = self.required().iter().zip(&self.policy.approval_rules).any(|(now, rule)| *now > rule.required);
+        let why = if is_raised {
+            format!("{why} (what a ServiceAccount asks for needs {FOR_SERVICE_ACCOUNTS} people)")
+        } else {
+            why
+        };
         let requester = &self.requester.username;
         let asks = |one: &Principal| one.kind == SubjectKind::User && one.name == *requester;
         let is_named = self.policy.approval_rules.iter().any(|rule| rule.approvers.iter().any(asks));

@@ -8,7 +8,7 @@ use crate::{
         may_hold,
         model::{any_grant::place, target::Target},
     },
-    model::text::first_of,
+    model::text::{counted, first_of},
 };
 use cloister_api::{GrantPhase, Identity};
 
@@ -52,7 +52,7 @@ impl Others {
     /// The policy allows no more.
     pub fn may_wait(&self, requester: &Identity, target: &Target<'_>) -> Result<(), Ineligible> {
         let limit = target.policy.spec.limits.pending;
-        within(&self.waiting, limit, "pending requests for this", requester, target)
+        within(&self.waiting, limit, ["pending request for this", "pending requests for this"], requester, target)
     }
 
     /// Whether the requester may hold one more grant. An automatic approval also reserves a place for each pending request.
@@ -63,7 +63,7 @@ impl Others {
     pub fn may_hold(&self, auto_approval: bool, requester: &Identity, target: &Target<'_>) -> Result<(), Ineligible> {
         let limit = target.policy.spec.limits.active;
         let waiting: &[String] = if auto_approval { &self.waiting } else { &[] };
-        within(&[&self.held, waiting].concat(), limit, "grants for this", requester, target)
+        within(&[&self.held, waiting].concat(), limit, ["grant for this", "grants for this"], requester, target)
     }
 }
 
@@ -73,7 +73,7 @@ const NAMED: usize = 4;
 fn within(
     those: &[String],
     limit: u32,
-    what: &str,
+    [one, many]: [&str; 2],
     requester: &Identity,
     target: &Target<'_>,
 ) -> Result<(), Ineligible> {
@@ -86,9 +86,10 @@ fn within(
     names.sort_unstable();
     let named = if names.is_empty() { String::new() } else { format!(" ({})", first_of(names, NAMED, ", ")) };
     Err(Ineligible::TooMany(format!(
-        "{} already has {count} {what}{named}, and AccessPolicy {policy} allows {limit} to one person (spec.limits); delete \
-         one that is not needed, or ask again after one has ended",
-        requester.username
+        "{} already has {}{named}, and AccessPolicy {policy} allows {limit} to one person (spec.limits); delete one that is not \
+         needed, or ask again after one has ended",
+        requester.username,
+        counted(count, one, many)
     )))
 }
 

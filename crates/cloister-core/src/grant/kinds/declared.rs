@@ -68,7 +68,11 @@ pub fn is_open(opening: &AllowRule, input: &Input<'_>) -> Option<Obstacle> {
     is_within(opening, &(input.beside.agreed)()).then(|| Obstacle {
         reason: ALREADY_OPEN,
         waiting: said("nobody is asked; delete the grant, or leave it pending in case this is closed again"),
-        refused: said("there is no need to ask until it is closed again"),
+        refused: format!(
+            "when this was decided, all of it was open in ResearchNamespace {} without a grant, by allowlists, so there was no \
+             need to ask; the status.egress of the namespace says what is open now",
+            input.namespace
+        ),
         effect: Effect::Holds,
     })
 }

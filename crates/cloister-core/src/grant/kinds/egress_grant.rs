@@ -110,7 +110,13 @@ impl Kind for EgressGrant {
     }
 
     fn caution(&self, input: &Input<'_>) -> Vec<String> {
-        Kind::unanswered(self, input).into_iter().chain(declared::is_undeclared(&self.spec.rule, input)).collect()
+        let rule = &self.spec.rule;
+        let of_networks = cut_out(rule, input).map(|why| why.message);
+        Kind::unanswered(self, input)
+            .into_iter()
+            .chain(of_networks)
+            .chain(declared::is_undeclared(rule, input))
+            .collect()
     }
 
     fn residue(&self, _: &Target<'_>, _: &Input<'_>) -> Vec<ResidualExposure> {
@@ -121,7 +127,7 @@ impl Kind for EgressGrant {
         let rule = &self.spec.rule;
         let mut opening = opened(open_rule_in_part(rule, &input.surroundings()), Declaration::rule(rule), grant, input)
             .unwrap_or_else(|refusal| Opening { fault: refusal.and_then(refused), ..Opening::default() });
-        opening.note = opening.note.or_else(|| declared::goes_beyond(rule, input));
+        opening.note = opening.note.or_else(|| cut_out(rule, input)).or_else(|| declared::goes_beyond(rule, input));
         opening
     }
 }
@@ -195,6 +201,13 @@ fn at_addresses(
         next: held.iter().filter_map(|held| held.changes_at).min(),
         ..Opening::default()
     }
+}
+
+/// The networks that are never opened, where they are a part of those that were asked for.
+fn cut_out(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
+    let surroundings = input.surroundings();
+    let refusal = open_rule_in_part(rule, &surroundings).opening?.cut_out(surroundings.never)?;
+    Some(Missing { reason: refusal.reason(), message: format!("a part of it stays closed: {refusal}") })
 }
 
 /// How many names are told of in full.

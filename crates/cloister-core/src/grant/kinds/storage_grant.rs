@@ -196,7 +196,7 @@ fn add_mount(grant: &Grant, mount: &Mount, source: &Source<'_>, input: &Input<'_
     if let Some((other, path)) = mount::goes_first(grant.name(), mount, &name, input) {
         let message = format!(
             "the credential is not mounted at {}: grant {other} has it mounted at {path}; ask again with that mountPath, or \
-             after that grant has ended",
+             after all grants that mount it there have ended",
             mount.mount_path
         );
         opening.fault = Some(Missing { reason: "MountConflict", message });

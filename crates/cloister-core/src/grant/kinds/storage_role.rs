@@ -2,7 +2,7 @@
 
 use super::{obstacle::Missing, target_error::TargetError};
 use crate::{
-    grant::{Input, Listed, Lookup, NOT_OFFERED, credential::mount::Source},
+    grant::{CREDENTIAL_NAMESPACE_NOT_ALLOWED, Input, Listed, Lookup, NOT_OFFERED, credential::mount::Source},
     model::{
         suggest::closest,
         writers::{CATALOGUE_WRITERS, CONFIG_WRITERS},
@@ -50,10 +50,12 @@ pub fn credential<'a>(grant: &StorageAccessGrant, input: &Input<'a>) -> Result<O
     let CredentialSource::Secret(from) = source;
     let (namespace, name) = (&from.namespace, &from.name);
     if let Some(why) = input.settings.keeps_no_credentials(namespace) {
-        return missing(format!(
+        let reason = CREDENTIAL_NAMESPACE_NOT_ALLOWED;
+        let message = format!(
             "Secret {namespace}/{name} is outside the credentialNamespaces of CloisterConfig, {why}; ask {CATALOGUE_WRITERS} to keep the \
              credential in one of them and to correct the StorageResource, or {CONFIG_WRITERS} to list {namespace}"
-        ));
+        );
+        return Err(Missing { reason, message });
     }
     let storage = &grant.spec.storage;
     let Some(facts) = (input.catalogue.credentials)(from) else {

@@ -11,7 +11,7 @@ use crate::{
             borne_out,
             case::Case,
             changed, eligibility, membership,
-            mistakes::Mistakes,
+            mistakes::{ASK_AGAIN, Mistakes},
         },
         kinds::{
             ineligible::{Ineligible, REQUESTER_LEFT},
@@ -198,8 +198,8 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     let leaves = || membership::left(grant, status, requester, input.members);
     if let (WhenRequesterLeaves::Revoke, Some(who)) = (target.policy.spec.when_requester_leaves, leaves()) {
         let message = format!(
-            "{who} had this grant as a member of ResearchNamespace {}, and was no longer a member; to get it again, create a \
-             request as a member (an owner of the namespace adds to spec.members)",
+            "{who} had this grant as a member of ResearchNamespace {}, and was no longer a member when it ended; to get it \
+             again, ask an owner of the namespace to add {who} to spec.members, and then create another request",
             input.namespace
         );
         return Err(End::early(REQUESTER_LEFT, message));
@@ -208,7 +208,7 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         // What stands for an account that is gone would be for whoever declares one of that name again.
         let message = format!(
             "ResearchNamespace {} no longer declared ServiceAccount {account}, which this grant was for; if it is still \
-             needed, declare it in serviceAccounts and create another request",
+             needed, ask an owner of the namespace to declare it in serviceAccounts, and create another request",
             input.namespace
         );
         return Err(End::early("ServiceAccountGone", message));
@@ -225,17 +225,18 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         return Err(End::early(POLICY_NOT_ALLOWED, message.clone()));
     }
     borne_out::approval(grant, status, input).map_err(|what| not_borne_out(&what, "a review was deleted"))?;
-    let not_enough = |why: String| Err(End::early("ApprovalsNotEnough", format!("{why}; ask again")));
+    let not_enough = |why: String| Err(End::early("ApprovalsNotEnough", why));
     let policy = case.policy_name;
     if grant.terms().break_glass || status.reviews.is_empty() {
         // Nobody has agreed before it opened, so it follows from the policy alone: from what that says now.
         let asked = grant.metadata().creation_timestamp.as_ref().map_or(input.now, |at| at.0);
         if let Err(why) = Mistakes::none(eligibility::check(grant, requester, target.policy, asked)) {
-            return not_enough(format!("AccessPolicy {policy}, as it was at that time, did not allow this: {why}"));
+            return not_enough(format!("when it ended, AccessPolicy {policy} did not allow it: {why}. {ASK_AGAIN}"));
         }
         if !grant.terms().break_glass && auto_approval(grant, requester, target, input).is_none() {
             return not_enough(format!(
-                "nobody had approved it, and AccessPolicy {policy}, as it was at that time, did not approve it automatically"
+                "nobody had approved it, and when it ended, AccessPolicy {policy} did not approve it automatically. \
+                 {ASK_AGAIN}"
             ));
         }
     } else {
@@ -245,7 +246,7 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         if !tally.is_met {
             let who: Vec<&str> = agreed.iter().map(|who| who.username.as_str()).collect();
             return not_enough(format!(
-                "the approvals of {} did not reach the quorum of AccessPolicy {policy}, as it was at that time: it required {}",
+                "when it ended, the approvals of {} were not enough for AccessPolicy {policy}: it required {}. {ASK_AGAIN}",
                 who.join(", "),
                 tally.missing(&case.policy.approval_rules)
             ));

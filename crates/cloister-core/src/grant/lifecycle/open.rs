@@ -102,7 +102,9 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
             ),
         });
     match (opening.fault, opening.note.or(left)) {
-        (Some(fault), _) => say.stalled(plan, status, fault.reason, fault.message),
+        (Some(fault), _) => {
+            say.stalled(plan, status, fault.reason, format!("it lasts until {end}, but {}", fault.message))
+        }
         (None, Some(note)) => say.ready(plan, status, note.reason, format!("{until}; {}", note.message)),
         (None, None) => say.ready(plan, status, "Active", until),
     }

@@ -139,6 +139,8 @@ pub fn outcome(
         let names: Vec<&str> = tally.approvals.iter().flat_map(|rule| &rule.approved_by).map(String::as_str).collect();
         let message = format!("approved under AccessPolicy {} by {}", case.policy_name, names.join(", "));
         if let Err(why) = others.may_hold(false, requester, target) {
+            // Those who agreed stay on record.
+            status.approvals = tally.approvals;
             return Outcome::Deny(Mistakes::one(why.into()));
         }
         let reviews = decisions.recorded(&case, &tally);
@@ -146,6 +148,9 @@ pub fn outcome(
     }
     status.approvals.clone_from(&tally.approvals);
     let mut wait = waits_for_people(&case, &decisions, &tally, left.as_deref(), status, target);
+    if let Err(why) = others.may_hold(false, requester, target) {
+        wait.message.push_str(&format!(". Note that approved now it is denied: {why}"));
+    }
     for caution in kind.caution(input) {
         wait.message.push_str(&format!(". Note that {caution}"));
     }

@@ -11,7 +11,7 @@ use crate::{
 };
 use cloister_api::{
     BreakGlassStatus, Decision, GrantPhase, GrantStatus,
-    condition::{ACTIVE, APPROVED, DECIDED, READY, REVIEWED, REVOCATION_UNCONFIRMED},
+    condition::{ACTIVE, APPROVED, DECIDED, READY, REVIEWED, REVOCATION_UNCONFIRMED, reason::RECORD_NOT_BORNE_OUT},
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -162,13 +162,10 @@ impl<'a> StatusBuilder<'a> {
         let active = status.phase == GrantPhase::Active;
         let phase = status.phase.as_str();
         updates.push(ConditionUpdate::new(DECIDED, status.phase != GrantPhase::Pending, reason, message.clone()));
-        updates.push(ConditionUpdate::new(
-            APPROVED,
-            approved,
-            if approved { "Approved" } else { reason },
-            message.clone(),
-        ));
-        updates.push(ConditionUpdate::new(ACTIVE, active, if active { "Active" } else { phase }, message));
+        let (why, said) = approval(&status, reason).map_or((reason, message.clone()), |said| ("Approved", said));
+        updates.push(ConditionUpdate::new(APPROVED, approved, why, said));
+        let (why, said) = open_until(&status).map_or((phase, message), |said| ("Active", said));
+        updates.push(ConditionUpdate::new(ACTIVE, active, why, said));
         if let Some(glass) = &status.break_glass {
             updates.push(reviewed(glass, &status, self.unreviewable.as_deref(), self.now));
             if glass.reviewed_by.is_none() && glass.review_due_at.0 > self.now {
@@ -184,6 +181,25 @@ impl<'a> StatusBuilder<'a> {
         plan.status = (self.before != Some(&status)).then_some(status);
         plan
     }
+}
+
+/// How a grant was approved, whatever has become of it since. A record that is not borne out says nothing.
+fn approval(status: &GrantStatus, reason: &str) -> Option<String> {
+    let at = status.approved_at.as_ref().filter(|_| reason != RECORD_NOT_BORNE_OUT)?.0;
+    let people: Vec<&str> = status.approvals.iter().flat_map(|rule| &rule.approved_by).map(String::as_str).collect();
+    let how = match (people.as_slice(), &status.break_glass) {
+        ([], Some(_)) => "opened by break-glass".to_owned(),
+        ([], None) => "approved automatically".to_owned(),
+        (people, _) => format!("approved by {}", people.join(", ")),
+    };
+    let policy = status.policy.as_ref().map(|policy| format!(" under AccessPolicy {}", policy.name));
+    Some(format!("{how}{} at {at}", policy.unwrap_or_default()))
+}
+
+/// Until when a grant is open that is.
+fn open_until(status: &GrantStatus) -> Option<String> {
+    let end = status.expires_at.as_ref().filter(|_| status.phase == GrantPhase::Active)?;
+    Some(format!("open until {}", end.0))
 }
 
 /// Whether it was said of a grant that the review which it owes can never be made.

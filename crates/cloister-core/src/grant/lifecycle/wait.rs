@@ -97,15 +97,18 @@ pub fn not_here(asked: Timestamp, deadline: Timestamp, input: &Input<'_>) -> Opt
         )),
         Home::NotEnforced => Some(Wait::new(
             "NamespaceNotEnforced",
-            format!("waits for ResearchNamespace {namespace} to be enforced"),
+            format!(
+                "waits for ResearchNamespace {namespace} to be enforced, until {deadline}; the status of the ResearchNamespace says \
+                 what is missing"
+            ),
             format!("ResearchNamespace {namespace} was not enforced"),
             false,
         )),
         Home::Closed | Home::Ending => {
             let said = |ask: &str| {
                 format!(
-                    "{namespace} is not an open research namespace; {ask} in one that is (`kubectl get researchnamespaces` \
-                     lists them)"
+                    "{namespace} is not an enforced research namespace; {ask} in one that is (`kubectl get researchnamespaces` \
+                     lists them, with ENFORCED True)"
                 )
             };
             let waiting =

@@ -34,6 +34,9 @@ pub fn version<'a>(uid: &str, content: impl IntoIterator<Item = (&'a str, &'a [u
 /// How many entries that are no names are told.
 const NAMED: usize = 4;
 
+/// Reason of a credential that is kept in a namespace from which none is read.
+pub const CREDENTIAL_NAMESPACE_NOT_ALLOWED: &str = "CredentialNamespaceNotAllowed";
+
 /// Reason of a credential that its Secret does not offer to the storage that names it.
 pub const NOT_OFFERED: &str = "CredentialNotOffered";
 

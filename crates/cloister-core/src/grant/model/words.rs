@@ -47,6 +47,11 @@ pub fn seen(identity: &Identity) -> String {
 
 /// What is still to end, in words.
 pub fn left(pods: usize, held: usize) -> String {
-    let pods = counted(pods, "pod that holds the credential", "pods that hold the credential");
-    format!("{pods}, and {}", counted(held, "object", "objects"))
+    let count_pods = || counted(pods, "pod that holds the credential", "pods that hold the credential");
+    let count_held = || counted(held, "object", "objects");
+    match (pods, held) {
+        (0, _) => count_held(),
+        (_, 0) => count_pods(),
+        _ => format!("{}, and {}", count_pods(), count_held()),
+    }
 }

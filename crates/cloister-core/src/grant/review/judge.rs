@@ -198,9 +198,7 @@ fn held_up<'a>(review: &AccessReview, grant: &'a Grant) -> Option<&'a str> {
 fn digest_differs(written: &str, why: Option<&str>, digest: &str, anew: Option<&str>) -> String {
     let why = match why {
         _ if gone::is_placeholder(written.rsplit(':').next().unwrap_or_default()) => {
-            "its digest is the placeholder of an example: look at the request, and create another review with the \
-             .status.digest of the grant and another metadata.name, because this one cannot be changed"
-                .to_owned()
+            "its digest is the placeholder of an example, and it cannot be changed".to_owned()
         }
         Some(why) => format!("it names another digest: {why}, or the digest is mistyped"),
         None => "it names another digest than the request has now: the digest is mistyped, or something has changed since the \
@@ -209,7 +207,7 @@ fn digest_differs(written: &str, why: Option<&str>, digest: &str, anew: Option<&
     };
     let advice = match anew {
         Some(other) => format!("review {other} of the same person already names that digest"),
-        None => "Look at the request again, and review it with that digest".to_owned(),
+        None => "Look at the request, and create another review with that digest and another metadata.name".to_owned(),
     };
     format!("{why}; the digest is now {digest}. {advice}")
 }

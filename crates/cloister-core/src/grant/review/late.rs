@@ -13,7 +13,8 @@ pub fn late(review: &AccessReview, grant: &Grant) -> Judged {
         (GrantPhase::TimedOut, _) => (
             "RequestTimedOut",
             format!(
-                "{what} was not decided in time, and has timed out; if you still need it, delete it and create another one"
+                "{what} was not decided in time, and has timed out; there is nothing to decide. Whoever still needs it deletes \
+                 it, and creates another one"
             ),
         ),
         (phase, Some(who)) if review.spec.decision != Decision::Revoke => {
@@ -21,7 +22,8 @@ pub fn late(review: &AccessReview, grant: &Grant) -> Judged {
             ("AlreadyReviewed", format!("{who} has already written the required break-glass review of {what}{end}"))
         }
         (phase, _) if is_open(phase) => {
-            let end = status.expires_at.as_ref().map(|end| format!(", and ends at {}", end.0)).unwrap_or_default();
+            let end = status.expires_at.as_ref().map(|end| format!(", until {} at the latest", end.0));
+            let end = end.unwrap_or_default();
             ("AlreadyApproved", format!("{what} was approved before this review counted{end}{TO_END_IT}"))
         }
         _ => {
@@ -35,7 +37,7 @@ pub fn late(review: &AccessReview, grant: &Grant) -> Judged {
 }
 
 /// What somebody does about a grant that is open.
-const TO_END_IT: &str = "; to end it earlier, write a review with the decision Revoke";
+const TO_END_IT: &str = "; while it is open, a review with the decision Revoke ends it";
 
 fn is_open(phase: GrantPhase) -> bool {
     matches!(phase, GrantPhase::Approved | GrantPhase::Active)
@@ -43,8 +45,8 @@ fn is_open(phase: GrantPhase) -> bool {
 
 fn denied(what: &str, status: &GrantStatus) -> String {
     format!(
-        "{what} was denied before this review counted ({}), and stays denied; if you still need it, delete it and create \
-         another one",
+        "{what} was denied before this review counted ({}), and stays denied; there is nothing to decide. Whoever still needs \
+         it deletes it, and creates another one",
         status.reason
     )
 }

@@ -30,7 +30,7 @@ async fn a_policy_that_asks_for_more_ends_what_has_less() -> Result<()> {
     let grant = story.opened("run", json!({})).await?;
     let owners = json!([{"kind": "Group", "name": "weights-owners"}]);
     story.policy(json!({"approvalRules": [{"name": "owners", "required": 2, "approvers": owners}]})).await?;
-    story.ends(&grant, "Revoked", "ApprovalsNotEnough", "did not reach the quorum of AccessPolicy").await?;
+    story.ends(&grant, "Revoked", "ApprovalsNotEnough", "were not enough for AccessPolicy").await?;
     attack.held()
 }
 

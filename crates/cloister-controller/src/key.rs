@@ -36,12 +36,6 @@ impl Key {
         matches!(self, Key::Review(..) | Key::Allowlist(_) | Key::Impersonation | Key::Retention)
     }
 
-    /// Whether it is about what many objects say, costs the more the more they are, and decides nothing: what changes within a
-    /// short while is looked at once.
-    pub fn gathers(&self) -> bool {
-        matches!(self, Key::Impersonation)
-    }
-
     /// The kind of the object, for logs and metrics.
     pub fn kind(&self) -> &'static str {
         match self {

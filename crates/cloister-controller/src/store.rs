@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::sync::{Notify, watch};
 
-/// How long what is about many objects is not looked at after one of them has changed: more of them may.
+/// How long the alarm about impersonation waits after a change, so that many changes are looked at once.
 const GATHERING: Duration = Duration::from_millis(200);
 
 /// The index, the watches that fill it, and the queue of the keys that a change concerns.
@@ -125,14 +125,13 @@ impl Store {
     }
 
     /// Queues keys of which nothing has changed.
-    pub fn again(&self, keys: HashSet<Key>) {
-        let (gathering, others): (HashSet<Key>, HashSet<Key>) = keys.into_iter().partition(Key::gathers);
-        if !others.is_empty() {
-            self.queue.add_all(self.tickets(others));
+    pub fn again(&self, mut keys: HashSet<Key>) {
+        // It looks at all bindings and members, and decides nothing.
+        if keys.remove(&Key::Impersonation) {
+            self.queue.add_at(Key::Impersonation, self.clock.now() + GATHERING);
         }
-        if !gathering.is_empty() {
-            let at = self.clock.now() + GATHERING;
-            gathering.into_iter().for_each(|key| self.queue.add_at(key, at));
+        if !keys.is_empty() {
+            self.queue.add_all(self.tickets(keys));
         }
     }
 

@@ -22,10 +22,11 @@ fn in_vain(mut world: World, key: &str, request: serde_json::Value) -> String {
     message(&world, key).replace(&deadline, "THEN")
 }
 
-/// That nobody decided is said where people were asked.
+/// What the author of a review can do that names another digest.
 const ANOTHER_REVIEW: &str =
     "Look at the request, and create another review with that digest and another metadata.name";
 
+/// That nobody decided is said where people were asked.
 #[test]
 fn one_that_timed_out_tells_what_held_it_up() {
     assert_eq!(

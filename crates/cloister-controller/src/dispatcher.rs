@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, debug, info_span, warn};
 
 /// How many grants are ended at a time before there is a dispatcher.
 const AT_ONCE: usize = 64;
@@ -44,9 +44,6 @@ pub async fn run(reconciler: Arc<Reconciler>, stop: impl Future<Output = ()>) {
 
 /// Works on these keys once, before there is a dispatcher. One that fails comes again by the queue.
 pub async fn once(reconciler: &Reconciler, keys: Vec<Key>) {
-    if !keys.is_empty() {
-        info!(grants = keys.len(), "removing what ended while no operator was running");
-    }
     let store = &reconciler.sources.store;
     let each = |(key, ticket)| async move {
         let span = info_span!("reconcile", object = %key);

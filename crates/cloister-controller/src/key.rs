@@ -12,6 +12,8 @@ pub enum Key {
     Namespace(Arc<str>),
     /// An EgressAllowlist.
     Allowlist(Arc<str>),
+    /// The research namespaces that use an EgressAllowlist, by its name: there may be others by now.
+    Users(Arc<str>),
     /// A StorageResource.
     Storage(Arc<str>),
     /// An AccessPolicy.
@@ -33,7 +35,12 @@ pub enum Key {
 impl Key {
     /// Whether it can wait for the others: there is only something to say of it.
     pub fn can_wait(&self) -> bool {
-        matches!(self, Key::Review(..) | Key::Allowlist(_) | Key::Impersonation | Key::Retention)
+        matches!(self, Key::Review(..) | Key::Allowlist(_) | Key::Users(_) | Key::Impersonation | Key::Retention)
+    }
+
+    /// Whether it is about all namespaces: it waits a little, so that many changes are looked at once.
+    pub fn gathers(&self) -> bool {
+        matches!(self, Key::Impersonation | Key::Users(_))
     }
 
     /// The kind of the object, for logs and metrics.
@@ -42,6 +49,7 @@ impl Key {
             Key::Config => "CloisterConfig",
             Key::Namespace(_) => "ResearchNamespace",
             Key::Allowlist(_) => "EgressAllowlist",
+            Key::Users(_) => "AllowlistUsers",
             Key::Storage(_) => "StorageResource",
             Key::Policy(_) => "AccessPolicy",
             Key::Role(_) => "AccessRole",
@@ -60,9 +68,12 @@ impl fmt::Display for Key {
         match self {
             Key::Config => write!(f, "{kind}/cloister"),
             Key::Impersonation | Key::Retention => f.write_str(kind),
-            Key::Namespace(name) | Key::Allowlist(name) | Key::Storage(name) | Key::Policy(name) | Key::Role(name) => {
-                write!(f, "{kind}/{name}")
-            }
+            Key::Namespace(name)
+            | Key::Allowlist(name)
+            | Key::Users(name)
+            | Key::Storage(name)
+            | Key::Policy(name)
+            | Key::Role(name) => write!(f, "{kind}/{name}"),
             Key::Grant(namespace, grant) => write!(f, "{kind}/{namespace}/{}", grant.name),
             Key::Mount(namespace, name) | Key::Review(namespace, name) => write!(f, "{kind}/{namespace}/{name}"),
         }

@@ -16,7 +16,7 @@ use std::{
 };
 use tokio::sync::{Notify, watch};
 
-/// How long the alarm about impersonation waits after a change, so that many changes are looked at once.
+/// How long what is about all namespaces waits after a change, so that many changes are looked at once.
 const GATHERING: Duration = Duration::from_millis(200);
 
 /// The index, the watches that fill it, and the queue of the keys that a change concerns.
@@ -28,8 +28,8 @@ pub struct Store {
     pub queue: Queue,
     /// The time.
     pub clock: Clock,
-    /// Notified when the settings may have changed.
-    pub settings_changed: watch::Sender<()>,
+    /// The settings that watches follow; notified when there are others.
+    pub followed: watch::Sender<Arc<Settings>>,
     /// Notified when other ClusterRoles may be named, or the operator may bind others.
     pub roles_changed: Notify,
     /// Grows when the definition of one of our kinds has changed, so that what was read by the old one is read anew.
@@ -47,11 +47,11 @@ impl Store {
     /// A store of this index, whose queue hands out so many keys at a time.
     pub fn new(index: Index, clock: Clock, workers: usize) -> Self {
         Store {
+            followed: watch::Sender::new(index.settings().clone()),
             index: Guarded::new(index),
             synced: Synced::default(),
             queue: Queue::new(workers),
             clock,
-            settings_changed: watch::Sender::new(()),
             roles_changed: Notify::new(),
             definitions: watch::Sender::new(0),
             restored: watch::Sender::new(0),
@@ -115,8 +115,7 @@ impl Store {
     /// Queues keys that a change concerns.
     pub fn enqueue(&self, keys: Dirty) {
         if keys.contains(&Key::Config) {
-            self.synced.settings_changed();
-            self.settings_changed.send_replace(());
+            self.follow_settings();
         }
         if keys.iter().any(|key| matches!(key, Key::Role(_) | Key::Storage(_))) {
             self.roles_changed.notify_one();
@@ -124,12 +123,23 @@ impl Store {
         self.again(keys);
     }
 
+    /// Tells the watches that follow the settings, where there are others.
+    fn follow_settings(&self) {
+        let now = self.index().settings().clone();
+        self.followed.send_if_modified(|followed| {
+            let are_others = !Arc::ptr_eq(followed, &now);
+            if are_others {
+                self.synced.settings_changed();
+                *followed = now;
+            }
+            are_others
+        });
+    }
+
     /// Queues keys of which nothing has changed.
     pub fn again(&self, mut keys: HashSet<Key>) {
-        // It looks at all bindings and members, and decides nothing.
-        if keys.remove(&Key::Impersonation) {
-            self.queue.add_at(Key::Impersonation, self.clock.now() + GATHERING);
-        }
+        let later = self.clock.now() + GATHERING;
+        keys.extract_if(Key::gathers).for_each(|key| self.queue.add_at(key, later));
         if !keys.is_empty() {
             self.queue.add_all(self.tickets(keys));
         }
@@ -150,4 +160,32 @@ impl Store {
 fn locked<T>(all: &Mutex<T>) -> MutexGuard<'_, T> {
     // No step leaves it half changed.
     all.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cloister_core::egress::Installed;
+
+    #[test]
+    fn what_the_settings_name_is_missing_only_when_there_are_other_settings() {
+        let store = Store::new(Index::default(), Clock::default(), 1);
+        store.synced.follow("Secret");
+        store.synced.followed("Secret", store.synced.settings());
+        store.enqueue([Key::Config].into());
+        assert!(store.synced.missing(None).is_empty(), "nothing else is in force");
+        let mut dirty = Dirty::new();
+        store.index_mut().install(Installed { cilium: true, ..Installed::default() }, &mut dirty);
+        store.enqueue(dirty);
+        assert_eq!(store.synced.missing(None), ["Secret"]);
+    }
+
+    #[test]
+    fn what_is_about_all_namespaces_waits_a_little() {
+        let store = Store::new(Index::default(), Clock::default(), 1);
+        store.again([Key::Users("web".into()), Key::Impersonation].into());
+        assert_eq!(store.queue.depth().0, 0, "it is looked at with what else changes");
+        store.again([Key::Allowlist("web".into())].into());
+        assert_eq!(store.queue.depth().0, 1);
+    }
 }

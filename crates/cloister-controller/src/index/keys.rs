@@ -55,6 +55,13 @@ impl Index {
         keys
     }
 
+    /// Whether something stands in a grant's name that nobody has deleted yet.
+    pub fn stands_for(&self, key: &Key) -> bool {
+        let Key::Grant(namespace, grant) = key else { return false };
+        let children = self.children.get(namespace).into_iter().flat_map(|children| children.all.values());
+        children.into_iter().any(|child| child.grant.as_ref() == Some(grant) && !child.terminating)
+    }
+
     /// The uids of all grants and reviews.
     pub fn uids(&self) -> HashSet<&str> {
         let grants = self.all_grants().filter_map(|grant| grant.metadata.uid.as_deref());

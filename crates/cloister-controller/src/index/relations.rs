@@ -34,7 +34,7 @@ pub fn enqueue_dependents_of_research_namespace(
         let selects = |allowlist: &EgressAllowlist| allowlist.spec.attach == Attach::Always || unused(allowlist);
         allowlist.object.as_ref().is_ok_and(selects)
     });
-    dirty.extend(always.map(|(name, _)| Key::Allowlist(name.clone())));
+    dirty.extend(always.map(|(name, _)| Key::Users(name.clone())));
     let Some(Ok(object)) = object.map(|object| &object.object) else { return };
     let spec = &object.spec;
     if spec.tier == Tier::Sandboxed && index.settings.runtime_class(spec.tier).is_err() {
@@ -48,7 +48,7 @@ pub fn enqueue_dependents_of_research_namespace(
             .map(|(peer, _)| Key::Namespace(peer.clone())),
     );
     let named = spec.egress.allowlists.iter().filter_map(|name| index.allowlists.get_key_value(name.as_str()));
-    dirty.extend(named.map(|(name, _)| Key::Allowlist(name.clone())));
+    dirty.extend(named.map(|(name, _)| Key::Users(name.clone())));
 }
 
 /// A ResearchNamespace that comes or goes concerns those that name it, and those that name one which is not there: they may
@@ -85,7 +85,7 @@ pub fn enqueue_open_allowlists(
     let before = before.map(told).unwrap_or_default();
     let changed = told(after).symmetric_difference(&before).map(|(name, _)| name.clone()).collect::<BTreeSet<_>>();
     let known = changed.iter().filter_map(|name| index.allowlists.get_key_value(name.as_str()));
-    dirty.extend(known.map(|(name, _)| Key::Allowlist(name.clone())));
+    dirty.extend(known.map(|(name, _)| Key::Users(name.clone())));
 }
 
 /// A Namespace concerns its ResearchNamespace, its grants, and those that name it as a peer.

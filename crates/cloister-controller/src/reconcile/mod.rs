@@ -80,6 +80,10 @@ impl Reconciler {
         match key {
             Key::Config => self.config().await,
             Key::Allowlist(name) => self.allowlist(name).await,
+            Key::Users(name) => {
+                self.sources.store.again([Key::Allowlist(name.clone())].into());
+                Ok(())
+            }
             Key::Storage(name) => self.storage(name).await,
             Key::Policy(name) => self.policy(name).await,
             Key::Namespace(name) => self.namespace(name).await,

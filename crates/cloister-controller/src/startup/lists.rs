@@ -8,10 +8,7 @@ use crate::{
 };
 use cloister_api::plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy};
 use cloister_core::egress::Installed;
-use futures::{
-    FutureExt,
-    future::{BoxFuture, join_all},
-};
+use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::{
     networking::v1::ServiceCIDR,
     scheduling::v1::PriorityClass,
@@ -22,11 +19,17 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tracing::{info, warn};
 
 /// How long the start waits for lists. What depends on a kind that is not listed by then waits on, and nothing else does.
 const LISTS: Duration = Duration::from_secs(5);
+
+/// How long to wait before what is over and could not be taken away is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Waits for the first lists, though not for ever, and takes away what is overdue as soon as it can be seen.
 pub async fn take_up(watches: &Arc<Watches>, reconciler: &Reconciler, following: &mut JoinSet<&'static str>) {
@@ -45,49 +48,30 @@ pub async fn take_up(watches: &Arc<Watches>, reconciler: &Reconciler, following:
     spawn("ClusterRole", Box::pin(bindable::ask(reconciler.writer.requests.clone(), store.clone(), of_bindable)));
     // What else is watched depends on the settings, or on what they default to.
     let _ = in_time(store.synced.wait(Some(&needs::SETTINGS)).boxed()).await;
-    let mut first_lists = Vec::new();
-    let mut follow = |kind: &'static str, watch: &dyn Fn(watch::Sender<bool>) -> BoxFuture<'static, ()>| {
+    for kind in ["Secret", "EndpointSlice", "CiliumNetworkPolicy", "ClusterNetworkPolicy"] {
         store.synced.follow(kind);
-        let (sender, mut first) = watch::channel(false);
-        spawn(kind, watch(sender));
-        first_lists.push(async move {
-            let _ = first.wait_for(|complete| *complete).await;
-        });
-    };
-    follow("Secret", &|first| Box::pin(kinds::credentials(watches.clone(), first)));
-    follow("EndpointSlice", &|first| Box::pin(kinds::dns_endpoints(watches.clone(), first)));
-    follow("Node", &|first| Box::pin(kinds::everywhere::<NodeNetworks>(watches.clone(), "Node", first)));
-    follow("ServiceCIDR", &|first| Box::pin(kinds::everywhere::<ServiceCIDR>(watches.clone(), "ServiceCIDR", first)));
-    macro_rules! follow_names {
+    }
+    spawn("Secret", Box::pin(kinds::credentials(watches.clone())));
+    spawn("EndpointSlice", Box::pin(kinds::dns_endpoints(watches.clone())));
+    let cilium = |installed: Installed| installed.cilium;
+    let policies = kinds::plugin_policies::<CiliumNetworkPolicy>(watches.clone(), "CiliumNetworkPolicy", cilium);
+    spawn("CiliumNetworkPolicy", Box::pin(policies));
+    let cluster = |installed: Installed| installed.cluster.is_some();
+    let policies = kinds::plugin_policies::<ClusterNetworkPolicy>(watches.clone(), "ClusterNetworkPolicy", cluster);
+    spawn("ClusterNetworkPolicy", Box::pin(policies));
+    macro_rules! everywhere {
         ($kind:literal, $type:ty) => {
-            follow($kind, &|first| {
-                Box::pin(kinds::everywhere::<PartialObjectMeta<$type>>(watches.clone(), $kind, first))
-            });
+            let watched = store.synced.begin($kind);
+            spawn($kind, Box::pin(kinds::everywhere::<$type>(watches.clone(), $kind, watched)));
         };
     }
-    follow_names!("StorageClass", StorageClass);
-    follow_names!("CSIDriver", CSIDriver);
-    follow_names!("PriorityClass", PriorityClass);
-    let cilium = |installed: Installed| installed.cilium;
-    follow("CiliumNetworkPolicy", &|first| {
-        let watch = kinds::plugin_policies::<CiliumNetworkPolicy>;
-        Box::pin(watch(watches.clone(), "CiliumNetworkPolicy", cilium, first))
-    });
-    let cluster = |installed: Installed| installed.cluster.is_some();
-    follow("ClusterNetworkPolicy", &|first| {
-        let watch = kinds::plugin_policies::<ClusterNetworkPolicy>;
-        Box::pin(watch(watches.clone(), "ClusterNetworkPolicy", cluster, first))
-    });
+    everywhere!("Node", NodeNetworks);
+    everywhere!("ServiceCIDR", ServiceCIDR);
+    everywhere!("StorageClass", PartialObjectMeta<StorageClass>);
+    everywhere!("CSIDriver", PartialObjectMeta<CSIDriver>);
+    everywhere!("PriorityClass", PartialObjectMeta<PriorityClass>);
     store.synced.complete();
-    let ends = [&needs::GRANTS[..], &needs::OPENED[..]].concat();
-    let seen = async {
-        join_all(first_lists).await;
-        store.synced.wait(Some(&ends)).await;
-    };
-    let _ = in_time(seen.boxed()).await;
-    // What ended while nobody was there goes before anything is opened.
-    let overdue = store.index().overdue(store.clock.now());
-    dispatcher::once(reconciler, overdue).await;
+    end_what_is_over(reconciler, begun).await;
     let _ = in_time(store.synced.wait(None).boxed()).await;
     let missing = store.synced.missing(None);
     if missing.is_empty() {
@@ -100,4 +84,28 @@ pub async fn take_up(watches: &Arc<Watches>, reconciler: &Reconciler, following:
         (index.sizes(), index.settings().backend)
     };
     info!(?objects, ?backend, "the stores are filled");
+}
+
+/// Takes away what ended while nobody was there, before anything is opened. What does not go at the first try is tried
+/// again as long as the start may take, and afterwards beside what opens.
+async fn end_what_is_over(reconciler: &Reconciler, begun: Instant) {
+    let store = &reconciler.sources.store;
+    let needs = needs::of_ends();
+    loop {
+        let _ = timeout(LISTS.saturating_sub(begun.elapsed()), store.synced.wait(Some(&needs))).await;
+        let overdue = store.index().overdue(store.clock.now());
+        if overdue.is_empty() {
+            return;
+        }
+        info!(grants = overdue.len(), "removing what ended while no operator was running");
+        dispatcher::once(reconciler, overdue).await;
+        let is_left = {
+            let index = store.index();
+            index.overdue(store.clock.now()).iter().any(|key| index.stands_for(key))
+        };
+        if !is_left || begun.elapsed() + AGAIN > LISTS {
+            return;
+        }
+        sleep(AGAIN).await;
+    }
 }

@@ -15,7 +15,7 @@ use cloister_api::{
     StorageResource, labels, with_grant_type,
 };
 use cloister_core::{cluster::settings::Settings, egress::Installed};
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
 use k8s_openapi::api::{
     core::v1::{LimitRange, Namespace, ResourceQuota, Service, ServiceAccount},
     discovery::v1::EndpointSlice,
@@ -32,11 +32,13 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::watch,
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
 use tracing::debug;
+
+/// How long reviews wait for the first lists of grants.
+const GRANTS_FIRST: Duration = Duration::from_secs(5);
 
 /// Starts all watches. Each task ends only when its watch is dead, and says of which kind it was.
 pub fn start(watches: &Arc<Watches>) -> JoinSet<&'static str> {
@@ -74,7 +76,7 @@ pub fn start(watches: &Arc<Watches>) -> JoinSet<&'static str> {
         let (watches, api) = (watches.clone(), Api::<Decoded<AccessReview>>::all(client()));
         let scope = Scope { kind: "AccessReview", namespace: None, config: all() };
         Box::pin(async move {
-            let _ = timeout(FIRST_LIST, watches.store.synced.wait(Some(&needs::GRANTS))).await;
+            let _ = timeout(GRANTS_FIRST, watches.store.synced.wait(Some(&needs::GRANTS))).await;
             run(watches, api, scope, watched).await;
         })
     });
@@ -96,32 +98,28 @@ pub fn start(watches: &Arc<Watches>) -> JoinSet<&'static str> {
 }
 
 /// Watches the Secrets of the credential namespaces, which the settings name, and of no other.
-pub async fn credentials(watches: Arc<Watches>, first: watch::Sender<bool>) {
+pub async fn credentials(watches: Arc<Watches>) {
     let wanted = |settings: &Settings| {
         settings.spec.credential_namespaces.iter().map(|namespace| (namespace.clone(), String::new())).collect()
     };
     let within = |client, namespace: &str| Api::<Secret>::namespaced(client, namespace);
-    follow(watches, "Secret", wanted, within, first).await;
+    follow(watches, "Secret", wanted, within).await;
 }
 
 /// Watches the endpoints of the cluster's own DNS, which the settings name, and those of the API server.
-pub async fn dns_endpoints(watches: Arc<Watches>, first: watch::Sender<bool>) {
+pub async fn dns_endpoints(watches: Arc<Watches>) {
     let wanted = |settings: &Settings| {
         let dns = &settings.spec.dns;
         let of = |namespace: &str, service: &str| (namespace.to_owned(), format!("{SERVICE_NAME}={service}"));
         [of(&dns.namespace, &dns.service), of(API_SERVER_NAMESPACE, API_SERVER)].into()
     };
     let within = |client, namespace: &str| Api::<EndpointSlice>::namespaced(client, namespace);
-    follow(watches, "EndpointSlice", wanted, within, first).await;
+    follow(watches, "EndpointSlice", wanted, within).await;
 }
 
 /// Watches all policies of a network plugin's kind, as long as there is such a kind.
-pub async fn plugin_policies<K>(
-    watches: Arc<Watches>,
-    kind: &'static str,
-    is_there: fn(Installed) -> bool,
-    first: watch::Sender<bool>,
-) where
+pub async fn plugin_policies<K>(watches: Arc<Watches>, kind: &'static str, is_there: fn(Installed) -> bool)
+where
     K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let known = watches.clone();
@@ -129,42 +127,33 @@ pub async fn plugin_policies<K>(
         let everywhere = is_there(known.store.index().installed()).then(Default::default);
         everywhere.into_iter().collect()
     };
-    follow(watches, kind, wanted, |client, _: &str| Api::<K>::all(client), first).await;
+    follow(watches, kind, wanted, |client, _: &str| Api::<K>::all(client)).await;
 }
 
 /// Watches all objects of a kind on which no decision waits, such as what says what the cluster's own networks are. That it
 /// cannot be listed holds up nothing: it is said.
-pub async fn everywhere<K>(watches: Arc<Watches>, kind: &'static str, first: watch::Sender<bool>)
+pub async fn everywhere<K>(watches: Arc<Watches>, kind: &'static str, watched: Watched)
 where
     K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
-    let watched = watches.store.synced.begin(kind);
     let api = Api::<K>::all(watches.connection.client());
-    let scope = Scope { kind, namespace: None, config: Config::default() };
-    let listed = watched.clone();
-    let first_list = async {
-        let _ = timeout(FIRST_LIST, listed.listed()).await;
-        first.send_replace(true);
-    };
-    tokio::join!(run(watches, api, scope, watched), first_list);
+    run(watches, api, Scope { kind, namespace: None, config: Config::default() }, watched).await;
 }
 
 /// Watches the namespaces that the settings name, each with a label selector, as the settings change; the one without a
-/// name stands for all. What is watched no more is known no more. Ends only when one of the watches is dead. `first` is
-/// told when those that the settings name at first are complete.
+/// name stands for all. What is watched no more is known no more. Ends only when one of the watches is dead.
 async fn follow<K>(
     watches: Arc<Watches>,
     kind: &'static str,
     wanted: impl Fn(&Settings) -> BTreeSet<(String, String)>,
     api: impl Fn(Client, &str) -> Api<K>,
-    first: watch::Sender<bool>,
 ) where
     K: Indexed + Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
 {
     let store = &watches.store;
     let mut running: BTreeMap<(String, String), (AbortHandle, Watched)> = BTreeMap::new();
     let mut tasks = JoinSet::new();
-    let mut settings = store.settings_changed.subscribe();
+    let mut settings = store.followed.subscribe();
     loop {
         // What changes after this was seen is seen in the next round.
         settings.borrow_and_update();
@@ -190,12 +179,6 @@ async fn follow<K>(
         }
         store.synced.followed(kind, version);
         store.resume();
-        if !*first.borrow() {
-            let all = running.values().map(|(_, watched)| watched.listed());
-            // One that may not be read does not hold up the rest.
-            let _ = timeout(FIRST_LIST, join_all(all)).await;
-            first.send_replace(true);
-        }
         tokio::select! {
             _ = settings.changed() => {}
             Some(ended) = tasks.join_next(), if !tasks.is_empty() => {
@@ -219,6 +202,3 @@ fn forget<K: Indexed>(store: &Store, namespace: &str) {
     drop(index);
     store.enqueue(dirty);
 }
-
-/// How long the first list of a namespace that the settings name may take.
-const FIRST_LIST: Duration = Duration::from_secs(5);

@@ -65,6 +65,7 @@ pub fn of(key: &Key) -> Vec<&'static str> {
         Key::Grant(..) => GRANT.concat(),
         Key::Review(..) => [GRANT.as_slice(), &[&["AccessReview"]]].concat().concat(),
         Key::Allowlist(_) => [&SETTINGS[..], &["EgressAllowlist", "ResearchNamespace"]].concat(),
+        Key::Users(_) => Vec::new(),
         Key::Storage(_) => {
             [&SETTINGS[..], &["StorageResource", "AccessPolicy", "ClusterRole", "Service", BINDABLE]].concat()
         }
@@ -89,6 +90,11 @@ pub fn of_end(kind: GrantKind) -> Vec<&'static str> {
             [&["StorageAccessGrant", "CustomResourceDefinition"], &OPENED[..], &PLUGINS[..]].concat()
         }
     }
+}
+
+/// What the end of any grant depends on.
+pub fn of_ends() -> Vec<&'static str> {
+    GrantKind::ALL.into_iter().flat_map(of_end).collect()
 }
 
 #[cfg(test)]

@@ -3,7 +3,10 @@
 use crate::{clock::elapsed, connection::Ear};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::watch;
@@ -19,6 +22,8 @@ const LATE: Duration = Duration::from_secs(10);
 #[derive(Clone, Default)]
 pub struct Synced {
     state: Arc<Mutex<State>>,
+    /// Notified when a list is complete, or the watches of a kind were begun.
+    progress: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -61,19 +66,31 @@ struct WatchState {
     /// The namespace, where it is of one alone.
     namespace: Option<Arc<str>>,
     begun: Duration,
-    listed: watch::Sender<bool>,
+    listed: AtomicBool,
     ear: OnceLock<Arc<Ear>>,
+    progress: watch::Sender<()>,
 }
 
 impl WatchState {
+    fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Acquire)
+    }
+
     /// Whether its first list takes too long.
     fn is_late(&self) -> bool {
-        !*self.listed.borrow() && elapsed().saturating_sub(self.begun) > LATE
+        !self.is_listed() && elapsed().saturating_sub(self.begun) > LATE
     }
 
     /// Whether nothing is heard for too long.
     fn is_silent(&self) -> bool {
         self.is_late() || self.ear.get().is_some_and(|ear| ear.silence() > SILENT)
+    }
+}
+
+impl Drop for WatchState {
+    /// Nobody waits for its list any more.
+    fn drop(&mut self) {
+        self.progress.send_replace(());
     }
 }
 
@@ -90,18 +107,13 @@ impl Watched {
 
     /// Says that its first list is complete.
     pub fn complete(&self) {
-        self.0.listed.send_replace(true);
+        self.0.listed.store(true, Ordering::Release);
+        self.0.progress.send_replace(());
     }
 
     /// Whether its first list is complete.
     pub fn is_listed(&self) -> bool {
-        *self.0.listed.borrow()
-    }
-
-    /// Waits until its first list is complete.
-    pub async fn listed(&self) {
-        // The sender is held here.
-        let _ = self.0.listed.subscribe().wait_for(|listed| *listed).await;
+        self.0.is_listed()
     }
 }
 
@@ -123,8 +135,8 @@ impl Synced {
 
     /// Takes up a watch of one namespace, or of all, of a kind whose watches follow the settings.
     pub fn begin_in(&self, kind: &'static str, namespace: Option<Arc<str>>) -> Watched {
-        let listed = watch::Sender::new(false);
-        let known = Arc::new(WatchState { kind, namespace, begun: elapsed(), listed, ear: OnceLock::new() });
+        let (listed, ear, progress) = (AtomicBool::new(false), OnceLock::new(), self.progress.clone());
+        let known = Arc::new(WatchState { kind, namespace, begun: elapsed(), listed, ear, progress });
         let mut state = self.state();
         state.watches.retain(|known| known.strong_count() > 0);
         state.watches.push(Arc::downgrade(&known));
@@ -144,6 +156,7 @@ impl Synced {
     /// Says that the watches of a kind were begun by the settings of this version.
     pub fn followed(&self, kind: &'static str, version: Version) {
         self.state().kinds.insert(kind, Begun::By(Some(version)));
+        self.progress.send_replace(());
     }
 
     /// Says that every kind was taken up.
@@ -165,7 +178,7 @@ impl Synced {
         let kinds = among.map_or_else(|| state.kinds.keys().copied().collect(), <[_]>::to_vec);
         let not_begun = kinds.into_iter().filter(|kind| !state.is_begun(kind));
         let all = state.watches.iter().filter_map(Weak::upgrade);
-        let unlisted = all.filter(|known| wanted(known.kind) && !*known.listed.borrow()).map(|known| known.kind);
+        let unlisted = all.filter(|known| wanted(known.kind) && !known.is_listed()).map(|known| known.kind);
         let missing: BTreeSet<&'static str> = not_begun.chain(unlisted).collect();
         missing.into_iter().collect()
     }
@@ -188,10 +201,7 @@ impl Synced {
             state.watches.iter().filter_map(Weak::upgrade).collect::<Vec<_>>()
         };
         let own = || all.iter().filter(|known| known.namespace.is_none());
-        Some((
-            each_once(own().filter(|known| !*known.listed.borrow())),
-            each_once(own().filter(|known| known.is_silent())),
-        ))
+        Some((each_once(own().filter(|known| !known.is_listed())), each_once(own().filter(|known| known.is_silent()))))
     }
 
     /// The namespaces in which a kind could not be listed for too long.
@@ -200,13 +210,10 @@ impl Synced {
         all.filter_map(|known| known.namespace.clone()).collect()
     }
 
-    /// Waits until these kinds are listed, or all that there are now.
+    /// Waits until these kinds, or all that were taken up, are listed.
     pub async fn wait(&self, among: Option<&[&'static str]>) {
-        for known in self.all() {
-            if among.is_none_or(|among| among.contains(&known.kind)) {
-                Watched(known).listed().await;
-            }
-        }
+        // The sender is held here.
+        let _ = self.progress.subscribe().wait_for(|()| self.missing(among).is_empty()).await;
     }
 }
 
@@ -238,6 +245,25 @@ mod tests {
         synced.wait(None).await;
         let _within = synced.begin_in("Secret", Some("vault".into()));
         assert!(synced.late_in("Secret").is_empty(), "it has only begun");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_a_kind_waits_until_nothing_of_it_is_missing() {
+        let synced = Synced::default();
+        synced.follow("Secret");
+        let waits = async |kinds: &[&'static str]| {
+            tokio::time::timeout(Duration::from_millis(20), synced.wait(Some(kinds))).await.is_err()
+        };
+        assert!(waits(&["Secret"]).await, "nobody has looked at the settings");
+        assert!(waits(&["Node"]).await, "nobody watches it");
+        synced.followed("Secret", synced.settings());
+        let watched = synced.begin_in("Secret", None);
+        assert!(waits(&["Secret"]).await, "its list is under way");
+        let (all, ()) = tokio::join!(synced.wait(None), async { drop(watched) });
+        assert_eq!(all, (), "the watch is run no more");
+        synced.settings_changed();
+        assert!(waits(&["Secret"]).await, "others are in force");
+        tokio::join!(synced.wait(Some(&["Secret"])), async { synced.followed("Secret", synced.settings()) });
     }
 
     #[test]

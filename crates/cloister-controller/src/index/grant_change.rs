@@ -13,6 +13,8 @@ pub(super) struct GrantChange {
     pub for_namespace: bool,
     /// Somebody got or lost an AccessRole here, who may not decide about requests of the namespace while they have it.
     pub for_deciders: bool,
+    /// Another that asks for the same may be decided otherwise: this one waits, is open or is over by now.
+    pub for_alike: bool,
     /// A storage endpoint opened or closed: there may be room for the endpoint of another grant.
     pub for_endpoints: bool,
 }
@@ -25,10 +27,15 @@ impl GrantChange {
         GrantChange {
             for_reviews: !old.is_some_and(|old| alike_for_reviews(old, new)),
             for_namespace: opens(new) || old.is_some_and(opens),
+            for_alike: phase(new) != old.and_then(phase),
             for_deciders: gives_role(new) != old.is_some_and(gives_role),
             for_endpoints: opens_storage(new) != old.is_some_and(opens_storage),
         }
     }
+}
+
+fn phase(grant: &Decoded<Grant>) -> Option<GrantPhase> {
+    grant.object.as_ref().ok().map(Grant::phase)
 }
 
 /// Whether somebody has an AccessRole by this grant.

@@ -6,8 +6,11 @@ use super::{
     relations::{enqueue_grants_in, enqueue_grants_without_room},
 };
 use crate::{decode::Decoded, key::Key};
-use cloister_api::GrantKind;
-use cloister_core::{grant::Grant, model::child::GrantRef};
+use cloister_api::{GrantKind, GrantPhase};
+use cloister_core::{
+    grant::{Grant, asks_alike},
+    model::child::GrantRef,
+};
 use std::sync::Arc;
 
 /// A grant concerns itself, what is said of its reviews where that may be another, and a namespace that waits for its end
@@ -25,6 +28,9 @@ pub fn enqueue_dependents_of_grant(
     }
     if change.for_deciders {
         enqueue_grants_in(index, namespace, dirty);
+    }
+    if change.for_alike {
+        enqueue_alike(index, namespace, grant, dirty);
     }
     if change.for_endpoints {
         enqueue_grants_without_room(index, namespace, dirty);
@@ -44,6 +50,23 @@ pub fn enqueue_dependents_of_grant(
     if is_closing || (opens_networks && change.for_namespace) {
         dirty.insert(Key::Namespace(namespace.clone()));
     }
+}
+
+/// The requests that wait for the same: people are told of this grant before they decide about those.
+fn enqueue_alike(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut Dirty) {
+    if let Some(found) = index.grant(namespace, grant) {
+        enqueue_waiting_alike(index, namespace, found, dirty);
+    }
+}
+
+fn enqueue_waiting_alike(index: &Index, namespace: &Arc<str>, found: &Decoded<Grant>, dirty: &mut Dirty) {
+    let Ok(object) = &found.object else { return };
+    let others = index.grants.get(namespace).into_iter().flatten();
+    let alike = others.filter(|(_, other)| {
+        let other = other.object.as_ref();
+        other.is_ok_and(|other| other.phase() == GrantPhase::Pending && asks_alike(other, object))
+    });
+    dirty.extend(alike.map(|(other, _)| Key::Grant(namespace.clone(), other.clone())));
 }
 
 /// The reviews of a grant of which there may be something else to say.
@@ -75,6 +98,7 @@ pub fn enqueue_dependents_of_removed_grant(
 ) {
     dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
     enqueue_reviews_of_removed_grant(index, namespace, grant, dirty);
+    enqueue_waiting_alike(index, namespace, object, dirty);
     dirty.insert(Key::Namespace(namespace.clone()));
     if gives_role(object) {
         enqueue_grants_in(index, namespace, dirty);

@@ -1,7 +1,7 @@
 //! Finds what decisions ask for.
 
 use crate::{decode::Decoded, index::Index, key::ObjectName};
-use cloister_api::{AccessPolicy, Identity, SecretReference, ServiceReference};
+use cloister_api::{AccessPolicy, AccessRole, Identity, SecretReference, ServiceReference};
 use cloister_core::{
     egress::ServiceFacts,
     grant::{CredentialFacts, Listed, Lookup, Other, UnreviewedBreakGlass, same_person},
@@ -71,11 +71,18 @@ pub(super) fn unreviewed_break_glass(
     })
 }
 
+/// The first AccessRole that gives a ClusterRole, which was named instead of it.
+fn giving<'a>(index: &'a Index, cluster_role: &str) -> Option<&'a str> {
+    let gives =
+        |role: &Decoded<AccessRole>| role.object.as_ref().is_ok_and(|role| role.spec.cluster_role == cluster_role);
+    index.roles.iter().filter(|(_, role)| gives(role)).map(|(name, _)| &**name).min()
+}
+
 /// The name in the catalogue that was meant by one that is not there.
 pub(super) fn meant(index: &Index, listed: Listed, name: &str) -> Option<String> {
     let found = match listed {
         Listed::Storage => closest(name, index.storages.keys().map(|name| &**name)),
-        Listed::Role => closest(name, index.roles.keys().map(|name| &**name)),
+        Listed::Role => closest(name, index.roles.keys().map(|name| &**name)).or_else(|| giving(index, name)),
         Listed::Policy => closest(name, index.policies.keys().map(|name| &**name)),
         // Of the many of a cluster, those that may be offered are told, and no others.
         Listed::ClusterRole => {

@@ -14,7 +14,7 @@ use crate::{
     report,
     watch::needs,
 };
-use cloister_api::{GrantPhase, GrantStatus, ResearchNamespaceSpec, SecretReference, Subject};
+use cloister_api::{GrantPhase, GrantStatus, ResearchNamespaceSpec, SecretReference, StorageEndpoint, Subject};
 use cloister_core::{
     grant,
     grant::{
@@ -124,6 +124,7 @@ impl Snapshot<'_> {
                 storages: &|storage| known(index.storages.get(storage)),
                 roles: &|role| known(index.roles.get(role)),
                 policies: &|policy| policy_named(index, policy),
+                endpoints: &|| endpoints(index),
                 meant: &|listed, name| meant(index, listed, name),
                 cluster_roles: &|role| index.cluster_roles.get(role),
                 services: &|service| service_named(index, service),
@@ -257,6 +258,12 @@ fn role_holders<'a>(index: &'a Index, namespace: &str, but: &GrantRef) -> Vec<&'
         _ => None,
     });
     roles.flatten().collect()
+}
+
+/// The endpoints of all StorageResources, by their names.
+fn endpoints(index: &Index) -> Vec<(&str, &StorageEndpoint)> {
+    let read = index.storages.iter().filter_map(|(name, storage)| Some((&**name, storage.object.as_ref().ok()?)));
+    read.filter_map(|(name, storage)| Some((name, storage.spec.endpoint.as_ref()?))).collect()
 }
 
 /// The other grants of a namespace.

@@ -5,6 +5,7 @@ use crate::{
     grant::{NEVER_APPROVES, decide::eligibility, matches_nobody, satisfiable, useless},
     model::{
         condition::{ConditionUpdate, conditions, ready, stalled},
+        durations::signed,
         text::first_of,
         writers::POLICY_WRITERS,
     },
@@ -48,7 +49,7 @@ pub fn policy(policy: &AccessPolicy, now: Timestamp) -> Option<AccessPolicyStatu
     let faults: Vec<(&'static str, String)> = expressions.chain(pattern).chain(nobody).collect();
     let mut updates = broken(&faults).unwrap_or_else(|| {
         useless(spec).map_or_else(
-            || ready(reason::RECONCILED, "the policy can be used"),
+            || ready(reason::RECONCILED, format!("the policy can be used{}", longer(spec))),
             |(reason, why)| ready(reason, format!("{why}{}", step(reason))),
         )
     });
@@ -69,6 +70,17 @@ fn principals(spec: &AccessPolicySpec) -> impl Iterator<Item = (String, &Princip
     let glass = spec.break_glass.iter().map(|glass| ("breakGlass.requesters".to_owned(), &glass.requesters));
     let fields = std::iter::once(("requesters".to_owned(), &spec.requesters)).chain(rules).chain(glass);
     fields.flat_map(|(field, all)| all.iter().enumerate().map(move |(at, one)| (format!("{field}[{at}]"), one)))
+}
+
+/// That break-glass gives more time than approvals do, which few people mean.
+fn longer(spec: &AccessPolicySpec) -> String {
+    let (usual, glass) = (signed(spec.max_duration), spec.break_glass.as_ref().map(|glass| signed(glass.max_duration)));
+    glass.filter(|glass| *glass > usual).map_or_else(String::new, |glass| {
+        format!(
+            "; breakGlass.maxDuration ({glass:#}) is longer than maxDuration ({usual:#}): without approvals, a grant may last \
+             longer than with them"
+        )
+    })
 }
 
 /// What to do about a policy of no use, and who can, where that does not follow from why it is.

@@ -1,28 +1,69 @@
 //! Whether two rules lead to a common destination, by what is written in them.
 
 use crate::address::DomainName;
-use cloister_api::EgressRule;
+use cloister_api::{EgressRule, ServiceReference, StorageEndpoint};
 use ipnet::IpNet;
+use std::str::FromStr;
 
 /// Whether two rules name a destination in common, whatever their ports and pods.
 pub fn overlap(one: &EgressRule, other: &EgressRule) -> bool {
-    let same_service = one.service.is_some() && one.service == other.service;
-    let (names, others) = (names(one), names(other));
-    let common_name = names.iter().any(|name| others.iter().any(|other| name.intersection(other).is_some()));
-    let (networks, others) = (networks(one), networks(other));
-    let common_network = networks.iter().any(|network| {
-        others.iter().any(|other| network.contains(&other.network()) || other.contains(&network.network()))
-    });
-    same_service || common_name || common_network
+    Destinations::of_rule(one).overlap(&Destinations::of_rule(other))
 }
 
-fn names(rule: &EgressRule) -> Vec<DomainName> {
-    let private = rule.private_endpoint.iter().map(|endpoint| &endpoint.domain_name);
-    rule.domain_names.iter().flatten().chain(private).filter_map(|name| name.parse().ok()).collect()
+/// Whether a rule names a destination that the endpoint of a StorageResource has.
+pub fn endpoint_overlaps(rule: &EgressRule, endpoint: &StorageEndpoint) -> bool {
+    Destinations::of_rule(rule).overlap(&Destinations::of_endpoint(endpoint))
 }
 
-fn networks(rule: &EgressRule) -> Vec<IpNet> {
-    rule.networks.iter().flatten().filter_map(|network| network.parse().ok()).collect()
+/// Those of the networks that a rule names an address of.
+pub fn overlapping_networks<'a>(rule: &EgressRule, networks: &'a [String]) -> Vec<&'a str> {
+    let own = Destinations::of_rule(rule).networks;
+    let named = |network: &&String| network.parse().is_ok_and(|other| own.iter().any(|own| intersect(own, &other)));
+    networks.iter().filter(named).map(String::as_str).collect()
+}
+
+/// What something leads to.
+struct Destinations<'a> {
+    service: Option<&'a ServiceReference>,
+    names: Vec<DomainName>,
+    networks: Vec<IpNet>,
+}
+
+impl<'a> Destinations<'a> {
+    fn of_rule(rule: &'a EgressRule) -> Self {
+        let private = rule.private_endpoint.iter().map(|endpoint| &endpoint.domain_name);
+        Destinations {
+            service: rule.service.as_ref(),
+            names: parsed(rule.domain_names.iter().flatten().chain(private)),
+            networks: parsed(rule.networks.iter().flatten()),
+        }
+    }
+
+    fn of_endpoint(endpoint: &'a StorageEndpoint) -> Self {
+        let private = endpoint.private_endpoint.as_ref();
+        let within = private.into_iter().flat_map(|private| &private.expected_networks);
+        Destinations {
+            service: endpoint.service.as_ref(),
+            names: parsed(endpoint.domain_names.iter().flatten().chain(private.map(|private| &private.domain_name))),
+            networks: parsed(endpoint.networks.iter().flatten().chain(within)),
+        }
+    }
+
+    fn overlap(&self, other: &Self) -> bool {
+        let same_service = self.service.is_some() && self.service == other.service;
+        let common_name =
+            self.names.iter().any(|name| other.names.iter().any(|other| name.intersection(other).is_some()));
+        let common_network = self.networks.iter().any(|own| other.networks.iter().any(|other| intersect(own, other)));
+        same_service || common_name || common_network
+    }
+}
+
+fn intersect(one: &IpNet, other: &IpNet) -> bool {
+    one.contains(&other.network()) || other.contains(&one.network())
+}
+
+fn parsed<'a, T: FromStr>(texts: impl Iterator<Item = &'a String>) -> Vec<T> {
+    texts.filter_map(|text| text.parse().ok()).collect()
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ mod review;
 pub use break_glass::settle::owes_review;
 pub use credential::mount::{Copy, GRACE, LastEnd, SETTLING, goes_with, last_call, unclaimed};
 pub use decide::satisfiable::{NEVER_APPROVES, satisfiable, useless};
-pub use kinds::declared::ALREADY_OPEN;
+pub use kinds::{caution::asks_alike, declared::ALREADY_OPEN};
 pub use lifecycle::{
     lag::over_since,
     mounted::mounted,

@@ -253,6 +253,15 @@ impl World {
         })
     }
 
+    fn endpoints(&self) -> Vec<(&str, &StorageEndpoint)> {
+        let others = self.storages.iter().map(|(name, storage)| (name.as_str(), storage));
+        let one = match self.storage.known() {
+            Lookup::Read(storage) => Some(("weights", storage)),
+            Lookup::Absent | Lookup::Undecodable => None,
+        };
+        others.chain(one).filter_map(|(name, storage)| Some((name, storage.spec.endpoint.as_ref()?))).collect()
+    }
+
     /// What is known when it is decided about a grant.
     pub fn with_input<T>(&self, key: &str, decide: impl FnOnce(&Input<'_>) -> T) -> T {
         let object = &self.grants[key];
@@ -301,6 +310,7 @@ impl World {
                     Shelf::Read(policy) if policy.metadata.name.as_deref() != Some(name) => Lookup::Absent,
                     policy => policy.known(),
                 },
+                endpoints: &|| self.endpoints(),
                 meant: &|listed, name| {
                     let there = match listed {
                         Listed::Storage => "weights",

@@ -85,18 +85,19 @@ fn one_that_comes_too_late_says_how_the_grant_stands() {
     is(
         said(false, &[], 0, alice()),
         "Requester",
-        "alice is the requester, with this or another account, and cannot decide about it; to take it back, write a review \
-         with the decision Revoke, or delete it",
+        "alice is the requester, with this or another account, and cannot decide about it; while it waits, a review \
+         with the decision Revoke takes it back, or its deletion",
     );
     for (broken, before) in [(false, &approved[..]), (true, &[])] {
         is(
             said(broken, before, 0, alice()),
             "Requester",
-            "alice is the requester, with this or another account, and cannot decide about it; to end it, write a review with \
-             the decision Revoke",
+            "alice is the requester, with this or another account, and cannot decide about it; while it is open, a review \
+             with the decision Revoke ends it",
         );
     }
-    let over = "alice is the requester, with this or another account, and cannot decide about it; ask another approver";
+    let over = "alice is the requester, with this or another account, and cannot decide about it; while the grant needs \
+                a decision, ask another approver";
     let ended = "StorageAccessGrant eval ended at NOW (Expired); there is nothing to decide";
     is(said(false, &approved, 30, alice()), "AlreadyEnded", ended);
     // Of what is over, nobody is sent to somebody else, whoever they are.

@@ -109,7 +109,10 @@ fn what_made_approvals_of_before_void_is_said() {
     let why = "the target has changed since: what ClusterRole cloister:debugger allows (now also create of pods/attach, and no \
                longer create of pods/exec)";
     let told = message(&world, "role/debug");
-    assert!(told.contains(&format!("; 1 approval no longer counts ({why}): its author must look")), "{told}");
+    assert!(
+        told.contains(&format!("; what sam approved no longer counts ({why}): sam must look at the request again")),
+        "{told}"
+    );
     let said = world.with_input("role/debug", |input| {
         cloister_core::grant::review(&world.reviews[0], Some(input), None, world.now).unwrap().conditions[1]
             .message
@@ -150,7 +153,7 @@ fn approvals_of_before_are_those_that_could_count() {
     settle(&mut world);
     world.cluster_roles.insert("cloister:debugger".into(), role_facts(&["pods/exec"], true));
     settle(&mut world);
-    assert!(message(&world, "role/debug").contains("; 1 approval no longer counts ("), "sam is one person");
+    assert!(message(&world, "role/debug").contains("; what sam approved no longer counts ("), "sam is one person");
     review(&mut world, "role/debug", Decision::Approve, sam());
     settle(&mut world);
     assert!(!message(&world, "role/debug").contains("no longer"), "{}", message(&world, "role/debug"));

@@ -4,6 +4,7 @@ mod accounts;
 mod arriving;
 mod break_glass;
 mod catalogue;
+mod cautions;
 mod confirmed;
 mod decisions;
 mod desk;

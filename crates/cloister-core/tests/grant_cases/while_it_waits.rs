@@ -23,8 +23,7 @@ fn in_vain(mut world: World, key: &str, request: serde_json::Value) -> String {
 }
 
 /// What the author of a review can do that names another digest.
-const ANOTHER_REVIEW: &str =
-    "Look at the request, and create another review with that digest and another metadata.name";
+const ANOTHER_REVIEW: &str = "While the grant needs a decision, look at it, and create another review with that digest and another metadata.name";
 
 /// That nobody decided is said where people were asked.
 #[test]
@@ -177,8 +176,8 @@ fn a_digest_that_differs_says_what_is_known_of_why() {
                     the reviewer read it";
     counted(&mut world, 0);
     assert_eq!(said_of(&world, 0), format!("{mistyped}; the digest is now {digest}. {ANOTHER_REVIEW}"));
-    let told = "; 1 approval does not count, because it names another digest than the request has: its author must look at the \
-                request again";
+    let told = "; what sam approved does not count, because it names another digest than the request has: sam must look at \
+                the request again";
     assert!(message(&world, "eval").ends_with(told), "{}", message(&world, "eval"));
     review(&mut world, "eval", Decision::Approve, sam());
     settle(&mut world);

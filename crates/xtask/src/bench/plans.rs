@@ -136,6 +136,7 @@ impl Known {
                 storages: &|name| self.storages.get(name).map_or(Lookup::Absent, Lookup::Read),
                 roles: &|_| Lookup::Absent,
                 policies: &|_| Lookup::Read(&self.policy),
+                endpoints: &Vec::new,
                 meant: &|_, _| None,
                 cluster_roles: &|name| self.roles.get(name),
                 services: &|_| None,

@@ -105,9 +105,18 @@ impl Site {
     ///
     /// It always has something to do.
     pub async fn until_quiet(&self, operator: &Operator) -> Result<()> {
+        self.until_quiet_for(operator, QUIET).await
+    }
+
+    /// The same, for as long as this.
+    ///
+    /// # Errors
+    ///
+    /// It always has something to do.
+    pub async fn until_quiet_for(&self, operator: &Operator, quiet: Duration) -> Result<()> {
         let began = Instant::now();
         let (mut writes, mut since) = (f64::NAN, Instant::now());
-        while since.elapsed() < QUIET {
+        while since.elapsed() < quiet {
             ensure!(
                 began.elapsed() < PATIENCE,
                 "the operator is not done; the end of its log:\n{}",

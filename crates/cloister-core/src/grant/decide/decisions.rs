@@ -22,8 +22,8 @@ pub struct Decisions<'a> {
     pub agreed: Vec<RecordedReview>,
     /// What those who may decide have refused of something else than it is now, and not decided about since, in words.
     pub refused_before: Vec<String>,
-    /// How many who may decide have agreed to something that has changed since, and not to what it is now.
-    pub of_before: usize,
+    /// Those who may decide and have agreed to something that has changed since, and not to what it is now.
+    pub agreed_before: Vec<String>,
 }
 
 impl<'a> Decisions<'a> {
@@ -33,7 +33,7 @@ impl<'a> Decisions<'a> {
         let accounts: Vec<&Identity> = all.iter().map(|(_, reviewer)| *reviewer).collect();
         let people = People::of(case, accounts.iter().copied());
         let mut newest: HashMap<&str, usize> = HashMap::new();
-        let mut before: HashSet<Option<usize>> = HashSet::new();
+        let mut agreed_before: BTreeMap<Option<usize>, String> = BTreeMap::new();
         let mut refused_before: BTreeMap<Option<usize>, String> = BTreeMap::new();
         let mut refusal = None;
         for (at, (review, reviewer)) in all.iter().enumerate() {
@@ -47,7 +47,9 @@ impl<'a> Decisions<'a> {
             }
             match (review.spec.decision, is_of_this) {
                 (Decision::Approve, true) => drop(newest.insert(&reviewer.username, at)),
-                (Decision::Approve, false) => drop(before.insert(people.person(reviewer))),
+                (Decision::Approve, false) => {
+                    agreed_before.insert(people.person(reviewer), reviewer.username.clone());
+                }
                 (_, true) => {
                     refusal.get_or_insert_with(|| ("Denied", refused(), recorded(review, reviewer)));
                 }
@@ -57,11 +59,12 @@ impl<'a> Decisions<'a> {
         let mut agreed: Vec<usize> = newest.into_values().collect();
         agreed.sort_unstable();
         let again: HashSet<Option<usize>> = agreed.iter().map(|at| people.person(all[*at].1)).collect();
-        let of_before = before.difference(&again).count();
-        let refused_before =
-            refused_before.into_iter().filter(|(who, _)| !again.contains(who)).map(|(_, said)| said).collect();
+        let not_again = |before: BTreeMap<Option<usize>, String>| -> Vec<String> {
+            before.into_iter().filter(|(who, _)| !again.contains(who)).map(|(_, said)| said).collect()
+        };
+        let (agreed_before, refused_before) = (not_again(agreed_before), not_again(refused_before));
         let agreed = agreed.into_iter().map(|at| recorded(all[at].0, all[at].1)).collect();
-        Decisions { accounts, refusal, agreed, refused_before, of_before }
+        Decisions { accounts, refusal, agreed, refused_before, agreed_before }
     }
 
     /// What is recorded of those who agreed: first those who count for a rule, so that nobody takes their places, and then

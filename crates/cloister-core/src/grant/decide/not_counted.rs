@@ -15,8 +15,8 @@ pub enum NotCounted {
     )]
     PersonUnknown(String, String),
     #[error(
-        "{who} is not among the approvers of AccessPolicy {policy} ({wanted}): {seen}. Ask one of them, or write another \
-         review with an account that is an approver"
+        "{who} is not among the approvers of AccessPolicy {policy} ({wanted}): {seen}. While the grant needs a decision, ask \
+         one of them, or write another review with an account that is an approver"
     )]
     NotAnApprover { who: String, policy: String, wanted: String, seen: String },
     #[error("AccessPolicy {0} names no approvers, so nobody can decide about it; ask {POLICY_WRITERS} to name some")]
@@ -30,8 +30,8 @@ pub enum NotCounted {
     #[error("{0} is a member of research namespace {1}, whose pods would use the grant, and cannot decide about it")]
     Member(String, String),
     #[error(
-        "{0} has a RoleGrant in research namespace {1}, whose pods would use the grant, and cannot decide about it; ask \
-         somebody else, or wait for the end of that grant"
+        "{0} has a RoleGrant in research namespace {1}, whose pods would use the grant, and cannot decide about it; \
+         while the grant needs a decision, ask somebody else, or wait for the end of that RoleGrant"
     )]
     RoleHolder(String, String),
     #[error(

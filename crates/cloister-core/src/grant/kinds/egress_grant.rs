@@ -1,7 +1,7 @@
 //! An EgressGrant: one egress rule that is open while it lasts.
 
 use super::{
-    declared,
+    caution, declared,
     kind::{Kind, Opening},
     obstacle::{Effect, Missing, Obstacle},
     resolve::policy_of,
@@ -116,6 +116,8 @@ impl Kind for EgressGrant {
             .into_iter()
             .chain(of_networks)
             .chain(declared::is_undeclared(rule, input))
+            .chain(caution::leads_to_storage(rule, input))
+            .chain(caution::leads_to_people(rule, input))
             .collect()
     }
 

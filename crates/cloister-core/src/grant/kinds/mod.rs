@@ -1,5 +1,6 @@
 //! The kinds of grants: what each is for, and how that is opened.
 
+pub(crate) mod caution;
 pub(crate) mod declared;
 mod egress_grant;
 pub(crate) mod ineligible;

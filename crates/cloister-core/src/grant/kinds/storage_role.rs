@@ -27,10 +27,15 @@ pub fn found<'a>(
     };
     let Some(role) = storage.spec.roles.iter().find(|role| role.name == grant.spec.role) else {
         let offered: Vec<&str> = storage.spec.roles.iter().map(|role| role.name.as_str()).collect();
+        // Whoever names the ClusterRole means the role that gives it.
+        let giving = || {
+            let gives = |role: &&StorageRole| role.cluster_role.as_deref() == Some(&*grant.spec.role);
+            storage.spec.roles.iter().find(gives).map(|role| role.name.as_str())
+        };
         return Err(TargetError::RoleNotFound {
             storage: name.clone(),
             role: grant.spec.role.clone(),
-            meant: closest(&grant.spec.role, offered.iter().copied()).map(str::to_owned),
+            meant: closest(&grant.spec.role, offered.iter().copied()).or_else(giving).map(str::to_owned),
             offered: offered.join(", "),
         });
     };

@@ -12,6 +12,7 @@ use crate::{
             limits::Others, membership, mistakes::Mistakes, permission, taken_back::Ended,
         },
         kinds::{
+            caution::asked_already,
             ineligible::Ineligible,
             kind::{Kind, known_doubts, missing, undeclared},
             obstacle::{Missing, Obstacle},
@@ -19,11 +20,14 @@ use crate::{
         model::{digest, people::is_known, target::Target},
         too_weak,
     },
-    model::{condition::seconds, writers::POLICY_WRITERS},
+    model::{condition::seconds, text::first_of, writers::POLICY_WRITERS},
 };
 use cloister_api::{GrantStatus, Identity, RecordedReview, WhenRequesterLeaves};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+
+/// How many of those whose approvals no longer count are named.
+const APPROVERS_NAMED: usize = 4;
 
 /// How a request is decided.
 pub enum Outcome {
@@ -84,7 +88,7 @@ pub fn outcome(
     }
     let case = Case::of(kind, requester, target.policy, input);
     let decisions = Decisions::of(&case, grant, &status.digest, input);
-    if decisions.of_before == 0 || status.target_parts.is_empty() {
+    if decisions.agreed_before.is_empty() || status.target_parts.is_empty() {
         // As those saw it who decide now. What they saw is kept while somebody has agreed to something else.
         status.target_parts = digest::as_seen(target);
         status.target_rules = changed::written(target.rules);
@@ -151,7 +155,7 @@ pub fn outcome(
     if let Err(why) = others.may_hold(false, requester, target) {
         wait.message.push_str(&format!(". Note that approved now it is denied: {why}"));
     }
-    for caution in kind.caution(input) {
+    for caution in kind.caution(input).into_iter().chain(asked_already(input)) {
         wait.message.push_str(&format!(". Note that {caution}"));
     }
     Outcome::Wait(wait)
@@ -204,22 +208,13 @@ fn waits_for_people(
     let missing = tally.missing(rules);
     let mut message = format!("waits for approval under AccessPolicy {policy}: {missing}{said}");
     let changed = changed::since_read(status, target);
-    match (decisions.of_before, changed.as_deref()) {
-        (0, _) => {}
-        (1, Some(why)) => message.push_str(&format!(
-            "; 1 approval no longer counts ({why}): its author must look at the request again"
-        )),
-        (several, Some(why)) => message.push_str(&format!(
-            "; {several} approvals no longer count ({why}): their authors must look at the request again"
-        )),
-        (1, None) => message.push_str(
-            "; 1 approval does not count, because it names another digest than the request has: its author must look at the \
-             request again",
-        ),
-        (several, None) => message.push_str(&format!(
-            "; {several} approvals do not count, because they name another digest than the request has: their authors must \
-             look at the request again"
-        )),
+    if !decisions.agreed_before.is_empty() {
+        let who = first_of(&decisions.agreed_before, APPROVERS_NAMED, ", ");
+        let why = match &changed {
+            Some(why) => format!("no longer counts ({why})"),
+            None => "does not count, because it names another digest than the request has".to_owned(),
+        };
+        message.push_str(&format!("; what {who} approved {why}: {who} must look at the request again"));
     }
     for refusal in &decisions.refused_before {
         let why = changed.as_deref().unwrap_or("with another digest than it has now");

@@ -6,7 +6,9 @@ use crate::{
     egress::ServiceFacts,
     grant::{CredentialFacts, Grant, UnreviewedBreakGlass},
 };
-use cloister_api::{AccessPolicy, AccessRole, Identity, SecretReference, ServiceReference, StorageResource};
+use cloister_api::{
+    AccessPolicy, AccessRole, Identity, SecretReference, ServiceReference, StorageEndpoint, StorageResource,
+};
 
 /// What the catalogue lists by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Catalogue<'a> {
     pub roles: &'a dyn Fn(&str) -> Lookup<'a, AccessRole>,
     /// Finds an AccessPolicy.
     pub policies: &'a dyn Fn(&str) -> Lookup<'a, AccessPolicy>,
+    /// The endpoints of all StorageResources, by their names.
+    pub endpoints: &'a dyn Fn() -> Vec<(&'a str, &'a StorageEndpoint)>,
     /// Finds the name that was meant by one that is not listed.
     pub meant: &'a dyn Fn(Listed, &str) -> Option<String>,
     /// Finds a ClusterRole.

@@ -207,7 +207,7 @@ fn digest_differs(written: &str, why: Option<&str>, digest: &str, anew: Option<&
     };
     let advice = match anew {
         Some(other) => format!("review {other} of the same person already names that digest"),
-        None => "Look at the request, and create another review with that digest and another metadata.name".to_owned(),
+        None => "While the grant needs a decision, look at it, and create another review with that digest and another metadata.name".to_owned(),
     };
     format!("{why}; the digest is now {digest}. {advice}")
 }
@@ -262,9 +262,13 @@ fn refusal(why: NotCounted, review: &AccessReview, grant: &Grant, may_end: bool)
 /// Who can decide where somebody may not.
 fn somebody_else(why: &NotCounted) -> &'static str {
     match why {
-        NotCounted::Requester(_) | NotCounted::Beneficiary(_) => "; ask another approver",
-        NotCounted::InBeneficiaryGroup(..) => "; ask an approver who is not in that group",
-        NotCounted::Member(..) => "; ask an approver who is not a member",
+        NotCounted::Requester(_) | NotCounted::Beneficiary(_) => {
+            "; while the grant needs a decision, ask another approver"
+        }
+        NotCounted::InBeneficiaryGroup(..) => {
+            "; while the grant needs a decision, ask an approver who is not in that group"
+        }
+        NotCounted::Member(..) => "; while the grant needs a decision, ask an approver who is not a member",
         _ => "",
     }
 }
@@ -273,8 +277,8 @@ fn somebody_else(why: &NotCounted) -> &'static str {
 fn instead_of_a_refusal(why: &NotCounted, grant: &Grant) -> &'static str {
     match (why, grant.phase()) {
         (NotCounted::Requester(_), GrantPhase::Pending) => {
-            "; to take it back, write a review with the decision Revoke, or delete it"
+            "; while it waits, a review with the decision Revoke takes it back, or its deletion"
         }
-        _ => "; to end it, write a review with the decision Revoke",
+        _ => "; while it is open, a review with the decision Revoke ends it",
     }
 }

@@ -14,11 +14,14 @@ use cloister_api::ResearchNamespace;
 use kube::{Api, api::ListParams};
 use std::{
     collections::{BTreeMap, HashMap},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// How much memory the operator may keep, in MiB.
 const MEMORY: f64 = 64.0;
+
+/// Longer than the operator waits before it says anew who uses an allowlist.
+const SAID: Duration = Duration::from_secs(7);
 
 /// The outcomes of (c) and of (d), as far as they are asked for.
 ///
@@ -30,6 +33,8 @@ pub async fn run(bench: &Bench, cold: bool, restart: bool) -> Result<(Option<Out
     let site = bench.site().await?;
     declare_all(&site, &names, drop).await?;
     let (operator, side) = cold_operator(&site, &names).await?;
+    // What there is to say of the allowlists is said a little later; a restart would say it.
+    site.until_quiet_for(&operator, SAID).await?;
     site.stop_operator(operator).await?;
     let restarted = if restart { Some(restart_outcome(bench, &site, names.len()).await?) } else { None };
     let complaints = site.complaints();

@@ -10,7 +10,7 @@ grant_spec! {
     )]
     pub struct RoleGrantSpec {
         /// The AccessRole.
-        #[schemars(schema_with = "crate::schema::dns_label")]
+        #[schemars(schema_with = "crate::schema::role_name")]
         pub role: String,
         /// The beneficiaries: who gets the role.
         #[schemars(length(min = 1, max = 16))]

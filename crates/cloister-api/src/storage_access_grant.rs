@@ -30,7 +30,7 @@ grant_spec! {
         #[schemars(schema_with = "crate::schema::dns_label")]
         pub storage: String,
         /// One of its roles.
-        #[schemars(schema_with = "crate::schema::dns_label")]
+        #[schemars(schema_with = "crate::schema::role_name")]
         pub role: String,
         /// Where the credential is mounted. If it is absent, it is not mounted.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -49,7 +49,7 @@ impl Key {
             Key::Config => "CloisterConfig",
             Key::Namespace(_) => "ResearchNamespace",
             Key::Allowlist(_) => "EgressAllowlist",
-            Key::Users(_) => "AllowlistUsers",
+            Key::Users(_) => "Users",
             Key::Storage(_) => "StorageResource",
             Key::Policy(_) => "AccessPolicy",
             Key::Role(_) => "AccessRole",

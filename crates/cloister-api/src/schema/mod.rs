@@ -8,7 +8,7 @@ mod selector;
 mod time;
 
 pub use name::{
-    DNS_SUBDOMAIN, digest, dns_label, dns_labels, dns_subdomain, mount_path, own_dns_labels, rbac_name, uid,
+    DNS_SUBDOMAIN, digest, dns_label, dns_labels, dns_subdomain, mount_path, own_dns_labels, rbac_name, role_name, uid,
 };
 pub(crate) use name::{QUALIFIED_NAME, qualified_name, subdomain};
 pub use network::{

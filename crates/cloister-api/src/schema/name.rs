@@ -9,7 +9,19 @@ pub const DNS_SUBDOMAIN: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-
 
 /// A DNS label (RFC 1123): what a Namespace, and most things in it, may be called. At most 63 characters.
 pub fn dns_label(_: &mut SchemaGenerator) -> Schema {
-    let faults = [
+    label(&[])
+}
+
+/// What a grant asks for of the catalogue: a [`dns_label`], which the name of a ClusterRole often is not.
+pub fn role_name(_: &mut SchemaGenerator) -> Schema {
+    label(&[(
+        "self.contains(':')",
+        "must be the name of an AccessRole, or of a role of the StorageResource, and not the ClusterRole that it gives",
+    )])
+}
+
+fn label(first: &[(&'static str, &'static str)]) -> Schema {
+    let usual = [
         (
             "self.contains('.')",
             "must not contain a dot: Cloister joins names with dots in the names of the objects that it writes; \
@@ -20,7 +32,7 @@ pub fn dns_label(_: &mut SchemaGenerator) -> Schema {
     ];
     let otherwise =
         "must be a name of lower-case letters, digits and -, such as my-name, with a letter or a digit at both ends";
-    let rule = looks_like_or(DNS_LABEL, &faults, otherwise);
+    let rule = looks_like_or(DNS_LABEL, &[first, &usual].concat(), otherwise);
     json_schema!({"type": "string", "maxLength": 63, "x-kubernetes-validations": [rule]})
 }
 

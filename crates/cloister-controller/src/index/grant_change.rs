@@ -13,8 +13,8 @@ pub(super) struct GrantChange {
     pub for_namespace: bool,
     /// Somebody got or lost an AccessRole here, who may not decide about requests of the namespace while they have it.
     pub for_deciders: bool,
-    /// Another that asks for the same may be decided otherwise: this one waits, is open or is over by now.
-    pub for_alike: bool,
+    /// It waits, is open or is over by now: something else is to be said of those that wait beside it.
+    pub for_those_beside: bool,
     /// A storage endpoint opened or closed: there may be room for the endpoint of another grant.
     pub for_endpoints: bool,
 }
@@ -27,7 +27,7 @@ impl GrantChange {
         GrantChange {
             for_reviews: !old.is_some_and(|old| alike_for_reviews(old, new)),
             for_namespace: opens(new) || old.is_some_and(opens),
-            for_alike: phase(new) != old.and_then(phase),
+            for_those_beside: phase(new) != old.and_then(phase),
             for_deciders: gives_role(new) != old.is_some_and(gives_role),
             for_endpoints: opens_storage(new) != old.is_some_and(opens_storage),
         }

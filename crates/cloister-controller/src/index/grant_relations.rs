@@ -8,7 +8,7 @@ use super::{
 use crate::{decode::Decoded, key::Key};
 use cloister_api::{GrantKind, GrantPhase};
 use cloister_core::{
-    grant::{Grant, asks_alike},
+    grant::{Grant, bears_on},
     model::child::GrantRef,
 };
 use std::sync::Arc;
@@ -28,9 +28,6 @@ pub fn enqueue_dependents_of_grant(
     }
     if change.for_deciders {
         enqueue_grants_in(index, namespace, dirty);
-    }
-    if change.for_alike {
-        enqueue_alike(index, namespace, grant, dirty);
     }
     if change.for_endpoints {
         enqueue_grants_without_room(index, namespace, dirty);
@@ -52,21 +49,15 @@ pub fn enqueue_dependents_of_grant(
     }
 }
 
-/// The requests that wait for the same: people are told of this grant before they decide about those.
-fn enqueue_alike(index: &Index, namespace: &Arc<str>, grant: &GrantRef, dirty: &mut Dirty) {
-    if let Some(found) = index.grant(namespace, grant) {
-        enqueue_waiting_alike(index, namespace, found, dirty);
-    }
-}
-
-fn enqueue_waiting_alike(index: &Index, namespace: &Arc<str>, found: &Decoded<Grant>, dirty: &mut Dirty) {
+/// The requests that wait for the same, or mount beside it: something else is to be said of them before people decide.
+pub fn enqueue_waiting_beside(index: &Index, namespace: &Arc<str>, found: &Decoded<Grant>, dirty: &mut Dirty) {
     let Ok(object) = &found.object else { return };
     let others = index.grants.get(namespace).into_iter().flatten();
-    let alike = others.filter(|(_, other)| {
+    let beside = others.filter(|(_, other)| {
         let other = other.object.as_ref();
-        other.is_ok_and(|other| other.phase() == GrantPhase::Pending && asks_alike(other, object))
+        other.is_ok_and(|other| other.phase() == GrantPhase::Pending && bears_on(other, object))
     });
-    dirty.extend(alike.map(|(other, _)| Key::Grant(namespace.clone(), other.clone())));
+    dirty.extend(beside.map(|(other, _)| Key::Grant(namespace.clone(), other.clone())));
 }
 
 /// The reviews of a grant of which there may be something else to say.
@@ -98,7 +89,7 @@ pub fn enqueue_dependents_of_removed_grant(
 ) {
     dirty.insert(Key::Grant(namespace.clone(), grant.clone()));
     enqueue_reviews_of_removed_grant(index, namespace, grant, dirty);
-    enqueue_waiting_alike(index, namespace, object, dirty);
+    enqueue_waiting_beside(index, namespace, object, dirty);
     dirty.insert(Key::Namespace(namespace.clone()));
     if gives_role(object) {
         enqueue_grants_in(index, namespace, dirty);

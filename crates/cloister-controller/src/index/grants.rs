@@ -28,6 +28,9 @@ fn upsert<K: Into<Grant>>(object: Decoded<K>, kind: GrantKind, index: &mut Index
         return;
     }
     let change = GrantChange::of(old, &object);
+    if change.for_those_beside {
+        grant_relations::enqueue_waiting_beside(index, &at.namespace, &object, dirty);
+    }
     if let Some(mount) = old.and_then(mounts).filter(|mount| mounts(&object).as_ref() != Some(mount)) {
         // It speaks for the mount no more: what of that stands is nobody's.
         dirty.insert(Key::Mount(at.namespace.clone(), mount.into()));

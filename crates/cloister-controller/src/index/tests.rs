@@ -451,3 +451,23 @@ fn labels_of_a_namespace_that_somebody_changes_are_noted_until_they_are_looked_a
     Decoded::<ResearchNamespace>::remove(&mut index, &at, &mut dirty);
     assert!(index.relabelled.is_empty());
 }
+
+#[test]
+fn what_becomes_of_a_grant_concerns_requests_that_mount_for_the_same_account() {
+    let (mut index, _) = index();
+    let mounting = |name: &str, version: u64, phase: GrantPhase, account: &str| {
+        let mut grant = storage(name, version, phase);
+        let object = grant.object.as_mut().unwrap();
+        let path = format!("/mnt/{name}");
+        object.spec.mount = Some(cloister_api::Mount { service_account_name: account.into(), mount_path: path });
+        grant
+    };
+    take(&mut index, mounting("waits", 1, GrantPhase::Pending, "trainer"));
+    take(&mut index, mounting("elsewhere", 1, GrantPhase::Pending, "loader"));
+    let dirty = take(&mut index, mounting("first", 1, GrantPhase::Active, "trainer"));
+    assert!(dirty.contains(&grant_key("waits")) && !dirty.contains(&grant_key("elsewhere")), "{dirty:?}");
+    let dirty = take(&mut index, mounting("first", 2, GrantPhase::Active, "trainer"));
+    assert!(!dirty.contains(&grant_key("waits")), "nothing has become of it: {dirty:?}");
+    let dirty = take(&mut index, mounting("first", 3, GrantPhase::Revoked, "trainer"));
+    assert!(dirty.contains(&grant_key("waits")), "{dirty:?}");
+}

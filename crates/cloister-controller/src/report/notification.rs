@@ -108,7 +108,7 @@ pub fn grant_notifications(before: Option<&GrantStatus>, after: &GrantStatus) ->
 /// The message of an open grant without its end time.
 fn without_end(message: &str) -> &str {
     match message.split_once("; ") {
-        Some((end, rest)) if end.starts_with("open until ") => rest,
+        Some((end, rest)) if end.starts_with("open until ") || end.starts_with("lasts until ") => rest,
         _ => message,
     }
 }

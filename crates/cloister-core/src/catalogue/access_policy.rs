@@ -2,7 +2,7 @@
 
 use crate::{
     auto_approve,
-    grant::{NEVER_APPROVES, decide::eligibility, matches_nobody, satisfiable, useless},
+    grant::{NEVER_APPROVES, NOBODY_MAY_ASK, decide::eligibility, matches_nobody, satisfiable, useless},
     model::{
         condition::{ConditionUpdate, conditions, ready, stalled},
         durations::signed,
@@ -85,10 +85,12 @@ fn longer(spec: &AccessPolicySpec) -> String {
 
 /// What to do about a policy of no use, and who can, where that does not follow from why it is.
 fn step(reason: &str) -> String {
-    if reason != NEVER_APPROVES {
-        return String::new();
-    }
-    format!("; name approvers in approvalRules, or correct autoApprove; {POLICY_WRITERS} can do that")
+    let what = match reason {
+        NEVER_APPROVES => "name approvers in approvalRules, or correct autoApprove",
+        NOBODY_MAY_ASK => "name those who may in requesters",
+        _ => return String::new(),
+    };
+    format!("; {what}; {POLICY_WRITERS} can do that")
 }
 
 /// What is wrong with an expression, where it is said by a mark in a line of its own: by the number of the character.

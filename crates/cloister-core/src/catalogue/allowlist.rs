@@ -42,6 +42,8 @@ pub struct Users<'a> {
     pub without: Vec<&'a str>,
     /// In how many of them all of it is open.
     pub in_whole: usize,
+    /// Those of them of which nothing is said yet, or any more.
+    pub unsaid: Vec<&'a str>,
     /// Those of them in which a part of it is not, and what is said of that there.
     pub in_part: Vec<(&'a str, &'a EgressStatus)>,
     /// The research namespaces that name it and that it does not allow, in order, each with what keeps it out.
@@ -68,7 +70,11 @@ pub fn users<'a>(
         } else if meant {
             users.names.push(namespace);
             let needs = research.status.iter().flat_map(|status| &status.egress);
-            for need in needs.filter(|need| allowlist_of_entry(&need.name) == Some(name)) {
+            let mut own = needs.filter(|need| allowlist_of_entry(&need.name) == Some(name)).peekable();
+            if own.peek().is_none() {
+                users.unsaid.push(namespace);
+            }
+            for need in own {
                 if need.state == EgressState::Active {
                     users.in_whole += 1;
                 } else if need.reason != NameState::Unknown.reason() {
@@ -82,6 +88,7 @@ pub fn users<'a>(
     users.selects_none = any && !allowed;
     users.names.sort_unstable();
     users.without.sort_unstable();
+    users.unsaid.sort_unstable();
     users.in_part.sort_unstable_by_key(|(namespace, _)| *namespace);
     users.kept_out.sort_unstable();
     users
@@ -90,7 +97,14 @@ pub fn users<'a>(
 /// How an allowlist is used, with a reason of its own where it does not do what it is published for. What never opens, wherever
 /// it is used, is said beside it, and not once more for each namespace.
 fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (String, String) {
-    let Users { names, in_whole, in_part, kept_out, .. } = users;
+    let Users { names, in_part, kept_out, .. } = users;
+    let in_part: Vec<(&str, &EgressStatus, String)> = in_part
+        .iter()
+        .filter_map(|(namespace, need)| Some((*namespace, *need, beyond(&need.message, never)?)))
+        .collect();
+    // Where nothing else is missing than what never opens, the rest is open.
+    let rest = if never.leaves_some { users.in_part.len() - in_part.len() } else { 0 };
+    let in_whole = users.in_whole + rest;
     let spec = &allowlist.spec;
     let no_selector = spec.namespace_selector.is_none();
     let mut said = vec![match (names.len(), spec.attach) {
@@ -115,8 +129,8 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (S
         (all, _) => format!("open as a whole in {in_whole} of the {all} research namespaces that use it"),
     }];
     let mut alike: Vec<(String, Vec<&str>)> = Vec::new();
-    for (namespace, need) in in_part {
-        let Some(why) = beyond(&need.message, never) else { continue };
+    for (namespace, _, why) in &in_part {
+        let why = why.clone();
         match alike.iter_mut().find(|(known, _)| *known == why) {
             Some((_, namespaces)) => namespaces.push(*namespace),
             None => alike.push((why, vec![*namespace])),
@@ -126,6 +140,10 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (S
         let in_part =
             alike.iter().map(|(why, namespaces)| format!("in {}: {why}", first_of(namespaces, NOT_OPEN_NAMED, ", ")));
         said.push(first_of(in_part, NOT_OPEN_NAMED, "; "));
+    }
+    if !users.unsaid.is_empty() {
+        let named = first_of(&users.unsaid, NOT_OPEN_NAMED, ", ");
+        said.push(format!("nothing of it is open in {named}: the status of the ResearchNamespace says why"));
     }
     if !kept_out.is_empty() {
         let kept_out_by = kept_out.iter().map(|(namespace, why)| format!("{namespace} ({why})"));
@@ -141,7 +159,7 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (S
         && (no_selector || users.selects_none || !kept_out.is_empty() || spec.attach == Attach::Always);
     let reason: &str = match in_part.first() {
         _ if allows_none => ALLOWS_NONE,
-        Some((_, need)) if *in_whole == 0 => &need.reason,
+        Some((_, need, _)) if in_whole == 0 => &need.reason,
         _ => reason::RECONCILED,
     };
     (reason.to_owned(), said.join("; "))

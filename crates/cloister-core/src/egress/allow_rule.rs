@@ -1,7 +1,7 @@
 //! What is opened, and its NetworkPolicy.
 
 use crate::{
-    address::{NeverOpened, PolicyPort, Refusal, Selector, networks::NetworkSet},
+    address::{NeverOpened, NeverWhy, PolicyPort, Refusal, Selector, networks::NetworkSet},
     dns::{Held, Host, Names},
     model::text::first_of,
 };
@@ -59,17 +59,23 @@ impl AllowRule {
         }
     }
 
-    /// The networks that are never opened, where they are a part of those that were declared.
-    pub(crate) fn cut_out(&self, never: &NeverOpened) -> Option<Refusal> {
-        let Peers::Networks(open) = &self.peers else { return None };
+    /// The networks that are never opened, where they are a part of those that were declared, by why they are not.
+    pub(crate) fn cut_out(&self, never: &NeverOpened) -> Vec<Refusal> {
+        let Peers::Networks(open) = &self.peers else { return Vec::new() };
         // Mostly nothing is cut out.
         if self.declared == *open {
-            return None;
+            return Vec::new();
         }
         let of = |networks: &[IpNet]| NetworkSet::of(networks.iter().copied());
-        let cut_out = of(&self.declared).difference(&of(open)).to_networks();
-        let why = never.why(*cut_out.first()?);
-        Some(Refusal::NetworksNeverOpened { networks: first_of(&cut_out, NAMED, ", "), why })
+        let mut by_why: BTreeMap<NeverWhy, Vec<IpNet>> = BTreeMap::new();
+        for network in of(&self.declared).difference(&of(open)).to_networks() {
+            by_why.entry(never.why(network)).or_default().push(network);
+        }
+        let refusal = |(why, networks): (NeverWhy, Vec<IpNet>)| Refusal::NetworksNeverOpened {
+            networks: first_of(&networks, NAMED, ", "),
+            why,
+        };
+        by_why.into_iter().map(refusal).collect()
     }
 
     /// The spec of its NetworkPolicy, in the form in which the API server gives it back: defaults written out, sorted.
@@ -158,6 +164,28 @@ mod tests {
     fn spec(peers: Peers, ports: Vec<PolicyPort>) -> serde_json::Value {
         let opening = AllowRule { pods: Selector::everything(), peers, ports, declared: Vec::new() };
         serde_json::to_value(opening.to_network_policy_spec()).unwrap()
+    }
+
+    #[test]
+    fn what_is_cut_out_is_told_by_where_each_network_is_known_from() {
+        use crate::address::Source;
+        let network = |text: &str| text.parse::<IpNet>().unwrap();
+        let never = NeverOpened::of([
+            (network("10.42.0.0/16"), Source::ClusterNetworks),
+            (network("10.96.0.0/24"), Source::ClusterNetworks),
+            (network("10.97.0.4/32"), Source::ApiServer),
+        ]);
+        let declared = vec![network("10.0.0.0/8")];
+        let open = NetworkSet::of(declared.clone())
+            .difference(&NetworkSet::of(["10.42.0.0/16", "10.96.0.0/24", "10.97.0.4/32"].map(network)));
+        let peers = Peers::Networks(open.to_networks());
+        let rule = AllowRule { pods: Selector::everything(), peers, ports: vec![tcp(443, None)], declared };
+        let told: Vec<String> = rule.cut_out(&never).iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 3, "{told:?}");
+        for (network, within) in [("10.42.0.0/16", "in 10.42.0.0/16"), ("10.96.0.0/24", "in 10.96.0.0/24")] {
+            let one = told.iter().find(|one| one.starts_with(network)).unwrap();
+            assert!(one.contains(within) && !one.contains(", 10."), "{one}");
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a rule reaches, whichever kind declared it.
 
+use crate::cluster::dns_service::in_words;
 use cloister_api::{EgressRule, Port, PrivateEndpoint, Protocol, ServiceReference, StorageEndpoint};
 
 /// What a rule or a storage endpoint reaches.
@@ -58,23 +59,43 @@ impl<'a> EgressTarget<'a> {
 /// How many ports are named.
 const PORTS: usize = 3;
 
+/// Where each of two rules leads to: with all that differs, where they look the same in short.
+pub fn destinations(one: &EgressRule, other: &EgressRule) -> (String, String) {
+    let (short, of_other) = (destination(one), destination(other));
+    if short == of_other { (in_full(one), in_full(other)) } else { (short, of_other) }
+}
+
+/// Where a rule leads to, with all its destinations and ports, and for which pods.
+fn in_full(rule: &EgressRule) -> String {
+    let private = rule.private_endpoint.as_ref();
+    let within = private.map(|private| format!(" in {}", private.expected_networks.join(", "))).unwrap_or_default();
+    let pods = rule.pod_selector.as_ref().map(|pods| format!(" for pods ({})", in_words(pods))).unwrap_or_default();
+    format!("{}{within}:{}{pods}", all(rule).join(", "), ports(&rule.ports, usize::MAX))
+}
+
 /// Where a rule leads to.
 pub fn destination(rule: &EgressRule) -> String {
+    let all = all(rule);
+    let Some(first) = all.first() else { return String::new() };
+    let first = if first.contains(':') { format!("[{first}]") } else { first.clone() };
+    let more = if all.len() > 1 { format!("+{}", all.len() - 1) } else { String::new() };
+    format!("{first}{more}:{}", ports(&rule.ports, PORTS))
+}
+
+/// All that a rule names.
+fn all(rule: &EgressRule) -> Vec<String> {
     let listed = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
     let mut all = listed(&rule.domain_names);
     all.extend(listed(&rule.networks));
     all.extend(rule.service.as_ref().map(|service| format!("{}/{}", service.namespace, service.name)));
     all.extend(rule.private_endpoint.as_ref().map(|endpoint| endpoint.domain_name.clone()));
-    let Some(first) = all.first() else { return String::new() };
-    let first = if first.contains(':') { format!("[{first}]") } else { first.clone() };
-    let more = if all.len() > 1 { format!("+{}", all.len() - 1) } else { String::new() };
-    format!("{first}{more}:{}", ports(&rule.ports))
+    all
 }
 
-fn ports(ports: &[Port]) -> String {
+fn ports(ports: &[Port], most: usize) -> String {
     let mut named: Vec<String> = ports
         .iter()
-        .take(PORTS)
+        .take(most)
         .map(|port| {
             let end = port.end_port.map(|end| format!("-{end}")).unwrap_or_default();
             let protocol = if port.protocol == Protocol::default() {
@@ -85,7 +106,7 @@ fn ports(ports: &[Port]) -> String {
             format!("{}{end}{protocol}", port.port)
         })
         .collect();
-    if ports.len() > PORTS {
+    if ports.len() > most {
         named.push("...".to_owned());
     }
     named.join(",")

@@ -15,8 +15,8 @@ mod review;
 
 pub use break_glass::settle::owes_review;
 pub use credential::mount::{Copy, GRACE, LastEnd, SETTLING, goes_with, last_call, unclaimed};
-pub use decide::satisfiable::{NEVER_APPROVES, satisfiable, useless};
-pub use kinds::{caution::asks_alike, declared::ALREADY_OPEN};
+pub use decide::satisfiable::{NEVER_APPROVES, NOBODY_MAY_ASK, satisfiable, useless};
+pub use kinds::{caution::bears_on, declared::ALREADY_OPEN};
 pub use lifecycle::{
     lag::over_since,
     mounted::mounted,

@@ -34,7 +34,7 @@ pub(crate) fn beyond_declared(
             tally.opens(&rule.name);
         }
         let message = format!(
-            "EgressGrant {grant} has {} open, and egress.rules does not declare all of it; it stays open until the grant ends: revoke the \
+            "EgressGrant {grant} opens {} as far as its status says, and egress.rules does not declare all of it; it stays so until the grant ends: revoke the \
              grant if it is not needed (an AccessReview with the decision Revoke), or declare all of it",
             destination(rule)
         );

@@ -68,7 +68,7 @@ impl Needs {
                     if opening.peers != Peers::Networks(Vec::new()) {
                         self.tally(need).opens(&rule.name);
                     }
-                    if let Some(why) = opening.cut_out(surroundings.never) {
+                    for why in opening.cut_out(surroundings.never) {
                         self.tally(need).cuts_out(&rule.name, &why);
                     }
                     self.policies.push(Child::NetworkPolicy(policy));

@@ -5,6 +5,7 @@ use crate::{
     address::{DomainName, Refusal, WILDCARD_NOT_ENFORCEABLE, listed},
     dns::{Held, NameState},
     model::{once::once_each, text::others},
+    namespace::hold_by_name::BACKEND_MISSING,
 };
 use cloister_api::{EgressState, EgressStatus};
 use std::collections::BTreeSet;
@@ -19,6 +20,8 @@ pub struct Tally {
     rules: usize,
     /// The rules that open something.
     open: BTreeSet<String>,
+    /// The rules of which wildcards cover rules of the namespace.
+    covers: BTreeSet<String>,
     closed: Vec<Closed>,
     /// What is to be known of what is open: what wildcards cover though no address opens them, and what is cut out.
     notes: Vec<String>,
@@ -40,7 +43,7 @@ struct Closed {
 impl Closed {
     /// Whether somebody has to correct the rule.
     fn is_wrong(&self) -> bool {
-        self.state == EgressState::Refused && self.reason != WILDCARD_NOT_ENFORCEABLE
+        self.state == EgressState::Refused && ![WILDCARD_NOT_ENFORCEABLE, BACKEND_MISSING].contains(&&*self.reason)
     }
 }
 
@@ -79,7 +82,7 @@ impl Tally {
 
     /// Notes that wildcards of a rule, which no address opens, cover hosts that the namespace names.
     pub fn covers(&mut self, rule: &str, wildcards: &[DomainName]) {
-        self.opens(rule);
+        self.covers.insert(rule.to_owned());
         self.notes.push(format!(
             "{} covers the hosts below it that egress.rules of the ResearchNamespace name, and opens no other",
             listed(wildcards)
@@ -135,7 +138,9 @@ impl Tally {
     fn extent(&self) -> String {
         let in_part: BTreeSet<&String> =
             self.closed.iter().map(|closed| &closed.rule).filter(|rule| self.open.contains(*rule)).collect();
-        let wholly = self.rules.saturating_sub(self.open.len());
+        // What only covers rules of the namespace opens nothing by itself.
+        let some = self.open.union(&self.covers).count();
+        let wholly = self.rules.saturating_sub(if self.rules == 1 { self.open.len() } else { some });
         let are = |count| if count == 1 { "is" } else { "are" };
         match (self.rules, wholly, in_part.len()) {
             (1, 0, _) => "partly open".to_owned(),

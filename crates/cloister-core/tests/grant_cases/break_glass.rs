@@ -81,8 +81,8 @@ fn who_owes_a_review_does_not_break_it_again() {
     settle(&mut whom);
     assert_eq!(
         message(&whom, "role/again"),
-        "alice used break-glass for StorageAccessGrant/eval, and nobody had reviewed that grant when this was decided; ask an approver of \
-         AccessPolicy standard, one of security (Group security) or owners (Group owners) to review it first. A grant cannot \
+        "alice used break-glass for StorageAccessGrant/eval, and nobody had reviewed that grant when this was decided; unless somebody has by now, ask an approver of \
+         AccessPolicy standard, one of security (Group security) or owners (Group owners) to review it, and then ask again. A grant cannot \
          be changed: delete it, and ask again"
     );
     review(&mut whom, "eval", Decision::Deny, person("sam", &["security"]));

@@ -77,3 +77,30 @@ fn those_who_decide_are_told_that_egress_leads_to_storage_or_to_people() {
         assert_eq!(told("nobody"), [""; 0]);
     }
 }
+
+#[test]
+fn one_that_gives_nothing_says_so() {
+    let nothing = json!({"roles": [{"name": "reader", "accessPolicy": "standard"}]});
+    let mut world = World { storage: storage(nothing), ..world() };
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    let end = status(&world, "eval").expires_at.unwrap().0;
+    let told = message(&world, "eval");
+    let why =
+        "role reader of StorageResource weights has no credential, so nothing is mounted; if it should have one, ask ";
+    assert!(told.starts_with(&format!("lasts until {end}, and nothing of it is open now; {why}")), "{told}");
+    assert!(status(&world, "eval").residual_exposure.is_empty(), "nothing was given that could outlast it");
+}
+
+#[test]
+fn of_a_role_that_names_another_cluster_role_it_is_not_said_that_the_other_one_was_changed() {
+    let mut world = world();
+    ask(&mut world, "role/debug", json!({}));
+    settle(&mut world);
+    assert_eq!(said(&world, "role/debug").0, GrantPhase::Active);
+    let super::grants::Shelf::Read(role) = &mut world.role else { unreachable!() };
+    role.spec.cluster_role = "cloister:storage-reader".into();
+    settle(&mut world);
+    let told = message(&world, "role/debug");
+    assert!(told.contains("which ClusterRole it names") && !told.contains("cloister:storage-reader"), "{told}");
+}

@@ -208,7 +208,10 @@ pub fn said(world: &World, key: &str) -> (GrantPhase, String) {
 /// What is said of a grant in a sentence.
 pub fn message(world: &World, key: &str) -> String {
     let conditions = status(world, key).conditions;
-    conditions.into_iter().find(|c| c.type_ == "Ready").map(|c| c.message).unwrap_or_default()
+    let told = conditions.into_iter().find(|c| c.type_ == "Ready").map(|c| c.message).unwrap_or_default();
+    // When it was denied is in each of them.
+    let at = status(world, key).ended_at.map(|at| format!("denied at {}: ", at.0));
+    at.and_then(|at| told.strip_prefix(&at).map(str::to_owned)).unwrap_or(told)
 }
 
 /// The status and the reason of a condition.

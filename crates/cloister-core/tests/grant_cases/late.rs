@@ -122,10 +122,10 @@ fn one_that_is_owed_waits_while_nobody_knows_who_may_make_it() {
                         cloister:catalogue-admin) to publish it again";
     let take_policy = (|world: &mut World| world.policy = Shelf::Absent) as fn(&mut World);
     let take_storage = |world: &mut World| world.storage = Shelf::Absent;
-    let policy_ended = "AccessPolicy standard was deleted; ask a policy administrator (ClusterRole cloister:policy-admin) to \
-                        publish it again, then create another request";
-    let storage_ended = "StorageResource weights was deleted; ask a catalogue administrator (ClusterRole \
-                         cloister:catalogue-admin) to publish it again, then create another request";
+    let policy_ended = "AccessPolicy standard was deleted; unless it is there again by now, ask a policy administrator (ClusterRole cloister:policy-admin) to \
+                        publish it, then create another request";
+    let storage_ended = "StorageResource weights was deleted; unless it is there again by now, ask a catalogue administrator (ClusterRole \
+                         cloister:catalogue-admin) to publish it, then create another request";
     for (reason, ended, said_ended, gone, take) in [
         ("PolicyNotFound", "PolicyGone", policy_ended, policy_gone, take_policy),
         ("StorageNotFound", "TargetGone", storage_ended, storage_gone, take_storage),

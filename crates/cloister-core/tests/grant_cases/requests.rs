@@ -138,6 +138,15 @@ fn a_rule_that_is_not_the_declared_one_is_told_before_anybody_is_asked() {
                    203.0.112.0/23:443, which is not a part of it (destination, ports or podSelector); delete the grant and ask \
                    again with the rule as it is declared, or with one of another name";
     assert_eq!(asked_for(networks("lab", "203.0.112.0/23"), Vec::new()), ("RuleDiffers".into(), differs.into()));
+    // What is cut short in a list is told in full where the short forms are alike.
+    let two = |other: &str| json!({"name": "lab", "networks": ["203.0.113.0/24", other], "ports": [{"port": 443}]});
+    let mut world = by_people(json!({}));
+    world.rules = Shared::new(vec![serde_json::from_value(two("198.51.100.0/24")).unwrap()]);
+    ask(&mut world, "egress/lab", json!({"rule": two("192.0.2.0/24")}));
+    settle(&mut world);
+    let differs = "declares rule lab as 203.0.113.0/24, 198.51.100.0/24:443, and the grant's rule of that name is 203.0.113.0/24, \
+                   192.0.2.0/24:443, which";
+    assert!(message(&world, "egress/lab").contains(differs), "{}", message(&world, "egress/lab"));
     for (network, same) in
         [("203.0.113.7/32", " (rule lab has some of the same destinations)"), ("198.51.100.0/24", "")]
     {

@@ -368,7 +368,7 @@ fn who_approved_it_and_until_when_it_is_open_is_said_whatever_else_is() {
     settle(&mut world);
     assert_eq!(told(&world, "eval"), (GrantPhase::Active, "CredentialMissing".into(), true));
     assert!(message(&world, "eval").starts_with(&format!("it lasts until {end}, but there is no Secret weights in ")));
-    assert_eq!(of(&world, "Active"), ("True".into(), format!("open until {end}")));
+    assert_eq!(of(&world, "Active"), ("True".into(), format!("lasts until {end}")));
     let (is, said) = of(&world, "Approved");
     assert!(is == "True" && said.starts_with("approved by ") && said.ends_with(&by), "{said}");
     world.now = end;

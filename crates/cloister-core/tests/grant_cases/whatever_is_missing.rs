@@ -169,11 +169,13 @@ fn one_that_ended_says_what_was_changed() {
         "AccessPolicy standard, under which it was approved, was deleted. The new policy of that name does not count; create \
          another request",
     );
-    let gone =
-        format!("AccessPolicy standard was deleted; ask {POLICIES} to publish it again, then create another request");
+    let gone = format!(
+        "AccessPolicy standard was deleted; unless it is there again by now, ask {POLICIES} to publish it, then create another request"
+    );
     is(ended(|world| world.policy = Shelf::Absent), "PolicyGone", &gone);
-    let gone =
-        format!("AccessRole debugger was deleted; ask {CATALOGUE} to publish it again, then create another request");
+    let gone = format!(
+        "AccessRole debugger was deleted; unless it is there again by now, ask {CATALOGUE} to publish it, then create another request"
+    );
     is(ended(|world| world.role = Shelf::Absent), "TargetGone", &gone);
     is(
         ended(|world| world.cluster_roles.clear()),

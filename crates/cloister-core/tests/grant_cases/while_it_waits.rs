@@ -176,8 +176,8 @@ fn a_digest_that_differs_says_what_is_known_of_why() {
                     the reviewer read it";
     counted(&mut world, 0);
     assert_eq!(said_of(&world, 0), format!("{mistyped}; the digest is now {digest}. {ANOTHER_REVIEW}"));
-    let told = "; what sam approved does not count, because it names another digest than the request has: sam must look at \
-                the request again";
+    let told = "; what sam approved does not count, because it names another digest than the request has now: who still \
+                approves it looks at the request again";
     assert!(message(&world, "eval").ends_with(told), "{}", message(&world, "eval"));
     review(&mut world, "eval", Decision::Approve, sam());
     settle(&mut world);

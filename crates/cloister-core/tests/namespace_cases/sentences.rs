@@ -83,8 +83,8 @@ fn what_grants_have_open_beyond_the_declared_rules_has_an_entry() {
     assert_eq!((beyond.state, beyond.reason.as_str()), (EgressState::Active, "BeyondDeclared"));
     assert_eq!(
         beyond.message,
-        "EgressGrant p1 has 192.0.2.128/26:22 open, and egress.rules does not declare all of it; it stays open until the grant ends: \
-         revoke the grant if it is not needed (an AccessReview with the decision Revoke), or declare all of it"
+        "EgressGrant p1 opens 192.0.2.128/26:22 as far as its status says, and egress.rules does not declare all of it; it stays so \
+         until the grant ends: revoke the grant if it is not needed (an AccessReview with the decision Revoke), or declare all of it"
     );
     // One that opens nothing has none.
     world.faults.insert("p1".into(), ("ApplyRefused", "the API server refused a NetworkPolicy"));
@@ -218,8 +218,8 @@ fn a_peer_that_is_not_there_is_told_from_one_that_has_not_agreed() {
     closed.unenforced.insert("data-prep".into());
     assert_eq!(
         of_need(&settled(closed), "to/data-prep").message,
-        "ResearchNamespace data-prep is not enforced yet, and until then nothing is open to or from it; ask its owners what \
-         its status says is missing, and to name interp in ingress.fromResearchNamespaces"
+        "ResearchNamespace data-prep is not enforced, or is being deleted, and nothing is open to or from it; if it is to \
+         stay, ask its owners what its status says is missing, and to name interp in ingress.fromResearchNamespaces"
     );
 }
 

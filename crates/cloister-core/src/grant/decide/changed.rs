@@ -15,7 +15,10 @@ const NAMED: usize = 3;
 pub fn words(status: &GrantStatus, target: &Target<'_>) -> Vec<String> {
     let role = target.cluster_role.unwrap_or("of the role");
     let changed = digest::changed(&status.target_parts, target);
-    let words = changed.into_iter().map(|part| match part {
+    // Of another ClusterRole there is nothing to compare.
+    let is_another = changed.contains(&"clusterRole");
+    let changed = changed.into_iter().filter(|part| *part != "rules" || !is_another);
+    let words = changed.map(|part| match part {
         "uid" => "it was deleted and created again".to_owned(),
         "sensitivity" => "its sensitivity".to_owned(),
         "endpoint" => "its endpoint".to_owned(),

@@ -3,7 +3,7 @@
 use super::{approval::Tally, bars::People, case::Case, taken_back::Ended};
 use crate::grant::{
     Grant, Input,
-    model::reviews::{in_words, recorded, reviews_of},
+    model::reviews::{in_words, is_placeholder, recorded, reviews_of},
 };
 use cloister_api::{Decision, Identity, RecordedReview};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -47,6 +47,8 @@ impl<'a> Decisions<'a> {
             }
             match (review.spec.decision, is_of_this) {
                 (Decision::Approve, true) => drop(newest.insert(&reviewer.username, at)),
+                // Who left the placeholder of an example has agreed to nothing yet.
+                (Decision::Approve, false) if is_placeholder(&review.spec.digest) => {}
                 (Decision::Approve, false) => {
                     agreed_before.insert(people.person(reviewer), reviewer.username.clone());
                 }

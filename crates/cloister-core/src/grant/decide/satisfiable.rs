@@ -8,6 +8,9 @@ use crate::{auto_approve, model::text::counted};
 use cloister_api::{AccessPolicySpec, ApprovalRule, Principal, Subject, SubjectKind};
 use std::collections::BTreeSet;
 
+/// Reason of a policy that lets nobody ask.
+pub const NOBODY_MAY_ASK: &str = "NobodyMayAsk";
+
 /// Reason of a policy under which nobody and nothing approves.
 pub const NEVER_APPROVES: &str = "NeverApproves";
 
@@ -51,7 +54,7 @@ pub fn satisfiable(policy: &AccessPolicySpec) -> Result<Option<()>, String> {
 pub fn useless(policy: &AccessPolicySpec) -> Option<(&'static str, String)> {
     let but = if policy.break_glass.is_some() { ", except with break-glass" } else { "" };
     if policy.requesters.is_empty() {
-        return Some(("NobodyMayAsk", format!("requesters is empty, so nobody may ask{but}")));
+        return Some((NOBODY_MAY_ASK, format!("requesters is empty, so nobody may ask{but}")));
     }
     if policy.ticket.required && policy.ticket.pattern.as_deref().and_then(pattern_error).is_some() {
         let why = "a ticket is required, but ticket.pattern cannot be read, so no ticket is accepted".to_owned();

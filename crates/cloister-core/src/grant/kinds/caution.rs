@@ -38,6 +38,13 @@ pub fn asks_alike(one: &Grant, other: &Grant) -> bool {
         && one.asks() == other.asks()
 }
 
+/// Whether what becomes of one grant bears on what is said of another, which waits in the same namespace: it asks for the same,
+/// or mounts for the same ServiceAccount.
+pub fn bears_on(one: &Grant, other: &Grant) -> bool {
+    let account = |grant: &'_ Grant| grant.of_kind().mounted_account().map(str::to_owned);
+    asks_alike(one, other) || account(one).is_some_and(|own| account(other) == Some(own))
+}
+
 /// When a request was made, and which it is: of any two, one comes before the other.
 fn place(grant: &Grant) -> (Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>, &str) {
     (grant.metadata().creation_timestamp.as_ref(), grant.name())

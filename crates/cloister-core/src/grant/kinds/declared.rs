@@ -2,7 +2,7 @@
 
 use super::obstacle::{Effect, Missing, Obstacle};
 use crate::{
-    egress::{AllowRule, Allowed, is_within, open_covered_by, overlap, target::destination},
+    egress::{AllowRule, Allowed, is_within, open_covered_by, overlap, target::destinations},
     grant::Input,
 };
 use cloister_api::{EgressRule, EgressState, condition::ACTIVE};
@@ -17,13 +17,12 @@ pub const ALREADY_OPEN: &str = "AlreadyOpen";
 pub fn differs(rule: &EgressRule, input: &Input<'_>) -> Option<Obstacle> {
     let declared = another(rule, input)?;
     let (name, namespace) = (&rule.name, input.namespace);
+    let (of_declared, own) = destinations(declared, rule);
     let said = |what_to_do: &str| {
         format!(
-            "ResearchNamespace {namespace} declares rule {name} as {}, and the grant's rule of that name is {}, which is not a \
-             part of it (destination, ports or podSelector); {what_to_do} the rule as it is declared, or with one of another \
-             name",
-            destination(declared),
-            destination(rule)
+            "ResearchNamespace {namespace} declares rule {name} as {of_declared}, and the grant's rule of that name is {own}, which \
+             is not a part of it (destination, ports or podSelector); {what_to_do} the rule as it is declared, or with one of \
+             another name",
         )
     };
     let (waiting, refused) = (said("delete the grant and ask again with"), said("ask with"));
@@ -47,12 +46,10 @@ pub fn goes_beyond(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
         return Some(Missing { reason: ACTIVE, message: format!("{undeclared}, and {REVOKE}") });
     }
     let declared = another(rule, input)?;
+    let (of_declared, own) = destinations(declared, rule);
     let message = format!(
-        "ResearchNamespace {} now declares rule {} as {}, which does not cover all of {}, and {REVOKE}",
-        input.namespace,
-        rule.name,
-        destination(declared),
-        destination(rule)
+        "ResearchNamespace {} now declares rule {} as {of_declared}, which does not cover all of {own}, and {REVOKE}",
+        input.namespace, rule.name
     );
     Some(Missing { reason: RULE_DIFFERS, message })
 }

@@ -10,7 +10,9 @@ use super::{
 use crate::{
     address::Refusal,
     dns::{Held, NameState},
-    egress::{self, Opened, REACH_EXCEEDS_INTENT, grant_refused, open_rule, open_rule_in_part, target::destination},
+    egress::{
+        self, Opened, Peers, REACH_EXCEEDS_INTENT, grant_refused, open_rule, open_rule_in_part, target::destination,
+    },
     grant::{
         Grant, Input,
         model::{
@@ -191,6 +193,7 @@ fn at_addresses(
     let closed: Vec<&Held> = held.iter().filter(|held| held.state != NameState::Held).collect();
     Opening {
         children: vec![Child::NetworkPolicy(policy)],
+        opens_nothing: opening.peers == Peers::Networks(Vec::new()),
         note: closed.first().map(|first| Missing {
             reason: first.state.reason(),
             message: format!("{}{}", what_to_do(first), others(closed.len() - 1, "name", "status.hosts")),
@@ -208,8 +211,10 @@ fn at_addresses(
 /// The networks that are never opened, where they are a part of those that were asked for.
 fn cut_out(rule: &EgressRule, input: &Input<'_>) -> Option<Missing> {
     let surroundings = input.surroundings();
-    let refusal = open_rule_in_part(rule, &surroundings).opening?.cut_out(surroundings.never)?;
-    Some(Missing { reason: refusal.reason(), message: format!("a part of it stays closed: {refusal}") })
+    let refusals = open_rule_in_part(rule, &surroundings).opening?.cut_out(surroundings.never);
+    let all: Vec<String> = refusals.iter().map(ToString::to_string).collect();
+    let message = format!("a part of it stays closed: {}", all.join("; "));
+    Some(Missing { reason: refusals.first()?.reason(), message })
 }
 
 /// How many names are told of in full.

@@ -53,7 +53,7 @@ pub enum Ineligible {
     RequesterLeft(String, String),
     #[error("{}", .0.message)]
     ServiceAccountNotFound(Missing),
-    #[error("{0} used break-glass for {1}, and nobody had reviewed that grant when this was decided; ask {by} to review it first", by = .1.by())]
+    #[error("{0} used break-glass for {1}, and nobody had reviewed that grant when this was decided; unless somebody has by now, ask {by} to review it, and then ask again", by = .1.by())]
     EarlierReviewOwed(String, UnreviewedBreakGlass),
     #[error("{0}")]
     TooMany(String),

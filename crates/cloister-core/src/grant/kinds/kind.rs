@@ -29,6 +29,8 @@ pub struct Opening {
     pub chain: Option<Chain>,
     /// What of it is taken away.
     pub close: Vec<Action>,
+    /// Whether all of it is closed for now, without being anybody's mistake.
+    pub opens_nothing: bool,
     /// What stays closed, and why.
     pub fault: Option<Missing>,
     /// What stays closed without being anybody's mistake.

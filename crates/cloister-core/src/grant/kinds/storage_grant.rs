@@ -27,9 +27,15 @@ use crate::{
         },
         secret_named,
     },
-    model::child::{Child, build::role_binding},
+    model::{
+        child::{Child, build::role_binding},
+        writers::CATALOGUE_WRITERS,
+    },
 };
-use cloister_api::{CredentialSource, Mount, OnExpiry, ResidualExposure, StorageAccessGrant, Subject};
+use cloister_api::{
+    CredentialSource, Mount, OnExpiry, ResidualExposure, StorageAccessGrant, StorageResource, StorageRole, Subject,
+    condition::ACTIVE,
+};
 use serde_json::{Value, json};
 
 impl Kind for StorageAccessGrant {
@@ -143,7 +149,8 @@ impl Kind for StorageAccessGrant {
     }
 
     fn caution(&self, input: &Input<'_>) -> Vec<String> {
-        Kind::unanswered(self, input)
+        let unmounted = nothing_to_mount(self, input).map(|why| why.message);
+        Kind::unanswered(self, input).into_iter().chain(unmounted).collect()
     }
 
     fn unanswered(&self, input: &Input<'_>) -> Vec<String> {
@@ -157,7 +164,8 @@ impl Kind for StorageAccessGrant {
         let has_endpoint = found(self, input).is_ok_and(|(storage, _)| storage.spec.endpoint.is_some());
         left.extend(has_endpoint.then_some(ResidualExposure::Connections));
         if self.spec.mount.is_some() {
-            left.push(ResidualExposure::CredentialRead);
+            let is_kept = found(self, input).map_or(true, |(_, role)| role.credential.is_some());
+            left.extend(is_kept.then_some(ResidualExposure::CredentialRead));
             left.extend((self.spec.on_expiry == OnExpiry::Empty).then_some(ResidualExposure::MountedFiles));
         }
         left
@@ -171,13 +179,29 @@ impl Kind for StorageAccessGrant {
             opening.children.push(Child::RoleBinding(binding));
         }
         add_endpoint(self, grant, input, &mut opening);
+        let gives = |(storage, role): (&StorageResource, &StorageRole)| {
+            role.cluster_role.is_some() || role.credential.is_some() || storage.spec.endpoint.is_some()
+        };
+        opening.opens_nothing = found(self, input).is_ok_and(|found| !gives(found));
         match (credential(self, input), &self.spec.mount) {
             (Ok(Some(source)), Some(mount)) => add_mount(grant, mount, &source, input, &mut opening),
-            (Ok(_), _) => {}
+            (Ok(_), _) => opening.note = opening.note.or_else(|| nothing_to_mount(self, input)),
             (Err(missing), _) => opening.fault = Some(missing),
         }
         opening
     }
+}
+
+/// That a mount is asked for, and the role has no credential.
+fn nothing_to_mount(grant: &StorageAccessGrant, input: &Input<'_>) -> Option<Missing> {
+    grant.spec.mount.as_ref()?;
+    let (_, role) = found(grant, input).ok()?;
+    let message = format!(
+        "role {} of StorageResource {} has no credential, so nothing is mounted; if it should have one, ask {CATALOGUE_WRITERS} to \
+         name it in the StorageResource",
+        role.name, grant.spec.storage
+    );
+    role.credential.is_none().then_some(Missing { reason: ACTIVE, message })
 }
 
 /// Mounts the credential, unless another stands in its way or its end is near.

@@ -146,7 +146,7 @@ impl TargetError {
         match self {
             TargetError::NotFound { kind, name, .. } => {
                 format!(
-                    "{kind} {name} was deleted; ask {CATALOGUE_WRITERS} to publish it again, then create another request"
+                    "{kind} {name} was deleted; unless it is there again by now, ask {CATALOGUE_WRITERS} to publish it, then create another request"
                 )
             }
             TargetError::RoleNotFound { storage, role, offered, .. } => format!(
@@ -155,7 +155,7 @@ impl TargetError {
             ),
             TargetError::PolicyNotFound { name, .. } => {
                 format!(
-                    "AccessPolicy {name} was deleted; ask {POLICY_WRITERS} to publish it again, then create another request"
+                    "AccessPolicy {name} was deleted; unless it is there again by now, ask {POLICY_WRITERS} to publish it, then create another request"
                 )
             }
             TargetError::ClusterRoleNotFound { name, named_by, .. } => format!(

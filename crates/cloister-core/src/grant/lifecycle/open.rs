@@ -89,7 +89,10 @@ pub fn open(grant: &Grant, target: &Target<'_>, input: &Input<'_>) -> Plan<Grant
     status.residual_exposure = residue(grant, target, input);
     status.hosts = opening.hosts;
     status.activated_at = status.activated_at.or_else(|| Some(seconds(input.now)));
-    let until = format!("open until {end}");
+    let until = match opening.opens_nothing {
+        true => format!("lasts until {end}, and nothing of it is open now"),
+        false => format!("open until {end}"),
+    };
     let requester = grant.terms().requested_by;
     let left =
         requester.and_then(|requester| membership::left(grant, &status, requester, input.members)).map(|who| Missing {

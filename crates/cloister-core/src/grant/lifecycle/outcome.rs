@@ -210,11 +210,11 @@ fn waits_for_people(
     let changed = changed::since_read(status, target);
     if !decisions.agreed_before.is_empty() {
         let who = first_of(&decisions.agreed_before, APPROVERS_NAMED, ", ");
-        let why = match &changed {
-            Some(why) => format!("no longer counts ({why})"),
-            None => "does not count, because it names another digest than the request has".to_owned(),
-        };
-        message.push_str(&format!("; what {who} approved {why}: {who} must look at the request again"));
+        let why = changed.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        message.push_str(&format!(
+            "; what {who} approved does not count, because it names another digest than the request has now{why}: who still \
+             approves it looks at the request again"
+        ));
     }
     for refusal in &decisions.refused_before {
         let why = changed.as_deref().unwrap_or("with another digest than it has now");
@@ -226,7 +226,10 @@ fn waits_for_people(
     match case.out_of_reach(&decisions.accounts) {
         Some(why) => {
             let advice = format!("Ask {POLICY_WRITERS} to do that, or delete the grant");
-            wait("NoApproverLeft", format!("{message}; no approver is left: {why}. {advice}"), true)
+            let at_its_end = format!(
+                "AccessPolicy {policy} required {missing}, and no approver was left: {why}. First ask {POLICY_WRITERS} to do that"
+            );
+            Wait::new("NoApproverLeft", format!("{message}; no approver is left: {why}. {advice}"), at_its_end, true)
         }
         None => wait("AwaitingApproval", message, false),
     }

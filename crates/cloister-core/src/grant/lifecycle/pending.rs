@@ -154,7 +154,9 @@ fn denied(
     now: Timestamp,
 ) -> Plan<GrantStatus> {
     let status = ended(status, GrantPhase::Denied, now);
-    say.ready(plan, status, why.reason(), format!("{why}. {ASK_AGAIN}"))
+    // What was so then may be otherwise when it is read.
+    let message = format!("denied at {}: {why}. {ASK_AGAIN}", seconds(now).0);
+    say.ready(plan, status, why.reason(), message)
 }
 
 /// What is kept of what was said before. Whatever else is there belongs to a later phase, and nobody has decided yet.

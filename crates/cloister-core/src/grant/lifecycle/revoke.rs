@@ -70,7 +70,10 @@ pub fn revoke(remains: &Remains<'_>, end: Option<End>, input: &Input<'_>) -> Pla
     status.phase = GrantPhase::Revoking;
     status.ended_at = None;
     status.secret_destroyed = remains.mount.is_some();
-    let message = format!("{message}{WAITING}{}, to end", left(pods, held));
+    let message = match pods + held {
+        0 => format!("{message}{WAITING}the API server to notice that nothing is mounted any more"),
+        _ => format!("{message}{WAITING}{}, to end", left(pods, held)),
+    };
     // One that is over by its time needs no status to stay so, and admission takes a moment to notice.
     let over_in_a_moment = phase == GrantPhase::Expired && pods == 0 && held == 0;
     let since = revoking_since(remains, input.now).unwrap_or(input.now);

@@ -196,10 +196,10 @@ fn approval(status: &GrantStatus, reason: &str) -> Option<String> {
     Some(format!("{how}{} at {at}", policy.unwrap_or_default()))
 }
 
-/// Until when a grant is open that is.
+/// Until when a grant lasts that is open. How much of it is, its `Ready` says.
 fn open_until(status: &GrantStatus) -> Option<String> {
     let end = status.expires_at.as_ref().filter(|_| status.phase == GrantPhase::Active)?;
-    Some(format!("open until {}", end.0))
+    Some(format!("lasts until {}", end.0))
 }
 
 /// Whether it was said of a grant that the review which it owes can never be made.

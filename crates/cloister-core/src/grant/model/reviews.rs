@@ -29,3 +29,8 @@ pub fn recorded(review: &AccessReview, reviewer: &Identity) -> RecordedReview {
 pub fn agreed(reviews: &[RecordedReview]) -> Vec<&Identity> {
     reviews.iter().filter(|review| review.decision == Decision::Approve).map(|review| &review.reviewer).collect()
 }
+
+/// Whether a uid or a digest is nobody's: zeros, as the examples have them.
+pub fn is_placeholder(text: &str) -> bool {
+    text.rsplit(':').next().unwrap_or_default().chars().all(|digit| matches!(digit, '0' | '-'))
+}

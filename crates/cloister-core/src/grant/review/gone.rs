@@ -3,7 +3,10 @@
 use crate::{
     grant::{
         DeclaredGrant, Input,
-        model::judged::{ONCE, counted},
+        model::{
+            judged::{ONCE, counted},
+            reviews::is_placeholder,
+        },
     },
     model::child::GrantRef,
 };
@@ -14,11 +17,6 @@ pub const REQUEST_GONE: &str = "RequestGone";
 
 /// What stands between what was said of a review and that its grant is gone.
 const GONE: &str = "; its grant, ";
-
-/// Whether a uid or a digest is nobody's: zeros, as the examples have them.
-pub fn is_placeholder(text: &str) -> bool {
-    text.chars().all(|digit| matches!(digit, '0' | '-'))
-}
 
 /// What is said of a review that names what is not in its namespace. `elsewhere` is the grant there that has the uid.
 pub fn not_found(named: &RequestReference, elsewhere: Option<&GrantRef>) -> String {

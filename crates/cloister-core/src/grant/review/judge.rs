@@ -15,6 +15,7 @@ use crate::{
             judged::{Judged, ONCE, has_answer, is_answered, is_conditional, is_refused},
             own::stands_after_its_end,
             people::is_service_account,
+            reviews::is_placeholder,
         },
         same_person,
     },
@@ -197,7 +198,7 @@ fn held_up<'a>(review: &AccessReview, grant: &'a Grant) -> Option<&'a str> {
 /// What is said of a review that names another digest than its grant has.
 fn digest_differs(written: &str, why: Option<&str>, digest: &str, anew: Option<&str>) -> String {
     let why = match why {
-        _ if gone::is_placeholder(written.rsplit(':').next().unwrap_or_default()) => {
+        _ if is_placeholder(written) => {
             "its digest is the placeholder of an example, and it cannot be changed".to_owned()
         }
         Some(why) => format!("it names another digest: {why}, or the digest is mistyped"),

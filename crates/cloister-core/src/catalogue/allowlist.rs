@@ -103,7 +103,7 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (S
         .filter_map(|(namespace, need)| Some((*namespace, *need, beyond(&need.message, never)?)))
         .collect();
     // Where nothing else is missing than what never opens, the rest is open.
-    let rest = if never.leaves_some { users.in_part.len() - in_part.len() } else { 0 };
+    let rest = if never.opens_some { users.in_part.len() - in_part.len() } else { 0 };
     let in_whole = users.in_whole + rest;
     let spec = &allowlist.spec;
     let no_selector = spec.namespace_selector.is_none();
@@ -263,6 +263,8 @@ struct NeverOpen {
     broken: Vec<(&'static str, OfRule)>,
     /// What only covers rules of namespaces.
     covering: Vec<OfRule>,
+    /// Whether something of it opens.
+    opens_some: bool,
     /// Whether something of it opens, or covers rules of namespaces.
     leaves_some: bool,
 }
@@ -280,7 +282,7 @@ fn never_open(
     settings: &Settings,
 ) -> NeverOpen {
     let surroundings = Surroundings { never: &settings.never, services, wildcards: settings.opens_wildcards() };
-    let mut never = NeverOpen { broken: Vec::new(), covering: Vec::new(), leaves_some: false };
+    let mut never = NeverOpen { broken: Vec::new(), covering: Vec::new(), opens_some: false, leaves_some: false };
     for rule in &allowlist.spec.rules {
         if let Err(refusal) = is_as_published(allowlist, rule, services) {
             never.broken.push((refusal.reason(), (rule.name.clone(), refusal.to_string())));
@@ -297,10 +299,10 @@ fn never_open(
         }
         let alone = opening.as_ref().map(|opening| narrowed(&[opening], &settings.spec.egress));
         let alone: Vec<_> = alone.into_iter().flatten().collect();
-        never.leaves_some |= alone.iter().any(|narrowed| narrowed.opening.is_some());
+        never.opens_some |= alone.iter().any(|narrowed| narrowed.opening.is_some());
         let broad = alone.into_iter().flat_map(|narrowed| TooBroad::folded(narrowed.too_broad));
         never.broken.extend(broad.map(|why| (TOO_BROAD, (rule.name.clone(), why.message()))));
     }
-    never.leaves_some |= !never.covering.is_empty();
+    never.leaves_some = never.opens_some || !never.covering.is_empty();
     never
 }

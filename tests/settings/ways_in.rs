@@ -82,8 +82,7 @@ async fn what_is_listed_comes_in_and_goes_with_the_list() -> Result<()> {
         .await
     };
     // The gateway is listed before it is installed.
-    let (state, reason, _) = scene.need(name, "gateway/0").await?;
-    ensure!(state == EgressState::Refused && reason == "GatewayNamespaceNotFound", "{state:?} {reason}");
+    scene.until_need(name, "gateway/0", EgressState::Refused, "GatewayNamespaceNotFound").await?;
     let hub: Namespace = serde_json::from_value(json!({"metadata": {"name": "jhub"}}))?;
     scene.all().create(&PostParams::default(), &hub).await?;
     stands(true).await?;

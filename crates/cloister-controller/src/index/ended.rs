@@ -190,7 +190,6 @@ impl Index {
 
     /// Whether something stands in a grant's name.
     fn has_children(&self, namespace: &str, at: &GrantRef) -> bool {
-        let children = self.children.get(namespace).into_iter().flat_map(|children| children.all.values());
-        children.into_iter().any(|child| child.grant.as_ref() == Some(at))
+        self.children_of_grant(namespace, at).next().is_some()
     }
 }

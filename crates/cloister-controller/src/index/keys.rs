@@ -2,7 +2,10 @@
 
 use super::{Dirty, Index, relations};
 use crate::key::Key;
-use cloister_core::grant::{is_approved, may_hold};
+use cloister_core::{
+    grant::{is_approved, may_hold},
+    model::child::{GrantRef, ObservedChild},
+};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, HashSet};
 
@@ -58,8 +61,17 @@ impl Index {
     /// Whether something stands in a grant's name that nobody has deleted yet.
     pub fn stands_for(&self, key: &Key) -> bool {
         let Key::Grant(namespace, grant) = key else { return false };
+        self.children_of_grant(namespace, grant).any(|child| !child.terminating)
+    }
+
+    /// What stands in a grant's name.
+    pub(super) fn children_of_grant<'a>(
+        &'a self,
+        namespace: &str,
+        grant: &'a GrantRef,
+    ) -> impl Iterator<Item = &'a ObservedChild> + use<'a> {
         let children = self.children.get(namespace).into_iter().flat_map(|children| children.all.values());
-        children.into_iter().any(|child| child.grant.as_ref() == Some(grant) && !child.terminating)
+        children.filter(move |child| child.grant.as_ref() == Some(grant))
     }
 
     /// The uids of all grants and reviews.

@@ -149,7 +149,7 @@ pub fn enqueue_dependents_of_allowlist(
     }
 }
 
-/// A StorageResource concerns its grants, the requests for egress, and their namespaces where those mind what grants open.
+/// A StorageResource concerns its grants, and their namespaces where those mind what grants open.
 pub fn enqueue_dependents_of_storage(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
     let names = |grant: &Grant| matches!(grant, Grant::Storage(grant) if *grant.spec.storage == **name);
     let mut grants = Dirty::new();
@@ -161,7 +161,10 @@ pub fn enqueue_dependents_of_storage(index: &Index, name: &Arc<str>, dirty: &mut
         }));
     }
     dirty.extend(grants);
-    // Whoever decides about egress is told that it leads to storage.
+}
+
+/// An endpoint that is another concerns the requests for egress: whoever decides about those is told that they lead to storage.
+pub fn enqueue_requests_for_egress(index: &Index, dirty: &mut Dirty) {
     let asks_for_egress = |grant: &Grant| matches!(grant, Grant::Egress(_)) && grant.phase() == GrantPhase::Pending;
     enqueue_grants_that(index, asks_for_egress, dirty);
 }

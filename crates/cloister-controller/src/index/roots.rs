@@ -142,6 +142,7 @@ impl Indexed for Decoded<StorageResource> {
         dirty.insert(Key::Storage(name.clone()));
         if !old.is_some_and(|old| same(old, &self)) {
             relations::enqueue_dependents_of_storage(index, &name, dirty);
+            relations::enqueue_requests_for_egress(index, dirty);
             let old = index.storages.insert(name.clone(), self);
             take_sources(index, &name, old.as_ref(), dirty);
         } else {
@@ -152,6 +153,7 @@ impl Indexed for Decoded<StorageResource> {
     fn remove(index: &mut Index, name: &ObjectName, dirty: &mut Dirty) {
         if let Some(old) = index.storages.remove(&name.name) {
             relations::enqueue_dependents_of_storage(index, &name.name, dirty);
+            relations::enqueue_requests_for_egress(index, dirty);
             take_sources(index, &name.name, Some(&old), dirty);
         }
     }

@@ -48,17 +48,18 @@ pub async fn take_up(watches: &Arc<Watches>, reconciler: &Reconciler, following:
     spawn("ClusterRole", Box::pin(bindable::ask(reconciler.writer.requests.clone(), store.clone(), of_bindable)));
     // What else is watched depends on the settings, or on what they default to.
     let _ = in_time(store.synced.wait(Some(&needs::SETTINGS)).boxed()).await;
-    for kind in ["Secret", "EndpointSlice", "CiliumNetworkPolicy", "ClusterNetworkPolicy"] {
+    let mut follow = |kind: &'static str, watch: BoxFuture<'static, ()>| {
         store.synced.follow(kind);
-    }
-    spawn("Secret", Box::pin(kinds::credentials(watches.clone())));
-    spawn("EndpointSlice", Box::pin(kinds::dns_endpoints(watches.clone())));
+        spawn(kind, watch);
+    };
+    follow("Secret", Box::pin(kinds::credentials(watches.clone())));
+    follow("EndpointSlice", Box::pin(kinds::dns_endpoints(watches.clone())));
     let cilium = |installed: Installed| installed.cilium;
     let policies = kinds::plugin_policies::<CiliumNetworkPolicy>(watches.clone(), "CiliumNetworkPolicy", cilium);
-    spawn("CiliumNetworkPolicy", Box::pin(policies));
+    follow("CiliumNetworkPolicy", Box::pin(policies));
     let cluster = |installed: Installed| installed.cluster.is_some();
     let policies = kinds::plugin_policies::<ClusterNetworkPolicy>(watches.clone(), "ClusterNetworkPolicy", cluster);
-    spawn("ClusterNetworkPolicy", Box::pin(policies));
+    follow("ClusterNetworkPolicy", Box::pin(policies));
     macro_rules! everywhere {
         ($kind:literal, $type:ty) => {
             let watched = store.synced.begin($kind);
@@ -98,10 +99,10 @@ async fn end_what_is_over(reconciler: &Reconciler, begun: Instant) {
             return;
         }
         info!(grants = overdue.len(), "removing what ended while no operator was running");
-        dispatcher::once(reconciler, overdue).await;
+        dispatcher::once(reconciler, overdue.clone()).await;
         let is_left = {
             let index = store.index();
-            index.overdue(store.clock.now()).iter().any(|key| index.stands_for(key))
+            overdue.iter().any(|key| index.stands_for(key))
         };
         if !is_left || begun.elapsed() + AGAIN > LISTS {
             return;

@@ -58,8 +58,8 @@ pub enum Refusal {
     },
     /// There is no such Service.
     #[error(
-        "Service {}/{} does not exist; ask the owner of namespace {} to create it (if there is such a namespace), or name another one. If an earlier Service \
-         of that name was approved, the new one needs a new approval",
+        "Service {}/{} does not exist; ask the owner of namespace {} to create it (if there is such a namespace), or name \
+         another one. If an earlier Service of that name was approved, the new one needs a new approval",
         .0.namespace, .0.name, .0.namespace
     )]
     ServiceNotFound(ServiceReference),

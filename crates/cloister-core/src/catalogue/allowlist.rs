@@ -128,10 +128,9 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (S
         (1, _) => format!("open as a whole in {in_whole} of the 1 research namespace that uses it"),
         (all, _) => format!("open as a whole in {in_whole} of the {all} research namespaces that use it"),
     }];
-    let mut alike: Vec<(String, Vec<&str>)> = Vec::new();
+    let mut alike: Vec<(&str, Vec<&str>)> = Vec::new();
     for (namespace, _, why) in &in_part {
-        let why = why.clone();
-        match alike.iter_mut().find(|(known, _)| *known == why) {
+        match alike.iter_mut().find(|(known, _)| known == why) {
             Some((_, namespaces)) => namespaces.push(*namespace),
             None => alike.push((why, vec![*namespace])),
         }
@@ -241,7 +240,7 @@ fn judged(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen, now
     match never.broken.first() {
         Some((reason, _)) => {
             let said = never.said();
-            let message = match never.leaves_some {
+            let message = match never.leaves_some() {
                 true => {
                     format!("these entries of its rules stay closed wherever it is used: {said}; for the rest: {used}")
                 }
@@ -265,11 +264,14 @@ struct NeverOpen {
     covering: Vec<OfRule>,
     /// Whether something of it opens.
     opens_some: bool,
-    /// Whether something of it opens, or covers rules of namespaces.
-    leaves_some: bool,
 }
 
 impl NeverOpen {
+    /// Whether something of it opens, or covers rules of namespaces.
+    fn leaves_some(&self) -> bool {
+        self.opens_some || !self.covering.is_empty()
+    }
+
     fn said(&self) -> String {
         let all = self.broken.iter().map(|(_, one)| one).chain(&self.covering);
         first_of(all.map(|(rule, said)| format!("rule {rule}: {said}")), NAMED, "; ")
@@ -282,7 +284,7 @@ fn never_open(
     settings: &Settings,
 ) -> NeverOpen {
     let surroundings = Surroundings { never: &settings.never, services, wildcards: settings.opens_wildcards() };
-    let mut never = NeverOpen { broken: Vec::new(), covering: Vec::new(), opens_some: false, leaves_some: false };
+    let mut never = NeverOpen { broken: Vec::new(), covering: Vec::new(), opens_some: false };
     for rule in &allowlist.spec.rules {
         if let Err(refusal) = is_as_published(allowlist, rule, services) {
             never.broken.push((refusal.reason(), (rule.name.clone(), refusal.to_string())));
@@ -303,6 +305,5 @@ fn never_open(
         let broad = alone.into_iter().flat_map(|narrowed| TooBroad::folded(narrowed.too_broad));
         never.broken.extend(broad.map(|why| (TOO_BROAD, (rule.name.clone(), why.message()))));
     }
-    never.leaves_some = never.opens_some || !never.covering.is_empty();
     never
 }

@@ -34,8 +34,8 @@ pub(crate) fn beyond_declared(
             tally.opens(&rule.name);
         }
         let message = format!(
-            "EgressGrant {grant} opens {} as far as its status says, and egress.rules does not declare all of it; it stays so until the grant ends: revoke the \
-             grant if it is not needed (an AccessReview with the decision Revoke), or declare all of it",
+            "EgressGrant {grant} opens {} as far as its status says, and egress.rules does not declare all of it; it stays \
+             so until the grant ends: revoke the grant if it is not needed (an AccessReview with the decision Revoke), or declare all of it",
             destination(rule)
         );
         tally.where_open(BEYOND_DECLARED.to_owned(), message);

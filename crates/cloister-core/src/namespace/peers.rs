@@ -73,8 +73,8 @@ pub fn research_namespaces(needs: &mut Needs, namespace: &ResearchNamespace, inp
                     EgressState::Unresolved,
                     PEER_HAS_NOT_AGREED,
                     format!(
-                        "ResearchNamespace {peer} is not enforced, or is being deleted, and nothing is open to or from it; if it is to stay, \
-                         ask its owners what its status says is missing, and to name {own} in {field}"
+                        "ResearchNamespace {peer} is not enforced, or is being deleted, and nothing is open to or from it; \
+                         if it is to stay, ask its owners what its status says is missing, and to name {own} in {field}"
                     ),
                 ),
                 PeerFound::Enforced(_) => (

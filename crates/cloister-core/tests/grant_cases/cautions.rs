@@ -3,7 +3,7 @@
 use super::{desk::*, grants::World};
 use cloister_api::{CloisterConfigSpec, Decision, GrantPhase};
 use cloister_core::cluster::settings::Settings;
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What follows the first sentence of what is said of a request that waits for people.
 fn notes(world: &World, key: &str) -> Vec<String> {
@@ -19,9 +19,10 @@ fn of_two_requests_for_the_same_the_later_one_says_so_until_the_earlier_one_is_o
         ("egress/first", "egress/later", "egress/other"),
     ] {
         let mut world = by_people(json!({"limits": {"active": 8, "pending": 8}}));
-        world.rules = super::grants::Shared::new(vec![serde_json::from_value(rule("lab", "203.0.113.0/24")).unwrap()]);
+        world.rules =
+            super::grants::Shared::new(vec![serde_json::from_value(networks("lab", "203.0.113.0/24")).unwrap()]);
         let differs = match other {
-            "egress/other" => json!({"rule": rule("lab", "203.0.113.0/25")}),
+            "egress/other" => json!({"rule": networks("lab", "203.0.113.0/25")}),
             _ => json!({"subjects": [{"kind": "ServiceAccount", "name": "default"}]}),
         };
         for (key, more) in [(first, json!({})), (later, json!({})), (other, differs)] {
@@ -41,10 +42,6 @@ fn of_two_requests_for_the_same_the_later_one_says_so_until_the_earlier_one_is_o
         settle(&mut world);
         assert_eq!(notes(&world, later), [""; 0], "it is over");
     }
-}
-
-fn rule(name: &str, network: &str) -> Value {
-    json!({"name": name, "networks": [network], "ports": [{"port": 443}]})
 }
 
 #[test]
@@ -68,7 +65,7 @@ fn those_who_decide_are_told_that_egress_leads_to_storage_or_to_people() {
         for (key, network) in
             [("storage", "203.0.113.8/30"), ("people", "198.51.100.0/24"), ("nobody", "203.0.114.0/24")]
         {
-            ask(&mut world, &format!("egress/{key}"), json!({"rule": rule(key, network)}));
+            ask(&mut world, &format!("egress/{key}"), json!({"rule": networks(key, network)}));
         }
         settle(&mut world);
         let told = |key: &str| notes(&world, &format!("egress/{key}")).into_iter().skip(1).collect::<Vec<_>>();

@@ -219,3 +219,8 @@ pub fn condition(world: &World, key: &str, type_: &str) -> Option<(String, Strin
     let conditions = status(world, key).conditions;
     conditions.into_iter().find(|c| c.type_ == type_).map(|c| (c.status, c.reason))
 }
+
+/// A rule that leads to one network.
+pub fn networks(name: &str, network: &str) -> Value {
+    json!({"name": name, "networks": [network], "ports": [{"port": 443}]})
+}

@@ -113,10 +113,6 @@ fn an_account_that_is_misspelt_is_among_the_mistakes() {
     assert!(told.contains("(1) JustificationMissing: ") && told.contains("(2) ServiceAccountNotFound: "), "{told}");
 }
 
-fn networks(name: &str, network: &str) -> Value {
-    json!({"name": name, "networks": [network], "ports": [{"port": 443}]})
-}
-
 /// A namespace that declares a rule, and the reason and the message of a request for this one.
 fn asked_for(rule: Value, agreed: Vec<AllowRule>) -> (String, String) {
     let declared = serde_json::from_value(networks("lab", "203.0.113.0/24")).unwrap();

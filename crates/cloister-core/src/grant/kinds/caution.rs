@@ -6,6 +6,7 @@ use crate::{
     model::text::first_of,
 };
 use cloister_api::{EgressRule, GrantPhase};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 /// How many StorageResources or networks are named.
 const NAMED: usize = 4;
@@ -32,7 +33,7 @@ pub fn asked_already(input: &Input<'_>) -> Option<String> {
 }
 
 /// Whether two grants of a namespace ask for the same.
-pub fn asks_alike(one: &Grant, other: &Grant) -> bool {
+fn asks_alike(one: &Grant, other: &Grant) -> bool {
     one.kind() == other.kind()
         && one.of_kind().names_target() == other.of_kind().names_target()
         && one.asks() == other.asks()
@@ -41,12 +42,12 @@ pub fn asks_alike(one: &Grant, other: &Grant) -> bool {
 /// Whether what becomes of one grant bears on what is said of another, which waits in the same namespace: it asks for the same,
 /// or mounts for the same ServiceAccount.
 pub fn bears_on(one: &Grant, other: &Grant) -> bool {
-    let account = |grant: &'_ Grant| grant.of_kind().mounted_account().map(str::to_owned);
-    asks_alike(one, other) || account(one).is_some_and(|own| account(other) == Some(own))
+    let mounts_for = |grant: &Grant, account: &str| grant.of_kind().mounted_account() == Some(account);
+    asks_alike(one, other) || one.of_kind().mounted_account().is_some_and(|account| mounts_for(other, account))
 }
 
 /// When a request was made, and which it is: of any two, one comes before the other.
-fn place(grant: &Grant) -> (Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>, &str) {
+fn place(grant: &Grant) -> (Option<&Time>, &str) {
     (grant.metadata().creation_timestamp.as_ref(), grant.name())
 }
 

@@ -144,20 +144,12 @@ impl TargetError {
     /// What is said of a grant that ended by it: it stays true, whatever is published afterwards.
     pub fn ended(&self) -> String {
         match self {
-            TargetError::NotFound { kind, name, .. } => {
-                format!(
-                    "{kind} {name} was deleted; unless it is there again by now, ask {CATALOGUE_WRITERS} to publish it, then create another request"
-                )
-            }
+            TargetError::NotFound { kind, name, .. } => was_deleted(&format!("{kind} {name}"), CATALOGUE_WRITERS),
             TargetError::RoleNotFound { storage, role, offered, .. } => format!(
                 "StorageResource {storage} no longer offered role {role}, but {offered}; create another request for a role \
                  that it offers, or first ask {CATALOGUE_WRITERS} to add that role"
             ),
-            TargetError::PolicyNotFound { name, .. } => {
-                format!(
-                    "AccessPolicy {name} was deleted; unless it is there again by now, ask {POLICY_WRITERS} to publish it, then create another request"
-                )
-            }
+            TargetError::PolicyNotFound { name, .. } => was_deleted(&format!("AccessPolicy {name}"), POLICY_WRITERS),
             TargetError::ClusterRoleNotFound { name, named_by, .. } => format!(
                 "ClusterRole {name}, which {named_by} named, no longer existed; ask a cluster administrator to create it, or \
                  {CATALOGUE_WRITERS} to name another, then create another request"
@@ -198,4 +190,11 @@ impl TargetError {
             |one: &TargetError| matches!(one, TargetError::PolicyNotFound { .. } | TargetError::PolicyUndecodable(_));
         self.all().iter().all(is_of_policy)
     }
+}
+
+/// What is said of a grant that ended because what it was for was deleted.
+fn was_deleted(what: &str, writers: &str) -> String {
+    format!(
+        "{what} was deleted; unless it is there again by now, ask {writers} to publish it, then create another request"
+    )
 }

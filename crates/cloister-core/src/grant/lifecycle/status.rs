@@ -164,7 +164,7 @@ impl<'a> StatusBuilder<'a> {
         updates.push(ConditionUpdate::new(DECIDED, status.phase != GrantPhase::Pending, reason, message.clone()));
         let (why, said) = approval(&status, reason).map_or((reason, message.clone()), |said| ("Approved", said));
         updates.push(ConditionUpdate::new(APPROVED, approved, why, said));
-        let (why, said) = open_until(&status).map_or((phase, message), |said| ("Active", said));
+        let (why, said) = lasts_until(&status).map_or((phase, message), |said| ("Active", said));
         updates.push(ConditionUpdate::new(ACTIVE, active, why, said));
         if let Some(glass) = &status.break_glass {
             updates.push(reviewed(glass, &status, self.unreviewable.as_deref(), self.now));
@@ -197,7 +197,7 @@ fn approval(status: &GrantStatus, reason: &str) -> Option<String> {
 }
 
 /// Until when a grant lasts that is open. How much of it is, its `Ready` says.
-fn open_until(status: &GrantStatus) -> Option<String> {
+fn lasts_until(status: &GrantStatus) -> Option<String> {
     let end = status.expires_at.as_ref().filter(|_| status.phase == GrantPhase::Active)?;
     Some(format!("lasts until {}", end.0))
 }

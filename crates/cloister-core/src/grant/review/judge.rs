@@ -208,7 +208,9 @@ fn digest_differs(written: &str, why: Option<&str>, digest: &str, anew: Option<&
     };
     let advice = match anew {
         Some(other) => format!("review {other} of the same person already names that digest"),
-        None => "While the grant needs a decision, look at it, and create another review with that digest and another metadata.name".to_owned(),
+        None => "While the grant needs a decision, look at it, and create another review with that digest and another \
+                 metadata.name"
+            .to_owned(),
     };
     format!("{why}; the digest is now {digest}. {advice}")
 }
@@ -256,22 +258,19 @@ const UNDECIDABLE: &str = "it cannot be judged while the request names an object
 /// What is said of the review of somebody who may not decide. Whoever may end the grant is told how.
 fn refusal(why: NotCounted, review: &AccessReview, grant: &Grant, may_end: bool) -> Judged {
     let refuses = review.spec.decision == Decision::Deny && may_end;
-    let instead = if refuses { instead_of_a_refusal(&why, grant) } else { somebody_else(&why) };
+    let instead = if refuses { instead_of_a_refusal(&why, grant).to_owned() } else { somebody_else(&why) };
     Judged::Refused(why.reason(), format!("{why}{instead}"))
 }
 
 /// Who can decide where somebody may not.
-fn somebody_else(why: &NotCounted) -> &'static str {
-    match why {
-        NotCounted::Requester(_) | NotCounted::Beneficiary(_) => {
-            "; while the grant needs a decision, ask another approver"
-        }
-        NotCounted::InBeneficiaryGroup(..) => {
-            "; while the grant needs a decision, ask an approver who is not in that group"
-        }
-        NotCounted::Member(..) => "; while the grant needs a decision, ask an approver who is not a member",
-        _ => "",
-    }
+fn somebody_else(why: &NotCounted) -> String {
+    let who = match why {
+        NotCounted::Requester(_) | NotCounted::Beneficiary(_) => "another approver",
+        NotCounted::InBeneficiaryGroup(..) => "an approver who is not in that group",
+        NotCounted::Member(..) => "an approver who is not a member",
+        _ => return String::new(),
+    };
+    format!("; while the grant needs a decision, ask {who}")
 }
 
 /// What somebody can do whose refusal does not count, but who may end the grant.

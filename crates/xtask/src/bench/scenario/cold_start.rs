@@ -33,8 +33,10 @@ pub async fn run(bench: &Bench, cold: bool, restart: bool) -> Result<(Option<Out
     let site = bench.site().await?;
     declare_all(&site, &names, drop).await?;
     let (operator, side) = cold_operator(&site, &names).await?;
-    // What there is to say of the allowlists is said a little later; a restart would say it.
-    site.until_quiet_for(&operator, SAID).await?;
+    if restart {
+        // What there is to say of the allowlists is said a little later; a restart would say it.
+        site.until_quiet_for(&operator, SAID).await?;
+    }
     site.stop_operator(operator).await?;
     let restarted = if restart { Some(restart_outcome(bench, &site, names.len()).await?) } else { None };
     let complaints = site.complaints();

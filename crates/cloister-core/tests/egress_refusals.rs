@@ -161,7 +161,8 @@ fn a_network_that_is_never_opened_is_told_with_where_it_is_and_who_can_help() {
         (
             "169.254.169.254/32",
             "it is in 169.254.0.0/16 (the addresses of metadata services and agents of the node); get cloud credentials \
-             through a StorageAccessGrant, not from a metadata service or an agent on the node"
+             through a StorageAccessGrant, not from a metadata service or an agent on the node; a DNS cache on the node \
+             belongs in dns.nodeLocalAddresses of CloisterConfig"
                 .to_owned(),
         ),
         ("127.0.0.0/8", "it is in 127.0.0.0/8 (addresses that lead back to the pod or its node); remove it".to_owned()),
@@ -183,7 +184,7 @@ fn a_service_that_nobody_here_may_use_is_no_other_than_one_that_does_not_exist()
         let covered = covered(&service(name, json!([{"port": port}])), &[("tools", &named)]);
         assert_eq!((covered.state, covered.reason.as_str()), (EgressState::NeedsGrant, NOT_COVERED));
         assert_eq!((covered.openings.len(), covered.refused.len()), (0, 0));
-        covered.message.replace(name, "NAME")
+        format!("{}. {}", covered.message, covered.advice).replace(name, "NAME")
     };
     let absent = said("gone", 443);
     for name in ["elsewhere", "manual", "nodes"] {
@@ -193,14 +194,15 @@ fn a_service_that_nobody_here_may_use_is_no_other_than_one_that_does_not_exist()
     assert_eq!(
         absent,
         "no EgressAllowlist that this namespace may use, and no EgressGrant of it, names Service infra/NAME. Ask for an \
-         EgressGrant of this rule (`kubectl explain egressgrant.spec`), ask a catalogue administrator for an EgressAllowlist that covers it \
-         (`kubectl get egressallowlists` lists what there is), or ask the owner of namespace infra for the name of the Service"
+         EgressGrant of this rule, unless one waits already (`kubectl explain egressgrant.spec`), ask a catalogue administrator for an \
+         EgressAllowlist that covers it (`kubectl get egressallowlists` lists what there is), or ask the owner of namespace infra for the \
+         name of the Service"
     );
     assert!(said("cahce", 443).contains("names Service infra/NAME (did you mean infra/cache?). "));
     // An allowlist may be the one that is misspelt: what does not exist is not meant.
     let misspelt = service("cahce", json!([{"port": 443}]));
     let exists = covered(&service("cache", json!([{"port": 443}])), &[("tools", &misspelt)]);
-    assert_eq!(exists.message, absent.replace("NAME", "cache"));
+    assert_eq!(format!("{}. {}", exists.message, exists.advice), absent.replace("NAME", "cache"));
     // What is named may be told.
     let there = covered(&service("cache", json!([{"port": 80}])), &[("tools", &named)]);
     assert_eq!(there.reason, "ServicePortNotFound");
@@ -214,7 +216,7 @@ fn a_name_that_the_rule_has_too_is_not_meant_by_another() {
     let said = |names: &[&str]| covered(&rule(json!({"domainNames": names})), &[("code", &github)]).message;
     assert!(said(&["gitlab.com"]).contains("covers gitlab.com on TCP/443 (did you mean github.com?)"));
     let both = said(&["github.com", "gitlab.com"]);
-    assert!(both.contains("covers gitlab.com on TCP/443; the rest is covered by EgressAllowlist code. "), "{both}");
+    assert!(both.ends_with("covers gitlab.com on TCP/443; the rest is covered by EgressAllowlist code"), "{both}");
 }
 
 #[test]
@@ -317,7 +319,8 @@ fn two_rules_together_cover_one() {
 
     let none = covered(&own, &[]);
     assert_eq!((none.state, none.reason.as_str(), none.openings.len()), (EgressState::NeedsGrant, NOT_COVERED, 0));
-    assert!(none.message.contains("covers 203.0.112.0/23 on TCP/20-30. Ask for"), "{}", none.message);
+    assert!(none.message.ends_with("covers 203.0.112.0/23 on TCP/20-30"), "{}", none.message);
+    assert!(none.advice.starts_with("Ask for an EgressGrant of this rule"), "{}", none.advice);
 }
 
 #[test]

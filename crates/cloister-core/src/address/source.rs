@@ -105,7 +105,9 @@ impl KnownNetwork {
                 "no rule and no grant opens it to research pods; remove it".to_owned()
             }
             Source::Meaning(METADATA) => {
-                "get cloud credentials through a StorageAccessGrant, not from a metadata service or an agent on the node".to_owned()
+                "get cloud credentials through a StorageAccessGrant, not from a metadata service or an agent on the node; a DNS \
+                 cache on the node belongs in dns.nodeLocalAddresses of CloisterConfig"
+                    .to_owned()
             }
             Source::Meaning(_) => "remove it".to_owned(),
             Source::ClusterNetworks => format!(

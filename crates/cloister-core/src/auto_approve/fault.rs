@@ -17,8 +17,8 @@ pub fn failure(error: &ExecutionError) -> String {
         | ExecutionError::NoSuchOverload(_)
         | ExecutionError::UndeclaredReference(_)
         | ExecutionError::UnexpectedType { .. }
-        | ExecutionError::InvalidArgumentCount { .. }
-        | ExecutionError::FunctionError { .. } => brief(&error.to_string()),
+        | ExecutionError::InvalidArgumentCount { .. } => brief(&error.to_string()),
+        ExecutionError::FunctionError { function, message } => function_failed(function, message),
         ExecutionError::UnsupportedBinaryOperator(operator, ..) => {
             format!("its values are not of types that can be taken together ({operator})")
         }
@@ -27,6 +27,19 @@ pub fn failure(error: &ExecutionError) -> String {
         ExecutionError::IndexOutOfBounds(_) => "an index is outside of its list".to_owned(),
         _ => "a value is not of the type that is needed".to_owned(),
     }
+}
+
+/// A function that cannot take its value: what it takes, where the library says what its parser met.
+fn function_failed(function: &str, message: &str) -> String {
+    let takes = match function {
+        "duration" => "numbers with the units h, m, s, ms, us or ns, for example '90m' or '24h' for a day",
+        "timestamp" => "a time with its zone, for example '2026-12-31T00:00:00Z'",
+        "timezone" => {
+            "the name of a time zone, for example 'Europe/Berlin', or a distance from UTC, for example '+01:00'"
+        }
+        _ => return brief(&format!("{function} cannot take its value: {message}")),
+    };
+    format!("{function} cannot take its value; it takes {takes}")
 }
 
 /// One line of bounded length: the library quotes whole lines.

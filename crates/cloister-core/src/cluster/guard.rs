@@ -60,7 +60,7 @@ impl Guard {
         if !self.unknown.is_empty() {
             let keys = first_of(&self.unknown, NAMED, ", ");
             return Some(format!(
-                "{source} has the unknown {keys}. It is given to nobody until its owner corrects or removes this"
+                "{source} has the unknown {keys}. It is given to nobody while this is so; ask its owner to correct it"
             ));
         }
         let misread = self.misread.as_ref()?;

@@ -7,8 +7,9 @@
 //! of a wide range must not make many narrow ones of it.
 
 use super::{
-    AllowRule, Peers, TooBroad,
+    AllowRule, Peers, Surroundings, TooBroad,
     measure::{most, offending, size},
+    open_rule::open_rule_in_part,
     shared::without_shared,
     too_broad::Narrowed,
 };
@@ -20,7 +21,7 @@ use crate::{
     },
     model::text::first_few,
 };
-use cloister_api::{EgressConfig, MaxPublicPrefix};
+use cloister_api::{EgressConfig, EgressRule, MaxPublicPrefix};
 use ipnet::{IpNet, Ipv6Net};
 use std::net::IpAddr;
 
@@ -125,6 +126,17 @@ fn as_written(first: IpAddr, last: IpAddr, prefix: Option<Ipv6Net>) -> (IpAddr, 
     (IpAddr::V6(at(u32::from(v4_first)).into()), IpAddr::V6(end.into()))
 }
 
+/// Why allowlists may not open a rule, or a part of it, if that is so whatever else is open, with what to do about it; and
+/// whether that is all of it.
+pub fn too_broad(rule: &EgressRule, config: &EgressConfig, s: &Surroundings<'_>) -> Option<(String, bool)> {
+    let opening = open_rule_in_part(rule, s).opening?;
+    let Narrowed { opening: left, too_broad } = narrowed(&[&opening], config).pop()?;
+    let (together, alone): (Vec<_>, Vec<_>) =
+        too_broad.into_iter().partition(|why| matches!(why, TooBroad::Together { .. }));
+    let said: Vec<String> = TooBroad::folded(alone).iter().map(TooBroad::message).collect();
+    (!said.is_empty()).then(|| (said.join("; "), left.is_none() && together.is_empty()))
+}
+
 /// Why one more opening makes what is open in a namespace too wide, if it does.
 pub fn too_broad_with(one: &AllowRule, others: &[AllowRule], config: &EgressConfig) -> Option<TooBroad> {
     let others: Vec<NetworkSet> = others.iter().map(public).collect();
@@ -153,7 +165,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         address::{NeverOpened, Pieces, Refusal},
-        egress::{Surroundings, open_rule, open_rule_in_part},
+        egress::open_rule,
     };
     use serde_json::{Value, json};
 

@@ -36,8 +36,10 @@ pub struct Covered {
     pub state: EgressState,
     /// The reason in one word: [`COVERED`], [`PARTLY_COVERED`], [`NOT_COVERED`], or that of a [`Refusal`].
     pub reason: String,
-    /// Why, in a sentence that says what to do.
+    /// Why, in a sentence.
     pub message: String,
+    /// Where an agreement is missing, whom to ask for it.
+    pub advice: String,
 }
 
 /// Opens a namespace's own rule as far as `allowed` covers it: the rules of the allowlists that the namespace may use,
@@ -152,12 +154,12 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
     if uncovered.is_empty() {
         let message = format!("covered by {}", named(&by.covering));
         let (state, reason) = (EgressState::Active, COVERED.to_owned());
-        return Covered { openings, agreed_by, refused, state, reason, message };
+        return Covered { openings, agreed_by, refused, state, reason, message, advice: String::new() };
     }
     let reason = if openings.is_empty() { NOT_COVERED } else { PARTLY_COVERED };
     by.meant = own.reach.meant(allowed.rules.iter().map(|(_, _, other)| &other.reach));
-    let message = by.needs_grant(&uncovered);
-    Covered { openings, agreed_by, refused, state: EgressState::NeedsGrant, reason: reason.to_owned(), message }
+    let (message, advice) = (by.misses(&uncovered), by.advice());
+    Covered { openings, agreed_by, refused, state: EgressState::NeedsGrant, reason: reason.to_owned(), message, advice }
 }
 
 /// A rule, resolved, and its pods.
@@ -187,6 +189,7 @@ fn nothing(refused: Vec<Refusal>) -> Covered {
         state: EgressState::Refused,
         reason: refused.first().map(Refusal::reason).unwrap_or_default().to_owned(),
         message: refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        advice: String::new(),
         refused,
     }
 }
@@ -200,9 +203,12 @@ fn unnamed(service: &ServiceReference, allowed: &Allowed<'_>, s: &Surroundings) 
     let asked = named(service);
     let near = did_you_mean(closest(&asked, known.iter().map(String::as_str)));
     let message = format!(
-        "no EgressAllowlist that this namespace may use, and no EgressGrant of it, names Service {asked}{near}. Ask for an \
-         EgressGrant of this rule (`kubectl explain egressgrant.spec`), ask a catalogue administrator for an EgressAllowlist that covers it \
-         (`kubectl get egressallowlists` lists what there is), or ask the owner of namespace {} for the name of the Service",
+        "no EgressAllowlist that this namespace may use, and no EgressGrant of it, names Service {asked}{near}"
+    );
+    let advice = format!(
+        "Ask for an EgressGrant of this rule, unless one waits already (`kubectl explain egressgrant.spec`), ask a catalogue \
+         administrator for an EgressAllowlist that covers it (`kubectl get egressallowlists` lists what there is), or ask the \
+         owner of namespace {} for the name of the Service",
         service.namespace
     );
     Covered {
@@ -212,6 +218,7 @@ fn unnamed(service: &ServiceReference, allowed: &Allowed<'_>, s: &Surroundings) 
         state: EgressState::NeedsGrant,
         reason: NOT_COVERED.to_owned(),
         message,
+        advice,
     }
 }
 
@@ -231,7 +238,8 @@ struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    fn needs_grant(&self, uncovered: &[String]) -> String {
+    /// What nothing covers, and what comes near.
+    fn misses(&self, uncovered: &[String]) -> String {
         let what = first_few_of(uncovered);
         let meant = did_you_mean(self.meant.as_deref());
         let ports = self.nearly();
@@ -246,12 +254,17 @@ impl Sources<'_> {
             none if none.is_empty() => none,
             some => format!("; the rest is covered by {some}"),
         };
+        format!(
+            "no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers {what}{meant}{ports}{pods}{rest}"
+        )
+    }
+
+    fn advice(&self) -> String {
         let is_granted = self.covering.iter().chain(&self.for_some_pods).any(|one| matches!(one, Source::Grant(_)));
         let missing = if is_granted { "what is missing" } else { "this rule" };
         format!(
-            "no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers \
-             {what}{meant}{ports}{pods}{rest}. Ask for an EgressGrant of {missing} (`kubectl explain egressgrant.spec`), ask a \
-             catalogue administrator for an EgressAllowlist that covers it, or narrow the rule; `kubectl get egressallowlists` lists what \
+            "Ask for an EgressGrant of {missing}, unless one waits already (`kubectl explain egressgrant.spec`), ask a catalogue \
+             administrator for an EgressAllowlist that covers it, or narrow the rule; `kubectl get egressallowlists` lists what \
              there is"
         )
     }

@@ -46,7 +46,7 @@ mod within;
 
 pub use allow_rule::{AllowRule, Peers};
 pub use backend::{Backend, Channel, Installed};
-pub use breadth::{narrowed, too_broad_with};
+pub use breadth::{narrowed, too_broad, too_broad_with};
 pub use covered::{
     Allowed, COVERED, Covered, NOT_COVERED, PARTLY_COVERED, REACH_EXCEEDS_INTENT, open_covered, open_covered_by,
 };

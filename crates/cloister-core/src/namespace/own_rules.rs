@@ -8,8 +8,8 @@ use super::{
     refused::Closed,
     tally::Tally,
 };
-use crate::egress::{Allowed, Surroundings, is_as_published, open_covered_by};
-use cloister_api::{EgressRule, EgressState, ResearchNamespace};
+use crate::egress::{Allowed, Surroundings, is_as_published, open_covered_by, too_broad};
+use cloister_api::{EgressConfig, EgressRule, EgressState, ResearchNamespace};
 
 impl Needs {
     /// The rules of the allowlists that a namespace may use, each with its allowlist's name.
@@ -65,12 +65,28 @@ impl Needs {
             match covered.state {
                 EgressState::NeedsGrant => {
                     let closed = closed.get_or_insert_with(|| Closed::of(namespace, input, surroundings));
-                    let message = format!("{}{}", covered.message, closed.would_cover(rule, surroundings));
+                    let config = &input.settings.spec.egress;
+                    let message = format!(
+                        "{}{}{}",
+                        covered.message,
+                        agreement_missing(rule, &covered.advice, config, surroundings),
+                        closed.would_cover(rule, surroundings)
+                    );
                     tally.closes(EgressState::NeedsGrant, &covered.reason, &rule.name, message);
                 }
                 _ => tally.where_open(covered.reason, covered.message),
             }
             self.state(format!("rule/{}", rule.name), tally);
         }
+    }
+}
+
+/// Whom to ask for what nothing covers: nobody for an allowlist that would open nothing of it.
+fn agreement_missing(rule: &EgressRule, advice: &str, config: &EgressConfig, s: &Surroundings<'_>) -> String {
+    let Some((why, is_all)) = too_broad(rule, config, s) else { return format!(". {advice}") };
+    if is_all {
+        format!("; no EgressAllowlist opens it: {why}")
+    } else {
+        format!(". {advice}. No EgressAllowlist opens this part of it: {why}")
     }
 }

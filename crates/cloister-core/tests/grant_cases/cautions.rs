@@ -90,6 +90,23 @@ fn one_that_gives_nothing_says_so() {
 }
 
 #[test]
+fn a_role_with_nothing_but_a_credential_gives_nothing_without_a_mount() {
+    let credential = json!({"secretRef": {"namespace": "vault", "name": "reader"}});
+    let only = json!({"roles": [{"name": "reader", "accessPolicy": "standard", "credential": credential}]});
+    let mut world = World { storage: storage(only), ..world() };
+    ask(&mut world, "eval", json!({"mount": null}));
+    settle(&mut world);
+    let end = status(&world, "eval").expires_at.unwrap().0;
+    assert_eq!(
+        message(&world, "eval"),
+        format!(
+            "lasts until {end}, and nothing of it is open now; role reader of StorageResource weights gives a credential and nothing \
+             else, and the grant has no mount, so nobody gets it; ask again with mount (`kubectl explain storageaccessgrant.spec.mount`)"
+        )
+    );
+}
+
+#[test]
 fn of_a_role_that_names_another_cluster_role_it_is_not_said_that_the_other_one_was_changed() {
     let mut world = world();
     ask(&mut world, "role/debug", json!({}));

@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 
-const ASK: &str = "(`kubectl explain egressgrant.spec`), ask a catalogue administrator for an EgressAllowlist that covers it, or narrow the \
+const ASK: &str = ", unless one waits already (`kubectl explain egressgrant.spec`), ask a catalogue administrator for an EgressAllowlist that covers it, or narrow the \
                    rule; `kubectl get egressallowlists` lists what there is";
 
 pub(super) fn of_need(world: &World, name: &str) -> cloister_api::EgressStatus {
@@ -113,7 +113,7 @@ fn who_opens_a_rule_is_named_and_nobody_else() {
         half.message,
         format!(
             "partly open: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers \
-             192.0.2.192/26 on TCP/22; the rest is covered by EgressGrant cov. Ask for an EgressGrant of what is missing {ASK}"
+             192.0.2.192/26 on TCP/22; the rest is covered by EgressGrant cov. Ask for an EgressGrant of what is missing{ASK}"
         )
     );
     let rest = json!({"rules": [{"name": "lab", "networks": ["192.0.2.192/26"], "ports": [{"port": 22}]}]});
@@ -134,7 +134,7 @@ fn a_grant_for_some_pods_is_said_to_open_a_part() {
         format!(
             "partly open: no EgressAllowlist that this namespace may use, and no EgressGrant of it, \
              covers 192.0.2.128/25 on TCP/22 (EgressGrant some covers some of it, but only for pods that its podSelector \
-             matches; the podSelector of the rule may match other pods). Ask for an EgressGrant of what is missing {ASK}"
+             matches; the podSelector of the rule may match other pods). Ask for an EgressGrant of what is missing{ASK}"
         )
     );
 }
@@ -150,9 +150,34 @@ fn an_allowlist_that_leads_there_on_another_port_is_named() {
         of_need(&settled(world), "rule/r").message,
         format!(
             "closed: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers pypi.org on TCP/80 \
-             (EgressAllowlist pypi leads there on TCP/443 only). Ask for an EgressGrant of this rule {ASK}"
+             (EgressAllowlist pypi leads there on TCP/443 only). Ask for an EgressGrant of this rule{ASK}"
         )
     );
+}
+
+#[test]
+fn nobody_is_sent_for_an_allowlist_that_would_open_nothing() {
+    let said = |rule: Value| of_need(&settled(with_rule(rule)), "rule/r").message;
+    let bucket = |names: &[&str]| json!({"domainNames": names, "ports": [{"port": 443}]});
+    let why = "acme.s3.amazonaws.com is a name of S3 below amazonaws.com, where anybody can have storage; declare it as \
+               privateEndpoint with private expectedNetworks, or request an EgressGrant for it";
+    let none = "closed: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers";
+    assert_eq!(
+        said(bucket(&["acme.s3.amazonaws.com"])),
+        format!("{none} acme.s3.amazonaws.com on TCP/443; no EgressAllowlist opens it: {why}")
+    );
+    assert_eq!(
+        said(bucket(&["acme.s3.amazonaws.com", "pypi.org"])),
+        format!(
+            "{none} acme.s3.amazonaws.com, pypi.org on TCP/443. Ask for an EgressGrant of this rule{ASK}. No \
+             EgressAllowlist opens this part of it: {why}"
+        )
+    );
+    let wide = said(networks(&["12.0.0.0/8"], 443));
+    assert!(wide.contains("; no EgressAllowlist opens it: 12.0.0.0/8 is wider than"), "{wide}");
+    let many: Vec<String> = (0..20).map(|at| format!("203.{}.0.0/16", at * 2)).collect();
+    let together = said(json!({"networks": many, "ports": [{"port": 443}]}));
+    assert!(together.ends_with(ASK), "sixteen of them would be open: {together}");
 }
 
 #[test]
@@ -164,18 +189,20 @@ fn an_allowlist_that_has_the_name_in_another_form_is_named() {
     let public = json!({"domainNames": [name], "ports": [{"port": 443}]});
     let form = format!("EgressAllowlist lab has {name} as a privateEndpoint with expectedNetworks 10.40.7.0/24");
     let networks = format!("EgressAllowlist lab has {name} with expectedNetworks 10.40.7.0/24 only");
-    for (rule, extent, near, rest, what) in [
-        (public, "closed", form, "", "this rule"),
-        (private(&["10.41.0.0/16"]), "closed", networks.clone(), "", "this rule"),
-        (private(&["10.40.0.0/16"]), "closed", networks, "; the rest is covered by EgressAllowlist lab", "this rule"),
+    let ask = format!(". Ask for an EgressGrant of this rule{ASK}");
+    let storage = "; no EgressAllowlist opens it: ".to_owned();
+    for (rule, near, rest, advice) in [
+        (public, form, "", storage),
+        (private(&["10.41.0.0/16"]), networks.clone(), "", ask.clone()),
+        (private(&["10.40.0.0/16"]), networks, "; the rest is covered by EgressAllowlist lab", ask),
     ] {
         let mut world = with_rule(rule);
         world.allowlists.insert("lab".into(), allowlist(json!({"rules": [own]})));
         world.known.insert(name.into(), KnownName::default());
         let said = of_need(&settled(world), "rule/r").message;
         let nothing = format!(
-            "{extent}: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers {name} on TCP/443 ({near}){rest}. \
-             Ask for an EgressGrant of {what} {ASK}"
+            "closed: no EgressAllowlist that this namespace may use, and no EgressGrant of it, covers {name} on TCP/443 \
+             ({near}){rest}{advice}"
         );
         assert!(said.starts_with(&nothing), "{said}");
     }

@@ -179,10 +179,9 @@ impl Kind for StorageAccessGrant {
             opening.children.push(Child::RoleBinding(binding));
         }
         add_endpoint(self, grant, input, &mut opening);
-        let gives = |(storage, role): (&StorageResource, &StorageRole)| {
-            role.cluster_role.is_some() || role.credential.is_some() || storage.spec.endpoint.is_some()
-        };
-        opening.opens_nothing = found(self, input).is_ok_and(|found| !gives(found));
+        let is_mounted = self.spec.mount.is_some();
+        opening.opens_nothing = found(self, input)
+            .is_ok_and(|(storage, role)| !gives(storage, role) && !(is_mounted && role.credential.is_some()));
         match (credential(self, input), &self.spec.mount) {
             (Ok(Some(source)), Some(mount)) => add_mount(grant, mount, &source, input, &mut opening),
             (Ok(_), _) => opening.note = opening.note.or_else(|| nothing_to_mount(self, input)),
@@ -192,16 +191,27 @@ impl Kind for StorageAccessGrant {
     }
 }
 
-/// That a mount is asked for, and the role has no credential.
+/// Whether a role gives something besides its credential.
+fn gives(storage: &StorageResource, role: &StorageRole) -> bool {
+    role.cluster_role.is_some() || storage.spec.endpoint.is_some()
+}
+
+/// That a mount is asked for, and the role has no credential; or that it has nothing else, and no mount is asked for.
 fn nothing_to_mount(grant: &StorageAccessGrant, input: &Input<'_>) -> Option<Missing> {
-    grant.spec.mount.as_ref()?;
-    let (_, role) = found(grant, input).ok()?;
-    let message = format!(
-        "role {} of StorageResource {} has no credential, so nothing is mounted; if it should have one, ask {CATALOGUE_WRITERS} to \
-         name it in the StorageResource",
-        role.name, grant.spec.storage
-    );
-    role.credential.is_none().then_some(Missing { reason: ACTIVE, message })
+    let (storage, role) = found(grant, input).ok()?;
+    let of = format!("role {} of StorageResource {}", role.name, grant.spec.storage);
+    let message = match (&grant.spec.mount, &role.credential) {
+        (Some(_), None) => format!(
+            "{of} has no credential, so nothing is mounted; if it should have one, ask {CATALOGUE_WRITERS} to name it in the \
+             StorageResource"
+        ),
+        (None, Some(_)) if !gives(storage, role) => format!(
+            "{of} gives a credential and nothing else, and the grant has no mount, so nobody gets it; ask again with mount \
+             (`kubectl explain storageaccessgrant.spec.mount`)"
+        ),
+        _ => return None,
+    };
+    Some(Missing { reason: ACTIVE, message })
 }
 
 /// Mounts the credential, unless another stands in its way or its end is near.

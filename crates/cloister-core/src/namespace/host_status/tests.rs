@@ -63,7 +63,7 @@ fn a_private_endpoint_is_advised_only_where_one_would_open_it() {
         ("10.3.3.3/32".parse().unwrap(), Source::NodeAddress("a".into())),
     ]);
     let metadata = "get cloud credentials through a StorageAccessGrant, not from a metadata service or an agent on the \
-                    node";
+                    node; a DNS cache on the node belongs in dns.nodeLocalAddresses of CloisterConfig";
     let node = "to reach something in the cluster, name its Service; if it is outside the cluster, ask a platform engineer \
                 which Node has it";
     for (address, help) in [

@@ -181,7 +181,7 @@ impl Kind for StorageAccessGrant {
         add_endpoint(self, grant, input, &mut opening);
         let is_mounted = self.spec.mount.is_some();
         opening.opens_nothing = found(self, input)
-            .is_ok_and(|(storage, role)| !gives(storage, role) && !(is_mounted && role.credential.is_some()));
+            .is_ok_and(|(storage, role)| !(gives(storage, role) || is_mounted && role.credential.is_some()));
         match (credential(self, input), &self.spec.mount) {
             (Ok(Some(source)), Some(mount)) => add_mount(grant, mount, &source, input, &mut opening),
             (Ok(_), _) => opening.note = opening.note.or_else(|| nothing_to_mount(self, input)),

@@ -15,7 +15,7 @@ fn open_around(networks: &[String], own: &[IpNet]) -> (Vec<IpNet>, Vec<String>) 
     let opened = open_rule_in_part(&rule, &Surroundings { never: &never, services: &|_| None, wildcards: false });
     let mut why: Vec<String> = opened.closed.iter().map(|refusal| refusal.reason().to_owned()).collect();
     let Some(opening) = opened.opening else { return (Vec::new(), why) };
-    let narrowed = narrowed(&[&opening], &EgressConfig::default()).remove(0);
+    let narrowed = narrowed(vec![opening.clone()], &EgressConfig::default()).remove(0);
     why.extend(narrowed.too_broad.iter().map(ToString::to_string));
     match narrowed.opening.map(|opening| opening.peers) {
         Some(Peers::Networks(networks)) => (networks, why),

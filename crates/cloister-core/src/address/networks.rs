@@ -25,7 +25,7 @@ impl NetworkSet {
                 IpNet::V6(net) => v6.push(net.network()..=net.broadcast()),
             }
         }
-        Self { v4: RangeSetBlaze::from_iter(v4), v6: RangeSetBlaze::from_iter(v6) }
+        Self { v4: set(v4), v6: set(v6) }
     }
 
     /// The set that a rule's `networks` names.
@@ -71,7 +71,7 @@ impl NetworkSet {
                 _ => {}
             }
         }
-        Self { v4: RangeSetBlaze::from_iter(v4), v6: RangeSetBlaze::from_iter(v6) }
+        Self { v4: set(v4), v6: set(v6) }
     }
 
     /// The ranges of addresses without a gap, in ascending order, IPv4 first: first and last of each.
@@ -103,12 +103,18 @@ impl NetworkSet {
 
     /// The addresses of all of them.
     pub(crate) fn union_of<'a>(sets: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut sets = sets.into_iter();
+        let (first, second) = (sets.next(), sets.next());
+        if let (Some(only), None) = (first, second) {
+            return only.clone();
+        }
+        let sets = first.into_iter().chain(second).chain(sets);
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for set in sets {
             v4.extend(set.v4.ranges());
             v6.extend(set.v6.ranges());
         }
-        Self { v4: RangeSetBlaze::from_iter(v4), v6: RangeSetBlaze::from_iter(v6) }
+        Self { v4: set(v4), v6: set(v6) }
     }
 
     pub(crate) fn union(&self, other: &Self) -> Self {
@@ -148,6 +154,18 @@ impl Bounds {
     }
 }
 
+/// The addresses of all of these ranges. Most rules name one network, for which nothing need be sorted.
+fn set<T: range_set_blaze::Integer>(ranges: Vec<RangeInclusive<T>>) -> RangeSetBlaze<T> {
+    if ranges.len() > 1 {
+        return RangeSetBlaze::from_iter(ranges);
+    }
+    let mut set = RangeSetBlaze::new();
+    for range in ranges {
+        set.ranges_insert(range);
+    }
+    set
+}
+
 /// Whether one set ends before the other begins: most pairs of rules have nothing in common, and this shows it at once.
 fn apart<T: range_set_blaze::Integer>(a: &RangeSetBlaze<T>, b: &RangeSetBlaze<T>) -> bool {
     match (a.first().zip(a.last()), b.first().zip(b.last())) {
@@ -157,7 +175,13 @@ fn apart<T: range_set_blaze::Integer>(a: &RangeSetBlaze<T>, b: &RangeSetBlaze<T>
 }
 
 fn common<T: range_set_blaze::Integer>(a: &RangeSetBlaze<T>, b: &RangeSetBlaze<T>) -> RangeSetBlaze<T> {
-    if apart(a, b) { RangeSetBlaze::new() } else { a & b }
+    if apart(a, b) {
+        RangeSetBlaze::new()
+    } else if a.is_subset(b) {
+        a.clone()
+    } else {
+        a & b
+    }
 }
 
 fn without<T: range_set_blaze::Integer>(a: &RangeSetBlaze<T>, b: &RangeSetBlaze<T>) -> RangeSetBlaze<T> {
@@ -168,7 +192,7 @@ fn without<T: range_set_blaze::Integer>(a: &RangeSetBlaze<T>, b: &RangeSetBlaze<
 /// after the prefix, no IPv4-mapped IPv6.
 pub(crate) fn parse(text: &str) -> Result<IpNet, Refusal> {
     let invalid = |problem| Refusal::NetworkInvalid { network: shortened(text), problem };
-    let (address, prefix) = text.split_once('/').ok_or(invalid("it has no prefix length"))?;
+    let (address, prefix) = text.split_once('/').ok_or_else(|| invalid("it has no prefix length"))?;
     let address: IpAddr = address.parse().map_err(|_| invalid("its address is neither IPv4 nor IPv6"))?;
     if prefix.is_empty()
         || !prefix.bytes().all(|byte| byte.is_ascii_digit())

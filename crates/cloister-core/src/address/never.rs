@@ -177,9 +177,8 @@ impl NeverOpened {
     }
 
     pub(crate) fn taken_from(&self, set: NetworkSet) -> NetworkSet {
-        let touched = set.ranges().flat_map(|(first, last)| self.bounds.within(first, last));
-        let touched = NetworkSet::of_ranges(touched);
-        if touched.is_empty() { set } else { set.difference(&touched) }
+        let touched: Vec<_> = set.ranges().flat_map(|(first, last)| self.bounds.within(first, last)).collect();
+        if touched.is_empty() { set } else { set.difference(&NetworkSet::of_ranges(touched)) }
     }
 }
 

@@ -51,6 +51,9 @@ impl PortSet {
     }
 
     pub(crate) fn intersection(&self, other: &Self) -> Self {
+        if self == other {
+            return self.clone();
+        }
         let common = self.0.iter().filter_map(|(protocol, ports)| {
             let ports = ports & other.0.get(protocol)?;
             (!ports.is_empty()).then_some((*protocol, ports))

@@ -150,15 +150,26 @@ impl PartialOrd for Selector {
 }
 
 /// As it is written in a policy: empty fields are left out.
-impl From<Selector> for LabelSelector {
-    fn from(selector: Selector) -> Self {
-        selector.0.into_iter().collect::<kube::core::Selector>().into()
+impl From<&Selector> for LabelSelector {
+    fn from(selector: &Selector) -> Self {
+        let (labels, expressions) = selector.parts();
+        let mut written: LabelSelector = expressions.iter().cloned().collect::<kube::core::Selector>().into();
+        let labels: Labels = labels.iter().filter_map(label).collect();
+        written.match_labels = (!labels.is_empty()).then_some(labels);
+        written
     }
 }
 
-impl From<&Selector> for LabelSelector {
-    fn from(selector: &Selector) -> Self {
-        selector.clone().into()
+impl From<Selector> for LabelSelector {
+    fn from(selector: Selector) -> Self {
+        Self::from(&selector)
+    }
+}
+
+fn label(expression: &Expression) -> Option<(String, String)> {
+    match expression {
+        Expression::Equal(key, value) => Some((key.clone(), value.clone())),
+        _ => None,
     }
 }
 

@@ -299,7 +299,7 @@ fn never_open(
                 _ => never.broken.push((refusal.reason(), message)),
             }
         }
-        let alone = opening.as_ref().map(|opening| narrowed(&[opening], &settings.spec.egress));
+        let alone = opening.map(|opening| narrowed(vec![opening], &settings.spec.egress));
         let alone: Vec<_> = alone.into_iter().flatten().collect();
         never.opens_some |= alone.iter().any(|narrowed| narrowed.opening.is_some());
         let broad = alone.into_iter().flat_map(|narrowed| TooBroad::folded(narrowed.too_broad));

@@ -10,7 +10,7 @@ use k8s_openapi::{
     api::networking::v1::{IPBlock, NetworkPolicyEgressRule, NetworkPolicyPeer, NetworkPolicySpec},
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
-use std::{cmp::Ordering, collections::BTreeMap};
+use std::{borrow::Cow, cmp::Ordering, collections::BTreeMap};
 
 /// The label that the API server puts on every Namespace, with its name.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -89,9 +89,12 @@ impl AllowRule {
             Peers::Pods { selector, .. } if selector.is_empty() => Vec::new(),
             Peers::Pods { namespace, selector } => vec![pod_peer(namespace, selector)],
         };
-        let mut ports = self.ports.clone();
-        ports.sort_unstable();
-        ports.dedup();
+        let mut ports = Cow::Borrowed(&self.ports);
+        if !ports.is_sorted_by(|one, next| one < next) {
+            let ports = ports.to_mut();
+            ports.sort_unstable();
+            ports.dedup();
+        }
         let closed = to.is_empty() || ports.is_empty();
         let rule = || NetworkPolicyEgressRule {
             to: Some(to),

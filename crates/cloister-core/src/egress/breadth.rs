@@ -28,9 +28,9 @@ use std::net::IpAddr;
 /// Takes out of these openings, which are in one namespace, what needs an agreement of its own: names under which anybody
 /// can have storage, public ranges that are wider than allowlists may open, and of those that are so together the widest.
 /// The rest stays. The answer is at the place of each.
-pub fn narrowed(openings: &[&AllowRule], config: &EgressConfig) -> Vec<Narrowed> {
-    let mut found: Vec<Narrowed> = openings.iter().map(|opening| without_shared(opening, config)).collect();
+pub fn narrowed(openings: Vec<AllowRule>, config: &EgressConfig) -> Vec<Narrowed> {
     let mut left: Vec<Piece> = openings.iter().enumerate().flat_map(|(at, opening)| Piece::of(at, opening)).collect();
+    let mut found: Vec<Narrowed> = openings.into_iter().map(|opening| without_shared(opening, config)).collect();
     let mut out: Vec<(Piece, Option<String>)> = Vec::new();
     out.extend(
         left.extract_if(.., |piece| piece.count() > most(piece.first, config.max_public_prefix)).map(|p| (p, None)),
@@ -74,13 +74,20 @@ struct Piece {
 
 impl Piece {
     fn of(opening: usize, of: &AllowRule) -> Vec<Piece> {
-        let (translated, native): (Vec<IpNet>, Vec<IpNet>) =
-            of.measured().iter().copied().partition(|network| meant(*network) != *network);
-        let (nat64, six_to_four): (Vec<IpNet>, Vec<IpNet>) =
-            translated.into_iter().partition(|network| IpNet::V6(NAT64).contains(network));
+        let measured = of.measured();
+        let stands_for = |network: &IpNet| match network {
+            other if meant(*other) == *other => None,
+            network if IpNet::V6(NAT64).contains(network) => Some(NAT64),
+            _ => Some(SIX_TO_FOUR),
+        };
         let mut pieces = Vec::new();
-        for (networks, written) in [(native, None), (nat64, Some(NAT64)), (six_to_four, Some(SIX_TO_FOUR))] {
-            let public = public_part(&networks.into_iter().map(meant).collect::<Vec<_>>());
+        for written in [None, Some(NAT64), Some(SIX_TO_FOUR)] {
+            let networks: Vec<IpNet> =
+                measured.iter().filter(|network| stands_for(network) == written).copied().map(meant).collect();
+            if networks.is_empty() {
+                continue;
+            }
+            let public = public_part(&networks);
             let piece = |(first, last)| Piece { opening, own: as_written(first, last, written), first, last };
             pieces.extend(public.ranges().map(piece));
         }
@@ -130,7 +137,7 @@ fn as_written(first: IpAddr, last: IpAddr, prefix: Option<Ipv6Net>) -> (IpAddr, 
 /// whether that is all of it.
 pub fn too_broad(rule: &EgressRule, config: &EgressConfig, s: &Surroundings<'_>) -> Option<(String, bool)> {
     let opening = open_rule_in_part(rule, s).opening?;
-    let Narrowed { opening: left, too_broad } = narrowed(&[&opening], config).pop()?;
+    let Narrowed { opening: left, too_broad } = narrowed(vec![opening], config).pop()?;
     let (together, alone): (Vec<_>, Vec<_>) =
         too_broad.into_iter().partition(|why| matches!(why, TooBroad::Together { .. }));
     let said: Vec<String> = TooBroad::folded(alone).iter().map(TooBroad::message).collect();
@@ -181,7 +188,7 @@ pub(crate) mod tests {
                 open_rule(&serde_json::from_value(rule).unwrap(), &surroundings).unwrap()
             })
             .collect();
-        let found = narrowed(&openings.iter().collect::<Vec<_>>(), &EgressConfig::default());
+        let found = narrowed(openings, &EgressConfig::default());
         found.iter().map(|found| !found.too_broad.is_empty()).collect()
     }
 
@@ -244,7 +251,7 @@ pub(crate) mod tests {
             let surroundings = Surroundings { never: &never, services: &|_| None, wildcards: true };
             let rule = json!({"name": "r", "ports": [{"port": 443}], "networks": networks});
             let opened = open_rule_in_part(&serde_json::from_value(rule).unwrap(), &surroundings);
-            let narrowed = opened.opening.map(|opening| narrowed(&[&opening], &EgressConfig::default()).remove(0));
+            let narrowed = opened.opening.map(|opening| narrowed(vec![opening], &EgressConfig::default()).remove(0));
             (narrowed, opened.closed)
         };
         let holes = |of: u32, every: u32| -> Vec<IpNet> {
@@ -295,7 +302,7 @@ pub(crate) mod tests {
         let rule = serde_json::from_value(rule).unwrap();
         let never = NeverOpened::new(&[]);
         let opening = open_rule(&rule, &Surroundings { never: &never, services: &|_| None, wildcards: true }).unwrap();
-        let found = narrowed(&[&opening], &EgressConfig::default()).remove(0);
+        let found = narrowed(vec![opening], &EgressConfig::default()).remove(0);
         let Some(Peers::Networks(left)) = found.opening.map(|opening| opening.peers) else {
             panic!("all of it is closed")
         };
@@ -327,8 +334,7 @@ pub(crate) mod tests {
                 if !refused {
                     given.push(one.clone());
                 }
-                let all: Vec<&AllowRule> = given.iter().collect();
-                let found = narrowed(&all, &EgressConfig::default());
+                let found = narrowed(given.clone(), &EgressConfig::default());
                 assert!(found.iter().all(|found| found.too_broad.is_empty()), "{given:?}");
             }
             assert!(given.len() > 16 && given.len() < asked.len(), "{}", given.len());

@@ -1,18 +1,15 @@
 //! A namespace's own rules: each opens as far as allowlists cover it.
 
-use super::{
-    AllowRule, EgressTarget, Surroundings,
-    reach::{InPart, Reach},
-};
+use super::{AllowRule, Surroundings, resolved::ResolvedRule};
 use crate::{
-    address::{Refusal, Selector},
+    address::Refusal,
     model::{
         suggest::{closest, did_you_mean},
         text::{first_few, first_of},
     },
 };
 use cloister_api::{EgressRule, EgressState, ServiceReference};
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
 /// Reason of a rule that is open, all of it.
 pub const COVERED: &str = "Covered";
@@ -56,9 +53,9 @@ pub fn open_covered(rule: &EgressRule, allowed: &[(&str, &EgressRule)], s: &Surr
 
 /// The rules that a namespace may use, resolved once for all rules of a namespace: those of allowlists, and those of its
 /// EgressGrants. One that is refused is left out.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Allowed<'a> {
-    rules: Vec<(usize, Source<'a>, Resolved)>,
+    rules: Vec<(usize, Source<'a>, Cow<'a, ResolvedRule>)>,
     /// The Services that they name, whether they can be opened or not.
     services: BTreeSet<ServiceReference>,
     /// How many were given, those included that are refused.
@@ -68,31 +65,43 @@ pub struct Allowed<'a> {
 impl<'a> Allowed<'a> {
     /// Resolves the rules of allowlists.
     pub fn of(allowed: &[(&'a str, &EgressRule)], s: &Surroundings) -> Self {
-        Allowed::default().and(allowed, Source::Allowlist, |rule| Resolved::of(reach_of(rule, s), rule))
+        let mut all = Allowed::default();
+        for (name, rule) in allowed {
+            all.push(Source::Allowlist(name), rule, Cow::Owned(ResolvedRule::of(rule, s)));
+        }
+        all
+    }
+
+    /// Those of allowlists that are resolved already.
+    pub fn of_resolved(allowed: impl Iterator<Item = (&'a str, &'a EgressRule, &'a ResolvedRule)>) -> Self {
+        let mut all = Allowed::default();
+        allowed.for_each(|(name, rule, resolved)| all.push(Source::Allowlist(name), rule, Cow::Borrowed(resolved)));
+        all
     }
 
     /// Adds the rules of EgressGrants, whose places come after those of the others. What a grant opens is held by addresses,
     /// so that a name which stands for others covers nothing.
     #[must_use]
-    pub fn and_granted(self, granted: &[(&'a str, &EgressRule)], s: &Surroundings) -> Self {
+    pub fn and_granted(mut self, granted: &[(&'a str, &EgressRule)], s: &Surroundings) -> Self {
         let by_address = Surroundings { wildcards: false, ..*s };
-        let held = |rule: &EgressRule| reach_of(rule, &by_address).enforceable(&by_address);
-        self.and(granted, Source::Grant, |rule| Resolved::of(held(rule), rule))
+        for (name, rule) in granted {
+            let held = ResolvedRule::of(rule, &by_address).enforceable(&by_address);
+            self.push(Source::Grant(name), rule, Cow::Owned(held));
+        }
+        self
     }
 
-    fn and(
-        mut self,
-        all: &[(&'a str, &EgressRule)],
-        source: fn(&'a str) -> Source<'a>,
-        resolve: impl Fn(&EgressRule) -> Option<Resolved>,
-    ) -> Self {
-        let first = self.given;
-        self.given += all.len();
-        self.services.extend(all.iter().filter_map(|(_, rule)| rule.service.clone()));
-        let resolved = all.iter().enumerate();
-        let resolved = resolved.filter_map(|(at, (name, rule))| Some((first + at, source(name), resolve(rule)?)));
-        self.rules.extend(resolved);
-        self
+    /// How many were given, those included that are refused.
+    pub fn given(&self) -> usize {
+        self.given
+    }
+
+    fn push(&mut self, source: Source<'a>, rule: &EgressRule, resolved: Cow<'a, ResolvedRule>) {
+        self.services.extend(rule.service.clone());
+        if resolved.reach().is_some() {
+            self.rules.push((self.given, source, resolved));
+        }
+        self.given += 1;
     }
 }
 
@@ -103,41 +112,49 @@ enum Source<'a> {
     Grant(&'a str),
 }
 
+impl<'a> Source<'a> {
+    fn kind(self) -> &'static str {
+        match self {
+            Source::Allowlist(_) => "EgressAllowlist",
+            Source::Grant(_) => "EgressGrant",
+        }
+    }
+
+    fn name(self) -> &'a str {
+        let (Source::Allowlist(name) | Source::Grant(name)) = self;
+        name
+    }
+}
+
 /// As [`open_covered`].
 pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surroundings) -> Covered {
     if let Some(service) = rule.service.as_ref().filter(|service| !allowed.services.contains(service)) {
         // Whoever writes a rule must not learn which Services others have, and how they are made.
         let nobody_knows = Surroundings { services: &|_| None, ..*s };
-        match reach_of(rule, &nobody_knows).closed.pop() {
+        match ResolvedRule::of(rule, &nobody_knows).refusals().pop() {
             Some(Refusal::ServiceNotFound(_)) => return unnamed(service, allowed, s),
             Some(refusal) => return nothing(vec![refusal]),
             None => {}
         }
     }
-    let InPart { reach, closed: refused } = reach_of(rule, s).enforceable(s);
-    let own = match (reach, Selector::parse(rule.pod_selector.as_ref())) {
-        (Some(reach), Ok(pods)) => Resolved { reach, pods },
-        (Some(_), Err(fault)) => return nothing(vec![fault.into()]),
-        (None, _) => return nothing(refused),
-    };
+    let own = ResolvedRule::of(rule, s).enforceable(s);
+    let Some((reach, pods)) = own.reach() else { return nothing(own.refusals()) };
     let mut openings = Vec::new();
     let mut covering = Vec::new();
     let mut by = Sources::default();
     for (at, source, other) in &allowed.rules {
-        if own.reach.is_apart(&other.reach) {
-            continue;
-        }
-        by.apart.extend(own.reach.in_another_form(&other.reach).map(|form| (*source, form)));
-        let Some(common) = own.reach.intersection(&other.reach) else {
-            by.elsewhere.extend(own.reach.on_other_ports(&other.reach).map(|ports| (*source, ports)));
+        let Some((theirs, their_pods)) = other.reach().filter(|(theirs, _)| !reach.is_apart(theirs)) else { continue };
+        by.apart.extend(reach.in_another_form(theirs).map(|form| (*source, form)));
+        let Some(common) = reach.intersection(theirs) else {
+            by.elsewhere.extend(reach.on_other_ports(theirs).map(|ports| (*source, ports)));
             continue;
         };
-        let pods = own.pods.conjunction(&other.pods);
-        let all_pods = own.pods.implies(&other.pods);
-        if !all_pods && !pods.is_satisfiable() {
+        let of_both = pods.conjunction(their_pods);
+        let all_pods = pods.implies(their_pods);
+        if !all_pods && !of_both.is_satisfiable() {
             continue;
         }
-        openings.push((common.opening(pods), *at));
+        openings.push((common.opening(of_both), *at));
         if all_pods {
             by.covering.insert(*source);
             covering.push(common);
@@ -150,35 +167,19 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
     openings.dedup_by(|(one, _), (other, _)| one.opens_what(other));
     let (openings, agreed_by): (Vec<AllowRule>, Vec<usize>) = openings.into_iter().unzip();
 
-    let uncovered = own.reach.uncovered(&covering);
+    let uncovered = reach.uncovered(&covering);
+    if !uncovered.is_empty() {
+        by.meant = reach.meant(allowed.rules.iter().filter_map(|(_, _, other)| Some(other.reach()?.0)));
+    }
+    let refused = own.refusals();
     if uncovered.is_empty() {
         let message = format!("covered by {}", named(&by.covering));
         let (state, reason) = (EgressState::Active, COVERED.to_owned());
         return Covered { openings, agreed_by, refused, state, reason, message, advice: String::new() };
     }
     let reason = if openings.is_empty() { NOT_COVERED } else { PARTLY_COVERED };
-    by.meant = own.reach.meant(allowed.rules.iter().map(|(_, _, other)| &other.reach));
     let (message, advice) = (by.misses(&uncovered), by.advice());
     Covered { openings, agreed_by, refused, state: EgressState::NeedsGrant, reason: reason.to_owned(), message, advice }
-}
-
-/// A rule, resolved, and its pods.
-struct Resolved {
-    reach: Reach,
-    pods: Selector,
-}
-
-impl Resolved {
-    fn of(reach: InPart, rule: &EgressRule) -> Option<Self> {
-        Some(Self { reach: reach.reach?, pods: Selector::parse(rule.pod_selector.as_ref()).ok()? })
-    }
-}
-
-fn reach_of(rule: &EgressRule, s: &Surroundings) -> InPart {
-    match EgressTarget::of_rule(rule) {
-        Some(target) => Reach::resolve(&target, &rule.ports, s),
-        None => Err(Refusal::TargetInvalid).into(),
-    }
 }
 
 /// No item of the rule can be opened.
@@ -282,17 +283,16 @@ impl Sources<'_> {
 
 /// Allowlists and grants, by their kinds.
 fn named(sources: &BTreeSet<Source<'_>>) -> String {
-    let of = |kind: &str, names: Vec<&str>| (!names.is_empty()).then(|| format!("{kind} {}", first_few(names.iter())));
-    let allowlists = sources.iter().filter_map(|source| match source {
-        Source::Allowlist(name) => Some(*name),
-        Source::Grant(_) => None,
-    });
-    let grants = sources.iter().filter_map(|source| match source {
-        Source::Grant(name) => Some(*name),
-        Source::Allowlist(_) => None,
-    });
-    let both = [of("EgressAllowlist", allowlists.collect()), of("EgressGrant", grants.collect())];
-    both.into_iter().flatten().collect::<Vec<_>>().join(" and ")
+    let mut said = String::new();
+    for kind in ["EgressAllowlist", "EgressGrant"] {
+        let names = sources.iter().filter(|source| source.kind() == kind).map(|source| source.name());
+        let names = first_few(names.collect::<Vec<_>>().iter());
+        if !names.is_empty() {
+            let and = if said.is_empty() { "" } else { " and " };
+            said.extend([and, kind, " ", &names]);
+        }
+    }
+    said
 }
 
 /// Destinations have commas of their own.

@@ -46,7 +46,7 @@ pub fn endpoint_too_broad(
     if let Some(wide) = closed.iter().find(is_wide) {
         return Some((wide.to_string(), format!("name narrower networks, or {WITHOUT_ENDPOINT}")));
     }
-    let broad = TooBroad::folded(narrowed(&[&opening?], config).pop()?.too_broad).into_iter().next()?;
+    let broad = TooBroad::folded(narrowed(vec![opening?], config).pop()?.too_broad).into_iter().next()?;
     Some((broad.to_string(), format!("{}, or {WITHOUT_ENDPOINT}", broad.help())))
 }
 

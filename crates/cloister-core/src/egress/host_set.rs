@@ -24,7 +24,7 @@ pub(crate) struct HostSet {
 
 impl HostSet {
     /// The set that a rule's `domainNames` names, as far as they are names, and why the others are none.
-    pub(crate) fn public(names: &[String]) -> (Option<Self>, Vec<Refusal>) {
+    pub(crate) fn public(names: Vec<&str>) -> (Option<Self>, Vec<Refusal>) {
         let (mut good, mut closed) = (Vec::new(), Vec::new());
         for name in names {
             match parse(name) {

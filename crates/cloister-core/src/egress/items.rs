@@ -14,21 +14,26 @@ use ipnet::IpNet;
 use std::collections::BTreeMap;
 
 /// A network of a rule.
-struct Item {
-    text: String,
+struct Item<'a> {
+    text: &'a str,
     network: IpNet,
     declared: NetworkSet,
     /// The same without what is never opened.
     open: NetworkSet,
-    /// To how many networks that comes.
-    pieces: usize,
+}
+
+impl Item<'_> {
+    /// To how many networks it comes.
+    fn pieces(&self) -> usize {
+        self.open.to_networks().len()
+    }
 }
 
 /// The networks of a rule that can be opened, without what is never opened, and why the others stay closed.
 ///
 /// What a policy may open in all is bounded too: where that is exceeded, the widest networks stay closed. It is measured as
 /// it was declared first, so that nothing opens because something else is cut out or stays closed.
-pub(crate) fn networks(declared: &[String], never: &NeverOpened) -> (Networks, Vec<Refusal>) {
+pub(crate) fn networks(declared: Vec<&str>, never: &NeverOpened) -> (Networks, Vec<Refusal>) {
     let mut closed = Closed::default();
     let mut items = Vec::new();
     for text in declared {
@@ -37,19 +42,20 @@ pub(crate) fn networks(declared: &[String], never: &NeverOpened) -> (Networks, V
             Err(refusal) => closed.refusals.push(refusal),
         }
     }
-    while !is_writable(&union(&items, |item| &item.declared).to_networks()) {
+    // Each of them is writable by itself.
+    while items.len() > 1 && !is_writable(&union(&items, |item| &item.declared).to_networks()) {
         let widest = items.iter().enumerate().max_by_key(|(at, item)| (item.declared.breadth(), *at)).map(|(at, _)| at);
         let Some(widest) = widest else { break };
         let item = items.remove(widest);
         if !item.open.is_empty() {
-            closed.too_wide.push(item.text);
+            closed.too_wide.push(shortened(item.text));
         }
     }
     let declared = union(&items, |item| &item.declared);
     items.retain(|item| !item.open.is_empty() && !closed.is_too_much(item, never));
     let mut open = union(&items, |item| &item.open);
-    while !open.is_empty() && fitting(&union(&items, |item| &item.declared), &open).is_none() {
-        let most = items.iter().enumerate().max_by_key(|(at, item)| (item.pieces, *at)).map(|(at, _)| at);
+    while items.len() > 1 && fitting(&union(&items, |item| &item.declared), &open).is_none() {
+        let most = items.iter().enumerate().max_by_key(|(at, item)| (item.pieces(), *at)).map(|(at, _)| at);
         let Some(most) = most else { break };
         closed.is_too_many(&items.remove(most), &open, never);
         open = union(&items, |item| &item.open);
@@ -58,11 +64,11 @@ pub(crate) fn networks(declared: &[String], never: &NeverOpened) -> (Networks, V
 }
 
 /// A network as far as it may be declared at all.
-fn item(text: &str, network: IpNet, never: &NeverOpened, closed: &mut Closed) -> Option<Item> {
-    let (text, declared) = (shortened(text), NetworkSet::of([network]));
+fn item<'a>(text: &'a str, network: IpNet, never: &NeverOpened, closed: &mut Closed) -> Option<Item<'a>> {
+    let declared = NetworkSet::of([network]);
     let open = never.taken_from(declared.clone());
     if open.is_empty() {
-        let text = text.clone();
+        let text = shortened(text);
         match never.is_api_server(&network) {
             true => closed.api_server.push(text),
             false => closed.never_opened.entry(never.why(network)).or_default().push(text),
@@ -72,14 +78,13 @@ fn item(text: &str, network: IpNet, never: &NeverOpened, closed: &mut Closed) ->
             return None;
         }
     } else if !is_writable(&[network]) {
-        closed.too_wide.push(text);
+        closed.too_wide.push(shortened(text));
         return None;
     }
-    let pieces = open.to_networks().len();
-    is_writable(&[network]).then_some(Item { text, network, declared, open, pieces })
+    is_writable(&[network]).then_some(Item { text, network, declared, open })
 }
 
-fn union(items: &[Item], of: fn(&Item) -> &NetworkSet) -> NetworkSet {
+fn union<'a>(items: &[Item<'a>], of: for<'i> fn(&'i Item<'a>) -> &'i NetworkSet) -> NetworkSet {
     NetworkSet::union_of(items.iter().map(of))
 }
 
@@ -95,7 +100,7 @@ struct Closed {
 
 impl Closed {
     /// Whether what is left of a network is too much by itself.
-    fn is_too_much(&mut self, item: &Item, never: &NeverOpened) -> bool {
+    fn is_too_much(&mut self, item: &Item<'_>, never: &NeverOpened) -> bool {
         let is_much = fitting(&item.declared, &item.open).is_none();
         if is_much {
             self.is_too_many(item, &item.open, never);
@@ -104,9 +109,9 @@ impl Closed {
     }
 
     /// With a network, the rule comes to too many.
-    fn is_too_many(&mut self, item: &Item, open: &NetworkSet, never: &NeverOpened) {
+    fn is_too_many(&mut self, item: &Item<'_>, open: &NetworkSet, never: &NeverOpened) {
         self.too_many.push(Refusal::NetworksTooMany {
-            networks: item.text.clone(),
+            networks: shortened(item.text),
             pieces: Pieces::of(&open.to_networks()),
             made_by: CutBy::of(never, item.network),
         });

@@ -1,12 +1,7 @@
 //! Opens what was declared, as a whole or item by item.
 
-use super::{
-    Surroundings,
-    allow_rule::AllowRule,
-    reach::{InPart, Reach},
-    target::EgressTarget,
-};
-use crate::address::{Refusal, Selector};
+use super::{Surroundings, allow_rule::AllowRule, resolved::ResolvedRule, target::EgressTarget};
+use crate::address::Refusal;
 use cloister_api::{EgressRule, Port, StorageEndpoint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
@@ -24,7 +19,7 @@ pub fn open(
     pods: Option<&LabelSelector>,
     s: &Surroundings,
 ) -> Result<AllowRule, Refusal> {
-    in_part(Some(target), ports, pods, s).whole()
+    ResolvedRule::of_target(Some(target), ports, pods, s).opened(s).whole()
 }
 
 /// What was declared, as far as it can be opened.
@@ -52,23 +47,12 @@ impl Opened {
 
 /// Opens a rule item by item: a name or a network that cannot be opened closes itself alone.
 pub fn open_rule_in_part(rule: &EgressRule, s: &Surroundings) -> Opened {
-    in_part(EgressTarget::of_rule(rule).as_ref(), &rule.ports, rule.pod_selector.as_ref(), s)
+    ResolvedRule::of(rule, s).opened(s)
 }
 
 /// The same of a storage resource's endpoint, for these pods; for all pods of the namespace where there is no selector.
 pub fn open_endpoint_in_part(endpoint: &StorageEndpoint, pods: Option<&LabelSelector>, s: &Surroundings) -> Opened {
-    in_part(EgressTarget::of_endpoint(endpoint).as_ref(), &endpoint.ports, pods, s)
-}
-
-fn in_part(target: Option<&EgressTarget>, ports: &[Port], pods: Option<&LabelSelector>, s: &Surroundings) -> Opened {
-    let refused = |refusal| Opened { opening: None, closed: vec![refusal] };
-    let Some(target) = target else { return refused(Refusal::TargetInvalid) };
-    let InPart { reach, closed } = Reach::resolve(target, ports, s).enforceable(s);
-    match (reach, Selector::parse(pods)) {
-        (Some(reach), Ok(pods)) => Opened { opening: Some(reach.opening(pods)), closed },
-        (Some(_), Err(fault)) => refused(fault.into()),
-        (None, _) => Opened { opening: None, closed },
-    }
+    ResolvedRule::of_target(EgressTarget::of_endpoint(endpoint).as_ref(), &endpoint.ports, pods, s).opened(s)
 }
 
 /// Opens the whole of a rule.

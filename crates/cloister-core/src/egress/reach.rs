@@ -18,6 +18,7 @@ use crate::{
 use cloister_api::{Port, Protocol};
 use ipnet::IpNet;
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
 };
@@ -31,7 +32,7 @@ pub(crate) enum Reach {
 }
 
 /// What a rule reaches as far as its items can be opened, and why the others stay closed: one of the two is there.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct InPart {
     pub(crate) reach: Option<Reach>,
     pub(crate) closed: Vec<Refusal>,
@@ -47,6 +48,17 @@ impl From<Result<Reach, Refusal>> for InPart {
 }
 
 impl InPart {
+    /// What of it can be held by what opens it, and why the rest cannot.
+    pub(crate) fn held(&self, s: &Surroundings) -> (Option<Cow<'_, Reach>>, Vec<Refusal>) {
+        match &self.reach {
+            Some(Reach::Hosts { .. }) if !s.wildcards => {
+                let held = self.clone().enforceable(s);
+                (held.reach.map(Cow::Owned), held.closed)
+            }
+            reach => (reach.as_ref().map(Cow::Borrowed), self.closed.clone()),
+        }
+    }
+
     /// The same without what cannot be held by what opens it.
     pub(crate) fn enforceable(mut self, s: &Surroundings) -> Self {
         match self.reach.take() {
@@ -68,7 +80,7 @@ impl Reach {
     /// Resolves what a rule declares, item by item. Of a network, what is never opened is left out.
     pub(crate) fn resolve(target: &EgressTarget, ports: &[Port], s: &Surroundings) -> InPart {
         // In a fixed order: of several things that are wrong, the message names the first.
-        let ports = &sorted(ports);
+        let ports = &sorted(ports.iter().cloned());
         let parsed = match (target, PortSet::parse(ports)) {
             (EgressTarget::DomainNames([]) | EgressTarget::Networks([]), _) => {
                 return Err(Refusal::TargetInvalid).into();
@@ -78,14 +90,14 @@ impl Reach {
         };
         match target {
             EgressTarget::DomainNames(names) => {
-                let (hosts, closed) = HostSet::public(&sorted(names));
+                let (hosts, closed) = HostSet::public(sorted(names.iter().map(String::as_str)));
                 InPart { reach: hosts.map(|hosts| Self::Hosts { hosts, ports: parsed }), closed }
             }
             EgressTarget::PrivateEndpoint(endpoint) => {
                 HostSet::private(endpoint, s.never).map(|hosts| Self::Hosts { hosts, ports: parsed }).into()
             }
             EgressTarget::Networks(declared) => {
-                let (networks, closed) = items::networks(&sorted(declared), s.never);
+                let (networks, closed) = items::networks(sorted(declared.iter().map(String::as_str)), s.never);
                 InPart {
                     reach: (!networks.open.is_empty()).then_some(Self::Networks { networks, ports: parsed }),
                     closed,
@@ -212,6 +224,9 @@ impl Reach {
 
     /// What none of `others` reaches, in words: `203.0.113.0/24 on TCP/22`. Empty where all of it is reached.
     pub(crate) fn uncovered(&self, others: &[Self]) -> Vec<String> {
+        if others.contains(self) {
+            return Vec::new();
+        }
         match self {
             Self::Networks { networks, ports } => uncovered_networks(&networks.open, ports, others),
             Self::Hosts { hosts, ports } => uncovered_hosts(hosts, ports, others),
@@ -294,8 +309,8 @@ fn on<T: Display>(destinations: impl ExactSizeIterator<Item = T>, ports: String)
     format!("{} on {ports}", first_few(destinations))
 }
 
-fn sorted<T: Clone + Ord>(items: &[T]) -> Vec<T> {
-    let mut items = items.to_vec();
+fn sorted<T: Ord>(items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.collect();
     items.sort_unstable();
     items.dedup();
     items

@@ -88,9 +88,9 @@ const AWS: [&str; 3] = ["amazonaws.com", "amazonaws.com.cn", "amazonaws.eu"];
 
 /// An opening without the names that anybody can have storage under, unless they lead to private networks alone; and
 /// without those that are expected nearly anywhere.
-pub(crate) fn without_shared(opening: &AllowRule, config: &EgressConfig) -> Narrowed {
-    let Peers::Hosts(hosts) = &opening.peers else {
-        return Narrowed { opening: Some(opening.clone()), too_broad: Vec::new() };
+pub(crate) fn without_shared(opening: AllowRule, config: &EgressConfig) -> Narrowed {
+    let AllowRule { peers: Peers::Hosts(hosts), .. } = opening else {
+        return Narrowed { opening: Some(opening), too_broad: Vec::new() };
     };
     let known = SHARED.iter().copied().chain(config.shared_suffixes.iter().map(String::as_str));
     let suffixes: Vec<&str> = known.collect();
@@ -113,10 +113,10 @@ pub(crate) fn without_shared(opening: &AllowRule, config: &EgressConfig) -> Narr
             (None, Some(what)) => {
                 too_broad.push(TooBroad::Expected { name: host.to_string(), what, limit: config.max_public_prefix })
             }
-            (None, None) => left.push(host.clone()),
+            (None, None) => left.push(host),
         }
     }
-    let opening = (!left.is_empty()).then(|| AllowRule { peers: Peers::Hosts(left), ..opening.clone() });
+    let opening = (!left.is_empty()).then_some(AllowRule { peers: Peers::Hosts(left), ..opening });
     Narrowed { opening, too_broad }
 }
 
@@ -168,7 +168,7 @@ mod tests {
         let rule = serde_json::from_value(rule).unwrap();
         let never = NeverOpened::new(&[]);
         let opening = open_rule(&rule, &Surroundings { never: &never, services: &|_| None, wildcards: true }).unwrap();
-        let found = narrowed(&[&opening], &EgressConfig::default()).remove(0);
+        let found = narrowed(vec![opening], &EgressConfig::default()).remove(0);
         let Some(Peers::Hosts(left)) = found.opening.map(|opening| opening.peers) else {
             panic!("all of it is closed")
         };
@@ -194,7 +194,7 @@ mod tests {
             let never = NeverOpened::new(&[]);
             let s = Surroundings { never: &never, services: &|_| None, wildcards: true };
             let opening = open_rule(&serde_json::from_value(rule).unwrap(), &s).unwrap();
-            narrowed(&[&opening], &EgressConfig::default()).remove(0).too_broad[0].message()
+            narrowed(vec![opening], &EgressConfig::default()).remove(0).too_broad[0].message()
         };
         for (networks, public) in [
             (&["10.0.0.0/7"][..], "11.0.0.0/8"),
@@ -224,7 +224,7 @@ mod tests {
             let s = Surroundings { never: &never, services: &|_| None, wildcards: true };
             let opening = open_rule(&serde_json::from_value(rule).unwrap(), &s).unwrap();
             assert_eq!(
-                narrowed(&[&opening], &EgressConfig::default()).remove(0).too_broad[0].message(),
+                narrowed(vec![opening], &EgressConfig::default()).remove(0).too_broad[0].message(),
                 format!(
                     "{name} {how}, where anybody can have storage; declare it as privateEndpoint with private \
                      expectedNetworks, or request an EgressGrant for it"

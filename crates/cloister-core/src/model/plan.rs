@@ -4,7 +4,6 @@
 //! something waits only for what must exist before it. [`crate::model::carry_out`] carries a plan out.
 
 use super::child::{Child, ChildKey, ChildKind};
-use crate::model::child::names::is_deny;
 use cloister_api::{OnExpiry, labels};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
@@ -79,7 +78,7 @@ impl Action {
     pub fn holds_up(&self) -> HoldsUp {
         match self {
             Action::AddFinalizer | Action::ApplyNamespace(_) | Action::RenewAccount { .. } => HoldsUp::Opening,
-            Action::Apply(child) if is_deny(&child.key()) => HoldsUp::Opening,
+            Action::Apply(child) if child.is_deny() => HoldsUp::Opening,
             Action::Apply(child) => match child.kind() {
                 ChildKind::ResourceQuota | ChildKind::LimitRange => HoldsUp::Last,
                 ChildKind::ClusterNetworkPolicy if child.is_bound() => HoldsUp::Last,
@@ -92,7 +91,7 @@ impl Action {
     /// Whether it lets somebody do or reach something that they could not do or reach before.
     pub fn opens(&self) -> bool {
         match self {
-            Action::Apply(child) if is_deny(&child.key()) || child.is_bound() => false,
+            Action::Apply(child) if child.is_deny() || child.is_bound() => false,
             Action::Apply(child) => match child.kind() {
                 ChildKind::ResourceQuota | ChildKind::LimitRange | ChildKind::ServiceAccount => false,
                 ChildKind::NetworkPolicy

@@ -1,6 +1,9 @@
 //! Texts that people write and other people read: which characters are visible, and how a text is shown safely.
 
-use std::{borrow::Cow, fmt::Display};
+use std::{
+    borrow::Cow,
+    fmt::{Display, Write},
+};
 
 /// Characters that are invisible, or change how others look (Unicode's general category Cf, and its property
 /// Default_Ignorable_Code_Point). The tests compare them with Unicode's own tables.
@@ -88,8 +91,11 @@ fn is_deceptive(one: char) -> bool {
 /// The first items, and how many more there are.
 pub fn first_of<T: Display>(items: impl IntoIterator<Item = T>, most: usize, between: &str) -> String {
     let mut items = items.into_iter();
-    let first: Vec<String> = items.by_ref().take(most).map(|item| item.to_string()).collect();
-    let first = first.join(between);
+    let mut first = String::new();
+    for (at, item) in items.by_ref().take(most).enumerate() {
+        let between = if at == 0 { "" } else { between };
+        write!(first, "{between}{item}").unwrap_or_default();
+    }
     // With another separator than a comma, items may contain "and", so the end of the last item must be marked.
     let before = if between == ", " { " and" } else { "; and" };
     match items.count() {

@@ -6,10 +6,11 @@ use super::{
     needs::{ALLOWLIST_EXPIRED, Agreed, Needs, allows, entry_of_allowlist, names, need},
     peers, refused,
     tally::Tally,
+    usable::{Usable, UsableRule},
 };
 use crate::{
     address::{DomainName, Refusal},
-    egress::{AllowRule, Allowed, Surroundings, is_as_published, narrowed, open_covered_by, open_rule_in_part},
+    egress::{AllowRule, Allowed, Surroundings, narrowed, open_covered_by},
 };
 use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, ResearchNamespace, ServiceReference};
 use std::collections::BTreeSet;
@@ -48,8 +49,9 @@ impl Needs {
             wildcards: input.settings.opens_wildcards(),
         };
         let mut agreed = Vec::new();
-        needs.allowlists(namespace, input, &surroundings, &mut agreed);
-        needs.own_rules(namespace, input, &surroundings, &mut agreed);
+        let usable = Usable::by(namespace, input, &surroundings, &mut needs);
+        needs.allowlists(namespace, &usable, input, &surroundings, &mut agreed);
+        needs.own_rules(namespace, &usable, input, &surroundings, &mut agreed);
         super::granted::beyond_declared(&mut needs, namespace, input, &surroundings);
         needs.open(agreed, input, &surroundings);
         needs.list_names(input);
@@ -68,25 +70,27 @@ impl Needs {
     pub fn agreed(namespace: &ResearchNamespace, input: &Input<'_>) -> Vec<AllowRule> {
         let (mut needs, mut agreed) = (Needs::default(), Vec::new());
         let surroundings = Surroundings { never: &input.settings.never, services: input.services, wildcards: false };
-        needs.allowlists(namespace, input, &surroundings, &mut agreed);
-        needs.own_rules(namespace, input, &surroundings, &mut agreed);
-        let openings: Vec<&AllowRule> = agreed.iter().map(|agreed| &agreed.opening).collect();
-        narrowed(&openings, &input.settings.spec.egress).into_iter().filter_map(|left| left.opening).collect()
+        let usable = Usable::by(namespace, input, &surroundings, &mut needs);
+        needs.allowlists(namespace, &usable, input, &surroundings, &mut agreed);
+        needs.own_rules(namespace, &usable, input, &surroundings, &mut agreed);
+        let openings: Vec<AllowRule> = agreed.into_iter().map(|(_, opening)| opening).collect();
+        narrowed(openings, &input.settings.spec.egress).into_iter().filter_map(|left| left.opening).collect()
     }
 
     /// The Services that the allowlists name which a namespace may use.
     pub fn named_services(namespace: &ResearchNamespace, input: &Input<'_>) -> BTreeSet<ServiceReference> {
         let surroundings = Surroundings { never: &input.settings.never, services: input.services, wildcards: false };
-        let rules = Needs::default().rules_to_use(namespace, input, &surroundings);
-        rules.into_iter().filter_map(|(_, rule)| rule.service.clone()).collect()
+        let usable = Usable::all(namespace, input, &surroundings);
+        usable.published().filter_map(|(_, rule, _)| rule.service.clone()).collect()
     }
 
     fn allowlists<'a: 'b, 'b>(
         &mut self,
         namespace: &ResearchNamespace,
+        usable: &Usable<'a>,
         input: &Input<'a>,
         surroundings: &Surroundings<'_>,
-        agreed: &mut Vec<Agreed<'b>>,
+        agreed: &mut Vec<(Agreed<'b>, AllowRule)>,
     ) {
         let requested: BTreeSet<&str> = namespace.spec.egress.allowlists.iter().map(String::as_str).collect();
         for &name in &requested {
@@ -106,13 +110,13 @@ impl Needs {
                     "AllowlistNotAllowed",
                     refused::not_allowed(name, allowlist, namespace),
                 ),
-                Some(KnownAllowlist::Read(allowlist)) => self.allowlist(name, allowlist, namespace, input, surroundings, agreed),
+                Some(KnownAllowlist::Read(allowlist)) => self.allowlist(name, allowlist, namespace, usable, surroundings, agreed),
             }
         }
         for (&name, allowlist) in input.allowlists {
             let KnownAllowlist::Read(allowlist) = allowlist else { continue };
             if allowlist.spec.attach == Attach::Always && !requested.contains(name) && allows(allowlist, namespace) {
-                self.allowlist(name, allowlist, namespace, input, surroundings, agreed);
+                self.allowlist(name, allowlist, namespace, usable, surroundings, agreed);
             }
         }
     }
@@ -120,30 +124,32 @@ impl Needs {
     fn allowlist<'a>(
         &mut self,
         name: &str,
-        allowlist: &'a EgressAllowlist,
+        allowlist: &EgressAllowlist,
         namespace: &ResearchNamespace,
-        input: &Input<'_>,
+        usable: &Usable<'a>,
         surroundings: &Surroundings<'_>,
-        agreed: &mut Vec<Agreed<'a>>,
+        agreed: &mut Vec<(Agreed<'a>, AllowRule)>,
     ) {
         let entry = entry_of_allowlist(name);
-        if !self.lasts(allowlist, input.now) {
+        let Some(rules) = usable.rules(name) else {
             let message = refused::expired(name, allowlist, namespace);
             // What nobody here has asked for is no mistake of this declaration.
             return match names(namespace, name) {
                 true => self.mistake(entry, ALLOWLIST_EXPIRED, message),
                 false => self.states.push(need(entry, EgressState::Refused, ALLOWLIST_EXPIRED, message)),
             };
-        }
-        let mut tally = Tally::of_allowlist(name, allowlist.spec.rules.len());
-        for rule in &allowlist.spec.rules {
+        };
+        let mut tally = Tally::of_allowlist(name, rules.len());
+        for &UsableRule { rule, ref resolved } in rules {
             let refused = |refusal: &Refusal| (EgressState::Refused, refusal.reason(), refusal.to_string());
-            if let Err(refusal) = is_as_published(allowlist, rule, surroundings.services) {
-                let (state, reason, message) = refused(&refusal);
-                tally.closes(state, reason, &rule.name, message);
-                continue;
-            }
-            let opened = open_rule_in_part(rule, surroundings);
+            let opened = match resolved {
+                Ok(resolved) => resolved.opened(surroundings),
+                Err(refusal) => {
+                    let (state, reason, message) = refused(refusal);
+                    tally.closes(state, reason, &rule.name, message);
+                    continue;
+                }
+            };
             for refusal in &opened.closed {
                 if let Refusal::WildcardNotEnforceable { names, of_storage: false } = refusal
                     && covers_own(names, rule, namespace, surroundings)
@@ -156,7 +162,7 @@ impl Needs {
             }
             if let Some(opening) = opened.opening {
                 let policy = format!("cloister-allow.{name}.{}", rule.name);
-                agreed.push(Agreed { need: self.states.len(), rule, by: None, policy, opening });
+                agreed.push((Agreed { need: self.states.len(), rule, by: None, policy }, opening));
             }
         }
         self.state(entry, tally);

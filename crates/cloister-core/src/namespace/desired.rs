@@ -120,7 +120,7 @@ fn live(declared: &ResearchNamespace, input: &Input<'_>) -> Plan<ResearchNamespa
 
     let mut needs = Needs::of(declared, input);
     needs.refused.extend(refused_parts(&declared.spec, input));
-    let desired = desired(&declared.spec, &needs, input);
+    let desired = desired(&declared.spec, std::mem::take(&mut needs.policies), input);
     let wanted: BTreeSet<ChildKey> = desired.iter().map(Child::key).collect();
     let foreign = foreign(input, &wanted);
     put_right(&mut plan, desired, &wanted, &foreign, ours, input);
@@ -158,15 +158,19 @@ fn refused_parts(spec: &ResearchNamespaceSpec, input: &Input<'_>) -> Vec<(&'stat
     counted.chain(members).chain(annotations.into_iter().map(|why| (children::ANNOTATION_REFUSED, why))).collect()
 }
 
-/// All children that a namespace should have.
-fn desired(spec: &ResearchNamespaceSpec, needs: &Needs, input: &Input<'_>) -> Vec<Child> {
+/// About how many children a namespace has besides what it declares.
+const BESIDE: usize = 12;
+
+/// All children that a namespace should have, with these policies for what it needs.
+fn desired(spec: &ResearchNamespaceSpec, opening: Vec<Child>, input: &Input<'_>) -> Vec<Child> {
     let name = input.name;
     let config = &input.settings.spec;
-    let mut children = vec![Child::NetworkPolicy(network_policies::deny_all(name))];
+    let mut children = Vec::with_capacity(opening.len() + spec.members.len() + spec.service_accounts.len() + BESIDE);
+    children.push(Child::NetworkPolicy(network_policies::deny_all(name)));
     if input.settings.usable {
         children.push(Child::NetworkPolicy(network_policies::dns(name, config, input.dns_addresses, input.dns_ports)));
         children.push(Child::NetworkPolicy(network_policies::own_pods(name)));
-        children.extend(needs.policies.iter().cloned());
+        children.extend(opening);
     }
     if let Backend::ClusterNetworkPolicy(_) = input.settings.backend {
         children.extend(bound(&children, input));

@@ -61,22 +61,22 @@ pub(crate) struct Granted<'a> {
 impl<'a> Granted<'a> {
     /// The rules of grants alone.
     pub fn of(input: &Input<'a>, s: &Surroundings<'_>) -> Self {
-        Granted::beside(&[], input, s)
+        Granted::beside(&Allowed::default(), input, s)
     }
 
     /// The rules of grants beside those of allowlists.
-    pub fn beside(allowed: &[(&'a str, &EgressRule)], input: &Input<'a>, s: &Surroundings<'_>) -> Self {
+    pub fn beside<'i: 'a>(allowed: &Allowed<'a>, input: &Input<'i>, s: &Surroundings<'_>) -> Self {
         if input.granted.is_empty() {
             return Granted::default();
         }
         let (closed, open): (Vec<_>, Vec<_>) = input.granted.iter().copied().partition(|one| one.fault.is_some());
         let rules = |all: &[GrantedRule<'a>]| all.iter().map(|one| (one.grant, one.rule)).collect::<Vec<_>>();
-        let with_open = || Allowed::of(allowed, s).and_granted(&rules(&open), s);
+        let with_open = allowed.clone().and_granted(&rules(&open), s);
         Granted {
-            open: with_open(),
-            first: allowed.len(),
-            all: if closed.is_empty() { Allowed::default() } else { with_open().and_granted(&rules(&closed), s) },
-            first_closed: allowed.len() + open.len(),
+            first: allowed.given(),
+            all: if closed.is_empty() { Allowed::default() } else { with_open.clone().and_granted(&rules(&closed), s) },
+            open: with_open,
+            first_closed: allowed.given() + open.len(),
             closed,
         }
     }

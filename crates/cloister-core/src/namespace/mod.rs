@@ -27,6 +27,7 @@ pub(crate) mod selects;
 mod status;
 mod takeover;
 mod tally;
+mod usable;
 
 pub use agreed::{agreed, named_services};
 pub use desired::plan;

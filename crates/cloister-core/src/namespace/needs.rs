@@ -3,14 +3,14 @@
 use super::{selects::selects, tally::Tally};
 use crate::{
     dns::Held,
-    egress::{AllowRule, REACH_EXCEEDS_INTENT},
+    egress::REACH_EXCEEDS_INTENT,
     model::child::{Child, ChildKey, ChildKind},
 };
 use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, EgressStatus, ResearchNamespace};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 
-/// An opening that an allowlist agrees to.
+/// How an allowlist agrees to an opening.
 pub(crate) struct Agreed<'a> {
     /// The place of its need among the states.
     pub need: usize,
@@ -19,7 +19,6 @@ pub(crate) struct Agreed<'a> {
     pub by: Option<&'a EgressRule>,
     /// The name of its policy.
     pub policy: String,
-    pub opening: AllowRule,
 }
 
 /// Reason of an allowlist that has ended.

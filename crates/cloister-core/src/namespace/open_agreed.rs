@@ -16,9 +16,15 @@ use cloister_api::EgressState;
 
 impl Needs {
     /// Opens what was agreed to, as long as it is not too much in all, at the addresses that its names have.
-    pub(crate) fn open(&mut self, agreed: Vec<Agreed<'_>>, input: &Input<'_>, surroundings: &Surroundings<'_>) {
-        let openings: Vec<&AllowRule> = agreed.iter().map(|agreed| &agreed.opening).collect();
-        let narrowed: Vec<Narrowed> = narrowed(&openings, &input.settings.spec.egress);
+    pub(crate) fn open(
+        &mut self,
+        agreed: Vec<(Agreed<'_>, AllowRule)>,
+        input: &Input<'_>,
+        surroundings: &Surroundings<'_>,
+    ) {
+        let (agreed, openings): (Vec<Agreed<'_>>, Vec<AllowRule>) = agreed.into_iter().unzip();
+        let narrowed: Vec<Narrowed> = narrowed(openings, &input.settings.spec.egress);
+        self.policies.reserve(agreed.len());
         let granted = Granted::of(input, surroundings);
         let others = if input.settings.backend == Backend::Cilium {
             let narrow = narrowed.iter().filter_map(|narrowed| narrowed.opening.clone());
@@ -27,8 +33,7 @@ impl Needs {
         } else {
             Vec::new()
         };
-        for (Agreed { need, rule, by, policy, .. }, Narrowed { opening, too_broad }) in agreed.into_iter().zip(narrowed)
-        {
+        for (Agreed { need, rule, by, policy }, Narrowed { opening, too_broad }) in agreed.into_iter().zip(narrowed) {
             let mut not_granted = Vec::new();
             for why in too_broad {
                 if !granted.opens(&why.part_of(rule), self, need, input, surroundings) {

@@ -3,47 +3,29 @@
 use super::{
     Input,
     granted::Granted,
-    input::KnownAllowlist,
-    needs::{Agreed, Needs, allows},
+    needs::{Agreed, Needs},
     refused::Closed,
     tally::Tally,
+    usable::Usable,
 };
-use crate::egress::{Allowed, Surroundings, is_as_published, open_covered_by, too_broad};
+use crate::egress::{AllowRule, Allowed, Surroundings, open_covered_by, too_broad};
 use cloister_api::{EgressConfig, EgressRule, EgressState, ResearchNamespace};
 
 impl Needs {
-    /// The rules of the allowlists that a namespace may use, each with its allowlist's name.
-    pub(crate) fn rules_to_use<'a>(
-        &mut self,
-        namespace: &ResearchNamespace,
-        input: &Input<'a>,
-        surroundings: &Surroundings<'_>,
-    ) -> Vec<(&'a str, &'a EgressRule)> {
-        let mut rules = Vec::new();
-        for (&name, allowlist) in input.allowlists {
-            let KnownAllowlist::Read(allowlist) = allowlist else { continue };
-            if allows(allowlist, namespace) && self.lasts(allowlist, input.now) {
-                let all = allowlist.spec.rules.iter();
-                let published = all.filter(|rule| is_as_published(allowlist, rule, surroundings.services).is_ok());
-                rules.extend(published.map(|rule| (name, rule)));
-            }
-        }
-        rules
-    }
-
     pub(crate) fn own_rules<'a: 'b, 'b>(
         &mut self,
         namespace: &'b ResearchNamespace,
+        usable: &Usable<'a>,
         input: &Input<'a>,
         surroundings: &Surroundings<'_>,
-        agreed: &mut Vec<Agreed<'b>>,
+        agreed: &mut Vec<(Agreed<'b>, AllowRule)>,
     ) {
         if namespace.spec.egress.rules.is_empty() {
             return;
         }
-        let rules: Vec<(&str, &'b EgressRule)> = self.rules_to_use(namespace, input, surroundings);
-        let allowed = Allowed::of(&rules, surroundings);
-        let granted = Granted::beside(&rules, input, surroundings);
+        let rules: Vec<&'b EgressRule> = usable.published().map(|(_, rule, _)| rule).collect();
+        let allowed = Allowed::of_resolved(usable.published());
+        let granted = Granted::beside(&allowed, input, surroundings);
         let mut closed: Option<Closed<'_>> = None;
         for rule in &namespace.spec.egress.rules {
             let need = self.states.len();
@@ -51,8 +33,8 @@ impl Needs {
             let openings = std::mem::take(&mut covered.openings).into_iter().zip(&covered.agreed_by);
             for (position, (opening, by)) in openings.enumerate() {
                 let policy = format!("cloister-rule.{}.{position}", rule.name);
-                let by = rules.get(*by).map(|(_, rule)| *rule);
-                agreed.push(Agreed { need, rule, by, policy, opening });
+                let by = rules.get(*by).copied();
+                agreed.push((Agreed { need, rule, by, policy }, opening));
             }
             let mut tally = Tally::of_rule();
             for refusal in &covered.refused {

@@ -18,6 +18,9 @@ use std::net::IpAddr;
 /// The label with its name that the API server sets on every Namespace.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
+/// Mostly a network, or a range of ports, is cut into fewer pieces.
+const MOSTLY: usize = 16;
+
 /// A declaration: these pods may reach this, on these ports.
 #[derive(Clone, Debug)]
 pub struct Declaration<'a> {
@@ -90,11 +93,11 @@ pub fn excess(
     agreed: &Agreements<'_>,
     facts: &Facts<'_>,
 ) -> Result<Option<Excess>, Unreadable> {
-    let name = policy.metadata.name.clone().unwrap_or_default();
+    let name = || policy.metadata.name.clone().unwrap_or_default();
     let read = Policy::read(policy)?;
     let about = about(agreed, &read.pods);
     let found = read.egress.iter().flatten().find_map(|entry| of_entry(entry, &about, facts));
-    Ok(found.map(|what| Excess { kind: "NetworkPolicy", policy: name, what }))
+    Ok(found.map(|what| Excess { kind: "NetworkPolicy", policy: name(), what }))
 }
 
 /// The agreements that cover all of these pods. An agreement for some of them allows nothing to the others.
@@ -119,7 +122,7 @@ fn of_entry(entry: &Entry<'_>, agreed: &[&Vec<Declaration<'_>>], facts: &Facts<'
     peers.iter().find_map(|peer| match peer {
         Peer::Block { network, .. } => {
             let pieces = starts(network, agreed.iter().flat_map(|all| all.iter()), facts);
-            ports.iter().find_map(|port| of_block(network, &pieces, port, agreed, facts))
+            of_block(network, &pieces, ports, agreed, facts)
         }
         Peer::Pods { namespaces, pods } => ports.iter().find_map(|port| {
             let (namespaces, pods) = (namespaces.as_ref(), pods.as_ref());
@@ -134,32 +137,18 @@ fn of_entry(entry: &Entry<'_>, agreed: &[&Vec<Declaration<'_>>], facts: &Facts<'
 fn of_block(
     network: &IpNet,
     pieces: &[IpAddr],
-    port: &PortMatch<'_>,
+    ports: &[PortMatch<'_>],
     agreed: &[&Vec<Declaration<'_>>],
     facts: &Facts<'_>,
 ) -> Option<String> {
-    let (protocol, first, last) = match port {
-        PortMatch::Any(protocol) => (*protocol, 1, u16::MAX),
-        PortMatch::Range(protocol, range) => (*protocol, *range.start(), *range.end()),
-        PortMatch::Name(protocol, name) => {
-            return Some(format!("{network} on the named port {name} ({})", protocol.as_str()));
-        }
+    let ports: Vec<(Protocol, Vec<u16>)> = match ports.iter().map(|port| port_starts(port, agreed)).collect() {
+        Ok(ports) => ports,
+        Err(named) => return Some(format!("{network} on {named}")),
     };
-    let mut ports: Vec<u16> = agreed
-        .iter()
-        .flat_map(|all| all.iter())
-        .flat_map(|one| one.ports)
-        .flat_map(|port| [Some(port.port), port.end_port.unwrap_or(port.port).checked_add(1)])
-        .flatten()
-        .filter(|start| (first..=last).contains(start))
-        .chain([first])
-        .collect();
-    ports.sort_unstable();
-    ports.dedup();
     for &address in pieces {
-        let here: Vec<&&Vec<Declaration<'_>>> =
-            agreed.iter().filter(|all| all.iter().all(|one| one.admits_address(address, facts))).collect();
-        for &port in &ports {
+        let admits = |all: &&&Vec<Declaration<'_>>| all.iter().all(|one| one.admits_address(address, facts));
+        let here: Vec<&&Vec<Declaration<'_>>> = agreed.iter().filter(admits).collect();
+        for (protocol, port) in ports.iter().flat_map(|(protocol, ports)| ports.iter().map(|port| (*protocol, *port))) {
             if !here.iter().any(|all| all.iter().all(|one| one.admits_port(protocol, port))) {
                 return Some(format!("{address} of {network} on {}/{port}", protocol.as_str()));
             }
@@ -168,9 +157,31 @@ fn of_block(
     None
 }
 
+/// Cuts a range of ports where a declaration begins or ends, and returns the first port of each piece.
+///
+/// # Errors
+///
+/// The port has a name, which is returned in words.
+fn port_starts(port: &PortMatch<'_>, agreed: &[&Vec<Declaration<'_>>]) -> Result<(Protocol, Vec<u16>), String> {
+    let (protocol, first, last) = match port {
+        PortMatch::Any(protocol) => (*protocol, 1, u16::MAX),
+        PortMatch::Range(protocol, range) => (*protocol, *range.start(), *range.end()),
+        PortMatch::Name(protocol, name) => return Err(format!("the named port {name} ({})", protocol.as_str())),
+    };
+    let declared = agreed.iter().flat_map(|all| all.iter()).flat_map(|one| one.ports);
+    let edges = declared.flat_map(|port| [Some(port.port), port.end_port.unwrap_or(port.port).checked_add(1)]);
+    let mut starts = Vec::with_capacity(MOSTLY);
+    starts.push(first);
+    starts.extend(edges.flatten().filter(|start| (first..=last).contains(start)));
+    starts.sort_unstable();
+    starts.dedup();
+    Ok((protocol, starts))
+}
+
 /// Cuts a network where a declaration begins or ends, and returns the first address of each piece.
 fn starts<'a>(network: &IpNet, declared: impl Iterator<Item = &'a Declaration<'a>>, facts: &Facts<'_>) -> Vec<IpAddr> {
-    let mut starts = vec![network.network()];
+    let mut starts = Vec::with_capacity(MOSTLY);
+    starts.push(network.network());
     let mut cut = |first: IpAddr, last: IpAddr| {
         let after = match last {
             IpAddr::V4(last) => u32::from(last).checked_add(1).map(|after| IpAddr::V4(after.into())),

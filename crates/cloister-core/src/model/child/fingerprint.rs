@@ -10,7 +10,6 @@ use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hasher},
-    io,
 };
 
 #[derive(Serialize)]
@@ -68,23 +67,12 @@ pub struct Fingerprint(u64);
 impl Fingerprint {
     /// The fingerprint of a value, by its JSON.
     pub fn of(value: &impl Serialize) -> Self {
-        let mut hasher = HashWriter(DefaultHasher::new());
-        // Writing to a hasher cannot fail, and the values are plain trees with string keys.
-        serde_json::to_writer(&mut hasher, value).unwrap_or_default();
-        Fingerprint(hasher.0.finish())
-    }
-}
-
-struct HashWriter(DefaultHasher);
-
-impl io::Write for HashWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        // Values are plain trees with string keys, which can always be written. Most come to less than this.
+        let mut json = Vec::with_capacity(1024);
+        serde_json::to_writer(&mut json, value).unwrap_or_default();
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&json);
+        Fingerprint(hasher.finish())
     }
 }
 

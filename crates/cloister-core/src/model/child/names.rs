@@ -6,7 +6,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 /// Whether this is the policy that denies everything in its namespace.
 pub fn is_deny(key: &ChildKey) -> bool {
-    key.kind == ChildKind::NetworkPolicy && &*key.name == DENY_ALL
+    is_deny_named(key.kind, &key.name)
+}
+
+pub(super) fn is_deny_named(kind: ChildKind, name: &str) -> bool {
+    kind == ChildKind::NetworkPolicy && name == DENY_ALL
 }
 
 /// What the name of an object begins with that a grant of this kind opens; the grant's name follows.
@@ -71,13 +75,9 @@ fn is_reserved(key: &str) -> bool {
 pub const BOUND_PREFIX: &str = "cloister.";
 
 /// Whether this is the policy that denies everything, of whatever namespace.
-pub fn is_bound(key: &ChildKey) -> bool {
-    key.kind == ChildKind::ClusterNetworkPolicy
-        && key
-            .name
-            .strip_prefix(BOUND_PREFIX)
-            .and_then(|rest| rest.split_once('.'))
-            .is_some_and(|(_, part)| part == "deny")
+pub(super) fn is_bound_named(kind: ChildKind, name: &str) -> bool {
+    let part = || name.strip_prefix(BOUND_PREFIX)?.split_once('.').map(|(_, part)| part);
+    kind == ChildKind::ClusterNetworkPolicy && part() == Some("deny")
 }
 
 /// The namespace that such a policy is about, by its name.

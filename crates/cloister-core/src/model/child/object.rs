@@ -2,7 +2,7 @@
 
 use super::{
     key::{ChildKey, ChildKind},
-    names::{self, is_deny},
+    names,
 };
 use cloister_api::{
     GrantMount,
@@ -81,12 +81,21 @@ impl Child {
 
     /// Its key.
     pub fn key(&self) -> ChildKey {
-        ChildKey::new(self.kind(), self.metadata().name.as_deref().unwrap_or_default())
+        ChildKey::new(self.kind(), self.name())
+    }
+
+    fn name(&self) -> &str {
+        self.metadata().name.as_deref().unwrap_or_default()
+    }
+
+    /// Whether it is the policy that denies everything in its namespace.
+    pub fn is_deny(&self) -> bool {
+        names::is_deny_named(self.kind(), self.name())
     }
 
     /// Whether it denies what is not passed on, above every NetworkPolicy.
     pub fn is_bound(&self) -> bool {
-        names::is_bound(&self.key())
+        names::is_bound_named(self.kind(), self.name())
     }
 
     /// What is done where the API server refuses for good to write this over what stands, so that what stands would stay
@@ -94,7 +103,7 @@ impl Child {
     pub fn if_refused(&self) -> IfRefused {
         match self {
             // What denies is better old than gone.
-            _ if is_deny(&self.key()) || self.is_bound() => IfRefused::Keep,
+            _ if self.is_deny() || self.is_bound() => IfRefused::Keep,
             Child::NetworkPolicy(_)
             | Child::CiliumNetworkPolicy(_)
             | Child::ClusterNetworkPolicy(_)

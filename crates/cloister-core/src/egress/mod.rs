@@ -53,10 +53,10 @@ pub use covered::{
 };
 pub use denied_to_names::{Inexact, not_the_internet, not_to_be_reached};
 pub use endpoint::{endpoint_refused, endpoint_too_broad, grant_refused};
-pub use open_rule::{Opened, open, open_endpoint, open_endpoint_in_part, open_rule, open_rule_in_part};
+pub use open_rule::{open, open_endpoint, open_endpoint_in_part, open_rule, open_rule_in_part};
 pub use overlap::{endpoint_overlaps, overlap, overlapping_networks};
 pub use published::{is_as_published, published};
-pub use resolved::ResolvedRule;
+pub use resolved::{Opened, ResolvedRule};
 pub use service_facts::{PodOnNode, ServiceFacts, ServicePortFacts};
 pub use surroundings::Surroundings;
 pub use target::EgressTarget;

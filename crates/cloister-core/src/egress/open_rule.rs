@@ -1,6 +1,11 @@
 //! Opens what was declared, as a whole or item by item.
 
-use super::{Surroundings, allow_rule::AllowRule, resolved::ResolvedRule, target::EgressTarget};
+use super::{
+    Surroundings,
+    allow_rule::AllowRule,
+    resolved::{Opened, ResolvedRule},
+    target::EgressTarget,
+};
 use crate::address::Refusal;
 use cloister_api::{EgressRule, Port, StorageEndpoint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -20,29 +25,6 @@ pub fn open(
     s: &Surroundings,
 ) -> Result<AllowRule, Refusal> {
     ResolvedRule::of_target(Some(target), ports, pods, s).opened(s).whole()
-}
-
-/// What was declared, as far as it can be opened.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Opened {
-    /// What is open of it, where anything is.
-    pub opening: Option<AllowRule>,
-    /// Why the rest stays closed: each names the items that it is about.
-    pub closed: Vec<Refusal>,
-}
-
-impl Opened {
-    /// All of it.
-    ///
-    /// # Errors
-    ///
-    /// The first [`Refusal`] of an item.
-    pub fn whole(self) -> Result<AllowRule, Refusal> {
-        match self.closed.into_iter().next() {
-            Some(refusal) => Err(refusal),
-            None => self.opening.ok_or(Refusal::TargetInvalid),
-        }
-    }
 }
 
 /// Opens a rule item by item: a name or a network that cannot be opened closes itself alone.

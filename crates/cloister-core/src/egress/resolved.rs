@@ -1,12 +1,35 @@
 //! A rule, resolved once: what it reaches, for which pods, and why the rest of it stays closed.
 
 use super::{
-    EgressTarget, Opened, Surroundings,
+    AllowRule, EgressTarget, Surroundings,
     reach::{InPart, Reach},
 };
 use crate::address::{Refusal, Selector, SelectorFault};
 use cloister_api::{EgressRule, Port};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+
+/// What was declared, as far as it can be opened.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Opened {
+    /// What is open of it, where anything is.
+    pub opening: Option<AllowRule>,
+    /// Why the rest stays closed: each names the items that it is about.
+    pub closed: Vec<Refusal>,
+}
+
+impl Opened {
+    /// All of it.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Refusal`] of an item.
+    pub fn whole(self) -> Result<AllowRule, Refusal> {
+        match self.closed.into_iter().next() {
+            Some(refusal) => Err(refusal),
+            None => self.opening.ok_or(Refusal::TargetInvalid),
+        }
+    }
+}
 
 /// A rule, resolved.
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@ mod listed;
 mod named;
 mod networks;
 mod on_nodes;
+mod peers;
 mod pod_addresses;
 mod pod_metadata;
 mod pod_references;

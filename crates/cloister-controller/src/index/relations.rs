@@ -17,7 +17,7 @@ use cloister_core::{
 };
 use std::{collections::BTreeSet, sync::Arc};
 
-/// A ResearchNamespace concerns those that it names, the allowlists that count their users, and its grants.
+/// A ResearchNamespace concerns those that name it, the allowlists that count their users, and its grants.
 pub fn enqueue_dependents_of_research_namespace(
     index: &Index,
     name: &Arc<str>,
@@ -25,6 +25,7 @@ pub fn enqueue_dependents_of_research_namespace(
     dirty: &mut Dirty,
 ) {
     dirty.insert(Key::Namespace(name.clone()));
+    dirty.extend(index.peers.naming(name).cloned().map(Key::Namespace));
     // It names people.
     dirty.insert(Key::Impersonation);
     enqueue_grants_in(index, name, dirty);
@@ -41,27 +42,14 @@ pub fn enqueue_dependents_of_research_namespace(
         // Only now is the RuntimeClass missed.
         dirty.insert(Key::Config);
     }
-    let peers = spec.egress.to_research_namespaces.iter().chain(&spec.ingress.from_research_namespaces);
-    dirty.extend(
-        peers
-            .filter_map(|peer| index.research.get_key_value(peer.as_str()))
-            .map(|(peer, _)| Key::Namespace(peer.clone())),
-    );
     let named = spec.egress.allowlists.iter().filter_map(|name| index.allowlists.get_key_value(name.as_str()));
     dirty.extend(named.map(|(name, _)| Key::Users(name.clone())));
 }
 
-/// A ResearchNamespace that comes or goes concerns those that name it, and those that name one which is not there: they may
-/// have meant this one.
-pub fn enqueue_namespaces_that_name(index: &Index, name: &Arc<str>, dirty: &mut Dirty) {
-    for (other, research) in &index.research {
-        let Ok(research) = &research.object else { continue };
-        let (to, from) =
-            (&research.spec.egress.to_research_namespaces, &research.spec.ingress.from_research_namespaces);
-        if to.iter().chain(from).any(|peer| **peer == **name || !index.research.contains_key(peer.as_str())) {
-            dirty.insert(Key::Namespace(other.clone()));
-        }
-    }
+/// A ResearchNamespace that comes or goes concerns those that name one which is not there: they may have meant this one.
+pub fn enqueue_namespaces_that_miss_one(index: &Index, dirty: &mut Dirty) {
+    let missing = index.peers.naming_any(|peer| !index.research.contains_key(peer));
+    dirty.extend(missing.cloned().map(Key::Namespace));
 }
 
 /// What is said of a ResearchNamespace concerns the allowlists that are open in it now, or no longer are, or of which something
@@ -94,6 +82,7 @@ pub fn enqueue_dependents_of_namespace(index: &Index, name: &Arc<str>, dirty: &m
     if let Some(object) = index.research.get(name) {
         enqueue_dependents_of_research_namespace(index, name, Some(object), dirty);
     } else {
+        dirty.extend(index.peers.naming(name).cloned().map(Key::Namespace));
         enqueue_grants_in(index, name, dirty);
     }
 }

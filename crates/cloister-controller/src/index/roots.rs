@@ -69,11 +69,13 @@ impl Indexed for Decoded<ResearchNamespace> {
         relations::enqueue_open_allowlists(index, old, &self, dirty);
         if !old.is_some_and(|old| same(old, &self)) {
             relations::enqueue_dependents_of_research_namespace(index, &name, old, dirty);
-            let is_new = index.research.insert(name.clone(), self).is_none();
-            relations::enqueue_dependents_of_research_namespace(index, &name, index.research.get(&name), dirty);
+            index.peers.note(&name, old, Some(&self));
+            let is_new = old.is_none();
             if is_new {
-                relations::enqueue_namespaces_that_name(index, &name, dirty);
+                relations::enqueue_namespaces_that_miss_one(index, dirty);
             }
+            index.research.insert(name.clone(), self);
+            relations::enqueue_dependents_of_research_namespace(index, &name, index.research.get(&name), dirty);
         } else {
             index.research.insert(name.clone(), self);
             // What is said of it may tell that less is open there.
@@ -90,7 +92,8 @@ impl Indexed for Decoded<ResearchNamespace> {
         if let Some(old) = index.research.remove(&name.name) {
             dirty.insert(Key::Namespace(name.name.clone()));
             relations::enqueue_dependents_of_research_namespace(index, &name.name, Some(&old), dirty);
-            relations::enqueue_namespaces_that_name(index, &name.name, dirty);
+            index.peers.note(&name.name, Some(&old), None);
+            relations::enqueue_namespaces_that_miss_one(index, dirty);
             if named::stands(&old) {
                 enqueue_if_reserved(index, &name.name, dirty);
             }

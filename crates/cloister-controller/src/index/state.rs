@@ -3,6 +3,7 @@
 use super::{
     facts::{DnsEndpoints, EndedGrant, OnNode, PodFacts, Recorder, ReviewsOf, SaidReview, ServiceEntry},
     listed::Listed,
+    peers::Peers,
     pod_addresses::PodAddresses,
     requesters::Requesters,
 };
@@ -107,6 +108,8 @@ pub struct Index {
     /// The RuntimeClasses that pods can name.
     pub(crate) runtime_classes: BTreeSet<Arc<str>>,
     pub(crate) research: HashMap<Arc<str>, Decoded<ResearchNamespace>>,
+    /// Which of them name which as a peer.
+    pub(crate) peers: Peers,
     /// Those of whose Namespace somebody else has changed the labels, or removed it, since the operator last looked at all of it.
     pub(crate) relabelled: HashSet<Arc<str>>,
     /// Since when those are known that were never enforced.
@@ -168,6 +171,7 @@ impl Default for Index {
             named: BTreeSet::new(),
             runtime_classes: BTreeSet::new(),
             research: HashMap::new(),
+            peers: Peers::default(),
             relabelled: HashSet::new(),
             first_seen: HashMap::new(),
             allowlists: BTreeMap::new(),

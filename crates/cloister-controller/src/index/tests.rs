@@ -345,6 +345,36 @@ fn a_namespace_that_comes_or_goes_concerns_those_that_name_it_or_may_have_meant_
     assert_eq!(concerns(&dirty), [true, true, false]);
 }
 
+/// Whether the other names it back or not: what is said of it is another.
+#[test]
+fn a_namespace_that_changes_concerns_those_that_name_it() {
+    let (mut index, _) = index();
+    let research = |name: &str, version: u64, peers: Value, more: Value| -> Decoded<ResearchNamespace> {
+        let mut metadata = json!({"name": name, "uid": name, "resourceVersion": version.to_string()});
+        metadata.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let spec = json!({"tier": "Standard", "egress": {"toResearchNamespaces": peers}});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+    };
+    let space = |version: u64, labels: Value| -> k8s_openapi::api::core::v1::Namespace {
+        let metadata =
+            json!({"name": "data-prep", "uid": "n", "resourceVersion": version.to_string(), "labels": labels});
+        serde_json::from_value(json!({"metadata": metadata})).unwrap()
+    };
+    take(&mut index, research("interp", 1, json!(["data-prep"]), json!({})));
+    take(&mut index, research("other", 2, json!([]), json!({})));
+    take(&mut index, research("data-prep", 3, json!([]), json!({})));
+    let concerns = |dirty: &Dirty| ["interp", "other"].map(|name| dirty.contains(&Key::Namespace(name.into())));
+    assert_eq!(concerns(&take(&mut index, space(4, json!({})))), [true, false]);
+    let enforced = json!({cloister_api::labels::MANAGED_BY: cloister_api::labels::MANAGER, cloister_api::labels::ENFORCED: "true"});
+    assert_eq!(concerns(&take(&mut index, space(5, enforced.clone()))), [true, false]);
+    assert_eq!(concerns(&take(&mut index, space(6, enforced))), [false, false], "nothing of it changed");
+    let ending = json!({"deletionTimestamp": "2026-01-01T00:00:00Z"});
+    assert_eq!(concerns(&take(&mut index, research("data-prep", 7, json!([]), ending))), [true, false]);
+    // Who names it no longer is not concerned.
+    take(&mut index, research("interp", 8, json!([]), json!({})));
+    assert_eq!(concerns(&take(&mut index, space(9, json!({})))), [false, false]);
+}
+
 #[test]
 fn a_request_for_what_is_open_comes_again_when_a_namespace_says_something_else() {
     let (mut index, _) = index();

@@ -33,7 +33,7 @@ const SENTENCES: &[(&str, &str, &str, &str)] = &[
     ("AccessPolicy", "/defaultDuration", "1d", "a day is 24h"),
     ("AccessPolicy", "/defaultDuration", "13h", "defaultDuration must not exceed maxDuration"),
     ("CloisterConfig", "/dns/resolution/grace", "5 minutes", "must be a duration"),
-    ("EgressGrant", "/startTime", "2026-07-01", "is a date without a time; write 2026-07-01T18:00:00Z"),
+    ("EgressGrant", "/startTime", "2026-07-01", "is a date without a time; add one, such as 2026-07-01T18:00:00Z"),
     ("EgressGrant", "/startTime", "2026-07-01T18:00:00", "has no zone"),
     ("EgressGrant", "/startTime", "2026-02-30T18:00:00Z", "names a day that does not exist"),
     ("EgressGrant", "/startTime", "9999-01-01T00:00:00Z", "must be before the year 9000"),
@@ -103,6 +103,8 @@ const SENTENCES: &[(&str, &str, &str, &str)] = &[
     ("StorageAccessGrant", "/mount/mountPath", "/data/", "must not end with /"),
     ("StorageAccessGrant", "/mount/mountPath", "/data/../etc", "without //, /./ and /../"),
     ("StorageAccessGrant", "/mount/mountPath", "/a b", "must be the path of a folder"),
+    ("StorageAccessGrant", "/mount/mountPath", "/var/run", "where pods have the token of their ServiceAccount"),
+    ("StorageAccessGrant", "/mount/mountPath", "/run/secrets/kubernetes.io/x", "where pods have the token"),
     (
         "StorageAccessGrant",
         "/mount/serviceAccountName",

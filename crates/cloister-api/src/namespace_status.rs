@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The state of an entry of `status.egress`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 pub enum EgressState {
-    /// All of it is open.
+    /// All of it is open, except for networks that are never opened by address: the message names them.
     Active,
     /// No allowlist that the namespace may use covers all of it; what is covered is open. Request an EgressGrant for the
     /// rest.

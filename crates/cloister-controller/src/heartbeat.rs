@@ -9,7 +9,10 @@ use crate::{
     report::{Alerts, Notification, settings_reference},
     store::Store,
 };
-use cloister_core::cluster::clock::{Agreement, Skew};
+use cloister_core::{
+    cluster::clock::{Agreement, Skew},
+    model::text::first_of,
+};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::ListParams, core::PartialObjectMeta};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -24,6 +27,9 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 /// At which of these it is asked how far its store has come.
 const STORE_EVERY: u32 = 5;
+
+/// How many namespaces are named.
+const NAMED: usize = 3;
 
 /// What was seen at the heartbeats before.
 #[derive(Default)]
@@ -151,9 +157,14 @@ pub fn in_words(skew: &Skew) -> String {
 fn look_at_watches(heart: &Heartbeat, before: &mut Before) {
     let silent = heart.store.synced.silent();
     for kind in silent.iter().filter(|kind| !before.silent.contains(kind)) {
+        let within = heart.store.synced.silent_in(kind);
+        let (place, these) = match within.is_empty() {
+            true => (String::new(), "this kind"),
+            false => (format!(" in namespace {}", first_of(&within, NAMED, ", ")), "these objects"),
+        };
         let message = format!(
-            "the operator gets no answer about {kind} from the API server: it decides and confirms nothing that depends on \
-             this kind. See the log of the operator for the reason; the permission to list and watch may be missing"
+            "the operator gets no answer about {kind}{place} from the API server: it decides and confirms nothing that depends \
+             on {these}. See the log of the operator for the reason; the permission to list and watch may be missing"
         );
         heart.alerts.raise(settings_reference(), Notification::warning("WatchStale", message));
     }

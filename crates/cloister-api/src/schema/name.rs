@@ -106,8 +106,15 @@ pub fn mount_path(_: &mut SchemaGenerator) -> Schema {
     ];
     let otherwise = "must be the path of a folder, such as /var/run/secrets/data: each part begins with a letter, a digit or _, \
          and has only letters, digits, ., _ and -";
-    let rule = looks_like_or("^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$", &faults, otherwise);
-    json_schema!({"type": "string", "maxLength": 256, "x-kubernetes-validations": [rule]})
+    let of_folder = looks_like_or("^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$", &faults, otherwise);
+    // A pod with two volumes there is refused, and this one is in nearly all of them.
+    let of_tokens = rule(
+        "!(self in ['/var', '/var/run', '/run', '/var/run/secrets', '/run/secrets'] || \
+         self.matches('^(/var)?/run/secrets/kubernetes[.]io(/|$)'))",
+        "must not hold, or be in, /var/run/secrets/kubernetes.io, where pods have the token of their ServiceAccount: name another \
+         folder, such as /var/run/secrets/data",
+    );
+    json_schema!({"type": "string", "maxLength": 256, "x-kubernetes-validations": [of_folder, of_tokens]})
 }
 
 /// The key of a label, an annotation or a taint. Source: `IsQualifiedName` of Kubernetes.

@@ -46,7 +46,10 @@ pub const TIME: &str = r"^(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-8][0-9]{3})-(
 /// A time. It has no `format`, which would answer with its own name.
 pub fn time(_: &mut SchemaGenerator) -> Schema {
     let faults = [
-        (r"self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}$')", "is a date without a time; write 2026-07-01T18:00:00Z"),
+        (
+            r"self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}$')",
+            "is a date without a time; add one, such as 2026-07-01T18:00:00Z",
+        ),
         (
             r"self.matches('^[0-9-]{10}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2})?([.][0-9]+)?$')",
             "has no zone; write 2026-07-01T18:00:00Z, or 2026-07-01T18:00:00+02:00",

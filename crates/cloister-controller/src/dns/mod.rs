@@ -261,7 +261,10 @@ impl Resolution {
         let (dirty, rebound) = self.names.lock().take_in(host, outcome, now, &settings.names);
         // One name is one alarm, however many are to reach it.
         if let Some(held) = rebound {
-            let notification = Notification::warning(held.state.reason(), what_to_do(&held)).about(host.to_string());
+            // The same name may be a privateEndpoint elsewhere, and open.
+            let place = if host.expected.is_none() { "under domainNames, " } else { "" };
+            let message = format!("{place}{}", what_to_do(&held));
+            let notification = Notification::warning(held.state.reason(), message).about(host.to_string());
             self.alerts.raise(settings_reference(), notification);
         }
         // One waits at most, and what it missed is kept for it.

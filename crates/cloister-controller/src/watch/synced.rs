@@ -188,6 +188,12 @@ impl Synced {
         each_once(self.all().iter().filter(|known| known.is_silent()))
     }
 
+    /// The namespaces in which nothing is heard of a kind; none where that is so of all namespaces.
+    pub fn silent_in(&self, kind: &str) -> BTreeSet<Arc<str>> {
+        let silent = self.all().into_iter().filter(|known| known.kind == kind && known.is_silent());
+        within(silent.map(|known| known.namespace.clone()))
+    }
+
     /// The same two of the kinds that the operator watches whatever the settings say; nothing before all of them were taken up.
     /// Whether it is ready does not depend on what the settings alone name, such as a namespace in which it may not read: that is
     /// said of the settings.
@@ -215,6 +221,11 @@ impl Synced {
         // The sender is held here.
         let _ = self.progress.subscribe().wait_for(|()| self.missing(among).is_empty()).await;
     }
+}
+
+/// The namespaces of watches, unless one of them is of all namespaces.
+fn within(watches: impl Iterator<Item = Option<Arc<str>>>) -> BTreeSet<Arc<str>> {
+    watches.collect::<Option<_>>().unwrap_or_default()
 }
 
 fn each_once<'a>(all: impl Iterator<Item = &'a Arc<WatchState>>) -> Vec<&'static str> {
@@ -290,6 +301,13 @@ mod tests {
         assert_eq!(synced.missing(None), ["CiliumNetworkPolicy"], "its list is under way");
         cilium.complete();
         assert!(synced.missing(None).is_empty());
+    }
+
+    #[test]
+    fn where_nothing_is_heard_of_a_kind_is_told_by_namespace() {
+        let named = |names: &[Option<&str>]| within(names.iter().map(|name| name.map(Into::into)));
+        assert_eq!(named(&[Some("vault"), Some("teams"), Some("vault")]), ["teams".into(), "vault".into()].into());
+        assert!(named(&[Some("vault"), None]).is_empty(), "it is so everywhere");
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub enum NameFault {
     SpecialUse(&'static str),
     /// Anybody can have a name below it.
     #[error(
-        "stands for all names below {0}, under which anybody can register a name; name hosts, or a domain with one owner"
+        "stands for all names below {0}, under which anybody can register a name; name hosts (of object storage: as privateEndpoint), or a domain with one owner"
     )]
     PublicSuffix(String),
 }

@@ -14,7 +14,7 @@ use crate::{
         text::first_of,
     },
     namespace::{
-        CORRECTED_BY, allowlist_of_entry, allows, is_meant_for, keeps_out, names, requirements,
+        CORRECTED_BY, allowlist_of_entry, allows, is_meant_for, keeps_out, names, part_closed, requirements,
         selects::{self, SelectsNone},
     },
 };
@@ -105,6 +105,7 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (S
     // Where nothing else is missing than what never opens, the rest is open.
     let rest = if never.opens_some { users.in_part.len() - in_part.len() } else { 0 };
     let in_whole = users.in_whole + rest;
+    let open = if never.cut.is_empty() { "open as a whole" } else { "open, except for a part," };
     let spec = &allowlist.spec;
     let no_selector = spec.namespace_selector.is_none();
     let mut said = vec![match (names.len(), spec.attach) {
@@ -125,9 +126,10 @@ fn used(allowlist: &EgressAllowlist, users: &Users<'_>, never: &NeverOpen) -> (S
                 .to_owned()
         }
         (0, Attach::OnRequest) => "no research namespace that it allows names it".to_owned(),
-        (1, _) => format!("open as a whole in {in_whole} of the 1 research namespace that uses it"),
-        (all, _) => format!("open as a whole in {in_whole} of the {all} research namespaces that use it"),
+        (1, _) => format!("{open} in {in_whole} of the 1 research namespace that uses it"),
+        (all, _) => format!("{open} in {in_whole} of the {all} research namespaces that use it"),
     }];
+    said.extend(never.said_of_cuts());
     let mut alike: Vec<(&str, Vec<&str>)> = Vec::new();
     for (namespace, _, why) in &in_part {
         match alike.iter_mut().find(|(known, _)| known == why) {
@@ -171,6 +173,9 @@ fn beyond(message: &str, never: &NeverOpen) -> Option<String> {
     let whole = rest.len();
     for (rule, said) in never.broken.iter().map(|(_, one)| one).chain(&never.covering) {
         rest = rest.replace(&format!("{rule}: {said}"), "").replace(said, "");
+    }
+    for (rule, said) in &never.cut {
+        rest = rest.replace(&part_closed(rule, said), "").replace(&part_closed("it", said), "");
     }
     if rest.len() == whole {
         return Some(rest);
@@ -262,6 +267,8 @@ struct NeverOpen {
     broken: Vec<(&'static str, OfRule)>,
     /// What only covers rules of namespaces.
     covering: Vec<OfRule>,
+    /// Which networks are cut out of what opens.
+    cut: Vec<OfRule>,
     /// Whether something of it opens.
     opens_some: bool,
 }
@@ -270,6 +277,11 @@ impl NeverOpen {
     /// Whether something of it opens, or covers rules of namespaces.
     fn leaves_some(&self) -> bool {
         self.opens_some || !self.covering.is_empty()
+    }
+
+    fn said_of_cuts(&self) -> Option<String> {
+        let cuts = self.cut.iter().map(|(rule, said)| part_closed(&format!("rule {rule}"), said));
+        (!self.cut.is_empty()).then(|| first_of(cuts, NAMED, "; "))
     }
 
     fn said(&self) -> String {
@@ -284,7 +296,7 @@ fn never_open(
     settings: &Settings,
 ) -> NeverOpen {
     let surroundings = Surroundings { never: &settings.never, services, wildcards: settings.opens_wildcards() };
-    let mut never = NeverOpen { broken: Vec::new(), covering: Vec::new(), opens_some: false };
+    let mut never = NeverOpen { broken: Vec::new(), covering: Vec::new(), cut: Vec::new(), opens_some: false };
     for rule in &allowlist.spec.rules {
         if let Err(refusal) = is_as_published(allowlist, rule, services) {
             never.broken.push((refusal.reason(), (rule.name.clone(), refusal.to_string())));
@@ -299,6 +311,8 @@ fn never_open(
                 _ => never.broken.push((refusal.reason(), message)),
             }
         }
+        let cut = opening.iter().flat_map(|opening| opening.cut_out(&settings.never));
+        never.cut.extend(cut.map(|why| (rule.name.clone(), why.to_string())));
         let alone = opening.map(|opening| narrowed(vec![opening], &settings.spec.egress));
         let alone: Vec<_> = alone.into_iter().flatten().collect();
         never.opens_some |= alone.iter().any(|narrowed| narrowed.opening.is_some());

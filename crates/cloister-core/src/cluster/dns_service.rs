@@ -40,8 +40,9 @@ pub fn dns_fault(
     let service = format!("Service {}/{}", dns.namespace, dns.service);
     let correct = "correct dns of CloisterConfig";
     if facts.addresses.is_none() {
-        let message =
-            format!("{service} does not exist; {correct}: pods resolve names only through that Service and its pods");
+        let message = format!(
+            "{service} does not exist; {correct}: pods resolve names only through that Service, its pods and dns.nodeLocalAddresses"
+        );
         return Some(("DNSServiceNotFound", true, message));
     }
     let of_service = Selector::of_labels(&facts.selector);

@@ -4,6 +4,7 @@
 use crate::model::{
     suggest::{closest, did_you_mean},
     text::{first_of, shown},
+    writers::CATALOGUE_WRITERS,
 };
 use cloister_api::{Sensitivity, labels};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -49,8 +50,8 @@ impl Guard {
         let policies = self.policies.as_ref().filter(|policies| policies.iter().all(|one| **one != *policy))?;
         let named = if policies.is_empty() { "none".to_owned() } else { policies.join(", ") };
         Some(format!(
-            "{source} names the AccessPolicies that may decide about it ({named}), and {policy} is not among them; name one \
-             that is, or ask its owner to change annotation {}",
+            "{source} names the AccessPolicies that may decide about it ({named}), and {policy} is not among them; ask \
+             {CATALOGUE_WRITERS} to name one that is, or ask the owner of {source} to change annotation {}",
             labels::ACCESS_POLICIES
         ))
     }
@@ -60,7 +61,7 @@ impl Guard {
         if !self.unknown.is_empty() {
             let keys = first_of(&self.unknown, NAMED, ", ");
             return Some(format!(
-                "{source} has the unknown {keys}. It is given to nobody while this is so; ask its owner to correct it"
+                "{source} has the unknown {keys}. It is given to nobody anew while this is so; ask its owner to correct it"
             ));
         }
         let misread = self.misread.as_ref()?;

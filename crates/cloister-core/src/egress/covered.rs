@@ -37,6 +37,8 @@ pub struct Covered {
     pub message: String,
     /// Where an agreement is missing, whom to ask for it.
     pub advice: String,
+    /// What nothing covers, in words.
+    pub uncovered: Vec<String>,
 }
 
 /// Opens a namespace's own rule as far as `allowed` covers it: the rules of the allowlists that the namespace may use,
@@ -88,6 +90,15 @@ impl<'a> Allowed<'a> {
             let held = ResolvedRule::of(rule, &by_address).enforceable(&by_address);
             self.push(Source::Grant(name), rule, Cow::Owned(held));
         }
+        self
+    }
+
+    /// Adds others, whose places come after those of these.
+    #[must_use]
+    pub fn and(mut self, others: &Self) -> Self {
+        self.rules.extend(others.rules.iter().map(|(at, source, rule)| (self.given + at, *source, rule.clone())));
+        self.services.extend(others.services.iter().cloned());
+        self.given += others.given;
         self
     }
 
@@ -175,11 +186,12 @@ pub fn open_covered_by(rule: &EgressRule, allowed: &Allowed<'_>, s: &Surrounding
     if uncovered.is_empty() {
         let message = format!("covered by {}", named(&by.covering));
         let (state, reason) = (EgressState::Active, COVERED.to_owned());
-        return Covered { openings, agreed_by, refused, state, reason, message, advice: String::new() };
+        return Covered { openings, agreed_by, refused, state, reason, message, advice: String::new(), uncovered };
     }
     let reason = if openings.is_empty() { NOT_COVERED } else { PARTLY_COVERED };
     let (message, advice) = (by.misses(&uncovered), by.advice());
-    Covered { openings, agreed_by, refused, state: EgressState::NeedsGrant, reason: reason.to_owned(), message, advice }
+    let (state, reason) = (EgressState::NeedsGrant, reason.to_owned());
+    Covered { openings, agreed_by, refused, state, reason, message, advice, uncovered }
 }
 
 /// No item of the rule can be opened.
@@ -191,6 +203,7 @@ fn nothing(refused: Vec<Refusal>) -> Covered {
         reason: refused.first().map(Refusal::reason).unwrap_or_default().to_owned(),
         message: refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
         advice: String::new(),
+        uncovered: Vec::new(),
         refused,
     }
 }
@@ -220,6 +233,7 @@ fn unnamed(service: &ServiceReference, allowed: &Allowed<'_>, s: &Surroundings) 
         reason: NOT_COVERED.to_owned(),
         message,
         advice,
+        uncovered: vec![asked],
     }
 }
 

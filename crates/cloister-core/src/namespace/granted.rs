@@ -81,6 +81,11 @@ impl<'a> Granted<'a> {
         }
     }
 
+    /// What covers rules now: the grants and the allowlists.
+    pub fn beside_allowlists<'s>(&'s self, allowed: &'s Allowed<'a>) -> &'s Allowed<'a> {
+        if self.open.given() == 0 { allowed } else { &self.open }
+    }
+
     /// How far grants cover a rule beside the allowlists, with what of it they have open, at the addresses that its names have
     /// now, and what stays closed although it is granted.
     pub fn cover(
@@ -96,6 +101,7 @@ impl<'a> Granted<'a> {
             if *by < self.first {
                 continue;
             }
+            opening.cut_out(s.never).iter().for_each(|why| tally.cuts_out(&rule.name, why));
             let (opening, held) = opening.clone().at_addresses(&input.names());
             if opening.peers != Peers::Networks(Vec::new()) {
                 tally.opens(&rule.name);

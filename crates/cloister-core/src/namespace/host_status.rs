@@ -155,6 +155,9 @@ fn what_is_closed(held: &Held, why: &Rebinding) -> String {
     }
 }
 
+/// What to do about a name that leads where nobody wants it to.
+const FIND_OUT: &str = "find out from the DNS servers, or from whoever owns the name, why it leads there";
+
 /// What to do about an address that is not allowed.
 fn against(why: &Rebinding) -> String {
     match why {
@@ -162,8 +165,9 @@ fn against(why: &Rebinding) -> String {
             "look at the private DNS zone of the name, or correct expectedNetworks".to_owned()
         }
         // No privateEndpoint opens these either.
-        Rebinding::NeverOpened { known, .. } => known.what_to_do(),
-        Rebinding::NotPublic(_) => "if that is intended, declare it as privateEndpoint".to_owned(),
+        Rebinding::NeverOpened { known, .. } if known.source.is_of_the_cluster() => known.what_to_do(),
+        Rebinding::NeverOpened { .. } => FIND_OUT.to_owned(),
+        Rebinding::NotPublic(_) => format!("if that is intended, declare it as privateEndpoint; if not, {FIND_OUT}"),
     }
 }
 

@@ -43,4 +43,4 @@ pub use labelled::is_owned_label;
 pub use needs::{allowlist_of_entry, allows, is_meant_for, names};
 pub use refused::{keeps_out, requirements};
 pub use takeover::wants_inspection;
-pub(crate) use tally::CORRECTED_BY;
+pub(crate) use tally::{CORRECTED_BY, part_closed};

@@ -70,7 +70,9 @@ impl Needs {
             let policy = network_policies::opening(input.name, &policy, &opening);
             match objection(&policy, &agreed, &surroundings.facts(&held)) {
                 None => {
-                    if opening.peers != Peers::Networks(Vec::new()) {
+                    if opening.peers == Peers::Networks(Vec::new()) {
+                        self.tally(need).has_no_address(&rule.name);
+                    } else {
                         self.tally(need).opens(&rule.name);
                     }
                     for why in opening.cut_out(surroundings.never) {

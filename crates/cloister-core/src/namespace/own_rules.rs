@@ -52,7 +52,7 @@ impl Needs {
                         "{}{}{}",
                         covered.message,
                         agreement_missing(rule, &covered.advice, config, surroundings),
-                        closed.would_cover(rule, surroundings)
+                        closed.would_cover(rule, &covered, granted.beside_allowlists(&allowed), surroundings)
                     );
                     tally.closes(EgressState::NeedsGrant, &covered.reason, &rule.name, message);
                 }

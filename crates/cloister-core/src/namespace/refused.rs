@@ -7,10 +7,10 @@ use super::{
     selects::{self, SelectsNone},
 };
 use crate::{
-    egress::{Allowed, Surroundings, open_covered_by},
+    egress::{Allowed, Covered, Surroundings, open_covered_by},
     model::{suggest::closest, text::first_of},
 };
-use cloister_api::{EgressAllowlist, EgressRule, ResearchNamespace};
+use cloister_api::{EgressAllowlist, EgressRule, EgressState, ResearchNamespace};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::core::Expression;
 use std::collections::{BTreeMap, BTreeSet};
@@ -130,15 +130,27 @@ impl<'a> Closed<'a> {
         Closed(closed.collect())
     }
 
-    /// Those that would cover a rule, or a part of it, in words.
-    pub fn would_cover(&self, rule: &EgressRule, surroundings: &Surroundings<'_>) -> String {
-        let covers =
-            self.0.iter().filter(|(_, _, rules)| !open_covered_by(rule, rules, surroundings).openings.is_empty());
-        let named: Vec<String> = covers
-            .take(NAMED)
-            .map(|(name, why, _)| format!("EgressAllowlist {name} would cover it, but does not: {why}"))
-            .collect();
-        named.iter().map(|named| format!(". {named}")).collect()
+    /// Those that would cover what is missing of a rule, or a part of that, in words. `beside` is what covers some of it.
+    pub fn would_cover(
+        &self,
+        rule: &EgressRule,
+        covered: &Covered,
+        beside: &Allowed<'a>,
+        s: &Surroundings<'_>,
+    ) -> String {
+        let would = self.0.iter().filter_map(|(name, why, rules)| {
+            if open_covered_by(rule, rules, s).openings.is_empty() {
+                return None;
+            }
+            let with = open_covered_by(rule, &beside.clone().and(rules), s);
+            let what = match with.state {
+                EgressState::NeedsGrant if with.uncovered == covered.uncovered => return None,
+                EgressState::NeedsGrant => "a part of what is missing",
+                _ => "it",
+            };
+            Some(format!(". EgressAllowlist {name} would cover {what}, but does not: {why}"))
+        });
+        would.take(NAMED).collect()
     }
 }
 

@@ -13,6 +13,11 @@ use std::collections::BTreeSet;
 /// The end of the message about an allowlist that somebody must correct.
 pub const CORRECTED_BY: &str = "can be corrected by a catalogue administrator";
 
+/// That networks are cut out of a rule.
+pub fn part_closed(rule: &str, why: &str) -> String {
+    format!("a part of {rule} stays closed: {why}")
+}
+
 /// The result for one entry of `status.egress`: an allowlist, or an own rule of the namespace.
 #[derive(Debug, Default)]
 pub struct Tally {
@@ -22,6 +27,8 @@ pub struct Tally {
     open: BTreeSet<String>,
     /// The rules of which wildcards cover rules of the namespace.
     covers: BTreeSet<String>,
+    /// The rules of which something should open, and nothing has an address.
+    without_address: BTreeSet<String>,
     closed: Vec<Closed>,
     /// What is to be known of what is open: what wildcards cover though no address opens them, and what is cut out.
     notes: Vec<String>,
@@ -69,6 +76,11 @@ impl Tally {
         self.open.insert(rule.to_owned());
     }
 
+    /// Notes that nothing of a rule has an address.
+    pub fn has_no_address(&mut self, rule: &str) {
+        self.without_address.insert(rule.to_owned());
+    }
+
     /// Whether any rule opens something.
     pub fn opens_anything(&self) -> bool {
         !self.open.is_empty()
@@ -92,7 +104,7 @@ impl Tally {
     /// Notes that a part of the networks of a rule is never opened.
     pub fn cuts_out(&mut self, rule: &str, refusal: &Refusal) {
         let what = if self.rules == 1 { "it" } else { rule };
-        self.notes.push(format!("a part of {what} stays closed: {refusal}"));
+        self.notes.push(part_closed(what, &refusal.to_string()));
     }
 
     /// Notes the names that have no address, among those that are opened by address.
@@ -139,7 +151,8 @@ impl Tally {
         let in_part: BTreeSet<&String> =
             self.closed.iter().map(|closed| &closed.rule).filter(|rule| self.open.contains(*rule)).collect();
         // What only covers rules of the namespace opens nothing by itself.
-        let some = self.open.union(&self.covers).count();
+        let covering = self.covers.difference(&self.without_address);
+        let some = covering.chain(&self.open).collect::<BTreeSet<_>>().len();
         let wholly = self.rules.saturating_sub(if self.rules == 1 { self.open.len() } else { some });
         let are = |count| if count == 1 { "is" } else { "are" };
         match (self.rules, wholly, in_part.len()) {

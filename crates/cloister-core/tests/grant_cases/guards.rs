@@ -121,7 +121,7 @@ fn a_guard_under_a_mistaken_key_closes_what_it_was_to_guard() {
             message,
             format!(
                 "role reader: Secret weights in cloister-credentials has the unknown annotation {key}{meant}. It is given to \
-                 nobody while this is so; ask its owner to correct it"
+                 nobody anew while this is so; ask its owner to correct it"
             )
         );
         let with = World { annotations: Shared::new([storages, (key, "standard")].into()), ..world() };

@@ -177,6 +177,12 @@ fn a_storage_that_becomes_more_sensitive_asks_again() {
         world.settings = Shared::new(Settings::new(Some(&spec)));
     };
     assert_eq!(after(minimum), revoked("PolicyTooWeak"));
+    let mut world = world();
+    ask(&mut world, "eval", json!({}));
+    settle(&mut world);
+    minimum(&mut world);
+    settle(&mut world);
+    assert!(message(&world, "eval").starts_with("when it ended, it could no longer be granted: AccessPolicy "));
     assert_eq!(after(|world| world.storage = storage(json!({"sensitivity": "Moderate"}))), revoked("TargetChanged"));
     assert_eq!(after(|world| world.storage = storage(json!({"description": "the same"}))), active());
 }

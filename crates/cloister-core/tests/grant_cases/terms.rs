@@ -274,6 +274,16 @@ fn the_source_of_a_credential_says_who_may_hand_it_out() {
     let mut another = World { annotations: Shared::new([(storages, "another")].into()), ..world.clone() };
     settle(&mut another);
     assert_eq!(said(&another, "eval"), (GrantPhase::Revoked, "CredentialNotOffered".into()));
+    // What is said stays true when it is offered again, and no command is given that was for then.
+    assert!(
+        message(&another, "eval").starts_with(
+            "when it ended, it could no longer be granted: Secret weights in cloister-credentials did not allow StorageResource \
+             weights to use it; ask its owner to allow it. That brings no grant back which has ended: once it can be granted, create \
+             another request"
+        ),
+        "{}",
+        message(&another, "eval")
+    );
     // One that was emptied is missing.
     world.credential = Some(0);
     settle(&mut world);

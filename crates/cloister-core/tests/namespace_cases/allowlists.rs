@@ -128,6 +128,20 @@ fn one_that_allows_nobody_says_so() {
 }
 
 #[test]
+fn what_is_cut_out_of_it_is_said_to_who_publishes_it() {
+    let rules = json!([{"name": "wide", "networks": ["169.254.0.0/15"], "ports": [{"port": 443}]}]);
+    let spec = json!({"namespaceSelector": {}, "rules": rules});
+    let cut = "169.254.0.0/16 is never opened by address: ";
+    let well = research("well", json!({}), &["lab"], need("Active", "", &format!("a part of it stays closed: {cut}…")));
+    let (status, _, message) = said_of(spec, &[well]);
+    assert_eq!(status, "True");
+    let wanted = format!(
+        "open, except for a part, in 1 of the 1 research namespace that uses it; a part of rule wide stays closed: {cut}"
+    );
+    assert!(message.starts_with(&wanted), "{message}");
+}
+
+#[test]
 fn why_it_is_not_open_as_a_whole_is_said() {
     let of = |name: &str, egress: Value| research(name, json!({}), &["lab"], egress);
     let why = "huggingface.cc has no address in DNS";

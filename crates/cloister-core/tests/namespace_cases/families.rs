@@ -66,7 +66,8 @@ fn a_family_that_is_led_astray_closes_and_leaves_the_other_open() {
     assert_eq!(
         of_need(&world, "rule/r").message,
         "partly open: www.example.com resolves to an address that is not allowed, and its IPv6 addresses are closed: fd00::7 is not \
-         a public address: it is private or reserved; if that is intended, declare it as privateEndpoint"
+         a public address: it is private or reserved; if that is intended, declare it as privateEndpoint; if not, find out from the \
+         DNS servers, or from whoever owns the name, why it leads there"
     );
     assert!(says(&world, "ResolutionStable", "False", "Rebinding") && says(&world, "Ready", "True", "Reconciled"));
     let world = answered(www, "www.example.com", &["198.51.100.7", "10.0.0.7", "2001:db8::7", "fd00::7"]);

@@ -152,6 +152,23 @@ fn what_does_not_resolve_is_not_said_to_be_open() {
     assert!(said.contains("the operator is resolving b.example.com"), "{said}");
 }
 
+/// A rule of which a wildcard covers a host, and whose own host has no address, opens nothing.
+#[test]
+fn a_rule_that_only_covers_is_counted_as_closed_where_its_own_names_are() {
+    let rules = json!([
+        {"name": "hub", "domainNames": ["nosuch1.example.com", "*.example.org"], "ports": [{"port": 443}]},
+        {"name": "other", "domainNames": ["nosuch2.example.com"], "ports": [{"port": 443}]},
+    ]);
+    let own = json!([{"name": "m", "domainNames": ["x.example.org"], "ports": [{"port": 443}]}]);
+    let mut world = world(json!({"egress": {"allowlists": ["lab"], "rules": own}}));
+    world.allowlists.insert("lab".into(), allowlist(json!({"rules": rules})));
+    let said = message(&settled(world.clone()), "allowlist/lab");
+    assert!(said.starts_with("2 of 2 rules are closed: "), "{said}");
+    world.known.insert("nosuch1.example.com".into(), known(&world, "198.51.100.7"));
+    let said = message(&settled(world), "allowlist/lab");
+    assert!(said.starts_with("1 of 2 rules is closed: "), "{said}");
+}
+
 #[test]
 fn an_allowlist_that_would_cover_a_rule_is_named() {
     let rule = json!({"name": "r", "networks": ["203.0.113.0/24"], "ports": [{"port": 443}]});
@@ -172,6 +189,26 @@ fn an_allowlist_that_would_cover_a_rule_is_named() {
     ] {
         assert!(said.contains(words), "{words}: {said}");
     }
+}
+
+/// One that covers what is covered anyway would change nothing.
+#[test]
+fn an_allowlist_that_would_cover_nothing_of_what_is_missing_is_not_named() {
+    let rule =
+        json!({"name": "r", "networks": ["198.18.4.0/24", "198.18.5.0/25", "198.18.6.0/24"], "ports": [{"port": 443}]});
+    let mut world = world(json!({"egress": {"rules": [rule]}}));
+    let opens = |selector: Value, network: &str| {
+        let rules = json!([{"name": "lab", "networks": [network], "ports": [{"port": 443}]}]);
+        allowlist(json!({"namespaceSelector": selector, "rules": rules}))
+    };
+    let other = || json!({"matchLabels": {"team": "other"}});
+    world.allowlists.insert("open".into(), opens(json!({}), "198.18.5.0/25"));
+    world.allowlists.insert("same".into(), opens(other(), "198.18.5.0/24"));
+    world.allowlists.insert("more".into(), opens(other(), "198.18.4.0/24"));
+    let said = message(&settled(world), "rule/r");
+    assert!(!said.contains("EgressAllowlist same"), "{said}");
+    let more = "EgressAllowlist more would cover a part of what is missing, but does not: its namespaceSelector requires team=other";
+    assert!(said.contains(more), "{said}");
 }
 
 #[test]

@@ -124,6 +124,16 @@ fn who_opens_a_rule_is_named_and_nobody_else() {
 }
 
 #[test]
+fn what_is_cut_out_of_a_grant_is_said_of_the_rule_that_it_covers() {
+    let mut world = with_rule(networks(&["169.254.0.0/15"], 22));
+    grant(&mut world, "wide", networks(&["169.254.0.0/15"], 22));
+    let open = of_need(&settled(world), "rule/r");
+    assert_eq!(open.state, EgressState::Active);
+    let said = "covered by EgressGrant wide; a part of it stays closed: 169.254.0.0/16 is never opened by address: ";
+    assert!(open.message.starts_with(said), "{}", open.message);
+}
+
+#[test]
 fn a_grant_for_some_pods_is_said_to_open_a_part() {
     let mut world = with_rule(networks(&["192.0.2.128/25"], 22));
     let mut some = networks(&["192.0.2.128/25"], 22);

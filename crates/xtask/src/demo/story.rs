@@ -306,11 +306,13 @@ async fn the_end_of_a_grant(stage: &Stage<'_>, say: &mut Say) -> Result<()> {
     let over =
         |seen: &Sighting| seen.is("StorageAccessGrant", INTERP, GRANT) && seen.text("/status/phase") == "Expired";
     // Shortly before the end, so that no pod that begins then holds it past the end.
-    let unmounted = |seen: &Sighting| {
-        seen.is("GrantMount", INTERP, MOUNT)
-            && !seen.gone
-            && seen.object.annotations().contains_key(labels::UNMOUNTED_AT)
-    };
+    let is_mount = |seen: &Sighting| seen.is("GrantMount", INTERP, MOUNT) && !seen.gone;
+    let has = |seen: &Sighting, annotation: &str| seen.object.annotations().contains_key(annotation);
+    let mounted = watch
+        .sighting("the mount with its version", SOON, |seen| is_mount(seen) && has(seen, labels::CREDENTIAL_VERSION))
+        .await?;
+    let unmounted =
+        |seen: &Sighting| is_mount(seen) && seen.revision > mounted.revision && has(seen, labels::UNMOUNTED_AT);
     let mount = watch.sighting("the mount without its version", SOON, unmounted).await?;
     let binding = watch.sighting("the binding gone", SOON, gone("RoleBinding", OPENED)).await?;
     let policy = watch.sighting("the policy gone", SOON, gone("NetworkPolicy", OPENED)).await?;

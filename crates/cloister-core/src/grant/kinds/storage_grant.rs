@@ -58,8 +58,12 @@ impl Kind for StorageAccessGrant {
         let CredentialSource::Secret(from) = role.credential_source().filter(|_| self.spec.mount.is_some())?;
         let facts = (input.catalogue.credentials)(from)?;
         // Where nothing is said there is nothing that was taken back: it stays until its end, and is not given again.
-        let fault = facts.offered.as_ref().and_then(|_| facts.not_offered(from, &self.spec.storage))?;
-        Some(Missing { reason: NOT_OFFERED, message: fault })
+        facts.offered.as_ref().and_then(|_| facts.not_offered(from, &self.spec.storage))?;
+        let secret = secret_named(from);
+        let message = facts.guard.unreadable(&secret).unwrap_or_else(|| {
+            format!("{secret} did not allow StorageResource {} to use it; ask its owner to allow it", self.spec.storage)
+        });
+        Some(Missing { reason: NOT_OFFERED, message })
     }
 
     fn names_target(&self) -> String {

@@ -9,6 +9,7 @@ use crate::{
     },
 };
 use cloister_api::GrantStatus;
+use std::fmt::Display;
 
 /// Why it could not be found, or cannot be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -156,9 +157,7 @@ impl TargetError {
             ),
             TargetError::Undecodable { kind, name } => unreadable(&format!("{kind} {name}")),
             TargetError::PolicyUndecodable(name) => unreadable(&format!("AccessPolicy {name}")),
-            TargetError::RoleRefused { .. } => {
-                format!("it could no longer be granted: {self}; then ask again")
-            }
+            TargetError::RoleRefused { .. } => could_no_longer_be_granted(self),
             TargetError::Several(all) => all.iter().map(TargetError::ended).collect::<Vec<_>>().join("; "),
         }
     }
@@ -190,6 +189,14 @@ impl TargetError {
             |one: &TargetError| matches!(one, TargetError::PolicyNotFound { .. } | TargetError::PolicyUndecodable(_));
         self.all().iter().all(is_of_policy)
     }
+}
+
+/// What is said of a grant that ended by what was so then, and may be otherwise when it is read.
+pub fn could_no_longer_be_granted(why: impl Display) -> String {
+    format!(
+        "when it ended, it could no longer be granted: {why}. That brings no grant back which has ended: once it can be granted, \
+         create another request"
+    )
 }
 
 /// What is said of a grant that ended because what it was for was deleted.

@@ -16,7 +16,7 @@ use crate::{
         kinds::{
             ineligible::{Ineligible, REQUESTER_LEFT},
             kind::undeclared_account,
-            target_error::TargetError,
+            target_error::{TargetError, could_no_longer_be_granted},
         },
         model::{
             digest, owed,
@@ -32,6 +32,7 @@ use cloister_api::{
     AccessPolicy, Decision, GrantPhase, GrantStatus, Identity, RecordedReview, WhenRequesterLeaves, condition::reason,
 };
 use jiff::Timestamp;
+use std::fmt::Display;
 
 /// What a reviewer did who says of break-glass that it was not right.
 const REVIEWED_AND_REFUSED: &str = "reviewed and refused it";
@@ -52,6 +53,11 @@ impl End {
     fn early(reason: &'static str, message: impl Into<String>) -> Self {
         End { phase: GrantPhase::Revoked, reason, message: message.into(), by: None }
     }
+
+    /// For what may be put right afterwards, which brings no grant back.
+    fn because(reason: &'static str, why: impl Display) -> Self {
+        Self::early(reason, could_no_longer_be_granted(why))
+    }
 }
 
 /// What an open grant is for, or why it ends now.
@@ -68,7 +74,7 @@ pub fn reason_to_end<'a>(grant: &Grant, input: &Input<'a>) -> Result<Target<'a>,
     borne_out::target(status, &target)
         .map_err(|what| not_borne_out(&what, "another version of the operator wrote it"))?;
     if let Some(withdrawn) = grant.of_kind().withdrawn(input) {
-        return Err(End::early(withdrawn.reason, withdrawn.message));
+        return Err(End::because(withdrawn.reason, withdrawn.message));
     }
     still_approved(grant, status, &target, input)?;
     Ok(target)
@@ -192,9 +198,8 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
         );
         return Err(End { by: Some(Box::new(review)), ..End::early("ReviewRefused", message) });
     }
-    Mistakes::none(eligibility::check_still_eligible(grant, requester, target.policy)).map_err(|why| {
-        End::early("RequesterNotEligible", format!("it could no longer be granted: {why}; then ask again"))
-    })?;
+    Mistakes::none(eligibility::check_still_eligible(grant, requester, target.policy))
+        .map_err(|why| End::because("RequesterNotEligible", why))?;
     let leaves = || membership::left(grant, status, requester, input.members);
     if let (WhenRequesterLeaves::Revoke, Some(who)) = (target.policy.spec.when_requester_leaves, leaves()) {
         let message = format!(
@@ -219,10 +224,10 @@ fn still_approved(grant: &Grant, status: &GrantStatus, target: &Target<'_>, inpu
     }
     let weak = target.sensitive.as_ref().filter(|_| input.settings.usable);
     if let Some(message) = weak.and_then(|said| too_weak(target.policy, said, input.settings)) {
-        return Err(End::early("PolicyTooWeak", message));
+        return Err(End::because("PolicyTooWeak", message));
     }
     if let Some(message) = &target.unguarded {
-        return Err(End::early(POLICY_NOT_ALLOWED, message.clone()));
+        return Err(End::because(POLICY_NOT_ALLOWED, message));
     }
     borne_out::approval(grant, status, input).map_err(|what| not_borne_out(&what, "a review was deleted"))?;
     let not_enough = |why: String| Err(End::early("ApprovalsNotEnough", why));

@@ -18,8 +18,9 @@ pub const REQUEST_GONE: &str = "RequestGone";
 /// What stands between what was said of a review and that its grant is gone.
 const GONE: &str = "; its grant, ";
 
-/// What is said of a review that names what is not in its namespace. `elsewhere` is the grant there that has the uid.
-pub fn not_found(named: &RequestReference, elsewhere: Option<&GrantRef>) -> String {
+/// What is said of a review that names what is not in its namespace. `elsewhere` is the grant there that has the uid, and `there`
+/// the uid of the grant that has the name.
+pub fn not_found(named: &RequestReference, elsewhere: Option<&GrantRef>, there: Option<&str>) -> String {
     let why = match elsewhere {
         None if is_placeholder(&named.uid) => {
             "that is the placeholder of an example: fill in the uid and the digest of the grant, and create the review with \
@@ -32,9 +33,13 @@ pub fn not_found(named: &RequestReference, elsewhere: Option<&GrantRef>) -> Stri
                 kind.as_str()
             )
         }
-        None => "create the review in the namespace of the grant. A grant that was created again has another uid, and needs \
-                 new reviews"
-            .to_owned(),
+        None => match there {
+            Some(uid) => format!(
+                "the one that is here has uid {uid}: either the uid is mistyped, or the grant was created again, and must be read \
+                 again. Then create another review with that uid"
+            ),
+            None => "create the review in the namespace of the grant".to_owned(),
+        },
     };
     format!("there is no {} {} with uid {} here; {why}", named.kind.as_str(), named.name, named.uid)
 }

@@ -95,12 +95,13 @@ pub fn is_answered_by(review: &AccessReview, grant: &Grant) -> bool {
 fn judge(review: &AccessReview, question: Option<&Question<'_, '_>>, elsewhere: Option<&GrantRef>) -> Option<Judged> {
     let named = &review.spec.request_ref;
     let refused = |why, message: String| Some(Judged::Refused(why, message));
+    let there = question.map(|question| question.grant.uid());
     let Some(question) = question.filter(|question| question.grant.uid() == named.uid) else {
         // That a grant is deleted, or cannot be read any more, changes nothing about what was decided by it.
         if has_answer(review) {
             return None;
         }
-        return refused("RequestNotFound", gone::not_found(named, elsewhere));
+        return refused("RequestNotFound", gone::not_found(named, elsewhere, there));
     };
     let Question { input, grant, .. } = *question;
     if let Some(recorded) = recorded(review, grant) {

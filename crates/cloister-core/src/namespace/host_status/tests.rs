@@ -62,20 +62,20 @@ fn a_private_endpoint_is_advised_only_where_one_would_open_it() {
         ("10.96.0.0/16".parse().unwrap(), Source::ServiceCidr("kubernetes".into())),
         ("10.3.3.3/32".parse().unwrap(), Source::NodeAddress("a".into())),
     ]);
-    let metadata = "get cloud credentials through a StorageAccessGrant, not from a metadata service or an agent on the \
-                    node; a DNS cache on the node belongs in dns.nodeLocalAddresses of CloisterConfig";
+    let find_out = "find out from the DNS servers, or from whoever owns the name, why it leads there";
+    let private = format!("if that is intended, declare it as privateEndpoint; if not, {find_out}");
     let node = "to reach something in the cluster, name its Service; if it is outside the cluster, ask a platform engineer \
                 which Node has it";
     for (address, help) in [
         ("10.96.0.1", "no rule and no grant opens it to research pods; remove it"),
         ("10.96.7.7", "to reach something in the cluster, name its Service"),
         ("10.3.3.3", node),
-        ("169.254.169.254", metadata),
-        ("127.0.0.1", "remove it"),
-        ("0.0.0.0", "remove it"),
-        ("::ffff:10.3.3.3", "remove it"),
-        ("10.40.1.1", "if that is intended, declare it as privateEndpoint"),
-        ("100.64.0.1", "if that is intended, declare it as privateEndpoint"),
+        ("169.254.169.254", find_out),
+        ("127.0.0.1", find_out),
+        ("0.0.0.0", find_out),
+        ("::ffff:10.3.3.3", find_out),
+        ("10.40.1.1", &private),
+        ("100.64.0.1", &private),
     ] {
         let address: IpAddr = address.parse().unwrap();
         let host = Host { name: "www.example.com".parse().unwrap(), expected: None };
@@ -135,7 +135,8 @@ fn a_family_that_is_led_astray_is_told_of_by_itself() {
     assert_eq!(
         what_to_do(&held),
         "www.example.com resolves to an address that is not allowed, and its IPv6 addresses are closed: fd00::7 is not a public \
-         address: it is private or reserved; if that is intended, declare it as privateEndpoint"
+         address: it is private or reserved; if that is intended, declare it as privateEndpoint; if not, find out from the DNS \
+         servers, or from whoever owns the name, why it leads there"
     );
     let known = [host(&held, &[], &Limits::default())];
     assert_eq!(

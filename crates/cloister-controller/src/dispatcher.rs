@@ -1,6 +1,7 @@
 //! The dispatcher: works on what the queue hands out, until it is told to stop.
 
-use crate::{error::Error, key::Key, queue::Job, reconcile::Reconciler, requests};
+use crate::{error::Error, queue::Job, reconcile::Reconciler, requests};
+use cloister_index::key::Key;
 use futures::StreamExt;
 use std::{
     future::Future,

@@ -5,7 +5,6 @@
 
 use crate::{
     connection::Connection,
-    key::Key,
     report::{Alerts, Notification, settings_reference},
     store::Store,
 };
@@ -13,6 +12,7 @@ use cloister_core::{
     cluster::clock::{Agreement, Skew},
     model::text::first_of,
 };
+use cloister_index::key::Key;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::ListParams, core::PartialObjectMeta};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};

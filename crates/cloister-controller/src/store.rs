@@ -3,12 +3,14 @@
 use crate::{
     clock::Clock,
     guard::{Guarded, Reading, Writing},
-    index::{Dirty, Index},
-    key::Key,
     queue::{Queue, Ticket},
     watch::Synced,
 };
 use cloister_core::cluster::settings::Settings;
+use cloister_index::{
+    index::{Dirty, Index},
+    key::Key,
+};
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},

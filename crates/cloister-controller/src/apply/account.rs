@@ -1,9 +1,10 @@
 //! Writes ServiceAccounts, to which others write too.
 
 use super::writer::{Writer, patch_params};
-use crate::{error::Error, key::Key};
+use crate::error::Error;
 use cloister_api::labels;
 use cloister_core::model::child::{Child, names::DEFAULT_ACCOUNT};
+use cloister_index::key::Key;
 use either::Either;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::{

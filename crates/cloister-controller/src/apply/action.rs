@@ -1,8 +1,9 @@
 //! The actions of a plan.
 
 use super::{target::ObjectTarget, writer::Writer};
-use crate::{decode::Decoded, error::Error, index::Indexed};
+use crate::error::Error;
 use cloister_core::model::plan::Action;
+use cloister_index::{decode::Decoded, index::Indexed};
 use kube::Resource;
 use serde::de::DeserializeOwned;
 use std::fmt::Debug;

@@ -1,16 +1,16 @@
 //! Writes what stands in a research namespace, and takes it away.
 
 use super::writer::{Writer, create_params, patch_params};
-use crate::{
-    error::Error,
-    index::{Answer, Indexed},
-    key::{Key, ObjectName},
-};
+use crate::error::Error;
 use cloister_api::{
     GrantMount, labels,
     plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy},
 };
 use cloister_core::model::child::{Child, ChildKey, ChildKind};
+use cloister_index::{
+    index::{Answer, Indexed},
+    key::{Key, ObjectName},
+};
 use either::Either;
 use k8s_openapi::api::{
     core::v1::{LimitRange, ResourceQuota, ServiceAccount},

@@ -4,7 +4,8 @@ use super::{
     target::ObjectTarget,
     writer::{Writer, patch_params},
 };
-use crate::{decode::Decoded, error::Error, index::Indexed, key::ObjectName};
+use crate::error::Error;
+use cloister_index::{decode::Decoded, index::Indexed, key::ObjectName};
 use kube::{Resource, api::Patch};
 use serde::de::DeserializeOwned;
 use serde_json::json;

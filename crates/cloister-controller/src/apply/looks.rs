@@ -3,12 +3,10 @@
 //! Who asks while a look is under way may not use it: it may have begun before the asker's last write. All of them share
 //! the next one.
 
-use crate::{
-    error::Error,
+use crate::{error::Error, requests::Requests, store::Store};
+use cloister_index::{
     index::{Dirty, GatedPod, HeldCopy, Indexed},
     key::ObjectName,
-    requests::Requests,
-    store::Store,
 };
 use kube::{Api, api::ListParams};
 use std::{

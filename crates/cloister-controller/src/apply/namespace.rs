@@ -1,9 +1,10 @@
 //! Writes Namespaces.
 
 use super::writer::{Writer, create_params, patch_params};
-use crate::{error::Error, key::Key};
+use crate::error::Error;
 use cloister_api::labels;
 use cloister_core::{model::plan::NamespaceLabels, namespace::is_owned_label};
+use cloister_index::key::Key;
 use either::Either;
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::ObjectMeta};

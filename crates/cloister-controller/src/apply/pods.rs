@@ -1,13 +1,13 @@
 //! Takes credentials out of pods, and pods away.
 
 use super::writer::{Writer, patch_params};
-use crate::{
-    error::Error,
+use crate::error::Error;
+use cloister_api::{GrantMount, OnExpiry, labels};
+use cloister_core::grant::{GRACE, goes_with};
+use cloister_index::{
     index::HeldCopy,
     key::{Key, ObjectName},
 };
-use cloister_api::{GrantMount, OnExpiry, labels};
-use cloister_core::grant::{GRACE, goes_with};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{

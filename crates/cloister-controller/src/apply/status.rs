@@ -4,7 +4,8 @@ use super::{
     target::ObjectTarget,
     writer::{Writer, create_params, patch_params},
 };
-use crate::{decode::Decoded, error::Error, index::Indexed};
+use crate::error::Error;
+use cloister_index::{decode::Decoded, index::Indexed};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource, api::Patch};
 use serde::{Serialize, de::DeserializeOwned};

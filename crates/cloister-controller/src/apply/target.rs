@@ -1,8 +1,8 @@
 //! What a request is about.
 
-use crate::{decode::Decoded, key::Key};
 use cloister_api::GrantPhase;
 use cloister_core::grant::Grant;
+use cloister_index::{decode::Decoded, key::Key};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Api;
 use serde_json::{Value, json};

@@ -4,14 +4,16 @@
 
 use super::{destroyed::Destroyed, looks::Looks, target::ObjectTarget};
 use crate::{
-    decode::Decoded,
-    index::{Dirty, Indexed},
-    key::{Key, ObjectName},
     report::{Alerts, Metrics},
     requests::Requests,
     store::Store,
 };
 use cloister_api::labels;
+use cloister_index::{
+    decode::Decoded,
+    index::{Dirty, Indexed},
+    key::{Key, ObjectName},
+};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Client,

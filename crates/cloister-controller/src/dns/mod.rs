@@ -5,8 +5,6 @@ mod resolver;
 mod silence;
 
 use crate::{
-    index::Index,
-    key::Key,
     report::{Alerts, Metrics, Notification, settings_reference},
     store::Store,
 };
@@ -14,6 +12,7 @@ use cloister_core::{
     dns::{Answer, Held, Host, KnownName, Limits, Outcome},
     namespace::what_to_do,
 };
+use cloister_index::{index::Index, key::Key};
 use jiff::Timestamp;
 use resolver::{Resolvers, Response};
 use silence::Silences;

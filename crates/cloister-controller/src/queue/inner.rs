@@ -1,10 +1,10 @@
 //! The state of the queue, whose steps take no time.
 
-use super::{
-    lane::{Group, Job, Lane, Ticket},
-    turns::Turns,
+use super::{job::Job, turns::Turns};
+use cloister_index::{
+    key::Key,
+    lane::{Group, Lane, Ticket},
 };
-use crate::key::Key;
 use jiff::Timestamp;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

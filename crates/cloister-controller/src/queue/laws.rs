@@ -1,10 +1,10 @@
 //! Laws of the queue, over any order of what may happen to it.
 
-use super::{
-    inner::Inner,
+use super::inner::Inner;
+use cloister_index::{
+    key::Key,
     lane::{Group, Lane, Mode, Ticket},
 };
-use crate::key::Key;
 use proptest::prelude::*;
 use std::collections::{HashMap, HashSet};
 

@@ -10,14 +10,15 @@
 //! the bottleneck, a crowd of statuses takes a small share of it from what opens and closes, and no other lane starves them.
 
 mod inner;
-mod lane;
+mod job;
 #[cfg(test)]
 mod laws;
 mod turns;
 
-pub use lane::{Group, Job, Lane, Mode, Ticket};
+pub use cloister_index::lane::{Lane, Mode, Ticket};
+pub use job::Job;
 
-use crate::key::Key;
+use cloister_index::key::Key;
 use inner::Inner;
 use jiff::Timestamp;
 use std::{

@@ -1,4 +1,5 @@
 use super::*;
+use cloister_index::lane::Group;
 use futures::FutureExt;
 
 const WORKERS: usize = 64;

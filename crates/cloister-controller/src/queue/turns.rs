@@ -1,7 +1,9 @@
 //! Turns: who is at work in each group, and who waits for it. None of those who wait has a place that others need.
 
-use super::lane::{Group, Mode};
-use crate::key::Key;
+use cloister_index::{
+    key::Key,
+    lane::{Group, Mode},
+};
 use std::collections::{BTreeMap, HashMap};
 
 /// The groups that somebody is at work in or waits for.

@@ -1,12 +1,13 @@
 //! Carries out a plan, and writes the status that says so.
 
 use super::Reconciler;
-use crate::{apply::ObjectTarget, decode::Decoded, error::Error, index::Indexed};
+use crate::{apply::ObjectTarget, error::Error};
 use cloister_core::model::{
     carry_out,
     carry_out::{Outcome, ReportedError},
     plan::{Action, Plan},
 };
+use cloister_index::{decode::Decoded, index::Indexed};
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};
 use kube::Resource;

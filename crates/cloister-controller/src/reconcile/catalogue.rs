@@ -2,14 +2,12 @@
 
 use super::Reconciler;
 use crate::{
-    decode::Decoded,
     error::Error,
-    index::Indexed,
-    key::Key,
     report::{settings_notification, settings_reference},
     snapshot::{Said, Snapshot},
 };
 use cloister_api::{AccessPolicy, AccessRole, CloisterConfig, EgressAllowlist, StorageResource};
+use cloister_index::{decode::Decoded, index::Indexed, key::Key};
 use kube::{Resource, core::ClusterResourceScope};
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, sync::Arc};

@@ -8,12 +8,12 @@
 use super::Reconciler;
 use crate::{
     error::Error,
-    key::Key,
     report::Notification,
     snapshot::{Snapshot, reference_of},
 };
 use cloister_api::SecretReference;
 use cloister_core::grant::{content_version, secret_of};
+use cloister_index::key::Key;
 use k8s_openapi::api::core::v1::{ObjectReference, Secret};
 use kube::{
     Api,

@@ -1,9 +1,10 @@
 //! Grants that have ended and of which only a few facts are kept: the whole is read again where it is needed.
 
 use super::Reconciler;
-use crate::{decode::Decoded, error::Error};
+use crate::error::Error;
 use cloister_api::{AccessReview, with_grant_type};
 use cloister_core::{grant::Grant, model::child::GrantRef};
+use cloister_index::decode::Decoded;
 use kube::{Api, Resource, core::NamespaceResourceScope};
 use serde::de::DeserializeOwned;
 use std::{fmt::Debug, sync::Arc};

@@ -3,10 +3,7 @@
 use super::Reconciler;
 use crate::{
     apply::{Found, ObjectTarget},
-    decode::Decoded,
     error::Error,
-    index::{Dirty, Indexed},
-    key::Key,
     queue::{Lane, Ticket},
     report,
     snapshot::{GrantDecision, Snapshot},
@@ -16,6 +13,11 @@ use cloister_core::{
     grant,
     grant::{Grant, failed},
     model::{child::GrantRef, plan::Plan},
+};
+use cloister_index::{
+    decode::Decoded,
+    index::{Dirty, Indexed},
+    key::Key,
 };
 use futures::{StreamExt, stream};
 use jiff::Timestamp;

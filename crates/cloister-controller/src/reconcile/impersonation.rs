@@ -1,11 +1,9 @@
 //! The alarm when a tenant may act as somebody else.
 
 use super::Reconciler;
-use crate::{
-    key::ObjectName,
-    report::{Notification, binding_kind, binding_reference},
-};
+use crate::report::{Notification, binding_kind, binding_reference};
 use cloister_core::cluster::impersonation::Tenants;
+use cloister_index::key::ObjectName;
 use std::collections::BTreeMap;
 
 impl Reconciler {

@@ -19,9 +19,7 @@ use counted::Counted;
 
 use crate::{
     apply::{Found, ObjectTarget, Writer},
-    decode::Decoded,
     error::Error,
-    key::Key,
     queue::Job,
     report::{Alerts, Impersonators, Metrics},
     snapshot::{Snapshot, Sources},
@@ -29,6 +27,7 @@ use crate::{
 };
 use cloister_api::GrantStatus;
 use cloister_core::grant::plan;
+use cloister_index::{decode::Decoded, key::Key};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource,

@@ -2,9 +2,10 @@
 //! behind, and a pod may have come to its copy when nobody looked.
 
 use super::Reconciler;
-use crate::{apply::ObjectTarget, error::Error, key::Key, snapshot::Snapshot};
+use crate::{apply::ObjectTarget, error::Error, snapshot::Snapshot};
 use cloister_api::{StorageAccessGrant, labels};
 use cloister_core::grant::secret_of;
+use cloister_index::key::Key;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::sync::Arc;
 

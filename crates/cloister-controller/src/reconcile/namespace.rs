@@ -4,7 +4,6 @@ use super::Reconciler;
 use crate::{
     apply::ObjectTarget,
     error::Error,
-    key::Key,
     report,
     snapshot::{NamespaceDecision, Snapshot, inspect},
 };
@@ -13,6 +12,7 @@ use cloister_core::{
     model::plan::About,
     namespace::{Inspection, failed},
 };
+use cloister_index::key::Key;
 use std::sync::Arc;
 use tracing::info;
 

@@ -4,8 +4,9 @@
 //! go first, because one whose request is gone would be said to be about nothing.
 
 use super::Reconciler;
-use crate::{apply::Removal, error::Error, index::Index, key::Key};
+use crate::{apply::Removal, error::Error};
 use cloister_core::model::{child::GrantRef, durations::signed};
+use cloister_index::{index::Index, key::Key};
 use futures::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! A review, of which there is only something to say.
 
 use super::Reconciler;
-use crate::{error::Error, key::Key, snapshot::Snapshot};
+use crate::{error::Error, snapshot::Snapshot};
 use cloister_api::AccessReview;
+use cloister_index::key::Key;
 use std::sync::Arc;
 
 impl Reconciler {

@@ -4,13 +4,10 @@
 //! wait in a bounded queue, and where that is full they are dropped and counted.
 
 use super::{metrics::Metrics, notification::Notification};
-use crate::{
-    error::Error,
-    key::{Key, ObjectName},
-    requests::Requests,
-};
+use crate::{error::Error, requests::Requests};
 use cloister_api::{GROUP, ResearchNamespace, VERSION};
 use cloister_core::grant::Grant;
+use cloister_index::key::{Key, ObjectName};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use std::{

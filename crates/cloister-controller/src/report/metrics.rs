@@ -1,11 +1,11 @@
 //! The operator's metrics, in OpenMetrics.
 
-use crate::index::Index;
 use cloister_api::{
     GrantPhase,
     condition::{REVIEWED, REVOCATION_UNCONFIRMED},
 };
 use cloister_core::cluster::networks_condition::not_believed_of;
+use cloister_index::index::Index;
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{

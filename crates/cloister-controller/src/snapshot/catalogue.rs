@@ -4,12 +4,7 @@ use super::{
     find::{credential, meant, policy_named, service_named},
     taken::Snapshot,
 };
-use crate::{
-    decode::Decoded,
-    dns,
-    index::{Index, reviewed},
-    key::Key,
-};
+use crate::dns;
 use cloister_api::{AccessReview, CloisterConfig, EgressAllowlist, ServiceReference};
 use cloister_core::{
     catalogue,
@@ -17,6 +12,11 @@ use cloister_core::{
     cluster::references::Named,
     grant,
     model::{child::GrantRef, condition::conditions},
+};
+use cloister_index::{
+    decode::Decoded,
+    index::{Index, reviewed},
+    key::Key,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};

@@ -1,12 +1,12 @@
 //! Finds what decisions ask for.
 
-use crate::{decode::Decoded, index::Index, key::ObjectName};
 use cloister_api::{AccessPolicy, AccessRole, Identity, SecretReference, ServiceReference};
 use cloister_core::{
     egress::ServiceFacts,
     grant::{CredentialFacts, Listed, Lookup, Other, UnreviewedBreakGlass, same_person},
     model::{child::GrantRef, suggest::closest},
 };
+use cloister_index::{decode::Decoded, index::Index, key::ObjectName};
 use std::sync::Arc;
 
 pub(super) fn policy_named<'a>(index: &'a Index, name: &str) -> Lookup<'a, AccessPolicy> {

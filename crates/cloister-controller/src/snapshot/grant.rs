@@ -7,9 +7,6 @@ use super::{
 };
 use crate::{
     apply::Found,
-    decode::Decoded,
-    index::{Dirty, Index, mount_of},
-    key::Key,
     queue::{Lane, Mode, Ticket},
     report,
     watch::needs,
@@ -26,6 +23,11 @@ use cloister_core::{
         hold::Held,
         plan::{Action, Plan},
     },
+};
+use cloister_index::{
+    decode::Decoded,
+    index::{Dirty, Index, mount_of},
+    key::Key,
 };
 use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::ObjectReference, apimachinery::pkg::apis::meta::v1::ObjectMeta};

@@ -2,12 +2,13 @@
 //!
 //! What cannot be looked at is told of: then the Namespace is not taken over.
 
-use crate::{index::GatedPod, requests::Requests};
+use crate::requests::Requests;
 use cloister_api::{GrantMount, labels, plugin::CiliumNetworkPolicy};
 use cloister_core::{
     model::child::{Child, ChildKind},
     namespace::{Account, Inspection, Unseen, has_own_volume, may_be_policies},
 };
+use cloister_index::index::GatedPod;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::{

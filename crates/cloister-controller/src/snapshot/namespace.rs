@@ -1,7 +1,6 @@
 //! What the decision about a research namespace is made from.
 
 use super::{find::service_named, taken::Snapshot};
-use crate::{decode::Decoded, index::Index, key::Key};
 use cloister_api::{
     GrantPhase, ResearchNamespace, ResearchNamespaceStatus, ServiceReference, StorageEndpoint, condition,
 };
@@ -20,6 +19,7 @@ use cloister_core::{
         wants_inspection,
     },
 };
+use cloister_index::{decode::Decoded, index::Index, key::Key};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::{

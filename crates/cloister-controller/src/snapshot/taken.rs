@@ -1,6 +1,6 @@
 //! A snapshot, and what an object comes to depend on by it.
 
-use crate::{dns::Names, guard::Reading, index::Index, key::Key, report::Audit, store::Store};
+use crate::{dns::Names, guard::Reading, report::Audit, store::Store};
 use cloister_api::HostStatus;
 use cloister_core::{
     cluster::settings::Settings,
@@ -9,6 +9,7 @@ use cloister_core::{
     model::child::Children,
     namespace::is_fresh,
 };
+use cloister_index::{index::Index, key::Key};
 use jiff::{SignedDuration, Timestamp};
 use std::{cell::RefCell, collections::BTreeSet, sync::Arc};
 

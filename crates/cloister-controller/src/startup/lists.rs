@@ -2,12 +2,12 @@
 
 use crate::{
     dispatcher,
-    index::NodeNetworks,
     reconcile::Reconciler,
     watch::{Watches, bindable, definitions, kinds, needs},
 };
 use cloister_api::plugin::{CiliumNetworkPolicy, ClusterNetworkPolicy};
 use cloister_core::egress::Installed;
+use cloister_index::index::NodeNetworks;
 use futures::{FutureExt, future::BoxFuture};
 use k8s_openapi::api::{
     networking::v1::ServiceCIDR,

@@ -9,7 +9,6 @@ use crate::{
     dispatcher,
     dns::{Names, Resolution},
     heartbeat::{self, Heartbeat},
-    index::{Index, Recorder},
     leader::Leadership,
     liveness::Liveness,
     reconcile::Reconciler,
@@ -19,6 +18,7 @@ use crate::{
     store::Store,
     watch::{Watches, kinds},
 };
+use cloister_index::index::{Index, Recorder};
 use std::{future::Future, sync::Arc, time::Duration};
 use tokio::task::JoinSet;
 use tracing::info;

@@ -1,7 +1,8 @@
 //! Which ClusterRoles the operator may bind: the API server is asked, because only it knows.
 
 use super::synced::Watched;
-use crate::{index::Dirty, requests::Requests, store::Store};
+use crate::{requests::Requests, store::Store};
+use cloister_index::index::Dirty;
 use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
 use kube::{Api, api::PostParams};
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -84,7 +85,7 @@ fn note(store: &Store, role: &str, bindable: bool) {
         if let Some(facts) = index.cluster_roles.get_mut(role) {
             facts.bindable = bindable;
         }
-        crate::index::enqueue_dependents_of_cluster_role(&index, &name, &mut dirty);
+        cloister_index::index::enqueue_dependents_of_cluster_role(&index, &name, &mut dirty);
     }
     // Not by `enqueue`, which would have all asked about again.
     store.again(dirty);

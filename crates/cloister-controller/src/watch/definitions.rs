@@ -5,12 +5,13 @@ use super::{
     feed::{Soon, Watches, with_ends},
     synced::Watched,
 };
-use crate::{index::Dirty, store::Store};
+use crate::store::Store;
 use cloister_api::{
     GROUP,
     plugin::{CHANNEL, CiliumNetworkPolicy, ClusterNetworkPolicy, EXPERIMENTAL},
 };
 use cloister_core::egress::{Channel, Installed};
+use cloister_index::index::Dirty;
 use futures::StreamExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{

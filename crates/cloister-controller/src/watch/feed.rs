@@ -1,12 +1,10 @@
 //! The one way in: a watch for each kind, which fills the index and queues the keys that a change concerns.
 
 use super::synced::Watched;
-use crate::{
-    connection::Connection,
+use crate::{connection::Connection, report::Metrics, store::Store};
+use cloister_index::{
     index::{Dirty, Index, Indexed, Listed},
     key::ObjectName,
-    report::Metrics,
-    store::Store,
 };
 use futures::StreamExt;
 use kube::{
@@ -192,8 +190,8 @@ fn does_not_stream(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::decode::Decoded;
     use cloister_api::EgressAllowlist;
+    use cloister_index::decode::Decoded;
     use serde_json::json;
 
     fn allowlist(name: &str, version: u64) -> Decoded<EgressAllowlist> {

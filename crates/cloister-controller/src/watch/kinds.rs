@@ -5,16 +5,16 @@ use super::{
     needs,
     synced::Watched,
 };
-use crate::{
-    decode::Decoded,
-    index::{API_SERVER, API_SERVER_NAMESPACE, Dirty, GatedPod, Indexed, SERVICE_NAME, Secret},
-    store::Store,
-};
+use crate::store::Store;
 use cloister_api::{
     AccessPolicy, AccessReview, AccessRole, CloisterConfig, EgressAllowlist, GrantKind, GrantMount, ResearchNamespace,
     StorageResource, labels, with_grant_type,
 };
 use cloister_core::{cluster::settings::Settings, egress::Installed};
+use cloister_index::{
+    decode::Decoded,
+    index::{API_SERVER, API_SERVER_NAMESPACE, Dirty, GatedPod, Indexed, SERVICE_NAME, Secret},
+};
 use futures::future::BoxFuture;
 use k8s_openapi::api::{
     core::v1::{LimitRange, Namespace, ResourceQuota, Service, ServiceAccount},

@@ -1,7 +1,7 @@
 //! Which kinds must have been listed before something may be decided: what is not seen is not gone.
 
-use crate::key::Key;
 use cloister_api::GrantKind;
+use cloister_index::key::Key;
 
 /// That it is known what the operator may bind.
 pub const BINDABLE: &str = "SelfSubjectAccessReview";

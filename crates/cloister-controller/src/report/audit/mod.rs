@@ -22,17 +22,16 @@ use super::{
     alerts::{Alerts, settings_reference},
     notification::Notification,
 };
-use crate::{
-    index::{Index, Recorded},
-    key::Key,
-    store::Store,
-    watch::needs,
-};
+use crate::{store::Store, watch::needs};
 use cloister_api::{AccessReview, condition::reason};
 use cloister_core::{
     audit::{Record, of_grant, of_review},
     grant::Grant,
     model::child::{Children, GrantRef},
+};
+use cloister_index::{
+    index::{Index, Recorded},
+    key::Key,
 };
 use jiff::{SignedDuration, Timestamp};
 use sink::Sink;

@@ -6,12 +6,12 @@ use super::{
     sink::{Opened, Sink},
     writer::{Due, Shared},
 };
-use crate::key::Key;
 use cloister_api::GrantKind;
 use cloister_core::{
     audit::{Proof, Record},
     model::child::GrantRef,
 };
+use cloister_index::key::Key;
 use jiff::Timestamp;
 use serde_json::json;
 use std::{

@@ -6,8 +6,8 @@ use super::{
     record_ids::RecordIds,
     sink::{Opened, Sink},
 };
-use crate::key::Key;
 use cloister_core::audit::Record;
+use cloister_index::key::Key;
 use jiff::Timestamp;
 use std::{
     collections::{HashSet, VecDeque},

@@ -1,13 +1,13 @@
 //! Which ClusterRoles are asked about, and whom an answer concerns.
 
 use super::*;
-use crate::{
-    clock::Clock,
+use crate::clock::Clock;
+use cloister_api::{AccessRole, StorageResource};
+use cloister_index::{
     decode::Decoded,
     index::{Index, Indexed},
     key::Key,
 };
-use cloister_api::{AccessRole, StorageResource};
 use futures::FutureExt;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use serde_json::json;

@@ -21,7 +21,7 @@ impl Index {
             ("Binding", self.bindings.len()),
             ("Namespace", self.namespaces.len()),
             ("Child", self.children.values().map(|children| children.all.len()).sum()),
-            ("Pod", count(&self.pods) + self.other_pods.len()),
+            ("Pod", count(&self.pods) + self.other_pods.total()),
             ("Service", self.services.len()),
             ("Credential", self.credentials.len()),
         ]

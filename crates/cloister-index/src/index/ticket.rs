@@ -4,7 +4,7 @@ use super::Index;
 use crate::{
     decode::Decoded,
     key::Key,
-    queue::{Group, Lane, Mode, Ticket},
+    lane::{Group, Lane, Mode, Ticket},
 };
 use cloister_api::{GrantPhase, ResearchNamespace};
 use cloister_core::{

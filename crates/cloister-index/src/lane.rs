@@ -1,7 +1,6 @@
 //! Which keys go first, and which must not be worked on at the same time.
 
-use crate::key::Key;
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 /// Which of the waiting keys go first. Each lane has a concurrency of its own, so that none waits for another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -108,15 +107,4 @@ impl Ticket {
         };
         other.turns.iter().all(|(group, mode)| held(group, *mode))
     }
-}
-
-/// A key to be worked on now.
-#[derive(Debug)]
-pub struct Job {
-    /// The key.
-    pub key: Key,
-    /// How long it waited.
-    pub age: Duration,
-    /// Its lane, and the turns that it holds.
-    pub ticket: Ticket,
 }

@@ -68,13 +68,13 @@ type ByName<T> = BTreeMap<Arc<str>, T>;
 
 /// Children of one namespace, with the version that each was seen at.
 #[derive(Debug, Default)]
-pub(crate) struct NamespaceChildren {
-    pub(crate) all: Children,
-    pub(crate) versions: BTreeMap<ChildKey, u64>,
+pub struct NamespaceChildren {
+    pub all: Children,
+    pub versions: BTreeMap<ChildKey, u64>,
     /// What the API server made of what was written, where that is not the same.
-    pub(crate) answers: BTreeMap<ChildKey, Answer>,
+    pub answers: BTreeMap<ChildKey, Answer>,
     /// What somebody else has changed or removed since the operator last looked at all of it.
-    pub(crate) changed: BTreeSet<ChildKey>,
+    pub changed: BTreeSet<ChildKey>,
 }
 
 /// What the API server made of a write.
@@ -89,71 +89,88 @@ pub struct Answer {
 /// The index.
 #[derive(Debug)]
 pub struct Index {
-    pub(crate) config: Option<Decoded<CloisterConfig>>,
-    pub(crate) settings: Arc<Settings>,
+    /// The CloisterConfig, as it was read.
+    pub config: Option<Decoded<CloisterConfig>>,
+    /// The settings that are in force.
+    pub settings: Arc<Settings>,
     /// What could open egress, beside NetworkPolicies.
-    pub(crate) installed: Installed,
+    pub installed: Installed,
     /// The kinds of network policies that are installed and that nobody watches.
-    pub(crate) unwatched: BTreeSet<String>,
+    pub unwatched: BTreeSet<String>,
     /// The cluster's own networks, as far as the API says.
-    pub(crate) cluster: ClusterNetworks,
-    pub(crate) nodes: ByName<NodeBelieved>,
-    pub(crate) service_cidrs: ByName<BTreeSet<IpNet>>,
+    pub cluster: ClusterNetworks,
+    /// What is believed of each Node.
+    pub nodes: ByName<NodeBelieved>,
+    /// The ranges of each ServiceCIDR.
+    pub service_cidrs: ByName<BTreeSet<IpNet>>,
     /// Addresses that pods have.
-    pub(crate) pod_addresses: PodAddresses,
+    pub pod_addresses: PodAddresses,
     /// The pods that are on the network of their nodes.
-    pub(crate) on_nodes: BTreeMap<ObjectName, OnNode>,
+    pub on_nodes: BTreeMap<ObjectName, OnNode>,
     /// The names of what only the settings name.
-    pub(crate) named: BTreeSet<(Named, Arc<str>)>,
+    pub named: BTreeSet<(Named, Arc<str>)>,
     /// The RuntimeClasses that pods can name.
-    pub(crate) runtime_classes: BTreeSet<Arc<str>>,
-    pub(crate) research: HashMap<Arc<str>, Decoded<ResearchNamespace>>,
+    pub runtime_classes: BTreeSet<Arc<str>>,
+    /// The ResearchNamespaces.
+    pub research: HashMap<Arc<str>, Decoded<ResearchNamespace>>,
     /// Which of them name which as a peer.
-    pub(crate) peers: Peers,
+    pub peers: Peers,
     /// Those of whose Namespace somebody else has changed the labels, or removed it, since the operator last looked at all of it.
-    pub(crate) relabelled: HashSet<Arc<str>>,
+    pub relabelled: HashSet<Arc<str>>,
     /// Since when those are known that were never enforced.
-    pub(crate) first_seen: HashMap<Arc<str>, Instant>,
-    pub(crate) allowlists: ByName<Decoded<EgressAllowlist>>,
-    pub(crate) storages: ByName<Decoded<StorageResource>>,
-    pub(crate) policies: ByName<Decoded<AccessPolicy>>,
-    pub(crate) roles: ByName<Decoded<AccessRole>>,
-    pub(crate) grants: HashMap<Arc<str>, BTreeMap<GrantRef, Decoded<Grant>>>,
+    pub first_seen: HashMap<Arc<str>, Instant>,
+    /// The EgressAllowlists.
+    pub allowlists: ByName<Decoded<EgressAllowlist>>,
+    /// The StorageResources.
+    pub storages: ByName<Decoded<StorageResource>>,
+    /// The AccessPolicies.
+    pub policies: ByName<Decoded<AccessPolicy>>,
+    /// The AccessRoles.
+    pub roles: ByName<Decoded<AccessRole>>,
+    /// The grants of each namespace that are kept whole.
+    pub grants: HashMap<Arc<str>, BTreeMap<GrantRef, Decoded<Grant>>>,
     /// The grants of each mount that may have opened it, by namespace and name of the mount.
-    pub(crate) mounting: BTreeMap<(Arc<str>, Box<str>), BTreeSet<GrantRef>>,
+    pub mounting: BTreeMap<(Arc<str>, Box<str>), BTreeSet<GrantRef>>,
     /// The grants that have ended and of which nobody needs more than a few facts.
-    pub(crate) ended: HashMap<Arc<str>, BTreeMap<GrantRef, EndedGrant>>,
+    pub ended: HashMap<Arc<str>, BTreeMap<GrantRef, EndedGrant>>,
     /// The mounts of grants that were approved and have ended.
-    pub(crate) ended_mounts: BTreeSet<(Arc<str>, Box<str>)>,
+    pub ended_mounts: BTreeSet<(Arc<str>, Box<str>)>,
     /// The end of the grant of each mount that ended last.
-    pub(crate) last_ends: HashMap<(Arc<str>, Box<str>), LastEnd>,
+    pub last_ends: HashMap<(Arc<str>, Box<str>), LastEnd>,
     /// The grants that used break-glass, of those that are kept whole.
-    pub(crate) broken_glass: BTreeSet<(Arc<str>, GrantRef)>,
-    pub(crate) reviews: HashMap<Arc<str>, ByName<Decoded<AccessReview>>>,
+    pub broken_glass: BTreeSet<(Arc<str>, GrantRef)>,
+    /// The AccessReviews of each namespace that are kept whole.
+    pub reviews: HashMap<Arc<str>, ByName<Decoded<AccessReview>>>,
     /// The reviews of those that have ended, as far as all is said of them.
-    pub(crate) said: HashMap<Arc<str>, ByName<SaidReview>>,
+    pub said: HashMap<Arc<str>, ByName<SaidReview>>,
     /// The reviews of each grant.
-    pub(crate) reviews_of: HashMap<(Arc<str>, GrantRef), ReviewsOf>,
+    pub reviews_of: HashMap<(Arc<str>, GrantRef), ReviewsOf>,
     /// Who knows what is recorded.
-    pub(crate) recorder: Recorder,
-    pub(crate) cluster_roles: ByName<RoleFacts>,
+    pub recorder: Recorder,
+    /// The ClusterRoles that grants may name.
+    pub cluster_roles: ByName<RoleFacts>,
     /// The Roles that let their holders act as somebody else.
-    pub(crate) impersonating_roles: HashSet<ObjectName>,
+    pub impersonating_roles: HashSet<ObjectName>,
     /// All bindings, whatever they say of themselves; cluster-wide ones without a namespace.
-    pub(crate) bindings: HashMap<ObjectName, Binding>,
-    pub(crate) namespaces: HashMap<Arc<str>, (ObservedNamespace, u64)>,
-    pub(crate) children: HashMap<Arc<str>, NamespaceChildren>,
+    pub bindings: HashMap<ObjectName, Binding>,
+    /// The Namespaces, each with the version that it was seen at.
+    pub namespaces: HashMap<Arc<str>, (ObservedNamespace, u64)>,
+    /// The children of each namespace.
+    pub children: HashMap<Arc<str>, NamespaceChildren>,
     /// The pods that hold credentials.
-    pub(crate) pods: HashMap<Arc<str>, ByName<PodFacts>>,
+    pub pods: HashMap<Arc<str>, ByName<PodFacts>>,
     /// All other pods, of which nothing matters but how many there are.
-    pub(crate) other_pods: Listed,
-    pub(crate) services: BTreeMap<ObjectName, ServiceEntry>,
-    pub(crate) credentials: HashMap<ObjectName, CredentialFacts>,
+    pub other_pods: Listed,
+    /// The Services.
+    pub services: BTreeMap<ObjectName, ServiceEntry>,
+    /// What is known of each Secret that a credential is kept in.
+    pub credentials: HashMap<ObjectName, CredentialFacts>,
     /// The StorageResources that name each credential's Secret, and how sensitive they say they are.
-    pub(crate) sources: HashMap<ObjectName, ByName<Sensitivity>>,
+    pub sources: HashMap<ObjectName, ByName<Sensitivity>>,
     /// The grants of each person that have not ended.
-    pub(crate) requesters: Requesters,
-    pub(crate) dns_endpoints: BTreeMap<ObjectName, DnsEndpoints>,
+    pub requesters: Requesters,
+    /// The endpoints of the cluster's own DNS, by EndpointSlice.
+    pub dns_endpoints: BTreeMap<ObjectName, DnsEndpoints>,
 }
 
 impl Default for Index {
@@ -206,7 +223,7 @@ impl Default for Index {
 
 impl Index {
     /// Takes note that the operator itself wrote a child, or deleted it, and of the answer where it differs.
-    pub(crate) fn wrote(&mut self, namespace: &str, key: &ChildKey, answer: Option<Answer>) {
+    pub fn wrote(&mut self, namespace: &str, key: &ChildKey, answer: Option<Answer>) {
         let Some(children) = self.children.get_mut(namespace) else { return };
         children.changed.remove(key);
         match answer {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     decode::Decoded,
     key::{Key, ObjectName},
-    queue::{Lane, Mode},
+    lane::{Lane, Mode},
 };
 use cloister_api::{
     AccessReview, EgressAllowlist, EgressGrant, GrantKind, GrantPhase, ResearchNamespace, StorageAccessGrant,

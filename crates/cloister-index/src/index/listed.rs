@@ -54,7 +54,7 @@ impl Listed {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub fn total(&self) -> usize {
         self.0.values().map(HashSet::len).sum()
     }
 

@@ -40,11 +40,11 @@ pub struct HeldCopy {
 
 /// What is known of a pod that is on the network of its node.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct OnNode {
+pub struct OnNode {
     /// Its labels.
-    pub(crate) labels: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     /// The name of its Node.
-    pub(crate) node: Arc<str>,
+    pub node: Arc<str>,
 }
 
 /// What is known of a Service.
@@ -144,7 +144,7 @@ pub fn reviewed(review: &AccessReview) -> GrantRef {
 
 /// The reviews of a grant, whole ones and others.
 #[derive(Debug, Default)]
-pub(crate) struct ReviewsOf {
+pub struct ReviewsOf {
     /// Their names, in the order in which they were made.
     pub names: BTreeSet<(Option<Timestamp>, Arc<str>)>,
     /// Those that ask for its end.

@@ -103,12 +103,6 @@ impl NetworkSet {
 
     /// The addresses of all of them.
     pub(crate) fn union_of<'a>(sets: impl IntoIterator<Item = &'a Self>) -> Self {
-        let mut sets = sets.into_iter();
-        let (first, second) = (sets.next(), sets.next());
-        if let (Some(only), None) = (first, second) {
-            return only.clone();
-        }
-        let sets = first.into_iter().chain(second).chain(sets);
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for set in sets {
             v4.extend(set.v4.ranges());

@@ -85,7 +85,10 @@ fn item<'a>(text: &'a str, network: IpNet, never: &NeverOpened, closed: &mut Clo
 }
 
 fn union<'a>(items: &[Item<'a>], of: for<'i> fn(&'i Item<'a>) -> &'i NetworkSet) -> NetworkSet {
-    NetworkSet::union_of(items.iter().map(of))
+    match items {
+        [one] => of(one).clone(),
+        items => NetworkSet::union_of(items.iter().map(of)),
+    }
 }
 
 /// What stays closed, by why.

@@ -1,6 +1,6 @@
 //! What allowlists give a research namespace, asked for without the rest of it.
 
-use super::{DeclaredNamespace, Input, PeerFound, input::KnownAllowlist, needs::Needs};
+use super::{DeclaredNamespace, Input, PeerFound, input::KnownAllowlist, needs::Needs, usable};
 use crate::{
     cluster::settings::Settings,
     egress::{AllowRule, ServiceFacts},
@@ -29,7 +29,7 @@ pub fn named_services(
     settings: &Settings,
     now: Timestamp,
 ) -> BTreeSet<ServiceReference> {
-    alone(namespace, allowlists, services, settings, now, |input| Needs::named_services(namespace, input))
+    alone(namespace, allowlists, services, settings, now, |input| usable::named_services(namespace, input))
 }
 
 /// Asks about a namespace of which nothing but its declaration is known.

@@ -12,7 +12,7 @@ use crate::{
     address::{DomainName, Refusal},
     egress::{AllowRule, Allowed, Surroundings, narrowed, open_covered_by},
 };
-use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, ResearchNamespace, ServiceReference};
+use cloister_api::{Attach, EgressAllowlist, EgressRule, EgressState, ResearchNamespace};
 use std::collections::BTreeSet;
 
 /// Whether these wildcards of a rule of an allowlist cover a part of what a namespace declares.
@@ -75,13 +75,6 @@ impl Needs {
         needs.own_rules(namespace, &usable, input, &surroundings, &mut agreed);
         let openings: Vec<AllowRule> = agreed.into_iter().map(|(_, opening)| opening).collect();
         narrowed(openings, &input.settings.spec.egress).into_iter().filter_map(|left| left.opening).collect()
-    }
-
-    /// The Services that the allowlists name which a namespace may use.
-    pub fn named_services(namespace: &ResearchNamespace, input: &Input<'_>) -> BTreeSet<ServiceReference> {
-        let surroundings = Surroundings { never: &input.settings.never, services: input.services, wildcards: false };
-        let usable = Usable::all(namespace, input, &surroundings);
-        usable.published().filter_map(|(_, rule, _)| rule.service.clone()).collect()
     }
 
     fn allowlists<'a: 'b, 'b>(

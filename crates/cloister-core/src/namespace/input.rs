@@ -201,6 +201,16 @@ pub enum KnownAllowlist<'a> {
     Undecodable,
 }
 
+impl<'a> KnownAllowlist<'a> {
+    /// The allowlist, where it can be read.
+    pub fn read(&self) -> Option<&'a EgressAllowlist> {
+        match self {
+            KnownAllowlist::Read(allowlist) => Some(allowlist),
+            KnownAllowlist::Undecodable => None,
+        }
+    }
+}
+
 /// The rule of an EgressGrant that is open now.
 #[derive(Clone, Copy, Debug)]
 pub struct GrantedRule<'a> {

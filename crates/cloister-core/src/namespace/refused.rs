@@ -2,7 +2,6 @@
 
 use super::{
     Input,
-    input::KnownAllowlist,
     needs::{allows, names},
     selects::{self, SelectsNone},
 };
@@ -111,10 +110,7 @@ pub struct Closed<'a>(Vec<(&'a str, String, Allowed<'a>)>);
 impl<'a> Closed<'a> {
     /// Those that are known.
     pub fn of(namespace: &ResearchNamespace, input: &Input<'a>, surroundings: &Surroundings<'_>) -> Self {
-        let read = input.allowlists.iter().filter_map(|(name, known)| match known {
-            KnownAllowlist::Read(allowlist) => Some((*name, *allowlist)),
-            KnownAllowlist::Undecodable => None,
-        });
+        let read = input.allowlists.iter().filter_map(|(name, known)| Some((*name, known.read()?)));
         let closed = read.filter_map(|(name, allowlist)| {
             let end = allowlist.spec.expires_at.as_ref().filter(|end| end.0 <= input.now);
             let why = match (allows(allowlist, namespace), end) {

@@ -3,18 +3,16 @@
 
 use super::{
     Input,
-    input::KnownAllowlist,
     needs::{Needs, allows, is_meant_for},
 };
 use crate::{
     address::Refusal,
     egress::{ResolvedRule, Surroundings, is_as_published},
 };
-use cloister_api::{EgressAllowlist, EgressRule, ResearchNamespace};
-use std::collections::BTreeMap;
+use cloister_api::{EgressAllowlist, EgressRule, ResearchNamespace, ServiceReference};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The allowlists that a namespace may use and that have not ended, by name.
-#[derive(Default)]
 pub(crate) struct Usable<'a>(BTreeMap<&'a str, Vec<UsableRule<'a>>>);
 
 /// A rule of an allowlist.
@@ -32,33 +30,14 @@ impl<'a> Usable<'a> {
         let is_used = |name: &str, allowlist: &EgressAllowlist| {
             is_meant_for(name, allowlist, namespace) || (has_rules && allows(allowlist, namespace))
         };
-        Self::those(is_used, input, s, needs)
-    }
-
-    /// All that it may use.
-    pub fn all(namespace: &ResearchNamespace, input: &Input<'a>, s: &Surroundings<'_>) -> Self {
-        Self::those(|_, allowlist| allows(allowlist, namespace), input, s, &mut Needs::default())
-    }
-
-    fn those(
-        is_used: impl Fn(&str, &EgressAllowlist) -> bool,
-        input: &Input<'a>,
-        s: &Surroundings<'_>,
-        needs: &mut Needs,
-    ) -> Self {
-        let mut usable = Usable::default();
-        for (&name, allowlist) in input.allowlists {
-            let KnownAllowlist::Read(allowlist) = allowlist else { continue };
-            if !is_used(name, allowlist) || !needs.lasts(allowlist, input.now) {
-                continue;
-            }
+        let resolved = |(name, allowlist): (&'a str, &'a EgressAllowlist)| {
             let resolve = |rule: &'a EgressRule| {
                 let resolved = is_as_published(allowlist, rule, s.services).map(|()| ResolvedRule::of(rule, s));
                 UsableRule { rule, resolved }
             };
-            usable.0.insert(name, allowlist.spec.rules.iter().map(resolve).collect());
-        }
-        usable
+            (name, allowlist.spec.rules.iter().map(resolve).collect())
+        };
+        Usable(lasting(is_used, input, needs).map(resolved).collect())
     }
 
     /// The rules of an allowlist; nothing where it has ended.
@@ -71,4 +50,24 @@ impl<'a> Usable<'a> {
         let all = self.0.iter().flat_map(|(name, rules)| rules.iter().map(|rule| (*name, rule)));
         all.filter_map(|(name, one)| Some((name, one.rule, one.resolved.as_ref().ok()?)))
     }
+}
+
+/// The Services that the allowlists name which a namespace may use.
+pub(crate) fn named_services(namespace: &ResearchNamespace, input: &Input<'_>) -> BTreeSet<ServiceReference> {
+    let mut needs = Needs::default();
+    let usable = lasting(|_, allowlist| allows(allowlist, namespace), input, &mut needs);
+    let rules = usable.flat_map(|(_, allowlist)| allowlist.spec.rules.iter().map(move |rule| (allowlist, rule)));
+    let published = rules.filter(|(allowlist, rule)| is_as_published(allowlist, rule, input.services).is_ok());
+    published.filter_map(|(_, rule)| rule.service.clone()).collect()
+}
+
+/// The allowlists of which this holds and that have not ended. Notes when the first of them ends.
+fn lasting<'a>(
+    is_used: impl Fn(&str, &EgressAllowlist) -> bool,
+    input: &Input<'a>,
+    needs: &mut Needs,
+) -> impl Iterator<Item = (&'a str, &'a EgressAllowlist)> {
+    let read = input.allowlists.iter().filter_map(|(name, known)| Some((*name, known.read()?)));
+    let now = input.now;
+    read.filter(move |(name, allowlist)| is_used(name, allowlist) && needs.lasts(allowlist, now))
 }

@@ -82,7 +82,6 @@ pub fn enqueue_dependents_of_namespace(index: &Index, name: &Arc<str>, dirty: &m
     if let Some(object) = index.research.get(name) {
         enqueue_dependents_of_research_namespace(index, name, Some(object), dirty);
     } else {
-        dirty.extend(index.peers.naming(name).cloned().map(Key::Namespace));
         enqueue_grants_in(index, name, dirty);
     }
 }
